@@ -1,0 +1,101 @@
+"""Checkpoints: the journal's observations move into the history files, and memory and journal let them go.
+
+1. flush    sorted runs are added to the history, oldest arrivals first
+2. save     the monitor's state with its position
+3. tell     the stores may now drop what retention does not keep ready
+4. trim     the journal forgets what both the history and the monitor have
+5. tidy     rows of deleted features leave the files, small files are merged
+
+Each step is durable before the next, so a crash between any two repeats work and loses nothing. A step that
+fails (a full disk) is tried again later; until then the journal keeps everything and reads go on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import trio
+
+from actors.errors import TimewellError
+from actors.journal import JournalActor
+from actors.mailbox import Mailbox
+from actors.messages import Flushed, Snapshot
+from actors.registry import FeatureRegistry
+from actors.storage.protocol import Storage
+from actors.timestamps import FOREVER, now
+
+log = logging.getLogger("timewell.checkpoint")
+RETRY_SECONDS = 5.0
+
+
+class Checkpointer:
+    """Runs a checkpoint every so many seconds, or when the journal asks for one."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        journal: JournalActor,
+        stores: Sequence[Mailbox],
+        monitor: Mailbox | None,
+        registry: FeatureRegistry,
+        seconds: float,
+    ) -> None:
+        self._storage = storage
+        self._journal = journal
+        self._stores = stores
+        self._monitor = monitor
+        self._registry = registry
+        self._seconds = seconds
+        self._one_at_a_time = trio.Lock()
+
+    async def run(self) -> None:
+        """Checkpoint until cancelled."""
+        while True:
+            with trio.move_on_after(self._seconds):
+                await self._journal.wants_checkpoint.wait()
+            try:
+                await self.checkpoint()
+            except TimewellError as error:
+                log.warning("the checkpoint did not finish and will be tried again: %s", error.detail)
+                await trio.sleep(RETRY_SECONDS)
+
+    async def checkpoint(self) -> None:
+        """One checkpoint, as the module says. Raises StorageDown where a step fails."""
+        async with self._one_at_a_time:
+            self._journal.wants_checkpoint = trio.Event()
+            moved = await self._flush()
+            monitored = await self._save_monitor()
+            if moved:
+                await self._tell()
+            await trio.to_thread.run_sync(self._storage.trim, monitored)
+            await self._tidy()
+
+    async def _flush(self) -> int:
+        moved = 0
+        while True:
+            features = dict(self._registry.features)
+            flush = await trio.to_thread.run_sync(self._storage.flush, features, now())
+            if flush.observations == 0:
+                return moved
+            moved += flush.observations
+            self._position = flush.position
+            self._journal.flushed(flush.observations)
+            log.debug("flushed %d observations", flush.observations)
+
+    async def _save_monitor(self) -> int:
+        if self._monitor is None:
+            return FOREVER
+        position, state = await self._monitor.ask(Snapshot())
+        await trio.to_thread.run_sync(self._storage.save_monitor, position, state)
+        return int(position)
+
+    async def _tell(self) -> None:
+        kept_values = {feature.id: feature.kept_values for feature in self._registry.features.values()}
+        for store in self._stores:
+            await store.tell(Flushed(self._position, kept_values))
+
+    async def _tidy(self) -> None:
+        features = dict(self._registry.features)
+        await trio.to_thread.run_sync(self._storage.forget, features)
+        await trio.to_thread.run_sync(self._storage.compact, features, now())

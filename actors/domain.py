@@ -1,0 +1,152 @@
+"""The nouns: features, their schemas, groups, references. Frozen, no behaviour beyond reading a reference."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, NamedTuple, get_args
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from actors.errors import InvalidInput
+from actors.settings import DEFAULT_RETENTION_VALUES
+from actors.timestamps import Duration, duration
+
+ValueType = Literal["number", "integer", "string", "boolean", "timestamp", "vector", "json"]
+VALUE_TYPES: tuple[str, ...] = get_args(ValueType)
+NUMERIC = ("number", "integer")
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}")
+_VERSION = re.compile(r"v([1-9][0-9]{0,8})")
+
+
+class ValueSchema(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
+    """What a value must be beyond its type. `pattern` is searched for, as in JSON Schema, not anchored."""
+
+    nullable: bool = True
+    min: int | float | str | None = None
+    max: int | float | str | None = None
+    enum: tuple[Any, ...] | None = None
+    pattern: str | None = None
+    max_length: int | None = None
+    dimension: int | None = None
+
+
+class Retention(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How much is kept ready per feature and entity, and for how long anything is kept at all.
+
+    `values`: the newest so many stay in memory. `age`: older observations answer nothing.
+    """
+
+    values: int = DEFAULT_RETENTION_VALUES
+    age: Duration | None = None
+
+
+class Feature(msgspec.Struct, frozen=True, kw_only=True):
+    """A named, typed, versioned attribute of an entity type. Durations are kept as they were given.
+
+    `created` (microseconds, unique per registration) also tells this feature from an earlier, deleted one
+    of the same id: observations carry it, and those of another are not this feature's.
+    """
+
+    id: str
+    entity: str
+    name: str
+    version: int
+    value_type: ValueType
+    created: int
+    updated: int
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    owner: str | None = None
+    group: str | None = None
+    schema: ValueSchema | None = None
+    max_age: Duration | None = None
+    retention: Retention | None = None
+
+    @property
+    def expires_after(self) -> int | None:
+        """Microseconds after which a value serves as null; None: never."""
+        return None if self.max_age is None else duration(self.max_age)
+
+    @property
+    def kept_values(self) -> int:
+        """How many observations per entity stay in memory."""
+        return self.retention.values if self.retention else DEFAULT_RETENTION_VALUES
+
+    @property
+    def kept_age(self) -> int | None:
+        """Microseconds after which an observation answers nothing; None: never."""
+        age = self.retention.age if self.retention else None
+        return None if age is None else duration(age)
+
+
+class FeatureChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A registration as asked for; what was left out is UNSET, and keeps its value on an update."""
+
+    entity: str
+    name: str
+    value_type: ValueType
+    version: int = 1
+    description: str | UnsetType = UNSET
+    tags: tuple[str, ...] | UnsetType = UNSET
+    owner: str | UnsetType | None = UNSET
+    group: str | UnsetType | None = UNSET
+    schema: ValueSchema | UnsetType | None = UNSET
+    max_age: Duration | UnsetType | None = UNSET
+    retention: Retention | UnsetType | None = UNSET
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """An ordered list of feature references of one entity type, read together."""
+
+    name: str
+    entity: str
+    features: tuple[str, ...]
+    created: int
+    updated: int
+    description: str = ""
+    tags: tuple[str, ...] = ()
+
+
+class Reference(NamedTuple):
+    """A feature reference taken apart: `name`, `entity.name` or `entity.name.vN`."""
+
+    entity: str | None
+    name: str
+    version: int | None
+
+
+def feature_id(entity: str, name: str, version: int) -> str:
+    """The id of a feature.
+
+    >>> feature_id("user", "purchase_count_7d", 1)
+    'user.purchase_count_7d.v1'
+    """
+    return f"{entity}.{name}.v{version}"
+
+
+def check_name(text: str, field: str) -> None:
+    """Raise InvalidInput unless `text` may name an entity type, a feature or a group."""
+    if not _NAME.fullmatch(text):
+        raise InvalidInput.at(field, f"{text!r} does not match [A-Za-z_][A-Za-z0-9_-]{{0,127}}")
+
+
+def parse_reference(text: str) -> Reference | None:
+    """Take a reference apart, or None where it cannot be one.
+
+    >>> parse_reference("user.clicks.v2")
+    Reference(entity='user', name='clicks', version=2)
+    >>> parse_reference("clicks").entity is None
+    True
+    """
+    parts = text.split(".")
+    version = None
+    if len(parts) == 3:
+        match = _VERSION.fullmatch(parts.pop())
+        if match is None:
+            return None
+        version = int(match[1])
+    if len(parts) > 2 or not all(_NAME.fullmatch(part) for part in parts):
+        return None
+    return Reference(parts[0] if len(parts) == 2 else None, parts[-1], version)

@@ -1,0 +1,86 @@
+"""What can go wrong, as one tree. These classes know nothing of HTTP; `web.errors` maps them to statuses.
+
+TimewellError
+    RequestError            the asker's doing; nothing was changed
+        InvalidInput        malformed, or against a schema
+        NotFound            no such feature, group, check
+        Conflict            it contradicts what is registered
+        TooLarge            over a limit of `actors.settings`
+    Unavailable             not now; asking again later is safe
+        Overloaded          an inbox stayed full
+        StoreCrashed        the actor died under the call and is being rebuilt
+        StorageDown         the journal cannot take writes (disk full, I/O error)
+    StartupError            the process cannot start
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One part of an input that is to blame: where it stands and why it was refused."""
+
+    field: str
+    message: str
+    index: int | None = None
+
+
+class TimewellError(Exception):
+    """The root. `detail` is one sentence for a person; `faults` name the parts of the input to blame."""
+
+    def __init__(self, detail: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.faults = tuple(faults)
+
+
+class RequestError(TimewellError):
+    """The asker's doing. Nothing was changed."""
+
+
+class InvalidInput(RequestError):
+    """Malformed, or against a schema."""
+
+    @classmethod
+    def at(cls, field: str, message: str) -> InvalidInput:
+        """One field is to blame."""
+        return cls(f"{field}: {message}", [Fault(field, message)])
+
+
+class NotFound(RequestError):
+    """No such feature or group."""
+
+
+class Conflict(RequestError):
+    """It contradicts what is registered."""
+
+
+class TooLarge(RequestError):
+    """Over a limit."""
+
+
+class Unavailable(TimewellError):
+    """Not now. `retry_after_seconds` is a hint for the asker."""
+
+    retry_after_seconds = 1
+
+
+class Overloaded(Unavailable):
+    """An inbox stayed full, or too much is under way."""
+
+
+class StoreCrashed(Unavailable):
+    """The actor died under the call; its supervisor is rebuilding it."""
+
+
+class StorageDown(Unavailable):
+    """The journal cannot take writes: disk full, I/O error."""
+
+    retry_after_seconds = 5
+
+
+class StartupError(TimewellError):
+    """The process cannot start: a bad setting, a data directory in use, damaged or not writable."""

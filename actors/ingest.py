@@ -1,0 +1,162 @@
+"""From rows as they were sent to blocks that may be written: references, ids, timestamps, values, schemas.
+
+Everything here works on whole columns and goes row by row only to name the rows that are to blame.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from actors.columns import Block, Indices, Times, group_rows
+from actors.domain import Feature
+from actors.errors import Fault, InvalidInput, RequestError
+from actors.registry import FeatureRegistry
+from actors.settings import MAX_ENTITY_ID_BYTES
+from actors.timestamps import parse_timestamp, parse_timestamps
+from actors.values import Nulls, coerce
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+MOST_FAULTS_NAMED = 10_000
+
+
+class Sent(NamedTuple):
+    """Rows as parallel lists. A timestamp of None means now; a version of None, the reference's own."""
+
+    references: Sequence[str]
+    entities: Sequence[str]
+    values: Sequence[Any]
+    timestamps: Sequence[str | None]
+    versions: Sequence[int | None]
+
+
+class Ingested(NamedTuple):
+    """What may be written, how many rows that is, and what is wrong with the others, by index."""
+
+    blocks: list[Block]
+    accepted: int
+    faults: list[Fault]
+
+
+def ingest(registry: FeatureRegistry, sent: Sent, now: int) -> Ingested:
+    """Judge every row. The good ones are in the blocks in order of arrival, the bad ones in the faults."""
+    count = len(sent.references)
+    if count == 0:
+        return Ingested([], 0, [])
+    faults: list[Fault] = []
+    good = np.ones(count, np.bool_)
+    _check_entities(sent.entities, faults)
+    times = _times(sent.timestamps, now, faults)
+    plan = _by_feature(registry, sent, faults)
+    for fault in faults:
+        good[fault.index] = False
+    blocks = [
+        block for feature, rows in plan if (block := _block(feature, rows, sent, times, good, faults)) is not None
+    ]
+    faults.sort(key=lambda fault: fault.index or 0)
+    return Ingested(blocks, sum(len(block.entities) for block in blocks), faults[:MOST_FAULTS_NAMED])
+
+
+def check_entity_id(entity: str) -> str | None:
+    """Why an entity id is refused, or None."""
+    if not entity:
+        return "is empty"
+    if len(entity.encode()) > MAX_ENTITY_ID_BYTES:
+        return f"is longer than {MAX_ENTITY_ID_BYTES} bytes"
+    return "contains a control character" if _CONTROL.search(entity) else None
+
+
+def check_entity_ids(entities: Sequence[str]) -> list[tuple[int, str]]:
+    """The positions of refused entity ids with the reason of each."""
+    # UTF-8 takes at most four bytes a character, and printable text has no control characters.
+    longest = max(map(len, entities), default=1)
+    if longest * 4 <= MAX_ENTITY_ID_BYTES and "" not in entities and "".join(entities).isprintable():
+        return []
+    return [(index, why) for index, entity in enumerate(entities) if (why := check_entity_id(entity)) is not None]
+
+
+def _check_entities(entities: Sequence[str], faults: list[Fault]) -> None:
+    faults += [Fault("entityId", why, index) for index, why in check_entity_ids(entities)]
+
+
+def _times(timestamps: Sequence[str | None], now: int, faults: list[Fault]) -> Times:
+    missing = timestamps.count(None)
+    if missing == len(timestamps):
+        return np.full(len(timestamps), now, np.int64)
+    texts: list[str] = [text for text in timestamps if text is not None]
+    parsed = parse_timestamps(texts) if missing == 0 else None
+    return _times_one_by_one(timestamps, now, faults) if parsed is None else parsed
+
+
+def _times_one_by_one(timestamps: Sequence[str | None], now: int, faults: list[Fault]) -> Times:
+    times = np.full(len(timestamps), now, np.int64)
+    for index, text in enumerate(timestamps):
+        if text is not None:
+            try:
+                times[index] = parse_timestamp(text)
+            except InvalidInput as error:
+                faults.append(Fault("timestamp", error.faults[0].message, index))
+    return times
+
+
+def _by_feature(registry: FeatureRegistry, sent: Sent, faults: list[Fault]) -> list[tuple[Feature, Indices]]:
+    """Each feature that is written with the positions of its rows, ascending."""
+    plain = sent.versions.count(None) == len(sent.versions)
+    keys: Sequence[Any] = sent.references if plain else list(zip(sent.references, sent.versions, strict=True))
+    rows_of: dict[str, list[Indices]] = {}
+    features: dict[str, Feature] = {}
+    for key, rows in group_rows(keys):
+        reference, version = (key, None) if plain else key
+        try:
+            feature = resolve_version(registry, reference, version)
+        except RequestError as error:
+            field = error.faults[0].field if error.faults else "featureId"
+            faults += [Fault(field, error.detail, row) for row in rows.tolist()]
+            continue
+        features[feature.id] = feature
+        rows_of.setdefault(feature.id, []).append(rows)
+    return [(features[id_], np.sort(np.concatenate(parts))) for id_, parts in rows_of.items()]
+
+
+def resolve_version(registry: FeatureRegistry, reference: str, version: int | None) -> Feature:
+    """The feature that a reference means together with a version given beside it.
+
+    Raises InvalidInput where the two differ, NotFound or Conflict as `FeatureRegistry.resolve`.
+    """
+    feature = registry.resolve(reference)
+    if version is None or version == feature.version:
+        return feature
+    if reference == feature.id:
+        raise InvalidInput(
+            f"version {version} differs from that of {reference!r}",
+            [Fault("version", f"differs from that of {reference!r}")],
+        )
+    return registry.resolve(f"{feature.entity}.{feature.name}.v{version}")
+
+
+def _block(
+    feature: Feature, rows: Indices, sent: Sent, times: Times, good: Nulls, faults: list[Fault]
+) -> Block | None:
+    """The good rows of one feature, or None where there are none."""
+    positions = rows.tolist()
+    values = sent.values
+    column = coerce(feature, [values[row] for row in positions])
+    for position, reason in column.refused:
+        faults.append(Fault("value", reason, positions[position]))
+        good[positions[position]] = False
+    entities = sent.entities
+    block = Block(
+        feature.id,
+        feature.created,
+        [entities[row] for row in positions],
+        times[rows],
+        column.values,
+        column.nulls,
+    )
+    kept = good[rows]
+    if kept.all():
+        return block
+    return block.take(np.flatnonzero(kept)) if kept.any() else None

@@ -1,0 +1,204 @@
+"""JournalActor: the one order of everything that is accepted. Durable first, then visible, then answered.
+
+It takes every message that is waiting, commits them once in a worker thread, hands the batches to the stores
+and the monitor in commit order and answers. Messages that come during a commit make up the next: the slower
+the disk, the larger the group.
+
+A store's inbox is first in, first out, and a batch is in it before the write is answered, so a read sent
+after the answer sees the write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import trio
+
+from actors.clock import ArrivalClock
+from actors.columns import Block, split
+from actors.domain import Feature
+from actors.errors import Conflict, Overloaded, StorageDown, TimewellError
+from actors.mailbox import Envelope, Mailbox
+from actors.messages import Apply, ChangeRegistry, Forget, Write
+from actors.settings import GROUP_COMMIT_VALUES, IDEMPOTENCY_HOURS, UNFLUSHED_VALUES
+from actors.storage.protocol import Deleted, Entry, Registered, Storage, Written
+from actors.timestamps import SECOND
+
+
+class _Accepted(NamedTuple):
+    envelope: Envelope
+    entry: Entry
+
+
+class JournalActor:
+    """See the module. `unflushed` counts the observations that the history does not have yet."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: ArrivalClock,
+        features: Mapping[str, Feature],
+        unflushed: int,
+        checkpoint_values: int,
+    ) -> None:
+        """A checkpoint is called for (`wants_checkpoint`) once `checkpoint_values` are unflushed."""
+        self.mailbox = Mailbox("journal")
+        self.unflushed = unflushed
+        self.wants_checkpoint = trio.Event()
+        self.stores: Sequence[Mailbox] = ()
+        self.monitor: Mailbox | None = None
+        self._storage = storage
+        self._clock = clock
+        self._features = features
+        self._checkpoint_values = checkpoint_values
+        self._created: dict[str, int] = {}
+
+    async def load(self) -> None:
+        """The registry is what is durable of the features.
+
+        A crash may have come between a commit and its hand-over: the stores look the journal through.
+        """
+        self._created = {feature.id: feature.created for feature in self._features.values()}
+        self._ask_for_checkpoint()
+        for mailbox in (*self.stores, *([self.monitor] if self.monitor else [])):
+            mailbox.missed = True
+            mailbox.post(Apply([]))
+
+    async def run(self) -> None:
+        """Commit until cancelled."""
+        while True:
+            waiting = await self.mailbox.drain()
+            self.mailbox.take(waiting)
+            for group in _groups(waiting):
+                await self._commit(group)
+
+    async def _commit(self, group: Sequence[Envelope]) -> None:
+        """One group, one transaction."""
+        try:
+            answered = await self._answered_before(group)
+            accepted, repeats = self._accept(group, answered)
+            if accepted:
+                await trio.to_thread.run_sync(self._storage.commit, [entry for _, entry in accepted])
+        except StorageDown as error:
+            await self.load()
+            for envelope in group:
+                _fail(envelope, error)
+            return
+        self.unflushed += sum(entry.observations for _, entry in accepted if isinstance(entry, Written))
+        await self._hand_on([entry for _, entry in accepted])
+        for envelope, entry in accepted:
+            _answer(envelope, entry.answer if isinstance(entry, Written) else None)
+        for envelope, answer in repeats:
+            _answer(envelope, answer)
+
+    async def _answered_before(self, group: Sequence[Envelope]) -> dict[str, bytes]:
+        keys = [envelope.message.key for envelope in group if _key(envelope) is not None]
+        if not keys:
+            return {}
+        since = self._clock.now() - IDEMPOTENCY_HOURS * 3_600 * SECOND
+        return dict(await trio.to_thread.run_sync(self._storage.answers, keys, since))
+
+    def _accept(
+        self, group: Sequence[Envelope], answered: dict[str, bytes]
+    ) -> tuple[list[_Accepted], list[tuple[Envelope, bytes]]]:
+        """The entries to commit, and the answers to keys that have been seen. Refusals are answered here."""
+        accepted, repeats = [], []
+        for envelope in group:
+            key = _key(envelope)
+            if key is not None and key in answered:
+                repeats.append((envelope, answered[key]))
+                continue
+            try:
+                entry = self._entry(envelope.message)
+            except TimewellError as error:
+                _fail(envelope, error)
+                continue
+            if key is not None:
+                answered[key] = envelope.message.answer
+            accepted.append(_Accepted(envelope, entry))
+        return accepted, repeats
+
+    def _entry(self, message: Write | ChangeRegistry) -> Entry:
+        if isinstance(message, ChangeRegistry):
+            self._note(message.change)
+            return message.change
+        if self.unflushed > UNFLUSHED_VALUES:
+            raise Overloaded("the history files cannot keep up with the journal")
+        for block in message.blocks:
+            if self._created.get(block.feature) != block.created:
+                raise Conflict(f"feature {block.feature!r} was deleted while it was written")
+        return Written(self._clock.tick(), message.blocks, message.key, message.answer)
+
+    def _note(self, change: Entry) -> None:
+        """Writes that come after a change in the same group are judged by it."""
+        if isinstance(change, Registered):
+            self._created[change.feature.id] = change.feature.created
+        elif isinstance(change, Deleted):
+            self._created.pop(change.feature.id, None)
+
+    async def _hand_on(self, entries: Sequence[Entry]) -> None:
+        """To the stores and the monitor, in commit order."""
+        batches: list[tuple[int, Sequence[Block]]] = []
+        for entry in entries:
+            if isinstance(entry, Written):
+                batches.append((entry.arrived, entry.blocks))
+            elif isinstance(entry, Deleted):
+                await self._apply(batches)
+                batches = []
+                for store in self.stores:
+                    await store.tell(Forget(entry.feature))
+                if self.monitor is not None:
+                    self.monitor.post(Forget(entry.feature))
+        await self._apply(batches)
+        self._ask_for_checkpoint()
+
+    async def _apply(self, batches: Sequence[tuple[int, Sequence[Block]]]) -> None:
+        if not batches:
+            return
+        parts: dict[int, list[tuple[int, list[Block]]]] = {}
+        for arrived, blocks in batches:
+            for shard, own in split(blocks, len(self.stores)).items():
+                parts.setdefault(shard, []).append((arrived, own))
+        for shard, own_batches in parts.items():
+            await self.stores[shard].tell(Apply(own_batches))
+        if self.monitor is not None:
+            self.monitor.post(Apply(batches))
+
+    # Checkpoints
+
+    def flushed(self, observations: int) -> None:
+        """So many observations have reached the history."""
+        self.unflushed -= observations
+
+    def _ask_for_checkpoint(self) -> None:
+        if self.unflushed >= self._checkpoint_values:
+            self.wants_checkpoint.set()
+
+
+def _groups(waiting: Sequence[Envelope]) -> list[list[Envelope]]:
+    """Neighbours, up to GROUP_COMMIT_VALUES observations together."""
+    groups: list[list[Envelope]] = [[]]
+    values = 0
+    for envelope in waiting:
+        count = envelope.message.count if isinstance(envelope.message, Write) else 0
+        if groups[-1] and values + count > GROUP_COMMIT_VALUES:
+            groups.append([])
+            values = 0
+        groups[-1].append(envelope)
+        values += count
+    return groups
+
+
+def _key(envelope: Envelope) -> str | None:
+    return envelope.message.key if isinstance(envelope.message, Write) else None
+
+
+def _answer(envelope: Envelope, value: object) -> None:
+    if envelope.reply is not None:
+        envelope.reply.answer(value)
+
+
+def _fail(envelope: Envelope, error: TimewellError) -> None:
+    if envelope.reply is not None:
+        envelope.reply.fail(error)

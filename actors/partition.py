@@ -1,0 +1,170 @@
+"""What one store owns: the entities that hash to it, and a series per feature.
+
+An entity id becomes a dense slot number the first time it is written; every column below is indexed by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from actors.columns import Block, Indices
+from actors.domain import Feature
+from actors.rows import Ranges, Rows, merge
+from actors.series import Cells, Series
+from actors.timestamps import NEVER
+from actors.values import dtype_of
+
+EVICT_DOWN_TO = 0.9
+"""Eviction frees a tenth at a time, so that its cost is spread over the writes that made it necessary."""
+
+
+class DiskRows(NamedTuple):
+    """Everything that the history files hold of some pairs of one feature, as of a journal position.
+
+    `entities`: the ids asked for; `owner` int32[n]: which of them a row belongs to; rows in order of arrival.
+    """
+
+    position: int
+    entities: Sequence[str]
+    rows: Rows
+
+
+class _SlotNumbers(dict[str, int]):
+    """entity id -> slot; an id looked up for the first time gets the next one."""
+
+    def __missing__(self, entity: str) -> int:
+        slot = self[entity] = len(self) + 1
+        return slot
+
+
+class Partition:
+    """The state of one store. Not thread-safe: its actor is the only one to touch it."""
+
+    def __init__(self, base_floor: int = NEVER, position: int = 0) -> None:
+        """`base_floor`: below it any pair may have rows that were not loaded. `position`: applied so far."""
+        self.position = position
+        self.flushed = position
+        self.tick = 0
+        self._base_floor = base_floor
+        self._base_position = position
+        self._slots: dict[str, _SlotNumbers] = {}
+        self._series: dict[str, tuple[int, Series]] = {}
+
+    @property
+    def rows(self) -> int:
+        """How many observations are held."""
+        return sum(series.rows for _, series in self._series.values())
+
+    # Writing
+
+    def apply(self, arrived: int, blocks: Sequence[Block]) -> None:
+        """Take what was made durable as `arrived`. What is applied already is passed over."""
+        if arrived <= self.position:
+            return
+        for block in blocks:
+            self.append(block, np.full(len(block.entities), arrived, np.int64))
+        self.position = arrived
+
+    def append(self, block: Block, arrived: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+        """Take the rows of one block, later than all before them."""
+        known = self._slots.setdefault(block.feature.partition(".")[0], _SlotNumbers())
+        slots = np.fromiter(map(known.__getitem__, block.entities), np.int64, len(block.entities))
+        width = block.values.shape[1] if block.values.ndim == 2 else 0
+        series = self._series_of(block.feature, block.created, block.values.dtype, width)
+        if series is not None:
+            series.append(Rows(slots.astype(np.int32), block.times, arrived, block.values, block.nulls))
+
+    def _series_of(self, feature: str, created: int, dtype: np.dtype[np.generic], width: int) -> Series | None:
+        """The series of a feature, made on first use; None for rows of a feature since replaced."""
+        born, series = self._series.get(feature, (NEVER, None))
+        if series is None or born < created:
+            base = self._base_floor if created <= self._base_position else NEVER
+            series = Series(dtype, width, base)
+            self._series[feature] = (created, series)
+        elif born > created:
+            return None
+        series.make_room(len(self._slots.get(feature.partition(".")[0], ())) + 1)
+        return series
+
+    def drop(self, feature: str) -> None:
+        """Forget a deleted feature."""
+        self._series.pop(feature, None)
+
+    # Reading
+
+    def slots(self, entity_type: str, entities: Sequence[str]) -> Indices:
+        """The slot of each entity, 0 for those without one: int64[n]."""
+        known = self._slots.get(entity_type)
+        if known is None:
+            return np.zeros(len(entities), np.int64)
+        return np.array([known.get(entity, 0) for entity in entities], np.int64)
+
+    def series(self, feature: Feature) -> Series:
+        """The series of a feature, empty where nothing was written."""
+        width = (feature.schema.dimension or 0) if feature.value_type == "vector" and feature.schema else 0
+        series = self._series_of(feature.id, feature.created, dtype_of(feature.value_type), width)
+        # A reader's feature can be older than the series only while a deletion is on its way here.
+        return series or Series(dtype_of(feature.value_type), width)
+
+    def latest(self, feature: Feature, slots: Indices, now: int, visible_from: int) -> Cells:
+        """See `Series.latest`."""
+        return self.series(feature).latest(slots, now, visible_from, self.tick)
+
+    def as_of(self, feature: Feature, slots: Indices, at: int, visible_from: int, disk: Rows | None) -> Cells:
+        """See `Series.as_of`."""
+        return self.series(feature).as_of(slots, at, visible_from, disk)
+
+    def between(self, feature: Feature, slots: Indices, start: int, end: int, disk: Rows | None) -> Ranges:
+        """See `Series.between`."""
+        return self.series(feature).between(slots, start, end, disk)
+
+    # Memory
+
+    def place(self, feature: Feature, disk: DiskRows) -> Rows:
+        """Rows from disk as sorted rows of this partition. Entities that no row belongs to get no slot."""
+        known = self._slots.setdefault(feature.entity, _SlotNumbers())
+        slots = np.zeros(len(disk.entities), np.int32)
+        for owner in np.unique(disk.rows.slots).tolist():
+            slots[owner] = known[disk.entities[owner]]
+        return merge([disk.rows._replace(slots=slots[disk.rows.slots])])
+
+    def install(self, feature: Feature, entities: Sequence[str], placed: Rows) -> None:
+        """Take all placed rows of these entities back into memory, as far as retention keeps them there."""
+        slots = self.slots(feature.entity, entities)
+        self.series(feature).install(slots[slots > 0], placed, feature.kept_values, self.tick)
+
+    def trimming(self, flushed: int, kept_values: Mapping[str, int]) -> Iterator[None]:
+        """The history files reach `flushed` now: let go of what each feature need not keep ready.
+
+        A generator that does one series a step, so that its store can serve in between.
+        """
+        self.flushed = max(self.flushed, flushed)
+        for feature, (_, series) in list(self._series.items()):
+            series.trim(kept_values.get(feature, 0), self.flushed)
+            yield
+
+    def evict(self, budget: int) -> None:
+        """Let the least recently used pairs go where more than `budget` observations are held.
+
+        Observations that the history files do not have yet stay, whatever the budget.
+        """
+        held = self.rows
+        if held <= budget:
+            return
+        parts = [(series, *series.usage()) for _, series in self._series.values()]
+        stamps = np.concatenate([stamps for _, _, stamps, _ in parts])
+        counts = np.concatenate([counts for _, _, _, counts in parts])
+        oldest = np.argsort(stamps, kind="stable")
+        freed = np.cumsum(counts[oldest])
+        enough = int(np.searchsorted(freed, held - budget * EVICT_DOWN_TO)) + 1
+        chosen = np.zeros(len(stamps), np.bool_)
+        chosen[oldest[:enough]] = True
+        start = 0
+        for series, slots, _, _ in parts:
+            mine = slots[chosen[start : start + len(slots)]]
+            start += len(slots)
+            if len(mine):
+                series.evict(mine, self.flushed)

@@ -1,0 +1,288 @@
+"""FeatureRegistry: what is registered; RegistryActor: the one that changes it.
+
+Readers use the FeatureRegistry directly, which is safe in one thread: the actor changes it between awaits,
+after the change is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from actors.clock import ArrivalClock
+from actors.domain import Feature, FeatureChange, Group, check_name, feature_id, parse_reference
+from actors.errors import Conflict, InvalidInput, NotFound, TimewellError
+from actors.mailbox import Envelope, Mailbox
+from actors.messages import ChangeRegistry, DeleteFeature, DeleteGroup, PutGroup, Register
+from actors.storage.protocol import Deleted, Grouped, Registered, Ungrouped
+from actors.timestamps import parse_duration
+from actors.values import check_schema
+
+_MOST_REMEMBERED = 100_000
+_UPDATABLE = ("description", "tags", "owner", "schema", "max_age", "retention")
+
+
+class FeatureRegistry:
+    """Features, their versions and groups, and what a reference means."""
+
+    def __init__(self, features: Iterable[Feature] = (), groups: Iterable[Group] = ()) -> None:
+        self._features = {feature.id: feature for feature in features}
+        self._groups = {group.name: group for group in groups}
+        self._index()
+
+    def _index(self) -> None:
+        self._resolved: dict[str, Feature] = {}
+        self._versions: dict[tuple[str, str], list[Feature]] = {}
+        self._entities: dict[str, set[str]] = {}
+        for feature in self._features.values():
+            self._index_one(feature)
+
+    def _index_one(self, feature: Feature) -> None:
+        versions = self._versions.setdefault((feature.entity, feature.name), [])
+        versions[:] = [*(other for other in versions if other.id != feature.id), feature]
+        versions.sort(key=lambda version: version.version)
+        self._entities.setdefault(feature.name, set()).add(feature.entity)
+        self._resolved.clear()
+
+    @property
+    def features(self) -> Mapping[str, Feature]:
+        """All features by id."""
+        return MappingProxyType(self._features)
+
+    @property
+    def groups(self) -> Mapping[str, Group]:
+        """All groups by name."""
+        return MappingProxyType(self._groups)
+
+    # What a reference means
+
+    def resolve(self, reference: str) -> Feature:
+        """The feature that an id, `entity.name` or bare name means.
+
+        Raises NotFound that names it, or Conflict where a bare name stands for several entity types.
+        """
+        found = self._resolved.get(reference)
+        if found is None:
+            found = self._look_up(reference)
+            if len(self._resolved) > _MOST_REMEMBERED:
+                self._resolved.clear()
+            self._resolved[reference] = found
+        return found
+
+    def _look_up(self, reference: str) -> Feature:
+        exact = self._features.get(reference)
+        if exact is not None:
+            return exact
+        parts = parse_reference(reference)
+        if parts is None or parts.version is not None:
+            raise NotFound(f"unknown feature {reference!r}")
+        return self.versions(self._entity_of(reference) if parts.entity is None else parts.entity, parts.name)[-1]
+
+    def _entity_of(self, name: str) -> str:
+        entities = sorted(self._entities.get(name, ()))
+        if len(entities) > 1:
+            candidates = ", ".join(f"{entity}.{name}" for entity in entities)
+            raise Conflict(f"{name!r} could be any of {candidates}")
+        return entities[0] if entities else ""
+
+    def versions(self, entity: str, name: str) -> Sequence[Feature]:
+        """All versions of a feature, lowest first. Raises NotFound where there is none."""
+        found = self._versions.get((entity, name))
+        if not found:
+            raise NotFound(f"unknown feature {f'{entity}.{name}' if entity else name!r}")
+        return found
+
+    def group(self, name: str) -> Group:
+        """A group by name. Raises NotFound."""
+        found = self._groups.get(name)
+        if found is None:
+            raise NotFound(f"unknown group {name!r}")
+        return found
+
+    def members(self, name: str) -> set[str]:
+        """The ids of the features that a group reads; empty for an unknown group."""
+        group = self._groups.get(name)
+        return {self.resolve(reference).id for reference in group.features} if group else set()
+
+    # What a change would be; nothing is changed here
+
+    def registration(self, change: FeatureChange, now: int) -> tuple[Registered, bool]:
+        """The feature as the change asks for it, and whether it is new.
+
+        Raises InvalidInput for a name or schema that cannot be, Conflict for another value type.
+        """
+        check_name(change.entity, "entity")
+        check_name(change.name, "name")
+        if change.version < 1:
+            raise InvalidInput.at("version", "must be an integer from 1")
+        old = self._features.get(feature_id(change.entity, change.name, change.version))
+        feature = _updated(old, change, now) if old else _created(change, now)
+        _check(feature)
+        if old is not None:
+            _check_compatible(old, feature)
+            return Registered(feature), False
+        return Registered(feature, self._joined(feature, now)), True
+
+    def _joined(self, feature: Feature, now: int) -> list[Group]:
+        """The group that a new feature names, with the feature in it."""
+        if feature.group is None:
+            return []
+        check_name(feature.group, "group")
+        group = self._groups.get(feature.group)
+        if group is None:
+            return [
+                Group(
+                    name=feature.group,
+                    entity=feature.entity,
+                    features=(feature.id,),
+                    created=now,
+                    updated=now,
+                )
+            ]
+        if group.entity != feature.entity:
+            raise Conflict(f"group {group.name!r} is of entity type {group.entity!r}, not {feature.entity!r}")
+        if feature.id in group.features:
+            return []
+        return [msgspec.structs.replace(group, features=(*group.features, feature.id), updated=now)]
+
+    def deletion(self, id_: str, now: int) -> Deleted:
+        """The deletion of a feature, which also leaves the groups that read it. Raises NotFound."""
+        feature = self._features.get(id_)
+        if feature is None:
+            raise NotFound(f"unknown feature {id_!r}")
+        rest = FeatureRegistry((other for other in self._features.values() if other.id != id_), ())
+        changed = []
+        for group in self._groups.values():
+            kept = tuple(reference for reference in group.features if rest.knows(reference))
+            if kept != group.features:
+                changed.append(msgspec.structs.replace(group, features=kept, updated=now))
+        return Deleted(feature, changed)
+
+    def knows(self, reference: str) -> bool:
+        """Whether the reference means a feature."""
+        try:
+            self.resolve(reference)
+        except (NotFound, Conflict):
+            return False
+        return True
+
+    def grouping(self, group: Group, now: int) -> tuple[Grouped, bool]:
+        """The group as asked for, and whether it is new. Raises Conflict for features of another entity type."""
+        check_name(group.name, "name")
+        check_name(group.entity, "entity")
+        if not group.features:
+            raise InvalidInput.at("features", "a group needs at least one feature")
+        if len(set(group.features)) < len(group.features):
+            raise InvalidInput.at("features", "names a feature twice")
+        for reference in group.features:
+            feature = self.resolve(reference)
+            if feature.entity != group.entity:
+                raise Conflict(
+                    f"feature {feature.id!r} is of entity type {feature.entity!r}, not {group.entity!r}"
+                )
+        old = self._groups.get(group.name)
+        if old is not None and old.entity != group.entity:
+            raise Conflict(f"group {group.name!r} is of entity type {old.entity!r}, not {group.entity!r}")
+        created = old.created if old else now
+        return Grouped(msgspec.structs.replace(group, created=created, updated=now)), old is None
+
+    # Taking a change that is durable
+
+    def apply(self, change: Registered | Deleted | Grouped | Ungrouped) -> None:
+        """Make a durable change visible."""
+        match change:
+            case Registered(feature, groups):
+                self._features[feature.id] = feature
+                self._index_one(feature)
+                self._groups.update((group.name, group) for group in groups)
+            case Deleted(feature, groups):
+                self._features.pop(feature.id, None)
+                self._index()
+                self._groups.update((group.name, group) for group in groups)
+            case Grouped(group):
+                self._groups[group.name] = group
+            case Ungrouped(name):
+                self._groups.pop(name, None)
+
+
+def _check(feature: Feature) -> None:
+    check_schema(feature.value_type, feature.schema)
+    if feature.max_age is not None:
+        parse_duration(feature.max_age, "maxAge")
+    if feature.retention is not None:
+        if feature.retention.values < 1:
+            raise InvalidInput.at("retention.values", "must be at least 1")
+        if feature.retention.age is not None:
+            parse_duration(feature.retention.age, "retention.age")
+
+
+def _created(change: FeatureChange, now: int) -> Feature:
+    given = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not UNSET}
+    id_ = feature_id(change.entity, change.name, change.version)
+    return Feature(id=id_, created=now, updated=now, **given)
+
+
+def _updated(old: Feature, change: FeatureChange, now: int) -> Feature:
+    if change.value_type != old.value_type:
+        raise Conflict(
+            f"feature {old.id!r} has valueType {old.value_type!r}; register {change.value_type!r} as a new version"
+        )
+    given = {name: getattr(change, name) for name in _UPDATABLE if getattr(change, name) is not UNSET}
+    return msgspec.structs.replace(old, **given, updated=now)
+
+
+def _check_compatible(old: Feature, new: Feature) -> None:
+    before, after = (feature.schema.dimension if feature.schema else None for feature in (old, new))
+    if before != after:
+        raise Conflict(f"feature {old.id!r} has dimension {before}; register dimension {after} as a new version")
+
+
+class RegistryActor:
+    """Makes one change at a time: checks it against the registry, has it journaled, then shows it."""
+
+    def __init__(self, registry: FeatureRegistry, journal: Mailbox, clock: ArrivalClock) -> None:
+        self.mailbox = Mailbox("registry")
+        self._registry = registry
+        self._journal = journal
+        self._clock = clock
+
+    async def load(self) -> None:
+        """The registry holds durable changes only, and outlives a crash of its actor."""
+
+    async def run(self) -> None:
+        """Handle messages until cancelled."""
+        while True:
+            batch = await self.mailbox.drain()
+            self.mailbox.take(batch)
+            for envelope in batch:
+                await self._handle(envelope)
+
+    async def _handle(self, envelope: Envelope) -> None:
+        assert envelope.reply is not None
+        try:
+            change, answer = self._judge(envelope.message)
+            await self._journal.ask(ChangeRegistry(change))
+        except TimewellError as error:
+            envelope.reply.fail(error)
+            return
+        self._registry.apply(change)
+        envelope.reply.answer(answer)
+
+    def _judge(self, message: Any) -> tuple[Registered | Deleted | Grouped | Ungrouped, Any]:
+        now = self._clock.tick()
+        match message:
+            case Register(change):
+                registered, new = self._registry.registration(change, now)
+                return registered, (registered.feature, new)
+            case DeleteFeature(id_):
+                return self._registry.deletion(id_, now), None
+            case PutGroup(group):
+                grouped, new = self._registry.grouping(group, now)
+                return grouped, (grouped.group, new)
+            case DeleteGroup(name):
+                return Ungrouped(self._registry.group(name).name), None
+        raise TypeError(f"not for the registry: {message!r}")

@@ -1,0 +1,242 @@
+"""Router: the only door to the actors. Typed async methods in, domain errors out.
+
+`open_router` starts everything in the right order and ends it in the reverse: the asker first (the front end
+is inside the `with`), then the inboxes, then the storage.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
+
+import trio
+
+from actors import timestamps
+from actors.aggregates import Answer
+from actors.checkpoint import Checkpointer
+from actors.clock import ArrivalClock
+from actors.domain import Feature, FeatureChange, Group
+from actors.errors import InvalidInput, NotFound, Overloaded, StartupError, Unavailable
+from actors.ingest import Ingested, Sent, ingest
+from actors.journal import JournalActor
+from actors.mailbox import Mailbox
+from actors.messages import DeleteFeature, DeleteGroup, Describe, PutGroup, Register, Scanned, Write
+from actors.monitor import MonitorActor
+from actors.registry import FeatureRegistry, RegistryActor
+from actors.series import Cells
+from actors.serving import FeatureServingEngine, Span
+from actors.settings import FLUSH_VALUES, PENDING_VALUES, SHUTDOWN_COMMIT_SECONDS, Settings
+from actors.stats.summary import Figures
+from actors.storage.local import EmbeddedStorage, MemoryStorage
+from actors.storage.protocol import Storage
+from actors.store import StoreActor, rebuild
+from actors.supervisor import Actor, supervise
+
+log = logging.getLogger("timewell.router")
+
+
+class Served(NamedTuple):
+    """The values of one feature for all entities asked for, in their order."""
+
+    feature: Feature
+    cells: Cells
+
+
+class Router:
+    """What the front end may ask. Every method raises the errors of `actors.errors`."""
+
+    def __init__(
+        self,
+        registry: FeatureRegistry,
+        serving: FeatureServingEngine,
+        clock: ArrivalClock,
+        mailboxes: dict[str, Mailbox],
+        checkpointer: Checkpointer,
+    ) -> None:
+        self.registry = registry
+        self.serving = serving
+        self.checkpointer = checkpointer
+        self.now = clock.now
+        self._mailboxes = mailboxes
+        self._pending = 0
+
+    def unready(self) -> list[str]:
+        """The actors that are being rebuilt at the moment."""
+        return [name for name, mailbox in self._mailboxes.items() if mailbox.refusing]
+
+    # Registry
+
+    async def register(self, change: FeatureChange) -> tuple[Feature, bool]:
+        """The feature as it is from now on, and whether it is new."""
+        feature, new = await self._mailboxes["registry"].ask(Register(change))
+        return feature, new
+
+    async def delete_feature(self, id_: str) -> None:
+        """Delete a feature and its values."""
+        await self._mailboxes["registry"].ask(DeleteFeature(id_))
+
+    async def put_group(self, group: Group) -> tuple[Group, bool]:
+        """The group as it is from now on, and whether it is new."""
+        stored, new = await self._mailboxes["registry"].ask(PutGroup(group))
+        return stored, new
+
+    async def delete_group(self, name: str) -> None:
+        """Delete a group; its features stay."""
+        await self._mailboxes["registry"].ask(DeleteGroup(name))
+
+    # Writing
+
+    def ingest(self, sent: Sent) -> Ingested:
+        """Judge rows against the registry; nothing is written."""
+        return ingest(self.registry, sent, self.now())
+
+    async def write(self, ingested: Ingested, answer: bytes, key: str | None = None) -> bytes:
+        """Write what was found good. Returns once it is durable and visible to the next read.
+
+        Returns `answer`, or what was answered first where the idempotency key is a repeat.
+        """
+        if self._pending and self._pending + ingested.accepted > PENDING_VALUES:
+            raise Overloaded("too many values wait for their commit")
+        self._pending += ingested.accepted
+        try:
+            said = await self._mailboxes["journal"].ask(Write(ingested.blocks, ingested.accepted, answer, key))
+            return bytes(said)
+        finally:
+            self._pending -= ingested.accepted
+
+    # Reading
+
+    async def latest(
+        self, entities: Sequence[str], features: Sequence[Feature], at: int, current: bool = False
+    ) -> list[Served]:
+        """The newest value of each feature for each entity with event time <= at.
+
+        `current`: `at` is the present, so that what is read counts as used.
+        """
+        found: dict[str, Cells] = {}
+        for own in _by_entity_type(features):
+            cells = await self.serving.latest(entities, own, at, at if current else self.now(), current)
+            found.update(zip((feature.id for feature in own), cells, strict=True))
+        return [Served(feature, found[feature.id]) for feature in features]
+
+    async def aggregate(self, entities: Sequence[str], feature: Feature, aggregation: str, span: Span) -> Answer:
+        """One aggregate per entity and window, entities outermost."""
+        return await self.serving.aggregate(entities, feature, aggregation, span, self.now())
+
+    async def observations(
+        self, entity: str, feature: Feature, span: Span, limit: int, descending: bool
+    ) -> Scanned:
+        """The observations of one entity in time order."""
+        return await self.serving.scan(entity, feature, span, limit, descending, self.now())
+
+    async def statistics(self, feature: Feature) -> Figures:
+        """The statistics of a feature's write stream. Raises NotFound where monitoring is off."""
+        monitor = self._mailboxes.get("monitor")
+        if monitor is None:
+            raise NotFound("monitoring is off (ENABLE_MONITORING=false)")
+        figures: Figures = await monitor.ask(Describe(feature))
+        return figures
+
+    def features_of(self, references: Sequence[str] | None, group: str | None) -> dict[str, Feature]:
+        """What a read asks for, keyed as it asked: the group's references first, then its own."""
+        asked = [*(self.registry.group(group).features if group is not None else ()), *(references or ())]
+        if not asked:
+            raise InvalidInput.at("features", "name at least one feature, or a group that has some")
+        return {reference: self.registry.resolve(reference) for reference in asked}
+
+
+def _by_entity_type(features: Sequence[Feature]) -> list[list[Feature]]:
+    """The distinct features, those of one entity type together."""
+    types: dict[str, dict[str, Feature]] = {}
+    for feature in features:
+        types.setdefault(feature.entity, {})[feature.id] = feature
+    return [list(own.values()) for own in types.values()]
+
+
+def make_storage(settings: Settings) -> Storage:
+    """The storage that the settings name."""
+    if settings.storage_type == "memory":
+        return MemoryStorage()
+    return EmbeddedStorage(settings.data_dir)
+
+
+@asynccontextmanager
+async def open_router(
+    settings: Settings, storage: Storage | None = None, now: Callable[[], int] = timestamps.now
+) -> AsyncIterator[Router]:
+    """Open the storage, start the actors, and yield the router; on leaving, commit what waits and close.
+
+    Raises StartupError where the storage cannot be opened.
+    """
+    storage = storage or make_storage(settings)
+    try:
+        async with _actors(settings, storage, now) as router:
+            yield router
+    except BaseExceptionGroup as group:
+        raise _only(group) from None
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(storage.close)
+
+
+@asynccontextmanager
+async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) -> AsyncIterator[Router]:
+    recovered = await trio.to_thread.run_sync(storage.open)
+    clock = ArrivalClock(now)
+    clock.start_after(recovered.last_arrived)
+    registry = FeatureRegistry(recovered.features, recovered.groups)
+    checkpoint_values = min(FLUSH_VALUES, max(settings.cache_size // 4, 10_000))
+    journal = JournalActor(storage, clock, registry.features, recovered.unflushed, checkpoint_values)
+    stores = await _stores(settings, storage, registry)
+    monitor = MonitorActor(storage, registry.features) if settings.enable_monitoring else None
+    registrar = RegistryActor(registry, journal.mailbox, clock)
+    journal.stores = [store.mailbox for store in stores]
+    journal.monitor = monitor.mailbox if monitor else None
+    actors: list[Actor] = [*stores, *([monitor] if monitor else []), journal, registrar]
+    checkpointer = Checkpointer(
+        storage, journal, journal.stores, journal.monitor, registry, settings.checkpoint_seconds
+    )
+    async with trio.open_nursery() as nursery:
+        for actor in actors:
+            await nursery.start(supervise, actor)
+        nursery.start_soon(checkpointer.run)
+        mailboxes = {actor.mailbox.name: actor.mailbox for actor in actors}
+        try:
+            yield Router(registry, FeatureServingEngine(journal.stores, storage), clock, mailboxes, checkpointer)
+        finally:
+            await _drained(journal.mailbox)
+            nursery.cancel_scope.cancel()
+
+
+async def _stores(settings: Settings, storage: Storage, registry: FeatureRegistry) -> list[StoreActor]:
+    """The stores with their partitions, which are read from storage once for all of them."""
+    shards, budget = settings.shards, max(1, settings.cache_size // settings.shards)
+    features = dict(registry.features)
+    partitions = await trio.to_thread.run_sync(
+        rebuild, storage, features, shards, range(shards), settings.cache_size
+    )
+    return [
+        StoreActor(shard, shards, budget, storage, registry.features, partitions[shard]) for shard in range(shards)
+    ]
+
+
+async def _drained(journal: Mailbox) -> None:
+    """Wait, but not forever, until the journal has committed and answered what was sent."""
+    with trio.move_on_after(SHUTDOWN_COMMIT_SECONDS, shield=True) as patience:
+        with suppress(Unavailable):
+            await journal.ask(Write((), 0, b""))
+    if patience.cancelled_caught:
+        log.error("the last commit took more than %.0f s and was given up", SHUTDOWN_COMMIT_SECONDS)
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """A group of one is that one: nurseries wrap what their callers have no use for."""
+    if len(group.exceptions) == 1:
+        only = group.exceptions[0]
+        return _only(only) if isinstance(only, BaseExceptionGroup) else only
+    for error in group.exceptions:
+        if isinstance(error, StartupError):
+            return error
+    return group

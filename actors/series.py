@@ -1,0 +1,278 @@
+"""One feature in one partition: the latest value by slot, and the history behind it.
+
+Structures
+    latest   times, values, nulls by slot. Serving is three gathers.
+    runs     sorted rows, oldest arrivals first, each at least twice the size of the next: a log-structured
+             merge tree in memory (O'Neil et al. 1996). An append costs amortised log(n) merges.
+    tail     unsorted recent arrivals, sorted into a run when full or when history is read.
+    floor    by slot, 1 + the greatest event time that memory let go of (trimmed, evicted, never loaded).
+
+The floor is the one invariant that memory and disk share: every observation at or after a slot's floor is in
+memory. An answer found at or above the floor is exact; below it the disk must be asked, whose rows then join
+the question as the oldest run. Rows that have not reached the history files are never let go, so disk rows
+and memory rows together are always everything.
+
+Slot 0 belongs to nobody: entities without a slot are asked for there and nothing is ever written to it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from actors.columns import Indices, Times
+from actors.rows import Ranges, Rows, extract, last_until, merge, rank_from_newest
+from actors.timestamps import FOREVER, NEVER
+from actors.values import Array, Nulls, blank
+
+TAIL_ROWS = 8_192
+MOST_RUNS = 16
+SLOTS_WORTH_COMPACTING = 64
+"""A range over this many entities first merges all runs: reading one run is five times as fast as merging
+what is read, and the next such question finds the work done."""
+
+
+class Cells(NamedTuple):
+    """One value per question: time NEVER where nothing was found; `cold` where the disk must be asked.
+
+    `cold` is None where all is in memory, which spares the common case an array.
+    """
+
+    times: Times
+    values: Array
+    nulls: Nulls
+    cold: Nulls | None
+
+
+class Series:
+    """Not thread-safe: its store is the only one to touch it."""
+
+    def __init__(self, dtype: np.dtype[Any], width: int = 0, base_floor: int = NEVER) -> None:
+        """`width` is a vector's dimension. `base_floor` is the floor of slots not heard of yet."""
+        self.dtype = dtype
+        self.width = width
+        self.base_floor = base_floor
+        self.runs: list[Rows] = []
+        self._tail = _Tail(self)
+        self._times = np.full(1, NEVER, np.int64)
+        self._values = self.blank(1)
+        self._nulls = np.zeros(1, np.bool_)
+        self._floor: Times | None = None if base_floor == NEVER else np.full(1, base_floor, np.int64)
+        self._used = np.zeros(1, np.int64)
+        self._newest = NEVER
+        self._trimmed = True
+
+    @property
+    def rows(self) -> int:
+        """How many observations are held."""
+        return self._tail.count + sum(run.size for run in self.runs)
+
+    def blank(self, count: int) -> Array:
+        """`count` null values of this series' shape."""
+        return blank(self.dtype, (count, self.width) if self.width else (count,))
+
+    # Writing
+
+    def append(self, rows: Rows) -> None:
+        """Take rows in order of arrival, later than all before them. `make_room` comes first."""
+        self._trimmed = False
+        self._update_latest(rows)
+        if self._tail.count + rows.size > TAIL_ROWS:
+            self._settle()
+        if rows.size > TAIL_ROWS:
+            self._push(merge([rows]))
+        else:
+            self._tail.append(rows)
+
+    def make_room(self, slots: int) -> None:
+        """Room for slots below `slots`, which every question may then name. Doubling keeps growth linear."""
+        have = len(self._times)
+        if slots <= have:
+            return
+        more = max(slots, 2 * have) - have
+        self._times = np.concatenate([self._times, np.full(more, NEVER, np.int64)])
+        self._values = np.concatenate([self._values, self.blank(more)])
+        self._nulls = np.concatenate([self._nulls, np.zeros(more, np.bool_)])
+        self._used = np.concatenate([self._used, np.zeros(more, np.int64)])
+        if self._floor is not None:
+            self._floor = np.concatenate([self._floor, np.full(more, self.base_floor, np.int64)])
+
+    def _update_latest(self, rows: Rows) -> None:
+        # In time order a repeated slot is assigned last with its newest row; a tie goes to the later arrival.
+        if rows.size > 1 and not (rows.times[1:] >= rows.times[:-1]).all():
+            rows = rows.take(np.argsort(rows.times, kind="stable"))
+        self._newest = max(self._newest, int(rows.times[-1]))
+        newer = rows.times >= self._times[rows.slots]
+        if not newer.all():
+            rows = rows.take(newer)
+        slots = rows.slots.astype(np.int64)
+        self._times[slots] = rows.times
+        self._values[slots] = rows.values
+        self._nulls[slots] = rows.nulls
+
+    def _settle(self) -> None:
+        if self._tail.count:
+            self._push(merge([self._tail.drain()]))
+
+    def _push(self, run: Rows) -> None:
+        self.runs.append(run)
+        while len(self.runs) > 1 and self.runs[-2].size < 2 * self.runs[-1].size:
+            newer = self.runs.pop()
+            self.runs[-1] = merge([self.runs[-1], newer])
+
+    def _compact(self) -> Rows:
+        """Everything in one sorted run."""
+        self._settle()
+        if len(self.runs) > 1:
+            self.runs = [merge(self.runs)]
+        return self.runs[0] if self.runs else self._nothing()
+
+    def _nothing(self) -> Rows:
+        none = np.zeros(0, np.int64)
+        return Rows(none.astype(np.int32), none, none, self.blank(0), np.zeros(0, np.bool_))
+
+    # Reading
+
+    def latest(self, slots: Indices, now: int, visible_from: int = NEVER, tick: int = 0) -> Cells:
+        """The newest value of each slot with event time <= now. `tick` marks the pairs as used.
+
+        Values with times before `visible_from` are the caller's to hide; no disk is asked for them.
+        """
+        self._used[slots] = tick
+        if self._newest > now:
+            return self.as_of(slots, now, visible_from)
+        times = self._times.take(slots)
+        cold = None if self._floor is None else self._below(slots, times, visible_from)
+        return Cells(times, self._values.take(slots, axis=0), self._nulls.take(slots), cold)
+
+    def as_of(self, slots: Indices, at: int, visible_from: int = NEVER, disk: Rows | None = None) -> Cells:
+        """The newest value of each slot with event time <= at. `disk` rows count as the oldest run."""
+        times = np.full(len(slots), NEVER, np.int64)
+        values, nulls = self.blank(len(slots)), np.zeros(len(slots), np.bool_)
+        for run in self._parts(disk):
+            position = last_until(run, slots, at)
+            better = (position >= 0) & (run.times[position] >= times)
+            found = position[better]
+            times[better], values[better], nulls[better] = (
+                run.times[found],
+                run.values[found],
+                run.nulls[found],
+            )
+        return Cells(times, values, nulls, self._below(slots, times, visible_from))
+
+    def between(self, slots: Indices, start: int, end: int, disk: Rows | None = None) -> Ranges:
+        """Each slot's observations with start <= time <= end, in time order."""
+        if len(slots) >= SLOTS_WORTH_COMPACTING:
+            self._compact()
+        return extract(self._parts(disk) or [self._nothing()], slots, start, end)
+
+    def cold_before(self, slots: Indices, start: int) -> Nulls:
+        """Where a question that reaches back to `start` needs the disk: bool[q]."""
+        return np.zeros(len(slots), np.bool_) if self._floor is None else self._floor[slots] > start
+
+    def _parts(self, disk: Rows | None) -> list[Rows]:
+        self._settle()
+        parts = [*([] if disk is None else [disk]), *self.runs]
+        return [part for part in parts if part.size]
+
+    def _below(self, slots: Indices, times: Times, visible_from: int) -> Nulls | None:
+        if self._floor is None:
+            return None
+        floor = self._floor[slots]
+        return (times < floor) & (floor > visible_from)
+
+    # Letting go, and taking back
+
+    def trim(self, keep: int, flushed: int) -> None:
+        """Let go of all but the newest `keep` rows of each slot, as far as they arrived by `flushed`."""
+        if self._trimmed:
+            return
+        rows = self._compact()
+        spare = rank_from_newest(rows.slots) >= keep
+        self._let_go(spare & (rows.arrived <= flushed))
+        self._trimmed = not (spare & (rows.arrived > flushed)).any()
+
+    def usage(self) -> tuple[Indices, Times, Times]:
+        """The slots that hold rows, when each was last used, and how many rows it holds."""
+        counts = np.bincount(self._compact().slots, minlength=1)
+        slots = np.flatnonzero(counts)
+        return slots, self._used[slots], counts[slots]
+
+    def evict(self, slots: Indices, flushed: int) -> None:
+        """Let go of every row of these slots, as far as it arrived by `flushed`."""
+        rows = self._compact()
+        chosen = np.zeros(len(self._times), np.bool_)
+        chosen[slots] = True
+        self._let_go(chosen[rows.slots] & (rows.arrived <= flushed))
+
+    def _let_go(self, gone: Nulls) -> None:
+        if not gone.any():
+            return
+        rows = self.runs[0]
+        if self._floor is None:
+            self._floor = np.full(len(self._times), self.base_floor, np.int64)
+        np.maximum.at(self._floor, rows.slots[gone], rows.times[gone] + 1)
+        self.runs = [rows.take(~gone)]
+        self._forget_latest(np.flatnonzero(self._times < self._floor))
+
+    def _forget_latest(self, slots: Indices) -> None:
+        self._times[slots] = NEVER
+        self._values[slots] = self.blank(1)[0]
+        self._nulls[slots] = False
+
+    def install(self, slots: Indices, disk: Rows, keep: int, tick: int) -> None:
+        """Take back all rows of these slots from disk (sorted), of which the newest `keep` each stay.
+
+        `slots` names every slot asked for: those without rows are then known to have none.
+        """
+        self._used[slots] = tick
+        if self._floor is None:
+            return
+        spare = rank_from_newest(disk.slots) >= keep
+        self._floor[slots] = NEVER
+        np.maximum.at(self._floor, disk.slots[spare], disk.times[spare] + 1)
+        self.runs.insert(0, disk.take(~spare))
+        if len(self.runs) > MOST_RUNS:
+            self._compact()
+        self._refresh_latest(slots)
+
+    def _refresh_latest(self, slots: Indices) -> None:
+        cells = self.as_of(slots, FOREVER)
+        self._times[slots], self._values[slots], self._nulls[slots] = cells.times, cells.values, cells.nulls
+
+
+class _Tail:
+    """Growing columns: appending a few rows is a few slice assignments."""
+
+    def __init__(self, series: Series) -> None:
+        self._series = series
+        self._columns: Rows | None = None
+        self.count = 0
+
+    def append(self, rows: Rows) -> None:
+        end = self.count + rows.size
+        if self._columns is None or end > self._columns.size:
+            self._grow(end)
+        assert self._columns is not None
+        for column, added in zip(self._columns, rows, strict=True):
+            column[self.count : end] = added
+        self.count = end
+
+    def _grow(self, needed: int) -> None:
+        room = max(16, 1 << (needed - 1).bit_length())
+        times = np.empty(room, np.int64)
+        grown = Rows(
+            np.empty(room, np.int32), times, times.copy(), self._series.blank(room), np.empty(room, np.bool_)
+        )
+        if self._columns is not None:
+            for column, old in zip(grown, self._columns, strict=True):
+                column[: self.count] = old[: self.count]
+        self._columns = grown
+
+    def drain(self) -> Rows:
+        """All rows so far, leaving nothing behind."""
+        assert self._columns is not None
+        rows = self._columns.take(slice(self.count))
+        self._columns, self.count = None, 0
+        return rows

@@ -1,0 +1,213 @@
+"""FeatureServingEngine: questions about many entities and features, asked of the stores that own them.
+
+One message goes to each store concerned, all of them before the first answer is awaited. Where a store
+answers that memory does not reach far enough, the history files are read in a worker thread and the question
+is asked again with their rows; stores themselves never wait for a disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import trio
+
+from actors.aggregates import Answer
+from actors.columns import Indices, shard_of, shards_of
+from actors.domain import Feature
+from actors.errors import Unavailable
+from actors.mailbox import Mailbox
+from actors.messages import Aggregated, Between, Latest, Scan, Scanned
+from actors.partition import DiskRows
+from actors.series import Cells
+from actors.settings import ENTITIES_PER_MESSAGE, HISTORY_READERS
+from actors.storage.protocol import Storage
+from actors.timestamps import FOREVER, NEVER
+
+_ATTEMPTS = 5
+"""A question is asked again when a checkpoint overtakes its disk read; more often than this is not to be."""
+
+
+class _Part(NamedTuple):
+    """The entities of one shard: their positions in the question, and their ids."""
+
+    shard: int
+    positions: Indices
+    entities: Sequence[str]
+
+
+class Span(NamedTuple):
+    """A closed range of event time, split into `windows` tumbling windows of `width` microseconds."""
+
+    start: int
+    end: int
+    width: int = 0
+    windows: int = 1
+
+
+class FeatureServingEngine:
+    """Asks the stores. Safe for concurrent use by tasks of one thread."""
+
+    def __init__(self, stores: Sequence[Mailbox], storage: Storage) -> None:
+        self._stores = stores
+        self._storage = storage
+        self._readers = trio.CapacityLimiter(HISTORY_READERS)
+
+    # The latest values
+
+    async def latest(
+        self, entities: Sequence[str], features: Sequence[Feature], at: int, now: int, current: bool
+    ) -> list[Cells]:
+        """The newest value with event time <= at, per feature a `Cells` in the order of the entities.
+
+        `features` are of one entity type. `current`: `at` is the present, so what is read counts as used.
+        """
+        parts = self._parts(features[0].entity, entities)
+        visible = [_visible_from(feature, now) for feature in features]
+        disk: dict[str, DiskRows] = {}
+        for _ in range(_ATTEMPTS):
+            replies = []
+            for part in parts:
+                mine = {id_: own for id_, rows in disk.items() if (own := _of(rows, part)).entities}
+                question = Latest(features[0].entity, part.entities, features, at, current, visible, mine)
+                replies.append(await self._stores[part.shard].send(question))
+            cells = _join(parts, [await reply.wait() for reply in replies], features, len(entities))
+            cold = [
+                (index, found.cold)
+                for index, found in enumerate(cells)
+                if found.cold is not None and found.cold.any()
+            ]
+            if not cold:
+                return [_hidden_before(found, start) for found, start in zip(cells, visible, strict=True)]
+            for index, where in cold:
+                start, end = (NEVER, FOREVER) if current else (visible[index], at)
+                missing = [entities[position] for position in np.flatnonzero(where).tolist()]
+                disk[features[index].id] = await self._read(features[index], missing, start, end)
+        raise Unavailable("the history kept changing while it was read")
+
+    def _parts(self, entity_type: str, entities: Sequence[str]) -> list[_Part]:
+        shards = len(self._stores)
+        if len(entities) == 1 or shards == 1:
+            shard = shard_of(entity_type, entities[0], shards)
+            return [_Part(shard, np.arange(len(entities)), entities)]
+        owners = shards_of(entity_type, entities, shards)
+        parts = []
+        for shard in range(shards):
+            positions = np.flatnonzero(owners == shard)
+            if len(positions):
+                parts.append(_Part(shard, positions, [entities[position] for position in positions.tolist()]))
+        return parts
+
+    async def _read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
+        distinct = list(dict.fromkeys(entities))
+        return await trio.to_thread.run_sync(
+            self._storage.read, feature, distinct, start, end, limiter=self._readers, abandon_on_cancel=True
+        )
+
+    # Aggregates over a range
+
+    async def aggregate(
+        self, entities: Sequence[str], feature: Feature, aggregation: str, span: Span, now: int
+    ) -> Answer:
+        """One value per entity and window, entities outermost, in the order asked."""
+        chunks = [chunk for part in self._parts(feature.entity, entities) for chunk in _chunks(part)]
+        answers = [await self._aggregate_part(chunk, feature, aggregation, span, now) for chunk in chunks]
+        cells = [(chunk.positions[:, None] * span.windows + np.arange(span.windows)).ravel() for chunk in chunks]
+        order = np.argsort(np.concatenate(cells))
+        values = np.concatenate([answer.values for answer in answers])[order]
+        nulls = np.concatenate([answer.nulls for answer in answers])[order]
+        return Answer(values, nulls, answers[0].value_type)
+
+    async def _aggregate_part(
+        self, part: _Part, feature: Feature, aggregation: str, span: Span, now: int
+    ) -> Aggregated:
+        visible = _visible_from(feature, now)
+        disk = None
+        for _ in range(_ATTEMPTS):
+            question = Between(
+                part.entities,
+                feature,
+                span.start,
+                span.end,
+                visible,
+                aggregation,
+                span.width,
+                span.windows,
+                disk,
+            )
+            answer: Aggregated = await self._stores[part.shard].ask(question)
+            if not answer.cold:
+                return answer
+            missing = [part.entities[position] for position in answer.cold]
+            disk = await self._read(feature, missing, max(span.start, visible), span.end)
+        raise Unavailable("the history kept changing while it was read")
+
+    # One entity's observations
+
+    async def scan(
+        self, entity: str, feature: Feature, span: Span, limit: int, descending: bool, now: int
+    ) -> Scanned:
+        """Up to `limit` observations in time order."""
+        shard = shard_of(feature.entity, entity, len(self._stores))
+        start = max(span.start, _visible_from(feature, now))
+        disk = None
+        for _ in range(_ATTEMPTS):
+            question = Scan(entity, feature, start, span.end, limit, descending, disk)
+            answer: Scanned = await self._stores[shard].ask(question)
+            if not answer.cold:
+                return answer
+            disk = await self._read(feature, [entity], start, span.end)
+        raise Unavailable("the history kept changing while it was read")
+
+
+def _visible_from(feature: Feature, now: int) -> int:
+    return NEVER if feature.kept_age is None else now - feature.kept_age
+
+
+def _hidden_before(cells: Cells, visible_from: int) -> Cells:
+    """Cells without the values that are past their retention age."""
+    if visible_from == NEVER:
+        return cells
+    return cells._replace(times=np.where(cells.times < visible_from, NEVER, cells.times))
+
+
+def _chunks(part: _Part) -> list[_Part]:
+    starts = range(0, len(part.entities), ENTITIES_PER_MESSAGE)
+    cuts = [slice(start, start + ENTITIES_PER_MESSAGE) for start in starts]
+    return [_Part(part.shard, part.positions[cut], part.entities[cut]) for cut in cuts]
+
+
+def _of(disk: DiskRows, part: _Part) -> DiskRows:
+    """The rows from disk that concern the entities of one part."""
+    wanted = set(part.entities)
+    places = [place for place, entity in enumerate(disk.entities) if entity in wanted]
+    renumbered = np.full(len(disk.entities), -1, np.int32)
+    renumbered[places] = np.arange(len(places))
+    owners = renumbered[disk.rows.slots]
+    rows = disk.rows._replace(slots=owners).take(owners >= 0)
+    return DiskRows(disk.position, [disk.entities[place] for place in places], rows)
+
+
+def _join(
+    parts: Sequence[_Part], answers: Sequence[Sequence[Cells]], features: Sequence[Feature], count: int
+) -> list[Cells]:
+    """The cells of all parts in the order of the question."""
+    if len(parts) == 1:
+        return list(answers[0])
+    back = np.empty(count, np.int64)
+    back[np.concatenate([part.positions for part in parts])] = np.arange(count)
+    return [_join_one([answer[index] for answer in answers], back) for index in range(len(features))]
+
+
+def _join_one(pieces: Sequence[Cells], back: Indices) -> Cells:
+    cold = None
+    if any(piece.cold is not None for piece in pieces):
+        flags = [np.zeros(len(piece.times), np.bool_) if piece.cold is None else piece.cold for piece in pieces]
+        cold = np.concatenate(flags)[back]
+    return Cells(
+        np.concatenate([piece.times for piece in pieces])[back],
+        np.concatenate([piece.values for piece in pieces])[back],
+        np.concatenate([piece.nulls for piece in pieces])[back],
+        cold,
+    )

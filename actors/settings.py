@@ -1,0 +1,114 @@
+"""Every setting and every limit, each with its unit in its name and its reason beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from actors.errors import StartupError
+
+Positive = Annotated[int, Meta(ge=1)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an operator may choose. The environment variable of a field is its name in capitals."""
+
+    host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="port to listen on; 0 picks a free one")] = 3001
+    data_dir: Annotated[str, Meta(min_length=1, description="where the embedded store keeps its files")] = "./data"
+    storage_type: Annotated[
+        Literal["embedded", "memory"],
+        Meta(description="embedded: durable files in DATA_DIR; memory: nothing survives the process"),
+    ] = "embedded"
+    cache_size: Annotated[
+        int, Meta(ge=1, description="values held in memory; the rest comes from disk when asked for")
+    ] = 20_000_000
+    shards: Annotated[
+        int, Meta(ge=1, le=256, description="store actors; they bound what one crash or one query holds up")
+    ] = 4
+    checkpoint_seconds: Annotated[
+        float, Meta(gt=0, description="seconds between moves of the journal into the history files")
+    ] = 60.0
+    enable_monitoring: Annotated[bool, Meta(description="keep statistics of the write stream")] = True
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="debug adds a line for each request")
+    ] = "info"
+    log_format: Annotated[Literal["text", "json"], Meta(description="how log lines are written")] = "text"
+    max_body_bytes: Annotated[
+        int, Meta(ge=1024, description="largest request body; more is answered with 413")
+    ] = 32 * 1024 * 1024
+    max_batch_values: Annotated[
+        int, Meta(ge=1, description="most values in one JSON batch; more is answered with 413")
+    ] = 200_000
+    max_entities: Annotated[
+        int, Meta(ge=1, description="most entity ids in one read; more is answered with 413")
+    ] = 10_000
+    max_cells: Annotated[
+        int,
+        Meta(ge=1, description="most values in one answer (entities x features x windows); more gets 413"),
+    ] = 2_000_000
+
+
+# Limits that nobody has needed to choose yet. They bound memory and how long one step holds the thread.
+MAX_ENTITY_ID_BYTES = 512
+MAX_NAME_CHARACTERS = 128
+MAX_VALUE_BYTES = 64 * 1024
+MAX_VECTOR_DIMENSION = 16_384
+MAX_JSON_DEPTH = 64
+MAX_FEATURES_PER_READ = 1_000
+MAX_PAGE_ROWS = 10_000
+DEFAULT_PAGE_ROWS = 1_000
+MAX_ROWS_FROM_DISK = 10_000_000
+
+INBOX_MESSAGES = 512
+INBOX_WAIT_SECONDS = 2.0
+"""How long an asker waits for a place in a full inbox before it is told to come back."""
+PENDING_VALUES = 2_000_000
+"""Values waiting for their commit. At about 100 bytes each this bounds the memory of an overload."""
+GROUP_COMMIT_VALUES = 200_000
+"""A commit takes no more than this, so that one fsync is never the price of a minute's backlog."""
+ENTITIES_PER_MESSAGE = 1_000
+"""One range message covers at most this many entities: 1,000 x 1,000 kept values is about 15 ms."""
+CRASHES_ALLOWED = 5
+CRASH_WINDOW_SECONDS = 60.0
+"""More crashes of one actor than this within the window end the process, loudly."""
+SHUTDOWN_COMMIT_SECONDS = 10.0
+"""The last commit may take this long before the process gives up on it."""
+
+FLUSH_VALUES = 1_000_000
+"""A checkpoint starts early when this many values wait in the journal, and writes at most so many a file."""
+UNFLUSHED_VALUES = 10_000_000
+"""With more than this in the journal (the history cannot be written), new writes are refused."""
+RUNS_BEFORE_COMPACTION = 8
+MAX_RUN_ROWS = 8_000_000
+"""History files of this size are left alone: compaction holds a run in memory to sort it."""
+VACUUM_HOURS = 1
+"""Replaced history files stay this long for outside readers of an older table version."""
+DEFAULT_RETENTION_VALUES = 1_000
+IDEMPOTENCY_HOURS = 24
+HISTORY_READERS = 2
+"""Worker threads that may read history files at once."""
+
+
+def from_environment(environ: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from the environment, overridden by flags.
+
+    Raises StartupError that names the variable and the value at fault.
+    """
+    names = {field.name.upper(): field.name for field in msgspec.structs.fields(Settings)}
+    given: dict[str, Any] = {names[key]: value for key, value in environ.items() if key in names and value != ""}
+    given.update({key: value for key, value in (flags or {}).items() if value is not None})
+    for name, value in given.items():
+        _check(name, value)
+    return msgspec.convert(given, Settings, strict=False)
+
+
+def _check(name: str, value: object) -> None:
+    try:
+        msgspec.convert({name: value}, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        reason = str(error).split(" - at ")[0]
+        raise StartupError(f"{name.upper()}={value!r}: {reason}") from None

@@ -1,0 +1,8 @@
+"""Where durable things live: one protocol, one file per implementation and per part of one.
+
+protocol.py   what the actors ask of a storage, and the entries that they commit
+journal.py    the journal, the registry's records and the positions, in SQLite
+history.py    observations as Arrow tables: sorting, filtering, reading back
+runs.py       the history as sorted runs in memory, or as a Delta table on disk
+local.py      journal and history together: `embedded` in a directory, `memory` in none
+"""

@@ -1,0 +1,240 @@
+"""Observations as Arrow tables, and back: the layout of the history.
+
+One row per accepted observation, corrected ones included:
+
+    feature string   entity_id string   event_timestamp, arrived_at timestamp[us, UTC]
+    number double    integer int64    string, json utf8    boolean bool    timestamp timestamp[us, UTC]
+    vector list<float>
+
+A value stands in the column named like its feature's type; the other six are null, as all seven are for a
+written null. Within a run rows are sorted by (feature, entity_id, event_timestamp), equal ones in order of
+arrival, so that the statistics of a row group tell which entities it can hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from actors.columns import Block, Indices
+from actors.domain import Feature
+from actors.rows import Rows, order
+from actors.storage.protocol import LoadedRows
+from actors.timestamps import NEVER
+from actors.values import Array, Nulls, blank, dtype_of
+
+MOMENT = pa.timestamp("us", "UTC")
+VALUE_TYPES: dict[str, pa.DataType] = {
+    "number": pa.float64(),
+    "integer": pa.int64(),
+    "string": pa.string(),
+    "boolean": pa.bool_(),
+    "timestamp": MOMENT,
+    "vector": pa.list_(pa.float32()),
+    "json": pa.string(),
+}
+KEYS = pa.schema(
+    [
+        pa.field("feature", pa.string()),
+        pa.field("entity_id", pa.string()),
+        pa.field("event_timestamp", MOMENT),
+        pa.field("arrived_at", MOMENT),
+    ]
+)
+SCHEMA = pa.schema([*KEYS, *(pa.field(name, kind) for name, kind in VALUE_TYPES.items())])
+
+
+def live_rows(features: Mapping[str, Feature], now: int) -> pc.Expression:
+    """Which rows still answer: not past a retention age."""
+    alive = pc.scalar(True)
+    for feature in features.values():
+        if feature.kept_age is not None:
+            alive &= ~(
+                (ds.field("feature") == feature.id)
+                & (ds.field("event_timestamp") < moment(now - feature.kept_age))
+            )
+    return alive
+
+
+def moment(micros: int) -> pa.Scalar:
+    """A timestamp to compare a column with."""
+    return pa.scalar(max(micros, -(2**62)), pa.int64()).cast(MOMENT)
+
+
+# Into tables
+
+
+def to_table(batches: Sequence[tuple[int, Sequence[Block]]], features: Mapping[str, Feature]) -> pa.Table:
+    """Journal batches as one sorted table. Blocks written for a feature since deleted are left out."""
+    by_feature: dict[str, list[tuple[int, Block]]] = {}
+    for arrived, blocks in batches:
+        for block in blocks:
+            feature = features.get(block.feature)
+            if feature is not None and feature.created == block.created:
+                by_feature.setdefault(block.feature, []).append((arrived, block))
+    tables = [_feature_table(features[name], by_feature[name]) for name in sorted(by_feature)]
+    return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+
+
+def _feature_table(feature: Feature, arrivals: Sequence[tuple[int, Block]]) -> pa.Table:
+    blocks = [block for _, block in arrivals]
+    entities = pa.array([entity for block in blocks for entity in block.entities], pa.string())
+    times = np.concatenate([block.times for block in blocks])
+    arrived = np.repeat([arrived for arrived, _ in arrivals], [len(block.entities) for block in blocks])
+    values = np.concatenate([block.values for block in blocks])
+    nulls = np.concatenate([block.nulls for block in blocks])
+    columns = {name: pa.nulls(len(times), kind) for name, kind in VALUE_TYPES.items()}
+    columns[feature.value_type] = _value_column(feature.value_type, values, nulls)
+    keys = [pa.array([feature.id], pa.string()).take(pa.array(np.zeros(len(times), np.int64))), entities]
+    keys += [pa.array(times).cast(MOMENT), pa.array(arrived).cast(MOMENT)]
+    table = pa.Table.from_arrays([*keys, *columns.values()], schema=SCHEMA)
+    return table.take(pa.array(order(_ranks(entities), times)))
+
+
+def _value_column(value_type: str, values: Array, nulls: Nulls) -> pa.Array:
+    if value_type == "vector":
+        flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+        offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+        return pa.ListArray.from_arrays(pa.array(offsets), flat, mask=pa.array(nulls) if nulls.any() else None)
+    if value_type == "timestamp":
+        return pa.array(values, mask=nulls).cast(MOMENT)
+    return pa.array(values, VALUE_TYPES[value_type], mask=nulls)
+
+
+def _ranks(column: pa.Array | pa.ChunkedArray) -> Indices:
+    """For each string its place among the distinct ones in byte order: int64[n]."""
+    encoded = column.dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.unify_dictionaries().combine_chunks()
+    sorted_places = pc.sort_indices(encoded.dictionary).to_numpy()
+    places = np.empty(len(sorted_places), np.int64)
+    places[sorted_places] = np.arange(len(sorted_places))
+    ranks: Indices = places[encoded.indices.to_numpy()]
+    return ranks
+
+
+def merge_tables(tables: Sequence[pa.Table]) -> pa.Table:
+    """One sorted table of several, given in order of arrival."""
+    table = pa.concat_tables(tables)
+    entities = _ranks(table["entity_id"])
+    major = _ranks(table["feature"]) * (int(entities.max(initial=0)) + 1) + entities
+    return table.take(pa.array(order(major, micros(table["event_timestamp"]))))
+
+
+# Out of tables
+
+
+def micros(column: pa.Array | pa.ChunkedArray) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """A timestamp column as int64 microseconds."""
+    return column.cast(pa.int64()).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
+
+def values_of(feature: Feature, column: pa.Array) -> tuple[Array, Nulls]:
+    """A value column as the feature's dtype and its null mask."""
+    nulls = column.is_null().to_numpy(zero_copy_only=False)
+    dtype = dtype_of(feature.value_type)
+    if feature.value_type == "vector":
+        return _vectors(feature, column, nulls), nulls
+    if dtype.kind == "O":
+        values = np.empty(len(column), object)
+        values[:] = column.to_pylist()
+        return values, nulls
+    if feature.value_type == "timestamp":
+        column = column.cast(pa.int64())
+    filled = column.fill_null(False if feature.value_type == "boolean" else 0)
+    return filled.to_numpy(zero_copy_only=False).astype(dtype, copy=False), nulls
+
+
+def _vectors(feature: Feature, column: pa.Array, nulls: Nulls) -> Array:
+    width = (feature.schema.dimension or 0) if feature.schema else 0
+    vectors = blank(np.dtype(np.float32), (len(column), width))
+    vectors[~nulls] = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+    return vectors
+
+
+def columns_read(feature: Feature) -> list[str]:
+    """The columns that hold a feature's observations, but for its id."""
+    return ["entity_id", "event_timestamp", "arrived_at", feature.value_type]
+
+
+def pairs_filter(feature: Feature, entities: Sequence[str], start: int, end: int) -> pc.Expression:
+    """The rows of some entities in a closed range of event time, written for this very feature."""
+    when, who = ds.field("event_timestamp"), ds.field("entity_id")
+    return (
+        (ds.field("feature") == feature.id)
+        & (who >= min(entities, key=str.encode))
+        & (who <= max(entities, key=str.encode))
+        & who.isin(pa.array(entities, pa.string()))
+        & (when >= moment(start))
+        & (when <= moment(min(end, 2**62)))
+        & (ds.field("arrived_at") > moment(feature.created))
+    )
+
+
+def to_rows(feature: Feature, entities: Sequence[str], tables: Sequence[pa.Table]) -> Rows:
+    """Filtered tables, in order of arrival, as rows whose slot is the position in `entities`."""
+    table = pa.concat_tables(tables).combine_chunks() if tables else None
+    if table is None or table.num_rows == 0:
+        return nothing(feature)
+    chunk = table.to_batches()[0]
+    owners = pc.index_in(chunk["entity_id"], value_set=pa.array(entities, pa.string())).to_numpy()
+    values, nulls = values_of(feature, chunk[feature.value_type])
+    return Rows(
+        owners.astype(np.int32), micros(chunk["event_timestamp"]), micros(chunk["arrived_at"]), values, nulls
+    )
+
+
+def nothing(feature: Feature) -> Rows:
+    """No rows, of the feature's type."""
+    width = (feature.schema.dimension or 0) if feature.value_type == "vector" and feature.schema else 0
+    none = np.zeros(0, np.int64)
+    values = blank(dtype_of(feature.value_type), (0, width) if width else (0,))
+    return Rows(none.astype(np.int32), none, none, values, np.zeros(0, np.bool_))
+
+
+def loaded(batch: pa.RecordBatch, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
+    """A sorted record batch as the rows of its features; rows of features since deleted are passed over."""
+    names = batch["feature"].dictionary_encode()
+    codes = names.indices.to_numpy()
+    edges = np.flatnonzero(np.diff(codes, prepend=-1, append=-1))
+    for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        feature = features.get(names.dictionary[int(codes[begin])].as_py())
+        if feature is not None:
+            rows = _loaded_rows(feature, batch.slice(begin, end - begin))
+            if len(rows.arrived):
+                yield rows
+
+
+def _loaded_rows(feature: Feature, part: pa.RecordBatch) -> LoadedRows:
+    arrived = micros(part["arrived_at"])
+    if len(arrived) and arrived.min() <= feature.created:
+        part = part.filter(pa.array(arrived > feature.created))
+        arrived = micros(part["arrived_at"])
+    values, nulls = values_of(feature, part[feature.value_type])
+    block = Block(
+        feature.id,
+        feature.created,
+        _strings(part["entity_id"]),
+        micros(part["event_timestamp"]),
+        values,
+        nulls,
+    )
+    return LoadedRows(block, arrived)
+
+
+def _strings(column: pa.Array) -> list[str]:
+    """A column with many repeats as Python strings, each distinct one made once."""
+    encoded = column.dictionary_encode()
+    distinct = np.array([*encoded.dictionary.to_pylist(), None], object)[:-1]
+    texts: list[str] = distinct[encoded.indices.to_numpy()].tolist()
+    return texts
+
+
+def greatest_time(table: Any) -> int:
+    """The latest event time in a table, NEVER for an empty one."""
+    return int(micros(table["event_timestamp"]).max()) if table.num_rows else NEVER

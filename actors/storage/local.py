@@ -1,0 +1,251 @@
+"""A storage on this machine: SQLite journal and sorted runs, in a directory or in memory."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from actors.columns import Block
+from actors.domain import Feature
+from actors.errors import StartupError, StorageDown, TooLarge, Unavailable
+from actors.partition import DiskRows
+from actors.settings import (
+    FLUSH_VALUES,
+    IDEMPOTENCY_HOURS,
+    MAX_ROWS_FROM_DISK,
+    MAX_RUN_ROWS,
+    RUNS_BEFORE_COMPACTION,
+    VACUUM_HOURS,
+)
+from actors.storage import history
+from actors.storage.journal import Journal
+from actors.storage.protocol import Entry, Flush, HistoryPlan, LoadedRows, Recovered
+from actors.storage.runs import DeltaRuns, MemoryRuns, Run, Runs
+from actors.timestamps import NEVER, SECOND, now
+
+
+class LocalStorage:
+    """Journal and history together; see `Storage` for what the methods promise.
+
+    Locks: the journal has its own. `_runs_lock` admits one change of the runs at a time and keeps a journal
+    batch from being trimmed while a rebuild is between the history and the journal.
+    """
+
+    def __init__(self, journal: Journal, runs: Runs) -> None:
+        self._journal = journal
+        self._runs = runs
+        self._runs_lock = threading.RLock()
+        self._position = 0
+
+    def open(self) -> Recovered:
+        """Open the journal, then the history at the version that the journal knows."""
+        self._journal.open()
+        if isinstance(self._runs, DeltaRuns):
+            self._runs.open(self._journal.meta("history_version", -1))
+        self._position = self._journal.positions()[0]
+        return self._journal.recover()._replace(unflushed=self._journal.count(self._position))
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._journal.close()
+
+    def commit(self, entries: Sequence[Entry]) -> None:
+        """One transaction, one fsync."""
+        self._journal.commit(entries)
+
+    def answers(self, keys: Sequence[str], given_after: int) -> Mapping[str, bytes]:
+        """From the journal."""
+        return self._journal.answers(keys, given_after)
+
+    def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
+        """From the journal."""
+        return self._journal.replay(after)
+
+    def trimmed(self) -> int:
+        """From the journal."""
+        return int(self._journal.meta("trimmed", 0))
+
+    # From the journal into the history
+
+    def flush(self, features: Mapping[str, Feature], now: int) -> Flush:
+        """One run of at most FLUSH_VALUES observations."""
+        with self._runs_lock:
+            batches, count = self._next_batches()
+            if not batches:
+                return Flush(self._position, 0)
+            position = batches[-1][0]
+            table = history.to_table(batches, features)
+            table = table.filter(history.live_rows(features, now)) if table.num_rows else table
+            version = int(self._journal.meta("history_version", -1))
+            try:
+                version = self._runs.append(position, table) if table.num_rows else version
+            except Exception as error:  # the library raises many kinds
+                raise StorageDown(f"the history cannot be written: {error}") from error
+            self._journal.set_history(position, version)
+            self._position = position
+            return Flush(position, count)
+
+    def _next_batches(self) -> tuple[list[tuple[int, list[Block]]], int]:
+        batches, count = [], 0
+        for arrived, blocks in self._journal.replay(self._position):
+            batches.append((arrived, blocks))
+            count += sum(len(block.entities) for block in blocks)
+            if count >= FLUSH_VALUES:
+                break
+        return batches, count
+
+    def trim(self, monitored: int) -> None:
+        """Delete what the history and the monitor both have."""
+        with self._runs_lock:
+            self._journal.trim(min(self._position, monitored), now() - IDEMPOTENCY_HOURS * 3_600 * SECOND)
+
+    def forget(self, features: Mapping[str, Feature]) -> None:
+        """Rewrite the runs that hold rows of deleted features."""
+        with self._runs_lock:
+            gone = self._journal.forgotten()
+            if not gone:
+                return
+            mine = ds.field("feature").isin(pa.array([feature.id for feature in gone], pa.string()))
+            keep = ~mine
+            for feature in gone:
+                if (again := features.get(feature.id)) is not None:
+                    reborn = ds.field("arrived_at") > history.moment(again.created)
+                    keep |= (ds.field("feature") == feature.id) & reborn
+            for run in self._runs.runs():
+                if any(batch.num_rows for batch in run.scan(["feature"], ~keep)):
+                    self._replace([run], run.table(keep))
+            self._runs.vacuum(0)
+            self._journal.forgot(gone)
+
+    def compact(self, features: Mapping[str, Feature], now: int) -> None:
+        """Merge the newest runs as far back as they are small beside what is merged already."""
+        with self._runs_lock:
+            chosen = _worth_merging(self._runs.runs())
+            if len(chosen) < 2:
+                return
+            keep = history.live_rows(features, now)
+            self._replace(chosen, history.merge_tables([run.table(keep) for run in chosen]))
+            self._runs.vacuum(VACUUM_HOURS)
+
+    def _replace(self, runs: Sequence[Run], table: pa.Table) -> None:
+        try:
+            version = self._runs.replace(runs[0].position, runs[-1].position, table)
+        except Exception as error:  # the library raises many kinds
+            raise StorageDown(f"the history cannot be written: {error}") from error
+        self._journal.set_history(self._position, version)
+
+    # Out of the history
+
+    def plan(self, budget: int) -> HistoryPlan:
+        """The newest runs that fit into the budget."""
+        with self._runs_lock:
+            runs = self._runs.runs()
+            chosen: list[Run] = []
+            while runs and sum(run.rows for run in chosen) + runs[-1].rows <= budget:
+                chosen.insert(0, runs.pop())
+            floor = max((run.greatest + 1 for run in runs), default=NEVER)
+            return HistoryPlan(self._position, floor, chosen)
+
+    def load(self, plan: HistoryPlan, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
+        """The planned runs, oldest first."""
+        for run in plan.runs:
+            for batch in run.scan(history.SCHEMA.names, None):
+                yield from history.loaded(batch, features)
+
+    def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
+        """Filtered by the statistics of files and row groups, then by row."""
+        keep = history.pairs_filter(feature, entities, start, end)
+        for _ in range(3):
+            position, runs = self._position, self._runs.runs()
+            try:
+                tables = self._scan(runs, feature, keep)
+            except FileNotFoundError:
+                continue  # a compaction replaced the run meanwhile
+            return DiskRows(position, entities, history.to_rows(feature, entities, tables))
+        raise Unavailable("the history files changed while they were read")
+
+    def _scan(self, runs: Sequence[Run], feature: Feature, keep: ds.Expression) -> list[pa.Table]:
+        tables, rows = [], 0
+        for run in runs:
+            for batch in run.scan(history.columns_read(feature), keep):
+                rows += batch.num_rows
+                if rows > MAX_ROWS_FROM_DISK:
+                    raise TooLarge(
+                        f"more than {MAX_ROWS_FROM_DISK} observations of {feature.id}: ask for less at once"
+                    )
+                if batch.num_rows:
+                    tables.append(pa.Table.from_batches([batch]))
+        return tables
+
+    # The monitor's state
+
+    def save_monitor(self, position: int, state: bytes) -> None:
+        """Beside the journal, in one transaction with its position."""
+        self._journal.save_monitor(position, state)
+
+    def load_monitor(self) -> tuple[int, bytes] | None:
+        """The state saved last."""
+        state = self._journal.meta("monitor_state")
+        return None if state is None else (self._journal.positions()[1], state)
+
+
+def _worth_merging(runs: Sequence[Run]) -> list[Run]:
+    """The newest runs, back to the first that is more than twice as large as all after it."""
+    if len(runs) <= RUNS_BEFORE_COMPACTION:
+        return []
+    chosen: list[Run] = []
+    rows = 0
+    for run in reversed(runs):
+        if (chosen and run.rows > 2 * rows) or rows + run.rows > MAX_RUN_ROWS:
+            break
+        chosen.insert(0, run)
+        rows += run.rows
+    return chosen
+
+
+class EmbeddedStorage(LocalStorage):
+    """Durable files in a directory, which belongs to one process at a time."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = Path(directory)
+        self._lock_file: int | None = None
+        super().__init__(Journal(str(self._directory / "journal.db")), DeltaRuns(self._directory / "history"))
+
+    def open(self) -> Recovered:
+        """Take the directory for this process, then open what is in it."""
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._lock_file = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StartupError(self._why(error)) from error
+        os.ftruncate(self._lock_file, 0)
+        os.write(self._lock_file, str(os.getpid()).encode())
+        return super().open()
+
+    def _why(self, error: OSError) -> str:
+        if error.errno in (errno.EAGAIN, errno.EACCES) and self._lock_file is not None:
+            owner = os.read(self._lock_file, 20).decode() or "?"
+            return f"the data directory {self._directory} is in use by process {owner}"
+        return f"the data directory {self._directory} cannot be written: {error.strerror}"
+
+    def close(self) -> None:
+        """Close the journal and give the directory back."""
+        super().close()
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+
+class MemoryStorage(LocalStorage):
+    """The same without a directory: nothing survives the process."""
+
+    def __init__(self) -> None:
+        super().__init__(Journal(":memory:"), MemoryRuns())

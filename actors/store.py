@@ -1,0 +1,265 @@
+"""FeatureStore and StoreActor: one shard of the entities, in memory, rebuilt from storage when lost.
+
+FeatureStore answers messages synchronously out of its partition. StoreActor runs it: it drains its inbox,
+handles all, lets memory go between messages, and after a crash reads everything back from storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import trio
+
+from actors.aggregates import aggregate, windows
+from actors.columns import Block, Indices, shard_of, split
+from actors.domain import Feature
+from actors.errors import RequestError
+from actors.mailbox import Envelope, Mailbox
+from actors.messages import Aggregated, Apply, Between, Flushed, Forget, Latest, Scan, Scanned
+from actors.partition import DiskRows, Partition
+from actors.rows import Rows
+from actors.series import Cells
+from actors.storage.protocol import Storage, Trimmed
+from actors.values import Nulls, empty
+
+EVICTION_SHARE = 20
+"""After an eviction the budget is looked at again when a twentieth of it has been added."""
+LONGEST_TURN_SECONDS = 0.005
+"""A store that has handled messages for so long lets the others run."""
+
+
+class FeatureStore:
+    """What a store answers. Not thread-safe."""
+
+    def __init__(self, partition: Partition, budget: int) -> None:
+        """`budget`: the observations to hold, but for those that the history files do not have yet."""
+        self.partition = partition
+        self.chores: Iterator[None] = iter(())
+        self._budget = budget
+        self._look_at = budget
+        self._at_most = partition.rows
+        self.keep_within_budget()
+
+    def handle(self, message: Any) -> Any:
+        """The answer to a message, None where it wants none."""
+        self.partition.tick += 1
+        match message:
+            case Latest():
+                return self._latest(message)
+            case Apply(batches):
+                self._apply(batches)
+            case Between():
+                return self._between(message)
+            case Scan():
+                return self._scan(message)
+            case Flushed(position, kept_values):
+                self.chores = self.partition.trimming(position, kept_values)
+                self._look_at = self._budget
+            case Forget(feature):
+                self.partition.drop(feature.id)
+            case _:
+                raise TypeError(f"not for a store: {message!r}")
+        return None
+
+    def _apply(self, batches: Sequence[tuple[int, Sequence[Block]]]) -> None:
+        for arrived, blocks in batches:
+            self.partition.apply(arrived, blocks)
+            self._at_most += sum(len(block.entities) for block in blocks)
+
+    def keep_within_budget(self) -> None:
+        """Let the least recently used pairs go where memory holds too much."""
+        if self._at_most <= self._look_at:
+            return
+        self.partition.evict(self._budget)
+        self._at_most = self.partition.rows
+        self._look_at = max(self._budget, self._at_most + self._budget // EVICTION_SHARE)
+
+    # Reading. Rows from disk that are older than what memory has let go of since are not enough.
+
+    def _fresh(self, disk: DiskRows | None) -> DiskRows | None:
+        return disk if disk is not None and disk.position >= self.partition.flushed else None
+
+    def _latest(self, message: Latest) -> list[Cells]:
+        """The cells of each feature; `cold` marks those that only the disk can tell."""
+        cells = []
+        slots = self.partition.slots(message.entity_type, message.entities)
+        for feature, visible_from in zip(message.features, message.visible_from, strict=True):
+            disk = self._fresh(message.disk.get(feature.id)) if message.disk else None
+            if disk is not None:
+                cells.append(self._latest_with_disk(message, feature, visible_from, disk))
+            elif message.current:
+                cells.append(self.partition.latest(feature, slots, message.at, visible_from))
+            else:
+                cells.append(self.partition.as_of(feature, slots, message.at, visible_from, None))
+        return cells
+
+    def _latest_with_disk(self, message: Latest, feature: Feature, visible_from: int, disk: DiskRows) -> Cells:
+        placed = self.partition.place(feature, disk)
+        slots = self.partition.slots(message.entity_type, message.entities)
+        if message.current:
+            self.partition.install(feature, disk.entities, placed)
+            self._at_most += placed.size
+            cells = self.partition.latest(feature, slots, message.at, visible_from)
+        else:
+            cells = self.partition.as_of(feature, slots, message.at, visible_from, placed)
+        return cells._replace(cold=_uncovered(cells.cold, message.entities, disk))
+
+    def _between(self, message: Between) -> Aggregated:
+        disk = self._fresh(message.disk)
+        placed = self.partition.place(message.feature, disk) if disk is not None else None
+        slots = self.partition.slots(message.feature.entity, message.entities)
+        start = max(message.start, message.visible_from)
+        cold = self._cold(message.feature, message.entities, slots, start, disk)
+        if cold:
+            return Aggregated(empty(message.feature, 0), np.zeros(0, np.bool_), message.feature.value_type, cold)
+        ranges = self.partition.between(message.feature, slots, start, message.end, placed)
+        if message.windows > 1:
+            ranges = windows(ranges, message.start, message.window, message.windows)
+        return Aggregated(*aggregate(ranges, message.aggregation, message.feature.value_type))
+
+    def _cold(
+        self, feature: Feature, entities: Sequence[str], slots: Indices, start: int, disk: DiskRows | None
+    ) -> Sequence[int]:
+        cold = _uncovered(self.partition.series(feature).cold_before(slots, start), entities, disk)
+        return [] if cold is None else np.flatnonzero(cold).tolist()
+
+    def _scan(self, message: Scan) -> Scanned:
+        disk = self._fresh(message.disk)
+        placed: Rows | None = self.partition.place(message.feature, disk) if disk is not None else None
+        slots = self.partition.slots(message.feature.entity, [message.entity])
+        cold = self._cold(message.feature, [message.entity], slots, message.start, disk)
+        if cold:
+            none = np.zeros(0, np.int64)
+            return Scanned(none, none, none.astype(np.bool_), more=False, cold=True)
+        found = self.partition.between(message.feature, slots, message.start, message.end, placed)
+        order = np.arange(len(found.times))[:: -1 if message.descending else 1]
+        page, more = order[: message.limit], len(order) > message.limit
+        return Scanned(found.times[page], found.values[page], found.nulls[page], more)
+
+
+def _uncovered(cold: Nulls | None, entities: Sequence[str], disk: DiskRows | None) -> Nulls | None:
+    """What is still cold once rows from disk have joined the question."""
+    if cold is None or disk is None or not cold.any():
+        return cold
+    covered = set(disk.entities)
+    return cold & np.array([entity not in covered for entity in entities], np.bool_)
+
+
+class StoreActor:
+    """Runs a FeatureStore over the entities of one shard."""
+
+    def __init__(
+        self,
+        shard: int,
+        shards: int,
+        budget: int,
+        storage: Storage,
+        features: Mapping[str, Feature],
+        partition: Partition | None = None,
+    ) -> None:
+        """`features`: those registered, read at every rebuild. `partition`: a first state, if there is one."""
+        self.mailbox = Mailbox(f"store {shard}")
+        self._shard = shard
+        self._shards = shards
+        self._budget = budget
+        self._storage = storage
+        self._features = features
+        self._prepared = partition
+        self.store: FeatureStore
+
+    async def load(self) -> None:
+        """Rebuild the partition from storage, then see to what arrived meanwhile."""
+        partition, self._prepared = self._prepared, None
+        if partition is None:
+            wanted, budget = [self._shard], self._budget * self._shards
+            rebuilt = await trio.to_thread.run_sync(
+                rebuild, self._storage, dict(self._features), self._shards, wanted, budget
+            )
+            partition = rebuilt[self._shard]
+        self.store = FeatureStore(partition, self._budget)
+
+    async def run(self) -> None:
+        """Handle messages until cancelled; between them, one piece of housekeeping at a time."""
+        while True:
+            batch = await self._next()
+            self.mailbox.take(batch)
+            if self.mailbox.missed:
+                await self._catch_up()
+            until = trio.current_time() + LONGEST_TURN_SECONDS
+            for envelope in batch:
+                self._answer(envelope)
+                if trio.current_time() > until:
+                    await trio.lowlevel.checkpoint()
+                    until = trio.current_time() + LONGEST_TURN_SECONDS
+            self.store.keep_within_budget()
+
+    async def _next(self) -> list[Envelope]:
+        for _ in self.store.chores:
+            await trio.lowlevel.checkpoint()
+            if waiting := self.mailbox.drain_now():
+                return waiting
+        return await self.mailbox.drain()
+
+    def _answer(self, envelope: Envelope) -> None:
+        try:
+            answer = self.store.handle(envelope.message)
+        except RequestError as error:
+            if envelope.reply is None:
+                raise
+            envelope.reply.fail(error)
+        else:
+            if envelope.reply is not None:
+                envelope.reply.answer(answer)
+
+    async def _catch_up(self) -> None:
+        """Apply what the inbox had no place for."""
+        self.mailbox.missed = False
+        after = self.store.partition.position
+        batches = await trio.to_thread.run_sync(replayed, self._storage, self._shards, self._shard, after)
+        self.store.handle(Apply(batches))
+
+
+def rebuild(
+    storage: Storage, features: Mapping[str, Feature], shards: int, wanted: Sequence[int], budget: int
+) -> dict[int, Partition]:
+    """Partitions of the wanted shards out of history and journal. Blocks; for a worker thread.
+
+    `budget`: the observations that all shards together may hold.
+    """
+    while True:
+        plan = storage.plan(budget)
+        partitions = {shard: Partition(plan.base_floor, plan.position) for shard in wanted}
+        for block, arrived in storage.load(plan, features):
+            for shard, rows in _owned(block, shards, partitions):
+                partitions[shard].append(block.take(rows) if len(rows) < len(arrived) else block, arrived[rows])
+        kept_values = {feature.id: feature.kept_values for feature in features.values()}
+        for partition in partitions.values():
+            for _ in partition.trimming(plan.position, kept_values):
+                pass
+        try:
+            for arrived_at, blocks in storage.replay(plan.position):
+                for shard, own in split(blocks, shards).items():
+                    if shard in partitions:
+                        partitions[shard].apply(arrived_at, own)
+        except Trimmed:
+            continue  # a checkpoint came in between: the history has more by now
+        return partitions
+
+
+def _owned(block: Block, shards: int, wanted: Mapping[int, Partition]) -> list[tuple[int, Indices]]:
+    entity_type = block.feature.partition(".")[0]
+    owner_of = {entity: shard_of(entity_type, entity, shards) for entity in set(block.entities)}
+    owners = np.fromiter(map(owner_of.__getitem__, block.entities), np.int64, len(block.entities))
+    found = ((shard, np.flatnonzero(owners == shard)) for shard in wanted)
+    return [(shard, rows) for shard, rows in found if len(rows)]
+
+
+def replayed(storage: Storage, shards: int, shard: int, after: int) -> list[tuple[int, list[Block]]]:
+    """The journal's batches later than `after`, as far as one shard owns them. For a worker thread."""
+    return [
+        (arrived, parts[shard])
+        for arrived, blocks in storage.replay(after)
+        if shard in (parts := split(blocks, shards))
+    ]

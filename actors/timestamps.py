@@ -1,0 +1,131 @@
+"""Time is int64 microseconds since 1970 in UTC, everywhere inside. This is where text becomes that and back."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.errors import InvalidInput
+
+SECOND = 1_000_000
+NEVER = -(2**63)
+"""Before every timestamp: the time of a value that was never written."""
+FOREVER = 2**63 - 1
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
+_SHAPES = (20, 24, 27)
+_SEPARATORS = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":"}
+
+
+def now() -> int:
+    """The wall clock."""
+    return time.time_ns() // 1_000
+
+
+def parse_timestamp(text: str, field: str = "timestamp") -> int:
+    """RFC 3339 to microseconds; without an offset it is UTC.
+
+    >>> parse_timestamp("2025-11-07T10:00:00Z")
+    1762509600000000
+    >>> parse_timestamp("2025-11-07T12:00:00.25+02:00")
+    1762509600250000
+
+    Raises InvalidInput naming `field`.
+    """
+    try:
+        moment = msgspec.convert(text, datetime)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return (moment.astimezone(UTC) - _EPOCH) // _MICROSECOND
+    except (msgspec.ValidationError, OverflowError):
+        raise InvalidInput.at(
+            field, f"{text!r} is not an RFC 3339 timestamp such as 2025-11-07T10:00:00Z"
+        ) from None
+
+
+def parse_timestamps(texts: Sequence[str]) -> NDArray[np.int64] | None:
+    """Many timestamps in one of the three common UTC shapes at once, or None where one has another shape.
+
+    Shapes: seconds, milliseconds or microseconds, with `Z`. Returns int64[n]. None asks the caller to go
+    one by one, which also finds the one to blame.
+    """
+    width = len(texts[0])
+    if width not in _SHAPES:
+        return None
+    joined = "".join(texts)
+    if len(joined) != width * len(texts) or not joined.isascii():
+        return None
+    letters = np.frombuffer(joined.encode(), dtype=np.uint8).reshape(len(texts), width)
+    if not _has_shape(letters, width):
+        return None
+    try:
+        moments = letters[:, :-1].copy().view(f"S{width - 1}").ravel().astype("datetime64[us]")
+    except ValueError:
+        return None
+    micros: NDArray[np.int64] = moments.view(np.int64)
+    return micros
+
+
+def _has_shape(letters: NDArray[np.uint8], width: int) -> bool:
+    separators = {**_SEPARATORS, width - 1: "Z"}
+    if width > 20:
+        separators[19] = "."
+    digits = [column for column in range(width) if column not in separators]
+    numbers = letters[:, digits]
+    return bool(((numbers >= 48) & (numbers <= 57)).all()) and all(
+        (letters[:, column] == ord(mark)).all() for column, mark in separators.items()
+    )
+
+
+def format_timestamp(micros: int) -> str:
+    """Microseconds to RFC 3339: three digits, six where the microseconds are not whole milliseconds.
+
+    >>> format_timestamp(1762509600000000), format_timestamp(1762509600000001)
+    ('2025-11-07T10:00:00.000Z', '2025-11-07T10:00:00.000001Z')
+    """
+    moment = _EPOCH + timedelta(microseconds=micros)
+    digits = "milliseconds" if micros % 1_000 == 0 else "microseconds"
+    return moment.replace(tzinfo=None).isoformat(timespec=digits) + "Z"
+
+
+Duration = int | float | str
+
+
+def parse_duration(given: object, field: str) -> int:
+    """Seconds as a number, or "7d", "12h", "30m", "45s", to microseconds; it must be positive.
+
+    >>> parse_duration("7d", "window"), parse_duration(1.5, "window")
+    (604800000000, 1500000)
+    """
+    micros = _duration_micros(given)
+    if micros is None or not 0 < micros < 2**62:
+        raise InvalidInput.at(field, f"{given!r} is not a positive duration such as 3600, '7d' or '12h'")
+    return micros
+
+
+def _duration_micros(given: object) -> int | None:
+    if isinstance(given, str):
+        match = _DURATION.fullmatch(given)
+        if match is None:
+            return None
+        number, unit = match.groups()
+        return round(float(number) * _UNITS[unit] * SECOND) if len(number) < 16 else None
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return None
+    return round(given * SECOND) if abs(given) < 2**42 else None
+
+
+@lru_cache(maxsize=4_096)
+def duration(given: Duration) -> int:
+    """A duration that was checked before, in microseconds."""
+    return parse_duration(given, "duration")

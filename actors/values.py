@@ -1,0 +1,446 @@
+"""Values between JSON and columns: what a type accepts, how it is kept, how it comes back.
+
+    number     float64      integer, timestamp  int64      boolean  bool
+    string     object (str) json  object (canonical JSON text)  vector  float32[dimension]
+
+A null is kept as the type's zero (None for objects) beside True in the null mask.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.domain import Feature, ValueSchema
+from actors.errors import InvalidInput
+from actors.settings import MAX_JSON_DEPTH, MAX_VALUE_BYTES, MAX_VECTOR_DIMENSION
+from actors.timestamps import format_timestamp, parse_timestamp
+
+Array = NDArray[Any]
+Nulls = NDArray[np.bool_]
+
+_DTYPES = {
+    "number": np.dtype(np.float64),
+    "integer": np.dtype(np.int64),
+    "timestamp": np.dtype(np.int64),
+    "boolean": np.dtype(np.bool_),
+    "string": np.dtype(object),
+    "json": np.dtype(object),
+    "vector": np.dtype(np.float32),
+}
+_JSON = msgspec.json.Encoder(order="sorted")
+_LARGEST_WHOLE = 2.0**63
+_BOUNDED = ("number", "integer", "timestamp")
+_CONSTRAINTS = {
+    "min": _BOUNDED,
+    "max": _BOUNDED,
+    "enum": ("number", "integer", "string", "boolean", "timestamp"),
+    "pattern": ("string",),
+    "max_length": ("string",),
+    "dimension": ("vector",),
+}
+
+
+class Refused(NamedTuple):
+    """The value at `position` was refused, and why."""
+
+    position: int
+    reason: str
+
+
+class Column(NamedTuple):
+    """Coerced values with their null mask; `refused` positions hold a null and must not be written."""
+
+    values: Array
+    nulls: Nulls
+    refused: list[Refused]
+
+
+def dtype_of(value_type: str) -> np.dtype[Any]:
+    """The dtype in which values of a type are kept."""
+    return _DTYPES[value_type]
+
+
+def empty(feature: Feature, count: int) -> Array:
+    """`count` nulls of the feature's type: shape (count,), or (count, dimension) for a vector."""
+    schema = feature.schema
+    shape = (count, schema.dimension or 0) if feature.value_type == "vector" and schema else (count,)
+    return blank(dtype_of(feature.value_type), shape)
+
+
+def blank(dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    """Zeros, or None for objects."""
+    return np.full(shape, None, dtype) if dtype.kind == "O" else np.zeros(shape, dtype)
+
+
+def coerce(feature: Feature, given: Sequence[Any]) -> Column:
+    """Turn JSON values into a column of the feature's type, checking each against type and schema."""
+    nulls = np.fromiter((value is None for value in given), np.bool_, len(given))
+    refused: list[Refused] = []
+    schema = feature.schema or ValueSchema()
+    if not schema.nullable and nulls.any():
+        refused += [Refused(int(i), "null, but the feature is not nullable") for i in np.flatnonzero(nulls)]
+    values = _WHOLE.get(feature.value_type, _nothing)(given)
+    if values is None:
+        values = _one_by_one(feature, given, refused)
+    _check_constraints(feature, schema, values, nulls, given, refused)
+    for position, _ in refused:
+        nulls[position] = True
+    return Column(values, nulls, refused)
+
+
+# The quick way: a whole column at once where every value is plainly of the type.
+
+
+def _nothing(_: Sequence[Any]) -> Array | None:
+    return None
+
+
+def _all_numbers(given: Sequence[Any]) -> Array | None:
+    types = set(map(type, given))
+    if not types <= {int, float}:
+        return None
+    try:
+        values = np.array(given, np.float64)
+    except OverflowError:
+        return None
+    return values if np.isfinite(values).all() else None
+
+
+def _all_integers(given: Sequence[Any]) -> Array | None:
+    if set(map(type, given)) != {int}:
+        return None
+    try:
+        return np.array(given, np.int64)
+    except OverflowError:
+        return None
+
+
+def _all_booleans(given: Sequence[Any]) -> Array | None:
+    return np.array(given, np.bool_) if set(map(type, given)) == {bool} else None
+
+
+def _all_short_strings(given: Sequence[Any]) -> Array | None:
+    # UTF-8 takes at most four bytes a character.
+    if set(map(type, given)) != {str} or max(map(len, given)) * 4 > MAX_VALUE_BYTES:
+        return None
+    return _objects(given)
+
+
+_WHOLE: dict[str, Callable[[Sequence[Any]], Array | None]] = {
+    "number": _all_numbers,
+    "integer": _all_integers,
+    "boolean": _all_booleans,
+    "string": _all_short_strings,
+}
+
+
+def _objects(given: Sequence[Any]) -> Array:
+    column = np.empty(len(given), object)
+    column[:] = given
+    return column
+
+
+# The patient way: one by one, which names those to blame.
+
+
+def _one_by_one(feature: Feature, given: Sequence[Any], refused: list[Refused]) -> Array:
+    values = empty(feature, len(given))
+    coerce_one = _ONE[feature.value_type]
+    for position, value in enumerate(given):
+        if value is None:
+            continue
+        try:
+            values[position] = coerce_one(feature, value)
+        except _Refusal as refusal:
+            refused.append(Refused(position, str(refusal)))
+    return values
+
+
+class _Refusal(Exception):
+    pass
+
+
+def _expected(what: str, value: object) -> _Refusal:
+    shown = _JSON.encode(value).decode()
+    return _Refusal(f"expected {what}, got {shown if len(shown) <= 60 else shown[:57] + '...'}")
+
+
+def _number(_: Feature, value: Any) -> float:
+    if type(value) not in (int, float):
+        raise _expected("a number", value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
+    if not np.isfinite(number):
+        raise _Refusal("not a finite float64")
+    return number
+
+
+def _integer(_: Feature, value: Any) -> int:
+    if type(value) is not int:
+        raise _expected("an integer", value)
+    if not -(2**63) <= value < 2**63:
+        raise _Refusal("does not fit in 64 bits")
+    return value
+
+
+def _boolean(_: Feature, value: Any) -> bool:
+    if type(value) is not bool:
+        raise _expected("true or false", value)
+    return value
+
+
+def _string(_: Feature, value: Any) -> str:
+    if type(value) is not str:
+        raise _expected("a string", value)
+    if len(value.encode()) > MAX_VALUE_BYTES:
+        raise _Refusal(f"longer than {MAX_VALUE_BYTES} bytes")
+    return value
+
+
+def _timestamp(_: Feature, value: Any) -> int:
+    if type(value) is not str:
+        raise _expected("an RFC 3339 string", value)
+    try:
+        return parse_timestamp(value)
+    except InvalidInput:
+        raise _expected("an RFC 3339 timestamp", value) from None
+
+
+def _vector(feature: Feature, value: Any) -> Array:
+    dimension = feature.schema.dimension if feature.schema else None
+    if type(value) is not list or not set(map(type, value)) <= {int, float}:
+        raise _expected("an array of numbers", value)
+    if len(value) != dimension:
+        raise _Refusal(f"has {len(value)} components, the feature's dimension is {dimension}")
+    try:
+        with np.errstate(over="ignore"):
+            vector = np.array(value, np.float64).astype(np.float32)
+    except OverflowError:
+        vector = np.full(1, np.inf, np.float32)
+    if not np.isfinite(vector).all():
+        raise _Refusal("a component is not a finite float32")
+    return vector
+
+
+def _json(_: Feature, value: Any) -> str:
+    if _depth(value) > MAX_JSON_DEPTH:
+        raise _Refusal(f"nested deeper than {MAX_JSON_DEPTH} levels")
+    try:
+        text = _JSON.encode(value)
+    except (ValueError, OverflowError):
+        raise _Refusal("holds a number that JSON cannot carry") from None
+    if len(text) > MAX_VALUE_BYTES:
+        raise _Refusal(f"longer than {MAX_VALUE_BYTES} bytes of canonical JSON")
+    return text.decode()
+
+
+def _depth(value: Any) -> int:
+    """How deep arrays and objects are nested, without recursion."""
+    level, depth = [value], 0
+    while level := [child for parent in level for child in _children(parent)]:
+        depth += 1
+        if depth > MAX_JSON_DEPTH:
+            break
+    return depth
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+_ONE: dict[str, Callable[[Feature, Any], Any]] = {
+    "number": _number,
+    "integer": _integer,
+    "boolean": _boolean,
+    "string": _string,
+    "timestamp": _timestamp,
+    "vector": _vector,
+    "json": _json,
+}
+
+
+# Constraints of the schema.
+
+
+def check_schema(value_type: str, schema: ValueSchema | None) -> None:
+    """Raise InvalidInput where a schema makes no sense for the type (a pattern for numbers, min > max)."""
+    if value_type == "vector" and (schema is None or schema.dimension is None):
+        raise InvalidInput.at("schema.dimension", "a vector feature needs its dimension")
+    if schema is None:
+        return
+    for name, types in _CONSTRAINTS.items():
+        if getattr(schema, name) is not None and value_type not in types:
+            raise InvalidInput.at(f"schema.{_camel(name)}", f"makes no sense for valueType {value_type}")
+    _check_bounds(value_type, schema)
+    _check_sizes(schema)
+    if schema.enum is not None and not schema.enum:
+        raise InvalidInput.at("schema.enum", "is empty: no value could be written")
+    for position, item in enumerate(schema.enum or ()):
+        _constraint_value(value_type, item, f"schema.enum[{position}]")
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(map(str.capitalize, rest))
+
+
+def _check_bounds(value_type: str, schema: ValueSchema) -> None:
+    bounds = [
+        None if bound is None else _constraint_value(value_type, bound, field)
+        for bound, field in ((schema.min, "schema.min"), (schema.max, "schema.max"))
+    ]
+    low, high = bounds
+    if low is not None and high is not None and low > high:
+        raise InvalidInput.at("schema.min", "is greater than schema.max")
+
+
+def _check_sizes(schema: ValueSchema) -> None:
+    if schema.dimension is not None and not 1 <= schema.dimension <= MAX_VECTOR_DIMENSION:
+        raise InvalidInput.at("schema.dimension", f"must be from 1 to {MAX_VECTOR_DIMENSION}")
+    if schema.max_length is not None and schema.max_length < 0:
+        raise InvalidInput.at("schema.maxLength", "must not be negative")
+    if schema.pattern is not None:
+        try:
+            re.compile(schema.pattern)
+        except (re.error, RecursionError) as error:
+            raise InvalidInput.at("schema.pattern", f"is not a regular expression: {error}") from None
+
+
+def _constraint_value(value_type: str, value: Any, field: str) -> Any:
+    """A bound or enum member as the type keeps it. A bound of an integer feature may be any number."""
+    if value_type == "integer" and field in ("schema.min", "schema.max"):
+        if type(value) is int:
+            return value
+        value_type = "number"
+    try:
+        return _ONE[value_type](_NO_FEATURE, value)
+    except _Refusal as refusal:
+        raise InvalidInput.at(field, str(refusal)) from None
+
+
+_NO_FEATURE = Feature(id="", entity="", name="", version=1, value_type="number", created=0, updated=0)
+
+
+def _check_constraints(
+    feature: Feature,
+    schema: ValueSchema,
+    values: Array,
+    nulls: Nulls,
+    given: Sequence[Any],
+    refused: list[Refused],
+) -> None:
+    if not schema.__struct_fields__ or feature.schema is None or feature.value_type in ("vector", "json"):
+        return
+    skip = nulls.copy()
+    skip[[position for position, _ in refused]] = True
+    for broken, reason in _broken(feature.value_type, schema, values, skip):
+        for position in np.flatnonzero(broken & ~skip).tolist():
+            refused.append(Refused(position, f"{_shown(given[position])} {reason}"))
+            skip[position] = True
+
+
+def _shown(value: Any) -> str:
+    shown = _JSON.encode(value).decode()
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def _broken(value_type: str, schema: ValueSchema, values: Array, skip: Nulls) -> list[tuple[Nulls, str]]:
+    """For each constraint: where it is broken, and the words for it."""
+    found: list[tuple[Nulls, str]] = []
+    if schema.min is not None:
+        found.append(
+            (
+                values < _constraint_value(value_type, schema.min, "schema.min"),
+                f"is below the minimum {schema.min}",
+            )
+        )
+    if schema.max is not None:
+        found.append(
+            (
+                values > _constraint_value(value_type, schema.max, "schema.max"),
+                f"is above the maximum {schema.max}",
+            )
+        )
+    if schema.enum is not None:
+        allowed = {_constraint_value(value_type, item, "schema.enum") for item in schema.enum}
+        found.append((_each(values, skip, lambda value: value not in allowed), "is not one of the enum"))
+    if schema.max_length is not None:
+        longest = schema.max_length
+        found.append((_each(values, skip, lambda text: len(text) > longest), f"is longer than {longest}"))
+    if schema.pattern is not None:
+        search = re.compile(schema.pattern).search
+        found.append((_each(values, skip, lambda text: not search(text)), f"does not match {schema.pattern}"))
+    return found
+
+
+def _each(values: Array, skip: Nulls, broken: Callable[[Any], bool]) -> Nulls:
+    return np.fromiter(
+        (not skipped and broken(value) for value, skipped in zip(values.tolist(), skip.tolist(), strict=True)),
+        np.bool_,
+        len(values),
+    )
+
+
+# Back to JSON.
+
+
+def render(value_type: str, values: Array, nulls: Nulls) -> list[Any]:
+    """A column as objects that msgspec encodes to the contract's JSON; nulls become None."""
+    rendered = _RENDER[value_type](values)
+    if nulls.any():
+        for position in np.flatnonzero(nulls).tolist():
+            rendered[position] = None
+    return rendered
+
+
+def _render_numbers(values: Array) -> list[Any]:
+    # "5 stays 5": a whole number goes out as an int.
+    whole = (np.floor(values) == values) & (np.abs(values) < _LARGEST_WHOLE)
+    if whole.all():
+        return values.astype(np.int64).tolist()  # type: ignore[no-any-return]
+    numbers: list[Any] = values.tolist()
+    if whole.any():
+        for position in np.flatnonzero(whole).tolist():
+            numbers[position] = int(numbers[position])
+    return numbers
+
+
+def _render_plain(values: Array) -> list[Any]:
+    return values.tolist()  # type: ignore[no-any-return]
+
+
+def _render_timestamps(values: Array) -> list[Any]:
+    return [format_timestamp(micros) for micros in values.tolist()]
+
+
+def _render_json(values: Array) -> list[Any]:
+    return [None if text is None else msgspec.Raw(text.encode()) for text in values.tolist()]
+
+
+def _render_vectors(values: Array) -> list[Any]:
+    # Through the shortest text of each float32, so that 0.1 comes back as 0.1 and not as 0.10000000149.
+    shortest = values.astype("U").astype(np.float64)
+    flat = _render_numbers(shortest.ravel())
+    width = values.shape[1]
+    return [flat[start : start + width] for start in range(0, len(flat), width)]
+
+
+_RENDER: dict[str, Callable[[Array], list[Any]]] = {
+    "number": _render_numbers,
+    "integer": _render_plain,
+    "boolean": _render_plain,
+    "string": _render_plain,
+    "timestamp": _render_timestamps,
+    "json": _render_json,
+    "vector": _render_vectors,
+}

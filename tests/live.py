@@ -1,0 +1,109 @@
+"""A real server in a child process, spoken to over a real socket."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 30.0
+
+
+class LiveServer:
+    """`python -m web` on a free port. Use as a context manager; `kill` and `start` crash and restart it."""
+
+    def __init__(self, data_dir: Path, **environment: str) -> None:
+        self.data_dir = data_dir
+        self.log = ""
+        self._environment = environment
+        self._process: subprocess.Popen[str] | None = None
+        self.http = httpx.Client()
+
+    def start(self) -> None:
+        """Start it and wait until it says where it listens. Raises RuntimeError with its words if it dies."""
+        environment = {**os.environ, "PORT": "0", "DATA_DIR": str(self.data_dir), **self._environment}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "web"],
+            cwd=ROOT,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self.log += line
+            if found := re.search(r"serving on (http://\S+?),? \(", line):
+                self.http = httpx.Client(base_url=found[1], timeout=START_SECONDS)
+                return
+        self._process.communicate()
+        raise RuntimeError(self.log)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return str(self.http.base_url).rstrip("/")
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End it, wait for it, and return its exit code."""
+        assert self._process is not None
+        self.http.close()
+        self._process.send_signal(how)
+        _, rest = self._process.communicate(timeout=START_SECONDS)
+        self.log += rest
+        return self._process.returncode
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is said, nothing is finished."""
+        self.stop(signal.SIGKILL)
+
+    def __enter__(self) -> LiveServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+
+    # The calls that most tests make
+
+    def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
+        """POST JSON."""
+        return self.http.post(path, json=body, headers=headers)
+
+    def get(self, path: str, **query: Any) -> httpx.Response:
+        """GET with a query string."""
+        return self.http.get(path, params=query)
+
+    def register(self, name: str, value_type: str = "number", **rest: Any) -> dict[str, Any]:
+        """Register a feature of `user`, or of the entity given."""
+        answer = self.post("/features/register", {"name": name, "entity": "user", "valueType": value_type, **rest})
+        assert answer.status_code in (200, 201), answer.text
+        return dict(answer.json())
+
+    def write(self, *rows: tuple[str, str, Any, str]) -> None:
+        """Write (feature, entity id, value, timestamp) rows."""
+        values = [
+            {"featureId": feature, "entityId": entity, "value": value, "timestamp": timestamp}
+            for feature, entity, value, timestamp in rows
+        ]
+        answer = self.post("/features/write-batch", {"values": values})
+        assert answer.status_code == 200, answer.text
+
+    def serve(self, entities: list[str], features: list[str], **rest: Any) -> list[dict[str, Any]]:
+        """The results of a serve request."""
+        answer = self.post("/features/serve", {"entityIds": entities, "features": features, **rest})
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["results"])

@@ -1,0 +1,81 @@
+"""Every failure as `application/problem+json`. The table is here and nowhere else: domain errors know no HTTP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+
+import msgspec
+from quart import Response
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from actors.errors import Conflict, Fault, InvalidInput, NotFound, TimewellError, TooLarge, Unavailable
+from web.schema import FaultAnswer, Problem
+
+log = logging.getLogger("timewell.web")
+PROBLEM_TYPE = "application/problem+json"
+
+
+class UnsupportedMediaType(TimewellError):
+    """The body is not declared as a type that the route takes."""
+
+
+STATUS: dict[type[TimewellError], HTTPStatus] = {
+    InvalidInput: HTTPStatus.BAD_REQUEST,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Conflict: HTTPStatus.CONFLICT,
+    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+def status_of(error: TimewellError) -> HTTPStatus:
+    """By the nearest ancestor in the table."""
+    for ancestor in type(error).__mro__:
+        if ancestor in STATUS:
+            return STATUS[ancestor]
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def fault_answers(faults: Sequence[Fault]) -> list[FaultAnswer]:
+    """Faults as the contract shows them."""
+    return [FaultAnswer(fault.field, fault.message, fault.index) for fault in faults]
+
+
+def problem(status: HTTPStatus, detail: str, faults: Sequence[Fault] = ()) -> Response:
+    """A problem document. Its type names the status in words, so that a client can switch on it."""
+    kind = "urn:timewell:" + status.phrase.lower().replace(" ", "-")
+    body = Problem(kind, status.phrase, status.value, detail, fault_answers(faults) or None)
+    return Response(msgspec.json.encode(body), status.value, content_type=PROBLEM_TYPE)
+
+
+def from_domain(error: TimewellError) -> Response:
+    """The answer to a domain error."""
+    response = problem(status_of(error), error.detail, error.faults)
+    if isinstance(error, Unavailable):
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    return response
+
+
+def install(app: QuartTrio) -> None:
+    """Have the application answer every failure in this way."""
+
+    @app.errorhandler(TimewellError)
+    async def _domain(error: TimewellError) -> Response:
+        return from_domain(error)
+
+    @app.errorhandler(HTTPException)
+    async def _http(error: HTTPException) -> Response:
+        response = problem(HTTPStatus(error.code or 500), error.description or error.name)
+        for name, value in error.get_headers():
+            if name.lower() not in ("content-type", "content-length"):
+                response.headers[name] = value
+        return response
+
+    @app.errorhandler(Exception)
+    async def _bug(error: Exception) -> Response:
+        log.error("unexpected error", exc_info=error)
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error; the log has the details")

@@ -1,0 +1,247 @@
+"""The OpenAPI 3.1 document: a table of the routes, and the schemas that msgspec derives from `web.schema`."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import msgspec
+
+from web import schema
+from web.errors import PROBLEM_TYPE
+from web.requests import JSON_TYPE
+
+_REF = "#/components/schemas/{name}"
+
+
+class Route(NamedTuple):
+    """One operation. `takes` is the body; `gives` maps the good statuses to what they carry."""
+
+    method: str
+    path: str
+    chapter: str
+    summary: str
+    gives: dict[int, Any]
+    takes: Any = None
+    query: tuple[tuple[str, str], ...] = ()
+    fails: tuple[int, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+_KEY = (
+    (
+        "Idempotency-Key",
+        "a repeat within 24 hours answers what the first answered and writes nothing, whatever its body",
+    ),
+)
+_PAGE = (("limit", "most items of a page, up to 10000"), ("cursor", "nextCursor of the page before"))
+_RANGE = (("startTime", "RFC 3339; from here on"), ("endTime", "RFC 3339; up to and including"))
+
+ROUTES = (
+    Route(
+        "post",
+        "/features/register",
+        "Registry",
+        "Register a feature, or update the one of this id.",
+        {200: schema.FeatureAnswer, 201: schema.FeatureAnswer},
+        schema.RegisterFeature,
+        fails=(400, 409, 415, 503),
+    ),
+    Route(
+        "get",
+        "/features",
+        "Registry",
+        "The registered features, sorted by id.",
+        {200: schema.FeaturesAnswer},
+        query=(
+            ("entity", "of this entity type"),
+            ("tags", "comma-separated"),
+            ("match", "any (default) or all of the tags"),
+            ("group", "that this group reads"),
+            ("q", "with this text in id, description or tags"),
+            *_PAGE,
+        ),
+        fails=(400,),
+    ),
+    Route(
+        "get",
+        "/features/{reference}",
+        "Registry",
+        "One feature.",
+        {200: schema.FeatureAnswer},
+        fails=(404, 409),
+    ),
+    Route(
+        "get",
+        "/features/{reference}/versions",
+        "Registry",
+        "All versions of entity.name, lowest first.",
+        {200: schema.VersionsAnswer},
+        fails=(404, 409),
+    ),
+    Route(
+        "delete",
+        "/features/{feature_id}",
+        "Registry",
+        "Delete a feature by its id, and its values. It leaves the groups that read it.",
+        {204: None},
+        fails=(404, 503),
+    ),
+    Route(
+        "post",
+        "/groups",
+        "Registry",
+        "Make or replace a group.",
+        {200: schema.GroupAnswer, 201: schema.GroupAnswer},
+        schema.PutGroup,
+        fails=(400, 404, 409, 415, 503),
+    ),
+    Route("get", "/groups", "Registry", "The groups, sorted by name.", {200: schema.GroupsAnswer}),
+    Route("get", "/groups/{name}", "Registry", "One group.", {200: schema.GroupAnswer}, fails=(404,)),
+    Route(
+        "delete",
+        "/groups/{name}",
+        "Registry",
+        "Delete a group; its features stay.",
+        {204: None},
+        fails=(404, 503),
+    ),
+    Route(
+        "post",
+        "/features/write",
+        "Writing",
+        "Write one value. Answered once it is on stable storage.",
+        {200: schema.Written},
+        schema.Observation,
+        headers=_KEY,
+        fails=(400, 404, 409, 413, 415, 503),
+    ),
+    Route(
+        "post",
+        "/features/write-batch",
+        "Writing",
+        "Write many values, all or none.",
+        {200: schema.Written},
+        schema.Observations,
+        (("partial", "true: write the good ones and name the others"),),
+        (400, 413, 415, 503),
+        _KEY,
+    ),
+    Route(
+        "post",
+        "/features/serve",
+        "Serving",
+        "The latest values as of now, or as of a moment.",
+        {200: schema.ServedAnswer},
+        schema.Serve,
+        fails=(400, 404, 409, 413, 415, 503),
+    ),
+    Route(
+        "post",
+        "/features/historical",
+        "History",
+        "Aggregates over a closed range of event time, whole or in windows.",
+        {200: schema.HistoricalAnswer},
+        schema.Historical,
+        fails=(400, 404, 409, 413, 415, 503),
+    ),
+    Route(
+        "get",
+        "/features/{reference}/history",
+        "History",
+        "The observations of one entity.",
+        {200: schema.HistoryAnswer},
+        query=(
+            ("entityId", "whose observations (required)"),
+            *_RANGE,
+            ("order", "asc (default) or desc"),
+            *_PAGE,
+        ),
+        fails=(400, 404, 409, 503),
+    ),
+    Route(
+        "get",
+        "/features/{reference}/stats",
+        "Monitoring",
+        "Statistics over all accepted observations.",
+        {200: schema.StatisticsAnswer},
+        fails=(404, 409, 503),
+    ),
+    Route("get", "/health/live", "Operating", "The process runs.", {200: schema.Health}),
+    Route("get", "/health/ready", "Operating", "Every actor answers.", {200: schema.Health, 503: schema.Health}),
+    Route("get", "/openapi.json", "Operating", "This document.", {200: dict}),
+    Route("get", "/docs", "Operating", "This document for people.", {200: str}),
+)
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The whole document."""
+    bodies = [kind for route in ROUTES for kind in (route.takes, *route.gives.values()) if _is_struct(kind)]
+    _, components = msgspec.json.schema_components([*bodies, schema.Problem], ref_template=_REF)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Timewell", "version": version("timewell"), "description": "A feature store."},
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    answers = {str(status): _answer(status, kind) for status, kind in route.gives.items()}
+    failures = {
+        str(status): _content("see detail and errors", schema.Problem, PROBLEM_TYPE) for status in route.fails
+    }
+    operation: dict[str, Any] = {
+        "tags": [route.chapter],
+        "summary": route.summary,
+        "operationId": re.sub(r"\W+", "_", f"{route.method} {route.path}").strip("_"),
+        "parameters": _parameters(route),
+        "responses": {**answers, **failures},
+    }
+    if route.takes is not None:
+        operation["requestBody"] = {"required": True, **_content("", route.takes, JSON_TYPE)}
+        operation["requestBody"].pop("description")
+    return operation
+
+
+def _answer(status: int, kind: Any) -> dict[str, Any]:
+    words = {200: "done", 201: "made", 204: "done; no body", 503: "not ready"}[status]
+    if kind is None:
+        return {"description": words}
+    return _content(words, kind, "text/html" if kind is str else JSON_TYPE)
+
+
+def _content(description: str, kind: Any, media_type: str) -> dict[str, Any]:
+    shape = {"$ref": _REF.format(name=kind.__name__)} if _is_struct(kind) else {}
+    return {"description": description, "content": {media_type: {"schema": shape}}}
+
+
+def _parameters(route: Route) -> list[dict[str, Any]]:
+    in_path = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", route.path)
+    ]
+    return [*in_path, *_optional("query", route.query), *_optional("header", route.headers)]
+
+
+def _optional(where: str, parameters: tuple[tuple[str, str], ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "in": where,
+            "required": "(required)" in words,
+            "description": words,
+            "schema": {"type": "string"},
+        }
+        for name, words in parameters
+    ]

@@ -1,0 +1,126 @@
+"""Reading requests: typed bodies, query strings, times. What is wrong is named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+from quart import Response, request
+
+from actors.errors import Fault, InvalidInput
+from actors.timestamps import parse_timestamp
+from web.errors import UnsupportedMediaType
+
+JSON_TYPE = "application/json"
+T = TypeVar("T")
+
+_PATH = re.compile(r"(?P<reason>.*) - at `\$\.?(?P<path>.*)`")
+_FIELD = re.compile(r"Object (?:missing required|contains unknown) field `(?P<field>.*)`")
+
+
+async def json_body(kind: type[T]) -> T:
+    """The body, decoded and checked. Raises UnsupportedMediaType or InvalidInput that names the field."""
+    return decode(await json_bytes(), kind)
+
+
+async def json_bytes() -> bytes:
+    """The body of a request that declares JSON."""
+    if request.mimetype != JSON_TYPE:
+        declared = request.mimetype or "no Content-Type"
+        raise UnsupportedMediaType(f"send the body as Content-Type: {JSON_TYPE} (got {declared})")
+    data = await request.get_data(cache=False)
+    return data if isinstance(data, bytes) else data.encode()
+
+
+def decode(data: bytes | msgspec.Raw, kind: type[T]) -> T:
+    """JSON to a struct. Raises InvalidInput that names the field, or where the text is not JSON."""
+    try:
+        decoded: T = _decoder(kind).decode(data)  # type: ignore[arg-type]
+    except msgspec.ValidationError as error:
+        fault = _fault(str(error))
+        raise InvalidInput(f"{fault.field}: {fault.message}", [fault]) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the body is not valid JSON: {error}") from None
+    except RecursionError:
+        raise InvalidInput("the body is nested too deeply") from None
+    return decoded
+
+
+@cache
+def _decoder(kind: type[Any]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def _fault(message: str) -> Fault:
+    """msgspec's words taken apart: the reason, and the field that the path leads to."""
+    match = _PATH.fullmatch(message)
+    reason, path = (match["reason"], match["path"]) if match else (message, "")
+    named = _FIELD.search(reason)
+    if named:
+        path = f"{path}.{named['field']}".lstrip(".")
+        reason = "is required" if "missing" in reason else "is not a known field"
+    return Fault(path or "body", reason)
+
+
+def encode(answer: object, status: int = 200) -> Response:
+    """An answer as JSON."""
+    return Response(msgspec.json.encode(answer), status, content_type=JSON_TYPE)
+
+
+def no_content() -> Response:
+    """The answer to a deletion."""
+    response = Response(b"", 204)
+    del response.headers["Content-Type"]
+    return response
+
+
+class Query:
+    """The query string. Parameters that the route does not know are refused: they are most often typing errors."""
+
+    def __init__(self, known: Collection[str]) -> None:
+        self._given = request.args
+        for name in self._given:
+            if name not in known:
+                raise InvalidInput.at(
+                    name, f"unknown query parameter; this route takes {', '.join(sorted(known))}"
+                )
+
+    def text(self, name: str) -> str | None:
+        """A parameter as it was given; None where it is missing or empty."""
+        return self._given.get(name) or None
+
+    def needed(self, name: str) -> str:
+        """A parameter that must be there."""
+        found = self.text(name)
+        if found is None:
+            raise InvalidInput.at(name, "is required")
+        return found
+
+    def choice(self, name: str, choices: Collection[str], default: str) -> str:
+        """One of several words."""
+        found = self.text(name) or default
+        if found not in choices:
+            raise InvalidInput.at(name, f"{found!r} is not one of {', '.join(choices)}")
+        return found
+
+    def flag(self, name: str) -> bool:
+        """true or false; false where it is missing."""
+        return self.choice(name, ("true", "false"), "false") == "true"
+
+    def number(self, name: str, default: int, most: int) -> int:
+        """A whole number from 1 to `most`."""
+        found = self.text(name)
+        if found is None:
+            return default
+        if not found.isdecimal() or not 1 <= int(found[:12]) <= most:
+            raise InvalidInput.at(name, f"{found!r} is not a whole number from 1 to {most}")
+        return int(found)
+
+    def time(self, name: str, default: int) -> int:
+        """A timestamp in microseconds."""
+        found = self.text(name)
+        # A `+` in a query string is a space; an offset that was not escaped still means what it says.
+        return default if found is None else parse_timestamp(found.replace(" ", "+"), name)

@@ -1,0 +1,128 @@
+"""Looking back: aggregates over a range, and the observations of one entity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from quart import Blueprint, Response
+
+from actors.aggregates import AGGREGATIONS, allowed
+from actors.domain import Feature
+from actors.errors import InvalidInput
+from actors.ingest import check_entity_id
+from actors.router import Router
+from actors.serving import Span
+from actors.settings import DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS, Settings
+from actors.timestamps import FOREVER, NEVER, Duration, format_timestamp, parse_duration, parse_timestamp
+from actors.values import render
+from web.pages import from_cursor, to_cursor
+from web.requests import Query, encode, json_body
+from web.routes.serving import check_read
+from web.schema import Historical, HistoricalAnswer, HistoryAnswer, HistoryItem
+
+_TAKEN_NAMES = ("entityId", "windowStart", "windowEnd")
+
+
+def blueprint(router: Router, settings: Settings) -> Blueprint:
+    """The chapter "History"."""
+    routes = Blueprint("history", __name__)
+
+    @routes.post("/features/historical")
+    async def historical() -> Response:
+        asked = await json_body(Historical)
+        features = router.features_of(asked.features, asked.group)
+        span = span_of(asked.start_time, asked.end_time, asked.window)
+        aggregations = aggregation_of(asked.aggregation, features)
+        check_read(asked.entity_ids, features, span.windows, settings)
+        if not asked.entity_ids:
+            return encode(HistoricalAnswer([]))
+        columns = {}
+        for reference, feature in features.items():
+            answer = await router.aggregate(asked.entity_ids, feature, aggregations[reference], span)
+            columns[reference] = render(answer.value_type, answer.values, answer.nulls)
+        windowed = asked.window is not None
+        return encode(HistoricalAnswer(list(_rows(asked.entity_ids, columns, span, windowed))))
+
+    @routes.get("/features/<reference>/history")
+    async def history(reference: str) -> Response:
+        query = Query(("entityId", "startTime", "endTime", "limit", "order", "cursor"))
+        feature = router.registry.resolve(reference)
+        entity = query.needed("entityId")
+        if (why := check_entity_id(entity)) is not None:
+            raise InvalidInput.at("entityId", why)
+        descending = query.choice("order", ("asc", "desc"), "asc") == "desc"
+        limit = query.number("limit", DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS)
+        span = _page_span(query, descending)
+        found = await router.observations(entity, feature, span, limit, descending)
+        values = render(feature.value_type, found.values, found.nulls)
+        times = found.times.tolist()
+        items = [HistoryItem(format_timestamp(time), value) for time, value in zip(times, values, strict=True)]
+        return encode(HistoryAnswer(feature.id, entity, items, to_cursor(str(times[-1])) if found.more else None))
+
+    return routes
+
+
+def span_of(start_time: str, end_time: str, window: Duration | None) -> Span:
+    """The range asked for, in windows. Raises InvalidInput where it ends before it starts."""
+    start, end = parse_timestamp(start_time, "startTime"), parse_timestamp(end_time, "endTime")
+    if start > end:
+        raise InvalidInput.at("startTime", "is after endTime")
+    if window is None:
+        return Span(start, end)
+    width = parse_duration(window, "window")
+    return Span(start, end, width, max(1, -((start - end) // width)))
+
+
+def aggregation_of(asked: str | Mapping[str, str], features: Mapping[str, Feature]) -> dict[str, str]:
+    """The aggregation of each reference; `latest` where an object leaves one out."""
+    if isinstance(asked, str):
+        asked = dict.fromkeys(features, asked)
+    for reference in asked:
+        if reference not in features:
+            raise InvalidInput.at(f"aggregation.{reference}", "is not among the features asked for")
+    chosen = {reference: asked.get(reference, "latest") for reference in features}
+    for reference, name in chosen.items():
+        if name not in AGGREGATIONS:
+            raise InvalidInput.at("aggregation", f"{name!r} is not one of {', '.join(AGGREGATIONS)}")
+        if not allowed(name, features[reference].value_type):
+            kind = features[reference].value_type
+            raise InvalidInput.at("aggregation", f"{name} makes no sense for {reference}, which is of type {kind}")
+        if reference in _TAKEN_NAMES:
+            raise InvalidInput.at(
+                "features", f"{reference!r} is a key of every row; give the feature's id instead"
+            )
+    return chosen
+
+
+def _rows(
+    entities: Sequence[str], columns: Mapping[str, Sequence[Any]], span: Span, windowed: bool
+) -> Iterator[dict[str, Any]]:
+    """One row per entity and window."""
+    bounds = list(_window_bounds(span)) if windowed else [{}]
+    values = zip(*columns.values(), strict=True)
+    for entity in entities:
+        for bound in bounds:
+            yield {"entityId": entity, **bound, **dict(zip(columns, next(values), strict=True))}
+
+
+def _window_bounds(span: Span) -> Iterator[dict[str, str]]:
+    for index in range(span.windows):
+        start = span.start + index * span.width
+        end = span.end if index == span.windows - 1 else start + span.width
+        yield {"windowStart": format_timestamp(start), "windowEnd": format_timestamp(end)}
+
+
+def _page_span(query: Query, descending: bool) -> Span:
+    """The range of the next page: up to the cursor, which is the time of the last row seen."""
+    start, end = query.time("startTime", NEVER), query.time("endTime", FOREVER)
+    if start > end:
+        raise InvalidInput.at("startTime", "is after endTime")
+    cursor = query.text("cursor")
+    if cursor is None:
+        return Span(start, end)
+    try:
+        seen = int(from_cursor(cursor))
+    except ValueError:
+        raise InvalidInput.at("cursor", "is not a cursor of this service") from None
+    return Span(start, min(end, seen - 1)) if descending else Span(max(start, seen + 1), end)

@@ -1,0 +1,98 @@
+"""Serving the latest values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from quart import Blueprint, Response
+
+from actors.domain import Feature
+from actors.errors import Fault, InvalidInput, TooLarge
+from actors.ingest import check_entity_ids
+from actors.router import Router, Served
+from actors.settings import MAX_FEATURES_PER_READ, Settings
+from actors.timestamps import NEVER, SECOND, format_timestamp, parse_timestamp
+from actors.values import Nulls, render
+from web.requests import encode, json_body
+from web.schema import Serve, ServedAnswer, ServedEntity, ValueMetadata
+
+
+def blueprint(router: Router, settings: Settings) -> Blueprint:
+    """The chapter "Serving"."""
+    routes = Blueprint("serving", __name__)
+
+    @routes.post("/features/serve")
+    async def serve() -> Response:
+        asked = await json_body(Serve)
+        features = router.features_of(asked.features, asked.group)
+        check_read(asked.entity_ids, features, 1, settings)
+        current = asked.as_of is None
+        at = router.now() if asked.as_of is None else parse_timestamp(asked.as_of, "asOf")
+        if not asked.entity_ids:
+            return encode(ServedAnswer([]))
+        columns = await router.latest(asked.entity_ids, list(features.values()), at, current)
+        served = dict(zip(features, columns, strict=True))
+        return encode(served_answer(asked.entity_ids, served, at, asked.include_metadata))
+
+    return routes
+
+
+def check_read(entities: Sequence[str], features: Mapping[str, Feature], windows: int, settings: Settings) -> None:
+    """Raise TooLarge or InvalidInput for a read over the limits or of ids that cannot be."""
+    if len(entities) > settings.max_entities:
+        raise TooLarge(f"entityIds: {len(entities)} ids, at most {settings.max_entities} are read at once")
+    if len(features) > MAX_FEATURES_PER_READ:
+        raise TooLarge(f"features: {len(features)} features, at most {MAX_FEATURES_PER_READ} are read at once")
+    cells = len(entities) * len(features) * windows
+    if cells > settings.max_cells:
+        raise TooLarge(f"the answer would have {cells} values, at most {settings.max_cells} are read at once")
+    refused = check_entity_ids(entities)
+    if refused:
+        faults = [Fault("entityIds", reason, index) for index, reason in refused]
+        raise InvalidInput(f"entityIds[{refused[0][0]}]: {refused[0][1]}", faults)
+
+
+def served_answer(entities: Sequence[str], served: Mapping[str, Served], at: int, metadata: bool) -> ServedAnswer:
+    """The answer, one result per entity id in the order asked."""
+    moment = format_timestamp(at)
+    references = list(served)
+    columns = [_values(one, at) for one in served.values()]
+    rows = zip(*columns, strict=True)
+    results = [
+        ServedEntity(entity, dict(zip(references, row, strict=True)), moment)
+        for entity, row in zip(entities, rows, strict=True)
+    ]
+    if metadata:
+        described = zip(*(_metadata(one, at) for one in served.values()), strict=True)
+        for result, about in zip(results, described, strict=True):
+            result.metadata = dict(zip(references, about, strict=True))
+    return ServedAnswer(results)
+
+
+def _expired(served: Served, at: int) -> Nulls | None:
+    expires_after = served.feature.expires_after
+    return None if expires_after is None else served.cells.times < at - expires_after
+
+
+def _values(served: Served, at: int) -> list[Any]:
+    """The values of one feature; null for what is missing, null or expired."""
+    cells = served.cells
+    nulls = cells.nulls | (cells.times == NEVER)
+    expired = _expired(served, at)
+    return render(served.feature.value_type, cells.values, nulls if expired is None else nulls | expired)
+
+
+def _metadata(served: Served, at: int) -> list[ValueMetadata]:
+    cells = served.cells
+    expired = _expired(served, at)
+    status = np.where(cells.nulls, "null", "present")
+    if expired is not None:
+        status = np.where(expired, "expired", status)
+    return [
+        ValueMetadata("missing", None, None)
+        if time == NEVER
+        else ValueMetadata(word, format_timestamp(time), (at - time) / SECOND)
+        for word, time in zip(status.tolist(), cells.times.tolist(), strict=True)
+    ]

@@ -1,0 +1,271 @@
+"""Request bodies and answers, as the contract spells them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from actors.domain import Feature, FeatureChange, Group, Retention, ValueSchema, ValueType
+from actors.timestamps import Duration, format_timestamp
+
+Timestamp = Annotated[str, Meta(description="RFC 3339, with an offset or Z; without one, UTC")]
+Reference = Annotated[str, Meta(description="entity.name.vN, entity.name (highest version) or a bare name")]
+
+
+class Body(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    """A request body. Fields that the contract does not know are refused: they are most often typing errors."""
+
+
+class RegisterFeature(Body):
+    """`POST /features/register`"""
+
+    name: str
+    entity: str
+    value_type: ValueType
+    description: str | UnsetType = UNSET
+    version: int = 1
+    tags: tuple[str, ...] | UnsetType = UNSET
+    owner: str | UnsetType | None = UNSET
+    group: str | UnsetType | None = UNSET
+    schema: ValueSchema | UnsetType | None = UNSET
+    max_age: Duration | UnsetType | None = UNSET
+    retention: Retention | UnsetType | None = UNSET
+
+    def change(self) -> FeatureChange:
+        """As the registry takes it."""
+        return FeatureChange(**msgspec.structs.asdict(self))
+
+
+class PutGroup(Body):
+    """`POST /groups`"""
+
+    name: str
+    entity: str
+    features: tuple[Reference, ...]
+    description: str = ""
+    tags: tuple[str, ...] = ()
+
+    def group(self) -> Group:
+        """As the registry takes it."""
+        return Group(created=0, updated=0, **msgspec.structs.asdict(self))
+
+
+class Observation(Body):
+    """`POST /features/write`, and an item of `POST /features/write-batch`"""
+
+    feature_id: Reference
+    entity_id: str
+    value: Any
+    timestamp: Timestamp | None = None
+    version: int | None = None
+
+
+class Observations(Body):
+    """`POST /features/write-batch`"""
+
+    values: list[Observation]
+
+
+class RawObservations(Body):
+    """The same before its items are looked at."""
+
+    values: list[msgspec.Raw]
+
+
+class Serve(Body):
+    """`POST /features/serve`"""
+
+    entity_ids: list[str]
+    features: list[Reference] | None = None
+    group: str | None = None
+    as_of: Timestamp | None = None
+    include_metadata: bool = False
+
+
+class Historical(Body):
+    """`POST /features/historical`"""
+
+    entity_ids: list[str]
+    start_time: Timestamp
+    end_time: Timestamp
+    features: list[Reference] | None = None
+    group: str | None = None
+    aggregation: str | dict[str, str] = "latest"
+    window: Duration | None = None
+
+
+class FeatureAnswer(msgspec.Struct, rename="camel", omit_defaults=True):
+    """A registered feature."""
+
+    id: str
+    name: str
+    description: str
+    value_type: str
+    entity: str
+    version: int
+    tags: tuple[str, ...]
+    created_at: str
+    updated_at: str
+    owner: str | None = None
+    group: str | None = None
+    schema: ValueSchema | None = None
+    max_age: Duration | None = None
+    retention: Retention | None = None
+
+
+class GroupAnswer(msgspec.Struct, rename="camel"):
+    """A registered group."""
+
+    name: str
+    entity: str
+    description: str
+    features: tuple[str, ...]
+    tags: tuple[str, ...]
+    created_at: str
+    updated_at: str
+
+
+class FeaturesAnswer(msgspec.Struct, rename="camel", omit_defaults=True):
+    """`GET /features`"""
+
+    features: list[FeatureAnswer]
+    next_cursor: str | None = None
+
+
+class VersionsAnswer(msgspec.Struct):
+    """`GET /features/{entity}.{name}/versions`"""
+
+    versions: list[FeatureAnswer]
+
+
+class GroupsAnswer(msgspec.Struct):
+    """`GET /groups`"""
+
+    groups: list[GroupAnswer]
+
+
+class FaultAnswer(msgspec.Struct, omit_defaults=True):
+    """One part of the input that is to blame."""
+
+    field: str
+    message: str
+    index: int | None = None
+
+
+class Written(msgspec.Struct, omit_defaults=True):
+    """The answer to a write; `count` for batches, `errors` with `?partial=true`."""
+
+    success: bool
+    count: int | None = None
+    errors: list[FaultAnswer] | None = None
+
+
+class ValueMetadata(msgspec.Struct, rename="camel"):
+    """What stands behind a served value. `status`: present, null, missing or expired."""
+
+    status: str
+    timestamp: str | None
+    age_seconds: float | None
+
+
+class ServedEntity(msgspec.Struct, rename="camel"):
+    """The values of one entity, keyed by the references as they were asked for."""
+
+    entity_id: str
+    features: dict[str, Any]
+    timestamp: str
+    metadata: dict[str, ValueMetadata] | UnsetType = UNSET
+
+
+class ServedAnswer(msgspec.Struct):
+    """`POST /features/serve`"""
+
+    results: list[ServedEntity]
+
+
+class HistoricalAnswer(msgspec.Struct):
+    """`POST /features/historical`: entityId, with `window` also windowStart and windowEnd, and the values."""
+
+    results: list[dict[str, Any]]
+
+
+class HistoryItem(msgspec.Struct):
+    """One observation."""
+
+    timestamp: str
+    value: Any
+
+
+class HistoryAnswer(msgspec.Struct, rename="camel", omit_defaults=True):
+    """`GET /features/{ref}/history`"""
+
+    feature_id: str
+    entity_id: str
+    observations: list[HistoryItem]
+    next_cursor: str | None = None
+
+
+class StatisticsAnswer(msgspec.Struct, rename="camel"):
+    """`GET /features/{ref}/stats`"""
+
+    feature_id: str
+    count: int
+    null_count: int
+    unique_values: int
+    mean: float | None
+    std: float | None
+    min: Any
+    max: Any
+    last_updated: str | None
+    unique_values_exact: bool
+
+
+class Health(msgspec.Struct):
+    """`GET /health/live` and `GET /health/ready`"""
+
+    status: str
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FaultAnswer] | None = None
+
+
+def feature_answer(feature: Feature) -> FeatureAnswer:
+    """A feature as the contract shows it."""
+    return FeatureAnswer(
+        id=feature.id,
+        name=feature.name,
+        description=feature.description,
+        value_type=feature.value_type,
+        entity=feature.entity,
+        version=feature.version,
+        tags=feature.tags,
+        created_at=format_timestamp(feature.created),
+        updated_at=format_timestamp(feature.updated),
+        owner=feature.owner,
+        group=feature.group,
+        schema=feature.schema,
+        max_age=feature.max_age,
+        retention=feature.retention,
+    )
+
+
+def group_answer(group: Group) -> GroupAnswer:
+    """A group as the contract shows it."""
+    return GroupAnswer(
+        name=group.name,
+        entity=group.entity,
+        description=group.description,
+        features=group.features,
+        tags=group.tags,
+        created_at=format_timestamp(group.created),
+        updated_at=format_timestamp(group.updated),
+    )

@@ -1,0 +1,70 @@
+"""The process: actors and front end in one `trio.run`, on one port, until a signal.
+
+Order of death: the web stops taking requests and finishes those it has, then the journal commits what waits,
+then the storage closes.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from functools import partial
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve as hypercorn_serve
+
+from actors.router import open_router
+from actors.settings import Settings
+from web.app import create_app
+
+log = logging.getLogger("timewell.serve")
+GRACEFUL_SECONDS = 10.0
+KEEP_ALIVE_SECONDS = 75.0
+
+
+async def serve(
+    settings: Settings,
+    stop: trio.Event | None = None,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until SIGTERM, SIGINT or `stop`. Reports the addresses bound once requests are answered.
+
+    Raises StartupError where the storage or the port cannot be had.
+    """
+    stop = stop or trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signal, stop)
+        async with open_router(settings) as router:
+            app = create_app(router, settings)
+            binds = await nursery.start(
+                partial(hypercorn_serve, app, _config(settings), shutdown_trigger=stop.wait)
+            )
+            log.info("serving on %s (storage: %s)", ", ".join(binds), _where(settings))
+            task_status.started(binds)
+            await stop.wait()
+            log.info("stopping: finishing requests and committing what waits")
+        nursery.cancel_scope.cancel()
+
+
+def _where(settings: Settings) -> str:
+    return f"embedded in {settings.data_dir}" if settings.storage_type == "embedded" else "memory, nothing is kept"
+
+
+def _config(settings: Settings) -> Config:
+    config = Config()
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    config.bind = [f"{host}:{settings.port}"]
+    config.graceful_timeout = GRACEFUL_SECONDS
+    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.include_server_header = False
+    config.errorlog = logging.getLogger("timewell.hypercorn")
+    return config
+
+
+async def _stop_on_signal(stop: trio.Event) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            if stop.is_set():
+                raise KeyboardInterrupt  # a second signal does not wait
+            stop.set()
