@@ -15,7 +15,7 @@ import numpy as np
 from actors.columns import Indices
 from actors.domain import NUMERIC
 from actors.rows import Ranges
-from actors.values import Array, Nulls
+from actors.values import Array, Nulls, blank, dtype_of
 
 _QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 AGGREGATIONS = ("latest", "first", "avg", "sum", "min", "max", "count", "std", "distinct", *_QUANTILES)
@@ -69,7 +69,7 @@ def aggregate(ranges: Ranges, aggregation: str, value_type: str) -> Answer:
     filled = np.flatnonzero(counts)
     dense = Groups(np.append(groups.offsets[filled], groups.offsets[-1]), groups.values)
     some, result_type = _KERNELS[aggregation](dense, value_type)
-    values = np.zeros((len(counts), *some.shape[1:]), some.dtype)
+    values = blank(dtype_of(result_type), (len(counts), *some.shape[1:])).astype(some.dtype)
     values[filled] = some
     nulls = counts == 0 if aggregation not in ("count", "sum", "distinct") else np.zeros(len(counts), np.bool_)
     return Answer(values, nulls, result_type)

@@ -13,7 +13,7 @@ fails (a full disk) is tried again later; until then the journal keeps everythin
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -23,7 +23,7 @@ from actors.mailbox import Mailbox
 from actors.messages import Flushed, Snapshot
 from actors.registry import FeatureRegistry
 from actors.storage.protocol import Storage
-from actors.timestamps import FOREVER, now
+from actors.timestamps import FOREVER
 
 log = logging.getLogger("timewell.checkpoint")
 RETRY_SECONDS = 5.0
@@ -40,6 +40,7 @@ class Checkpointer:
         monitor: Mailbox | None,
         registry: FeatureRegistry,
         seconds: float,
+        now: Callable[[], int],
     ) -> None:
         self._storage = storage
         self._journal = journal
@@ -47,6 +48,7 @@ class Checkpointer:
         self._monitor = monitor
         self._registry = registry
         self._seconds = seconds
+        self._now = now
         self._one_at_a_time = trio.Lock()
 
     async def run(self) -> None:
@@ -68,14 +70,14 @@ class Checkpointer:
             monitored = await self._save_monitor()
             if moved:
                 await self._tell()
-            await trio.to_thread.run_sync(self._storage.trim, monitored)
+            await trio.to_thread.run_sync(self._storage.trim, monitored, self._now())
             await self._tidy()
 
     async def _flush(self) -> int:
         moved = 0
         while True:
             features = dict(self._registry.features)
-            flush = await trio.to_thread.run_sync(self._storage.flush, features, now())
+            flush = await trio.to_thread.run_sync(self._storage.flush, features, self._now())
             if flush.observations == 0:
                 return moved
             moved += flush.observations
@@ -98,4 +100,4 @@ class Checkpointer:
     async def _tidy(self) -> None:
         features = dict(self._registry.features)
         await trio.to_thread.run_sync(self._storage.forget, features)
-        await trio.to_thread.run_sync(self._storage.compact, features, now())
+        await trio.to_thread.run_sync(self._storage.compact, features, self._now())

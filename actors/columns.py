@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import msgspec
@@ -108,8 +109,9 @@ def shard_of(entity_type: str, entity_id: str, shards: int) -> int:
 
 def shards_of(entity_type: str, entity_ids: Sequence[str], shards: int) -> Indices:
     """`shard_of` for many ids: int64[n]."""
-    crc32, seed = zlib.crc32, zlib.crc32(entity_type.encode())
-    return np.array([crc32(entity_id.encode(), seed) % shards for entity_id in entity_ids], np.int64)
+    seed = zlib.crc32(entity_type.encode())
+    hashes = map(zlib.crc32, map(str.encode, entity_ids), repeat(seed))
+    return np.fromiter(hashes, np.int64, len(entity_ids)) % shards
 
 
 def split(blocks: Sequence[Block], shards: int) -> dict[int, list[Block]]:
@@ -130,10 +132,18 @@ def _split_one(block: Block, shards: int) -> list[tuple[int, Block]]:
     return [(shard, block.take(own)) for shard, own in rows if len(own)]
 
 
+class Numbering(dict[Any, int]):
+    """key -> number; a key looked up for the first time gets the next number, from 1 on."""
+
+    def __missing__(self, key: Any) -> int:
+        number = self[key] = len(self) + 1
+        return number
+
+
 def group_rows(keys: Sequence[Any]) -> list[tuple[Any, Indices]]:
     """The positions of each distinct key, keys in order of first appearance, positions ascending."""
-    codes: dict[Any, int] = {}
-    coded = np.array([codes.setdefault(key, len(codes)) for key in keys], np.int64)
+    codes = Numbering()
+    coded = np.fromiter(map(codes.__getitem__, keys), np.int32, len(keys))
     order = np.argsort(coded, kind="stable")
-    bounds = np.searchsorted(coded[order], np.arange(len(codes) + 1))
-    return [(key, order[bounds[code] : bounds[code + 1]]) for key, code in codes.items()]
+    bounds = np.searchsorted(coded[order], np.arange(1, len(codes) + 2))
+    return [(key, order[begin:end]) for key, begin, end in zip(codes, bounds[:-1], bounds[1:], strict=True)]

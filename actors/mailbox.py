@@ -64,11 +64,11 @@ class Envelope:
 class Mailbox:
     """The inbox of one actor."""
 
-    def __init__(self, name: str, capacity: int = INBOX_MESSAGES) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
         self.missed = False
         """Whether a `post` found no place since the actor last looked."""
-        self._send, self._receive = trio.open_memory_channel[Envelope](capacity)
+        self._send, self._receive = trio.open_memory_channel[Envelope](INBOX_MESSAGES)
         self._taken: list[Envelope] = []
         self._refusal: TimewellError | None = None
 

@@ -2,7 +2,7 @@
 
 RegistryActor  Register, DeleteFeature, PutGroup, DeleteGroup
 JournalActor   Write, ChangeRegistry
-StoreActor     Apply, Forget, Flushed, Latest, Between, Scan
+StoreActor     Apply, Forget, Flushed, Latest, Between, Scan, CountRows
 MonitorActor   Apply, Forget, Describe, Snapshot
 """
 
@@ -141,6 +141,10 @@ class Scanned(msgspec.Struct, frozen=True):
     nulls: Nulls
     more: bool
     cold: bool = False
+
+
+class CountRows(msgspec.Struct, frozen=True):
+    """How many observations a store holds in memory. Answered with an int."""
 
 
 class Describe(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actors.columns import Block, Indices
+from actors.columns import Block, Indices, Numbering
 from actors.domain import Feature
 from actors.rows import Ranges, Rows, merge
 from actors.series import Cells, Series
@@ -32,14 +32,6 @@ class DiskRows(NamedTuple):
     rows: Rows
 
 
-class _SlotNumbers(dict[str, int]):
-    """entity id -> slot; an id looked up for the first time gets the next one."""
-
-    def __missing__(self, entity: str) -> int:
-        slot = self[entity] = len(self) + 1
-        return slot
-
-
 class Partition:
     """The state of one store. Not thread-safe: its actor is the only one to touch it."""
 
@@ -50,7 +42,7 @@ class Partition:
         self.tick = 0
         self._base_floor = base_floor
         self._base_position = position
-        self._slots: dict[str, _SlotNumbers] = {}
+        self._slots: dict[str, Numbering] = {}
         self._series: dict[str, tuple[int, Series]] = {}
 
     @property
@@ -70,7 +62,7 @@ class Partition:
 
     def append(self, block: Block, arrived: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
         """Take the rows of one block, later than all before them."""
-        known = self._slots.setdefault(block.feature.partition(".")[0], _SlotNumbers())
+        known = self._slots.setdefault(block.feature.partition(".")[0], Numbering())
         slots = np.fromiter(map(known.__getitem__, block.entities), np.int64, len(block.entities))
         width = block.values.shape[1] if block.values.ndim == 2 else 0
         series = self._series_of(block.feature, block.created, block.values.dtype, width)
@@ -125,7 +117,7 @@ class Partition:
 
     def place(self, feature: Feature, disk: DiskRows) -> Rows:
         """Rows from disk as sorted rows of this partition. Entities that no row belongs to get no slot."""
-        known = self._slots.setdefault(feature.entity, _SlotNumbers())
+        known = self._slots.setdefault(feature.entity, Numbering())
         slots = np.zeros(len(disk.entities), np.int32)
         for owner in np.unique(disk.rows.slots).tolist():
             slots[owner] = known[disk.entities[owner]]
@@ -136,12 +128,11 @@ class Partition:
         slots = self.slots(feature.entity, entities)
         self.series(feature).install(slots[slots > 0], placed, feature.kept_values, self.tick)
 
-    def trimming(self, flushed: int, kept_values: Mapping[str, int]) -> Iterator[None]:
-        """The history files reach `flushed` now: let go of what each feature need not keep ready.
+    def trimming(self, kept_values: Mapping[str, int]) -> Iterator[None]:
+        """Let go of what each feature need not keep ready, as far as the history files have it.
 
         A generator that does one series a step, so that its store can serve in between.
         """
-        self.flushed = max(self.flushed, flushed)
         for feature, (_, series) in list(self._series.items()):
             series.trim(kept_values.get(feature, 0), self.flushed)
             yield

@@ -196,7 +196,7 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
     journal.monitor = monitor.mailbox if monitor else None
     actors: list[Actor] = [*stores, *([monitor] if monitor else []), journal, registrar]
     checkpointer = Checkpointer(
-        storage, journal, journal.stores, journal.monitor, registry, settings.checkpoint_seconds
+        storage, journal, journal.stores, journal.monitor, registry, settings.checkpoint_seconds, now
     )
     async with trio.open_nursery() as nursery:
         for actor in actors:
@@ -206,7 +206,8 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
         try:
             yield Router(registry, FeatureServingEngine(journal.stores, storage), clock, mailboxes, checkpointer)
         finally:
-            await _drained(journal.mailbox)
+            if not nursery.cancel_scope.cancel_called:  # else an actor has failed for good, maybe the journal
+                await _drained(journal.mailbox)
             nursery.cancel_scope.cancel()
 
 

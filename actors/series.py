@@ -99,17 +99,21 @@ class Series:
             self._floor = np.concatenate([self._floor, np.full(more, self.base_floor, np.int64)])
 
     def _update_latest(self, rows: Rows) -> None:
-        # In time order a repeated slot is assigned last with its newest row; a tie goes to the later arrival.
-        if rows.size > 1 and not (rows.times[1:] >= rows.times[:-1]).all():
-            rows = rows.take(np.argsort(rows.times, kind="stable"))
-        self._newest = max(self._newest, int(rows.times[-1]))
-        newer = rows.times >= self._times[rows.slots]
-        if not newer.all():
-            rows = rows.take(newer)
         slots = rows.slots.astype(np.int64)
-        self._times[slots] = rows.times
-        self._values[slots] = rows.values
-        self._nulls[slots] = rows.nulls
+        times, values, nulls = rows.times, rows.values, rows.nulls
+        self._newest = max(self._newest, int(times.max()))
+        newer = times >= self._times[slots]
+        if not newer.all():
+            slots, times, values, nulls = slots[newer], times[newer], values[newer], nulls[newer]
+        self._times[slots] = times
+        if (self._times[slots] < times).any():
+            # A slot that comes twice was given its later arrival, which is not its newest row. In time order
+            # it is given the newest one last, of equal times still the later arrival.
+            ordered = np.argsort(times, kind="stable")
+            slots, times, values, nulls = slots[ordered], times[ordered], values[ordered], nulls[ordered]
+            self._times[slots] = times
+        self._values[slots] = values
+        self._nulls[slots] = nulls
 
     def _settle(self) -> None:
         if self._tail.count:

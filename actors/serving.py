@@ -18,7 +18,7 @@ from actors.columns import Indices, shard_of, shards_of
 from actors.domain import Feature
 from actors.errors import Unavailable
 from actors.mailbox import Mailbox
-from actors.messages import Aggregated, Between, Latest, Scan, Scanned
+from actors.messages import Aggregated, Between, CountRows, Latest, Scan, Scanned
 from actors.partition import DiskRows
 from actors.series import Cells
 from actors.settings import ENTITIES_PER_MESSAGE, HISTORY_READERS
@@ -104,6 +104,10 @@ class FeatureServingEngine:
         return await trio.to_thread.run_sync(
             self._storage.read, feature, distinct, start, end, limiter=self._readers, abandon_on_cancel=True
         )
+
+    async def rows_in_memory(self) -> int:
+        """How many observations the stores hold."""
+        return sum([await store.ask(CountRows()) for store in self._stores])
 
     # Aggregates over a range
 

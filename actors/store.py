@@ -17,7 +17,7 @@ from actors.columns import Block, Indices, shard_of, split
 from actors.domain import Feature
 from actors.errors import RequestError
 from actors.mailbox import Envelope, Mailbox
-from actors.messages import Aggregated, Apply, Between, Flushed, Forget, Latest, Scan, Scanned
+from actors.messages import Aggregated, Apply, Between, CountRows, Flushed, Forget, Latest, Scan, Scanned
 from actors.partition import DiskRows, Partition
 from actors.rows import Rows
 from actors.series import Cells
@@ -55,8 +55,11 @@ class FeatureStore:
             case Scan():
                 return self._scan(message)
             case Flushed(position, kept_values):
-                self.chores = self.partition.trimming(position, kept_values)
+                self.partition.flushed = max(self.partition.flushed, position)
+                self.chores = self.partition.trimming(kept_values)
                 self._look_at = self._budget
+            case CountRows():
+                return self.partition.rows
             case Forget(feature):
                 self.partition.drop(feature.id)
             case _:
@@ -101,9 +104,9 @@ class FeatureStore:
         if message.current:
             self.partition.install(feature, disk.entities, placed)
             self._at_most += placed.size
-            cells = self.partition.latest(feature, slots, message.at, visible_from)
-        else:
-            cells = self.partition.as_of(feature, slots, message.at, visible_from, placed)
+        # With the rows at hand even after they are installed: retention keeps the newest in memory, and these
+        # may all be of the future.
+        cells = self.partition.as_of(feature, slots, message.at, visible_from, placed)
         return cells._replace(cold=_uncovered(cells.cold, message.entities, disk))
 
     def _between(self, message: Between) -> Aggregated:
@@ -236,7 +239,7 @@ def rebuild(
                 partitions[shard].append(block.take(rows) if len(rows) < len(arrived) else block, arrived[rows])
         kept_values = {feature.id: feature.kept_values for feature in features.values()}
         for partition in partitions.values():
-            for _ in partition.trimming(plan.position, kept_values):
+            for _ in partition.trimming(kept_values):
                 pass
         try:
             for arrived_at, blocks in storage.replay(plan.position):

@@ -80,7 +80,9 @@ def blank(dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
 
 def coerce(feature: Feature, given: Sequence[Any]) -> Column:
     """Turn JSON values into a column of the feature's type, checking each against type and schema."""
-    nulls = np.fromiter((value is None for value in given), np.bool_, len(given))
+    nulls = np.zeros(len(given), np.bool_)
+    if None in given:
+        nulls[[position for position, value in enumerate(given) if value is None]] = True
     refused: list[Refused] = []
     schema = feature.schema or ValueSchema()
     if not schema.nullable and nulls.any():

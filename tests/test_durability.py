@@ -2,33 +2,211 @@
 
 from __future__ import annotations
 
+import os
+import random
+import resource
 import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
 
 from tests.live import LiveServer
+
+FEATURE = "user.clicks.v1"
+ROWS = 20
+ROUNDS = 8
 
 
 def test_a_value_written_before_a_sigkill_is_served_after_the_restart(server: LiveServer) -> None:
     server.register("clicks")
-    server.write(("user.clicks.v1", "u1", 5, "2025-11-07T10:00:00Z"))
+    server.write((FEATURE, "u1", 5, "2025-11-07T10:00:00Z"))
     server.kill()
     server.start()
-    assert server.serve(["u1"], ["user.clicks.v1"])[0]["features"] == {"user.clicks.v1": 5}
+    assert server.serve(["u1"], [FEATURE])[0]["features"] == {FEATURE: 5}
 
 
-def test_sigterm_ends_the_process_cleanly(server: LiveServer) -> None:
+class Writer(threading.Thread):
+    """Sends batches one after the other until the server is gone. A batch writes one number to ROWS entities."""
+
+    def __init__(self, url: str, name: str) -> None:
+        super().__init__(name=name)
+        self.url = url
+        self.acknowledged: list[int] = []
+        self.sent = 0
+
+    def entities(self) -> list[str]:
+        return [f"{self.name}-{row}" for row in range(ROWS)]
+
+    def run(self) -> None:
+        with httpx.Client(base_url=self.url) as http:
+            try:
+                while True:
+                    self.sent += 1
+                    answer = http.post("/features/write-batch", json=self.batch(self.sent))
+                    if answer.status_code == 200:
+                        self.acknowledged.append(self.sent)
+            except httpx.TransportError:
+                return
+
+    def batch(self, number: int) -> dict[str, Any]:
+        moment = f"2025-11-07T10:00:00.{number:06}Z"
+        return {
+            "values": [
+                {"featureId": FEATURE, "entityId": entity, "value": number, "timestamp": moment}
+                for entity in self.entities()
+            ]
+        }
+
+
+def numbers_kept(server: LiveServer, entity: str) -> list[int]:
+    """All numbers that an entity's history holds."""
+    answer = server.get(f"/features/{FEATURE}/history", entityId=entity, limit=10_000).json()
+    return [item["value"] for item in answer["observations"]]
+
+
+def test_a_server_killed_again_and_again_amid_writes_and_checkpoints_loses_nothing_and_halves_no_batch(
+    tmp_path: Path,
+) -> None:
+    moments = random.Random(7)
+    server = LiveServer(tmp_path / "data", CHECKPOINT_SECONDS="0.05", CACHE_SIZE="2000")
+    writers: list[Writer] = []
+    with server:
+        server.register("clicks", retention={"values": 3})
+        for round_ in range(ROUNDS):
+            mine = [Writer(server.url, f"round{round_}-writer{number}") for number in range(3)]
+            killer = threading.Timer(moments.uniform(0.05, 0.6), os.kill, (server.pid, signal.SIGKILL))
+            for thread in (*mine, killer):
+                thread.start()
+            for thread in mine:
+                thread.join()
+            server.kill()
+            writers += mine
+            server.start()
+        accepted = 0
+        for writer in writers:
+            kept = [numbers_kept(server, entity) for entity in writer.entities()]
+            assert all(numbers == kept[0] for numbers in kept), "a batch is half there"
+            assert kept[0] == sorted(kept[0])
+            assert set(writer.acknowledged) <= set(kept[0]) <= set(range(1, writer.sent + 1))
+            accepted += len(kept[0]) * ROWS
+        figures = server.get(f"/features/{FEATURE}/stats").json()
+        assert figures["count"] == accepted, "the statistics counted something twice or not at all"
+        assert sum(len(writer.acknowledged) for writer in writers) > ROUNDS
+
+
+def test_sigterm_ends_the_process_cleanly_and_keeps_what_was_acknowledged(server: LiveServer) -> None:
+    server.register("clicks")
+    writer = Writer(server.url, "writer")
+    writer.start()
+    while not writer.acknowledged:
+        writer.join(0.01)
     assert server.stop(signal.SIGTERM) == 0
+    writer.join()
     assert "Traceback" not in server.log
+    server.start()
+    assert set(writer.acknowledged) <= set(numbers_kept(server, "writer-0"))
+
+
+def test_sigint_ends_the_process_cleanly(server: LiveServer) -> None:
+    assert server.stop(signal.SIGINT) == 0
+    assert "Traceback" not in server.log
+
+
+# The medium
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Iterator[LiveServer]:
+    """A server none of whose files may grow beyond 200 kB, as on a disk that is full."""
+    with LiveServer(tmp_path / "data", CHECKPOINT_SECONDS="0.2") as live:
+        live.register("clicks")
+        live.write((FEATURE, "before", 1, "2025-11-07T10:00:00Z"))
+        resource.prlimit(live.pid, resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+        yield live
+
+
+def fill(server: LiveServer) -> tuple[int, httpx.Response]:
+    """Write until it is refused: how many values were taken, and the refusal."""
+    for number in range(1_000):
+        values = [{"featureId": FEATURE, "entityId": f"full-{number}-{row}", "value": row} for row in range(1_000)]
+        answer = server.post("/features/write-batch", {"values": values})
+        if answer.status_code != 200:
+            return number, answer
+    raise AssertionError("the disk never filled up")
+
+
+def test_a_full_disk_turns_writes_into_503_while_reads_go_on_and_ends_with_the_shortage(
+    filled: LiveServer,
+) -> None:
+    taken, refusal = fill(filled)
+    assert refusal.status_code == 503
+    assert int(refusal.headers["Retry-After"]) > 0
+    assert "journal cannot be written" in refusal.json()["detail"]
+    assert filled.serve(["before"], [FEATURE])[0]["features"] == {FEATURE: 1}
+    assert filled.serve([f"full-{taken}-0"], [FEATURE])[0]["features"] == {FEATURE: None}
+    resource.prlimit(filled.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    filled.write((FEATURE, "after", 2, "2025-11-07T10:00:00Z"))
+    filled.kill()
+    filled.start()
+    entities = ["before", "after", *(f"full-{number}-999" for number in range(taken)), f"full-{taken}-0"]
+    values = [result["features"][FEATURE] for result in filled.serve(entities, [FEATURE])]
+    assert values == [1, 2, *([999] * taken), None]
 
 
 def test_a_second_process_on_the_same_data_directory_is_refused_by_name(
     server: LiveServer, tmp_path: Path
 ) -> None:
-    second = LiveServer(tmp_path / "data")
-    try:
-        second.start()
-    except RuntimeError as error:
-        assert f"is in use by process {server.pid}" in str(error)
+    assert f"is in use by process {server.pid}" in refusal_to_start(tmp_path / "data")
+
+
+def test_a_directory_that_cannot_be_written_is_refused_by_name(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        directory = Path("/proc/timewell")  # nobody may make a directory there, not even root
     else:
-        second.kill()
-        raise AssertionError("two processes share a data directory")
+        directory = tmp_path / "read-only"
+        directory.mkdir(mode=0o555)
+    words = refusal_to_start(directory)
+    assert str(directory) in words and "cannot be written" in words
+
+
+def test_a_damaged_journal_is_refused_by_name(server: LiveServer, tmp_path: Path) -> None:
+    server.kill()
+    for name in ("journal.db-wal", "journal.db-shm"):
+        (tmp_path / "data" / name).unlink(missing_ok=True)
+    (tmp_path / "data" / "journal.db").write_bytes(b"this is no database" * 1_000)
+    assert "journal.db" in refusal_to_start(tmp_path / "data")
+
+
+def test_a_missing_history_file_is_refused_by_name(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path / "data", CHECKPOINT_SECONDS="0.05")
+    with server:
+        server.register("clicks")
+        server.write((FEATURE, "u1", 5, "2025-11-07T10:00:00Z"))
+        while not (files := list((tmp_path / "data" / "history").glob("run=*/*.parquet"))):
+            server.get("/health/live")
+        server.stop()
+    files[0].unlink()
+    assert files[0].name in refusal_to_start(tmp_path / "data")
+
+
+def refusal_to_start(directory: Path) -> str:
+    """What a server says that does not start; it must not be a traceback."""
+    server = LiveServer(directory)
+    with pytest.raises(RuntimeError) as refusal:
+        server.start()
+    assert "Traceback" not in str(refusal.value)
+    return str(refusal.value)
+
+
+def test_bytes_after_the_last_commit_of_the_log_are_not_there(server: LiveServer, tmp_path: Path) -> None:
+    server.register("clicks")
+    server.write((FEATURE, "u1", 5, "2025-11-07T10:00:00Z"))
+    server.kill()
+    with (tmp_path / "data" / "journal.db-wal").open("ab") as log:
+        log.write(os.urandom(5_000))
+    server.start()
+    assert server.serve(["u1"], [FEATURE])[0]["features"] == {FEATURE: 5}

@@ -14,9 +14,11 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve as hypercorn_serve
 
+from actors.errors import StartupError
 from actors.router import open_router
 from actors.settings import Settings
 from web.app import create_app
+from web.keepalive import ending_connections
 
 log = logging.getLogger("timewell.serve")
 GRACEFUL_SECONDS = 10.0
@@ -33,17 +35,20 @@ async def serve(
     Raises StartupError where the storage or the port cannot be had.
     """
     stop = stop or trio.Event()
-    async with trio.open_nursery() as nursery:
+    async with open_router(settings) as router, trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, stop)
-        async with open_router(settings) as router:
-            app = create_app(router, settings)
-            binds = await nursery.start(
-                partial(hypercorn_serve, app, _config(settings), shutdown_trigger=stop.wait)
-            )
-            log.info("serving on %s (storage: %s)", ", ".join(binds), _where(settings))
-            task_status.started(binds)
-            await stop.wait()
-            log.info("stopping: finishing requests and committing what waits")
+        app = ending_connections(create_app(router, settings), stop)
+        try:
+            async with trio.open_nursery() as web:
+                binds = await web.start(
+                    partial(hypercorn_serve, app, _config(settings), shutdown_trigger=stop.wait)
+                )
+                log.info("serving on %s (storage: %s)", ", ".join(binds), _where(settings))
+                task_status.started(binds)
+        except* OSError as group:
+            reason = group.exceptions[0]
+            raise StartupError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from reason
+        log.info("stopped taking requests; committing what waits")
         nursery.cancel_scope.cancel()
 
 

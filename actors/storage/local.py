@@ -28,7 +28,7 @@ from actors.storage import history
 from actors.storage.journal import Journal
 from actors.storage.protocol import Entry, Flush, HistoryPlan, LoadedRows, Recovered
 from actors.storage.runs import DeltaRuns, MemoryRuns, Run, Runs
-from actors.timestamps import NEVER, SECOND, now
+from actors.timestamps import NEVER, SECOND
 
 
 class LocalStorage:
@@ -101,10 +101,10 @@ class LocalStorage:
                 break
         return batches, count
 
-    def trim(self, monitored: int) -> None:
+    def trim(self, monitored: int, now: int) -> None:
         """Delete what the history and the monitor both have."""
         with self._runs_lock:
-            self._journal.trim(min(self._position, monitored), now() - IDEMPOTENCY_HOURS * 3_600 * SECOND)
+            self._journal.trim(min(self._position, monitored), now - IDEMPOTENCY_HOURS * 3_600 * SECOND)
 
     def forget(self, features: Mapping[str, Feature]) -> None:
         """Rewrite the runs that hold rows of deleted features."""

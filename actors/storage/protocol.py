@@ -128,8 +128,11 @@ class Storage(Protocol):
         and rows past their retention age at `now`, are left behind.
         """
 
-    def trim(self, monitored: int) -> None:
-        """Delete from the journal what both the history and a monitor at `monitored` have."""
+    def trim(self, monitored: int, now: int) -> None:
+        """Delete from the journal what both the history and a monitor at `monitored` have.
+
+        Idempotency answers are deleted when they are too old at `now`.
+        """
 
     def forget(self, features: Mapping[str, Feature]) -> None:
         """Remove deleted features' observations from the history files."""

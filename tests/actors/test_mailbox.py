@@ -1,0 +1,126 @@
+"""Nobody is left waiting: full inboxes, departed askers, crashed actors."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from actors import mailbox as module
+from actors.errors import Overloaded, StoreCrashed
+from actors.mailbox import Mailbox, Reply
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Mailbox:
+    """An inbox for two messages."""
+    monkeypatch.setattr(module, "INBOX_MESSAGES", 2)
+    return Mailbox("store")
+
+
+async def test_an_asker_of_a_full_inbox_is_told_to_come_back(
+    small: Mailbox, nursery: trio.Nursery, mock_clock: MockClock
+) -> None:
+    for _ in range(2):
+        nursery.start_soon(small.ask, "question")
+    await wait_all_tasks_blocked()
+    refused: list[Overloaded] = []
+
+    async def third() -> None:
+        try:
+            await small.ask("question")
+        except Overloaded as error:
+            refused.append(error)
+
+    nursery.start_soon(third)
+    await wait_all_tasks_blocked()
+    assert not refused
+    mock_clock.jump(module.INBOX_WAIT_SECONDS)
+    await wait_all_tasks_blocked()
+    assert "store" in refused[0].detail and refused[0].retry_after_seconds > 0
+    nursery.cancel_scope.cancel()
+
+
+async def test_an_asker_gets_the_place_that_comes_free_in_time(small: Mailbox, nursery: trio.Nursery) -> None:
+    answers: list[str] = []
+
+    async def ask(number: int) -> None:
+        answers.append(await small.ask(number))
+
+    for number in range(5):
+        nursery.start_soon(ask, number)
+    await wait_all_tasks_blocked()
+    while len(answers) < 5:
+        for envelope in await small.drain():
+            assert envelope.reply is not None
+            envelope.reply.answer(f"answer {envelope.message}")
+        await wait_all_tasks_blocked()
+    assert sorted(answers) == [f"answer {number}" for number in range(5)]
+
+
+async def test_a_cancelled_asker_does_not_disturb_the_actor(small: Mailbox, nursery: trio.Nursery) -> None:
+    with trio.CancelScope() as scope:
+        nursery.start_soon(_cancel_when_blocked, scope)
+        await small.ask("question")
+    (envelope,) = await small.drain()
+    assert envelope.reply is not None
+    envelope.reply.answer("too late")
+    nursery.start_soon(small.ask, "next")
+    await wait_all_tasks_blocked()
+    assert [envelope.message for envelope in small.drain_now()] == ["next"]
+    nursery.cancel_scope.cancel()
+
+
+async def _cancel_when_blocked(scope: trio.CancelScope) -> None:
+    await wait_all_tasks_blocked()
+    scope.cancel()
+
+
+async def test_refusing_answers_the_taken_the_waiting_and_the_new(nursery: trio.Nursery) -> None:
+    inbox = Mailbox("store")
+    errors: list[StoreCrashed] = []
+
+    async def ask() -> None:
+        try:
+            await inbox.ask("question")
+        except StoreCrashed as error:
+            errors.append(error)
+
+    nursery.start_soon(ask)
+    await wait_all_tasks_blocked()
+    inbox.take(await inbox.drain())
+    nursery.start_soon(ask)
+    await wait_all_tasks_blocked()
+    inbox.refuse(StoreCrashed("gone"))
+    nursery.start_soon(ask)
+    await wait_all_tasks_blocked()
+    assert [error.detail for error in errors] == ["gone"] * 3
+    inbox.accept()
+    nursery.start_soon(inbox.ask, "question")
+    await wait_all_tasks_blocked()
+    assert len(inbox.drain_now()) == 1
+    nursery.cancel_scope.cancel()
+
+
+async def test_refusing_keeps_what_was_told(nursery: trio.Nursery) -> None:
+    inbox = Mailbox("store")
+    await inbox.tell("batch 1")
+    inbox.refuse(StoreCrashed("gone"))
+    await inbox.tell("batch 2")
+    assert [envelope.message for envelope in inbox.drain_now()] == ["batch 1", "batch 2"]
+    assert not inbox.missed
+
+
+async def test_a_post_without_a_place_is_missed_and_noticed(small: Mailbox) -> None:
+    for number in range(3):
+        small.post(number)
+    assert small.missed
+    assert [envelope.message for envelope in small.drain_now()] == [0, 1]
+
+
+async def test_only_the_first_answer_counts() -> None:
+    reply = Reply()
+    reply.answer(1)
+    reply.fail(StoreCrashed("late"))
+    reply.answer(2)
+    assert await reply.wait() == 1
