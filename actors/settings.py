@@ -66,6 +66,10 @@ MAX_ROWS_FROM_DISK = 10_000_000
 INBOX_MESSAGES = 512
 INBOX_WAIT_SECONDS = 2.0
 """How long an asker waits for a place in a full inbox before it is told to come back."""
+BODY_BYTES_UNDER_WAY = 512 * 1024 * 1024
+"""Request bodies being read or answered at once; more are refused before they are read."""
+CELLS_PER_TURN = 20_000
+"""An answer with more values is put together in a worker thread, so that small ones need not wait for it."""
 PENDING_VALUES = 2_000_000
 """Values waiting for their commit. At about 100 bytes each this bounds the memory of an overload."""
 GROUP_COMMIT_VALUES = 200_000
@@ -83,8 +87,8 @@ FLUSH_VALUES = 1_000_000
 UNFLUSHED_VALUES = 10_000_000
 """With more than this in the journal (the history cannot be written), new writes are refused."""
 RUNS_BEFORE_COMPACTION = 8
-MAX_RUN_ROWS = 8_000_000
-"""History files of this size are left alone: compaction holds a run in memory to sort it."""
+MAX_RUN_ROWS = 4_000_000
+"""Compaction makes no larger runs: it sorts one in memory, at about 200 bytes a row."""
 VACUUM_HOURS = 1
 """Replaced history files stay this long for outside readers of an older table version."""
 DEFAULT_RETENTION_VALUES = 1_000

@@ -45,19 +45,20 @@ def fault_answers(faults: Sequence[Fault]) -> list[FaultAnswer]:
     return [FaultAnswer(fault.field, fault.message, fault.index) for fault in faults]
 
 
-def problem(status: HTTPStatus, detail: str, faults: Sequence[Fault] = ()) -> Response:
+def problem(status: HTTPStatus, detail: str, faults: Sequence[Fault] = ()) -> bytes:
     """A problem document. Its type names the status in words, so that a client can switch on it."""
     kind = "urn:timewell:" + status.phrase.lower().replace(" ", "-")
-    body = Problem(kind, status.phrase, status.value, detail, fault_answers(faults) or None)
-    return Response(msgspec.json.encode(body), status.value, content_type=PROBLEM_TYPE)
+    return msgspec.json.encode(Problem(kind, status.phrase, status.value, detail, fault_answers(faults) or None))
 
 
-def from_domain(error: TimewellError) -> Response:
-    """The answer to a domain error."""
-    response = problem(status_of(error), error.detail, error.faults)
-    if isinstance(error, Unavailable):
-        response.headers["Retry-After"] = str(error.retry_after_seconds)
-    return response
+def problem_of(error: TimewellError) -> tuple[int, bytes]:
+    """The status and the problem document of a domain error."""
+    status = status_of(error)
+    return status.value, problem(status, error.detail, error.faults)
+
+
+def _response(status: int, body: bytes) -> Response:
+    return Response(body, status, content_type=PROBLEM_TYPE)
 
 
 def install(app: QuartTrio) -> None:
@@ -65,11 +66,15 @@ def install(app: QuartTrio) -> None:
 
     @app.errorhandler(TimewellError)
     async def _domain(error: TimewellError) -> Response:
-        return from_domain(error)
+        response = _response(*problem_of(error))
+        if isinstance(error, Unavailable):
+            response.headers["Retry-After"] = str(error.retry_after_seconds)
+        return response
 
     @app.errorhandler(HTTPException)
     async def _http(error: HTTPException) -> Response:
-        response = problem(HTTPStatus(error.code or 500), error.description or error.name)
+        status = HTTPStatus(error.code or 500)
+        response = _response(status, problem(status, error.description or error.name))
         for name, value in error.get_headers():
             if name.lower() not in ("content-type", "content-length"):
                 response.headers[name] = value
@@ -78,4 +83,5 @@ def install(app: QuartTrio) -> None:
     @app.errorhandler(Exception)
     async def _bug(error: Exception) -> Response:
         log.error("unexpected error", exc_info=error)
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error; the log has the details")
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        return _response(status, problem(status, "an unexpected error; the log has the details"))

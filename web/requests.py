@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import cache
+from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
+import trio
 from quart import Response, request
 
 from actors.errors import Fault, InvalidInput
+from actors.settings import CELLS_PER_TURN
 from actors.timestamps import parse_timestamp
 from web.errors import UnsupportedMediaType
 
 JSON_TYPE = "application/json"
+ROWS_PER_SLICE = 500
 T = TypeVar("T")
 
 _PATH = re.compile(r"(?P<reason>.*) - at `\$\.?(?P<path>.*)`")
@@ -68,6 +72,27 @@ def _fault(message: str) -> Fault:
 def encode(answer: object, status: int = 200) -> Response:
     """An answer as JSON."""
     return Response(msgspec.json.encode(answer), status, content_type=JSON_TYPE)
+
+
+async def encode_rows(cells: int, rows: Callable[[], Iterable[object]]) -> Response:
+    """`{"results": [...]}`, put together in a worker thread where it has many cells.
+
+    The interpreter lets other threads in between rows but not within one encoding, so a large answer is also
+    encoded a slice at a time.
+    """
+    if cells <= CELLS_PER_TURN:
+        body = _results(rows())
+    else:
+        body = await trio.to_thread.run_sync(lambda: _results(rows()))
+    return Response(body, 200, content_type=JSON_TYPE)
+
+
+def _results(rows: Iterable[object]) -> bytes:
+    parts = []
+    remaining = iter(rows)
+    while part := list(islice(remaining, ROWS_PER_SLICE)):
+        parts.append(msgspec.json.encode(part)[1:-1])
+    return b'{"results":[' + b",".join(parts) + b"]}"
 
 
 def no_content() -> Response:

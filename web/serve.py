@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 from functools import partial
 
 import trio
@@ -17,12 +18,15 @@ from hypercorn.trio import serve as hypercorn_serve
 from actors.errors import StartupError
 from actors.router import open_router
 from actors.settings import Settings
+from web.admission import bounding_bodies
 from web.app import create_app
 from web.keepalive import ending_connections
 
 log = logging.getLogger("timewell.serve")
 GRACEFUL_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 75.0
+SWITCH_SECONDS = 0.0005
+"""How long a worker thread (a checkpoint, a large answer) may keep the interpreter from the requests."""
 
 
 async def serve(
@@ -35,9 +39,11 @@ async def serve(
     Raises StartupError where the storage or the port cannot be had.
     """
     stop = stop or trio.Event()
+    sys.setswitchinterval(SWITCH_SECONDS)
     async with open_router(settings) as router, trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, stop)
-        app = ending_connections(create_app(router, settings), stop)
+        app = bounding_bodies(create_app(router, settings), settings.max_body_bytes)
+        app = ending_connections(app, stop)
         try:
             async with trio.open_nursery() as web:
                 binds = await web.start(

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from actors.columns import Block, Indices
 from actors.domain import Feature
@@ -55,8 +54,8 @@ def live_rows(features: Mapping[str, Feature], now: int) -> pc.Expression:
     for feature in features.values():
         if feature.kept_age is not None:
             alive &= ~(
-                (ds.field("feature") == feature.id)
-                & (ds.field("event_timestamp") < moment(now - feature.kept_age))
+                (pc.field("feature") == feature.id)
+                & (pc.field("event_timestamp") < moment(now - feature.kept_age))
             )
     return alive
 
@@ -164,15 +163,15 @@ def columns_read(feature: Feature) -> list[str]:
 
 def pairs_filter(feature: Feature, entities: Sequence[str], start: int, end: int) -> pc.Expression:
     """The rows of some entities in a closed range of event time, written for this very feature."""
-    when, who = ds.field("event_timestamp"), ds.field("entity_id")
+    when, who = pc.field("event_timestamp"), pc.field("entity_id")
     return (
-        (ds.field("feature") == feature.id)
+        (pc.field("feature") == feature.id)
         & (who >= min(entities, key=str.encode))
         & (who <= max(entities, key=str.encode))
         & who.isin(pa.array(entities, pa.string()))
         & (when >= moment(start))
         & (when <= moment(min(end, 2**62)))
-        & (ds.field("arrived_at") > moment(feature.created))
+        & (pc.field("arrived_at") > moment(feature.created))
     )
 
 

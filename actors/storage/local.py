@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
 
 from actors.columns import Block
 from actors.domain import Feature
@@ -112,12 +112,12 @@ class LocalStorage:
             gone = self._journal.forgotten()
             if not gone:
                 return
-            mine = ds.field("feature").isin(pa.array([feature.id for feature in gone], pa.string()))
+            mine = pc.field("feature").isin(pa.array([feature.id for feature in gone], pa.string()))
             keep = ~mine
             for feature in gone:
                 if (again := features.get(feature.id)) is not None:
-                    reborn = ds.field("arrived_at") > history.moment(again.created)
-                    keep |= (ds.field("feature") == feature.id) & reborn
+                    reborn = pc.field("arrived_at") > history.moment(again.created)
+                    keep |= (pc.field("feature") == feature.id) & reborn
             for run in self._runs.runs():
                 if any(batch.num_rows for batch in run.scan(["feature"], ~keep)):
                     self._replace([run], run.table(keep))
@@ -171,7 +171,7 @@ class LocalStorage:
             return DiskRows(position, entities, history.to_rows(feature, entities, tables))
         raise Unavailable("the history files changed while they were read")
 
-    def _scan(self, runs: Sequence[Run], feature: Feature, keep: ds.Expression) -> list[pa.Table]:
+    def _scan(self, runs: Sequence[Run], feature: Feature, keep: pc.Expression) -> list[pa.Table]:
         tables, rows = [], 0
         for run in runs:
             for batch in run.scan(history.columns_read(feature), keep):

@@ -7,7 +7,7 @@ from typing import Any
 
 from quart import Blueprint, Response
 
-from actors.aggregates import AGGREGATIONS, allowed
+from actors.aggregates import AGGREGATIONS, Answer, allowed
 from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.ingest import check_entity_id
@@ -17,7 +17,7 @@ from actors.settings import DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS, Settings
 from actors.timestamps import FOREVER, NEVER, Duration, format_timestamp, parse_duration, parse_timestamp
 from actors.values import render
 from web.pages import from_cursor, to_cursor
-from web.requests import Query, encode, json_body
+from web.requests import Query, encode, encode_rows, json_body
 from web.routes.serving import check_read
 from web.schema import Historical, HistoricalAnswer, HistoryAnswer, HistoryItem
 
@@ -37,12 +37,13 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
         check_read(asked.entity_ids, features, span.windows, settings)
         if not asked.entity_ids:
             return encode(HistoricalAnswer([]))
-        columns = {}
-        for reference, feature in features.items():
-            answer = await router.aggregate(asked.entity_ids, feature, aggregations[reference], span)
-            columns[reference] = render(answer.value_type, answer.values, answer.nulls)
+        answers = {
+            reference: await router.aggregate(asked.entity_ids, feature, aggregations[reference], span)
+            for reference, feature in features.items()
+        }
+        cells = len(asked.entity_ids) * len(features) * span.windows
         windowed = asked.window is not None
-        return encode(HistoricalAnswer(list(_rows(asked.entity_ids, columns, span, windowed))))
+        return await encode_rows(cells, lambda: _rows(asked.entity_ids, answers, span, windowed))
 
     @routes.get("/features/<reference>/history")
     async def history(reference: str) -> Response:
@@ -96,9 +97,10 @@ def aggregation_of(asked: str | Mapping[str, str], features: Mapping[str, Featur
 
 
 def _rows(
-    entities: Sequence[str], columns: Mapping[str, Sequence[Any]], span: Span, windowed: bool
+    entities: Sequence[str], answers: Mapping[str, Answer], span: Span, windowed: bool
 ) -> Iterator[dict[str, Any]]:
     """One row per entity and window."""
+    columns = {name: render(one.value_type, one.values, one.nulls) for name, one in answers.items()}
     bounds = list(_window_bounds(span)) if windowed else [{}]
     values = zip(*columns.values(), strict=True)
     for entity in entities:

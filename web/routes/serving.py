@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from actors.router import Router, Served
 from actors.settings import MAX_FEATURES_PER_READ, Settings
 from actors.timestamps import NEVER, SECOND, format_timestamp, parse_timestamp
 from actors.values import Nulls, render
-from web.requests import encode, json_body
+from web.requests import encode, encode_rows, json_body
 from web.schema import Serve, ServedAnswer, ServedEntity, ValueMetadata
 
 
@@ -34,7 +34,8 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
             return encode(ServedAnswer([]))
         columns = await router.latest(asked.entity_ids, list(features.values()), at, current)
         served = dict(zip(features, columns, strict=True))
-        return encode(served_answer(asked.entity_ids, served, at, asked.include_metadata))
+        cells = len(asked.entity_ids) * len(served) * (3 if asked.include_metadata else 1)
+        return await encode_rows(cells, lambda: served_rows(asked.entity_ids, served, at, asked.include_metadata))
 
     return routes
 
@@ -54,21 +55,19 @@ def check_read(entities: Sequence[str], features: Mapping[str, Feature], windows
         raise InvalidInput(f"entityIds[{refused[0][0]}]: {refused[0][1]}", faults)
 
 
-def served_answer(entities: Sequence[str], served: Mapping[str, Served], at: int, metadata: bool) -> ServedAnswer:
-    """The answer, one result per entity id in the order asked."""
+def served_rows(
+    entities: Sequence[str], served: Mapping[str, Served], at: int, metadata: bool
+) -> Iterator[ServedEntity]:
+    """One result per entity id in the order asked."""
     moment = format_timestamp(at)
     references = list(served)
-    columns = [_values(one, at) for one in served.values()]
-    rows = zip(*columns, strict=True)
-    results = [
-        ServedEntity(entity, dict(zip(references, row, strict=True)), moment)
-        for entity, row in zip(entities, rows, strict=True)
-    ]
-    if metadata:
-        described = zip(*(_metadata(one, at) for one in served.values()), strict=True)
-        for result, about in zip(results, described, strict=True):
-            result.metadata = dict(zip(references, about, strict=True))
-    return ServedAnswer(results)
+    rows = zip(*(_values(one, at) for one in served.values()), strict=True)
+    described = zip(*(_metadata(one, at) for one in served.values()), strict=True) if metadata else None
+    for entity, row in zip(entities, rows, strict=True):
+        result = ServedEntity(entity, dict(zip(references, row, strict=True)), moment)
+        if described is not None:
+            result.metadata = dict(zip(references, next(described), strict=True))
+        yield result
 
 
 def _expired(served: Served, at: int) -> Nulls | None:

@@ -1,0 +1,16 @@
+"""The concurrent core, in reading order, bottom floor first. Imports point down only.
+
+errors.py settings.py             the tree of errors; every setting and limit
+timestamps.py domain.py           time; the nouns, frozen
+values.py                         values between JSON and columns
+columns.py rows.py series.py      a batch as columns; kernels over sorted rows; one feature in one shard
+aggregates.py stats/              aggregates of groups; statistics of a stream, mergeable
+partition.py                      what one store owns
+storage/                          where durable things live: one protocol, one file per implementation
+clock.py messages.py              the arrival clock; what may be asked
+mailbox.py supervisor.py          ask, tell, drain; crash, reload, run again
+registry.py ingest.py             what is registered; from rows as sent to blocks
+journal.py store.py monitor.py    the actors
+checkpoint.py serving.py          the journal into the history; questions over all shards
+router.py                         the only door
+"""

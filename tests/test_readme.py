@@ -1,0 +1,118 @@
+"""The README is true: its sessions run against a live server, its tables are those of the code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+import signal
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.live import ROOT, LiveServer
+from web.cli import describe_settings
+from web.openapi import ROUTES
+
+README = (ROOT / "README.md").read_text()
+
+
+class Command(NamedTuple):
+    """A curl command of the README, and what it says the answer is; … stands for any text."""
+
+    words: list[str]
+    expected: str
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[Command]:
+    found = []
+    for block in blocks("console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            lines = part.splitlines()
+            for end in range(1, len(lines) + 1):
+                with contextlib.suppress(ValueError):
+                    words = shlex.split("\n".join(lines[:end]))
+                    if not lines[end - 1].endswith("\\"):
+                        found.append(Command(words, "\n".join(lines[end:])))
+                        break
+    return found
+
+
+def run(server: LiveServer, words: list[str]) -> str:
+    """What curl would print."""
+    assert words[:2] == ["curl", "-s"]
+    url = next(word for word in words if word.startswith("localhost:3001"))
+    headers = dict([words[words.index("-H") + 1].split(": ")]) if "-H" in words else {}
+    target = url.removeprefix("localhost:3001")
+    if "-d" in words:
+        return server.http.post(target, content=words[words.index("-d") + 1].encode(), headers=headers).text
+    return server.http.get(target, headers=headers).text
+
+
+def test_the_sessions_of_the_readme_print_what_it_says(server: LiveServer) -> None:
+    session = commands()
+    assert len(session) >= 8
+    for command in session:
+        got = run(server, command.words)
+        pattern = ".+?".join(map(re.escape, command.expected.split("…")))
+        assert re.fullmatch(pattern, got), f"{command.words}\n{got}"
+
+
+def test_the_python_of_the_readme_runs_and_finds_the_history_on_disk(server: LiveServer) -> None:
+    for command in commands():
+        run(server, command.words)
+    first, second = blocks("python")
+    printed = execute(first.replace("http://localhost:3001", server.url))
+    assert "5 present" in printed and "purchases_7d" in printed
+    server.stop(signal.SIGTERM)
+    checkpointed = LiveServer(server.data_dir, CHECKPOINT_SECONDS="0.05")
+    with checkpointed:
+        while not list((server.data_dir / "history").glob("run=*/*.parquet")):
+            checkpointed.get("/health/live")
+    assert "grace" in execute(second.replace("data/history", str(server.data_dir / "history")))
+
+
+def execute(code: str) -> str:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code, {})
+    return printed.getvalue()
+
+
+@pytest.mark.parametrize(("name", "about"), describe_settings())
+def test_the_settings_table_has_each_setting_with_its_default(name: str, about: dict[str, Any]) -> None:
+    row = re.search(rf"^\| `{name.upper()}` \| `(.*?)` \| (.*?) \|$", README, re.MULTILINE)
+    assert row is not None, name
+    assert row[1] == str(about["default"])
+    assert row[2].startswith(about["help"])
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_the_route_table_has_each_route(route: Any) -> None:
+    spellings = {"{reference}": "{ref}", "{feature_id}": "{id}"}
+    path = route.path
+    for name, shown in spellings.items():
+        path = path.replace(name, shown)
+    versions = path.replace("{ref}/versions", "{entity.name}/versions")
+    assert f"`{route.method.upper()} {path}`" in README or f"`{route.method.upper()} {versions}`" in README
+
+
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_the_links_of_the_papers_lead_to_files_that_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\((?!http)([^)#]+)", text):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_make_targets_that_the_papers_name_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for page in ("README.md", "CONTRIBUTING.md"):
+        for target in re.findall(r"`make (\w+)`", (ROOT / page).read_text()):
+            assert re.search(rf"^{target}\b.*:", makefile, re.MULTILINE) or f" {target}:" in makefile, target
+
+
