@@ -71,7 +71,7 @@ def aggregate(ranges: Ranges, aggregation: str, value_type: str) -> Answer:
     some, result_type = _KERNELS[aggregation](dense, value_type)
     values = blank(dtype_of(result_type), (len(counts), *some.shape[1:])).astype(some.dtype)
     values[filled] = some
-    nulls = counts == 0 if aggregation not in ("count", "sum", "distinct") else np.zeros(len(counts), np.bool_)
+    nulls = counts == 0 if aggregation not in ("count", "sum") else np.zeros(len(counts), np.bool_)
     return Answer(values, nulls, result_type)
 
 
@@ -130,20 +130,29 @@ def _floats(groups: Groups) -> Groups:
 
 
 def _avg(groups: Groups, _: str) -> _Result:
-    # The mean is taken from the first value on, so that a large offset costs no precision or range.
+    # The mean is taken from the first value on, so that a large offset costs no precision.
     floats = _floats(groups)
     base = floats.values[floats.offsets[:-1]]
-    rest = floats._replace(values=floats.values - np.repeat(base, floats.counts))
     with np.errstate(over="ignore", invalid="ignore"):
+        rest = floats._replace(values=floats.values - np.repeat(base, floats.counts))
         mean = base + _reduce(np.add, rest) / floats.counts
-    return mean, "number"
+    if np.isfinite(mean).all():
+        return mean, "number"
+    # Values whose differences no float64 holds: each gives its share.
+    shares = floats._replace(values=floats.values / np.repeat(floats.counts, floats.counts))
+    return np.where(np.isfinite(mean), mean, _reduce(np.add, shares)), "number"
 
 
 def _std(groups: Groups, _: str) -> _Result:
+    # Distances are measured in units of the largest one, so that their squares neither overflow nor vanish.
     floats = _floats(groups)
     mean, _type = _avg(groups, "number")
-    squares = (floats.values - np.repeat(mean, floats.counts)) ** 2
-    return np.sqrt(_reduce(np.add, floats._replace(values=squares)) / floats.counts), "number"
+    with np.errstate(over="ignore"):
+        distances = np.abs(floats.values - np.repeat(mean, floats.counts))
+    unit = _reduce(np.maximum, floats._replace(values=distances))
+    unit = np.where(unit > 0, unit, 1.0)
+    squares = floats._replace(values=(distances / np.repeat(unit, floats.counts)) ** 2)
+    return unit * np.sqrt(_reduce(np.add, squares) / floats.counts), "number"
 
 
 def _quantile(share: float) -> Callable[[Groups, str], _Result]:
@@ -153,7 +162,10 @@ def _quantile(share: float) -> Callable[[Groups, str], _Result]:
         below = np.floor(rank).astype(np.int64)
         low = ordered[groups.offsets[:-1] + below]
         high = ordered[groups.offsets[:-1] + np.minimum(below + 1, groups.counts - 1)]
-        return low + (high - low) * (rank - below), "number"
+        share_above = rank - below
+        with np.errstate(over="ignore", invalid="ignore"):
+            between = low + (high - low) * share_above
+        return np.where(np.isfinite(between), between, low * (1 - share_above) + high * share_above), "number"
 
     return kernel
 

@@ -98,8 +98,11 @@ class Partition:
         """The series of a feature, empty where nothing was written."""
         width = (feature.schema.dimension or 0) if feature.value_type == "vector" and feature.schema else 0
         series = self._series_of(feature.id, feature.created, dtype_of(feature.value_type), width)
-        # A reader's feature can be older than the series only while a deletion is on its way here.
-        return series or Series(dtype_of(feature.value_type), width)
+        if series is None:
+            # A reader's feature is older than the series only while news of its deletion is on the way.
+            series = Series(dtype_of(feature.value_type), width)
+            series.make_room(len(self._slots.get(feature.entity, ())) + 1)
+        return series
 
     def latest(self, feature: Feature, slots: Indices, now: int, visible_from: int) -> Cells:
         """See `Series.latest`."""
@@ -142,10 +145,12 @@ class Partition:
 
         Observations that the history files do not have yet stay, whatever the budget.
         """
-        held = self.rows
+        if self.rows <= budget:
+            return
+        parts = [(series, *series.usage(self.flushed)) for _, series in self._series.values()]
+        held = self.rows  # looking at the usage has merged corrections away
         if held <= budget:
             return
-        parts = [(series, *series.usage()) for _, series in self._series.values()]
         stamps = np.concatenate([stamps for _, _, stamps, _ in parts])
         counts = np.concatenate([counts for _, _, _, counts in parts])
         oldest = np.argsort(stamps, kind="stable")

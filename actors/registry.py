@@ -18,6 +18,7 @@ from actors.domain import Feature, FeatureChange, Group, check_name, feature_id,
 from actors.errors import Conflict, InvalidInput, NotFound, TimewellError
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import ChangeRegistry, DeleteFeature, DeleteGroup, PutGroup, Register
+from actors.settings import MAX_RETENTION_VALUES, MAX_VERSION
 from actors.storage.protocol import Deleted, Grouped, Registered, Ungrouped
 from actors.timestamps import parse_duration
 from actors.values import check_schema
@@ -103,10 +104,14 @@ class FeatureRegistry:
             raise NotFound(f"unknown group {name!r}")
         return found
 
+    def resolve_in(self, group: Group, reference: str) -> Feature:
+        """What a reference means in a group: a bare name is one of the group's entity type, for good."""
+        return self.resolve(reference if "." in reference else f"{group.entity}.{reference}")
+
     def members(self, name: str) -> set[str]:
         """The ids of the features that a group reads; empty for an unknown group."""
         group = self._groups.get(name)
-        return {self.resolve(reference).id for reference in group.features} if group else set()
+        return {self.resolve_in(group, reference).id for reference in group.features} if group else set()
 
     # What a change would be; nothing is changed here
 
@@ -117,8 +122,8 @@ class FeatureRegistry:
         """
         check_name(change.entity, "entity")
         check_name(change.name, "name")
-        if change.version < 1:
-            raise InvalidInput.at("version", "must be an integer from 1")
+        if not 1 <= change.version <= MAX_VERSION:
+            raise InvalidInput.at("version", f"must be an integer from 1 to {MAX_VERSION}")
         old = self._features.get(feature_id(change.entity, change.name, change.version))
         feature = _updated(old, change, now) if old else _created(change, now)
         _check(feature)
@@ -157,16 +162,16 @@ class FeatureRegistry:
         rest = FeatureRegistry((other for other in self._features.values() if other.id != id_), ())
         changed = []
         for group in self._groups.values():
-            kept = tuple(reference for reference in group.features if rest.knows(reference))
+            kept = tuple(reference for reference in group.features if rest.knows(group, reference))
             if kept != group.features:
                 changed.append(msgspec.structs.replace(group, features=kept, updated=now))
         return Deleted(feature, changed)
 
-    def knows(self, reference: str) -> bool:
-        """Whether the reference means a feature."""
+    def knows(self, group: Group, reference: str) -> bool:
+        """Whether a group's reference means a feature."""
         try:
-            self.resolve(reference)
-        except (NotFound, Conflict):
+            self.resolve_in(group, reference)
+        except NotFound:
             return False
         return True
 
@@ -214,8 +219,8 @@ def _check(feature: Feature) -> None:
     if feature.max_age is not None:
         parse_duration(feature.max_age, "maxAge")
     if feature.retention is not None:
-        if feature.retention.values < 1:
-            raise InvalidInput.at("retention.values", "must be at least 1")
+        if not 1 <= feature.retention.values <= MAX_RETENTION_VALUES:
+            raise InvalidInput.at("retention.values", f"must be from 1 to {MAX_RETENTION_VALUES}")
         if feature.retention.age is not None:
             parse_duration(feature.retention.age, "retention.age")
 

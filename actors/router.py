@@ -27,7 +27,7 @@ from actors.monitor import MonitorActor
 from actors.registry import FeatureRegistry, RegistryActor
 from actors.series import Cells
 from actors.serving import FeatureServingEngine, Span
-from actors.settings import FLUSH_VALUES, PENDING_VALUES, SHUTDOWN_COMMIT_SECONDS, Settings
+from actors.settings import FLUSH_VALUES, IDEMPOTENCY_HOURS, PENDING_VALUES, SHUTDOWN_COMMIT_SECONDS, Settings
 from actors.stats.summary import Figures
 from actors.storage.local import EmbeddedStorage, MemoryStorage
 from actors.storage.protocol import Storage
@@ -54,11 +54,13 @@ class Router:
         clock: ArrivalClock,
         mailboxes: dict[str, Mailbox],
         checkpointer: Checkpointer,
+        storage: Storage,
     ) -> None:
         self.registry = registry
         self.serving = serving
         self.checkpointer = checkpointer
         self.now = clock.now
+        self._storage = storage
         self._mailboxes = mailboxes
         self._pending = 0
 
@@ -91,6 +93,12 @@ class Router:
     def ingest(self, sent: Sent) -> Ingested:
         """Judge rows against the registry; nothing is written."""
         return ingest(self.registry, sent, self.now())
+
+    async def repeated(self, key: str) -> bytes | None:
+        """What a write with this idempotency key was answered, None where there was none of late."""
+        since = self.now() - IDEMPOTENCY_HOURS * 3_600 * timestamps.SECOND
+        answers = await trio.to_thread.run_sync(self._storage.answers, [key], since)
+        return answers.get(key)
 
     async def write(self, ingested: Ingested, answer: bytes, key: str | None = None) -> bytes:
         """Write what was found good. Returns once it is durable and visible to the next read.
@@ -141,10 +149,16 @@ class Router:
 
     def features_of(self, references: Sequence[str] | None, group: str | None) -> dict[str, Feature]:
         """What a read asks for, keyed as it asked: the group's references first, then its own."""
-        asked = [*(self.registry.group(group).features if group is not None else ()), *(references or ())]
-        if not asked:
+        features = {}
+        if group is not None:
+            named = self.registry.group(group)
+            features = {reference: self.registry.resolve_in(named, reference) for reference in named.features}
+        for reference in references or ():
+            if reference not in features:
+                features[reference] = self.registry.resolve(reference)
+        if not features:
             raise InvalidInput.at("features", "name at least one feature, or a group that has some")
-        return {reference: self.registry.resolve(reference) for reference in asked}
+        return features
 
 
 def _by_entity_type(features: Sequence[Feature]) -> list[list[Feature]]:
@@ -204,7 +218,9 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
         nursery.start_soon(checkpointer.run)
         mailboxes = {actor.mailbox.name: actor.mailbox for actor in actors}
         try:
-            yield Router(registry, FeatureServingEngine(journal.stores, storage), clock, mailboxes, checkpointer)
+            yield Router(
+                registry, FeatureServingEngine(journal.stores, storage), clock, mailboxes, checkpointer, storage
+            )
         finally:
             if not nursery.cancel_scope.cancel_called:  # else an actor has failed for good, maybe the journal
                 await _drained(journal.mailbox)

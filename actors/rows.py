@@ -115,7 +115,8 @@ def last_until(rows: Rows, slots: Indices, at: int) -> Indices:
 def between(rows: Rows, slots: Indices, start: int, end: int) -> tuple[Indices, Indices]:
     """Where each slot's rows with start <= time <= end begin and end: two int64[q]."""
     low, high = spans(rows, slots)
-    return bisect_right(rows.times, low, high, start - 1), bisect_right(rows.times, low, high, end)
+    begin = bisect_right(rows.times, low, high, start - 1)
+    return begin, np.maximum(begin, bisect_right(rows.times, low, high, end))
 
 
 def extract(parts: Sequence[Rows], slots: Indices, start: int, end: int) -> Ranges:

@@ -197,9 +197,10 @@ class Series:
         self._let_go(spare & (rows.arrived <= flushed))
         self._trimmed = not (spare & (rows.arrived > flushed)).any()
 
-    def usage(self) -> tuple[Indices, Times, Times]:
-        """The slots that hold rows, when each was last used, and how many rows it holds."""
-        counts = np.bincount(self._compact().slots, minlength=1)
+    def usage(self, flushed: int) -> tuple[Indices, Times, Times]:
+        """The slots with rows that arrived by `flushed`, when each was last used, and how many these are."""
+        rows = self._compact()
+        counts = np.bincount(rows.slots[rows.arrived <= flushed], minlength=1)
         slots = np.flatnonzero(counts)
         return slots, self._used[slots], counts[slots]
 
@@ -243,6 +244,7 @@ class Series:
 
     def _refresh_latest(self, slots: Indices) -> None:
         cells = self.as_of(slots, FOREVER)
+        self._newest = max(self._newest, int(cells.times.max(initial=NEVER)))
         self._times[slots], self._values[slots], self._nulls[slots] = cells.times, cells.values, cells.nulls
 
 
@@ -259,7 +261,8 @@ class _Tail:
         if self._columns is None or end > self._columns.size:
             self._grow(end)
         assert self._columns is not None
-        for column, added in zip(self._columns, rows, strict=True):
+        columns: tuple[Array, ...] = self._columns
+        for column, added in zip(columns, rows, strict=True):
             column[self.count : end] = added
         self.count = end
 

@@ -92,6 +92,8 @@ MAX_RUN_ROWS = 4_000_000
 VACUUM_HOURS = 1
 """Replaced history files stay this long for outside readers of an older table version."""
 DEFAULT_RETENTION_VALUES = 1_000
+MAX_RETENTION_VALUES = 1_000_000_000
+MAX_VERSION = 999_999_999
 IDEMPOTENCY_HOURS = 24
 HISTORY_READERS = 2
 """Worker threads that may read history files at once."""

@@ -20,9 +20,10 @@ NEVER = -(2**63)
 FOREVER = 2**63 - 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_YEAR_ONE = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _MICROSECOND = timedelta(microseconds=1)
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([dhms])")
 _SHAPES = (20, 24, 27)
 _SEPARATORS = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":"}
 
@@ -63,7 +64,7 @@ def parse_timestamps(texts: Sequence[str]) -> NDArray[np.int64] | None:
     if width not in _SHAPES:
         return None
     joined = "".join(texts)
-    if len(joined) != width * len(texts) or not joined.isascii():
+    if set(map(len, texts)) != {width} or not joined.isascii():
         return None
     letters = np.frombuffer(joined.encode(), dtype=np.uint8).reshape(len(texts), width)
     if not _has_shape(letters, width):
@@ -73,7 +74,7 @@ def parse_timestamps(texts: Sequence[str]) -> NDArray[np.int64] | None:
     except ValueError:
         return None
     micros: NDArray[np.int64] = moments.view(np.int64)
-    return micros
+    return micros if micros.min() >= _YEAR_ONE else None
 
 
 def _has_shape(letters: NDArray[np.uint8], width: int) -> bool:

@@ -8,6 +8,7 @@ A null is kept as the type's zero (None for objects) beside True in the null mas
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -283,12 +284,22 @@ def check_schema(value_type: str, schema: ValueSchema | None) -> None:
     for name, types in _CONSTRAINTS.items():
         if getattr(schema, name) is not None and value_type not in types:
             raise InvalidInput.at(f"schema.{_camel(name)}", f"makes no sense for valueType {value_type}")
+    _check_storable(schema)
     _check_bounds(value_type, schema)
     _check_sizes(schema)
     if schema.enum is not None and not schema.enum:
         raise InvalidInput.at("schema.enum", "is empty: no value could be written")
     for position, item in enumerate(schema.enum or ()):
         _constraint_value(value_type, item, f"schema.enum[{position}]")
+
+
+def _check_storable(schema: ValueSchema) -> None:
+    """The registry's records keep integers in 64 bits."""
+    given = [("schema.min", schema.min), ("schema.max", schema.max)]
+    given += [(f"schema.enum[{position}]", item) for position, item in enumerate(schema.enum or ())]
+    for field, value in given:
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            raise InvalidInput.at(field, "does not fit in 64 bits; write a larger number with an exponent")
 
 
 def _camel(name: str) -> str:
@@ -309,8 +320,8 @@ def _check_bounds(value_type: str, schema: ValueSchema) -> None:
 def _check_sizes(schema: ValueSchema) -> None:
     if schema.dimension is not None and not 1 <= schema.dimension <= MAX_VECTOR_DIMENSION:
         raise InvalidInput.at("schema.dimension", f"must be from 1 to {MAX_VECTOR_DIMENSION}")
-    if schema.max_length is not None and schema.max_length < 0:
-        raise InvalidInput.at("schema.maxLength", "must not be negative")
+    if schema.max_length is not None and not 0 <= schema.max_length <= MAX_VALUE_BYTES:
+        raise InvalidInput.at("schema.maxLength", f"must be from 0 to {MAX_VALUE_BYTES}")
     if schema.pattern is not None:
         try:
             re.compile(schema.pattern)
@@ -319,11 +330,9 @@ def _check_sizes(schema: ValueSchema) -> None:
 
 
 def _constraint_value(value_type: str, value: Any, field: str) -> Any:
-    """A bound or enum member as the type keeps it. A bound of an integer feature may be any number."""
-    if value_type == "integer" and field in ("schema.min", "schema.max"):
-        if type(value) is int:
-            return value
-        value_type = "number"
+    """A bound or enum member as the type keeps it. A bound of an integer feature may have a fraction."""
+    if value_type == "integer" and field in ("schema.min", "schema.max") and type(value) in (int, float):
+        return math.ceil(value) if field == "schema.min" else math.floor(value)
     try:
         return _ONE[value_type](_NO_FEATURE, value)
     except _Refusal as refusal:

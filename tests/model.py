@@ -73,13 +73,13 @@ def reduce(name: str, given: Sequence[Any]) -> Any:  # noqa: C901
     values = [value for value in given if value is not None]
     if name == "count":
         return len(values)
-    if name == "distinct":
-        return len({repr(value) for value in values})
     if name == "sum":
         return math.fsum(values) if any(isinstance(value, float) for value in values) else sum(values)
     if not values:
         return None
     match name:
+        case "distinct":
+            return len({repr(value) for value in values})
         case "latest":
             return values[-1]
         case "first":

@@ -18,7 +18,7 @@ log = logging.getLogger("timewell.requests")
 
 def create_app(router: Router, settings: Settings) -> QuartTrio:
     """All routes of the contract."""
-    app = QuartTrio("web")
+    app = QuartTrio("web", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     errors.install(app)
     app.register_blueprint(registry.blueprint(router))

@@ -47,7 +47,7 @@ ROUTES = (
         "Register a feature, or update the one of this id.",
         {200: schema.FeatureAnswer, 201: schema.FeatureAnswer},
         schema.RegisterFeature,
-        fails=(400, 409, 415, 503),
+        fails=(400, 409, 413, 415, 503),
     ),
     Route(
         "get",
@@ -83,7 +83,7 @@ ROUTES = (
     ),
     Route(
         "delete",
-        "/features/{feature_id}",
+        "/features/{reference}",
         "Registry",
         "Delete a feature by its id, and its values. It leaves the groups that read it.",
         {204: None},
@@ -96,7 +96,7 @@ ROUTES = (
         "Make or replace a group.",
         {200: schema.GroupAnswer, 201: schema.GroupAnswer},
         schema.PutGroup,
-        fails=(400, 404, 409, 415, 503),
+        fails=(400, 404, 409, 413, 415, 503),
     ),
     Route("get", "/groups", "Registry", "The groups, sorted by name.", {200: schema.GroupsAnswer}),
     Route("get", "/groups/{name}", "Registry", "One group.", {200: schema.GroupAnswer}, fails=(404,)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 
 from actors.errors import InvalidInput
 
@@ -15,6 +15,9 @@ def to_cursor(position: str) -> str:
 def from_cursor(cursor: str) -> str:
     """The position. Raises InvalidInput for a word that `to_cursor` did not make."""
     try:
-        return urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        position = b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        if position:
+            return position
     except ValueError:
-        raise InvalidInput.at("cursor", "is not a cursor of this service") from None
+        pass
+    raise InvalidInput.at("cursor", "is not a cursor of this service")

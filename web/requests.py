@@ -140,7 +140,7 @@ class Query:
         found = self.text(name)
         if found is None:
             return default
-        if not found.isdecimal() or not 1 <= int(found[:12]) <= most:
+        if not re.fullmatch(r"[0-9]{1,9}", found) or not 1 <= int(found) <= most:
             raise InvalidInput.at(name, f"{found!r} is not a whole number from 1 to {most}")
         return int(found)
 

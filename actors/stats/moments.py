@@ -6,6 +6,8 @@ variances" (1979): exact up to rounding, whatever the order and the split of the
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +36,17 @@ class Moments(msgspec.Struct):
         """Take in what the other has seen."""
         if other.count == 0:
             return
+        if self.count == 0:
+            self.count, self.mean, self.m2, self.min, self.max = msgspec.structs.astuple(other)
+            return
         count = self.count + other.count
+        mine, others = self.count / count, other.count / count
         delta = other.mean - self.mean
-        self.mean += delta * (other.count / count)
-        self.m2 += other.m2 + delta * delta * (self.count * (other.count / count))
+        if math.isfinite(delta):
+            self.mean += delta * others
+        else:
+            self.mean = self.mean * mine + other.mean * others
+        self.m2 += other.m2 + (delta * delta * (self.count * others) if delta else 0.0)
         self.count = count
         self.min = other.min if self.min is None or other.min is None else min(self.min, other.min)
         self.max = other.max if self.max is None or other.max is None else max(self.max, other.max)
@@ -48,7 +57,10 @@ def of(values: NDArray[np.float64] | NDArray[np.int64]) -> Moments:
     if len(values) == 0:
         return Moments()
     numbers = values.astype(np.float64, copy=False)
-    mean = float(numbers.mean())
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        # From the first value on: equal values deviate by nothing, however large they are.
+        mean = float(numbers[0] + (numbers - numbers[0]).mean())
+        if not math.isfinite(mean):
+            mean = float((numbers / len(numbers)).sum())
         m2 = float(((numbers - mean) ** 2).sum())
     return Moments(len(values), mean, m2, values.min().item(), values.max().item())

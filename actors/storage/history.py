@@ -171,7 +171,7 @@ def pairs_filter(feature: Feature, entities: Sequence[str], start: int, end: int
         & who.isin(pa.array(entities, pa.string()))
         & (when >= moment(start))
         & (when <= moment(min(end, 2**62)))
-        & (pc.field("arrived_at") > moment(feature.created))
+        & (pc.field("arrived_at") >= moment(feature.created))
     )
 
 
@@ -211,8 +211,8 @@ def loaded(batch: pa.RecordBatch, features: Mapping[str, Feature]) -> Iterator[L
 
 def _loaded_rows(feature: Feature, part: pa.RecordBatch) -> LoadedRows:
     arrived = micros(part["arrived_at"])
-    if len(arrived) and arrived.min() <= feature.created:
-        part = part.filter(pa.array(arrived > feature.created))
+    if len(arrived) and arrived.min() < feature.created:
+        part = part.filter(pa.array(arrived >= feature.created))
         arrived = micros(part["arrived_at"])
     values, nulls = values_of(feature, part[feature.value_type])
     block = Block(

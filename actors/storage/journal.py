@@ -217,7 +217,10 @@ class Journal:
         """Delete batches that arrived by `until` and idempotency answers given by `answers_until`."""
         with self._transaction() as database:
             database.execute("DELETE FROM batches WHERE arrived <= ?", (until,))
-            database.execute("INSERT OR REPLACE INTO meta VALUES ('trimmed', ?)", (until,))
+            database.execute(
+                "INSERT INTO meta VALUES ('trimmed', ?1) ON CONFLICT DO UPDATE SET value = max(value, ?1)",
+                (until,),
+            )
             database.execute("DELETE FROM answers WHERE arrived <= ?", (answers_until,))
 
     # Deleted features whose rows the history files still have

@@ -116,7 +116,7 @@ class LocalStorage:
             keep = ~mine
             for feature in gone:
                 if (again := features.get(feature.id)) is not None:
-                    reborn = pc.field("arrived_at") > history.moment(again.created)
+                    reborn = pc.field("arrived_at") >= history.moment(again.created)
                     keep |= (pc.field("feature") == feature.id) & reborn
             for run in self._runs.runs():
                 if any(batch.num_rows for batch in run.scan(["feature"], ~keep)):

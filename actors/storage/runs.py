@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable, WriterProperties, write_deltalake
+from deltalake import DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
 
 from actors.errors import StartupError
 from actors.storage.history import SCHEMA, greatest_time, micros
@@ -107,6 +109,8 @@ class DeltaRuns:
         "delta.logRetentionDuration": "interval 1 day",
         "delta.dataSkippingStatsColumns": "feature,entity_id,event_timestamp",
     }
+    # The log is tidied by `vacuum`, once the journal knows the version: a commit must be possible to undo.
+    _HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
     _WRITER = WriterProperties(max_row_group_size=ROW_GROUP_ROWS, compression="ZSTD", compression_level=1)
 
     def __init__(self, directory: Path) -> None:
@@ -134,12 +138,21 @@ class DeltaRuns:
             raise StartupError(f"the history table {self._directory} lacks the file {missing[0].name}")
 
     def _undo_after(self, version: int) -> None:
-        log = self._directory / "_delta_log"
-        late = [path for path in log.glob("*") if path.name[:20].isdigit() and int(path.name[:20]) > version]
+        late = [path for path in self._log.glob("*") if path.name[:20].isdigit() and int(path.name[:20]) > version]
         if late:
-            (log / "_last_checkpoint").unlink(missing_ok=True)
+            (self._log / "_last_checkpoint").unlink(missing_ok=True)
         for path in sorted(late, reverse=True):
+            if path.suffix == ".json":
+                for added in _added(path):
+                    (self._directory / added).unlink(missing_ok=True)
             path.unlink()
+
+    @property
+    def _log(self) -> Path:
+        return self._directory / "_delta_log"
+
+    def _exists(self) -> bool:
+        return any(self._log.glob("*.json"))
 
     def _paths(self) -> list[Path]:
         return [self._directory / str(action["path"]) for action in self._actions()]
@@ -153,7 +166,7 @@ class DeltaRuns:
 
     def runs(self) -> list[Run]:
         """All runs, oldest first."""
-        if not (self._directory / "_delta_log").exists():
+        if not self._exists():
             return []
         by_run: dict[int, list[dict[str, Any]]] = {}
         for action in self._actions():
@@ -180,6 +193,7 @@ class DeltaRuns:
             partition_by=["run"],
             mode="append",
             writer_properties=self._WRITER,
+            post_commithook_properties=self._HOOKS,
             configuration=self._CONFIGURATION,
         )
         return self._synced()
@@ -194,32 +208,44 @@ class DeltaRuns:
                 mode="overwrite",
                 predicate=predicate,
                 writer_properties=self._WRITER,
+                post_commithook_properties=self._HOOKS,
             )
         else:
-            DeltaTable(str(self._directory)).delete(predicate)
+            table_now = DeltaTable(str(self._directory))
+            table_now.delete(predicate, post_commithook_properties=self._HOOKS)
         return self._synced()
 
     def _synced(self) -> int:
         """fsync what the last commit wrote, which the library leaves to the operating system."""
         version = DeltaTable(str(self._directory)).version()
-        log = self._directory / "_delta_log"
-        commit = log / f"{version:020}.json"
-        files = [json.loads(line).get("add") for line in commit.read_text().splitlines()]
-        written = [self._directory / file["path"] for file in files if file]
-        for path in (*written, commit, *{path.parent for path in written}, log, self._directory):
+        commit = self._log / f"{version:020}.json"
+        written = [self._directory / added for added in _added(commit)]
+        for path in (*written, commit, *{path.parent for path in written}, self._log, self._directory):
             _fsync(path)
         return version
 
     def vacuum(self, hours: int) -> None:
-        """Delete files that no run has used for so many hours."""
-        if (self._directory / "_delta_log").exists():
+        """Delete files that no run has used for so many hours, and shorten the table's log."""
+        if self._exists():
             table = DeltaTable(str(self._directory))
+            table.create_checkpoint()
+            table.cleanup_metadata()
             table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False)
 
 
 def _named(table: pa.Table, position: int) -> pa.Table:
     """The table with its run's name in a column, which becomes the partition."""
     return table.append_column("run", pa.repeat(pa.scalar(position, pa.int64()), table.num_rows))
+
+
+def _added(commit: Path) -> list[str]:
+    """The files that a commit added; none for one that was torn."""
+    found = []
+    for line in commit.read_text(errors="replace").splitlines():
+        with suppress(ValueError):
+            entry = json.loads(line)
+            found += [unquote(str(entry["add"]["path"]))] if "add" in entry else []
+    return found
 
 
 def _fsync(path: Path) -> None:

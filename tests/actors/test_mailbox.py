@@ -9,6 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from actors import mailbox as module
 from actors.errors import Overloaded, StoreCrashed
 from actors.mailbox import Mailbox, Reply
+from actors.settings import INBOX_WAIT_SECONDS
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ async def test_an_asker_of_a_full_inbox_is_told_to_come_back(
     nursery.start_soon(third)
     await wait_all_tasks_blocked()
     assert not refused
-    mock_clock.jump(module.INBOX_WAIT_SECONDS)
+    mock_clock.jump(INBOX_WAIT_SECONDS)
     await wait_all_tasks_blocked()
     assert "store" in refused[0].detail and refused[0].retry_after_seconds > 0
     nursery.cancel_scope.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -123,8 +124,8 @@ def _page_span(query: Query, descending: bool) -> Span:
     cursor = query.text("cursor")
     if cursor is None:
         return Span(start, end)
-    try:
-        seen = int(from_cursor(cursor))
-    except ValueError:
-        raise InvalidInput.at("cursor", "is not a cursor of this service") from None
+    position = from_cursor(cursor)
+    if not re.fullmatch(r"-?[0-9]{1,18}", position):
+        raise InvalidInput.at("cursor", "is not a cursor of this route")
+    seen = int(position)
     return Span(start, min(end, seen - 1)) if descending else Span(max(start, seen + 1), end)

@@ -45,9 +45,9 @@ def blueprint(router: Router) -> Blueprint:
     async def list_versions(reference: str) -> Response:
         return encode(VersionsAnswer([feature_answer(version) for version in _versions(router, reference)]))
 
-    @routes.delete("/features/<feature_id>")
-    async def delete_feature(feature_id: str) -> Response:
-        await router.delete_feature(feature_id)
+    @routes.delete("/features/<reference>")
+    async def delete_feature(reference: str) -> Response:
+        await router.delete_feature(reference)
         return no_content()
 
     @routes.post("/groups")

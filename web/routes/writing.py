@@ -25,6 +25,8 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
     @routes.post("/features/write")
     async def write() -> Response:
         key = _idempotency_key("write")
+        if key is not None and (answer := await router.repeated(key)) is not None:
+            return _said(answer)
         observation = await json_body(Observation)
         resolve_version(router.registry, observation.feature_id, observation.version)
         ingested = router.ingest(to_sent([observation]))
@@ -34,6 +36,8 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
     @routes.post("/features/write-batch")
     async def write_batch() -> Response:
         key = _idempotency_key("write-batch")
+        if key is not None and (said := await router.repeated(key)) is not None:
+            return _said(said)
         partial = Query(("partial",)).flag("partial")
         observations, indices, faults = read_batch(await json_bytes())
         if len(observations) + len(faults) > settings.max_batch_values:

@@ -1,0 +1,189 @@
+"""`python -m loadtest.demo`: fills a running service with a small shop and shows each route answering.
+
+It may be run again and again: the load has an Idempotency-Key, registering again only updates, and what is
+thrown away is made first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+
+from loadtest import show
+from loadtest.purchases import BEGAN, CHECKOUT, FEATURES, MIDNIGHT, USERS, observations, rfc3339
+
+URL = "http://127.0.0.1:3001"
+SOME = USERS[:3]
+REFERENCES = ["purchase_amount", "purchase_count_7d"]
+
+
+class Surprise(Exception):
+    """A route did not answer as it should."""
+
+
+class Guide:
+    """Asks the service and shows what is said."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+        self._step = 0
+
+    def title(self, text: str) -> None:
+        """Begin a step."""
+        self._step += 1
+        print(f"\n{show.strong(f'{self._step}. {text}')}")
+
+    def get(self, path: str, **query: Any) -> Any:
+        """GET and show."""
+        return self._ask("GET", path, (200,), params=query)
+
+    def post(self, path: str, content: Any, expect: Sequence[int] = (200, 201), key: str = "") -> Any:
+        """POST JSON and show. `key`: to make it idempotent."""
+        headers = {"Idempotency-Key": key} if key else {}
+        return self._ask("POST", path, expect, json=content, headers=headers)
+
+    def delete(self, path: str) -> Any:
+        """DELETE and show."""
+        return self._ask("DELETE", path, (204,))
+
+    def _ask(self, method: str, path: str, expect: Sequence[int], **rest: Any) -> Any:
+        request = self._http.build_request(method, path, **rest)
+        print(f"\n  {show.strong(f'{method} {request.url.raw_path.decode()}')}")
+        if "json" in rest:
+            print(show.body(rest["json"]))
+        response = self._http.send(request)
+        took = response.elapsed.total_seconds() * 1_000
+        print(f"  -> {response.status_code} {HTTPStatus(response.status_code).phrase}, {took:.1f} ms")
+        if response.status_code not in expect:
+            raise Surprise(f"{method} {path}: {response.text}")
+        if not response.content:
+            return None
+        answer = response.json()
+        print(show.body(answer))
+        return answer
+
+
+# The steps
+
+
+def health(guide: Guide) -> None:
+    """Is it there, and ready?"""
+    guide.title("Health")
+    guide.get("/health/live")
+    guide.get("/health/ready")
+
+
+def registry(guide: Guide) -> None:
+    """Features, versions and groups."""
+    guide.title("Register features of a user, one of each type")
+    for feature in FEATURES:
+        guide.post("/features/register", {**feature, "entity": "user", "tags": ["shop"]})
+    guide.title("A second version lives beside the first")
+    visits = {"name": "visits_7d", "entity": "user", "valueType": "integer", "tags": ["web"]}
+    for version, about in ((1, "Visits within 7 days"), (2, "The same without robots")):
+        guide.post("/features/register", {**visits, "version": version, "description": about})
+    guide.get("/features/user.visits_7d/versions")
+    guide.title("A group: features that are read together")
+    group = {"name": "checkout", "entity": "user", "features": list(CHECKOUT), "description": "Asked at the till"}
+    guide.post("/groups", group)
+    guide.get("/groups/checkout")
+
+
+def find(guide: Guide) -> None:
+    """The list, filtered."""
+    guide.title("Find features by tag, group or word")
+    guide.get("/features", tags="web,billing", match="any")
+    guide.get("/features", group="checkout", limit=2)
+    guide.get("/features", entity="user", q="loyalty")
+
+
+def write(guide: Guide) -> None:
+    """The load, one more value, and one that is refused."""
+    guide.title("Write a month of purchases in one batch; sending it again is safe")
+    guide.post("/features/write-batch", {"values": observations()}, key=f"demo-{MIDNIGHT.date()}")
+    guide.title("Write one value")
+    value = {"featureId": "user.visits_7d.v2", "entityId": SOME[0], "value": 5}
+    guide.post("/features/write", value)
+    guide.title("One bad value, and nothing of a batch is written")
+    good = {"featureId": "purchase_amount", "entityId": SOME[0], "value": 12.5}
+    guide.post("/features/write-batch", {"values": [good, {**good, "value": "a lot"}]}, expect=(400,))
+
+
+def serve(guide: Guide) -> None:
+    """The latest values, now and then."""
+    guide.title("Serve the latest values: of a group, and of a user that nobody knows")
+    guide.post("/features/serve", {"entityIds": [*SOME, "nobody"], "group": "checkout"})
+    guide.title("With metadata: present, null, missing or expired, and how old")
+    asked = {"entityIds": SOME[:1], "features": ["last_category", "is_member"], "includeMetadata": True}
+    guide.post("/features/serve", asked)
+    guide.title("As of a fortnight ago: nothing answers from the future")
+    fortnight = rfc3339(MIDNIGHT - timedelta(days=14))
+    guide.post("/features/serve", {"entityIds": SOME, "features": REFERENCES, "asOf": fortnight})
+    guide.title("Vectors, JSON and times come back as they were written")
+    guide.post("/features/serve", {"entityIds": SOME[:1], "features": ["taste", "basket", "last_purchase"]})
+
+
+def history(guide: Guide) -> None:
+    """Aggregates, windows, and observations page by page."""
+    span = {"startTime": rfc3339(BEGAN), "endTime": rfc3339(MIDNIGHT)}
+    guide.title("Aggregate a month: each feature in its own way")
+    aggregation = {"purchase_amount": "sum", "purchase_count_7d": "max"}
+    asked = {"entityIds": SOME, "features": REFERENCES, **span}
+    guide.post("/features/historical", {**asked, "aggregation": aggregation})
+    guide.title("Week by week")
+    weekly = {"entityIds": SOME[:1], "features": REFERENCES[:1], **span, "aggregation": "avg", "window": "7d"}
+    guide.post("/features/historical", weekly)
+    guide.title("The observations behind it, two at a time, newest first")
+    path, query = "/features/user.purchase_amount/history", {"entityId": SOME[0], "limit": 2, "order": "desc"}
+    page = guide.get(path, **query)
+    if "nextCursor" in page:
+        guide.get(path, **query, cursor=page["nextCursor"])
+
+
+def statistics(guide: Guide) -> None:
+    """What came in so far."""
+    guide.title("Statistics of everything written")
+    guide.get("/features/user.purchase_amount/stats")
+    guide.get("/features/user.is_member/stats")
+
+
+def delete(guide: Guide) -> None:
+    """A feature comes and goes."""
+    guide.title("Delete a feature: its values go too")
+    guide.post("/features/register", {"name": "throw_away", "entity": "user", "valueType": "number"})
+    guide.delete("/features/user.throw_away.v1")
+    asked = {"entityIds": SOME[:1], "features": ["user.throw_away.v1"]}
+    guide.post("/features/serve", asked, expect=(404,))
+
+
+STEPS = (health, registry, find, write, serve, history, statistics, delete)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0: every route answered as it should; 1: one did not, or there is no service."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.demo", description="A tour of a running service.")
+    parser.add_argument("--url", default=URL, help=f"where the service listens (default: {URL})")
+    url = parser.parse_args(arguments).url
+    try:
+        with httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
+            guide = Guide(http)
+            for step in STEPS:
+                step(guide)
+    except httpx.TransportError as error:
+        print(f"no service answers at {url} ({error}); start one with: make serve", file=sys.stderr)
+        return 1
+    except Surprise as surprise:
+        print(f"unexpected answer: {surprise}", file=sys.stderr)
+        return 1
+    print(f"\nAll of this stays in the service; {url}/docs describes every route.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

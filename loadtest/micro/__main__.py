@@ -1,0 +1,55 @@
+"""The command: run groups, print the table, keep it as JSON where asked to."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from loadtest.micro import http, memory, partition
+from loadtest.micro.measure import Result
+from loadtest.micro.report import document, environment, table
+
+GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
+    "partition": partition.run,
+    "http": http.run,
+    "memory": memory.run,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0: all was measured, whatever came of it."""
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if unknown := set(parsed.groups) - set(GROUPS):
+        parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+    print(", ".join(f"{name} {value}" for name, value in environment().items()), flush=True)
+    results: list[Result] = []
+    try:
+        results.extend(_measured(parsed.groups or list(GROUPS)))
+    finally:  # what was measured before a group failed is worth reading
+        print(table(results))
+    if parsed.json is not None:
+        parsed.json.write_bytes(msgspec.json.format(msgspec.json.encode(document(results))))
+    return 0
+
+
+def _measured(groups: Sequence[str]) -> Iterator[Result]:
+    for group in groups:
+        for result in GROUPS[group]():
+            print(f"  measured {result.name}", file=sys.stderr, flush=True)
+            yield result
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m loadtest.micro", description="Micro benchmarks of Timewell.")
+    parser.add_argument("groups", nargs="*", metavar="group", help=f"{', '.join(GROUPS)} (default: all)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Features, entities and batches: the same shape in every group, from seeded random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from actors.columns import Block
+from actors.domain import Feature, ValueType
+from actors.timestamps import SECOND, now
+from actors.values import Array
+
+ENTITY = "user"
+ENTITIES = 10_000
+PERIOD = 30 * 86_400 * SECOND
+"""Event times lie within so many microseconds before the start of the run."""
+STARTED = now()
+_TYPES: tuple[ValueType, ...] = (*("number",) * 14, *("integer",) * 4, *("boolean",) * 2)
+
+
+def feature(name: str, value_type: ValueType) -> Feature:
+    """A registered feature."""
+    id_ = f"{ENTITY}.{name}.v1"
+    return Feature(id=id_, entity=ENTITY, name=name, version=1, value_type=value_type, created=1, updated=1)
+
+
+MIXED = tuple(feature(f"f{index:02}", value_type) for index, value_type in enumerate(_TYPES))
+"""14 number, 4 integer and 2 boolean features."""
+
+
+def entity_ids(numbers: Sequence[int]) -> list[str]:
+    """New strings, as a decoder makes them: nothing has looked at their hashes yet."""
+    return [f"user{number:05}" for number in numbers]
+
+
+def random_entities(random: np.random.Generator, count: int) -> list[str]:
+    """Some of the 10,000, repeats included."""
+    return entity_ids(random.integers(0, ENTITIES, count).tolist())
+
+
+def random_values(random: np.random.Generator, value_type: ValueType, count: int) -> Array:
+    """Values of a numeric type or booleans, kept as the product keeps them."""
+    if value_type == "boolean":
+        return random.integers(0, 2, count).astype(np.bool_)
+    return random.integers(0, 1_000, count) if value_type == "integer" else random.random(count) * 1_000
+
+
+def random_times(random: np.random.Generator, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """int64[count] microseconds, whole milliseconds."""
+    return STARTED - random.integers(0, PERIOD // 1_000, count) * 1_000
+
+
+def random_blocks(random: np.random.Generator, features: Sequence[Feature], rows: int) -> list[Block]:
+    """A batch of `rows` observations, as many of each feature."""
+    each = rows // len(features)
+    return [
+        Block(
+            one.id,
+            one.created,
+            random_entities(random, each),
+            random_times(random, each),
+            random_values(random, one.value_type, each),
+            np.zeros(each, np.bool_),
+        )
+        for one in features
+    ]

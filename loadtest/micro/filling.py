@@ -1,0 +1,147 @@
+"""`python -m loadtest.micro.filling fill|reopen DIRECTORY`: one JSON line about a process with much in memory.
+
+fill     stores 20 number features x 10,000 entities x 50 timestamps through the actors, then checkpoints;
+         the memory before is taken with one day stored and checkpointed, so that what is loaded once is in it
+reopen   starts on that directory again
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+
+import msgspec
+import numpy as np
+import trio
+
+from actors.columns import Block
+from actors.domain import Feature, FeatureChange
+from actors.ingest import Ingested
+from actors.router import Router, open_router
+from actors.settings import Settings
+from actors.timestamps import SECOND
+from loadtest.micro import data
+from loadtest.micro.process import resident_bytes
+
+FEATURES = 20
+TIMESTAMPS = 50
+FEATURES_A_BATCH = 5
+BATCH = FEATURES_A_BATCH * data.ENTITIES
+REST_SECONDS = 16.0
+REST_CHECKPOINTS = 8
+OBSERVATIONS = FEATURES * data.ENTITIES * TIMESTAMPS
+
+
+class Filled(msgspec.Struct, rename="camel"):
+    """Memory in bytes, time in seconds. `resident_then`: right after the checkpoint; `after`: at rest."""
+
+    observations: int
+    resident_before: int
+    resident_then: int
+    resident_after: int
+    write_seconds: float
+    checkpoint_seconds: float
+
+    @property
+    def bytes_each(self) -> float:
+        """What one observation added to the process."""
+        return (self.resident_after - self.resident_before) / self.observations
+
+
+class Reopened(msgspec.Struct, rename="camel"):
+    """Memory in bytes, time in seconds."""
+
+    open_seconds: float
+    resident: int
+
+
+def settled_bytes() -> int:
+    """Memory of this process after all that is unused has been given back to the system."""
+    gc.collect()
+    with suppress(AttributeError, OSError):  # other C libraries have no such call
+        ctypes.CDLL(None).malloc_trim(0)
+    return resident_bytes()
+
+
+async def fill(directory: str) -> Filled:
+    """Store everything, checkpoint, and look at the memory."""
+    async with open_router(Settings(data_dir=directory)) as router:
+        batches = _batches(await _register(router))
+        await _write(router, islice(batches, FEATURES // FEATURES_A_BATCH))
+        before = await _at_rest(router)
+        began = time.perf_counter()
+        await _write(router, batches)
+        written = time.perf_counter()
+        await router.checkpointer.checkpoint()
+        finished = time.perf_counter()
+        then = settled_bytes()
+        added = OBSERVATIONS - FEATURES * data.ENTITIES
+        return Filled(added, before, then, await _at_rest(router), written - began, finished - written)
+
+
+async def _write(router: Router, batches: Iterator[list[Block]]) -> None:
+    for blocks in batches:
+        await router.write(Ingested(blocks, BATCH, []), b"")
+
+
+async def _register(router: Router) -> list[Feature]:
+    changes = [
+        FeatureChange(entity=data.ENTITY, name=f"f{index:02}", value_type="number") for index in range(FEATURES)
+    ]
+    return [(await router.register(change))[0] for change in changes]
+
+
+def _batches(features: list[Feature]) -> Iterator[list[Block]]:
+    """A day's value of every entity for five features at a time."""
+    random = np.random.default_rng(3)
+    nulls = np.zeros(data.ENTITIES, np.bool_)
+    for day in range(TIMESTAMPS, 0, -1):
+        times = np.full(data.ENTITIES, data.STARTED - day * 86_400 * SECOND)
+        for start in range(0, FEATURES, FEATURES_A_BATCH):
+            yield [
+                Block(
+                    feature.id,
+                    feature.created,
+                    data.entity_ids(range(data.ENTITIES)),
+                    times,
+                    random.random(data.ENTITIES),
+                    nulls,
+                )
+                for feature in features[start : start + FEATURES_A_BATCH]
+            ]
+
+
+async def _at_rest(router: Router) -> int:
+    """Memory once the allocators of the libraries have given back what they keep for a while: bytes.
+
+    They do so when they are next used, so idle checkpoints go on meanwhile, as they do in a service.
+    """
+    found = settled_bytes()
+    for _ in range(REST_CHECKPOINTS):
+        await trio.sleep(REST_SECONDS / REST_CHECKPOINTS)
+        await router.checkpointer.checkpoint()
+        found = min(found, settled_bytes())
+    return found
+
+
+async def reopen(directory: str) -> Reopened:
+    """Start on a directory that is full."""
+    began = time.perf_counter()
+    async with open_router(Settings(data_dir=directory)):
+        took = time.perf_counter() - began
+        return Reopened(took, settled_bytes())
+
+
+def main(command: str, directory: str) -> None:
+    """Do it and say what came of it."""
+    found = trio.run(fill if command == "fill" else reopen, directory)
+    print(msgspec.json.encode(found).decode(), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,68 @@
+"""Samples of one quantity, and what they come to."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+
+class Target(NamedTuple):
+    """What the median should reach (`at_least`) or stay within."""
+
+    bound: float
+    at_least: bool
+
+    def met(self, value: float) -> bool:
+        """Whether a value is as it should be."""
+        return value >= self.bound if self.at_least else value <= self.bound
+
+
+class Result(NamedTuple):
+    """Samples of one quantity in one unit. Without a target it is there to be read beside the others."""
+
+    name: str
+    unit: str
+    samples: Sequence[float]
+    target: Target | None = None
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.samples)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """The lower and the upper one; half of the samples lie between."""
+        if len(self.samples) < 2:
+            return self.samples[0], self.samples[0]
+        low, _, high = statistics.quantiles(self.samples, n=4, method="inclusive")
+        return low, high
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median meets the target, None without one."""
+        return None if self.target is None else self.target.met(self.median)
+
+
+def at_least(bound: float) -> Target:
+    """The median should be this or more."""
+    return Target(bound, True)
+
+
+def at_most(bound: float) -> Target:
+    """The median should be this or less."""
+    return Target(bound, False)
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """How long one call takes."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def repeated(call: Callable[[], Any], times: int) -> list[float]:
+    """Seconds of each of several calls, after one that does not count."""
+    call()
+    return [seconds(call) for _ in range(times)]

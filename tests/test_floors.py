@@ -1,0 +1,112 @@
+"""The house stands: imports point down, files and functions stay small, nothing is left unfinished."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live import ROOT
+
+# Bottom floor first. A module imports only from floors below its own, or from its own where that is a folder.
+FLOORS = [
+    ["actors.errors"],
+    ["actors.settings"],
+    ["actors.timestamps"],
+    ["actors.domain"],
+    ["actors.values"],
+    ["actors.columns"],
+    ["actors.rows"],
+    ["actors.series", "actors.aggregates", "actors.stats"],
+    ["actors.partition"],
+    ["actors.storage.protocol"],
+    ["actors.storage"],
+    ["actors.clock", "actors.messages"],
+    ["actors.mailbox"],
+    ["actors.supervisor"],
+    ["actors.registry"],
+    ["actors.ingest"],
+    ["actors.journal", "actors.store", "actors.monitor"],
+    ["actors.checkpoint", "actors.serving"],
+    ["actors.router"],
+    ["web.schema"],
+    ["web.errors"],
+    ["web.requests", "web.pages", "web.admission", "web.keepalive", "web.logs"],
+    ["web.openapi"],
+    ["web.routes"],
+    ["web.app"],
+    ["web.serve"],
+    ["web.cli"],
+    ["web.__main__"],
+]
+MOST_LINES_OF_A_FILE = 480
+MOST_LINES_OF_A_FUNCTION = 45
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "shared"}
+
+FILES = sorted(path for folder in ("actors", "web", "loadtest") for path in (ROOT / folder).rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def floor_of(module: str) -> int:
+    """The floor with the longest name that the module is or lies in."""
+    found = [
+        (len(name), floor)
+        for floor, names in enumerate(FLOORS)
+        for name in names
+        if module == name or module.startswith(name + ".")
+    ]
+    assert found, f"{module} stands on no floor: add it to FLOORS"
+    return max(found)[1]
+
+
+def imports_of(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def known(name: str) -> bool:
+    return name in {module_of(path) for path in FILES} and name not in ("actors", "web")
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "loadtest" not in path.parts], ids=module_of)
+def test_imports_point_down(path: Path) -> None:
+    module = module_of(path)
+    if module in ("actors", "web"):
+        return
+    mine = floor_of(module)
+    for name in filter(known, imports_of(ast.parse(path.read_text()))):
+        same_folder = floor_of(name) == mine and module.split(".")[:2] == name.split(".")[:2]
+        assert floor_of(name) < mine or same_folder, f"{module} imports {name}, which is not below it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_files_and_functions_stay_small_and_finished(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= MOST_LINES_OF_A_FILE
+    assert path.stem not in VAGUE_NAMES
+    for mark in ("TODO", "FIXME", "XXX", "HACK"):
+        assert mark not in text
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name != "blueprint":
+            assert (node.end_lineno or 0) - node.lineno < MOST_LINES_OF_A_FUNCTION, node.name
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_every_module_says_what_it_is(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_the_project_speaks_of_itself_alone() -> None:
+    for path in (*FILES, *ROOT.glob("*.md"), *(ROOT / "tests").rglob("*.py")):
+        if path.name != "test_floors.py":
+            assert "/work/" not in path.read_text(), path
