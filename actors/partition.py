@@ -96,6 +96,9 @@ class Partition:
 
     def series(self, feature: Feature) -> Series:
         """The series of a feature, empty where nothing was written."""
+        born, found = self._series.get(feature.id, (NEVER, None))
+        if found is not None and born == feature.created and found.room > len(self._slots.get(feature.entity, ())):
+            return found
         width = (feature.schema.dimension or 0) if feature.value_type == "vector" and feature.schema else 0
         series = self._series_of(feature.id, feature.created, dtype_of(feature.value_type), width)
         if series is None:

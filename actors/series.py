@@ -53,6 +53,8 @@ class Series:
         self.dtype = dtype
         self.width = width
         self.base_floor = base_floor
+        self.room = 1
+        """How many slots there is room for."""
         self.runs: list[Rows] = []
         self._tail = _Tail(self)
         self._times = np.full(1, NEVER, np.int64)
@@ -87,10 +89,10 @@ class Series:
 
     def make_room(self, slots: int) -> None:
         """Room for slots below `slots`, which every question may then name. Doubling keeps growth linear."""
-        have = len(self._times)
-        if slots <= have:
+        if slots <= self.room:
             return
-        more = max(slots, 2 * have) - have
+        more = max(slots, 2 * self.room) - self.room
+        self.room += more
         self._times = np.concatenate([self._times, np.full(more, NEVER, np.int64)])
         self._values = np.concatenate([self._values, self.blank(more)])
         self._nulls = np.concatenate([self._nulls, np.zeros(more, np.bool_)])

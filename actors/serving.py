@@ -205,13 +205,10 @@ def _join(
 
 
 def _join_one(pieces: Sequence[Cells], back: Indices) -> Cells:
+    times, values, nulls, colds = zip(*pieces, strict=True)
     cold = None
-    if any(piece.cold is not None for piece in pieces):
+    if any(where is not None for where in colds):
         flags = [np.zeros(len(piece.times), np.bool_) if piece.cold is None else piece.cold for piece in pieces]
         cold = np.concatenate(flags)[back]
-    return Cells(
-        np.concatenate([piece.times for piece in pieces])[back],
-        np.concatenate([piece.values for piece in pieces])[back],
-        np.concatenate([piece.nulls for piece in pieces])[back],
-        cold,
-    )
+    joined = np.concatenate(times)[back], np.concatenate(values)[back], np.concatenate(nulls)[back]
+    return Cells(*joined, cold)

@@ -28,7 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 20_000_000
     shards: Annotated[
         int, Meta(ge=1, le=256, description="store actors; they bound what one crash or one query holds up")
-    ] = 4
+    ] = 2
     checkpoint_seconds: Annotated[
         float, Meta(gt=0, description="seconds between moves of the journal into the history files")
     ] = 60.0

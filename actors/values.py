@@ -36,6 +36,8 @@ _DTYPES = {
 }
 _JSON = msgspec.json.Encoder(order="sorted")
 _LARGEST_WHOLE = 2.0**63
+FEW = 128
+"""Up to so many values Python is done before numpy has begun."""
 _BOUNDED = ("number", "integer", "timestamp")
 _CONSTRAINTS = {
     "min": _BOUNDED,
@@ -407,15 +409,22 @@ def _each(values: Array, skip: Nulls, broken: Callable[[Any], bool]) -> Nulls:
 
 def render(value_type: str, values: Array, nulls: Nulls) -> list[Any]:
     """A column as objects that msgspec encodes to the contract's JSON; nulls become None."""
-    rendered = _RENDER[value_type](values)
+    rendered = render_all(value_type, values)
     if nulls.any():
         for position in np.flatnonzero(nulls).tolist():
             rendered[position] = None
     return rendered
 
 
+def render_all(value_type: str, values: Array) -> list[Any]:
+    """The same without regard to nulls, which stand as the type's zero."""
+    return _RENDER[value_type](values)
+
+
 def _render_numbers(values: Array) -> list[Any]:
     # "5 stays 5": a whole number goes out as an int.
+    if len(values) <= FEW:
+        return [int(x) if x.is_integer() and abs(x) < _LARGEST_WHOLE else x for x in values.tolist()]
     whole = (np.floor(values) == values) & (np.abs(values) < _LARGEST_WHOLE)
     if whole.all():
         return values.astype(np.int64).tolist()  # type: ignore[no-any-return]

@@ -25,6 +25,7 @@ from web.keepalive import ending_connections
 log = logging.getLogger("timewell.serve")
 GRACEFUL_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 75.0
+KEEP_ALIVE_REQUESTS = 1_000_000
 SWITCH_SECONDS = 0.0005
 """How long a worker thread (a checkpoint, a large answer) may keep the interpreter from the requests."""
 
@@ -68,6 +69,7 @@ def _config(settings: Settings) -> Config:
     config.bind = [f"{host}:{settings.port}"]
     config.graceful_timeout = GRACEFUL_SECONDS
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.keep_alive_max_requests = KEEP_ALIVE_REQUESTS
     config.include_server_header = False
     config.errorlog = logging.getLogger("timewell.hypercorn")
     return config

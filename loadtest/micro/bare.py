@@ -1,6 +1,7 @@
 """`python -m loadtest.micro.bare BYTES`: what HTTP costs here without the product.
 
-The same framework and server, one route that reads its body and answers a constant of so many bytes.
+The same framework, server and handling of connections, with one route that reads its body and answers a
+constant of so many bytes.
 """
 
 from __future__ import annotations
@@ -14,11 +15,16 @@ from hypercorn.trio import serve
 from quart import Response, request
 from quart_trio import QuartTrio
 
+from web.admission import bounding_bodies
+from web.keepalive import ending_connections
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+
 
 def make_app(answer: bytes) -> QuartTrio:
     """The application."""
     app = QuartTrio("bare")
-    app.config["MAX_CONTENT_LENGTH"] = 32 * 1024 * 1024
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
 
     @app.post("/features/serve")
     async def empty() -> Response:
@@ -33,8 +39,10 @@ async def main(answer_bytes: int) -> None:
     config = Config()
     config.bind = ["127.0.0.1:0"]
     config.include_server_header = False
+    config.keep_alive_max_requests = 1_000_000
     config.errorlog = None
-    app = make_app(b'"' + b"x" * (answer_bytes - 2) + b'"')
+    bare = make_app(b'"' + b"x" * (answer_bytes - 2) + b'"')
+    app = ending_connections(bounding_bodies(bare, MAX_BODY_BYTES), trio.Event())
     async with trio.open_nursery() as nursery:
         binds = await nursery.start(partial(serve, app, config))
         print(f"serving on {binds[0]}", file=sys.stderr, flush=True)

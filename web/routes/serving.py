@@ -14,7 +14,7 @@ from actors.ingest import check_entity_ids
 from actors.router import Router, Served
 from actors.settings import MAX_FEATURES_PER_READ, Settings
 from actors.timestamps import NEVER, SECOND, format_timestamp, parse_timestamp
-from actors.values import Nulls, render
+from actors.values import render_all
 from web.requests import encode, encode_rows, json_body
 from web.schema import Serve, ServedAnswer, ServedEntity, ValueMetadata
 
@@ -70,25 +70,26 @@ def served_rows(
         yield result
 
 
-def _expired(served: Served, at: int) -> Nulls | None:
-    expires_after = served.feature.expires_after
-    return None if expires_after is None else served.cells.times < at - expires_after
+def _oldest_served(feature: Feature, at: int) -> int:
+    """Values with event times before this serve as null: never written, or older than maxAge."""
+    return NEVER + 1 if feature.expires_after is None else at - feature.expires_after
 
 
 def _values(served: Served, at: int) -> list[Any]:
     """The values of one feature; null for what is missing, null or expired."""
     cells = served.cells
-    nulls = cells.nulls | (cells.times == NEVER)
-    expired = _expired(served, at)
-    return render(served.feature.value_type, cells.values, nulls if expired is None else nulls | expired)
+    oldest = _oldest_served(served.feature, at)
+    values = render_all(served.feature.value_type, cells.values)
+    nulls, times = cells.nulls.tolist(), cells.times.tolist()
+    return [
+        None if null or time < oldest else value for value, null, time in zip(values, nulls, times, strict=True)
+    ]
 
 
 def _metadata(served: Served, at: int) -> list[ValueMetadata]:
     cells = served.cells
-    expired = _expired(served, at)
-    status = np.where(cells.nulls, "null", "present")
-    if expired is not None:
-        status = np.where(expired, "expired", status)
+    oldest = _oldest_served(served.feature, at)
+    status = np.where(cells.times < oldest, "expired", np.where(cells.nulls, "null", "present"))
     return [
         ValueMetadata("missing", None, None)
         if time == NEVER
