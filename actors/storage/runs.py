@@ -234,8 +234,11 @@ class DeltaRuns:
 
 
 def _named(table: pa.Table, position: int) -> pa.Table:
-    """The table with its run's name in a column, which becomes the partition."""
-    return table.append_column("run", pa.repeat(pa.scalar(position, pa.int64()), table.num_rows))
+    """The table with its run's name in a column, which becomes the partition.
+
+    In one piece: the library writes several in any order, and a run is sorted.
+    """
+    return table.combine_chunks().append_column("run", pa.repeat(pa.scalar(position, pa.int64()), table.num_rows))
 
 
 def _added(commit: Path) -> list[str]:

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import actors.storage.local
+import actors.storage.runs
 from actors.columns import Block
 from actors.domain import VALUE_TYPES, Feature, Group, Retention, ValueSchema, ValueType
 from actors.errors import StartupError, StorageDown, TooLarge
@@ -343,19 +344,78 @@ def test_reading_more_than_the_limit_is_too_large(storage: LocalStorage, monkeyp
         read(storage, X, "a")
 
 
-def test_runs_are_sorted_by_feature_entity_and_time(storage: LocalStorage) -> None:
-    storage.commit(
-        [
-            written(10, a_block(Y, ("b", 1, 1.0), ("a", 9, 1.0)), a_block(X, ("b", 3, 1.0), ("b", 2, 1.0))),
-            written(11, a_block(X, ("a", 7, 1.0), ("é", -5, 1.0), ("B", 0, 1.0))),
-        ]
-    )
-    flush(storage)
-    (run,) = storage._runs.runs()
-    columns = run.table().select(["feature", "entity_id", "event_timestamp"]).to_pydict()
-    keys = [(f, e.encode(), t) for f, e, t in zip(*columns.values(), strict=True)]
+def keys_of(storage: LocalStorage) -> list[tuple[str, bytes, int, int]]:
+    """(feature, entity, time, arrived) of every row of every run, in the order in which they stand there."""
+    tables = [run.table() for run in storage._runs.runs()]
+    return [
+        (feature, entity.encode(), time, arrived)
+        for table in tables
+        for feature, entity, time, arrived in zip(
+            table["feature"].to_pylist(),
+            table["entity_id"].to_pylist(),
+            table["event_timestamp"].cast(pa.int64()).to_pylist(),
+            table["arrived_at"].cast(pa.int64()).to_pylist(),
+            strict=True,
+        )
+    ]
+
+
+MANY = by_id(*(a_feature(f"f{number}") for number in range(12)))
+
+
+def test_runs_are_sorted_by_feature_entity_time_and_arrival(storage: LocalStorage) -> None:
+    for arrived in (10, 11):
+        rows = [(entity, time, 1.0) for entity in ("b", "a", "é", "B") for time in (5, -5, 0)]
+        storage.commit([written(arrived, *(a_block(feature, *rows) for feature in reversed(MANY.values())))])
+    flush(storage, MANY)
+    keys = keys_of(storage)
     assert keys == sorted(keys)
-    assert len(keys) == 7
+    assert len(keys) == 12 * 24
+
+
+def write_corrections(storage: LocalStorage, *arrivals: int) -> None:
+    """Four values for one moment in each batch, and as many rows of another feature."""
+    for arrived in arrivals:
+        rows = [("a", 5, float(4 * arrived + number)) for number in range(4)]
+        storage.commit([written(arrived, a_block(X, *rows), a_block(Y, *rows))])
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The history is read a few rows at a time, as a large one is read many thousands at a time."""
+    monkeypatch.setattr(actors.storage.runs, "ROW_GROUP_ROWS", 4)
+    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 1)
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_forgetting_a_feature_leaves_the_order_of_the_others(storage: LocalStorage) -> None:
+    write_corrections(storage, *range(10, 30))
+    flush(storage)
+    storage.commit([Deleted(Y)])
+    storage.forget(by_id(X))
+    assert [cell.value for cell in read(storage, X, "a")] == list(range(40, 120))
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_merging_runs_leaves_the_order_of_their_rows(storage: LocalStorage) -> None:
+    for first in (10, 20, 30):
+        write_corrections(storage, *range(first, first + 10))
+        flush(storage)
+    storage.compact(FEATURES, NOW)
+    assert len(storage._runs.runs()) == 1
+    assert [cell.value for cell in read(storage, X, "a")] == list(range(40, 160))
+    keys = keys_of(storage)
+    assert keys == sorted(keys)
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_rebuild_loads_corrections_in_order_of_arrival(storage: LocalStorage) -> None:
+    write_corrections(storage, *range(10, 30))
+    flush(storage)
+    parts = [
+        block.values.tolist() for block, _ in storage.load(storage.plan(1_000), FEATURES) if block.feature == X.id
+    ]
+    assert [value for part in parts for value in part] == list(range(40, 120))
 
 
 # Trimming the journal

@@ -243,6 +243,17 @@ def test_a_whole_number_comes_back_without_a_fraction(sent: float, back: str, ar
     assert msgspec.json.encode(render("number", column.values, column.nulls)[-1]).decode() == back
 
 
+@pytest.mark.parametrize("value_type", VALUE_TYPES)
+@given(st.data())
+@settings(deadline=None, max_examples=30)
+def test_a_long_column_is_rendered_like_its_values_one_by_one(value_type: str, data: st.DataObject) -> None:
+    given_ = data.draw(st.lists(st.none() | GOOD[value_type], min_size=1, max_size=6)) * 200
+    column = coerce(a_feature(value_type), given_)
+    alone = [render(value_type, column.values[row : row + 1], column.nulls[row : row + 1])[0] for row in range(6)]
+    whole = render(value_type, column.values, column.nulls)
+    assert msgspec.json.encode(whole[:6]) == msgspec.json.encode(alone)
+
+
 @pytest.mark.parametrize("sent", [2.0**63, -(2.0**63), 1e19, -1e300, 5e-324, 1.7976931348623157e308])
 def test_numbers_beyond_64_bits_come_back_as_they_were(sent: float) -> None:
     assert rendered("number", coerce(a_feature("number"), [sent])) == [sent]
