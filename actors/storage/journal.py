@@ -58,7 +58,7 @@ class Journal:
             self._database = self._connect()
             self._database.executescript(_TABLES)
             found = self.meta("format", FORMAT)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StorageDown) as error:
             raise StartupError(f"cannot open the journal {self._path}: {error}") from error
         if found != FORMAT:
             raise StartupError(f"{self._path} has format {found}, this version of Timewell reads {FORMAT}")
@@ -240,7 +240,7 @@ class Journal:
         with self._lock:
             try:
                 return self._open.execute(query, parameters).fetchall()
-            except sqlite3.OperationalError as error:
+            except sqlite3.Error as error:
                 raise StorageDown(f"the journal cannot be read: {error}") from error
 
 

@@ -30,6 +30,9 @@ from actors.storage.protocol import Entry, Flush, HistoryPlan, LoadedRows, Recov
 from actors.storage.runs import DeltaRuns, MemoryRuns, Run, Runs
 from actors.timestamps import NEVER, SECOND
 
+# The system's allocator gives memory back: Arrow's own would keep what a checkpoint needed for a moment.
+pa.set_memory_pool(pa.system_memory_pool())
+
 
 class LocalStorage:
     """Journal and history together; see `Storage` for what the methods promise.
@@ -121,7 +124,7 @@ class LocalStorage:
             for run in self._runs.runs():
                 if any(batch.num_rows for batch in run.scan(["feature"], ~keep)):
                     self._replace([run], run.table(keep))
-            self._runs.vacuum(0)
+            self._vacuum(0)
             self._journal.forgot(gone)
 
     def compact(self, features: Mapping[str, Feature], now: int) -> None:
@@ -132,7 +135,7 @@ class LocalStorage:
                 return
             keep = history.live_rows(features, now)
             self._replace(chosen, history.merge_tables([run.table(keep) for run in chosen]))
-            self._runs.vacuum(VACUUM_HOURS)
+            self._vacuum(VACUUM_HOURS)
 
     def _replace(self, runs: Sequence[Run], table: pa.Table) -> None:
         try:
@@ -140,6 +143,9 @@ class LocalStorage:
         except Exception as error:  # the library raises many kinds
             raise StorageDown(f"the history cannot be written: {error}") from error
         self._journal.set_history(self._position, version)
+
+    def _vacuum(self, hours: int) -> None:
+        self._journal.set_history(self._position, self._runs.vacuum(hours))
 
     # Out of the history
 
@@ -225,10 +231,16 @@ class EmbeddedStorage(LocalStorage):
             self._lock_file = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise StartupError(self._why(error)) from error
+            reason = self._why(error)
+            self.close()
+            raise StartupError(reason) from error
         os.ftruncate(self._lock_file, 0)
         os.write(self._lock_file, str(os.getpid()).encode())
-        return super().open()
+        try:
+            return super().open()
+        except BaseException:
+            self.close()
+            raise
 
     def _why(self, error: OSError) -> str:
         if error.errno in (errno.EAGAIN, errno.EACCES) and self._lock_file is not None:

@@ -51,8 +51,8 @@ class Runs(Protocol):
     def replace(self, first: int, last: int, table: pa.Table) -> int:
         """Put one run (named `last`; none where it has no rows) in the place of the runs first..last."""
 
-    def vacuum(self, hours: int) -> None:
-        """Delete files that no run has used for so many hours."""
+    def vacuum(self, hours: int) -> int:
+        """Delete files that no run has used for so many hours. Returns the version of the table then."""
 
 
 class MemoryRuns:
@@ -76,8 +76,9 @@ class MemoryRuns:
         self._tables = {**kept, last: table} if table.num_rows else kept
         return 0
 
-    def vacuum(self, hours: int) -> None:
+    def vacuum(self, hours: int) -> int:
         """Nothing is left over in memory."""
+        return 0
 
 
 def _memory_run(position: int, table: pa.Table) -> Run:
@@ -224,13 +225,23 @@ class DeltaRuns:
             _fsync(path)
         return version
 
-    def vacuum(self, hours: int) -> None:
-        """Delete files that no run has used for so many hours, and shorten the table's log."""
-        if self._exists():
-            table = DeltaTable(str(self._directory))
-            table.create_checkpoint()
-            table.cleanup_metadata()
-            table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False)
+    def vacuum(self, hours: int) -> int:
+        """Delete files that no run has used for so many hours, and shorten the table's log.
+
+        This too is a commit of the library's, so the journal has to learn of its version.
+        """
+        if not self._exists():
+            return -1
+        table = DeltaTable(str(self._directory))
+        table.create_checkpoint()
+        table.cleanup_metadata()
+        table.vacuum(
+            retention_hours=hours,
+            dry_run=False,
+            enforce_retention_duration=False,
+            post_commithook_properties=self._HOOKS,
+        )
+        return self._synced()
 
 
 def _named(table: pa.Table, position: int) -> pa.Table:

@@ -373,6 +373,15 @@ def test_runs_are_sorted_by_feature_entity_time_and_arrival(storage: LocalStorag
     assert len(keys) == 12 * 24
 
 
+def test_a_large_flush_keeps_the_order_of_its_corrections(storage: LocalStorage) -> None:
+    count = 100_000
+    values = np.arange(count, dtype=np.float64)
+    block = Block(X.id, X.created, ["a"] * count, np.full(count, 5), values, np.zeros(count, np.bool_))
+    storage.commit([written(10, block)])
+    flush(storage)
+    assert storage.read(X, ["a"], NEVER, FOREVER).rows.values.tolist() == values.tolist()
+
+
 def write_corrections(storage: LocalStorage, *arrivals: int) -> None:
     """Four values for one moment in each batch, and as many rows of another feature."""
     for arrived in arrivals:
@@ -841,6 +850,41 @@ def test_no_commit_tidies_the_log_before_the_journal_knows_of_it(
     assert [cell.arrived for cell in read(storage, X, "a")] == list(range(1, 10))
     assert flush(storage) == 1
     assert [cell.arrived for cell in read(storage, X, "a")] == list(range(1, 11))
+    storage.close()
+
+
+@pytest.mark.parametrize("torn", [b"", b"\x00" * 200, b'{"add": {"path": "run=9/par', b'{"commitInfo": {}}\n'])
+def test_a_history_commit_that_was_torn_is_undone(tmp_path: Path, torn: bytes) -> None:
+    storage = EmbeddedStorage(str(tmp_path))
+    storage.open()
+    write(storage, 1, ("a", 1, 1.0))
+    flush(storage)
+    (tmp_path / "history" / "_delta_log" / f"{1:020}.json").write_bytes(torn)
+    storage = reopened(storage, tmp_path)
+    write(storage, 2, ("a", 2, 1.0))
+    flush(storage)
+    assert [cell.arrived for cell in read(storage, X, "a")] == [1, 2]
+    storage.close()
+
+
+@pytest.mark.parametrize("deletions", [1, 2, 3])
+def test_a_history_that_was_tidied_again_and_again_without_a_write_opens(tmp_path: Path, deletions: int) -> None:
+    storage = EmbeddedStorage(str(tmp_path))
+    storage.open()
+    storage.commit([written(10, a_block(X, ("a", 1, 1.0)), a_block(Y, ("a", 1, 1.0)))])
+    flush(storage)
+    for gone in (Y, a_feature("never"), a_feature("neither"))[:deletions]:
+        storage.commit([Deleted(gone)])
+        storage.forget(by_id(X))
+        # Two days go by.
+        for file in (tmp_path / "history" / "_delta_log").iterdir():
+            os.utime(file, (0, 0))
+    storage = reopened(storage, tmp_path)
+    assert [cell.arrived for cell in read(storage, X, "a")] == [10]
+    write(storage, 20, ("a", 2, 1.0))
+    flush(storage)
+    storage = reopened(storage, tmp_path)
+    assert [cell.arrived for cell in read(storage, X, "a")] == [10, 20]
     storage.close()
 
 
