@@ -87,7 +87,7 @@ FLUSH_VALUES = 1_000_000
 UNFLUSHED_VALUES = 10_000_000
 """With more than this in the journal (the history cannot be written), new writes are refused."""
 RUNS_BEFORE_COMPACTION = 8
-MAX_RUN_ROWS = 4_000_000
+MAX_RUN_ROWS = 2_000_000
 """Compaction makes no larger runs: it sorts one in memory, at about 200 bytes a row."""
 VACUUM_HOURS = 1
 """Replaced history files stay this long for outside readers of an older table version."""

@@ -233,7 +233,8 @@ class Journal:
         """The history files have none of their rows any more."""
         with self._transaction() as database:
             database.executemany(
-                "DELETE FROM forgotten WHERE feature = ?", [(feature.id,) for feature in features]
+                "DELETE FROM forgotten WHERE feature = ? AND record = ?",
+                [(feature.id, msgspec.msgpack.encode(feature)) for feature in features],
             )
 
     def _rows(self, query: str, *parameters: object) -> list[Any]:
