@@ -275,7 +275,8 @@ class _Tail:
             np.empty(room, np.int32), times, times.copy(), self._series.blank(room), np.empty(room, np.bool_)
         )
         if self._columns is not None:
-            for column, old in zip(grown, self._columns.take(slice(self.count)), strict=True):
+            columns: tuple[Array, ...] = grown
+            for column, old in zip(columns, self._columns.take(slice(self.count)), strict=True):
                 column[: self.count] = old
         self._columns = grown
 
