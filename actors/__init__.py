@@ -2,10 +2,10 @@
 
 errors.py settings.py             the tree of errors; every setting and limit
 timestamps.py domain.py           time; the nouns, frozen
-values.py                         values between JSON and columns
+values.py constraints.py          values between JSON and columns; what a schema adds to a type
 columns.py rows.py series.py      a batch as columns; kernels over sorted rows; one feature in one shard
 aggregates.py stats/              aggregates of groups; statistics of a stream, mergeable
-partition.py                      what one store owns
+grid.py partition.py              the latest of many features and entities; what one store owns
 storage/                          where durable things live: one protocol, one file per implementation
 clock.py messages.py              the arrival clock; what may be asked
 mailbox.py supervisor.py          ask, tell, drain; crash, reload, run again

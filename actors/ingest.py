@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from actors.columns import Block, Indices, Times, group_rows
+from actors.constraints import coerce
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, RequestError
 from actors.registry import FeatureRegistry
 from actors.settings import MAX_ENTITY_ID_BYTES
 from actors.timestamps import parse_timestamp, parse_timestamps
-from actors.values import Nulls, coerce
+from actors.values import Nulls
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 MOST_FAULTS_NAMED = 10_000

@@ -14,6 +14,7 @@ import msgspec
 
 from actors.columns import Block, Times
 from actors.domain import Feature, FeatureChange, Group
+from actors.grid import Kind
 from actors.partition import DiskRows
 from actors.storage.protocol import Deleted, Grouped, Registered, Ungrouped
 from actors.values import Array, Nulls
@@ -81,7 +82,7 @@ class Flushed(msgspec.Struct, frozen=True):
 
 
 class Latest(msgspec.Struct, frozen=True):
-    """The newest values with event time <= at. Answered with a `Cells` per feature.
+    """The newest values with event time <= at. Answered with a `Grid`.
 
     With `disk`, rows by feature id that a first answer found missing; `install` takes them into memory.
     """
@@ -89,6 +90,7 @@ class Latest(msgspec.Struct, frozen=True):
     entity_type: str
     entities: Sequence[str]
     features: Sequence[Feature]
+    kinds: Sequence[Kind]
     at: int
     current: bool
     """Whether `at` is the present: then the pairs count as used, and come back to memory."""

@@ -12,10 +12,11 @@ import numpy as np
 
 from actors.columns import Block, Indices, Numbering
 from actors.domain import Feature
+from actors.grid import Grid, Kind, unfilled
 from actors.rows import Ranges, Rows, merge
 from actors.series import Cells, Series
 from actors.timestamps import NEVER
-from actors.values import dtype_of
+from actors.values import dtype_of, width_of
 
 EVICT_DOWN_TO = 0.9
 """Eviction frees a tenth at a time, so that its cost is spread over the writes that made it necessary."""
@@ -40,6 +41,7 @@ class Partition:
         self.position = position
         self.flushed = position
         self.tick = 0
+        """Marks what is read as used just then; 0 for no marks."""
         self._base_floor = base_floor
         self._base_position = position
         self._slots: dict[str, Numbering] = {}
@@ -99,7 +101,7 @@ class Partition:
         born, found = self._series.get(feature.id, (NEVER, None))
         if found is not None and born == feature.created and found.room > len(self._slots.get(feature.entity, ())):
             return found
-        width = (feature.schema.dimension or 0) if feature.value_type == "vector" and feature.schema else 0
+        width = width_of(feature)
         series = self._series_of(feature.id, feature.created, dtype_of(feature.value_type), width)
         if series is None:
             # A reader's feature is older than the series only while news of its deletion is on the way.
@@ -107,9 +109,19 @@ class Partition:
             series.make_room(len(self._slots.get(feature.entity, ())) + 1)
         return series
 
-    def latest(self, feature: Feature, slots: Indices, now: int, visible_from: int) -> Cells:
-        """See `Series.latest`."""
-        return self.series(feature).latest(slots, now, visible_from, self.tick)
+    def latest(
+        self, features: Sequence[Feature], kinds: Sequence[Kind], slots: Indices, now: int, visible: Sequence[int]
+    ) -> Grid:
+        """The newest values with event time <= now. `kinds` are those of the features. See `Series.latest`."""
+        grid = unfilled(kinds, len(slots))
+        for kind, values in zip(kinds, grid.values, strict=True):
+            for member, row in zip(kind.members, values, strict=True):
+                into = Cells(grid.times[member], row, grid.nulls[member], None)
+                series = self.series(features[member])
+                cold = series.latest(slots, now, into, visible[member], self.tick)
+                if cold is not None:
+                    grid = grid.cooled(member, cold)
+        return grid
 
     def as_of(self, feature: Feature, slots: Indices, at: int, visible_from: int, disk: Rows | None) -> Cells:
         """See `Series.as_of`."""

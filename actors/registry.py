@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET
 
 from actors.clock import ArrivalClock
+from actors.constraints import check_schema
 from actors.domain import Feature, FeatureChange, Group, check_name, feature_id, parse_reference
 from actors.errors import Conflict, InvalidInput, NotFound, TimewellError
 from actors.mailbox import Envelope, Mailbox
@@ -21,7 +22,6 @@ from actors.messages import ChangeRegistry, DeleteFeature, DeleteGroup, PutGroup
 from actors.settings import MAX_RETENTION_VALUES, MAX_VERSION
 from actors.storage.protocol import Deleted, Grouped, Registered, Ungrouped
 from actors.timestamps import parse_duration
-from actors.values import check_schema
 
 _MOST_REMEMBERED = 100_000
 _UPDATABLE = ("description", "tags", "owner", "schema", "max_age", "retention")

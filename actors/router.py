@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import NamedTuple
 
 import trio
 
@@ -19,13 +18,13 @@ from actors.checkpoint import Checkpointer
 from actors.clock import ArrivalClock
 from actors.domain import Feature, FeatureChange, Group
 from actors.errors import InvalidInput, NotFound, Overloaded, StartupError, Unavailable
+from actors.grid import Grid, stack
 from actors.ingest import Ingested, Sent, ingest
 from actors.journal import JournalActor
 from actors.mailbox import Mailbox
 from actors.messages import DeleteFeature, DeleteGroup, Describe, PutGroup, Register, Scanned, Write
 from actors.monitor import MonitorActor
 from actors.registry import FeatureRegistry, RegistryActor
-from actors.series import Cells
 from actors.serving import FeatureServingEngine, Span
 from actors.settings import FLUSH_VALUES, IDEMPOTENCY_HOURS, PENDING_VALUES, SHUTDOWN_COMMIT_SECONDS, Settings
 from actors.stats.summary import Figures
@@ -35,13 +34,6 @@ from actors.store import StoreActor, rebuild
 from actors.supervisor import Actor, supervise
 
 log = logging.getLogger("timewell.router")
-
-
-class Served(NamedTuple):
-    """The values of one feature for all entities asked for, in their order."""
-
-    feature: Feature
-    cells: Cells
 
 
 class Router:
@@ -118,16 +110,18 @@ class Router:
 
     async def latest(
         self, entities: Sequence[str], features: Sequence[Feature], at: int, current: bool = False
-    ) -> list[Served]:
-        """The newest value of each feature for each entity with event time <= at.
+    ) -> Grid:
+        """The newest value of each feature for each entity with event time <= at, in the orders given.
 
         `current`: `at` is the present, so that what is read counts as used.
         """
-        found: dict[str, Cells] = {}
-        for own in _by_entity_type(features):
-            cells = await self.serving.latest(entities, own, at, at if current else self.now(), current)
-            found.update(zip((feature.id for feature in own), cells, strict=True))
-        return [Served(feature, found[feature.id]) for feature in features]
+        now = at if current else self.now()
+        members = _by_entity_type(features)
+        if len(members) == 1:
+            return await self.serving.latest(entities, features, at, now, current)
+        owned = [[features[position] for position in positions] for positions in members]
+        grids = [await self.serving.latest(entities, own, at, now, current) for own in owned]
+        return stack(grids, members, features)
 
     async def aggregate(self, entities: Sequence[str], feature: Feature, aggregation: str, span: Span) -> Answer:
         """One aggregate per entity and window, entities outermost."""
@@ -161,12 +155,12 @@ class Router:
         return features
 
 
-def _by_entity_type(features: Sequence[Feature]) -> list[list[Feature]]:
-    """The distinct features, those of one entity type together."""
-    types: dict[str, dict[str, Feature]] = {}
-    for feature in features:
-        types.setdefault(feature.entity, {})[feature.id] = feature
-    return [list(own.values()) for own in types.values()]
+def _by_entity_type(features: Sequence[Feature]) -> list[list[int]]:
+    """The positions of the features, those of one entity type together."""
+    types: dict[str, list[int]] = {}
+    for position, feature in enumerate(features):
+        types.setdefault(feature.entity, []).append(position)
+    return list(types.values())
 
 
 def make_storage(settings: Settings) -> Storage:

@@ -140,17 +140,25 @@ class Series:
 
     # Reading
 
-    def latest(self, slots: Indices, now: int, visible_from: int = NEVER, tick: int = 0) -> Cells:
-        """The newest value of each slot with event time <= now. `tick` marks the pairs as used.
+    def latest(
+        self, slots: Indices, now: int, into: Cells, visible_from: int = NEVER, tick: int = 0
+    ) -> Nulls | None:
+        """Fill in the newest value of each slot with event time <= now; returns where the disk must be asked.
 
-        Values with times before `visible_from` are the caller's to hide; no disk is asked for them.
+        A `tick` other than 0 marks the pairs as used then. Values with times before `visible_from` are the
+        caller's to hide; no disk is asked for them.
         """
-        self._used[slots] = tick
+        if tick:
+            self._used[slots] = tick
+        times, values, nulls, _ = into
         if self._newest > now:
-            return self.as_of(slots, now, visible_from)
-        times = self._times.take(slots)
-        cold = None if self._floor is None else self._below(slots, times, visible_from)
-        return Cells(times, self._values.take(slots, axis=0), self._nulls.take(slots), cold)
+            times[:], values[:], nulls[:], cold = self.as_of(slots, now, visible_from)
+            return cold
+        # Every slot is within the arrays; to have that checked would cost a copy.
+        self._times.take(slots, out=times, mode="clip")
+        self._values.take(slots, 0, values, "clip")
+        self._nulls.take(slots, out=nulls, mode="clip")
+        return None if self._floor is None else self._below(slots, times, visible_from)
 
     def as_of(self, slots: Indices, at: int, visible_from: int = NEVER, disk: Rows | None = None) -> Cells:
         """The newest value of each slot with event time <= at. `disk` rows count as the oldest run."""

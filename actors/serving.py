@@ -17,10 +17,10 @@ from actors.aggregates import Answer
 from actors.columns import Indices, shard_of, shards_of
 from actors.domain import Feature
 from actors.errors import Unavailable
+from actors.grid import Grid, join, kinds_of
 from actors.mailbox import Mailbox
 from actors.messages import Aggregated, Between, CountRows, Latest, Scan, Scanned
 from actors.partition import DiskRows
-from actors.series import Cells
 from actors.settings import ENTITIES_PER_MESSAGE, HISTORY_READERS
 from actors.storage.protocol import Storage
 from actors.timestamps import FOREVER, NEVER
@@ -58,31 +58,27 @@ class FeatureServingEngine:
 
     async def latest(
         self, entities: Sequence[str], features: Sequence[Feature], at: int, now: int, current: bool
-    ) -> list[Cells]:
-        """The newest value with event time <= at, per feature a `Cells` in the order of the entities.
+    ) -> Grid:
+        """The newest value with event time <= at of each feature and entity, in the orders given.
 
         `features` are of one entity type. `current`: `at` is the present, so what is read counts as used.
         """
         parts = self._parts(features[0].entity, entities)
         visible = [_visible_from(feature, now) for feature in features]
+        kinds = kinds_of(features)
         disk: dict[str, DiskRows] = {}
         for _ in range(_ATTEMPTS):
             replies = []
             for part in parts:
                 mine = {id_: own for id_, rows in disk.items() if (own := _of(rows, part)).entities}
-                question = Latest(features[0].entity, part.entities, features, at, current, visible, mine)
+                question = Latest(features[0].entity, part.entities, features, kinds, at, current, visible, mine)
                 replies.append(await self._stores[part.shard].send(question))
-            cells = _join(parts, [await reply.wait() for reply in replies], features, len(entities))
-            cold = [
-                (index, found.cold)
-                for index, found in enumerate(cells)
-                if found.cold is not None and found.cold.any()
-            ]
-            if not cold:
-                return [_hidden_before(found, start) for found, start in zip(cells, visible, strict=True)]
-            for index, where in cold:
+            grid = _join(parts, [await reply.wait() for reply in replies], len(entities))
+            if grid.cold is None or not grid.cold.any():
+                return grid.hidden_before(visible)
+            for index in np.flatnonzero(grid.cold.any(axis=1)).tolist():
                 start, end = (NEVER, FOREVER) if current else (visible[index], at)
-                missing = [entities[position] for position in np.flatnonzero(where).tolist()]
+                missing = [entities[position] for position in np.flatnonzero(grid.cold[index]).tolist()]
                 disk[features[index].id] = await self._read(features[index], missing, start, end)
         raise Unavailable("the history kept changing while it was read")
 
@@ -169,13 +165,6 @@ def _visible_from(feature: Feature, now: int) -> int:
     return NEVER if feature.kept_age is None else now - feature.kept_age
 
 
-def _hidden_before(cells: Cells, visible_from: int) -> Cells:
-    """Cells without the values that are past their retention age."""
-    if visible_from == NEVER:
-        return cells
-    return cells._replace(times=np.where(cells.times < visible_from, NEVER, cells.times))
-
-
 def _chunks(part: _Part) -> list[_Part]:
     starts = range(0, len(part.entities), ENTITIES_PER_MESSAGE)
     cuts = [slice(start, start + ENTITIES_PER_MESSAGE) for start in starts]
@@ -193,22 +182,10 @@ def _of(disk: DiskRows, part: _Part) -> DiskRows:
     return DiskRows(disk.position, [disk.entities[place] for place in places], rows)
 
 
-def _join(
-    parts: Sequence[_Part], answers: Sequence[Sequence[Cells]], features: Sequence[Feature], count: int
-) -> list[Cells]:
-    """The cells of all parts in the order of the question."""
+def _join(parts: Sequence[_Part], grids: Sequence[Grid], count: int) -> Grid:
+    """The grids of all parts in the order of the question."""
     if len(parts) == 1:
-        return list(answers[0])
+        return grids[0]
     back = np.empty(count, np.int64)
     back[np.concatenate([part.positions for part in parts])] = np.arange(count)
-    return [_join_one([answer[index] for answer in answers], back) for index in range(len(features))]
-
-
-def _join_one(pieces: Sequence[Cells], back: Indices) -> Cells:
-    times, values, nulls, colds = zip(*pieces, strict=True)
-    cold = None
-    if any(where is not None for where in colds):
-        flags = [np.zeros(len(piece.times), np.bool_) if piece.cold is None else piece.cold for piece in pieces]
-        cold = np.concatenate(flags)[back]
-    joined = np.concatenate(times)[back], np.concatenate(values)[back], np.concatenate(nulls)[back]
-    return Cells(*joined, cold)
+    return join(grids, back)

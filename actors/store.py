@@ -16,6 +16,7 @@ from actors.aggregates import aggregate, windows
 from actors.columns import Block, Indices, shard_of, split
 from actors.domain import Feature
 from actors.errors import RequestError
+from actors.grid import Grid, filled
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import Aggregated, Apply, Between, CountRows, Flushed, Forget, Latest, Scan, Scanned
 from actors.partition import DiskRows, Partition
@@ -26,6 +27,8 @@ from actors.values import Nulls, empty
 
 EVICTION_SHARE = 20
 """After an eviction the budget is looked at again when a twentieth of it has been added."""
+USES_NOTED_FROM = 0.5
+"""While memory is not so full nothing will have to leave it soon, and what is read need not be noted as used."""
 LONGEST_TURN_SECONDS = 0.005
 """A store that has handled messages for so long lets the others run."""
 
@@ -44,7 +47,8 @@ class FeatureStore:
 
     def handle(self, message: Any) -> Any:
         """The answer to a message, None where it wants none."""
-        self.partition.tick += 1
+        if self._at_most > self._budget * USES_NOTED_FROM:
+            self.partition.tick += 1
         match message:
             case Latest():
                 return self._latest(message)
@@ -84,19 +88,20 @@ class FeatureStore:
     def _fresh(self, disk: DiskRows | None) -> DiskRows | None:
         return disk if disk is not None and disk.position >= self.partition.flushed else None
 
-    def _latest(self, message: Latest) -> list[Cells]:
-        """The cells of each feature; `cold` marks those that only the disk can tell."""
-        cells = []
+    def _latest(self, message: Latest) -> Grid:
+        """The values of each feature; `cold` marks those that only the disk can tell."""
+        if message.disk or not message.current:
+            questions = zip(message.features, message.visible_from, strict=True)
+            return filled(message.kinds, [self._cells(message, *question) for question in questions])
         slots = self.partition.slots(message.entity_type, message.entities)
-        for feature, visible_from in zip(message.features, message.visible_from, strict=True):
-            disk = self._fresh(message.disk.get(feature.id)) if message.disk else None
-            if disk is not None:
-                cells.append(self._latest_with_disk(message, feature, visible_from, disk))
-            elif message.current:
-                cells.append(self.partition.latest(feature, slots, message.at, visible_from))
-            else:
-                cells.append(self.partition.as_of(feature, slots, message.at, visible_from, None))
-        return cells
+        return self.partition.latest(message.features, message.kinds, slots, message.at, message.visible_from)
+
+    def _cells(self, message: Latest, feature: Feature, visible_from: int) -> Cells:
+        disk = self._fresh(message.disk.get(feature.id))
+        if disk is not None:
+            return self._latest_with_disk(message, feature, visible_from, disk)
+        slots = self.partition.slots(message.entity_type, message.entities)
+        return self.partition.as_of(feature, slots, message.at, visible_from, None)
 
     def _latest_with_disk(self, message: Latest, feature: Feature, visible_from: int, disk: DiskRows) -> Cells:
         placed = self.partition.place(feature, disk)

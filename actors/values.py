@@ -8,8 +8,6 @@ A null is kept as the type's zero (None for objects) beside True in the null mas
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,9 +15,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.domain import Feature, ValueSchema
+from actors.domain import Feature
 from actors.errors import InvalidInput
-from actors.settings import MAX_JSON_DEPTH, MAX_VALUE_BYTES, MAX_VECTOR_DIMENSION
+from actors.settings import MAX_JSON_DEPTH, MAX_VALUE_BYTES
 from actors.timestamps import format_timestamp, parse_timestamp
 
 Array = NDArray[Any]
@@ -38,15 +36,6 @@ _JSON = msgspec.json.Encoder(order="sorted")
 _LARGEST_WHOLE = 2.0**63
 FEW = 128
 """Up to so many values Python is done before numpy has begun."""
-_BOUNDED = ("number", "integer", "timestamp")
-_CONSTRAINTS = {
-    "min": _BOUNDED,
-    "max": _BOUNDED,
-    "enum": ("number", "integer", "string", "boolean", "timestamp"),
-    "pattern": ("string",),
-    "max_length": ("string",),
-    "dimension": ("vector",),
-}
 
 
 class Refused(NamedTuple):
@@ -69,10 +58,14 @@ def dtype_of(value_type: str) -> np.dtype[Any]:
     return _DTYPES[value_type]
 
 
+def width_of(feature: Feature) -> int:
+    """The dimension of a vector feature, 0 for one whose values are single."""
+    return (feature.schema.dimension or 0) if feature.value_type == "vector" and feature.schema else 0
+
+
 def empty(feature: Feature, count: int) -> Array:
     """`count` nulls of the feature's type: shape (count,), or (count, dimension) for a vector."""
-    schema = feature.schema
-    shape = (count, schema.dimension or 0) if feature.value_type == "vector" and schema else (count,)
+    shape = (count, width_of(feature)) if feature.value_type == "vector" else (count,)
     return blank(dtype_of(feature.value_type), shape)
 
 
@@ -81,22 +74,27 @@ def blank(dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
     return np.full(shape, None, dtype) if dtype.kind == "O" else np.zeros(shape, dtype)
 
 
-def coerce(feature: Feature, given: Sequence[Any]) -> Column:
-    """Turn JSON values into a column of the feature's type, checking each against type and schema."""
+def convert(feature: Feature, given: Sequence[Any]) -> Column:
+    """Turn JSON values into a column of the feature's type, nulls allowed and constraints not looked at."""
     nulls = np.zeros(len(given), np.bool_)
     if None in given:
         nulls[[position for position, value in enumerate(given) if value is None]] = True
     refused: list[Refused] = []
-    schema = feature.schema or ValueSchema()
-    if not schema.nullable and nulls.any():
-        refused += [Refused(int(i), "null, but the feature is not nullable") for i in np.flatnonzero(nulls)]
     values = _WHOLE.get(feature.value_type, _nothing)(given)
     if values is None:
         values = _one_by_one(feature, given, refused)
-    _check_constraints(feature, schema, values, nulls, given, refused)
-    for position, _ in refused:
-        nulls[position] = True
     return Column(values, nulls, refused)
+
+
+def convert_one(value_type: str, value: Any) -> Any:
+    """One value of a type other than vector, as it is kept. Raises ValueError that says what was expected."""
+    return _ONE[value_type](_NO_FEATURE, value)
+
+
+def shown(value: Any) -> str:
+    """A JSON value for a message, cut where it is long."""
+    text = _JSON.encode(value).decode()
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 # The quick way: a whole column at once where every value is plainly of the type.
@@ -167,13 +165,12 @@ def _one_by_one(feature: Feature, given: Sequence[Any], refused: list[Refused]) 
     return values
 
 
-class _Refusal(Exception):
+class _Refusal(ValueError):
     pass
 
 
 def _expected(what: str, value: object) -> _Refusal:
-    shown = _JSON.encode(value).decode()
-    return _Refusal(f"expected {what}, got {shown if len(shown) <= 60 else shown[:57] + '...'}")
+    return _Refusal(f"expected {what}, got {shown(value)}")
 
 
 def _number(_: Feature, value: Any) -> float:
@@ -263,6 +260,8 @@ def _children(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+_NO_FEATURE = Feature(id="", entity="", name="", version=1, value_type="number", created=0, updated=0)
+
 _ONE: dict[str, Callable[[Feature, Any], Any]] = {
     "number": _number,
     "integer": _integer,
@@ -272,136 +271,6 @@ _ONE: dict[str, Callable[[Feature, Any], Any]] = {
     "vector": _vector,
     "json": _json,
 }
-
-
-# Constraints of the schema.
-
-
-def check_schema(value_type: str, schema: ValueSchema | None) -> None:
-    """Raise InvalidInput where a schema makes no sense for the type (a pattern for numbers, min > max)."""
-    if value_type == "vector" and (schema is None or schema.dimension is None):
-        raise InvalidInput.at("schema.dimension", "a vector feature needs its dimension")
-    if schema is None:
-        return
-    for name, types in _CONSTRAINTS.items():
-        if getattr(schema, name) is not None and value_type not in types:
-            raise InvalidInput.at(f"schema.{_camel(name)}", f"makes no sense for valueType {value_type}")
-    _check_storable(schema)
-    _check_bounds(value_type, schema)
-    _check_sizes(schema)
-    if schema.enum is not None and not schema.enum:
-        raise InvalidInput.at("schema.enum", "is empty: no value could be written")
-    for position, item in enumerate(schema.enum or ()):
-        _constraint_value(value_type, item, f"schema.enum[{position}]")
-
-
-def _check_storable(schema: ValueSchema) -> None:
-    """The registry's records keep integers in 64 bits."""
-    given = [("schema.min", schema.min), ("schema.max", schema.max)]
-    given += [(f"schema.enum[{position}]", item) for position, item in enumerate(schema.enum or ())]
-    for field, value in given:
-        if type(value) is int and not -(2**63) <= value < 2**63:
-            raise InvalidInput.at(field, "does not fit in 64 bits; write a larger number with an exponent")
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(map(str.capitalize, rest))
-
-
-def _check_bounds(value_type: str, schema: ValueSchema) -> None:
-    bounds = [
-        None if bound is None else _constraint_value(value_type, bound, field)
-        for bound, field in ((schema.min, "schema.min"), (schema.max, "schema.max"))
-    ]
-    low, high = bounds
-    if low is not None and high is not None and low > high:
-        raise InvalidInput.at("schema.min", "is greater than schema.max")
-
-
-def _check_sizes(schema: ValueSchema) -> None:
-    if schema.dimension is not None and not 1 <= schema.dimension <= MAX_VECTOR_DIMENSION:
-        raise InvalidInput.at("schema.dimension", f"must be from 1 to {MAX_VECTOR_DIMENSION}")
-    if schema.max_length is not None and not 0 <= schema.max_length <= MAX_VALUE_BYTES:
-        raise InvalidInput.at("schema.maxLength", f"must be from 0 to {MAX_VALUE_BYTES}")
-    if schema.pattern is not None:
-        try:
-            re.compile(schema.pattern)
-        except (re.error, RecursionError) as error:
-            raise InvalidInput.at("schema.pattern", f"is not a regular expression: {error}") from None
-
-
-def _constraint_value(value_type: str, value: Any, field: str) -> Any:
-    """A bound or enum member as the type keeps it. A bound of an integer feature may have a fraction."""
-    if value_type == "integer" and field in ("schema.min", "schema.max") and type(value) in (int, float):
-        return math.ceil(value) if field == "schema.min" else math.floor(value)
-    try:
-        return _ONE[value_type](_NO_FEATURE, value)
-    except _Refusal as refusal:
-        raise InvalidInput.at(field, str(refusal)) from None
-
-
-_NO_FEATURE = Feature(id="", entity="", name="", version=1, value_type="number", created=0, updated=0)
-
-
-def _check_constraints(
-    feature: Feature,
-    schema: ValueSchema,
-    values: Array,
-    nulls: Nulls,
-    given: Sequence[Any],
-    refused: list[Refused],
-) -> None:
-    if not schema.__struct_fields__ or feature.schema is None or feature.value_type in ("vector", "json"):
-        return
-    skip = nulls.copy()
-    skip[[position for position, _ in refused]] = True
-    for broken, reason in _broken(feature.value_type, schema, values, skip):
-        for position in np.flatnonzero(broken & ~skip).tolist():
-            refused.append(Refused(position, f"{_shown(given[position])} {reason}"))
-            skip[position] = True
-
-
-def _shown(value: Any) -> str:
-    shown = _JSON.encode(value).decode()
-    return shown if len(shown) <= 60 else shown[:57] + "..."
-
-
-def _broken(value_type: str, schema: ValueSchema, values: Array, skip: Nulls) -> list[tuple[Nulls, str]]:
-    """For each constraint: where it is broken, and the words for it."""
-    found: list[tuple[Nulls, str]] = []
-    if schema.min is not None:
-        found.append(
-            (
-                values < _constraint_value(value_type, schema.min, "schema.min"),
-                f"is below the minimum {schema.min}",
-            )
-        )
-    if schema.max is not None:
-        found.append(
-            (
-                values > _constraint_value(value_type, schema.max, "schema.max"),
-                f"is above the maximum {schema.max}",
-            )
-        )
-    if schema.enum is not None:
-        allowed = {_constraint_value(value_type, item, "schema.enum") for item in schema.enum}
-        found.append((_each(values, skip, lambda value: value not in allowed), "is not one of the enum"))
-    if schema.max_length is not None:
-        longest = schema.max_length
-        found.append((_each(values, skip, lambda text: len(text) > longest), f"is longer than {longest}"))
-    if schema.pattern is not None:
-        search = re.compile(schema.pattern).search
-        found.append((_each(values, skip, lambda text: not search(text)), f"does not match {schema.pattern}"))
-    return found
-
-
-def _each(values: Array, skip: Nulls, broken: Callable[[Any], bool]) -> Nulls:
-    return np.fromiter(
-        (not skipped and broken(value) for value, skipped in zip(values.tolist(), skip.tolist(), strict=True)),
-        np.bool_,
-        len(values),
-    )
 
 
 # Back to JSON.

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection
 from functools import cache
-from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
-import trio
 from quart import Response, request
 
 from actors.errors import Fault, InvalidInput
-from actors.settings import CELLS_PER_TURN
 from actors.timestamps import parse_timestamp
 from web.errors import UnsupportedMediaType
 
 JSON_TYPE = "application/json"
-ROWS_PER_SLICE = 500
 T = TypeVar("T")
 
 _PATH = re.compile(r"(?P<reason>.*) - at `\$\.?(?P<path>.*)`")
@@ -32,9 +28,10 @@ async def json_body(kind: type[T]) -> T:
 
 async def json_bytes() -> bytes:
     """The body of a request that declares JSON."""
-    if request.mimetype != JSON_TYPE:
+    if request.content_type != JSON_TYPE:  # taking parameters such as a charset off takes its time
         declared = request.mimetype or "no Content-Type"
-        raise UnsupportedMediaType(f"send the body as Content-Type: {JSON_TYPE} (got {declared})")
+        if declared != JSON_TYPE:
+            raise UnsupportedMediaType(f"send the body as Content-Type: {JSON_TYPE} (got {declared})")
     data = await request.get_data(cache=False)
     return data if isinstance(data, bytes) else data.encode()
 
@@ -72,27 +69,6 @@ def _fault(message: str) -> Fault:
 def encode(answer: object, status: int = 200) -> Response:
     """An answer as JSON."""
     return Response(msgspec.json.encode(answer), status, content_type=JSON_TYPE)
-
-
-async def encode_rows(cells: int, rows: Callable[[], Iterable[object]]) -> Response:
-    """`{"results": [...]}`, put together in a worker thread where it has many cells.
-
-    The interpreter lets other threads in between rows but not within one encoding, so a large answer is also
-    encoded a slice at a time.
-    """
-    if cells <= CELLS_PER_TURN:
-        body = _results(rows())
-    else:
-        body = await trio.to_thread.run_sync(lambda: _results(rows()))
-    return Response(body, 200, content_type=JSON_TYPE)
-
-
-def _results(rows: Iterable[object]) -> bytes:
-    parts = []
-    remaining = iter(rows)
-    while part := list(islice(remaining, ROWS_PER_SLICE)):
-        parts.append(msgspec.json.encode(part)[1:-1])
-    return b'{"results":[' + b",".join(parts) + b"]}"
 
 
 def no_content() -> Response:

@@ -8,6 +8,7 @@ import numpy as np
 
 from actors.aggregates import aggregate
 from actors.columns import Block
+from actors.grid import kinds_of
 from actors.partition import Partition
 from actors.timestamps import NEVER, SECOND
 from loadtest.micro import data
@@ -49,11 +50,12 @@ def _gather(partition: Partition, random: np.random.Generator) -> Result:
 
 
 def _gatherer(partition: Partition, questions: Sequence[Sequence[str]]) -> Callable[[], None]:
+    visible_from = [NEVER] * len(data.MIXED)
+
     def gather() -> None:
         for entities in questions:
             slots = partition.slots(data.ENTITY, entities)
-            for feature in data.MIXED:
-                partition.latest(feature, slots, data.STARTED, NEVER)
+            partition.latest(data.MIXED, kinds_of(data.MIXED), slots, data.STARTED, visible_from)
 
     return gather
 

@@ -50,6 +50,6 @@ async def read(router: Router, *entities: str) -> list[Any]:
 async def read_as(router: Router, at: int, entities: Sequence[str]) -> list[Any]:
     """The values as of a moment, None for what is missing."""
     feature = router.registry.resolve(FEATURE)
-    (served,) = await router.latest(entities, [feature], at, current=True)
-    times, values = served.cells.times.tolist(), served.cells.values.tolist()
+    grid = await router.latest(entities, [feature], at, current=True)
+    times, values = grid.times[0].tolist(), grid.values[0][0].tolist()
     return [value if time > 0 else None for time, value in zip(times, values, strict=True)]

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.columns import Block
+from actors.constraints import coerce
 from actors.domain import Feature, Retention, ValueSchema, ValueType
+from actors.grid import kinds_of
 from actors.partition import EVICT_DOWN_TO, DiskRows, Partition
 from actors.rows import Rows
 from actors.series import Cells
 from actors.timestamps import FOREVER, NEVER
-from actors.values import coerce
 
 
 def a_feature(
@@ -59,7 +60,8 @@ def disk_rows(feature: Feature, entities: list[str], *rows: tuple[str, int, int,
 
 
 def latest(partition: Partition, feature: Feature, *entities: str, now: int = FOREVER) -> Cells:
-    return partition.latest(feature, partition.slots(feature.entity, entities), now, NEVER)
+    slots = partition.slots(feature.entity, entities)
+    return partition.latest([feature], kinds_of([feature]), slots, now, [NEVER]).cells()[0]
 
 
 def shown(cells: Cells) -> list[Any]:

@@ -57,8 +57,8 @@ async def write(router: Router, entity: str, rows: list[tuple[int, int]]) -> Non
 
 
 async def served(router: Router, entity: str, at: int = NOW, current: bool = True) -> int | None:
-    (one,) = await router.latest([entity], [router.registry.resolve(FEATURE)], at, current)
-    return int(one.cells.values[0]) if one.cells.times[0] > 0 else None
+    grid = await router.latest([entity], [router.registry.resolve(FEATURE)], at, current)
+    return int(grid.values[0][0, 0]) if grid.times[0, 0] > 0 else None
 
 
 async def counted(router: Router, entity: str, start: int = 0) -> int:

@@ -16,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import actors.series
+from actors.columns import Indices
 from actors.rows import Ranges, Rows, merge
 from actors.series import Series
 from actors.timestamps import FOREVER, NEVER
@@ -147,7 +148,7 @@ class World:
 
     def check_latest(self, now: int) -> None:
         for visible_from in (NEVER, 5):
-            cells = self.series.latest(ASKED, now, visible_from)
+            cells = latest(self.series, ASKED, now, visible_from)
             self.check_cells(cells, now, visible_from)
 
     def check_as_of(self, at: int) -> None:
@@ -184,6 +185,14 @@ class World:
         for slot in range(SLOTS):
             missing = [row for row in self.history(slot).values() if row.arrived > self.flushed]
             assert all(self._cell(row) in held[slot] for row in missing)
+
+
+def latest(
+    series: Series, slots: Indices, now: int, visible_from: int = NEVER, tick: int = 0
+) -> actors.series.Cells:
+    times, nulls = np.empty(len(slots), np.int64), np.empty(len(slots), np.bool_)
+    into = actors.series.Cells(times, series.blank(len(slots)), nulls, None)
+    return into._replace(cold=series.latest(slots, now, into, visible_from, tick))
 
 
 def cell(cells: actors.series.Cells, slot: int) -> Cell:
@@ -238,7 +247,7 @@ def test_the_newest_value_is_warm_once_it_was_taken_back(
     for name, *arguments in steps:
         getattr(world, name)(*arguments)
     world.install([1, 2, 3, 4], keep)
-    cells = world.series.latest(ASKED, FOREVER)
+    cells = latest(world.series, ASKED, FOREVER)
     for slot in range(1, SLOTS):
         assert cells.cold is None or not cells.cold[slot]
         assert cell(cells, slot) == world.newest(slot, FOREVER)
@@ -263,13 +272,13 @@ def test_a_later_arrival_corrects_an_equal_time_and_not_a_later_one() -> None:
     world = World("number")
     world.append([(1, 5, False)])
     world.append([(1, 5, False), (1, 4, False)])
-    assert cell(world.series.latest(ASKED, FOREVER), 1) == (5, 1.0, False)
+    assert cell(latest(world.series, ASKED, FOREVER), 1) == (5, 1.0, False)
 
 
 def test_nothing_is_served_from_the_future() -> None:
     world = World("number")
     world.append([(1, 5, False), (1, 9, False), (2, 9, False)])
-    cells = world.series.latest(ASKED, 8)
+    cells = latest(world.series, ASKED, 8)
     assert cell(cells, 1) == (5, 0.0, False)
     assert cells.times[2] == NEVER
 
@@ -277,7 +286,7 @@ def test_nothing_is_served_from_the_future() -> None:
 def test_nothing_is_served_from_the_future_after_it_was_read_from_disk() -> None:
     world = World("number", [(1, 5, False), (1, 9, False)])
     world.install([1], 10)
-    cells = world.series.latest(np.array([1]), 8)
+    cells = latest(world.series, np.array([1]), 8)
     assert (cells.times[0].item(), cells.values[0].item()) == (5, 0.0)
 
 
@@ -286,7 +295,7 @@ def test_a_series_that_let_nothing_go_is_never_cold() -> None:
     world.append([(1, 5, False)])
     world.flush()
     world.trim(1)
-    assert world.series.latest(ASKED, FOREVER).cold is None
+    assert latest(world.series, ASKED, FOREVER).cold is None
     assert not world.series.cold_before(ASKED, NEVER).any()
 
 
@@ -327,8 +336,8 @@ def test_evicting_everything_leaves_only_what_is_not_flushed() -> None:
 def test_usage_counts_the_rows_of_each_slot_and_when_it_was_last_asked_for() -> None:
     world = World("number")
     world.append([(1, 3, False), (1, 4, False), (1, 4, False), (3, 3, False)])
-    world.series.latest(np.array([3, 2]), FOREVER, tick=7)
-    world.series.latest(np.array([1]), FOREVER, tick=9)
+    latest(world.series, np.array([3, 2]), FOREVER, tick=7)
+    latest(world.series, np.array([1]), FOREVER, tick=9)
     slots, used, counts = world.series.usage(FOREVER)
     assert (slots.tolist(), used.tolist(), counts.tolist()) == ([1, 3], [9, 7], [2, 1])
 
@@ -337,7 +346,7 @@ def test_room_is_made_for_slots_that_were_not_heard_of() -> None:
     series = Series(np.dtype(object), 0, 10)
     series.make_room(1_000)
     series.make_room(3)
-    cells = series.latest(np.array([0, 999]), FOREVER)
+    cells = latest(series, np.array([0, 999]), FOREVER)
     assert cells.times.tolist() == [NEVER, NEVER]
     assert cells.values.tolist() == [None, None]
     assert cells.cold is not None
@@ -346,6 +355,6 @@ def test_room_is_made_for_slots_that_were_not_heard_of() -> None:
 
 def test_the_disk_is_not_asked_for_what_is_hidden_anyway() -> None:
     world = World("number", [(1, 5, False)])
-    cells = world.series.latest(ASKED, FOREVER, 6)
+    cells = latest(world.series, ASKED, FOREVER, 6)
     assert cells.cold is not None
     assert not cells.cold.any()

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 import actors.storage.local
 import actors.storage.runs
 from actors.columns import Block
+from actors.constraints import coerce
 from actors.domain import VALUE_TYPES, Feature, Group, Retention, ValueSchema, ValueType
 from actors.errors import StartupError, StorageDown, TooLarge
 from actors.rows import Rows, merge
@@ -30,7 +31,7 @@ from actors.storage.local import EmbeddedStorage, LocalStorage, MemoryStorage
 from actors.storage.protocol import Deleted, Grouped, LoadedRows, Registered, Trimmed, Ungrouped, Written
 from actors.storage.runs import DeltaRuns
 from actors.timestamps import FOREVER, NEVER, parse_timestamp
-from actors.values import coerce, render
+from actors.values import render
 
 NOW = parse_timestamp("2025-11-07T10:00:00Z")
 HOUR = 3_600_000_000

@@ -18,8 +18,9 @@ from actors.settings import DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS, Settings
 from actors.timestamps import FOREVER, NEVER, Duration, format_timestamp, parse_duration, parse_timestamp
 from actors.values import render
 from web.pages import from_cursor, to_cursor
-from web.requests import Query, encode, encode_rows, json_body
+from web.requests import Query, encode, json_body
 from web.routes.serving import check_read
+from web.rows import encode_rows
 from web.schema import Historical, HistoricalAnswer, HistoryAnswer, HistoryItem
 
 _TAKEN_NAMES = ("entityId", "windowStart", "windowEnd")

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 from quart import Blueprint, Response
 
+from actors.columns import Times
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, TooLarge
+from actors.grid import Grid
 from actors.ingest import check_entity_ids
-from actors.router import Router, Served
+from actors.router import Router
 from actors.settings import MAX_FEATURES_PER_READ, Settings
 from actors.timestamps import NEVER, SECOND, format_timestamp, parse_timestamp
-from actors.values import render_all
-from web.requests import encode, encode_rows, json_body
+from actors.values import Nulls
+from web.requests import encode, json_body
+from web.rows import columns, encode_rows, keyed_by
 from web.schema import Serve, ServedAnswer, ServedEntity, ValueMetadata
 
 
@@ -32,10 +36,11 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
         at = router.now() if asked.as_of is None else parse_timestamp(asked.as_of, "asOf")
         if not asked.entity_ids:
             return encode(ServedAnswer([]))
-        columns = await router.latest(asked.entity_ids, list(features.values()), at, current)
-        served = dict(zip(features, columns, strict=True))
-        cells = len(asked.entity_ids) * len(served) * (3 if asked.include_metadata else 1)
-        return await encode_rows(cells, lambda: served_rows(asked.entity_ids, served, at, asked.include_metadata))
+        grid = await router.latest(asked.entity_ids, list(features.values()), at, current)
+        cells = len(asked.entity_ids) * len(features) * (3 if asked.include_metadata else 1)
+        return await encode_rows(
+            cells, lambda: served_rows(asked.entity_ids, features, grid, at, asked.include_metadata)
+        )
 
     return routes
 
@@ -56,43 +61,35 @@ def check_read(entities: Sequence[str], features: Mapping[str, Feature], windows
 
 
 def served_rows(
-    entities: Sequence[str], served: Mapping[str, Served], at: int, metadata: bool
+    entities: Sequence[str], features: Mapping[str, Feature], grid: Grid, at: int, metadata: bool
 ) -> Iterator[ServedEntity]:
     """One result per entity id in the order asked."""
+    keyed = keyed_by(tuple(features))
     moment = format_timestamp(at)
-    references = list(served)
-    rows = zip(*(_values(one, at) for one in served.values()), strict=True)
-    described = zip(*(_metadata(one, at) for one in served.values()), strict=True) if metadata else None
-    for entity, row in zip(entities, rows, strict=True):
-        result = ServedEntity(entity, dict(zip(references, row, strict=True)), moment)
-        if described is not None:
-            result.metadata = dict(zip(references, next(described), strict=True))
-        yield result
+    expired = grid.times < _oldest_served(features, at)
+    rows = map(keyed, *columns(grid, expired | grid.nulls))
+    if not metadata:
+        return map(ServedEntity, entities, rows, repeat(moment))
+    described = map(keyed, *map(_metadata, grid.times, grid.nulls, expired, repeat(at)))
+    return map(ServedEntity, entities, rows, repeat(moment), described)
 
 
-def _oldest_served(feature: Feature, at: int) -> int:
-    """Values with event times before this serve as null: never written, or older than maxAge."""
-    return NEVER + 1 if feature.expires_after is None else at - feature.expires_after
+def _oldest_served(features: Mapping[str, Feature], at: int) -> Any:
+    """Values with event times before this serve as null: never written, or older than maxAge.
+
+    One for all features, or int64[features, 1].
+    """
+    ages = [feature.expires_after for feature in features.values()]
+    if not any(ages):
+        return NEVER + 1
+    return np.array([[NEVER + 1 if age is None else at - age] for age in ages], np.int64)
 
 
-def _values(served: Served, at: int) -> list[Any]:
-    """The values of one feature; null for what is missing, null or expired."""
-    cells = served.cells
-    oldest = _oldest_served(served.feature, at)
-    values = render_all(served.feature.value_type, cells.values)
-    nulls, times = cells.nulls.tolist(), cells.times.tolist()
-    return [
-        None if null or time < oldest else value for value, null, time in zip(values, nulls, times, strict=True)
-    ]
-
-
-def _metadata(served: Served, at: int) -> list[ValueMetadata]:
-    cells = served.cells
-    oldest = _oldest_served(served.feature, at)
-    status = np.where(cells.times < oldest, "expired", np.where(cells.nulls, "null", "present"))
+def _metadata(times: Times, nulls: Nulls, expired: Nulls, at: int) -> list[ValueMetadata]:
+    status = np.where(expired, "expired", np.where(nulls, "null", "present"))
     return [
         ValueMetadata("missing", None, None)
         if time == NEVER
         else ValueMetadata(word, format_timestamp(time), (at - time) / SECOND)
-        for word, time in zip(status.tolist(), cells.times.tolist(), strict=True)
+        for word, time in zip(status.tolist(), times.tolist(), strict=True)
     ]
