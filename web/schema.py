@@ -52,7 +52,7 @@ class PutGroup(Body):
         return Group(created=0, updated=0, **msgspec.structs.asdict(self))
 
 
-class Observation(Body):
+class Observation(Body, gc=False):  # a value from JSON holds no cycles; a batch has thousands
     """`POST /features/write`, and an item of `POST /features/write-batch`"""
 
     feature_id: Reference
