@@ -4,7 +4,7 @@ errors.py settings.py             the tree of errors; every setting and limit
 timestamps.py domain.py           time; the nouns, frozen
 values.py constraints.py          values between JSON and columns; what a schema adds to a type
 columns.py rows.py series.py      a batch as columns; kernels over sorted rows; one feature in one shard
-aggregates.py stats/              aggregates of groups; statistics of a stream, mergeable
+aggregates.py stats/              aggregates of groups; statistics of a stream, mergeable, and drift
 grid.py partition.py              the latest of many features and entities; what one store owns
 storage/                          where durable things live: one protocol, one file per implementation
 clock.py messages.py              the arrival clock; what may be asked
@@ -12,5 +12,8 @@ mailbox.py supervisor.py          ask, tell, drain; crash, reload, run again
 registry.py ingest.py             what is registered; from rows as sent to blocks
 journal.py store.py monitor.py    the actors
 checkpoint.py serving.py          the journal into the history; questions over all shards
+drift.py checks.py findings.py    drift of a feature; what a check asks; what it finds
+alerts.py events.py webhook.py    the life of an alert; who is told, inside and outside
+statistics.py watch.py schedule.py  statistics put together; checks and drift over them; by the clock
 router.py                         the only door
 """

@@ -5,6 +5,7 @@
 3. tell     the stores may now drop what retention does not keep ready
 4. trim     the journal forgets what both the history and the monitor have
 5. tidy     rows of deleted features leave the files, small files are merged
+6. return   the system has back the memory that all this needed for a moment
 
 Each step is durable before the next, so a crash between any two repeats work and loses nothing. A step that
 fails (a full disk) is tried again later; until then the journal keeps everything and reads go on.
@@ -12,17 +13,21 @@ fails (a full disk) is tried again later; until then the journal keeps everythin
 
 from __future__ import annotations
 
+import ctypes
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import trio
 
 from actors.errors import TimewellError
 from actors.journal import JournalActor
 from actors.mailbox import Mailbox
-from actors.messages import Flushed, Snapshot
+from actors.messages import Flushed, Saved, Snapshot
 from actors.registry import FeatureRegistry
-from actors.storage.protocol import Storage
+from actors.stats.state import encode
+from actors.stats.summary import Summary, merge_states
+from actors.storage.protocol import Storage, SummaryKey
 from actors.timestamps import FOREVER
 
 log = logging.getLogger("timewell.checkpoint")
@@ -72,6 +77,8 @@ class Checkpointer:
                 await self._tell()
             await trio.to_thread.run_sync(self._storage.trim, monitored, self._now())
             await self._tidy()
+            if moved:
+                await trio.to_thread.run_sync(_return_memory)
 
     async def _flush(self) -> int:
         moved = 0
@@ -88,9 +95,14 @@ class Checkpointer:
     async def _save_monitor(self) -> int:
         if self._monitor is None:
             return FOREVER
-        position, state = await self._monitor.ask(Snapshot())
-        await trio.to_thread.run_sync(self._storage.save_monitor, position, state)
+        position, parts = await self._monitor.ask(Snapshot())
+        await trio.to_thread.run_sync(self._save, position, parts)
+        await self._monitor.tell(Saved(position))
         return int(position)
+
+    def _save(self, position: int, parts: Mapping[SummaryKey, Summary]) -> None:
+        self._storage.save_summaries(position, {key: encode(part) for key, part in parts.items()}, merge_states)
+        self._storage.coarsen_summaries(self._now(), merge_states)
 
     async def _tell(self) -> None:
         kept_values = {feature.id: feature.kept_values for feature in self._registry.features.values()}
@@ -101,3 +113,9 @@ class Checkpointer:
         features = dict(self._registry.features)
         await trio.to_thread.run_sync(self._storage.forget, features)
         await trio.to_thread.run_sync(self._storage.compact, features, self._now())
+
+
+def _return_memory() -> None:
+    """Give free memory back to the system, which the C library would keep for the next checkpoint."""
+    with suppress(AttributeError, OSError):  # other C libraries have no such call
+        ctypes.CDLL(None).malloc_trim(0)

@@ -53,7 +53,7 @@ def check_schema(value_type: str, schema: ValueSchema | None) -> None:
     if schema.enum is not None and not schema.enum:
         raise InvalidInput.at("schema.enum", "is empty: no value could be written")
     for position, item in enumerate(schema.enum or ()):
-        _constraint_value(value_type, item, f"schema.enum[{position}]")
+        constraint_value(value_type, item, f"schema.enum[{position}]")
 
 
 def _check_storable(schema: ValueSchema) -> None:
@@ -72,7 +72,7 @@ def _camel(name: str) -> str:
 
 def _check_bounds(value_type: str, schema: ValueSchema) -> None:
     bounds = [
-        None if bound is None else _constraint_value(value_type, bound, field)
+        None if bound is None else constraint_value(value_type, bound, field)
         for bound, field in ((schema.min, "schema.min"), (schema.max, "schema.max"))
     ]
     low, high = bounds
@@ -92,10 +92,10 @@ def _check_sizes(schema: ValueSchema) -> None:
             raise InvalidInput.at("schema.pattern", f"is not a regular expression: {error}") from None
 
 
-def _constraint_value(value_type: str, value: Any, field: str) -> Any:
+def constraint_value(value_type: str, value: Any, field: str) -> Any:
     """A bound or enum member as the type keeps it. A bound of an integer feature may have a fraction."""
-    if value_type == "integer" and field in ("schema.min", "schema.max") and type(value) in (int, float):
-        return math.ceil(value) if field == "schema.min" else math.floor(value)
+    if value_type == "integer" and field.endswith((".min", ".max")) and type(value) in (int, float):
+        return math.ceil(value) if field.endswith(".min") else math.floor(value)
     try:
         return convert_one(value_type, value)
     except ValueError as refusal:
@@ -119,19 +119,19 @@ def _broken(value_type: str, schema: ValueSchema, values: Array, skip: Nulls) ->
     if schema.min is not None:
         found.append(
             (
-                values < _constraint_value(value_type, schema.min, "schema.min"),
+                values < constraint_value(value_type, schema.min, "schema.min"),
                 f"is below the minimum {schema.min}",
             )
         )
     if schema.max is not None:
         found.append(
             (
-                values > _constraint_value(value_type, schema.max, "schema.max"),
+                values > constraint_value(value_type, schema.max, "schema.max"),
                 f"is above the maximum {schema.max}",
             )
         )
     if schema.enum is not None:
-        allowed = {_constraint_value(value_type, item, "schema.enum") for item in schema.enum}
+        allowed = {constraint_value(value_type, item, "schema.enum") for item in schema.enum}
         found.append((_each(values, skip, lambda value: value not in allowed), "is not one of the enum"))
     if schema.max_length is not None:
         longest = schema.max_length

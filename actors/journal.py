@@ -45,6 +45,8 @@ class JournalActor:
         """A checkpoint is called for (`wants_checkpoint`) once `checkpoint_values` are unflushed."""
         self.mailbox = Mailbox("journal")
         self.unflushed = unflushed
+        self.newest = 0
+        """The arrival of the newest batch since the start."""
         self.wants_checkpoint = trio.Event()
         self.stores: Sequence[Mailbox] = ()
         self.monitor: Mailbox | None = None
@@ -85,7 +87,9 @@ class JournalActor:
             for envelope in group:
                 _fail(envelope, error)
             return
-        self.unflushed += sum(entry.observations for _, entry in accepted if isinstance(entry, Written))
+        written = [entry for _, entry in accepted if isinstance(entry, Written)]
+        self.unflushed += sum(entry.observations for entry in written)
+        self.newest = max([self.newest, *(entry.arrived for entry in written)])
         await self._hand_on([entry for _, entry in accepted])
         for envelope, entry in accepted:
             _answer(envelope, entry.answer if isinstance(entry, Written) else None)

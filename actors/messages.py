@@ -2,8 +2,8 @@
 
 RegistryActor  Register, DeleteFeature, PutGroup, DeleteGroup
 JournalActor   Write, ChangeRegistry
-StoreActor     Apply, Forget, Flushed, Latest, Between, Scan, CountRows
-MonitorActor   Apply, Forget, Describe, Snapshot
+StoreActor     Apply, Forget, Flushed, Latest, Between, Scan, CountRows, Agreement
+MonitorActor   Apply, Forget, Fresh, Newest, Snapshot, Saved, Status
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from actors.columns import Block, Times
 from actors.domain import Feature, FeatureChange, Group
 from actors.grid import Kind
 from actors.partition import DiskRows
-from actors.storage.protocol import Deleted, Grouped, Registered, Ungrouped
+from actors.stats.summary import newest_due
+from actors.storage.protocol import Deleted, Grouped, Noted, Registered, Ungrouped
 from actors.values import Array, Nulls
 
 
@@ -59,7 +60,7 @@ class Write(msgspec.Struct, frozen=True):
 class ChangeRegistry(msgspec.Struct, frozen=True):
     """Make a change of the registry durable, in order with the writes around it. Answered with None."""
 
-    change: Registered | Deleted | Grouped | Ungrouped
+    change: Registered | Deleted | Grouped | Ungrouped | Noted
 
 
 class Apply(msgspec.Struct, frozen=True):
@@ -97,6 +98,12 @@ class Latest(msgspec.Struct, frozen=True):
     visible_from: Sequence[int]
     """By feature: values before it answer nothing (retention age)."""
     disk: Mapping[str, DiskRows] = {}
+    verify: bool = False
+    """Whether the store compares what it serves with a point-in-time read of the same moment."""
+
+
+class Agreement(msgspec.Struct, frozen=True):
+    """How such comparisons came out. Answered with {feature id: (values compared, values that differed)}."""
 
 
 class Between(msgspec.Struct, frozen=True):
@@ -149,11 +156,51 @@ class CountRows(msgspec.Struct, frozen=True):
     """How many observations a store holds in memory. Answered with an int."""
 
 
-class Describe(msgspec.Struct, frozen=True):
-    """The statistics of a feature. Answered with `Figures`."""
+class Vitals(msgspec.Struct, frozen=True):
+    """Of a feature's stream: how many came, the newest event time that was due when it came, the last arrival."""
+
+    count: int = 0
+    newest: int | None = None
+    arrived: int | None = None
+
+    def after(self, count: int, times: Times, arrived: int) -> Vitals:
+        """With some more observations."""
+        newest = newest_due(times, arrived)
+        if self.newest is not None:
+            newest = self.newest if newest is None else max(newest, self.newest)
+        return Vitals(self.count + count, newest, arrived)
+
+
+class Fresh(msgspec.Struct, frozen=True):
+    """What came of a feature after a position. Answered with `SavedSummaries`, None if `position` is too old."""
 
     feature: Feature
+    position: int
+
+
+class Newest(msgspec.Struct, frozen=True):
+    """When the newest observations of features came. Answered with a list of `Vitals`."""
+
+    features: Sequence[Feature]
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """The monitor's state to keep. Answered with (position, bytes)."""
+    """What the monitor has to save. Answered with (position, summaries by key)."""
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """The saved summaries reach `position`. Not answered."""
+
+    position: int
+
+
+class Status(msgspec.Struct, frozen=True):
+    """How far the monitor is. Answered with `MonitorStatus`."""
+
+
+class MonitorStatus(msgspec.Struct, frozen=True):
+    """The position in the journal, the observations that wait to be folded, the messages in the inbox."""
+
+    position: int
+    rows: int
+    inbox: int

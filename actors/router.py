@@ -9,31 +9,45 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
 
 import trio
 
 from actors import timestamps
 from actors.aggregates import Answer
+from actors.alerts import Policy
 from actors.checkpoint import Checkpointer
 from actors.clock import ArrivalClock
 from actors.domain import Feature, FeatureChange, Group
 from actors.errors import InvalidInput, NotFound, Overloaded, StartupError, Unavailable
+from actors.events import Events
 from actors.grid import Grid, stack
 from actors.ingest import Ingested, Sent, ingest
 from actors.journal import JournalActor
 from actors.mailbox import Mailbox
-from actors.messages import DeleteFeature, DeleteGroup, Describe, PutGroup, Register, Scanned, Write
+from actors.messages import DeleteFeature, DeleteGroup, PutGroup, Register, Scanned, Write
 from actors.monitor import MonitorActor
 from actors.registry import FeatureRegistry, RegistryActor
+from actors.schedule import Schedule
 from actors.serving import FeatureServingEngine, Span
 from actors.settings import FLUSH_VALUES, IDEMPOTENCY_HOURS, PENDING_VALUES, SHUTDOWN_COMMIT_SECONDS, Settings
-from actors.stats.summary import Figures
+from actors.stats.summary import Summary
 from actors.storage.local import EmbeddedStorage, MemoryStorage
 from actors.storage.protocol import Storage
 from actors.store import StoreActor, rebuild
 from actors.supervisor import Actor, supervise
+from actors.timestamps import FOREVER, NEVER, SECOND
+from actors.watch import Watch
+from actors.webhook import Webhook
 
 log = logging.getLogger("timewell.router")
+
+
+class Monitoring(NamedTuple):
+    """What watches the stream."""
+
+    watch: Watch
+    schedule: Schedule
 
 
 class Router:
@@ -47,14 +61,34 @@ class Router:
         mailboxes: dict[str, Mailbox],
         checkpointer: Checkpointer,
         storage: Storage,
+        journal: JournalActor,
+        monitoring: Monitoring | None,
     ) -> None:
         self.registry = registry
         self.serving = serving
         self.checkpointer = checkpointer
         self.now = clock.now
+        self._journal = journal
         self._storage = storage
         self._mailboxes = mailboxes
         self._pending = 0
+        self._monitoring = monitoring
+
+    @property
+    def monitoring(self) -> Monitoring:
+        """Raises NotFound where monitoring is off."""
+        if self._monitoring is None:
+            raise NotFound("monitoring is off (ENABLE_MONITORING=false)")
+        return self._monitoring
+
+    def end_event_streams(self) -> None:
+        """Let go of those who listen to events: the process stops."""
+        if self._monitoring is not None:
+            self._monitoring.watch.events.close()
+
+    def committed(self) -> int:
+        """The arrival of the newest batch."""
+        return self._journal.newest
 
     def unready(self) -> list[str]:
         """The actors that are being rebuilt at the moment."""
@@ -133,13 +167,15 @@ class Router:
         """The observations of one entity in time order."""
         return await self.serving.scan(entity, feature, span, limit, descending, self.now())
 
-    async def statistics(self, feature: Feature) -> Figures:
-        """The statistics of a feature's write stream. Raises NotFound where monitoring is off."""
-        monitor = self._mailboxes.get("monitor")
-        if monitor is None:
-            raise NotFound("monitoring is off (ENABLE_MONITORING=false)")
-        figures: Figures = await monitor.ask(Describe(feature))
-        return figures
+    async def statistics(self, feature: Feature, start: int = NEVER, end: int = FOREVER) -> Summary:
+        """The statistics of a feature's stream, over a closed range of event time where one is given.
+
+        Raises NotFound where monitoring is off.
+        """
+        statistics = self.monitoring.watch.statistics
+        if start == NEVER and end == FOREVER:
+            return await statistics.whole(feature)
+        return await statistics.period(feature, start, end)
 
     def features_of(self, references: Sequence[str] | None, group: str | None) -> dict[str, Feature]:
         """What a read asks for, keyed as it asked: the group's references first, then its own."""
@@ -206,19 +242,45 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
     checkpointer = Checkpointer(
         storage, journal, journal.stores, journal.monitor, registry, settings.checkpoint_seconds, now
     )
+    monitoring, webhook = None, Webhook(settings.webhook_url, settings.webhook_secret)
+    if monitor is not None:
+        monitoring = await _monitoring(settings, storage, registry, clock, journal, monitor, webhook)
     async with trio.open_nursery() as nursery:
         for actor in actors:
             await nursery.start(supervise, actor)
         nursery.start_soon(checkpointer.run)
+        if monitoring is not None:
+            nursery.start_soon(monitoring.schedule.run)
+            nursery.start_soon(webhook.run)
         mailboxes = {actor.mailbox.name: actor.mailbox for actor in actors}
+        sample = settings.agreement_sample if monitoring is not None else 0.0
+        serving = FeatureServingEngine(journal.stores, storage, sample)
         try:
-            yield Router(
-                registry, FeatureServingEngine(journal.stores, storage), clock, mailboxes, checkpointer, storage
-            )
+            yield Router(registry, serving, clock, mailboxes, checkpointer, storage, journal, monitoring)
         finally:
+            if monitoring is not None:
+                monitoring.watch.events.close()
             if not nursery.cancel_scope.cancel_called:  # else an actor has failed for good, maybe the journal
                 await _drained(journal.mailbox)
             nursery.cancel_scope.cancel()
+
+
+async def _monitoring(
+    settings: Settings,
+    storage: Storage,
+    registry: FeatureRegistry,
+    clock: ArrivalClock,
+    journal: JournalActor,
+    monitor: MonitorActor,
+    webhook: Webhook,
+) -> Monitoring:
+    window = int(settings.drift_window_seconds * SECOND)
+    watch = Watch(storage, registry, journal.mailbox, monitor.mailbox, Events(clock), window, clock.now)
+    await trio.to_thread.run_sync(watch.load)
+    policy = Policy(settings.alert_windows, int(settings.alert_cooldown_seconds * SECOND))
+    schedule = Schedule(watch, registry, webhook, policy, settings.monitor_seconds)
+    schedule.load(dict(await trio.to_thread.run_sync(storage.notes, "score")))
+    return Monitoring(watch, schedule)
 
 
 async def _stores(settings: Settings, storage: Storage, registry: FeatureRegistry) -> list[StoreActor]:

@@ -45,6 +45,15 @@ class Cells(NamedTuple):
     cold: Nulls | None
 
 
+def differences(one: Cells, other: Cells) -> Nulls:
+    """Where two answers to the same questions are not the same: bool[q]."""
+    unlike = one.values != other.values
+    values = unlike.any(axis=1) if one.values.ndim == 2 else unlike.astype(np.bool_)
+    missing = (one.times == NEVER) & (other.times == NEVER)
+    unlike = (one.times != other.times) | (one.nulls != other.nulls) | (values & ~one.nulls)
+    return np.asarray(unlike & ~missing, np.bool_)
+
+
 class Series:
     """Not thread-safe: its store is the only one to touch it."""
 

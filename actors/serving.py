@@ -7,6 +7,7 @@ is asked again with their rows; stores themselves never wait for a disk.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from actors.domain import Feature
 from actors.errors import Unavailable
 from actors.grid import Grid, join, kinds_of
 from actors.mailbox import Mailbox
-from actors.messages import Aggregated, Between, CountRows, Latest, Scan, Scanned
+from actors.messages import Aggregated, Agreement, Between, CountRows, Latest, Scan, Scanned
 from actors.partition import DiskRows
 from actors.settings import ENTITIES_PER_MESSAGE, HISTORY_READERS
 from actors.storage.protocol import Storage
@@ -49,8 +50,10 @@ class Span(NamedTuple):
 class FeatureServingEngine:
     """Asks the stores. Safe for concurrent use by tasks of one thread."""
 
-    def __init__(self, stores: Sequence[Mailbox], storage: Storage) -> None:
+    def __init__(self, stores: Sequence[Mailbox], storage: Storage, agreement_sample: float = 0.0) -> None:
+        """`agreement_sample`: the share of present reads that stores compare with a point-in-time read."""
         self._stores = stores
+        self._agreement_sample = agreement_sample
         self._storage = storage
         self._readers = trio.CapacityLimiter(HISTORY_READERS)
 
@@ -66,12 +69,15 @@ class FeatureServingEngine:
         parts = self._parts(features[0].entity, entities)
         visible = [_visible_from(feature, now) for feature in features]
         kinds = kinds_of(features)
+        verify = current and self._agreement_sample > random.random()
         disk: dict[str, DiskRows] = {}
         for _ in range(_ATTEMPTS):
             replies = []
             for part in parts:
                 mine = {id_: own for id_, rows in disk.items() if (own := _of(rows, part)).entities}
-                question = Latest(features[0].entity, part.entities, features, kinds, at, current, visible, mine)
+                question = Latest(
+                    features[0].entity, part.entities, features, kinds, at, current, visible, mine, verify
+                )
                 replies.append(await self._stores[part.shard].send(question))
             grid = _join(parts, [await reply.wait() for reply in replies], len(entities))
             if grid.cold is None or not grid.cold.any():
@@ -100,6 +106,15 @@ class FeatureServingEngine:
         return await trio.to_thread.run_sync(
             self._storage.read, feature, distinct, start, end, limiter=self._readers, abandon_on_cancel=True
         )
+
+    async def agreement(self) -> dict[str, tuple[int, int]]:
+        """By feature id: values compared with a point-in-time read since the start, and those that differed."""
+        found: dict[str, tuple[int, int]] = {}
+        for store in self._stores:
+            for id_, (compared, differed) in (await store.ask(Agreement())).items():
+                before = found.get(id_, (0, 0))
+                found[id_] = before[0] + compared, before[1] + differed
+        return found
 
     async def rows_in_memory(self) -> int:
         """How many observations the stores hold."""

@@ -32,7 +32,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     checkpoint_seconds: Annotated[
         float, Meta(gt=0, description="seconds between moves of the journal into the history files")
     ] = 60.0
-    enable_monitoring: Annotated[bool, Meta(description="keep statistics of the write stream")] = True
+    enable_monitoring: Annotated[
+        bool, Meta(description="keep statistics of the write stream, run checks, raise alerts")
+    ] = True
+    monitor_seconds: Annotated[float, Meta(gt=0, description="seconds between two rounds of the checks")] = 60.0
+    drift_window_seconds: Annotated[
+        float, Meta(ge=1, description="width of the windows that drift is scored by, as they close")
+    ] = 3_600.0
+    alert_windows: Annotated[
+        int,
+        Meta(ge=1, description="rounds in a row that must fail before an alert fires, pass before it resolves"),
+    ] = 2
+    alert_cooldown_seconds: Annotated[
+        float, Meta(ge=0, description="after an alert has resolved, its check's next one fires no sooner")
+    ] = 3_600.0
+    webhook_url: Annotated[str, Meta(description="alerts are sent here; empty for nowhere")] = ""
+    webhook_secret: Annotated[str, Meta(description="signs what is sent (HMAC-SHA256); empty: unsigned")] = ""
+    agreement_sample: Annotated[
+        float, Meta(ge=0, le=1, description="share of serving reads compared with a point-in-time read")
+    ] = 0.001
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="debug adds a line for each request")
     ] = "info"
@@ -95,6 +113,8 @@ DEFAULT_RETENTION_VALUES = 1_000
 MAX_RETENTION_VALUES = 1_000_000_000
 MAX_VERSION = 999_999_999
 IDEMPOTENCY_HOURS = 24
+STATISTICS_READERS = 2
+"""Worker threads that may put statistics together at once."""
 HISTORY_READERS = 2
 """Worker threads that may read history files at once."""
 

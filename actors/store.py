@@ -6,6 +6,7 @@ handles all, lets memory go between messages, and after a crash reads everything
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,13 +19,25 @@ from actors.domain import Feature
 from actors.errors import RequestError
 from actors.grid import Grid, filled
 from actors.mailbox import Envelope, Mailbox
-from actors.messages import Aggregated, Apply, Between, CountRows, Flushed, Forget, Latest, Scan, Scanned
+from actors.messages import (
+    Aggregated,
+    Agreement,
+    Apply,
+    Between,
+    CountRows,
+    Flushed,
+    Forget,
+    Latest,
+    Scan,
+    Scanned,
+)
 from actors.partition import DiskRows, Partition
 from actors.rows import Rows
-from actors.series import Cells
+from actors.series import Cells, differences
 from actors.storage.protocol import Storage, Trimmed
 from actors.values import Nulls, empty
 
+log = logging.getLogger("timewell.store")
 EVICTION_SHARE = 20
 """After an eviction the budget is looked at again when a twentieth of it has been added."""
 USES_NOTED_FROM = 0.5
@@ -40,6 +53,8 @@ class FeatureStore:
         """`budget`: the observations to hold, but for those that the history files do not have yet."""
         self.partition = partition
         self.chores: Iterator[None] = iter(())
+        self.agreement: dict[str, tuple[int, int]] = {}
+        """By feature id: values compared with a point-in-time read, and those that differed."""
         self._budget = budget
         self._look_at = budget
         self._at_most = partition.rows
@@ -64,6 +79,8 @@ class FeatureStore:
                 self._look_at = self._budget
             case CountRows():
                 return self.partition.rows
+            case Agreement():
+                return dict(self.agreement)
             case Forget(feature):
                 self.partition.drop(feature.id)
             case _:
@@ -94,7 +111,26 @@ class FeatureStore:
             questions = zip(message.features, message.visible_from, strict=True)
             return filled(message.kinds, [self._cells(message, *question) for question in questions])
         slots = self.partition.slots(message.entity_type, message.entities)
-        return self.partition.latest(message.features, message.kinds, slots, message.at, message.visible_from)
+        grid = self.partition.latest(message.features, message.kinds, slots, message.at, message.visible_from)
+        if message.verify:
+            self._verify(message, slots, grid)
+        return grid
+
+    def _verify(self, message: Latest, slots: Indices, grid: Grid) -> None:
+        """Compare the served values with what the history in memory says of the same moment."""
+        for member, served in grid.cells().items():
+            feature = message.features[member]
+            past = self.partition.as_of(feature, slots, message.at, message.visible_from[member], None)
+            known = np.ones(len(slots), np.bool_)
+            for cold in (served.cold, past.cold):
+                known &= True if cold is None else ~cold
+            differ = known & differences(served, past)
+            compared, differed = self.agreement.get(feature.id, (0, 0))
+            found = int(np.count_nonzero(differ))
+            self.agreement[feature.id] = compared + int(np.count_nonzero(known)), differed + found
+            if found:
+                first = message.entities[int(np.argmax(differ))]
+                log.error("%s of %r was not served as a point-in-time read has it", feature.id, first)
 
     def _cells(self, message: Latest, feature: Feature, visible_from: int) -> Cells:
         disk = self._fresh(message.disk.get(feature.id))

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from web import schema
+from web import monitor_schema, schema
 from web.errors import PROBLEM_TYPE
 from web.requests import JSON_TYPE
 
+_MEDIA_TYPES = {str: "text/html", bytes: "text/event-stream"}
 _REF = "#/components/schemas/{name}"
 
 
@@ -38,6 +39,142 @@ _KEY = (
 )
 _PAGE = (("limit", "most items of a page, up to 10000"), ("cursor", "nextCursor of the page before"))
 _RANGE = (("startTime", "RFC 3339; from here on"), ("endTime", "RFC 3339; up to and including"))
+
+_MONITORING = (
+    Route(
+        "get",
+        "/features/{reference}/stats",
+        "",
+        "Statistics over all accepted observations, or over a period of event time.",
+        {200: monitor_schema.StatisticsAnswer},
+        query=_RANGE,
+        fails=(400, 404, 409, 413, 503),
+    ),
+    Route(
+        "post",
+        "/features/{reference}/checks",
+        "",
+        "Add a quality check, or replace the one of this id.",
+        {201: monitor_schema.CheckAnswer},
+        monitor_schema.PutCheck,
+        fails=(400, 404, 409, 413, 415, 503),
+    ),
+    Route(
+        "get",
+        "/features/{reference}/checks",
+        "",
+        "The checks of a feature and what they find now.",
+        {200: monitor_schema.ChecksAnswer},
+        fails=(404, 409, 413, 503),
+    ),
+    Route(
+        "delete",
+        "/features/{reference}/checks/{id}",
+        "",
+        "Delete a check, and its alert while that is not resolved.",
+        {204: None},
+        fails=(404, 409, 503),
+    ),
+    Route(
+        "get",
+        "/checks",
+        "",
+        "All checks and what they find now.",
+        {200: monitor_schema.ChecksAnswer},
+        fails=(404, 413, 503),
+    ),
+    Route(
+        "get",
+        "/features/{reference}/drift",
+        "",
+        "Drift between two periods of event time.",
+        {200: monitor_schema.DriftAnswer},
+        query=(
+            ("reference", "START/END; by default the pinned reference, else the 24 windows before `current`"),
+            ("current", "START/END; by default the window that ends now (DRIFT_WINDOW_SECONDS)"),
+            ("method", "score by one measure instead of the default verdict"),
+            ("threshold", "the score from which on it is drift"),
+        ),
+        fails=(400, 404, 409, 413, 503),
+    ),
+    Route(
+        "post",
+        "/features/{reference}/drift",
+        "",
+        "Drift between two given samples.",
+        {200: monitor_schema.DriftAnswer},
+        monitor_schema.CompareSamples,
+        fails=(400, 404, 409, 413, 415, 503),
+    ),
+    Route(
+        "get",
+        "/features/{reference}/drift/history",
+        "",
+        "The scores of the windows that have closed, newest first.",
+        {200: monitor_schema.ScoresAnswer},
+        query=(("limit", "most scores, up to 10000; 100 by default"),),
+        fails=(400, 404, 409),
+    ),
+    Route(
+        "put",
+        "/features/{reference}/reference",
+        "",
+        "Pin the period that drift is measured against.",
+        {200: monitor_schema.ReferenceAnswer},
+        monitor_schema.PutReference,
+        fails=(400, 404, 409, 413, 415, 503),
+    ),
+    Route(
+        "delete",
+        "/features/{reference}/reference",
+        "",
+        "Measure drift against the windows before again.",
+        {204: None},
+        fails=(404, 409, 503),
+    ),
+    Route(
+        "get",
+        "/monitor/freshness",
+        "",
+        "How old every feature and group is.",
+        {200: monitor_schema.FreshnessAnswer},
+        fails=(404, 503),
+    ),
+    Route(
+        "get",
+        "/monitor/alerts",
+        "",
+        "The alerts, newest first.",
+        {200: monitor_schema.AlertsAnswer},
+        query=(("state", "pending, firing or resolved"),),
+        fails=(400, 404),
+    ),
+    Route(
+        "get",
+        "/monitor/events",
+        "",
+        "Checks that fail or recover, alerts and drift as they happen, as server-sent events.",
+        {200: bytes},
+        headers=(("Last-Event-ID", "go on after this event, as far as it is remembered"),),
+        fails=(404,),
+    ),
+    Route(
+        "get",
+        "/monitor/agreement",
+        "",
+        "How many served values were compared with a point-in-time read, and how many differed.",
+        {200: monitor_schema.AgreementAnswer},
+        fails=(404, 503),
+    ),
+    Route(
+        "get",
+        "/monitor/status",
+        "",
+        "How far the monitor is behind the journal.",
+        {200: monitor_schema.MonitorAnswer},
+        fails=(404, 503),
+    ),
+)
 
 ROUTES = (
     Route(
@@ -161,14 +298,7 @@ ROUTES = (
         ),
         fails=(400, 404, 409, 503),
     ),
-    Route(
-        "get",
-        "/features/{reference}/stats",
-        "Monitoring",
-        "Statistics over all accepted observations.",
-        {200: schema.StatisticsAnswer},
-        fails=(404, 409, 503),
-    ),
+    *(route._replace(chapter="Monitoring") for route in _MONITORING),
     Route("get", "/health/live", "Operating", "The process runs.", {200: schema.Health}),
     Route("get", "/health/ready", "Operating", "Every actor answers.", {200: schema.Health, 503: schema.Health}),
     Route("get", "/openapi.json", "Operating", "This document.", {200: dict}),
@@ -218,7 +348,7 @@ def _answer(status: int, kind: Any) -> dict[str, Any]:
     words = {200: "done", 201: "made", 204: "done; no body", 503: "not ready"}[status]
     if kind is None:
         return {"description": words}
-    return _content(words, kind, "text/html" if kind is str else JSON_TYPE)
+    return _content(words, kind, _MEDIA_TYPES.get(kind, JSON_TYPE))
 
 
 def _content(description: str, kind: Any, media_type: str) -> dict[str, Any]:

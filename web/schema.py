@@ -207,21 +207,6 @@ class HistoryAnswer(msgspec.Struct, rename="camel", omit_defaults=True):
     next_cursor: str | None = None
 
 
-class StatisticsAnswer(msgspec.Struct, rename="camel"):
-    """`GET /features/{ref}/stats`"""
-
-    feature_id: str
-    count: int
-    null_count: int
-    unique_values: int
-    mean: float | None
-    std: float | None
-    min: Any
-    max: Any
-    last_updated: str | None
-    unique_values_exact: bool
-
-
 class Health(msgspec.Struct):
     """`GET /health/live` and `GET /health/ready`"""
 

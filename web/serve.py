@@ -16,7 +16,7 @@ from hypercorn.config import Config
 from hypercorn.trio import serve as hypercorn_serve
 
 from actors.errors import StartupError
-from actors.router import open_router
+from actors.router import Router, open_router
 from actors.settings import Settings
 from web.admission import bounding_bodies
 from web.app import create_app
@@ -43,6 +43,7 @@ async def serve(
     sys.setswitchinterval(SWITCH_SECONDS)
     async with open_router(settings) as router, trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, stop)
+        nursery.start_soon(_end_event_streams, router, stop)
         app = bounding_bodies(create_app(router, settings), settings.max_body_bytes)
         app = ending_connections(app, stop)
         try:
@@ -57,6 +58,12 @@ async def serve(
             raise StartupError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from reason
         log.info("stopped taking requests; committing what waits")
         nursery.cancel_scope.cancel()
+
+
+async def _end_event_streams(router: Router, stop: trio.Event) -> None:
+    """They last as long as their clients listen, and would hold up the shutdown."""
+    await stop.wait()
+    router.end_event_streams()
 
 
 def _where(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""How many distinct values there were: exact up to EXACT_LIMIT, then a HyperLogLog sketch.
+"""How many distinct values there were: exact up to a limit, then a HyperLogLog sketch.
 
 Values are told apart by 64-bit keys: numbers by their own bits, others by a BLAKE2b digest. The sketch is
 Apache DataSketches' HLL (Heule, Nunkesser & Hall 2013) with 2^12 buckets: a relative error of 1.6 %.
@@ -22,7 +22,7 @@ Keys = NDArray[np.int64]
 
 
 class Distinct(msgspec.Struct):
-    """`keys` are sorted int64 as bytes while the count is exact, `sketch` a serialized HLL afterwards.
+    """`keys` are sorted int64 as bytes while the count is exact, `sketch` takes their place beyond `limit`.
 
     >>> distinct = Distinct()
     >>> distinct.add(keys_of(np.array([1.5, 1.5, 2.0])))
@@ -30,8 +30,9 @@ class Distinct(msgspec.Struct):
     (2, True)
     """
 
+    limit: int = EXACT_LIMIT
     keys: bytes = b""
-    sketch: bytes | None = None
+    sketch: hll_sketch | None = None
 
     @property
     def exact(self) -> bool:
@@ -40,22 +41,19 @@ class Distinct(msgspec.Struct):
 
     def estimate(self) -> int:
         """The count, or the sketch's estimate of it."""
-        if self.sketch is None:
-            return len(self.keys) // 8
-        return int(hll_sketch.deserialize(self.sketch).get_estimate() + 0.5)
+        return len(self.keys) // 8 if self.sketch is None else int(self.sketch.get_estimate() + 0.5)
 
     def add(self, keys: Keys) -> None:
         """Take in the keys of a column."""
-        fresh = np.unique(keys)
         if self.sketch is None:
-            fresh = np.union1d(np.frombuffer(self.keys, np.int64), fresh)
-            if len(fresh) <= EXACT_LIMIT:
-                self.keys = fresh.tobytes()
+            keys = np.union1d(np.frombuffer(self.keys, np.int64), keys)
+            if len(keys) <= self.limit:
+                self.keys = keys.tobytes()
                 return
-        sketch = _empty() if self.sketch is None else hll_sketch.deserialize(self.sketch)
-        for key in fresh.tolist():
-            sketch.update(key)
-        self.keys, self.sketch = b"", sketch.serialize_compact()
+            self.keys, self.sketch = b"", hll_sketch(_LOG2_BUCKETS, tgt_hll_type.HLL_8)
+        update = self.sketch.update
+        for key in keys.tolist():
+            update(key)
 
     def merge(self, other: Distinct) -> None:
         """Take in what the other has seen."""
@@ -63,29 +61,26 @@ class Distinct(msgspec.Struct):
             self.add(np.frombuffer(other.keys, np.int64))
             return
         union = hll_union(_LOG2_BUCKETS)
-        union.update(hll_sketch.deserialize(other.sketch))
+        union.update(other.sketch)
+        if self.sketch is not None:
+            union.update(self.sketch)
         for key in np.frombuffer(self.keys, np.int64).tolist():
             union.update(key)
-        if self.sketch is not None:
-            union.update(hll_sketch.deserialize(self.sketch))
-        self.keys, self.sketch = b"", union.get_result(tgt_hll_type.HLL_8).serialize_compact()
-
-
-def _empty() -> hll_sketch:
-    return hll_sketch(_LOG2_BUCKETS, tgt_hll_type.HLL_8)
+        self.keys, self.sketch = b"", union.get_result(tgt_hll_type.HLL_8)
 
 
 def keys_of(values: Array) -> Keys:
     """A 64-bit key per value of a column."""
     if values.ndim == 2:
-        return _digests([row.tobytes() for row in values])
+        return digests([row.tobytes() for row in values])
     if values.dtype == object:
-        return _digests([text.encode() for text in values.tolist()])
+        return digests([text.encode() for text in values.tolist()])
     if values.dtype == np.float64:
         return (values + 0.0).view(np.int64)  # -0.0 and 0.0 are one value
-    return values.astype(np.int64)
+    return values.astype(np.int64, copy=False)
 
 
-def _digests(texts: list[bytes]) -> Keys:
-    digests = b"".join(blake2b(text, digest_size=8).digest() for text in texts)
-    return np.frombuffer(digests, np.int64)
+def digests(texts: list[bytes]) -> Keys:
+    """A 64-bit key per text."""
+    joined = b"".join(blake2b(text, digest_size=8).digest() for text in texts)
+    return np.frombuffer(joined, np.int64)

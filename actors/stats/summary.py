@@ -1,74 +1,156 @@
-"""The statistics of one feature's stream of observations."""
+"""The statistics of one feature over a stretch of its write stream.
+
+Every accepted observation counts each time it is accepted: a correction counts beside what it corrects, a
+repeat counts again. Two summaries of one feature can be merged, whatever stretches, shards or servers they
+come from.
+
+What is kept beside the counts depends on the type: numbers, integers and timestamps their distribution;
+strings and JSON the most frequent texts and the distribution of lengths (characters); booleans both counts;
+vectors the distribution of norms and the mean and variance of each component.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
 import msgspec
+import numpy as np
 
-from actors.columns import Block
-from actors.stats import moments
-from actors.stats.distinct import Distinct, keys_of
-from actors.stats.moments import Moments
+from actors.columns import Indices, Times
+from actors.stats.components import Components
+from actors.stats.distinct import EXACT_LIMIT, Distinct, digests, keys_of
+from actors.stats.distribution import Distribution
+from actors.stats.quantiles import SMALL_K, K, Quantiles
+from actors.stats.state import decode, encode
+from actors.stats.top_values import LOG2_ENTRIES, LOG2_ENTRIES_OF_A_WINDOW, TopValues, cut
+from actors.timestamps import SECOND
+from actors.values import Array, Nulls
+
+EXACT_LIMIT_OF_A_WINDOW = 1_024
 
 
-class Figures(msgspec.Struct, frozen=True):
-    """The statistics at one moment. mean and std (population) are of float64, min and max of the values' type."""
+class Accepted(NamedTuple):
+    """Observations of one feature as parallel columns: event times, arrivals (microseconds), values, nulls."""
 
-    count: int
-    null_count: int
-    unique_values: int
-    unique_values_exact: bool
-    mean: float | None
-    std: float | None
-    min: float | int | None
-    max: float | int | None
-    last_updated: int | None
+    times: Times
+    arrived: Times
+    values: Array
+    nulls: Nulls
+
+    def take(self, rows: Indices) -> Accepted:
+        """Some of them."""
+        return Accepted(self.times[rows], self.arrived[rows], self.values[rows], self.nulls[rows])
 
 
 class Summary(msgspec.Struct):
-    """Over every accepted observation: corrections and repeats count each time they are accepted.
+    """`created` is that of the feature; `oldest` and `newest` are event times, `last_updated` an arrival.
 
-    `created` is that of the feature; `last_updated` the arrival of the newest observation.
+    `newest_due` is the newest event time that was not in the future when it arrived: a clock that is wrong once
+    does not make a feature look fresh for ever.
+
+    `numbers`: of the values, or of lengths (texts) or norms (vectors). `lateness`: arrival minus event time
+    in seconds. None where nothing of the kind was seen.
     """
 
     created: int
     count: int = 0
     null_count: int = 0
     last_updated: int | None = None
+    oldest: int | None = None
+    newest: int | None = None
+    newest_due: int | None = None
     distinct: Distinct = msgspec.field(default_factory=Distinct)
-    moments: Moments = msgspec.field(default_factory=Moments)
+    lateness: Distribution = msgspec.field(default_factory=Distribution)
+    numbers: Distribution = msgspec.field(default_factory=Distribution)
+    top: TopValues = msgspec.field(default_factory=TopValues)
+    components: Components = msgspec.field(default_factory=Components)
 
-    def add(self, block: Block, arrived: int) -> None:
-        """Take in a block of observations."""
-        nulls = int(block.nulls.sum())
-        values = block.values[~block.nulls] if nulls else block.values
-        self.count += len(block.nulls)
+    def add(self, accepted: Accepted) -> None:
+        """Take in some observations, at least one."""
+        times, arrived, values, nulls = accepted
+        null_count = int(np.count_nonzero(nulls))
+        self._note(len(times), null_count, int(arrived.max()), int(times.min()), int(times.max()))
+        self.newest_due = _outer(max, self.newest_due, newest_due(times, arrived))
+        self.lateness.add((arrived - times) / SECOND)
+        if null_count:
+            values = values[~nulls]
+        if len(values):
+            self._take(values)
+
+    def _take(self, values: Array) -> None:
+        if values.ndim == 2:
+            self.distinct.add(keys_of(values))
+            self.numbers.add(np.linalg.norm(values.astype(np.float64), axis=1))
+            self.components.add(values)
+        elif values.dtype == object:
+            counts = Counter(values.tolist())
+            self.distinct.add(digests([text.encode() for text in counts]))
+            self.top.add(Counter({cut(text): count for text, count in counts.items()}))
+            self.numbers.add(np.fromiter(map(len, values.tolist()), np.int64, len(values)))
+        elif values.dtype == np.bool_:
+            self.distinct.add(keys_of(values))
+            truths = int(np.count_nonzero(values))
+            counted = {"true": truths, "false": len(values) - truths}
+            self.top.add({word: count for word, count in counted.items() if count})
+        else:
+            self.distinct.add(keys_of(values))
+            self.numbers.add(values)
+
+    def _note(self, count: int, nulls: int, arrived: int | None, oldest: int | None, newest: int | None) -> None:
+        self.count += count
         self.null_count += nulls
-        self.last_updated = arrived
-        if len(values) == 0:
-            return
-        self.distinct.add(keys_of(values))
-        if values.ndim == 1 and values.dtype.kind in "fi":
-            self.moments.merge(moments.of(values))
+        self.last_updated = _outer(max, self.last_updated, arrived)
+        self.oldest = _outer(min, self.oldest, oldest)
+        self.newest = _outer(max, self.newest, newest)
 
     def merge(self, other: Summary) -> None:
         """Take in what the other has seen."""
-        self.count += other.count
-        self.null_count += other.null_count
-        self.last_updated = max(filter(None, (self.last_updated, other.last_updated)), default=None)
+        self._note(other.count, other.null_count, other.last_updated, other.oldest, other.newest)
+        self.newest_due = _outer(max, self.newest_due, other.newest_due)
         self.distinct.merge(other.distinct)
-        self.moments.merge(other.moments)
+        self.lateness.merge(other.lateness)
+        self.numbers.merge(other.numbers)
+        self.top.merge(other.top)
+        self.components.merge(other.components)
 
-    def figures(self) -> Figures:
-        """What the summary says now."""
-        moments, distinct = self.moments, self.distinct
-        return Figures(
-            self.count,
-            self.null_count,
-            distinct.estimate(),
-            distinct.exact,
-            moments.mean if moments.count else None,
-            moments.std,
-            moments.min,
-            moments.max,
-            self.last_updated,
-        )
+
+def newest_due(times: Times, arrived: Times | int) -> int | None:
+    """The newest of the event times that are not after their arrival."""
+    due = times[times <= arrived]
+    return int(due.max()) if len(due) else None
+
+
+def _outer(pick: Any, one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return int(pick(one, other))
+
+
+def of_all(created: int) -> Summary:
+    """An empty summary of a whole stream, or of any stretch that is put together to be looked at."""
+    return _sized(created, EXACT_LIMIT, LOG2_ENTRIES)
+
+
+def of_a_window(created: int) -> Summary:
+    """An empty summary that stays within 32 KB: there is one per feature and window."""
+    return _sized(created, EXACT_LIMIT_OF_A_WINDOW, LOG2_ENTRIES_OF_A_WINDOW)
+
+
+def _sized(created: int, distinct_limit: int, log2_entries: int) -> Summary:
+    return Summary(
+        created,
+        distinct=Distinct(distinct_limit),
+        lateness=Distribution(quantiles=Quantiles(SMALL_K)),
+        numbers=Distribution(quantiles=Quantiles(K)),
+        top=TopValues(log2_entries),
+    )
+
+
+def merge_states(states: Iterable[bytes]) -> bytes:
+    """One saved summary of several."""
+    first, *others = (decode(state, Summary) for state in states)
+    for other in others:
+        first.merge(other)
+    return encode(first)

@@ -161,27 +161,37 @@ def columns_read(feature: Feature) -> list[str]:
     return ["entity_id", "event_timestamp", "arrived_at", feature.value_type]
 
 
-def pairs_filter(feature: Feature, entities: Sequence[str], start: int, end: int) -> pc.Expression:
-    """The rows of some entities in a closed range of event time, written for this very feature."""
-    when, who = pc.field("event_timestamp"), pc.field("entity_id")
+def period_filter(feature: Feature, start: int, end: int) -> pc.Expression:
+    """The rows of all entities in a closed range of event time, written for this very feature."""
+    when = pc.field("event_timestamp")
     return (
         (pc.field("feature") == feature.id)
-        & (who >= min(entities, key=str.encode))
-        & (who <= max(entities, key=str.encode))
-        & who.isin(pa.array(entities, pa.string()))
         & (when >= moment(start))
         & (when <= moment(min(end, 2**62)))
         & (pc.field("arrived_at") >= moment(feature.created))
     )
 
 
-def to_rows(feature: Feature, entities: Sequence[str], tables: Sequence[pa.Table]) -> Rows:
-    """Filtered tables, in order of arrival, as rows whose slot is the position in `entities`."""
+def pairs_filter(feature: Feature, entities: Sequence[str], start: int, end: int) -> pc.Expression:
+    """The rows of some entities in a closed range of event time, written for this very feature."""
+    who = pc.field("entity_id")
+    return (
+        period_filter(feature, start, end)
+        & (who >= min(entities, key=str.encode))
+        & (who <= max(entities, key=str.encode))
+        & who.isin(pa.array(entities, pa.string()))
+    )
+
+
+def to_rows(feature: Feature, entities: Sequence[str] | None, tables: Sequence[pa.Table]) -> Rows:
+    """Filtered tables, in order of arrival, as rows whose slot is the position in `entities`, 0 without these."""
     table = pa.concat_tables(tables).combine_chunks() if tables else None
     if table is None or table.num_rows == 0:
         return nothing(feature)
     chunk = table.to_batches()[0]
-    owners = pc.index_in(chunk["entity_id"], value_set=pa.array(entities, pa.string())).to_numpy()
+    owners = np.zeros(len(chunk), np.int32)
+    if entities is not None:
+        owners = pc.index_in(chunk["entity_id"], value_set=pa.array(entities, pa.string())).to_numpy()
     values, nulls = values_of(feature, chunk[feature.value_type])
     return Rows(
         owners.astype(np.int32), micros(chunk["event_timestamp"]), micros(chunk["arrived_at"]), values, nulls

@@ -22,6 +22,7 @@ from actors.storage.protocol import (
     Deleted,
     Entry,
     Grouped,
+    Noted,
     Recovered,
     Registered,
     Trimmed,
@@ -40,6 +41,13 @@ CREATE TABLE IF NOT EXISTS features (id TEXT PRIMARY KEY, record BLOB NOT NULL) 
 CREATE TABLE IF NOT EXISTS groups (name TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, arrived INTEGER NOT NULL, answer BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS forgotten (feature TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS windows (
+    feature TEXT, created INTEGER, width INTEGER, start INTEGER, state BLOB NOT NULL,
+    PRIMARY KEY (feature, created, width, start)
+);
+CREATE TABLE IF NOT EXISTS notes (
+    kind TEXT, key TEXT, record BLOB NOT NULL, PRIMARY KEY (kind, key)
+) WITHOUT ROWID;
 """
 
 
@@ -85,7 +93,7 @@ class Journal:
         return self._database
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing. Raises StorageDown where SQLite refuses."""
         with self._lock:
             database = self._open
@@ -117,7 +125,7 @@ class Journal:
         packed = [
             (pack(entry.blocks), entry.observations) if isinstance(entry, Written) else None for entry in entries
         ]
-        with self._transaction() as database:
+        with self.transaction() as database:
             for entry, body in zip(entries, packed, strict=True):
                 self._put(database, entry, body)
 
@@ -140,15 +148,19 @@ class Journal:
                 _save(database, "groups", group.name, group)
             case Ungrouped(name):
                 database.execute("DELETE FROM groups WHERE name = ?", (name,))
+            case Noted(kind, key, None):
+                database.execute("DELETE FROM notes WHERE kind = ? AND key = ?", (kind, key))
+            case Noted(kind, key, record):
+                database.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", (kind, key, record))
 
     def recover(self) -> Recovered:
         """The registry and the newest arrival."""
         features = [
-            msgspec.msgpack.decode(row[0], type=Feature) for row in self._rows("SELECT record FROM features")
+            msgspec.msgpack.decode(row[0], type=Feature) for row in self.rows("SELECT record FROM features")
         ]
-        groups = [msgspec.msgpack.decode(row[0], type=Group) for row in self._rows("SELECT record FROM groups")]
+        groups = [msgspec.msgpack.decode(row[0], type=Group) for row in self.rows("SELECT record FROM groups")]
         arrivals = [
-            row[0] for row in self._rows("SELECT max(arrived) FROM batches UNION SELECT max(arrived) FROM answers")
+            row[0] for row in self.rows("SELECT max(arrived) FROM batches UNION SELECT max(arrived) FROM answers")
         ]
         marks = [
             *arrivals,
@@ -163,12 +175,12 @@ class Journal:
         """The answers given later than `given_after` to those of the keys that are known."""
         marks = ",".join("?" * len(keys))
         query = f"SELECT key, answer FROM answers WHERE key IN ({marks}) AND arrived > ?"
-        return dict(self._rows(query, *keys, given_after))
+        return dict(self.rows(query, *keys, given_after))
 
     def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
         """The batches that arrived later than `after`, in order. Raises Trimmed where some are gone."""
         while True:
-            rows = self._rows(
+            rows = self.rows(
                 "SELECT arrived, blocks FROM batches WHERE arrived > ? ORDER BY arrived LIMIT ?",
                 after,
                 REPLAY_ENTRIES,
@@ -184,29 +196,23 @@ class Journal:
 
     def count(self, after: int) -> int:
         """How many observations arrived later than `after`."""
-        return int(self._rows("SELECT coalesce(sum(count), 0) FROM batches WHERE arrived > ?", after)[0][0])
+        return int(self.rows("SELECT coalesce(sum(count), 0) FROM batches WHERE arrived > ?", after)[0][0])
 
     # Positions
 
     def meta(self, key: str, default: Any = None) -> Any:
         """A value kept under a name."""
-        rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
+        rows = self.rows("SELECT value FROM meta WHERE key = ?", key)
         return rows[0][0] if rows else default
 
     def _set_meta(self, key: str, value: object) -> None:
-        with self._transaction() as database:
+        with self.transaction() as database:
             database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def set_history(self, position: int, version: int) -> None:
         """The history reaches `position` with its table version `version`, and both are on disk."""
-        with self._transaction() as database:
+        with self.transaction() as database:
             for pair in (("history_position", position), ("history_version", version)):
-                database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", pair)
-
-    def save_monitor(self, position: int, state: bytes) -> None:
-        """Keep the monitor's state and position, together."""
-        with self._transaction() as database:
-            for pair in (("monitor_position", position), ("monitor_state", state)):
                 database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", pair)
 
     def positions(self) -> tuple[int, int]:
@@ -215,7 +221,7 @@ class Journal:
 
     def trim(self, until: int, answers_until: int) -> None:
         """Delete batches that arrived by `until` and idempotency answers given by `answers_until`."""
-        with self._transaction() as database:
+        with self.transaction() as database:
             database.execute("DELETE FROM batches WHERE arrived <= ?", (until,))
             database.execute(
                 "INSERT INTO meta VALUES ('trimmed', ?1) ON CONFLICT DO UPDATE SET value = max(value, ?1)",
@@ -227,17 +233,18 @@ class Journal:
 
     def forgotten(self) -> list[Feature]:
         """Deleted features, as they were."""
-        return [msgspec.msgpack.decode(row[0], type=Feature) for row in self._rows("SELECT record FROM forgotten")]
+        return [msgspec.msgpack.decode(row[0], type=Feature) for row in self.rows("SELECT record FROM forgotten")]
 
     def forgot(self, features: Sequence[Feature]) -> None:
         """The history files have none of their rows any more."""
-        with self._transaction() as database:
+        with self.transaction() as database:
             database.executemany(
                 "DELETE FROM forgotten WHERE feature = ? AND record = ?",
                 [(feature.id, msgspec.msgpack.encode(feature)) for feature in features],
             )
 
-    def _rows(self, query: str, *parameters: object) -> list[Any]:
+    def rows(self, query: str, *parameters: object) -> list[Any]:
+        """What a query finds. Raises StorageDown where the file cannot be read."""
         with self._lock:
             try:
                 return self._open.execute(query, parameters).fetchall()

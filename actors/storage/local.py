@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,14 +25,23 @@ from actors.settings import (
     RUNS_BEFORE_COMPACTION,
     VACUUM_HOURS,
 )
+from actors.stats.summary import Accepted
+from actors.stats.windows import Merge
 from actors.storage import history
 from actors.storage.journal import Journal
-from actors.storage.protocol import Entry, Flush, HistoryPlan, LoadedRows, Recovered
+from actors.storage.monitored import Monitored
+from actors.storage.protocol import (
+    Entry,
+    Flush,
+    HistoryPlan,
+    LoadedRows,
+    Recovered,
+    SavedSummaries,
+    SummaryKey,
+)
 from actors.storage.runs import DeltaRuns, MemoryRuns, Run, Runs
 from actors.timestamps import NEVER, SECOND
-
-# The system's allocator gives memory back: Arrow's own would keep what a checkpoint needed for a moment.
-pa.set_memory_pool(pa.system_memory_pool())
+from actors.values import Nulls
 
 
 class LocalStorage:
@@ -46,6 +56,7 @@ class LocalStorage:
         self._runs = runs
         self._runs_lock = threading.RLock()
         self._position = 0
+        self._monitored = Monitored(journal)
 
     def open(self) -> Recovered:
         """Open the journal, then the history at the version that the journal knows."""
@@ -118,6 +129,7 @@ class LocalStorage:
             mine = pc.field("feature").isin(pa.array([feature.id for feature in gone], pa.string()))
             keep = ~mine
             for feature in gone:
+                self._monitored.forget(feature)
                 if (again := features.get(feature.id)) is not None:
                     reborn = pc.field("arrived_at") >= history.moment(again.created)
                     keep |= (pc.field("feature") == feature.id) & reborn
@@ -190,16 +202,54 @@ class LocalStorage:
                     tables.append(pa.Table.from_batches([batch]))
         return tables
 
-    # The monitor's state
+    def observations(self, feature: Feature, start: int, end: int) -> Iterator[Accepted]:
+        """Out of the runs, then out of what the journal has beyond them."""
+        keep = history.period_filter(feature, start, end)
+        with self._runs_lock:  # no checkpoint comes between the two, and no file goes
+            for part in self._scan(self._runs.runs(), feature, keep):
+                rows = history.to_rows(feature, None, [part])
+                yield Accepted(rows.times, rows.arrived, rows.values, rows.nulls)
+            for arrived, blocks in self._journal.replay(self._position):
+                for block in blocks:
+                    if (block.feature, block.created) == (feature.id, feature.created):
+                        inside = (block.times >= start) & (block.times <= end)
+                        if inside.any():
+                            yield _accepted(block, arrived, inside)
 
-    def save_monitor(self, position: int, state: bytes) -> None:
-        """Beside the journal, in one transaction with its position."""
-        self._journal.save_monitor(position, state)
+    # The monitor's
 
-    def load_monitor(self) -> tuple[int, bytes] | None:
-        """The state saved last."""
-        state = self._journal.meta("monitor_state")
-        return None if state is None else (self._journal.positions()[1], state)
+    def save_summaries(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
+        """Beside the journal, in one transaction with their position."""
+        self._monitored.save(position, parts, merge)
+
+    def read_summaries(self, feature: Feature, start: int, end: int) -> SavedSummaries:
+        """From beside the journal."""
+        return self._monitored.read(feature, start, end)
+
+    def read_whole(self, feature: Feature) -> SavedSummaries:
+        """From beside the journal."""
+        return self._monitored.read_whole(feature)
+
+    def whole_summaries(self) -> Mapping[SummaryKey, bytes]:
+        """From beside the journal."""
+        return self._monitored.totals()
+
+    def coarsen_summaries(self, now: int, merge: Merge) -> None:
+        """Beside the journal."""
+        self._monitored.coarsen(now, merge)
+
+    def monitored(self) -> int:
+        """From the journal."""
+        return self._journal.positions()[1]
+
+    def notes(self, kind: str) -> Mapping[str, bytes]:
+        """From beside the journal."""
+        return self._monitored.notes(kind)
+
+
+def _accepted(block: Block, arrived: int, inside: Nulls) -> Accepted:
+    times = block.times[inside]
+    return Accepted(times, np.full(len(times), arrived, np.int64), block.values[inside], block.nulls[inside])
 
 
 def _worth_merging(runs: Sequence[Run]) -> list[Run]:

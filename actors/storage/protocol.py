@@ -17,6 +17,8 @@ from actors.columns import Block
 from actors.domain import Feature, Group
 from actors.errors import Unavailable
 from actors.partition import DiskRows
+from actors.stats.summary import Accepted
+from actors.stats.windows import Merge, Window
 
 
 class Written(NamedTuple):
@@ -59,7 +61,31 @@ class Ungrouped(NamedTuple):
     name: str
 
 
-Entry = Written | Registered | Deleted | Grouped | Ungrouped
+class Noted(NamedTuple):
+    """A record of the monitor's (a check, a pinned reference, an alert) as it is from now on; None: no more."""
+
+    kind: str
+    key: str
+    record: bytes | None
+
+
+Entry = Written | Registered | Deleted | Grouped | Ungrouped | Noted
+
+
+class SummaryKey(NamedTuple):
+    """Which summary: of a feature (with its creation) and a window of its stream."""
+
+    feature: str
+    created: int
+    width: int
+    start: int
+
+
+class SavedSummaries(NamedTuple):
+    """The summaries of one feature by window, as of a position in the journal."""
+
+    position: int
+    states: Mapping[Window, bytes]
 
 
 class Recovered(NamedTuple):
@@ -152,8 +178,31 @@ class Storage(Protocol):
     def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
         """The observations of some entities with start <= event time <= end."""
 
-    def save_monitor(self, position: int, state: bytes) -> None:
-        """Keep the monitor's state, which covers everything that arrived by `position`."""
+    def observations(self, feature: Feature, start: int, end: int) -> Iterator[Accepted]:
+        """Everything accepted of a feature with start <= event time <= end, corrected values included.
 
-    def load_monitor(self) -> tuple[int, bytes] | None:
-        """The state saved last."""
+        Raises TooLarge beyond MAX_ROWS_FROM_DISK.
+        """
+
+    # What the monitor keeps. A summary is bytes here; `merge` makes one of several.
+
+    def save_summaries(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
+        """Merge what came since the last save into what is kept, which then covers all up to `position`."""
+
+    def read_summaries(self, feature: Feature, start: int, end: int) -> SavedSummaries:
+        """Those of the windows that meet a closed range of event time."""
+
+    def read_whole(self, feature: Feature) -> SavedSummaries:
+        """That of the whole stream."""
+
+    def whole_summaries(self) -> Mapping[SummaryKey, bytes]:
+        """Those of the whole streams of all features."""
+
+    def coarsen_summaries(self, now: int, merge: Merge) -> None:
+        """Merge windows that have grown old into wider ones."""
+
+    def monitored(self) -> int:
+        """The position that the summaries cover."""
+
+    def notes(self, kind: str) -> Mapping[str, bytes]:
+        """The records of a kind by key."""

@@ -266,9 +266,9 @@ async def test_a_monitor_that_lags_catches_up_from_the_journal(
     seen: list[int] = []
     sane = monitor.MonitorActor._answer
 
-    def answer(self: monitor.MonitorActor, envelope: Any) -> None:
+    async def answer(self: monitor.MonitorActor, envelope: Any) -> None:
         seen.append(isinstance(envelope.message, Apply))
-        sane(self, envelope)
+        await sane(self, envelope)
 
     monkeypatch.setattr(monitor.MonitorActor, "_answer", answer)
     async with service(storage) as timewell:
@@ -279,8 +279,8 @@ async def test_a_monitor_that_lags_catches_up_from_the_journal(
         assert held.missed
         for number in range(30):
             await write(timewell, ONE, float(number))
-        figures = await timewell.statistics(feature)
-        assert (figures.count, figures.mean, figures.min, figures.max) == (30, 14.5, 0.0, 29.0)
+        found = (await timewell.statistics(feature)).numbers.moments
+        assert (found.count, found.mean, found.min, found.max) == (30, 14.5, 0.0, 29.0)
 
 
 async def test_statistics_count_each_observation_once_over_checkpoints_and_restarts() -> None:
@@ -295,7 +295,7 @@ async def test_statistics_count_each_observation_once_over_checkpoints_and_resta
             await write(timewell, OTHER, 3.0)
             figures = await timewell.statistics(timewell.registry.resolve(FEATURE))
             assert figures.count == 3 * (round_ + 1)
-            assert figures.unique_values == 3
+            assert figures.distinct.estimate() == 3
 
 
 # Checkpoints

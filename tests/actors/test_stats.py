@@ -6,17 +6,16 @@ import itertools
 import math
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.columns import Block
 from actors.stats import moments
 from actors.stats.distinct import EXACT_LIMIT, Distinct, keys_of
 from actors.stats.moments import Moments
-from actors.stats.summary import Summary
+from actors.stats.state import decode, encode
+from actors.stats.summary import Accepted, of_all
 
 FLOATS = st.lists(st.floats(-1e6, 1e6), max_size=40)
 CUTS = st.lists(st.integers(0, 40), max_size=5)
@@ -42,7 +41,7 @@ def merged(values: list[float], cuts: list[int]) -> Moments:
 
 
 def save_and_restore(value: Any) -> Any:
-    return msgspec.msgpack.decode(msgspec.msgpack.encode(value), type=type(value))
+    return decode(encode(value), type(value))
 
 
 # Moments
@@ -194,10 +193,11 @@ def test_an_empty_count_is_zero_and_takes_nothing_in() -> None:
 # Summary
 
 
-def block_of(values: list[float | None]) -> Block:
+def accepted(values: list[float | None], arrived: int) -> Accepted:
     nulls = np.array([value is None for value in values], np.bool_)
     numbers = np.array([0.0 if value is None else value for value in values], np.float64)
-    return Block("user.x.v1", 1, ["a"] * len(values), np.zeros(len(values), np.int64), numbers, nulls)
+    times = np.zeros(len(values), np.int64)
+    return Accepted(times, times + arrived, numbers, nulls)
 
 
 @given(st.lists(st.none() | st.floats(-1e6, 1e6), max_size=40), CUTS, st.booleans())
@@ -205,30 +205,31 @@ def block_of(values: list[float | None]) -> Block:
 def test_a_summary_counts_every_observation_whether_added_or_merged(
     values: list[float | None], cuts: list[int], saved: bool
 ) -> None:
-    added, joined = Summary(1), Summary(1)
-    for arrived, part in enumerate(parts_of(values, cuts), 1):
-        added.add(block_of(part), arrived)
-        other = Summary(1)
-        other.add(block_of(part), arrived)
+    added, joined = of_all(1), of_all(1)
+    parts = [part for part in parts_of(values, cuts) if part]
+    for arrived, part in enumerate(parts, 1):
+        added.add(accepted(part, arrived))
+        other = of_all(1)
+        other.add(accepted(part, arrived))
         joined.merge(save_and_restore(other) if saved else other)
     present = [value for value in values if value is not None]
     for summary in (added, joined, save_and_restore(joined)):
-        figures = summary.figures()
-        assert (figures.count, figures.null_count) == (len(values), len(values) - len(present))
-        assert (figures.unique_values, figures.unique_values_exact) == (len(set(present)), True)
-        assert (figures.min, figures.max) == (min(present, default=None), max(present, default=None))
-        assert figures.last_updated == len(parts_of(values, cuts))
+        found = summary.numbers.moments
+        assert (summary.count, summary.null_count) == (len(values), len(values) - len(present))
+        assert (summary.distinct.estimate(), summary.distinct.exact) == (len(set(present)), True)
+        assert (found.min, found.max) == (min(present, default=None), max(present, default=None))
+        assert summary.last_updated == (len(parts) or None)
         if present:
-            assert figures.mean == pytest.approx(np.mean(present), rel=1e-9, abs=1e-6)
-            assert figures.std == pytest.approx(np.std(present), rel=1e-9, abs=1e-3)
+            assert found.mean == pytest.approx(np.mean(present), rel=1e-9, abs=1e-6)
+            assert found.std == pytest.approx(np.std(present), rel=1e-9, abs=1e-3)
         else:
-            assert (figures.mean, figures.std) == (None, None)
+            assert (found.count, found.std) == (0, None)
 
 
 def test_an_empty_summary_says_nothing() -> None:
-    figures = Summary(1).figures()
-    assert (figures.count, figures.unique_values, figures.unique_values_exact) == (0, 0, True)
-    assert figures.mean is figures.std is figures.min is figures.max is figures.last_updated is None
+    summary = of_all(1)
+    assert (summary.count, summary.distinct.estimate(), summary.distinct.exact) == (0, 0, True)
+    assert summary.numbers.moments.std is summary.last_updated is summary.oldest is summary.newest is None
 
 
 @pytest.mark.parametrize(
@@ -236,8 +237,6 @@ def test_an_empty_summary_says_nothing() -> None:
     [objects(["a", "b", "a"]), np.array([True, False, True]), np.array([[1, 2], [3, 4], [1, 2]], np.float32)],
 )
 def test_what_has_no_mean_has_a_count_all_the_same(values: np.ndarray[Any, Any]) -> None:
-    summary = Summary(1)
-    summary.add(block_of([1.0, 2.0, 3.0])._replace(values=values), 9)
-    figures = summary.figures()
-    assert (figures.count, figures.unique_values, figures.last_updated) == (3, 2, 9)
-    assert figures.mean is figures.std is figures.min is figures.max is None
+    summary = of_all(1)
+    summary.add(accepted([1.0, 2.0, 3.0], 9)._replace(values=values))
+    assert (summary.count, summary.distinct.estimate(), summary.last_updated) == (3, 2, 9)

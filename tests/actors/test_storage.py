@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -26,9 +28,20 @@ from actors.constraints import coerce
 from actors.domain import VALUE_TYPES, Feature, Group, Retention, ValueSchema, ValueType
 from actors.errors import StartupError, StorageDown, TooLarge
 from actors.rows import Rows, merge
+from actors.stats.windows import DAY, Window
 from actors.storage import history
 from actors.storage.local import EmbeddedStorage, LocalStorage, MemoryStorage
-from actors.storage.protocol import Deleted, Grouped, LoadedRows, Registered, Trimmed, Ungrouped, Written
+from actors.storage.protocol import (
+    Deleted,
+    Grouped,
+    LoadedRows,
+    Noted,
+    Registered,
+    SummaryKey,
+    Trimmed,
+    Ungrouped,
+    Written,
+)
 from actors.storage.runs import DeltaRuns
 from actors.timestamps import FOREVER, NEVER, parse_timestamp
 from actors.values import render
@@ -173,7 +186,8 @@ def test_a_new_storage_knows_nothing(storage: LocalStorage) -> None:
     assert storage.flush(FEATURES, NOW) == (0, 0)
     assert read(storage, X, "a") == []
     assert storage.trimmed() == 0
-    assert storage.load_monitor() is None
+    assert storage.monitored() == 0
+    assert storage.whole_summaries() == {}
     assert storage.plan(10) == (0, NEVER, [])
     storage.forget(FEATURES)
     storage.compact(FEATURES, NOW)
@@ -259,12 +273,25 @@ def test_answers_are_trimmed_after_a_day(storage: LocalStorage) -> None:
 # The monitor's state
 
 
-def test_the_monitors_state_comes_back_with_its_position(storage: LocalStorage) -> None:
-    storage.save_monitor(5, b"one")
-    storage.save_monitor(7, b"two")
-    assert storage.load_monitor() == (7, b"two")
-    storage.save_monitor(7, b"")
-    assert storage.load_monitor() == (7, b"")
+def test_summaries_are_merged_with_what_is_saved_and_come_back_with_their_position(
+    storage: LocalStorage,
+) -> None:
+    whole, window = SummaryKey(X.id, X.created, 0, 0), SummaryKey(X.id, X.created, DAY, 0)
+    storage.save_summaries(5, {whole: b"a", window: b"b"}, b"".join)
+    storage.save_summaries(7, {whole: b"c"}, b"".join)
+    assert storage.monitored() == 7
+    assert storage.whole_summaries() == {whole: b"ac"}
+    assert storage.read_whole(X) == (7, {Window(0, 0): b"ac"})
+    assert storage.read_summaries(X, DAY - 1, FOREVER) == (7, {Window(DAY, 0): b"b"})
+    assert storage.read_summaries(X, DAY, FOREVER) == (7, {})
+    assert storage.read_summaries(Y, NEVER, FOREVER) == (7, {})
+
+
+def test_notes_are_kept_until_they_are_taken_back(storage: LocalStorage) -> None:
+    storage.commit([Noted("check", "one", b"1"), Noted("check", "two", b"2"), Noted("alert", "one", b"3")])
+    storage.commit([Noted("check", "one", b"4"), Noted("check", "two", None)])
+    assert storage.notes("check") == {"one": b"4"}
+    assert storage.notes("alert") == {"one": b"3"}
 
 
 # From the journal into the history
@@ -747,7 +774,7 @@ def test_opening_again_gives_everything_back(tmp_path: Path) -> None:
     flush(storage)
     storage.trim(FOREVER, NOW)
     storage.commit([written(20, a_block(X, ("a", 2, 2.0)), key="k", answer=b"1"), Ungrouped("h")])
-    storage.save_monitor(10, b"state")
+    storage.save_summaries(10, {SummaryKey(X.id, X.created, 0, 0): b"state"}, b"".join)
     storage.close()
     with_all = EmbeddedStorage(str(tmp_path))
     recovered = with_all.open()
@@ -757,7 +784,7 @@ def test_opening_again_gives_everything_back(tmp_path: Path) -> None:
     assert replayed(with_all, 10) == [20]
     assert [cell.value for cell in read(with_all, X, "a")] == [1]
     assert with_all.answers(["k"], 0) == {"k": b"1"}
-    assert with_all.load_monitor() == (10, b"state")
+    assert with_all.read_whole(X) == (10, {Window(0, 0): b"state"})
     assert with_all.trimmed() == 10
     assert flush(with_all) == 1
     assert [cell.value for cell in read(with_all, X, "a")] == [1, 2]
@@ -1091,3 +1118,26 @@ def test_rows_from_disk_merge_to_the_last_arrival_of_each_moment(storage: LocalS
     flush(storage)
     rows = merge([storage.read(X, ["b", "a"], NEVER, FOREVER).rows])
     assert (rows.slots.tolist(), rows.values.tolist()) == ([0, 1], [1.0, 2.0])
+
+
+def test_reading_the_history_takes_its_memory_from_the_system() -> None:
+    """In a process of its own: Arrow chooses its allocator when it is imported."""
+    said = subprocess.run([sys.executable, "-c", _READ_A_RUN], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["0", "True"]
+
+
+_READ_A_RUN = """
+import tempfile
+from pathlib import Path
+from actors.storage.history import SCHEMA
+from actors.storage.runs import DeltaRuns
+import pyarrow as pa
+import pyarrow.compute as pc
+columns = {field.name: pa.nulls(100_000, field.type) for field in SCHEMA}
+columns["number"] = pa.repeat(1.0, 100_000)
+with tempfile.TemporaryDirectory() as directory:
+    runs = DeltaRuns(Path(directory))
+    runs.append(1, pa.table(columns, SCHEMA))
+    read = runs.runs()[0].table(pc.field("number") > 0)
+print(pa.mimalloc_memory_pool().max_memory(), pa.system_memory_pool().max_memory() > 0)
+"""

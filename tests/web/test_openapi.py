@@ -126,7 +126,7 @@ def test_operations_on_a_named_thing_tell_that_it_can_be_unknown(document: dict[
 def test_the_document_and_the_application_have_the_same_routes(document: dict[str, Any]) -> None:
     app = create_app(cast(Router, None), Settings())
     answered = {
-        (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        (method.lower(), re.sub(r"<(?:\w+:)?(\w+?)_?>", r"{\1}", rule.rule))
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }

@@ -1,55 +1,70 @@
-"""What the monitor knows of a feature's write stream."""
+"""What the monitor knows: statistics, freshness, alerts, events, how it is doing."""
 
 from __future__ import annotations
 
-from typing import Any
+from quart import Blueprint, Response, make_response, request
 
-from quart import Blueprint, Response
-
-from actors.domain import NUMERIC, Feature
+from actors.alerts import STATES
+from actors.errors import InvalidInput
 from actors.router import Router
-from actors.stats.summary import Figures
-from actors.timestamps import format_timestamp
+from actors.schedule import alert_data
+from actors.timestamps import FOREVER, NEVER, format_timestamp
+from web import monitor_schema as schema
+from web.event_stream import stream
+from web.freshness import freshness_answer
 from web.requests import Query, encode
-from web.schema import StatisticsAnswer
+from web.statistics import statistics_answer
 
 
 def blueprint(router: Router) -> Blueprint:
-    """The chapter "Monitoring"."""
+    """The chapter "Monitoring", but for checks and drift."""
     routes = Blueprint("monitoring", __name__)
 
     @routes.get("/features/<reference>/stats")
     async def stats(reference: str) -> Response:
-        Query(())
+        query = Query(("startTime", "endTime"))
         feature = router.registry.resolve(reference)
-        return encode(statistics_answer(feature, await router.statistics(feature)))
+        start, end = query.time("startTime", NEVER), query.time("endTime", FOREVER)
+        if start > end:
+            raise InvalidInput.at("startTime", "is after endTime")
+        return encode(statistics_answer(feature, await router.statistics(feature, start, end)))
+
+    @routes.get("/monitor/freshness")
+    async def freshness() -> Response:
+        Query(())
+        return encode(await freshness_answer(router))
+
+    @routes.get("/monitor/alerts")
+    async def alerts() -> Response:
+        query = Query(("state",))
+        state = query.choice("state", STATES, "") if query.text("state") else None
+        found = sorted(router.monitoring.watch.alerts.values(), key=lambda alert: -alert.since)
+        return encode(schema.AlertsAnswer([alert_data(one) for one in found if state in (None, one.state)]))
+
+    @routes.get("/monitor/agreement")
+    async def agreement() -> Response:
+        Query(())
+        assert router.monitoring
+        found = sorted((await router.serving.agreement()).items())
+        return encode(schema.AgreementAnswer([schema.FeatureAgreement(id_, *counts) for id_, counts in found]))
+
+    @routes.get("/monitor/status")
+    async def status() -> Response:
+        Query(())
+        found = await router.monitoring.watch.status()
+        lag = max(0, router.committed() - found.position) / 1e6
+        return encode(schema.MonitorAnswer(format_timestamp(found.position), lag, found.rows, found.inbox))
+
+    @routes.get("/monitor/events")
+    async def events() -> Response:
+        Query(())
+        after = request.headers.get("Last-Event-ID", "")
+        body = stream(router.monitoring.watch.events, int(after) if after.isdigit() else None)
+        response = await make_response(
+            body, 200, {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
+        )
+        assert isinstance(response, Response)
+        response.timeout = None  # it lasts as long as the client listens
+        return response
 
     return routes
-
-
-def statistics_answer(feature: Feature, figures: Figures) -> StatisticsAnswer:
-    """The figures as the contract shows them: null where they make no sense for the type."""
-    numeric = feature.value_type in NUMERIC
-    return StatisticsAnswer(
-        feature_id=feature.id,
-        count=figures.count,
-        null_count=figures.null_count,
-        unique_values=figures.unique_values,
-        mean=_plain(figures.mean) if numeric else None,
-        std=_plain(figures.std) if numeric else None,
-        min=_bound(feature, figures.min),
-        max=_bound(feature, figures.max),
-        last_updated=None if figures.last_updated is None else format_timestamp(figures.last_updated),
-        unique_values_exact=figures.unique_values_exact,
-    )
-
-
-def _bound(feature: Feature, value: float | int | None) -> Any:
-    if value is None or feature.value_type in NUMERIC:
-        return _plain(value)
-    return format_timestamp(int(value)) if feature.value_type == "timestamp" else None
-
-
-def _plain(value: float | int | None) -> float | int | None:
-    """5 rather than 5.0, as everywhere."""
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**63 else value

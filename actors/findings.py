@@ -1,0 +1,165 @@
+"""What a check finds: its verdict on a summary of the stream.
+
+What a summary cannot tell (how many values are out of range, once some are) is counted over the observations.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from actors.checks import (
+    Check,
+    DriftConfig,
+    EnumConfig,
+    FreshnessConfig,
+    NullConfig,
+    PatternConfig,
+    RangeConfig,
+    UniqueConfig,
+    VolumeConfig,
+    bounds_of,
+)
+from actors.constraints import constraint_value
+from actors.domain import Feature
+from actors.stats.drift.judgement import Judgement
+from actors.stats.summary import Accepted, Summary
+from actors.stats.top_values import LONGEST_BYTES
+from actors.timestamps import SECOND, duration, format_timestamp
+from actors.values import Nulls
+
+
+class Finding(NamedTuple):
+    """What a check found. `observed` is what was compared: a rate, a count, seconds, a drift score."""
+
+    status: Literal["passing", "failing", "insufficient"]
+    observed: float | int | None
+    message: str
+
+
+Reader = Callable[[], Iterable[Accepted]]
+"""Reads the observations that a summary was made of."""
+
+
+def evaluate(
+    check: Check, feature: Feature, summary: Summary, newest: int | None, now: int, read: Reader
+) -> Finding:
+    """The finding of any check but drift. `newest`: the newest event time. `read` may block."""
+    config = check.typed
+    match config:
+        case FreshnessConfig():
+            return _freshness(config, newest, now)
+        case VolumeConfig():
+            found, low, high = summary.count, config.min, config.max
+            return _bounded(found, low, high, f"{found} observations in the last {config.window}")
+    if summary.count == 0:
+        return Finding("insufficient", None, "no observations to look at")
+    if isinstance(config, NullConfig):
+        rate = summary.null_count / summary.count
+        return _rate(rate, config.max_null_rate, f"{summary.null_count} of {summary.count} are null")
+    if isinstance(config, UniqueConfig):
+        distinct = summary.distinct
+        about = "" if distinct.exact else "about "
+        found = distinct.estimate()
+        return _bounded(found, config.min_unique, config.max_unique, f"{about}{found} distinct values")
+    values = summary.count - summary.null_count
+    if values == 0:
+        return Finding("insufficient", None, "nothing but nulls to look at")
+    broken = _violations(config, feature, summary, read)
+    return _rate(
+        broken / values, config.max_violation_rate, f"{broken} of {values} values {_BREAKS[type(config)]}"
+    )
+
+
+_BREAKS: dict[type, str] = {
+    RangeConfig: "are out of range",
+    EnumConfig: "are not among the allowed ones",
+    PatternConfig: "do not match",
+}
+
+
+def _freshness(config: FreshnessConfig, newest: int | None, now: int) -> Finding:
+    if newest is None:
+        return Finding("insufficient", None, "never written")
+    age = max(0.0, (now - newest) / SECOND)
+    message = f"the newest event time is {format_timestamp(newest)}, {age:.0f} s ago (at most {config.max_age})"
+    return Finding("passing" if age * SECOND <= duration(config.max_age) else "failing", age, message)
+
+
+def _rate(rate: float, most: float, what: str) -> Finding:
+    status: Any = "passing" if rate <= most else "failing"
+    return Finding(status, rate, f"{what}: {rate:.4g} (at most {most:g})")
+
+
+def _bounded(found: int, low: int | None, high: int | None, what: str) -> Finding:
+    if low is not None and found < low:
+        return Finding("failing", found, f"{what}, at least {low} expected")
+    if high is not None and found > high:
+        return Finding("failing", found, f"{what}, at most {high} expected")
+    return Finding("passing", found, what)
+
+
+def _violations(config: Any, feature: Feature, summary: Summary, read: Reader) -> int:
+    """How many values break the rule: from the summary where it tells, else from the observations."""
+    if isinstance(config, RangeConfig):
+        low, high = bounds_of(feature, config)
+        moments = summary.numbers.moments
+        assert moments.min is not None and moments.max is not None
+        if (low is None or moments.min >= low) and (high is None or moments.max <= high):
+            return 0
+        return _count(read, lambda values: _outside(values, low, high))
+    if isinstance(config, EnumConfig):
+        allowed = {constraint_value(feature.value_type, value, "config.values") for value in config.values}
+        return _count_texts(summary, feature, read, lambda value: value not in allowed)
+    search = re.compile(config.regex).search
+    return _count_texts(summary, feature, read, lambda text: not search(text))
+
+
+def _outside(values: Any, low: Any, high: Any) -> Nulls:
+    outside = np.zeros(len(values), np.bool_)
+    if low is not None:
+        outside |= values < low
+    if high is not None:
+        outside |= values > high
+    return outside
+
+
+def _count(read: Reader, broken: Callable[[Any], Nulls]) -> int:
+    return sum(int(np.count_nonzero(broken(part.values) & ~part.nulls)) for part in read())
+
+
+def _count_texts(summary: Summary, feature: Feature, read: Reader, broken: Callable[[Any], bool]) -> int:
+    texts = summary.top.counts
+    if feature.value_type == "boolean" and summary.top.exact:
+        return sum(count for word, count in texts.items() if broken(word == "true"))
+    if feature.value_type == "string" and summary.top.exact and _whole(texts):
+        return sum(count for text, count in texts.items() if broken(text))
+
+    def each(values: Any) -> Nulls:
+        known: dict[Any, bool] = {}
+        found = (
+            known[value] if value in known else known.setdefault(value, value is not None and broken(value))
+            for value in values.tolist()
+        )
+        return np.fromiter(found, np.bool_, len(values))
+
+    return _count(read, each)
+
+
+def _whole(texts: Iterable[str]) -> bool:
+    """Whether none of the texts was cut when it was kept."""
+    return all(len(text.encode()) < LONGEST_BYTES - 4 for text in texts)
+
+
+def evaluate_drift(check: Check, judgement: Judgement) -> Finding:
+    """The finding of a drift check."""
+    config: DriftConfig = check.typed
+    message = "; ".join(judgement.reasons) or judgement.verdict
+    if judgement.verdict == "insufficient":
+        return Finding("insufficient", judgement.score, message)
+    # Without a threshold a drift of low severity is told of, and not failed for.
+    fails = judgement.verdict == "drift" and (config.threshold is not None or judgement.severity != "low")
+    return Finding("failing" if fails else "passing", judgement.score, message)

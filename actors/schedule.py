@@ -1,0 +1,188 @@
+"""What monitoring does by the clock: run the checks, move the alerts, score the windows that have closed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import trio
+
+from actors.alerts import Alert, Policy, step
+from actors.checks import Check
+from actors.domain import Feature
+from actors.errors import TimewellError
+from actors.registry import FeatureRegistry
+from actors.stats.drift.judgement import Judgement
+from actors.timestamps import format_timestamp
+from actors.watch import Period, Result, Scored, Watch, together
+from actors.webhook import Webhook
+
+log = logging.getLogger("timewell.schedule")
+RESOLVED_KEPT = 1_000
+SCORES_KEPT = 500
+"""Scores remembered per feature."""
+
+
+class Score(msgspec.Struct, frozen=True):
+    """A scored window of a feature."""
+
+    feature_id: str
+    created: int
+    reference: tuple[int, int, int]
+    current: tuple[int, int, int]
+    judgement: Judgement
+
+
+class Schedule:
+    """Ticks every `seconds`."""
+
+    def __init__(
+        self, watch: Watch, registry: FeatureRegistry, webhook: Webhook, policy: Policy, seconds: float
+    ) -> None:
+        self._watch = watch
+        self._registry = registry
+        self._webhook = webhook
+        self._policy = policy
+        self._seconds = seconds
+        self._scored_until = watch.now() // watch.window * watch.window
+        self.scores: dict[str, list[Score]] = {}
+        for alert in watch.alerts.values():
+            if alert.state == "firing":
+                log.warning("alert %s is still firing: %s", alert.id, alert.message)
+
+    def load(self, records: dict[str, bytes]) -> None:
+        """Scores noted before."""
+        for _, record in sorted(records.items()):
+            score = msgspec.msgpack.decode(record, type=Score)
+            self.scores.setdefault(score.feature_id, []).append(score)
+
+    async def run(self) -> None:
+        """Tick until cancelled. What fails is tried again at the next tick."""
+        while True:
+            await trio.sleep(self._seconds)
+            try:
+                await self.tick()
+            except TimewellError as error:
+                log.warning("monitoring did not finish its round and will go on: %s", error.detail)
+
+    async def tick(self) -> None:
+        """One round."""
+        checks = self._watch.checks()
+        results = await self._watch.results(checks, refresh=True)
+        for check, result in zip(checks, results, strict=False):
+            await self._move_alert(check, result)
+        await self._forget_old_alerts()
+        closed = self._watch.now() // self._watch.window * self._watch.window
+        if closed > self._scored_until:
+            self._scored_until = closed
+            await self._score(Period(closed - self._watch.window, closed - 1))
+
+    # Alerts
+
+    def _latest(self, check: Check) -> Alert | None:
+        mine = [
+            alert
+            for alert in self._watch.alerts.values()
+            if (alert.feature_id, alert.check_id) == (check.feature_id, check.id)
+        ]
+        return max(mine, key=lambda alert: alert.since, default=None)
+
+    async def _move_alert(self, check: Check, result: Result) -> None:
+        before = self._latest(check)
+        after = step(before, check, result.finding, self._watch.now(), self._policy)
+        if after is before:
+            return
+        if after is None or (before is not None and before.id != after.id and before.state == "pending"):
+            assert before is not None
+            self._watch.alerts.pop(before.id, None)
+        if after is None:
+            return
+        moved = before is None or before.id != after.id or before.state != after.state
+        if after.state != "pending" and moved:
+            await self._watch.note("alert", after.id, after)
+        self._watch.alerts[after.id] = after
+        if moved:
+            self._tell(after)
+
+    def _tell(self, alert: Alert) -> None:
+        data = alert_data(alert)
+        event = self._watch.events.publish(f"alert.{alert.state}", data)
+        if alert.state != "pending":
+            log.warning("alert %s %s: %s", alert.id, alert.state, alert.message)
+            self._webhook.post({"id": str(event.id), "type": event.kind, "alert": data})
+
+    async def _forget_old_alerts(self) -> None:
+        resolved = sorted(
+            (alert for alert in self._watch.alerts.values() if alert.state == "resolved"),
+            key=lambda alert: alert.resolved or 0,
+        )
+        for alert in resolved[:-RESOLVED_KEPT]:
+            await self._watch.note("alert", alert.id, None)
+            self._watch.alerts.pop(alert.id, None)
+
+    # Scores
+
+    async def _score(self, current: Period) -> None:
+        """Score every feature that had values in a window, as one family."""
+        scored: list[tuple[Feature, Scored]] = []
+        for feature, vitals in await self._with_vitals():
+            if vitals >= current.start:
+                reference = self._watch.reference_for(feature, current)
+                scored.append((feature, await self._watch.score(feature, reference, current)))
+        judged = together([score for _, score in scored])
+        for (feature, _), score in zip(scored, judged, strict=True):
+            await self._keep(feature, score)
+
+    async def _with_vitals(self) -> Sequence[tuple[Feature, int]]:
+        features = list(self._registry.features.values())
+        found = await self._watch.vitals(features)
+        return [
+            (feature, vitals.newest)
+            for feature, vitals in zip(features, found, strict=True)
+            if vitals.newest is not None
+        ]
+
+    async def _keep(self, feature: Feature, scored: Scored) -> None:
+        score = Score(
+            feature.id,
+            feature.created,
+            (*scored.reference, scored.reference_count),
+            (*scored.current, scored.current_count),
+            scored.judgement,
+        )
+        kept = self.scores.setdefault(feature.id, [])
+        await self._watch.note("score", _key(score), score)
+        kept.append(score)
+        for old in kept[:-SCORES_KEPT]:
+            await self._watch.note("score", _key(old), None)
+        del kept[:-SCORES_KEPT]
+        if scored.judgement.drift:
+            self._watch.events.publish("drift", {"featureId": feature.id, "score": scored.judgement.score})
+
+    def scores_of(self, feature: Feature) -> list[Score]:
+        """Of the windows that were scored, newest first."""
+        return [score for score in reversed(self.scores.get(feature.id, ())) if score.created == feature.created]
+
+
+def _key(score: Score) -> str:
+    return f"{score.feature_id} {score.created} {score.current[0]:020}"
+
+
+def alert_data(alert: Alert) -> dict[str, Any]:
+    """An alert as the contract shows it."""
+    moments = {"since": alert.since, "firedAt": alert.fired, "resolvedAt": alert.resolved}
+    if alert.state != "resolved":
+        moments["resolvedAt"] = None
+    shown = {name: None if time is None else format_timestamp(time) for name, time in moments.items()}
+    return {
+        "id": alert.id,
+        "featureId": alert.feature_id,
+        "checkId": alert.check_id,
+        "checkType": alert.check_type,
+        "state": alert.state,
+        "observed": alert.observed,
+        "message": alert.message,
+        **shown,
+    }

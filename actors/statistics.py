@@ -1,0 +1,101 @@
+"""Statistics of a feature's stream, whole or over a period: what is saved and what came since, put together.
+
+A period is exact whatever its bounds. Windows whose observations all lie in it are taken as their summaries;
+where a bound cuts through a window, the accepted observations themselves are read from journal and history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import trio
+
+from actors.domain import Feature
+from actors.errors import Unavailable
+from actors.mailbox import Mailbox
+from actors.messages import Fresh
+from actors.settings import STATISTICS_READERS
+from actors.stats.state import decode
+from actors.stats.summary import Summary, of_all
+from actors.stats.windows import WHOLE, Window
+from actors.storage.protocol import SavedSummaries, Storage
+
+_ATTEMPTS = 5
+"""A question is asked again when a checkpoint comes between its two halves."""
+
+
+class Statistics:
+    """Safe for concurrent use by tasks of one thread."""
+
+    def __init__(self, monitor: Mailbox, storage: Storage) -> None:
+        self._monitor = monitor
+        self._storage = storage
+        self._readers = trio.CapacityLimiter(STATISTICS_READERS)
+
+    async def whole(self, feature: Feature) -> Summary:
+        """Over everything accepted."""
+
+        def read() -> SavedSummaries:
+            return self._storage.read_whole(feature)
+
+        for _ in range(_ATTEMPTS):
+            saved = await trio.to_thread.run_sync(read, limiter=self._readers)
+            fresh: SavedSummaries | None = await self._monitor.ask(Fresh(feature, saved.position))
+            if fresh is not None:
+                summary = of_all(feature.created)
+                for states in (saved.states, fresh.states):
+                    if WHOLE in states:
+                        summary.merge(decode(states[WHOLE], Summary))
+                return summary
+        raise Unavailable("the statistics kept changing while they were read")
+
+    async def period(self, feature: Feature, start: int, end: int) -> Summary:
+        """Over what was accepted with start <= event time <= end. Raises TooLarge where a bound cuts too much."""
+        for _ in range(_ATTEMPTS):
+            saved = await trio.to_thread.run_sync(
+                self._storage.read_summaries, feature, start, end, limiter=self._readers
+            )
+            fresh: SavedSummaries | None = await self._monitor.ask(Fresh(feature, saved.position))
+            if fresh is not None:
+                return await trio.to_thread.run_sync(
+                    self._put_together, feature, start, end, saved, fresh, limiter=self._readers
+                )
+        raise Unavailable("the statistics kept changing while they were read")
+
+    def _put_together(
+        self, feature: Feature, start: int, end: int, saved: SavedSummaries, fresh: SavedSummaries
+    ) -> Summary:
+        inside, cut = _sorted_out([saved.states, fresh.states], start, end)
+        summary = of_all(feature.created)
+        for window, part in inside:
+            if not any(wide.start <= window.start <= wide.last for wide in cut):
+                summary.merge(part)
+        for window in cut:
+            rows = self._storage.observations(feature, max(start, window.start), min(end, window.last))
+            for accepted in rows:
+                if len(accepted.times):
+                    summary.add(accepted)
+        return summary
+
+
+def _sorted_out(
+    sources: list[Mapping[Window, bytes]], start: int, end: int
+) -> tuple[list[tuple[Window, Summary]], list[Window]]:
+    """The summaries that lie within the period, and the windows that a bound cuts, none within another."""
+    inside, cut = [], set()
+    for states in sources:
+        for window, state in states.items():
+            if window.width == 0 or window.last < start or window.start > end:
+                continue
+            summary = decode(state, Summary)
+            if summary.oldest is None or summary.newest is None:
+                continue
+            if start <= summary.oldest and summary.newest <= end:
+                inside.append((window, summary))
+            elif summary.oldest <= end and summary.newest >= start:
+                cut.add(window)
+    widest: list[Window] = []
+    for window in sorted(cut, reverse=True):  # wide ones first; a narrow one lies within a wide one or beside it
+        if not any(wide.start <= window.start <= wide.last for wide in widest):
+            widest.append(window)
+    return inside, widest

@@ -1,0 +1,99 @@
+"""Every measure for a pair of numeric samples, and which of them decides."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from actors.stats.drift import bins, jensen_shannon, ks, mean_shift, psi, two_part, wasserstein
+from actors.stats.drift.judgement import Evidence, threshold_of
+from actors.stats.drift.sample import Sample
+from actors.stats.moments import Moments
+
+METHODS = ("standardisedShift", "psi", "ks", "jensenShannon", "wasserstein", "meanShift")
+
+_NAMES = {
+    "psi": "the population stability index, less what chance gives, is",
+    "ks": "the largest distance of the cumulative distributions (KS) is",
+    "jensenShannon": "the Jensen-Shannon distance is",
+    "wasserstein": "the Wasserstein distance in standard deviations of the reference is",
+    "meanShift": "in standard deviations the mean moved by",
+}
+
+
+def evidence(
+    reference: Sample,
+    current: Sample,
+    method: str,
+    threshold: float | None,
+    rank_error: float,
+    moments: tuple[Moments, Moments] | None,
+) -> Evidence:
+    """See `judge.judge_numbers`. Both samples hold at least one observation."""
+    before, after = moments or (reference.moments(), current.moments())
+    # Without exact moments, moving ranks by the error may move the mean by as much of the whole range.
+    allowance = rank_error * (_range(reference) + _range(current)) if rank_error and not moments else 0.0
+    effective = ks.effective_count(reference, current)
+    distance = ks.statistic(reference, current)
+    surely = max(0.0, distance - 2 * rank_error)
+    shape = ks.as_normal_shift(surely, effective)
+    shift = mean_shift.standardised(before, after, allowance)
+    tests = {
+        "ks": ks.p_value(surely, effective),
+        "meanShift": mean_shift.p_value(before, after, allowance),
+        # A sketch knows the rest beside a clump too badly.
+        "twoPart": math.nan if rank_error else two_part.p_value(reference, current),
+    }
+    p_value = tests.get(method, _bonferroni(list(tests.values())))
+    metrics = {
+        **_distances(reference, current),
+        "ks": distance,
+        "shapeShift": shape,
+        "meanShift": mean_shift.standardised(before, after),
+        **{f"{name}PValue": value for name, value in tests.items()},
+    }
+    size = mean_shift.without_chance(shift, effective)
+    limit = threshold_of(method, threshold)
+    if method == "standardisedShift":
+        score = shape if math.isnan(size) else max(size, shape)
+        return Evidence(method, score, limit, p_value, metrics, _sentences(shift, size, shape, distance, limit))
+    score = {**metrics, "ks": surely, "meanShift": abs(shift), "wasserstein": metrics["wassersteinNormed"]}[method]
+    return Evidence(
+        method, score, limit, p_value, metrics, [f"{_NAMES[method]} {score:.3g} (threshold {limit:g})"]
+    )
+
+
+def _distances(reference: Sample, current: Sample) -> dict[str, float]:
+    before, after = bins.counts_of(reference, current)
+    return {
+        "psi": psi.corrected(before, after),
+        "psiRaw": psi.raw(before, after),
+        "jensenShannon": jensen_shannon.distance(before, after),
+        "wasserstein": wasserstein.distance(reference, current),
+        "wassersteinNormed": wasserstein.normed(reference, current),
+    }
+
+
+def _bonferroni(p_values: list[float]) -> float:
+    """Of the tests that could be made."""
+    made = [p_value for p_value in p_values if not math.isnan(p_value)]
+    return min(1.0, len(made) * min(made))
+
+
+def _sentences(shift: float, size: float, shape: float, distance: float, limit: float) -> list[str]:
+    """What decided comes first."""
+    moved = "moved up" if shift > 0 else "moved down"
+    mean = f"the mean {moved} by {size:.2g} standard deviations (threshold {limit:g})"
+    form = (
+        f"the distribution moved as far as a normal one shifted by {shape:.2g} standard deviations "
+        f"(KS distance {distance:.2g}, threshold {limit:g})"
+    )
+    if size >= shape:
+        return [mean]
+    return [form, mean] if size > 0 else [form]
+
+
+def _range(sample: Sample) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(sample.values[-1] - sample.values[0])

@@ -1,0 +1,17 @@
+"""How much of the current data lies in categories the reference never had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def share(reference: Mapping[str, int], current: Mapping[str, int]) -> float:
+    """In [0, 1]. ValueError when the current side is empty.
+
+    >>> share({"card": 90, "cash": 10}, {"card": 60, "crypto": 40})
+    0.4
+    """
+    total = sum(current.values())
+    if total <= 0:
+        raise ValueError("an empty sample has no shares")
+    return sum(count for name, count in current.items() if not reference.get(name)) / total

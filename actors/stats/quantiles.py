@@ -1,0 +1,83 @@
+"""Quantiles of a stream: exact for a few values, then a KLL sketch.
+
+Apache DataSketches' KLL (Karnin, Lang & Liberty, "Optimal quantile approximation in streams", 2016). With
+k = 350 a rank is off by at most 0.8 % with 99 % confidence, whatever the length of the stream, in 8.5 KB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from datasketches import kll_doubles_sketch
+from numpy.typing import NDArray
+
+K = 350
+SMALL_K = 100
+
+
+class Weighted(NamedTuple):
+    """What a sketch keeps of the stream: float64[m] values, ascending, and float64[m] how many each stands for."""
+
+    values: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+
+class Quantiles(msgspec.Struct):
+    """Of float64 values.
+
+    >>> quantiles = Quantiles()
+    >>> quantiles.add(np.arange(101.0))
+    >>> quantiles.at([0.5, 0.95]), quantiles.exact
+    ([50.0, 95.0], True)
+    """
+
+    k: int = K
+    sketch: kll_doubles_sketch | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether every value is still kept."""
+        return self.sketch is None or not self.sketch.is_estimation_mode()
+
+    @property
+    def rank_error(self) -> float:
+        """How far a rank may be off, as a share of the count, with 99 % confidence; 0 where exact."""
+        return 0.0 if self.sketch is None or self.exact else float(self.sketch.normalized_rank_error(False))
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Take in a column."""
+        if len(values) == 0:
+            return
+        if self.sketch is None:
+            self.sketch = kll_doubles_sketch(self.k)
+        self.sketch.update(values)
+
+    def merge(self, other: Quantiles) -> None:
+        """Take in what the other has seen."""
+        if other.sketch is None:
+            return
+        if self.sketch is None:
+            self.sketch = kll_doubles_sketch(self.k)
+        self.sketch.merge(other.sketch)
+
+    def weighted(self) -> Weighted:
+        """What is kept of the stream."""
+        if self.sketch is None or self.sketch.is_empty():
+            return Weighted(np.zeros(0), np.zeros(0))
+        kept = np.array(list(self.sketch), np.float64)
+        kept = kept[np.argsort(kept[:, 0], kind="stable")]
+        return Weighted(kept[:, 0], kept[:, 1])
+
+    def at(self, shares: Sequence[float]) -> list[float]:
+        """The quantiles at shares from 0 to 1, none without values.
+
+        Between two exact values they are interpolated linearly (Hyndman & Fan 1996, type 7; numpy's default).
+        """
+        if self.sketch is None or self.sketch.is_empty():
+            return []
+        if self.exact:
+            return [float(found) for found in np.quantile(self.weighted().values, shares)]
+        return [float(found) for found in self.sketch.get_quantiles(list(shares), True)]

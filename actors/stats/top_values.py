@@ -1,0 +1,77 @@
+"""The most frequent values of a stream of texts: exact counts of a few, then a frequent-items sketch.
+
+Apache DataSketches' frequent items (Anderson et al., "A high-performance algorithm for identifying frequent
+items in data streams", 2017). With 2^10 entries a count is off by at most 0.35 % of the stream's length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+
+import msgspec
+from datasketches import frequent_items_error_type, frequent_strings_sketch
+
+LOG2_ENTRIES = 10
+LOG2_ENTRIES_OF_A_WINDOW = 8
+LONGEST_BYTES = 64
+
+
+class TopValues(msgspec.Struct):
+    """`counts` while there are few distinct texts, `sketch` in their place afterwards.
+
+    >>> top = TopValues()
+    >>> top.add({"red": 2, "blue": 1})
+    >>> top.most(1), top.exact
+    ([('red', 2)], True)
+    """
+
+    log2_entries: int = LOG2_ENTRIES
+    counts: dict[str, int] = msgspec.field(default_factory=dict)
+    sketch: frequent_strings_sketch | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether all counts are exact."""
+        return self.sketch is None
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Take in so many of each text."""
+        if self.sketch is None:
+            mine = self.counts
+            for text, count in counts.items():
+                mine[text] = mine.get(text, 0) + count
+            if len(mine) <= 1 << (self.log2_entries - 1):
+                return
+            counts, self.counts = mine, {}
+            self.sketch = frequent_strings_sketch(self.log2_entries)
+        for text, count in counts.items():
+            self.sketch.update(text, count)
+
+    def merge(self, other: TopValues) -> None:
+        """Take in what the other has seen."""
+        self.add(other.counts)
+        if other.sketch is not None:
+            if self.sketch is None:
+                self.sketch = frequent_strings_sketch(self.log2_entries)
+                counts, self.counts = self.counts, {}
+                self.add(counts)
+            self.sketch.merge(other.sketch)
+
+    def most(self, limit: int | None = None) -> list[tuple[str, int]]:
+        """The most frequent texts with their counts (estimates once there is a sketch), most frequent first."""
+        if self.sketch is None:
+            found = list(self.counts.items())
+        else:
+            items = self.sketch.get_frequent_items(frequent_items_error_type.NO_FALSE_NEGATIVES)
+            found = [(text, int(estimate)) for text, estimate, _, _ in items]
+        return sorted(found, key=lambda item: (-item[1], item[0]))[:limit]
+
+
+def cut(text: str) -> str:
+    """A long text by its beginning and a digest, so that what is kept is bounded and still told apart."""
+    encoded = text.encode()
+    if len(encoded) <= LONGEST_BYTES:
+        return text
+    digest = blake2b(encoded, digest_size=4).hexdigest()
+    return encoded[: LONGEST_BYTES - len(digest) - 4].decode(errors="ignore") + "…#" + digest

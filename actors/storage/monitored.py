@@ -1,0 +1,89 @@
+"""What the monitor keeps, beside the journal and in its transactions: summaries by window, and notes.
+
+A summary is bytes here. What is saved is what came since the last save, so that saving merges it into what is
+there; the position says how far in the journal the summaries reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from actors.domain import Feature
+from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge, Window, coarser
+from actors.storage.journal import Journal
+from actors.storage.protocol import SavedSummaries, SummaryKey
+
+COARSENED_AT_ONCE = 5_000
+
+_ONE = "feature = ? AND created = ? AND width = ? AND start = ?"
+
+
+class Monitored:
+    """See the module. As thread-safe as the journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def save(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
+        """Merge the parts into what is saved, which then reaches `position`."""
+        with self._journal.transaction() as database:
+            for key, part in parts.items():
+                found = database.execute(f"SELECT state FROM windows WHERE {_ONE}", key).fetchone()
+                state = merge([found[0], part]) if found else part
+                database.execute("INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?, ?)", (*key, state))
+            database.execute("INSERT OR REPLACE INTO meta VALUES ('monitor_position', ?)", (position,))
+
+    def read(self, feature: Feature, start: int, end: int) -> SavedSummaries:
+        """The windows of a feature that meet a closed range of event time."""
+        narrow = max(start, -(2**62)), min(end, 2**62)
+        return self._read("width > 0 AND start > ? - width AND start <= ?", feature, *narrow)
+
+    def read_whole(self, feature: Feature) -> SavedSummaries:
+        """The summary of a feature's whole stream."""
+        return self._read("width = 0", feature)
+
+    def _read(self, which: str, feature: Feature, *bounds: int) -> SavedSummaries:
+        query = f"SELECT width, start, state FROM windows WHERE feature = ? AND created = ? AND {which}"
+        with self._journal.transaction() as database:  # so that position and summaries belong together
+            rows = database.execute(query, (feature.id, feature.created, *bounds)).fetchall()
+            found = database.execute("SELECT value FROM meta WHERE key = 'monitor_position'").fetchone()
+        states = {Window(width, from_): state for width, from_, state in rows}
+        return SavedSummaries(found[0] if found else 0, states)
+
+    def totals(self) -> dict[SummaryKey, bytes]:
+        """The summary of every feature's whole stream."""
+        rows = self._journal.rows("SELECT feature, created, width, start, state FROM windows WHERE width = 0")
+        return {SummaryKey(*row[:4]): row[4] for row in rows}
+
+    def forget(self, gone: Feature) -> None:
+        """Delete a deleted feature's summaries."""
+        with self._journal.transaction() as database:
+            database.execute("DELETE FROM windows WHERE feature = ? AND created = ?", (gone.id, gone.created))
+
+    def coarsen(self, now: int, merge: Merge) -> None:
+        """Merge windows that have grown old into wider ones."""
+        rows = self._journal.rows(
+            "SELECT feature, created, width, start, state FROM windows"
+            " WHERE (width = ? AND start < ?) OR (width = ? AND start < ?) LIMIT ?",
+            *(FIVE_MINUTES, now - FINE_FOR - FIVE_MINUTES),
+            *(HOUR, now - HOURLY_FOR - HOUR),
+            COARSENED_AT_ONCE,
+        )
+        merged: dict[SummaryKey, list[bytes]] = {}
+        old = []
+        for feature, created, width, start, state in rows:
+            old.append((feature, created, width, start))
+            wider = coarser(Window(width, start), now)
+            merged.setdefault(SummaryKey(feature, created, *wider), []).append(state)
+        if not old:
+            return
+        with self._journal.transaction() as database:
+            for key, states in merged.items():
+                found = database.execute(f"SELECT state FROM windows WHERE {_ONE}", key).fetchone()
+                state = merge([*([found[0]] if found else []), *states])
+                database.execute("INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?, ?)", (*key, state))
+            database.executemany(f"DELETE FROM windows WHERE {_ONE}", old)
+
+    def notes(self, kind: str) -> dict[str, bytes]:
+        """The records of a kind, by key."""
+        return dict(self._journal.rows("SELECT key, record FROM notes WHERE kind = ?", kind))

@@ -1,0 +1,270 @@
+"""Watch: checks, pinned references, drift scores and alerts over the statistics that the monitor keeps.
+
+What users set up (checks, pinned references) and what came of it (alerts, scores) are notes in the journal's
+transaction, so they are there after any crash. Evaluating reads summaries as any other reader does; writes
+never wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+import trio
+
+from actors import drift
+from actors.alerts import Alert
+from actors.checks import Check, DriftConfig
+from actors.domain import Feature
+from actors.errors import NotFound
+from actors.events import Events
+from actors.findings import Finding, evaluate, evaluate_drift
+from actors.mailbox import Mailbox
+from actors.messages import ChangeRegistry, MonitorStatus, Newest, Status, Vitals
+from actors.registry import FeatureRegistry
+from actors.statistics import Statistics
+from actors.stats.drift.judge import decide
+from actors.stats.drift.judgement import Judgement
+from actors.stats.summary import Accepted, Summary
+from actors.storage.protocol import Noted, Storage
+from actors.timestamps import FOREVER, NEVER
+
+REFERENCE_WINDOWS = 24
+"""Without a pinned reference, the current window is compared with so many before it."""
+
+
+class Period(NamedTuple):
+    """A closed range of event time."""
+
+    start: int
+    end: int
+
+
+class Pinned(msgspec.Struct, frozen=True):
+    """A reference period that stays; `created` is that of the feature it is for."""
+
+    feature_id: str
+    created: int
+    start: int
+    end: int
+
+
+class Scored(NamedTuple):
+    """A judgement with the periods that it compares and how many values each has."""
+
+    judgement: Judgement
+    reference: Period
+    reference_count: int
+    current: Period
+    current_count: int
+
+
+class Result(NamedTuple):
+    """What a check found, when, and the state of the stream at that time."""
+
+    finding: Finding
+    run: int
+    vitals: Vitals
+
+
+class Watch:
+    """What the front end and the schedule ask. Safe for concurrent use by tasks of one thread."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        registry: FeatureRegistry,
+        journal: Mailbox,
+        monitor: Mailbox,
+        events: Events,
+        window: int,
+        now: Callable[[], int],
+    ) -> None:
+        """`window`: the width of the windows that drift is scored by, in microseconds."""
+        self.statistics = Statistics(monitor, storage)
+        self.events = events
+        self.window = window
+        self.now = now
+        self.alerts: dict[str, Alert] = {}
+        self._storage = storage
+        self._registry = registry
+        self._journal = journal
+        self._monitor = monitor
+        self._checks: dict[str, Check] = {}
+        self._pinned: dict[str, Pinned] = {}
+        self._results: dict[str, Result] = {}
+
+    def load(self) -> None:
+        """Read the notes. Blocks; for a worker thread."""
+        for record in self._storage.notes("check").values():
+            check = msgspec.msgpack.decode(record, type=Check)
+            self._checks[check.key] = check
+        for record in self._storage.notes("pinned").values():
+            pinned = msgspec.msgpack.decode(record, type=Pinned)
+            self._pinned[pinned.feature_id] = pinned
+        for record in self._storage.notes("alert").values():
+            alert = msgspec.msgpack.decode(record, type=Alert)
+            self.alerts[alert.id] = alert
+
+    async def note(self, kind: str, key: str, record: object | None) -> None:
+        """Make a note durable; None deletes it."""
+        body = None if record is None else msgspec.msgpack.encode(record)
+        await self._journal.ask(ChangeRegistry(Noted(kind, key, body)))
+
+    # Checks
+
+    def checks(self, feature: Feature | None = None) -> list[Check]:
+        """The checks of a feature, or of all registered ones, by feature and id."""
+        return [
+            check
+            for _, check in sorted(self._checks.items())
+            if (feature is None or check.feature_id == feature.id) and self.feature_of(check) is not None
+        ]
+
+    def feature_of(self, check: Check) -> Feature | None:
+        """The feature of a check, None where it was deleted since."""
+        feature = self._registry.features.get(check.feature_id)
+        return feature if feature is not None and feature.created == check.created else None
+
+    async def put_check(self, check: Check) -> None:
+        """Add a check, or replace the one of this id."""
+        await self.note("check", check.key, check)
+        self._checks[check.key] = check
+        self._results.pop(check.key, None)
+
+    async def delete_check(self, feature: Feature, id_: str) -> None:
+        """Raises NotFound where there is none."""
+        key = f"{feature.id} {id_}"
+        if key not in self._checks:
+            raise NotFound(f"feature {feature.id!r} has no check {id_!r}")
+        await self.note("check", key, None)
+        self._checks.pop(key, None)
+        self._results.pop(key, None)
+        for alert in [one for one in self.alerts.values() if f"{one.feature_id} {one.check_id}" == key]:
+            if alert.state != "resolved":
+                await self.note("alert", alert.id, None)
+                self.alerts.pop(alert.id, None)
+
+    async def results(self, checks: Sequence[Check], refresh: bool = False) -> list[Result]:
+        """What each check finds now: of the last run, where neither stream nor time can have changed it since."""
+        owned = [(check, feature) for check in checks if (feature := self.feature_of(check)) is not None]
+        vitals: list[Vitals] = await self._monitor.ask(Newest([feature for _, feature in owned]))
+        stale = [
+            (check, feature, state)
+            for (check, feature), state in zip(owned, vitals, strict=True)
+            if refresh or self._is_stale(check, state)
+        ]
+        drifting = [one for one in stale if one[0].check_type == "drift"]
+        for check, feature, state in stale:
+            if check.check_type != "drift":
+                self._note_result(check, await self._find(check, feature, state), state)
+        for (check, _, state), scored in zip(drifting, await self._score_checks(drifting), strict=True):
+            self._note_result(check, evaluate_drift(check, scored.judgement), state)
+        return [self._results[check.key] for check, _ in owned]
+
+    def _is_stale(self, check: Check, vitals: Vitals) -> bool:
+        result = self._results.get(check.key)
+        timely = check.check_type in ("freshness", "volume", "drift") or check.window is not None
+        return result is None or timely or result.vitals != vitals
+
+    def _note_result(self, check: Check, finding: Finding, vitals: Vitals) -> None:
+        before = self._results.get(check.key)
+        self._results[check.key] = Result(finding, self.now(), vitals)
+        was = before.finding.status if before is not None else "insufficient"
+        if finding.status != was and "failing" in (finding.status, was):
+            kind = "check.failing" if finding.status == "failing" else "check.recovered"
+            told = {"featureId": check.feature_id, "checkId": check.id, "checkType": check.check_type}
+            self.events.publish(kind, {**told, "observed": finding.observed, "message": finding.message})
+
+    async def _find(self, check: Check, feature: Feature, vitals: Vitals) -> Finding:
+        now, window = self.now(), check.window
+        period = Period(NEVER, FOREVER) if window is None else Period(now - window + 1, now)
+        if check.check_type == "freshness":
+            return evaluate(check, feature, Summary(feature.created), vitals.newest, now, lambda: ())
+        if window is None:
+            summary = await self.statistics.whole(feature)
+        else:
+            summary = await self.statistics.period(feature, *period)
+
+        def read() -> Iterator[Accepted]:
+            return self._storage.observations(feature, *period)
+
+        return await trio.to_thread.run_sync(evaluate, check, feature, summary, vitals.newest, now, read)
+
+    # Drift
+
+    async def pin(self, feature: Feature, period: Period) -> Pinned:
+        """Compare with this period from now on."""
+        pinned = Pinned(feature.id, feature.created, *period)
+        await self.note("pinned", feature.id, pinned)
+        self._pinned[feature.id] = pinned
+        return pinned
+
+    async def unpin(self, feature: Feature) -> None:
+        """Compare with what came before again. Raises NotFound where nothing is pinned."""
+        if self.pinned(feature) is None:
+            raise NotFound(f"feature {feature.id!r} has no pinned reference")
+        await self.note("pinned", feature.id, None)
+        self._pinned.pop(feature.id, None)
+
+    def pinned(self, feature: Feature) -> Pinned | None:
+        """The pinned reference of a feature."""
+        pinned = self._pinned.get(feature.id)
+        return pinned if pinned is not None and pinned.created == feature.created else None
+
+    def reference_for(self, feature: Feature, current: Period) -> Period:
+        """The pinned period, else the windows before the current one."""
+        pinned = self.pinned(feature)
+        if pinned is not None:
+            return Period(pinned.start, pinned.end)
+        width = current.end - current.start + 1
+        return Period(current.start - REFERENCE_WINDOWS * width, current.start - 1)
+
+    def latest_window(self, width: int | None = None) -> Period:
+        """The window that ends now."""
+        now = self.now()
+        return Period(now - (width or self.window) + 1, now)
+
+    async def score(
+        self,
+        feature: Feature,
+        reference: Period,
+        current: Period,
+        method: str | None = None,
+        threshold: float | None = None,
+    ) -> Scored:
+        """How far the feature has drifted from one period to the other."""
+        one = await self.statistics.period(feature, *reference)
+        two = await self.statistics.period(feature, *current)
+        judgement = await trio.to_thread.run_sync(drift.between, feature, one, two, method, threshold)
+        counts = [summary.count - summary.null_count for summary in (one, two)]
+        return Scored(judgement, reference, counts[0], current, counts[1])
+
+    async def _score_checks(self, checks: Sequence[tuple[Check, Feature, Vitals]]) -> list[Scored]:
+        """The drift that each check looks at, judged as a family."""
+        scores = []
+        for check, feature, _ in checks:
+            config: DriftConfig = check.typed
+            current = self.latest_window(check.window)
+            reference = self.reference_for(feature, current)
+            scores.append(await self.score(feature, reference, current, config.method, config.threshold))
+        return together(scores)
+
+    # Freshness
+
+    async def vitals(self, features: Sequence[Feature]) -> list[Vitals]:
+        """When the newest observations of each feature came."""
+        found: list[Vitals] = await self._monitor.ask(Newest(features))
+        return found
+
+    async def status(self) -> MonitorStatus:
+        """How far the monitor is."""
+        found: MonitorStatus = await self._monitor.ask(Status())
+        return found
+
+
+def together(scores: Sequence[Scored]) -> list[Scored]:
+    """The same scores with verdicts that take into account how many were looked at."""
+    judged = decide([score.judgement for score in scores])
+    return [score._replace(judgement=judgement) for score, judgement in zip(scores, judged, strict=True)]

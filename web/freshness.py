@@ -1,0 +1,54 @@
+"""How old every feature and group is."""
+
+from __future__ import annotations
+
+from actors.domain import Feature
+from actors.messages import Vitals
+from actors.router import Router
+from actors.timestamps import SECOND, format_timestamp
+from web.monitor_schema import FeatureFreshness, FreshnessAnswer, GroupFreshness
+
+
+async def freshness_answer(router: Router) -> FreshnessAnswer:
+    """Of all that is registered, by id and name."""
+    features = sorted(router.registry.features.values(), key=lambda feature: feature.id)
+    vitals = await router.monitoring.watch.vitals(features)
+    now = router.now()
+    found = [_feature(feature, one, now) for feature, one in zip(features, vitals, strict=True)]
+    by_id = {one.feature_id: one for one in found}
+    groups = [
+        _group(name, [by_id[id_] for id_ in sorted(router.registry.members(name)) if id_ in by_id])
+        for name in sorted(router.registry.groups)
+    ]
+    return FreshnessAnswer(found, groups)
+
+
+def _feature(feature: Feature, vitals: Vitals, now: int) -> FeatureFreshness:
+    age, max_age = _age(vitals.newest, now), feature.expires_after
+    return FeatureFreshness(
+        feature.id,
+        None if vitals.newest is None else format_timestamp(vitals.newest),
+        None if vitals.arrived is None else format_timestamp(vitals.arrived),
+        age,
+        _age(vitals.arrived, now),
+        None if max_age is None else max_age / SECOND,
+        None if max_age is None or age is None else age > max_age / SECOND,
+    )
+
+
+def _age(time: int | None, now: int) -> float | None:
+    return None if time is None else max(0, now - time) / SECOND
+
+
+def _group(name: str, members: list[FeatureFreshness]) -> GroupFreshness:
+    return GroupFreshness(
+        name,
+        _oldest([member.event_age_seconds for member in members]),
+        _oldest([member.arrival_age_seconds for member in members]),
+        [member.feature_id for member in members if member.late],
+    )
+
+
+def _oldest(ages: list[float | None]) -> float | None:
+    known = [age for age in ages if age is not None]
+    return max(known) if known and len(known) == len(ages) else None

@@ -1,0 +1,76 @@
+"""Quality checks: add, look at, delete."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Response
+
+from actors.checks import Check, make_check
+from actors.domain import Feature, check_name
+from actors.errors import Conflict
+from actors.router import Router
+from actors.timestamps import format_timestamp
+from web import monitor_schema as schema
+from web.requests import Query, encode, json_body, no_content
+
+
+def blueprint(router: Router) -> Blueprint:
+    """The part "checks" of the chapter "Monitoring"."""
+    routes = Blueprint("checks", __name__)
+
+    @routes.post("/features/<reference>/checks")
+    async def put_check(reference: str) -> Response:
+        watch = router.monitoring.watch
+        feature = router.registry.resolve(reference)
+        asked = await json_body(schema.PutCheck)
+        check = make_check(feature, _check_id(router, feature, asked), asked.check_type, asked.config)
+        await watch.put_check(check)
+        return encode((await _checks(router, [check])).checks[0], 201)
+
+    @routes.get("/features/<reference>/checks")
+    async def checks_of(reference: str) -> Response:
+        Query(())
+        watch = router.monitoring.watch
+        return encode(await _checks(router, watch.checks(router.registry.resolve(reference))))
+
+    @routes.get("/checks")
+    async def checks() -> Response:
+        Query(())
+        return encode(await _checks(router, router.monitoring.watch.checks()))
+
+    @routes.delete("/features/<reference>/checks/<id_>")
+    async def delete_check(reference: str, id_: str) -> Response:
+        await router.monitoring.watch.delete_check(router.registry.resolve(reference), id_)
+        return no_content()
+
+    return routes
+
+
+def _check_id(router: Router, feature: Feature, asked: schema.PutCheck) -> str:
+    """The id asked for, or the type's name with the first number that is free. Raises Conflict, InvalidInput."""
+    taken = {check.id: check for check in router.monitoring.watch.checks(feature)}
+    if isinstance(asked.id, str):
+        check_name(asked.id, "id")
+        if asked.id in taken and taken[asked.id].check_type != asked.check_type:
+            raise Conflict(f"check {asked.id!r} of {feature.id!r} is of type {taken[asked.id].check_type}")
+        return asked.id
+    numbered = (f"{asked.check_type}-{number}" for number in range(1, len(taken) + 2))
+    return next(id_ for id_ in numbered if id_ not in taken)
+
+
+async def _checks(router: Router, checks: list[Check]) -> schema.ChecksAnswer:
+    results = await router.monitoring.watch.results(checks)
+    return schema.ChecksAnswer(
+        [
+            schema.CheckAnswer(
+                check.id,
+                check.feature_id,
+                check.check_type,
+                check.config,
+                result.finding.status,
+                result.finding.observed,
+                result.finding.message,
+                format_timestamp(result.run),
+            )
+            for check, result in zip(checks, results, strict=False)
+        ]
+    )

@@ -1,0 +1,145 @@
+"""Drift: between two periods, between two given samples, in windows that have closed; the pinned reference."""
+
+from __future__ import annotations
+
+import trio
+from msgspec import UNSET
+from quart import Blueprint, Response
+
+from actors import drift
+from actors.domain import Feature
+from actors.errors import InvalidInput, TooLarge
+from actors.router import Router
+from actors.stats.drift.judgement import Judgement
+from actors.timestamps import format_timestamp, parse_timestamp
+from actors.watch import Period
+from web import monitor_schema as schema
+from web.requests import Query, encode, json_body, no_content
+
+DEFAULT_SCORES = 100
+
+
+def blueprint(router: Router) -> Blueprint:
+    """The part "drift" of the chapter "Monitoring"."""
+    routes = Blueprint("drift", __name__)
+
+    @routes.get("/features/<reference>/drift")
+    async def between_periods(reference: str) -> Response:
+        query = Query(("reference", "current", "method", "threshold"))
+        watch = router.monitoring.watch
+        feature = router.registry.resolve(reference)
+        method = query.text("method")
+        drift.check_method(feature, method)
+        given = query.text("current")
+        current = watch.latest_window() if given is None else _period(given, "current")
+        given = query.text("reference")
+        pinned = watch.reference_for(feature, current) if given is None else _period(given, "reference")
+        scored = await watch.score(feature, pinned, current, method, _threshold(query))
+        sides = (*scored.reference, scored.reference_count), (*scored.current, scored.current_count)
+        return encode(_answer(feature, scored.judgement, *sides))
+
+    @routes.post("/features/<reference>/drift")
+    async def between_samples(reference: str) -> Response:
+        assert router.monitoring
+        feature = router.registry.resolve(reference)
+        asked = await json_body(schema.CompareSamples)
+        method = None if asked.method is UNSET else asked.method
+        threshold = None if asked.threshold is UNSET else asked.threshold
+        drift.check_method(feature, method)
+        if threshold is not None and not threshold > 0:
+            raise InvalidInput.at("threshold", "must be greater than 0")
+        for name, sample in (("reference", asked.reference), ("current", asked.current)):
+            if len(sample) > drift.MOST_GIVEN:
+                raise TooLarge(f"{name}: {len(sample)} values, at most {drift.MOST_GIVEN} are compared")
+        judgement = await trio.to_thread.run_sync(
+            drift.of_samples, feature, asked.reference, asked.current, method, threshold
+        )
+        sides = (None, None, _given(asked.reference)), (None, None, _given(asked.current))
+        return encode(_answer(feature, judgement, *sides))
+
+    @routes.get("/features/<reference>/drift/history")
+    async def scores(reference: str) -> Response:
+        query = Query(("limit",))
+        feature = router.registry.resolve(reference)
+        limit = query.number("limit", DEFAULT_SCORES, 10_000)
+        found = router.monitoring.schedule.scores_of(feature)[:limit]
+        return encode(
+            schema.ScoresAnswer([_answer(feature, one.judgement, one.reference, one.current) for one in found])
+        )
+
+    @routes.put("/features/<reference>/reference")
+    async def pin(reference: str) -> Response:
+        watch = router.monitoring.watch
+        feature = router.registry.resolve(reference)
+        asked = await json_body(schema.PutReference)
+        period = Period(parse_timestamp(asked.start_time, "startTime"), parse_timestamp(asked.end_time, "endTime"))
+        if period.start > period.end:
+            raise InvalidInput.at("startTime", "is after endTime")
+        await watch.pin(feature, period)
+        return encode(_reference_answer(feature, period))
+
+    @routes.delete("/features/<reference>/reference")
+    async def unpin(reference: str) -> Response:
+        await router.monitoring.watch.unpin(router.registry.resolve(reference))
+        return no_content()
+
+    return routes
+
+
+def _period(text: str, field: str) -> Period:
+    """`START/END`, two timestamps (ISO 8601's way to write an interval)."""
+    start, slash, end = text.replace(" ", "+").partition("/")
+    if not slash:
+        raise InvalidInput.at(field, f"{text!r} is not START/END, two RFC 3339 timestamps")
+    period = Period(parse_timestamp(start, field), parse_timestamp(end, field))
+    if period.start > period.end:
+        raise InvalidInput.at(field, "starts after its end")
+    return period
+
+
+def _threshold(query: Query) -> float | None:
+    given = query.text("threshold")
+    if given is None:
+        return None
+    try:
+        threshold = float(given)
+    except ValueError:
+        threshold = 0.0
+    if not 0 < threshold < float("inf"):
+        raise InvalidInput.at("threshold", f"{given!r} is not a number greater than 0")
+    return threshold
+
+
+def _given(sample: list[object]) -> int:
+    return len(sample) - sample.count(None)
+
+
+Side = tuple[int | None, int | None, int]
+
+
+def _answer(feature: Feature, judgement: Judgement, reference: Side, current: Side) -> schema.DriftAnswer:
+    return schema.DriftAnswer(
+        feature_id=feature.id,
+        drift=judgement.drift,
+        score=judgement.score,
+        method=judgement.method,
+        threshold=judgement.threshold,
+        p_value=judgement.p_value,
+        metrics=judgement.metrics,
+        reference=_side(reference),
+        current=_side(current),
+        verdict=judgement.verdict,
+        severity=judgement.severity,
+        reasons=judgement.reasons,
+    )
+
+
+def _side(side: Side) -> schema.SideAnswer:
+    start, end, count = side
+    return schema.SideAnswer(
+        None if start is None else format_timestamp(start), None if end is None else format_timestamp(end), count
+    )
+
+
+def _reference_answer(feature: Feature, period: Period) -> schema.ReferenceAnswer:
+    return schema.ReferenceAnswer(feature.id, format_timestamp(period.start), format_timestamp(period.end))
