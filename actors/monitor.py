@@ -34,7 +34,8 @@ PENDING_OF_A_FEATURE = 65_536
 PENDING_OF_ALL = 1_000_000
 """Observations that wait to be folded, at about 26 bytes each."""
 ROWS_PER_STEP = 8_192
-"""Folding lets others run after so many observations: about 2 ms."""
+WINDOWS_PER_STEP = 64
+"""Folding lets others run after so much: about 2 ms."""
 
 
 class _Stream(msgspec.Struct):
@@ -109,21 +110,24 @@ class FeatureMonitor:
     def _fold(self, feature: str, created: int, rows: Accepted) -> Iterator[None]:
         widths, starts = placed(rows.times, rows.arrived)
         order = np.lexsort((starts, widths))
-        edges = np.flatnonzero(np.diff(starts[order], prepend=-1) | np.diff(widths[order], prepend=-1))
-        bounds = [*edges.tolist(), len(order)]
+        rows, widths, starts = rows.take(order), widths[order], starts[order]
+        edges = np.flatnonzero((np.diff(starts, prepend=starts[:1] - 1) != 0) | (np.diff(widths, prepend=0) != 0))
         whole = self._summary(SummaryKey(feature, created, *WHOLE))
-        done = 0
-        for begin, end in pairwise(bounds):
-            first = order[begin]
-            window = self._summary(SummaryKey(feature, created, int(widths[first]), int(starts[first])))
-            for start in range(begin, end, ROWS_PER_STEP):
-                chosen = order[start : min(start + ROWS_PER_STEP, end)]
-                part = rows.take(chosen)
-                _add(whole, window, part, created)
-                done += len(chosen)
-                if done >= ROWS_PER_STEP:
-                    done = 0
-                    yield
+        if len(edges) == 1:  # what is live: one summary serves both
+            window = self._summary(SummaryKey(feature, created, int(widths[0]), int(starts[0])))
+            for part in _steps(rows, 0, len(order)):
+                _add_to_both(whole, window, part)
+                yield
+            return
+        for part in _steps(rows, 0, len(order)):
+            whole.add(part)
+            yield
+        for number, (begin, end) in enumerate(pairwise([*edges.tolist(), len(order)])):
+            window = self._summary(SummaryKey(feature, created, int(widths[begin]), int(starts[begin])))
+            for part in _steps(rows, begin, end):
+                window.add(part)
+            if number % WINDOWS_PER_STEP == 0 or end - begin >= ROWS_PER_STEP:
+                yield
 
     def _summary(self, key: SummaryKey) -> Summary:
         found = self._fresh.get(key)
@@ -205,13 +209,20 @@ def _together(parts: Sequence[Accepted]) -> Accepted:
     return parts[0] if len(parts) == 1 else Accepted(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _add(whole: Summary, window: Summary, part: Accepted, created: int) -> None:
-    """Into both; what is many goes through a summary of its own, which halves the work on texts."""
+def _steps(rows: Accepted, begin: int, end: int) -> Iterator[Accepted]:
+    """Slices of at most ROWS_PER_STEP."""
+    for start in range(begin, end, ROWS_PER_STEP):
+        cut = slice(start, min(start + ROWS_PER_STEP, end))
+        yield Accepted(rows.times[cut], rows.arrived[cut], rows.values[cut], rows.nulls[cut])
+
+
+def _add_to_both(whole: Summary, window: Summary, part: Accepted) -> None:
+    """What is many goes through a summary of its own, which halves the work on texts."""
     if len(part.times) < ROWS_PER_STEP // 8:
         whole.add(part)
         window.add(part)
         return
-    summary = of_all(created)
+    summary = of_all(whole.created)
     summary.add(part)
     whole.merge(summary)
     window.merge(summary)

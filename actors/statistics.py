@@ -88,6 +88,7 @@ def _sorted_out(
             if window.width == 0 or window.last < start or window.start > end:
                 continue
             summary = decode(state, Summary)
+            summary.settle()
             if summary.oldest is None or summary.newest is None:
                 continue
             if start <= summary.oldest and summary.newest <= end:

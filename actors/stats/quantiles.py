@@ -53,7 +53,7 @@ class Quantiles(msgspec.Struct):
             return
         if self.sketch is None:
             self.sketch = kll_doubles_sketch(self.k)
-        self.sketch.update(values)
+        self.sketch.update(np.require(values, np.float64, "W"))  # the sketch refuses what is read-only
 
     def merge(self, other: Quantiles) -> None:
         """Take in what the other has seen."""

@@ -28,19 +28,25 @@ FEATURES = [feature.id for feature in data.MIXED]
 def run() -> Iterator[Result]:
     """Writing, serving, and starting."""
     random = np.random.default_rng(2)
-    requests = [post("/features/write-batch", {"values": _batch(random)}) for _ in range(BATCHES)]
+    requests = write_requests(random, BATCHES)
     with timewell() as service:
-        _register(service.address)
+        register(service.address)
         yield from _write(service, requests)
     with timewell(CHECKPOINT_SECONDS="3600") as service:  # reads are measured without work behind their back
-        _register(service.address)
+        register(service.address)
         _one_after_another(service.address, requests[:20])
         yield from _serve(service.address, random)
         yield from _against_bare(service.address)
     yield _start()
 
 
-def _register(address: Address) -> None:
+def write_requests(random: np.random.Generator, count: int) -> list[bytes]:
+    """Batches of 10,000 JSON values as requests."""
+    return [post("/features/write-batch", {"values": _batch(random)}) for _ in range(count)]
+
+
+def register(address: Address) -> None:
+    """Register the 20 features of the benchmarks."""
     with Connection(address) as connection:
         for feature in data.MIXED:
             body = {"name": feature.name, "entity": feature.entity, "valueType": feature.value_type}

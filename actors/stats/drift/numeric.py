@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -37,31 +38,29 @@ def evidence(
     effective = ks.effective_count(reference, current)
     distance = ks.statistic(reference, current)
     surely = max(0.0, distance - 2 * rank_error)
-    shape = ks.as_normal_shift(surely, effective)
-    shift = mean_shift.standardised(before, after, allowance)
     tests = {
         "ks": ks.p_value(surely, effective),
         "meanShift": mean_shift.p_value(before, after, allowance),
         # A sketch knows the rest beside a clump too badly.
         "twoPart": math.nan if rank_error else two_part.p_value(reference, current),
     }
-    p_value = tests.get(method, _bonferroni(list(tests.values())))
     metrics = {
         **_distances(reference, current),
         "ks": distance,
-        "shapeShift": shape,
+        "shapeShift": ks.as_normal_shift(surely, effective),
         "meanShift": mean_shift.standardised(before, after),
         **{f"{name}PValue": value for name, value in tests.items()},
     }
-    size = mean_shift.without_chance(shift, effective)
+    shift = mean_shift.standardised(before, after, allowance)
     limit = threshold_of(method, threshold)
     if method == "standardisedShift":
-        score = shape if math.isnan(size) else max(size, shape)
-        return Evidence(method, score, limit, p_value, metrics, _sentences(shift, size, shape, distance, limit))
-    score = {**metrics, "ks": surely, "meanShift": abs(shift), "wasserstein": metrics["wassersteinNormed"]}[method]
-    return Evidence(
-        method, score, limit, p_value, metrics, [f"{_NAMES[method]} {score:.3g} (threshold {limit:g})"]
-    )
+        score, effects = _shift(shift, mean_shift.without_chance(shift, effective), metrics, limit)
+    else:
+        sure = {"ks": surely, "meanShift": abs(shift), "wasserstein": metrics["wassersteinNormed"]}
+        score = sure.get(method, metrics.get(method, math.nan))
+        effects = [f"{_NAMES[method]} {score:.3g} (threshold {limit:g})"]
+    p_value = tests.get(method, _bonferroni(list(tests.values())))
+    return Evidence(method, score, limit, p_value, metrics, effects)
 
 
 def _distances(reference: Sample, current: Sample) -> dict[str, float]:
@@ -81,17 +80,18 @@ def _bonferroni(p_values: list[float]) -> float:
     return min(1.0, len(made) * min(made))
 
 
-def _sentences(shift: float, size: float, shape: float, distance: float, limit: float) -> list[str]:
-    """What decided comes first."""
+def _shift(shift: float, size: float, metrics: Mapping[str, float], limit: float) -> tuple[float, list[str]]:
+    """The larger of the two effects, and the sentences about both; what decided comes first."""
+    shape = metrics["shapeShift"]
     moved = "moved up" if shift > 0 else "moved down"
     mean = f"the mean {moved} by {size:.2g} standard deviations (threshold {limit:g})"
     form = (
         f"the distribution moved as far as a normal one shifted by {shape:.2g} standard deviations "
-        f"(KS distance {distance:.2g}, threshold {limit:g})"
+        f"(KS distance {metrics['ks']:.2g}, threshold {limit:g})"
     )
     if size >= shape:
-        return [mean]
-    return [form, mean] if size > 0 else [form]
+        return size, [mean]
+    return shape, [form, mean] if size > 0 else [form]
 
 
 def _range(sample: Sample) -> float:

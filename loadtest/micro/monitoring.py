@@ -1,0 +1,113 @@
+"""Group `monitor`: what watching the stream costs, and how large a summary grows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from actors.columns import Block, Times
+from actors.monitor import FeatureMonitor
+from actors.stats.state import encode
+from actors.stats.summary import Accepted, of_a_window
+from actors.timestamps import SECOND
+from actors.values import Array
+from loadtest.micro import data
+from loadtest.micro.client import Connection
+from loadtest.micro.http import register, write_requests
+from loadtest.micro.measure import Result, at_least, at_most, seconds
+from loadtest.micro.service import timewell
+
+BATCH = 10_000
+BATCHES = 100
+RUNS = 5
+ROUNDS = 9
+REQUESTS_A_ROUND = 12
+WINDOW_VALUES = 100_000
+
+
+def run() -> Iterator[Result]:
+    """Folding batches, sizes of windows, writing with and without."""
+    random = np.random.default_rng(4)
+
+    def live(count: int) -> Times:
+        return data.STARTED - random.integers(0, 60 * SECOND, count)
+
+    def late(count: int) -> Times:
+        return data.random_times(random, count)
+
+    yield _cost("monitor: a value, event times of the last minute", random, live)
+    yield _cost("monitor: a value, event times of a month", random, late)
+    for name, make in _KINDS.items():
+        yield Result(f"monitor: a window of 100,000 {name}", "bytes", [_window(make(random))], at_most(32_768))
+    yield from _on_and_off(random)
+
+
+def _cost(name: str, random: np.random.Generator, times: Callable[[int], Times]) -> Result:
+    """A million observations between two checkpoints, folded as the monitor itself finds it due and at the end."""
+    micros = []
+    for _ in range(RUNS):
+        monitor = FeatureMonitor()
+        batches = [_batch(random, times) for _ in range(BATCHES)]
+
+        def take(monitor: FeatureMonitor = monitor, batches: list[list[Block]] = batches) -> None:
+            for number, blocks in enumerate(batches):
+                monitor.apply(data.STARTED + number, blocks)
+                exhaust(monitor.overdue())
+            exhaust(monitor.folding())
+
+        micros.append(seconds(take) / (BATCHES * BATCH) * 1e6)
+    return Result(name, "us", micros, at_most(1))
+
+
+def exhaust(steps: Iterator[None]) -> None:
+    """Take all the steps."""
+    for _ in steps:
+        pass
+
+
+def _batch(random: np.random.Generator, times: Callable[[int], Times]) -> list[Block]:
+    blocks = data.random_blocks(random, data.MIXED, BATCH)
+    return [block._replace(times=times(len(block.times))) for block in blocks]
+
+
+def _texts(texts: list[str]) -> Array:
+    column = np.empty(len(texts), object)
+    column[:] = texts
+    return column
+
+
+_KINDS: dict[str, Callable[[np.random.Generator], Array]] = {
+    "numbers": lambda random: random.random(WINDOW_VALUES),
+    "integers": lambda random: random.integers(0, 10**9, WINDOW_VALUES),
+    "distinct texts of 60 characters": lambda random: _texts(
+        [f"text{number:056}" for number in random.permutation(WINDOW_VALUES).tolist()]
+    ),
+    "vectors of 768 components": lambda random: random.random((WINDOW_VALUES, 768), np.float32),
+}
+
+
+def _window(values: Array) -> int:
+    summary = of_a_window(1)
+    for part in np.array_split(values, 20):
+        times = np.full(len(part), data.STARTED)
+        summary.add(Accepted(times, times + SECOND, part, np.zeros(len(part), np.bool_)))
+    return len(encode(summary))
+
+
+def _on_and_off(random: np.random.Generator) -> Iterator[Result]:
+    """The same batches to a service with monitoring and to one without, in turns."""
+    requests = write_requests(random, REQUESTS_A_ROUND)
+    with timewell(ENABLE_MONITORING="true") as on, timewell(ENABLE_MONITORING="false") as off:
+        for service in (on, off):
+            register(service.address)
+        with Connection(on.address) as with_it, Connection(off.address) as without:
+            pairs = [(_round(with_it, requests), _round(without, requests)) for _ in range(ROUNDS + 1)][1:]
+    values = REQUESTS_A_ROUND * BATCH
+    yield Result("monitor: write-batch of 10,000 with it", "values/s", [values / one for one, _ in pairs])
+    yield Result("monitor: the same without it", "values/s", [values / one for _, one in pairs])
+    yield Result("monitor: with it beside without", "x", [off / on for on, off in pairs], at_least(0.8))
+
+
+def _round(connection: Connection, requests: list[bytes]) -> float:
+    return seconds(lambda: [connection.ask(request) for request in requests])
