@@ -7,6 +7,7 @@ that it had taken or that was waiting, and `refuse` turns new ones away until it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -43,8 +44,9 @@ class Reply:
             self._answered.set()
 
     async def wait(self) -> Any:
-        """The answer, or the error raised."""
-        await self._answered.wait()
+        """The answer, or the error raised. Goes on at once where it is there."""
+        if not self.done:
+            await self._answered.wait()
         if self._error is not None:
             # A fresh one for each asker: a shared traceback would grow with every raise.
             raise type(self._error)(self._error.detail, self._error.faults)
@@ -70,6 +72,8 @@ class Mailbox:
         """Whether a `post` found no place since the actor last looked."""
         self._send, self._receive = trio.open_memory_channel[Envelope](INBOX_MESSAGES)
         self._taken: list[Envelope] = []
+        self._meanwhile: Callable[[Envelope], None] | None = None
+        """How to handle a message while the actor waits and nothing has been sent to it since."""
         self._refusal: TimewellError | None = None
 
     async def ask(self, message: Any) -> Any:
@@ -84,24 +88,42 @@ class Mailbox:
         await self._put(Envelope(message, reply))
         return reply
 
+    def turn(self, message: Any) -> Reply | None:
+        """Have a waiting actor handle a read here and now, which spares two switches of task; None if it cannot.
+
+        Nothing is overtaken: it can only while its inbox is empty and it is not at work. Where handling fails, the
+        message is to be sent, and fails the actor in its own task.
+        """
+        if self._meanwhile is None or self._refusal is not None:
+            return None
+        reply = Reply()
+        try:
+            self._meanwhile(Envelope(message, reply))
+        except Exception:
+            return None
+        return reply
+
     async def tell(self, message: Any) -> None:
         """Send without an answer, waiting for a place as long as it takes: back pressure between actors.
 
         An actor that is being rebuilt holds nobody up: it will find that it missed something.
         """
         if self._refusal is None:
+            self._meanwhile = None
             await self._send.send(Envelope(message, None))
         else:
             self.post(message)
 
     def post(self, message: Any) -> None:
         """Send if there is a place at once; otherwise the actor will find that it missed something."""
+        self._meanwhile = None
         try:
             self._send.send_nowait(Envelope(message, None))
         except trio.WouldBlock:
             self.missed = True
 
     async def _put(self, envelope: Envelope) -> None:
+        self._meanwhile = None
         try:
             self._send.send_nowait(envelope)
         except trio.WouldBlock:
@@ -112,9 +134,13 @@ class Mailbox:
 
     # The actor's side
 
-    async def drain(self) -> list[Envelope]:
-        """Wait for a message and take all that are there."""
-        first = await self._receive.receive()
+    async def drain(self, meanwhile: Callable[[Envelope], None] | None = None) -> list[Envelope]:
+        """Wait for a message and take all that are there. `meanwhile` handles turns until the first is sent."""
+        self._meanwhile = meanwhile if self.depth() == 0 else None
+        try:
+            first = await self._receive.receive()
+        finally:
+            self._meanwhile = None
         return [first, *self.drain_now()]
 
     def drain_now(self) -> list[Envelope]:

@@ -72,7 +72,8 @@ class Series:
         self._floor: Times | None = None if base_floor == NEVER else np.full(1, base_floor, np.int64)
         self._used = np.zeros(1, np.int64)
         self._newest = NEVER
-        self._trimmed = True
+        self._trimmed_to: int | None = None
+        """How many rows a slot has at most, as far as they may be let go; None once rows have been added."""
 
     @property
     def rows(self) -> int:
@@ -87,7 +88,7 @@ class Series:
 
     def append(self, rows: Rows) -> None:
         """Take rows in order of arrival, later than all before them. `make_room` comes first."""
-        self._trimmed = False
+        self._trimmed_to = None
         self._update_latest(rows)
         if self._tail.count + rows.size > TAIL_ROWS:
             self._settle()
@@ -209,12 +210,12 @@ class Series:
 
     def trim(self, keep: int, flushed: int) -> None:
         """Let go of all but the newest `keep` rows of each slot, as far as they arrived by `flushed`."""
-        if self._trimmed:
+        if self._trimmed_to is not None and keep >= self._trimmed_to:
             return
         rows = self._compact()
         spare = rank_from_newest(rows.slots) >= keep
         self._let_go(spare & (rows.arrived <= flushed))
-        self._trimmed = not (spare & (rows.arrived > flushed)).any()
+        self._trimmed_to = None if (spare & (rows.arrived > flushed)).any() else keep
 
     def usage(self, flushed: int) -> tuple[Indices, Times, Times]:
         """The slots with rows that arrived by `flushed`, when each was last used, and how many these are."""

@@ -78,7 +78,9 @@ class FeatureServingEngine:
                 question = Latest(
                     features[0].entity, part.entities, features, kinds, at, current, visible, mine, verify
                 )
-                replies.append(await self._stores[part.shard].send(question))
+                store = self._stores[part.shard]
+                # Rows from disk are taken into memory, which is for the store's own task to bound.
+                replies.append((None if mine else store.turn(question)) or await store.send(question))
             grid = _join(parts, [await reply.wait() for reply in replies], len(entities))
             if grid.cold is None or not grid.cold.any():
                 return grid.hidden_before(visible)

@@ -244,7 +244,7 @@ class StoreActor:
             await trio.lowlevel.checkpoint()
             if waiting := self.mailbox.drain_now():
                 return waiting
-        return await self.mailbox.drain()
+        return await self.mailbox.drain(None if self.mailbox.missed else self._answer)
 
     def _answer(self, envelope: Envelope) -> None:
         try:

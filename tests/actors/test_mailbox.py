@@ -8,7 +8,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import mailbox as module
 from actors.errors import Overloaded, StoreCrashed
-from actors.mailbox import Mailbox, Reply
+from actors.mailbox import Envelope, Mailbox, Reply
 from actors.settings import INBOX_WAIT_SECONDS
 
 
@@ -125,3 +125,74 @@ async def test_only_the_first_answer_counts() -> None:
     reply.fail(StoreCrashed("late"))
     reply.answer(2)
     assert await reply.wait() == 1
+
+
+# Turns
+
+
+async def drained(inbox: Mailbox, handled: list[object], fails: bool = False) -> None:
+    """An actor that answers what it is asked with the message itself."""
+
+    def handle(envelope: Envelope) -> None:
+        if fails:
+            raise ValueError("injected")
+        handled.append(envelope.message)
+        if envelope.reply is not None:
+            envelope.reply.answer(envelope.message)
+
+    for envelope in await inbox.drain(handle):
+        handle(envelope)
+
+
+async def test_a_waiting_actor_answers_a_turn_at_once(small: Mailbox, nursery: trio.Nursery) -> None:
+    handled: list[object] = []
+    nursery.start_soon(drained, small, handled)
+    assert small.turn("early") is None
+    await wait_all_tasks_blocked()
+    reply = small.turn("one")
+    assert reply is not None
+    assert reply.done
+    assert await reply.wait() == "one"
+    assert small.depth() == 0
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_turn_never_overtakes_what_was_sent(small: Mailbox, nursery: trio.Nursery) -> None:
+    handled: list[object] = []
+    nursery.start_soon(drained, small, handled)
+    await wait_all_tasks_blocked()
+    small.post("sent")  # the actor has it, and has not run yet
+    assert small.turn("late") is None
+    await wait_all_tasks_blocked()
+    assert handled == ["sent"]
+    assert small.turn("at work no more, and not waiting either") is None
+
+
+async def test_no_turn_is_taken_while_messages_wait(small: Mailbox, nursery: trio.Nursery) -> None:
+    handled: list[object] = []
+    small.post("sent before")
+    turns: list[Reply | None] = []
+
+    async def ask() -> None:
+        turns.append(small.turn("late"))
+
+    nursery.start_soon(drained, small, handled)
+    nursery.start_soon(ask)
+    await wait_all_tasks_blocked()
+    assert turns == [None]
+    assert handled == ["sent before"]
+
+
+async def test_a_turn_that_fails_is_to_be_sent_instead(small: Mailbox, nursery: trio.Nursery) -> None:
+    nursery.start_soon(drained, small, [], True)
+    await wait_all_tasks_blocked()
+    assert small.turn("question") is None
+    nursery.cancel_scope.cancel()
+
+
+async def test_an_actor_that_is_rebuilt_takes_no_turns(small: Mailbox, nursery: trio.Nursery) -> None:
+    nursery.start_soon(drained, small, [])
+    await wait_all_tasks_blocked()
+    small.refuse(StoreCrashed("gone"))
+    assert small.turn("question") is None
+    nursery.cancel_scope.cancel()

@@ -324,6 +324,15 @@ def test_what_was_kept_only_because_it_was_not_flushed_goes_at_the_next_trim() -
     assert world.series.rows == 1
 
 
+def test_a_retention_that_was_lowered_is_kept_to_at_the_next_trim() -> None:
+    world = World("number")
+    world.append([(1, time, False) for time in (1, 2, 3)])
+    world.flush()
+    world.trim(3)
+    world.trim(1)
+    assert world.series.rows == 1
+
+
 def test_evicting_everything_leaves_only_what_is_not_flushed() -> None:
     world = World("number")
     world.append([(1, 3, False), (2, 3, False)])

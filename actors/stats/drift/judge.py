@@ -110,12 +110,8 @@ def judge_vectors(
     if why:
         return insufficient("vectorShift", limit, why)
     moved = vector_shift.shift(reference, current)
-    metrics = {
-        "vectorShift": moved.size,
-        "largestComponentShift": moved.largest,
-        "vectorPValue": moved.p_value,
-        "diagonalPValue": moved.p_diagonal,
-    }
+    metrics = {"vectorShift": moved.size, "largestComponentShift": moved.largest}
+    metrics |= {"vectorPValue": moved.p_value, "diagonalPValue": moved.p_diagonal}
     effects = [
         f"the components' means moved by {moved.size:.2g} standard deviations on average (threshold {limit:g})",
         f"component {moved.component} moved most, by {moved.largest:.2g} standard deviations",

@@ -38,12 +38,10 @@ def evidence(
     effective = ks.effective_count(reference, current)
     distance = ks.statistic(reference, current)
     surely = max(0.0, distance - 2 * rank_error)
-    tests = {
-        "ks": ks.p_value(surely, effective),
-        "meanShift": mean_shift.p_value(before, after, allowance),
-        # A sketch knows the rest beside a clump too badly.
-        "twoPart": math.nan if rank_error else two_part.p_value(reference, current),
-    }
+    # A sketch knows the rest beside a clump too badly for the test in two parts.
+    apart = math.nan if rank_error else two_part.p_value(reference, current)
+    same_mean = mean_shift.p_value(before, after, allowance)
+    tests = {"ks": ks.p_value(surely, effective), "meanShift": same_mean, "twoPart": apart}
     metrics = {
         **_distances(reference, current),
         "ks": distance,
@@ -53,14 +51,12 @@ def evidence(
     }
     shift = mean_shift.standardised(before, after, allowance)
     limit = threshold_of(method, threshold)
+    p_value = tests.get(method, _bonferroni(list(tests.values())))
     if method == "standardisedShift":
         score, effects = _shift(shift, mean_shift.without_chance(shift, effective), metrics, limit)
-    else:
-        sure = {"ks": surely, "meanShift": abs(shift), "wasserstein": metrics["wassersteinNormed"]}
-        score = sure.get(method, metrics.get(method, math.nan))
-        effects = [f"{_NAMES[method]} {score:.3g} (threshold {limit:g})"]
-    p_value = tests.get(method, _bonferroni(list(tests.values())))
-    return Evidence(method, score, limit, p_value, metrics, effects)
+        return Evidence(method, score, limit, p_value, metrics, effects)
+    score = {**metrics, "ks": surely, "meanShift": abs(shift), "wasserstein": metrics["wassersteinNormed"]}[method]
+    return Evidence(method, score, limit, p_value, metrics, [_sentence(method, score, limit)])
 
 
 def _distances(reference: Sample, current: Sample) -> dict[str, float]:
@@ -78,6 +74,10 @@ def _bonferroni(p_values: list[float]) -> float:
     """Of the tests that could be made."""
     made = [p_value for p_value in p_values if not math.isnan(p_value)]
     return min(1.0, len(made) * min(made))
+
+
+def _sentence(method: str, score: float, limit: float) -> str:
+    return f"{_NAMES[method]} {score:.3g} (threshold {limit:g})"
 
 
 def _shift(shift: float, size: float, metrics: Mapping[str, float], limit: float) -> tuple[float, list[str]]:
