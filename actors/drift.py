@@ -16,7 +16,13 @@ from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.stats.components import Components
 from actors.stats.drift import vector_shift
-from actors.stats.drift.judge import judge_categories, judge_numbers, judge_vectors
+from actors.stats.drift.judge import (
+    CATEGORICAL_METHODS,
+    NUMERIC_METHODS,
+    judge_categories,
+    judge_numbers,
+    judge_vectors,
+)
 from actors.stats.drift.judgement import Judgement
 from actors.stats.drift.sample import Sample, of, weighted
 from actors.stats.summary import Summary
@@ -26,11 +32,9 @@ from actors.values import Array, convert
 MOST_GIVEN = 1_000_000
 OTHER = "(others)"
 _NUMERIC = ("number", "integer", "timestamp")
-_METHODS = {
-    "number": ("standardisedShift", "psi", "ks", "jensenShannon", "wasserstein", "meanShift"),
-    "category": ("chiSquare", "psi", "jensenShannon", "lInfinity"),
-    "vector": ("vectorShift",),
-}
+_METHODS = {"number": NUMERIC_METHODS, "category": CATEGORICAL_METHODS, "vector": ("vectorShift",)}
+OTHER_TOOLS = ("evidently", "nannyml", "hopsworks")
+"""These are compared by another tool's own definitions, which need the values themselves."""
 
 
 def check_method(feature: Feature, method: str | None, field: str = "method") -> None:
@@ -93,7 +97,14 @@ def of_samples(
 
     Raises InvalidInput that names the values that are not of the feature's type.
     """
-    one, two = _column(feature, reference, "reference"), _column(feature, current, "current")
+    columns = _column(feature, reference, "reference"), _column(feature, current, "current")
+    return of_columns(feature, *columns, method, threshold)
+
+
+def of_columns(
+    feature: Feature, one: Array, two: Array, method: str | None = None, threshold: float | None = None
+) -> Judgement:
+    """The same for two columns of values without nulls, the reference first."""
     kind = _kind(feature)
     if kind == "category":
         pair = [_counted(feature, values) for values in (one, two)]

@@ -38,6 +38,10 @@ WINDOWS_PER_STEP = 64
 """Folding lets others run after so much: about 2 ms."""
 
 
+_Summaries = dict[tuple[str, int], dict[Window, Summary]]
+"""By feature id and creation, by window."""
+
+
 class _Stream(msgspec.Struct):
     """One feature's observations that are not folded yet, and what is known of its newest."""
 
@@ -56,8 +60,8 @@ class FeatureMonitor:
         self.saved = position
         self.rows = 0
         self._streams: dict[str, _Stream] = {}
-        self._fresh: dict[SummaryKey, Summary] = {}
-        self._leaving: dict[SummaryKey, Summary] = {}
+        self._fresh: _Summaries = {}
+        self._leaving: _Summaries = {}
         self._leaving_until = position
         for key, state in (totals or {}).items():
             total = decode(state, Summary)
@@ -112,9 +116,10 @@ class FeatureMonitor:
         order = np.lexsort((starts, widths))
         rows, widths, starts = rows.take(order), widths[order], starts[order]
         edges = np.flatnonzero((np.diff(starts, prepend=starts[:1] - 1) != 0) | (np.diff(widths, prepend=0) != 0))
-        whole = self._summary(SummaryKey(feature, created, *WHOLE))
+        fresh = self._fresh.setdefault((feature, created), {})
+        whole = _summary(fresh, WHOLE, created)
         if len(edges) == 1:  # what is live: one summary serves both
-            window = self._summary(SummaryKey(feature, created, int(widths[0]), int(starts[0])))
+            window = _summary(fresh, Window(int(widths[0]), int(starts[0])), created)
             for part in _steps(rows, 0, len(order)):
                 _add_to_both(whole, window, part)
                 yield
@@ -123,17 +128,11 @@ class FeatureMonitor:
             whole.add(part)
             yield
         for number, (begin, end) in enumerate(pairwise([*edges.tolist(), len(order)])):
-            window = self._summary(SummaryKey(feature, created, int(widths[begin]), int(starts[begin])))
+            window = _summary(fresh, Window(int(widths[begin]), int(starts[begin])), created)
             for part in _steps(rows, begin, end):
                 window.add(part)
             if number % WINDOWS_PER_STEP == 0 or end - begin >= ROWS_PER_STEP:
                 yield
-
-    def _summary(self, key: SummaryKey) -> Summary:
-        found = self._fresh.get(key)
-        if found is None:
-            found = self._fresh[key] = of_a_window(key.created) if key.width else of_all(key.created)
-        return found
 
     # Asking
 
@@ -149,10 +148,8 @@ class FeatureMonitor:
             sources.insert(0, self._leaving)
         states: dict[Window, Summary] = {}
         for source in sources:
-            for key, summary in source.items():
-                if (key.feature, key.created) == (feature.id, feature.created):
-                    window = Window(key.width, key.start)
-                    states[window] = merged([states[window], summary]) if window in states else summary
+            for window, summary in source.get((feature.id, feature.created), {}).items():
+                states[window] = merged([states[window], summary]) if window in states else summary
         return SavedSummaries(self.position, {window: encode(summary) for window, summary in states.items()})
 
     def vitals(self, feature: Feature) -> Vitals:
@@ -164,11 +161,17 @@ class FeatureMonitor:
 
     def leave(self) -> tuple[int, dict[SummaryKey, Summary]]:
         """What is to be saved, as of the position. Everything has been folded. Kept until `left` says so."""
-        for key, summary in self._fresh.items():
-            old = self._leaving.get(key)
-            self._leaving[key] = summary if old is None else merged([old, summary])
+        for owner, windows in self._fresh.items():
+            leaving = self._leaving.setdefault(owner, {})
+            for window, summary in windows.items():
+                old = leaving.get(window)
+                leaving[window] = summary if old is None else merged([old, summary])
         self._fresh, self._leaving_until = {}, self.position
-        return self.position, dict(self._leaving)
+        return self.position, {
+            SummaryKey(*owner, *window): summary
+            for owner, windows in self._leaving.items()
+            for window, summary in windows.items()
+        }
 
     def left(self, position: int) -> None:
         """The saved summaries reach `position` now."""
@@ -193,8 +196,14 @@ class FeatureMonitor:
     def _drop(self, feature: str, created: int) -> None:
         self.rows -= self._streams.pop(feature).rows
         for summaries in (self._fresh, self._leaving):
-            for key in [key for key in summaries if (key.feature, key.created) == (feature, created)]:
-                del summaries[key]
+            summaries.pop((feature, created), None)
+
+
+def _summary(fresh: dict[Window, Summary], window: Window, created: int) -> Summary:
+    found = fresh.get(window)
+    if found is None:
+        found = fresh[window] = of_a_window(created) if window.width else of_all(created)
+    return found
 
 
 def merged(summaries: Sequence[Summary]) -> Summary:

@@ -66,13 +66,17 @@ class Schedule:
                 await self.tick()
             except TimewellError as error:
                 log.warning("monitoring did not finish its round and will go on: %s", error.detail)
+            except Exception as error:  # serving goes on, whatever is wrong with a check
+                log.exception("monitoring did not finish its round and will go on", exc_info=error)
 
     async def tick(self) -> None:
         """One round."""
+        await self._forget_gone()
         checks = self._watch.checks()
         results = await self._watch.results(checks, refresh=True)
-        for check, result in zip(checks, results, strict=False):
-            await self._move_alert(check, result)
+        for check in checks:
+            if check.key in results:
+                await self._move_alert(check, results[check.key])
         await self._forget_old_alerts()
         closed = self._watch.now() // self._watch.window * self._watch.window
         if closed > self._scored_until:
@@ -122,6 +126,16 @@ class Schedule:
             await self._watch.note("alert", alert.id, None)
             self._watch.alerts.pop(alert.id, None)
 
+    async def _forget_gone(self) -> None:
+        await self._watch.forget_gone()
+        for id_, scores in list(self.scores.items()):
+            feature = self._registry.features.get(id_)
+            gone = [score for score in scores if feature is None or score.created != feature.created]
+            for score in gone:
+                await self._watch.note("score", _key(score), None)
+            if gone:
+                self.scores[id_] = [score for score in self.scores[id_] if score not in gone]
+
     # Scores
 
     async def _score(self, current: Period) -> None:
@@ -130,7 +144,10 @@ class Schedule:
         for feature, vitals in await self._with_vitals():
             if vitals >= current.start:
                 reference = self._watch.reference_for(feature, current)
-                scored.append((feature, await self._watch.score(feature, reference, current)))
+                try:
+                    scored.append((feature, await self._watch.score(feature, reference, current)))
+                except TimewellError as error:
+                    log.warning("%s was not scored: %s", feature.id, error.detail)
         judged = together([score for _, score in scored])
         for (feature, _), score in zip(scored, judged, strict=True):
             await self._keep(feature, score)

@@ -46,7 +46,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     alert_cooldown_seconds: Annotated[
         float, Meta(ge=0, description="after an alert has resolved, its check's next one fires no sooner")
     ] = 3_600.0
-    webhook_url: Annotated[str, Meta(description="alerts are sent here; empty for nowhere")] = ""
+    webhook_url: Annotated[
+        str, Meta(pattern=r"^(https?://\S+)?$", description="alerts are sent here; empty for nowhere")
+    ] = ""
     webhook_secret: Annotated[str, Meta(description="signs what is sent (HMAC-SHA256); empty: unsigned")] = ""
     agreement_sample: Annotated[
         float, Meta(ge=0, le=1, description="share of serving reads compared with a point-in-time read")

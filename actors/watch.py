@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import trio
 
 from actors import drift
 from actors.alerts import Alert
 from actors.checks import Check, DriftConfig
 from actors.domain import Feature
-from actors.errors import NotFound
+from actors.errors import NotFound, TooLarge
 from actors.events import Events
 from actors.findings import Finding, evaluate, evaluate_drift
 from actors.mailbox import Mailbox
@@ -29,6 +30,7 @@ from actors.stats.drift.judgement import Judgement
 from actors.stats.summary import Accepted, Summary
 from actors.storage.protocol import Noted, Storage
 from actors.timestamps import FOREVER, NEVER
+from actors.values import empty
 
 REFERENCE_WINDOWS = 24
 """Without a pinned reference, the current window is compared with so many before it."""
@@ -146,8 +148,11 @@ class Watch:
                 await self.note("alert", alert.id, None)
                 self.alerts.pop(alert.id, None)
 
-    async def results(self, checks: Sequence[Check], refresh: bool = False) -> list[Result]:
-        """What each check finds now: of the last run, where neither stream nor time can have changed it since."""
+    async def results(self, checks: Sequence[Check], refresh: bool = False) -> dict[str, Result]:
+        """What each check finds now, by its key: of the last run, where nothing can have changed it since.
+
+        Checks that are deleted meanwhile are left out.
+        """
         owned = [(check, feature) for check in checks if (feature := self.feature_of(check)) is not None]
         vitals: list[Vitals] = await self._monitor.ask(Newest([feature for _, feature in owned]))
         stale = [
@@ -161,7 +166,7 @@ class Watch:
                 self._note_result(check, await self._find(check, feature, state), state)
         for (check, _, state), scored in zip(drifting, await self._score_checks(drifting), strict=True):
             self._note_result(check, evaluate_drift(check, scored.judgement), state)
-        return [self._results[check.key] for check, _ in owned]
+        return {check.key: self._results[check.key] for check, _ in owned if check.key in self._results}
 
     def _is_stale(self, check: Check, vitals: Vitals) -> bool:
         result = self._results.get(check.key)
@@ -169,6 +174,8 @@ class Watch:
         return result is None or timely or result.vitals != vitals
 
     def _note_result(self, check: Check, finding: Finding, vitals: Vitals) -> None:
+        if self._checks.get(check.key) != check:
+            return  # deleted or replaced while it was evaluated
         before = self._results.get(check.key)
         self._results[check.key] = Result(finding, self.now(), vitals)
         was = before.finding.status if before is not None else "insufficient"
@@ -182,15 +189,34 @@ class Watch:
         period = Period(NEVER, FOREVER) if window is None else Period(now - window + 1, now)
         if check.check_type == "freshness":
             return evaluate(check, feature, Summary(feature.created), vitals.newest, now, lambda: ())
-        if window is None:
-            summary = await self.statistics.whole(feature)
-        else:
-            summary = await self.statistics.period(feature, *period)
 
         def read() -> Iterator[Accepted]:
             return self._storage.observations(feature, *period)
 
-        return await trio.to_thread.run_sync(evaluate, check, feature, summary, vitals.newest, now, read)
+        try:
+            if window is None:
+                summary = await self.statistics.whole(feature)
+            else:
+                summary = await self.statistics.period(feature, *period)
+            return await trio.to_thread.run_sync(evaluate, check, feature, summary, vitals.newest, now, read)
+        except TooLarge as error:
+            return Finding("insufficient", None, f"{error.detail}; a shorter window has fewer")
+
+    async def forget_gone(self) -> None:
+        """Drop what belongs to features that were deleted since."""
+        for check in [check for check in self._checks.values() if self.feature_of(check) is None]:
+            await self.note("check", check.key, None)
+            self._checks.pop(check.key, None)
+            self._results.pop(check.key, None)
+        for pinned in list(self._pinned.values()):
+            feature = self._registry.features.get(pinned.feature_id)
+            if feature is None or feature.created != pinned.created:
+                await self.note("pinned", pinned.feature_id, None)
+                self._pinned.pop(pinned.feature_id, None)
+        for alert in list(self.alerts.values()):
+            if alert.state != "resolved" and f"{alert.feature_id} {alert.check_id}" not in self._checks:
+                await self.note("alert", alert.id, None)
+                self.alerts.pop(alert.id, None)
 
     # Drift
 
@@ -235,11 +261,26 @@ class Watch:
         threshold: float | None = None,
     ) -> Scored:
         """How far the feature has drifted from one period to the other."""
+        if method in drift.OTHER_TOOLS:
+            return await trio.to_thread.run_sync(
+                self._score_values, feature, reference, current, method, threshold
+            )
         one = await self.statistics.period(feature, *reference)
         two = await self.statistics.period(feature, *current)
         judgement = await trio.to_thread.run_sync(drift.between, feature, one, two, method, threshold)
         counts = [summary.count - summary.null_count for summary in (one, two)]
         return Scored(judgement, reference, counts[0], current, counts[1])
+
+    def _score_values(
+        self, feature: Feature, reference: Period, current: Period, method: str, threshold: float | None
+    ) -> Scored:
+        """By another tool's definition, out of all the values themselves."""
+        columns = []
+        for period in (reference, current):
+            parts = [part.values[~part.nulls] for part in self._storage.observations(feature, *period)]
+            columns.append(np.concatenate([empty(feature, 0), *parts]))
+        judgement = drift.of_columns(feature, columns[0], columns[1], method, threshold)
+        return Scored(judgement, reference, len(columns[0]), current, len(columns[1]))
 
     async def _score_checks(self, checks: Sequence[tuple[Check, Feature, Vitals]]) -> list[Scored]:
         """The drift that each check looks at, judged as a family."""

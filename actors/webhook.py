@@ -75,7 +75,7 @@ class Webhook:
                 if answer.is_success:
                     return
                 reason = f"status {answer.status_code}"
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
                 reason = f"{type(error).__name__}: {error}"
             log.warning("webhook attempt %d of %d failed: %s", attempt + 1, ATTEMPTS, reason)
         log.error("webhook gave up on: %s", body.decode())

@@ -1,10 +1,12 @@
 """Where durable things live: one protocol, one file per implementation and per part of one.
 
 protocol.py   what the actors ask of a storage, and the entries that they commit
-journal.py    the journal, the registry's records and the positions, in SQLite
+database.py   one SQLite database behind a lock
+journal.py    the journal, the registry's records and the monitor's notes, in SQLite
+monitored.py  the monitor's summaries, in another
 history.py    observations as Arrow tables: sorting, filtering, reading back
 runs.py       the history as sorted runs in memory, or as a Delta table on disk
-local.py      journal and history together: `embedded` in a directory, `memory` in none
+local.py      all of these together: `embedded` in a directory, `memory` in none
 """
 
 import os

@@ -1,23 +1,18 @@
-"""The journal, the registry's records and the consumers' positions, in one SQLite database.
+"""The journal, the registry's records, the history's position and the monitor's notes, in one SQLite database.
 
-WAL mode with synchronous=FULL: a commit is one fsync of the log and survives the loss of power; a torn tail
-of the log fails its checksum and is not there. One row per batch, so that a commit of 1,000 values costs
-what a commit of one does.
+One row per batch, so that a commit of 1,000 values costs what a commit of one does.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
 
 import msgspec
 
 from actors.columns import Block, pack, unpack
 from actors.domain import Feature, Group
-from actors.errors import StartupError, StorageDown
+from actors.storage.database import Database, set_meta
 from actors.storage.protocol import (
     Deleted,
     Entry,
@@ -35,88 +30,23 @@ REPLAY_ENTRIES = 64
 """Batches read at a time, so that a replay never keeps a commit waiting for long."""
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS batches (arrived INTEGER PRIMARY KEY, count INTEGER NOT NULL, blocks BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS features (id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS groups (name TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, arrived INTEGER NOT NULL, answer BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS forgotten (feature TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS windows (
-    feature TEXT, created INTEGER, width INTEGER, start INTEGER, state BLOB NOT NULL,
-    PRIMARY KEY (feature, created, width, start)
-);
 CREATE TABLE IF NOT EXISTS notes (
     kind TEXT, key TEXT, record BLOB NOT NULL, PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
 """
 
 
-class Journal:
-    """Thread-safe: a lock admits one call at a time, none of which is long but the commits themselves."""
+class Journal(Database):
+    """None of its calls is long but the commits themselves."""
 
     def __init__(self, path: str) -> None:
         """`path` may be ":memory:"."""
-        self._path = path
-        self._lock = threading.Lock()
-        self._database: sqlite3.Connection | None = None
-
-    def open(self) -> None:
-        """Open or create the database. Raises StartupError that names the file."""
-        try:
-            self._database = self._connect()
-            self._database.executescript(_TABLES)
-            found = self.meta("format", FORMAT)
-        except (sqlite3.Error, StorageDown) as error:
-            raise StartupError(f"cannot open the journal {self._path}: {error}") from error
-        if found != FORMAT:
-            raise StartupError(f"{self._path} has format {found}, this version of Timewell reads {FORMAT}")
-        self._set_meta("format", FORMAT)
-
-    def _connect(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
-        database.execute("PRAGMA journal_size_limit=67108864")
-        return database
-
-    def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            if self._database is not None:
-                self._database.close()
-                self._database = None
-
-    @property
-    def _open(self) -> sqlite3.Connection:
-        if self._database is None:
-            raise StorageDown("the journal is closed")
-        return self._database
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing. Raises StorageDown where SQLite refuses."""
-        with self._lock:
-            database = self._open
-            try:
-                database.execute("BEGIN IMMEDIATE")
-                yield database
-                database.execute("COMMIT")
-            except sqlite3.Error as error:
-                self._roll_back(database)
-                raise StorageDown(f"the journal cannot be written: {error}") from error
-            except BaseException:
-                self._roll_back(database)
-                raise
-
-    def _roll_back(self, database: sqlite3.Connection) -> None:
-        """Leave a connection that can go on. After an I/O error SQLite may need a new one to recover."""
-        try:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
-        except sqlite3.Error:
-            if self._path != ":memory:":
-                database.close()
-                self._database = self._connect()
+        super().__init__(path, "journal", _TABLES, FORMAT)
 
     # Entries
 
@@ -166,7 +96,7 @@ class Journal:
             *arrivals,
             *(feature.updated for feature in features),
             *(group.updated for group in groups),
-            *self.positions(),
+            self.position,
             0,
         ]
         return Recovered(features, groups, max(mark for mark in marks if mark is not None), 0)
@@ -200,24 +130,15 @@ class Journal:
 
     # Positions
 
-    def meta(self, key: str, default: Any = None) -> Any:
-        """A value kept under a name."""
-        rows = self.rows("SELECT value FROM meta WHERE key = ?", key)
-        return rows[0][0] if rows else default
-
-    def _set_meta(self, key: str, value: object) -> None:
-        with self.transaction() as database:
-            database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-
     def set_history(self, position: int, version: int) -> None:
         """The history reaches `position` with its table version `version`, and both are on disk."""
         with self.transaction() as database:
-            for pair in (("history_position", position), ("history_version", version)):
-                database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", pair)
+            set_meta(database, history_position=position, history_version=version)
 
-    def positions(self) -> tuple[int, int]:
-        """How far the history and the monitor are."""
-        return self.meta("history_position", 0), self.meta("monitor_position", 0)
+    @property
+    def position(self) -> int:
+        """How far the history is."""
+        return int(self.meta("history_position", 0))
 
     def trim(self, until: int, answers_until: int) -> None:
         """Delete batches that arrived by `until` and idempotency answers given by `answers_until`."""
@@ -235,6 +156,10 @@ class Journal:
         """Deleted features, as they were."""
         return [msgspec.msgpack.decode(row[0], type=Feature) for row in self.rows("SELECT record FROM forgotten")]
 
+    def notes(self, kind: str) -> dict[str, bytes]:
+        """The monitor's records of a kind, by key."""
+        return dict(self.rows("SELECT key, record FROM notes WHERE kind = ?", kind))
+
     def forgot(self, features: Sequence[Feature]) -> None:
         """The history files have none of their rows any more."""
         with self.transaction() as database:
@@ -242,14 +167,6 @@ class Journal:
                 "DELETE FROM forgotten WHERE feature = ? AND record = ?",
                 [(feature.id, msgspec.msgpack.encode(feature)) for feature in features],
             )
-
-    def rows(self, query: str, *parameters: object) -> list[Any]:
-        """What a query finds. Raises StorageDown where the file cannot be read."""
-        with self._lock:
-            try:
-                return self._open.execute(query, parameters).fetchall()
-            except sqlite3.Error as error:
-                raise StorageDown(f"the journal cannot be read: {error}") from error
 
 
 def _save(database: sqlite3.Connection, table: str, key: str, record: Feature | Group) -> None:

@@ -51,24 +51,26 @@ class LocalStorage:
     batch from being trimmed while a rebuild is between the history and the journal.
     """
 
-    def __init__(self, journal: Journal, runs: Runs) -> None:
+    def __init__(self, journal: Journal, runs: Runs, monitored: Monitored) -> None:
         self._journal = journal
         self._runs = runs
         self._runs_lock = threading.RLock()
         self._position = 0
-        self._monitored = Monitored(journal)
+        self._monitored = monitored
 
     def open(self) -> Recovered:
-        """Open the journal, then the history at the version that the journal knows."""
+        """Open the journal and the summaries, then the history at the version that the journal knows."""
         self._journal.open()
+        self._monitored.open()
         if isinstance(self._runs, DeltaRuns):
             self._runs.open(self._journal.meta("history_version", -1))
-        self._position = self._journal.positions()[0]
+        self._position = self._journal.position
         return self._journal.recover()._replace(unflushed=self._journal.count(self._position))
 
     def close(self) -> None:
-        """Close the journal."""
+        """Close the databases."""
         self._journal.close()
+        self._monitored.close()
 
     def commit(self, entries: Sequence[Entry]) -> None:
         """One transaction, one fsync."""
@@ -219,32 +221,32 @@ class LocalStorage:
     # The monitor's
 
     def save_summaries(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
-        """Beside the journal, in one transaction with their position."""
+        """In one transaction with their position."""
         self._monitored.save(position, parts, merge)
 
     def read_summaries(self, feature: Feature, start: int, end: int) -> SavedSummaries:
-        """From beside the journal."""
+        """From the monitor's database."""
         return self._monitored.read(feature, start, end)
 
     def read_whole(self, feature: Feature) -> SavedSummaries:
-        """From beside the journal."""
+        """From the monitor's database."""
         return self._monitored.read_whole(feature)
 
     def whole_summaries(self) -> Mapping[SummaryKey, bytes]:
-        """From beside the journal."""
+        """From the monitor's database."""
         return self._monitored.totals()
 
     def coarsen_summaries(self, now: int, merge: Merge) -> None:
-        """Beside the journal."""
+        """In the monitor's database."""
         self._monitored.coarsen(now, merge)
 
     def monitored(self) -> int:
-        """From the journal."""
-        return self._journal.positions()[1]
+        """From beside the summaries."""
+        return self._monitored.position
 
     def notes(self, kind: str) -> Mapping[str, bytes]:
-        """From beside the journal."""
-        return self._monitored.notes(kind)
+        """From the journal's database."""
+        return self._journal.notes(kind)
 
 
 def _accepted(block: Block, arrived: int, inside: Nulls) -> Accepted:
@@ -272,7 +274,11 @@ class EmbeddedStorage(LocalStorage):
     def __init__(self, directory: str) -> None:
         self._directory = Path(directory)
         self._lock_file: int | None = None
-        super().__init__(Journal(str(self._directory / "journal.db")), DeltaRuns(self._directory / "history"))
+        super().__init__(
+            Journal(str(self._directory / "journal.db")),
+            DeltaRuns(self._directory / "history"),
+            Monitored(str(self._directory / "monitor.db")),
+        )
 
     def open(self) -> Recovered:
         """Take the directory for this process, then open what is in it."""
@@ -310,4 +316,4 @@ class MemoryStorage(LocalStorage):
     """The same without a directory: nothing survives the process."""
 
     def __init__(self) -> None:
-        super().__init__(Journal(":memory:"), MemoryRuns())
+        super().__init__(Journal(":memory:"), MemoryRuns(), Monitored(":memory:"))

@@ -1,7 +1,7 @@
-"""What the monitor keeps, beside the journal and in its transactions: summaries by window, and notes.
+"""The monitor's summaries by window, in a SQLite database of their own: saving many keeps no commit waiting.
 
 A summary is bytes here. What is saved is what came since the last save, so that saving merges it into what is
-there; the position says how far in the journal the summaries reach.
+there; the position, changed in the same transaction, says how far in the journal the summaries reach.
 """
 
 from __future__ import annotations
@@ -10,28 +10,42 @@ from collections.abc import Mapping
 
 from actors.domain import Feature
 from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge, Window, coarser
-from actors.storage.journal import Journal
+from actors.storage.database import Database, set_meta
 from actors.storage.protocol import SavedSummaries, SummaryKey
 
+FORMAT = 1
 COARSENED_AT_ONCE = 5_000
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS windows (
+    feature TEXT, created INTEGER, width INTEGER, start INTEGER, state BLOB NOT NULL,
+    PRIMARY KEY (feature, created, width, start)
+);
+"""
 
 _ONE = "feature = ? AND created = ? AND width = ? AND start = ?"
 
 
-class Monitored:
-    """See the module. As thread-safe as the journal."""
+class Monitored(Database):
+    """See the module."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    def __init__(self, path: str) -> None:
+        """`path` may be ":memory:"."""
+        super().__init__(path, "monitor's database", _TABLES, FORMAT)
+
+    @property
+    def position(self) -> int:
+        """How far in the journal the summaries reach."""
+        return int(self.meta("position", 0))
 
     def save(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
         """Merge the parts into what is saved, which then reaches `position`."""
-        with self._journal.transaction() as database:
+        with self.transaction() as database:
             for key, part in parts.items():
                 found = database.execute(f"SELECT state FROM windows WHERE {_ONE}", key).fetchone()
                 state = merge([found[0], part]) if found else part
                 database.execute("INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?, ?)", (*key, state))
-            database.execute("INSERT OR REPLACE INTO meta VALUES ('monitor_position', ?)", (position,))
+            set_meta(database, position=position)
 
     def read(self, feature: Feature, start: int, end: int) -> SavedSummaries:
         """The windows of a feature that meet a closed range of event time."""
@@ -44,25 +58,25 @@ class Monitored:
 
     def _read(self, which: str, feature: Feature, *bounds: int) -> SavedSummaries:
         query = f"SELECT width, start, state FROM windows WHERE feature = ? AND created = ? AND {which}"
-        with self._journal.transaction() as database:  # so that position and summaries belong together
+        with self.transaction() as database:  # so that position and summaries belong together
             rows = database.execute(query, (feature.id, feature.created, *bounds)).fetchall()
-            found = database.execute("SELECT value FROM meta WHERE key = 'monitor_position'").fetchone()
+            found = database.execute("SELECT value FROM meta WHERE key = 'position'").fetchone()
         states = {Window(width, from_): state for width, from_, state in rows}
         return SavedSummaries(found[0] if found else 0, states)
 
     def totals(self) -> dict[SummaryKey, bytes]:
         """The summary of every feature's whole stream."""
-        rows = self._journal.rows("SELECT feature, created, width, start, state FROM windows WHERE width = 0")
+        rows = self.rows("SELECT feature, created, width, start, state FROM windows WHERE width = 0")
         return {SummaryKey(*row[:4]): row[4] for row in rows}
 
     def forget(self, gone: Feature) -> None:
         """Delete a deleted feature's summaries."""
-        with self._journal.transaction() as database:
+        with self.transaction() as database:
             database.execute("DELETE FROM windows WHERE feature = ? AND created = ?", (gone.id, gone.created))
 
     def coarsen(self, now: int, merge: Merge) -> None:
         """Merge windows that have grown old into wider ones."""
-        rows = self._journal.rows(
+        rows = self.rows(
             "SELECT feature, created, width, start, state FROM windows"
             " WHERE (width = ? AND start < ?) OR (width = ? AND start < ?) LIMIT ?",
             *(FIVE_MINUTES, now - FINE_FOR - FIVE_MINUTES),
@@ -77,13 +91,9 @@ class Monitored:
             merged.setdefault(SummaryKey(feature, created, *wider), []).append(state)
         if not old:
             return
-        with self._journal.transaction() as database:
+        with self.transaction() as database:
             for key, states in merged.items():
                 found = database.execute(f"SELECT state FROM windows WHERE {_ONE}", key).fetchone()
                 state = merge([*([found[0]] if found else []), *states])
                 database.execute("INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?, ?)", (*key, state))
             database.executemany(f"DELETE FROM windows WHERE {_ONE}", old)
-
-    def notes(self, kind: str) -> dict[str, bytes]:
-        """The records of a kind, by key."""
-        return dict(self._journal.rows("SELECT key, record FROM notes WHERE kind = ?", kind))

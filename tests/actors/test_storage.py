@@ -31,6 +31,7 @@ from actors.rows import Rows, merge
 from actors.stats.windows import DAY, Window
 from actors.storage import history
 from actors.storage.local import EmbeddedStorage, LocalStorage, MemoryStorage
+from actors.storage.database import set_meta
 from actors.storage.protocol import (
     Deleted,
     Grouped,
@@ -996,7 +997,8 @@ def test_a_journal_that_is_garbage_is_refused_by_the_name_of_its_file(tmp_path: 
 def test_a_journal_of_another_format_is_refused(tmp_path: Path) -> None:
     storage = EmbeddedStorage(str(tmp_path))
     storage.open()
-    storage._journal._set_meta("format", 99)
+    with storage._journal.transaction() as database:
+        set_meta(database, format=99)
     storage.close()
     with pytest.raises(StartupError, match="99"):
         storage.open()

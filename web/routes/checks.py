@@ -11,6 +11,7 @@ from actors.router import Router
 from actors.timestamps import format_timestamp
 from web import monitor_schema as schema
 from web.requests import Query, encode, json_body, no_content
+from web.statistics import plain
 
 
 def blueprint(router: Router) -> Blueprint:
@@ -24,7 +25,8 @@ def blueprint(router: Router) -> Blueprint:
         asked = await json_body(schema.PutCheck)
         check = make_check(feature, _check_id(router, feature, asked), asked.check_type, asked.config)
         await watch.put_check(check)
-        return encode((await _checks(router, [check])).checks[0], 201)
+        (made,) = (await _checks(router, [check])).checks
+        return encode(made, 201)
 
     @routes.get("/features/<reference>/checks")
     async def checks_of(reference: str) -> Response:
@@ -67,10 +69,11 @@ async def _checks(router: Router, checks: list[Check]) -> schema.ChecksAnswer:
                 check.check_type,
                 check.config,
                 result.finding.status,
-                result.finding.observed,
+                plain(result.finding.observed),
                 result.finding.message,
                 format_timestamp(result.run),
             )
-            for check, result in zip(checks, results, strict=False)
+            for check in checks
+            if (result := results.get(check.key)) is not None
         ]
     )
