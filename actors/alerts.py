@@ -28,11 +28,15 @@ class Policy(NamedTuple):
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Times are microseconds. `streak`: failing evaluations in a row while pending, passing ones while firing."""
+    """Times are microseconds; `created` is the feature's.
+
+    `streak`: failing evaluations in a row while pending, passing ones while firing.
+    """
 
     id: str
     check_id: str
     feature_id: str
+    created: int
     check_type: str
     state: State
     since: int
@@ -67,6 +71,7 @@ def _started(check: Check, finding: Finding, now: int) -> Alert:
         id=f"{check.feature_id}/{check.id}/{now}",
         check_id=check.id,
         feature_id=check.feature_id,
+        created=check.created,
         check_type=check.check_type,
         state="pending",
         since=now,

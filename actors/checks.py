@@ -26,6 +26,9 @@ _TYPES: dict[str, tuple[str, ...]] = {
 }
 
 
+_FIELD = re.compile(r"(?:missing required|contains unknown) field `(?P<field>.*)`")
+
+
 class _Config(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
     pass
 
@@ -158,11 +161,31 @@ def make_check(feature: Feature, id_: str, check_type: str, config: dict[str, An
     try:
         typed = check.typed
     except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$")
-        field = "config" + path.rstrip("`")
-        raise InvalidInput(f"{field}: {reason}", [Fault(field, reason)]) from None
+        fault = _fault(str(error))
+        raise InvalidInput(f"{fault.field}: {fault.message}", [fault]) from None
     _check_config(feature, typed)
+    for name, value in config.items():
+        _check_storable(f"config.{name}", value)
     return check
+
+
+def _fault(message: str) -> Fault:
+    """msgspec's words: the field stands in the path, or in the reason where it is missing or unknown."""
+    reason, _, path = message.partition(" - at `$")
+    named = _FIELD.search(reason)
+    if named is None:
+        return Fault("config" + path.rstrip("`"), reason)
+    said = "is required" if "missing" in reason else "is not a known field"
+    return Fault(f"config{path.rstrip('`')}.{named['field']}", said)
+
+
+def _check_storable(field: str, value: Any) -> None:
+    """Notes keep integers in 64 bits."""
+    if isinstance(value, list):
+        for position, item in enumerate(value):
+            _check_storable(f"{field}[{position}]", item)
+    elif type(value) is int and not -(2**63) <= value < 2**63:
+        raise InvalidInput.at(field, "does not fit in 64 bits; write a larger number with an exponent")
 
 
 def _check_config(feature: Feature, config: Any) -> None:
@@ -193,7 +216,7 @@ def _check_drift(feature: Feature, config: DriftConfig) -> None:
 def _check_regex(regex: str) -> None:
     try:
         re.compile(regex)
-    except (re.error, RecursionError) as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise InvalidInput.at("config.regex", f"is not a regular expression: {error}") from None
 
 

@@ -88,7 +88,7 @@ def _check_sizes(schema: ValueSchema) -> None:
     if schema.pattern is not None:
         try:
             re.compile(schema.pattern)
-        except (re.error, RecursionError) as error:
+        except (re.error, RecursionError, OverflowError) as error:
             raise InvalidInput.at("schema.pattern", f"is not a regular expression: {error}") from None
 
 

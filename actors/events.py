@@ -51,10 +51,10 @@ class Events:
 
         The iteration ends for a listener that falls behind.
         """
-        send, receive = trio.open_memory_channel[Event](REMEMBERED + BEHIND)
-        for event in self._recent:
-            if after is not None and event.id > after:
-                send.send_nowait(event)
+        missed = [event for event in self._recent if after is not None and event.id > after]
+        send, receive = trio.open_memory_channel[Event](len(missed) + BEHIND)
+        for event in missed:
+            send.send_nowait(event)
         self._listeners.add(send)
         try:
             yield receive

@@ -68,10 +68,9 @@ def evaluate(
     values = summary.count - summary.null_count
     if values == 0:
         return Finding("insufficient", None, "nothing but nulls to look at")
-    broken = _violations(config, feature, summary, read)
-    return _rate(
-        broken / values, config.max_violation_rate, f"{broken} of {values} values {_BREAKS[type(config)]}"
-    )
+    broken, values = _violations(config, feature, summary, read)
+    what = f"{broken} of {values} values {_BREAKS[type(config)]}"
+    return _rate(broken / max(1, values), config.max_violation_rate, what)
 
 
 _BREAKS: dict[type, str] = {
@@ -102,14 +101,14 @@ def _bounded(found: int, low: int | None, high: int | None, what: str) -> Findin
     return Finding("passing", found, what)
 
 
-def _violations(config: Any, feature: Feature, summary: Summary, read: Reader) -> int:
-    """How many values break the rule: from the summary where it tells, else from the observations."""
+def _violations(config: Any, feature: Feature, summary: Summary, read: Reader) -> tuple[int, int]:
+    """How many values break the rule, of how many: from the summary where it tells, else from the observations."""
     if isinstance(config, RangeConfig):
         low, high = bounds_of(feature, config)
         moments = summary.numbers.moments
         assert moments.min is not None and moments.max is not None
         if (low is None or moments.min >= low) and (high is None or moments.max <= high):
-            return 0
+            return 0, moments.count
         return _count(read, lambda values: _outside(values, low, high))
     if isinstance(config, EnumConfig):
         allowed = {constraint_value(feature.value_type, value, "config.values") for value in config.values}
@@ -127,16 +126,23 @@ def _outside(values: Any, low: Any, high: Any) -> Nulls:
     return outside
 
 
-def _count(read: Reader, broken: Callable[[Any], Nulls]) -> int:
-    return sum(int(np.count_nonzero(broken(part.values) & ~part.nulls)) for part in read())
+def _count(read: Reader, broken: Callable[[Any], Nulls]) -> tuple[int, int]:
+    found = seen = 0
+    for part in read():
+        found += int(np.count_nonzero(broken(part.values) & ~part.nulls))
+        seen += int(np.count_nonzero(~part.nulls))
+    return found, seen
 
 
-def _count_texts(summary: Summary, feature: Feature, read: Reader, broken: Callable[[Any], bool]) -> int:
+def _count_texts(
+    summary: Summary, feature: Feature, read: Reader, broken: Callable[[Any], bool]
+) -> tuple[int, int]:
     texts = summary.top.counts
+    total = sum(texts.values())
     if feature.value_type == "boolean" and summary.top.exact:
-        return sum(count for word, count in texts.items() if broken(word == "true"))
+        return sum(count for word, count in texts.items() if broken(word == "true")), total
     if feature.value_type == "string" and summary.top.exact and _whole(texts):
-        return sum(count for text, count in texts.items() if broken(text))
+        return sum(count for text, count in texts.items() if broken(text)), total
 
     def each(values: Any) -> Nulls:
         known: dict[Any, bool] = {}

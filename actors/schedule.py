@@ -80,8 +80,8 @@ class Schedule:
         await self._forget_old_alerts()
         closed = self._watch.now() // self._watch.window * self._watch.window
         if closed > self._scored_until:
-            self._scored_until = closed
             await self._score(Period(closed - self._watch.window, closed - 1))
+            self._scored_until = closed
 
     # Alerts
 
@@ -89,7 +89,7 @@ class Schedule:
         mine = [
             alert
             for alert in self._watch.alerts.values()
-            if (alert.feature_id, alert.check_id) == (check.feature_id, check.id)
+            if (alert.feature_id, alert.created, alert.check_id) == (check.feature_id, check.created, check.id)
         ]
         return max(mine, key=lambda alert: alert.since, default=None)
 
@@ -142,15 +142,19 @@ class Schedule:
         """Score every feature that had values in a window, as one family."""
         scored: list[tuple[Feature, Scored]] = []
         for feature, vitals in await self._with_vitals():
-            if vitals >= current.start:
+            if vitals >= current.start and not self._is_scored(feature, current):
                 reference = self._watch.reference_for(feature, current)
                 try:
                     scored.append((feature, await self._watch.score(feature, reference, current)))
                 except TimewellError as error:
                     log.warning("%s was not scored: %s", feature.id, error.detail)
+        scored = [(feature, score) for feature, score in scored if score.current_count]
         judged = together([score for _, score in scored])
         for (feature, _), score in zip(scored, judged, strict=True):
             await self._keep(feature, score)
+
+    def _is_scored(self, feature: Feature, current: Period) -> bool:
+        return any(score.current[0] == current.start for score in self.scores_of(feature)[:1])
 
     async def _with_vitals(self) -> Sequence[tuple[Feature, int]]:
         features = list(self._registry.features.values())

@@ -16,7 +16,7 @@ from actors.mailbox import Mailbox
 from actors.messages import Fresh
 from actors.settings import STATISTICS_READERS
 from actors.stats.state import decode
-from actors.stats.summary import Summary, of_all
+from actors.stats.summary import Summary, of_a_period, of_all
 from actors.stats.windows import WHOLE, Window
 from actors.storage.protocol import SavedSummaries, Storage
 
@@ -66,7 +66,7 @@ class Statistics:
         self, feature: Feature, start: int, end: int, saved: SavedSummaries, fresh: SavedSummaries
     ) -> Summary:
         inside, cut = _sorted_out([saved.states, fresh.states], start, end)
-        summary = of_all(feature.created)
+        summary = of_a_period(feature.created)
         for window, part in inside:
             if not any(wide.start <= window.start <= wide.last for wide in cut):
                 summary.merge(part)
@@ -81,14 +81,20 @@ class Statistics:
 def _sorted_out(
     sources: list[Mapping[Window, bytes]], start: int, end: int
 ) -> tuple[list[tuple[Window, Summary]], list[Window]]:
-    """The summaries that lie within the period, and the windows that a bound cuts, none within another."""
+    """The summaries that lie within the period, and the windows that a bound cuts, none within another.
+
+    A window that still has its observations as they came is cut right here.
+    """
     inside, cut = [], set()
     for states in sources:
         for window, state in states.items():
             if window.width == 0 or window.last < start or window.start > end:
                 continue
             summary = decode(state, Summary)
-            summary.settle()
+            if summary.raw is not None:
+                summary.raw = summary.raw.between(start, end)
+                inside.append((window, summary))
+                continue
             if summary.oldest is None or summary.newest is None:
                 continue
             if start <= summary.oldest and summary.newest <= end:

@@ -20,7 +20,7 @@ NEVER = -(2**63)
 FOREVER = 2**63 - 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_YEAR_ONE = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+YEAR_ONE = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _MICROSECOND = timedelta(microseconds=1)
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([dhms])")
@@ -74,7 +74,7 @@ def parse_timestamps(texts: Sequence[str]) -> NDArray[np.int64] | None:
     except ValueError:
         return None
     micros: NDArray[np.int64] = moments.view(np.int64)
-    return micros if micros.min() >= _YEAR_ONE else None
+    return micros if micros.min() >= YEAR_ONE else None
 
 
 def _has_shape(letters: NDArray[np.uint8], width: int) -> bool:

@@ -29,7 +29,7 @@ from actors.stats.drift.judge import decide
 from actors.stats.drift.judgement import Judgement
 from actors.stats.summary import Accepted, Summary
 from actors.storage.protocol import Noted, Storage
-from actors.timestamps import FOREVER, NEVER
+from actors.timestamps import FOREVER, NEVER, YEAR_ONE
 from actors.values import empty
 
 REFERENCE_WINDOWS = 24
@@ -96,6 +96,8 @@ class Watch:
         self._checks: dict[str, Check] = {}
         self._pinned: dict[str, Pinned] = {}
         self._results: dict[str, Result] = {}
+        self._failing: set[str] = set()
+        """The checks whose last run that could tell was failing."""
 
     def load(self) -> None:
         """Read the notes. Blocks; for a worker thread."""
@@ -133,16 +135,20 @@ class Watch:
         """Add a check, or replace the one of this id."""
         await self.note("check", check.key, check)
         self._checks[check.key] = check
-        self._results.pop(check.key, None)
+        self._forget_results(check.key)
+
+    def _forget_results(self, key: str) -> None:
+        self._results.pop(key, None)
+        self._failing.discard(key)
 
     async def delete_check(self, feature: Feature, id_: str) -> None:
         """Raises NotFound where there is none."""
         key = f"{feature.id} {id_}"
-        if key not in self._checks:
+        if key not in self._checks or self._checks[key].created != feature.created:
             raise NotFound(f"feature {feature.id!r} has no check {id_!r}")
         await self.note("check", key, None)
         self._checks.pop(key, None)
-        self._results.pop(key, None)
+        self._forget_results(key)
         for alert in [one for one in self.alerts.values() if f"{one.feature_id} {one.check_id}" == key]:
             if alert.state != "resolved":
                 await self.note("alert", alert.id, None)
@@ -164,8 +170,8 @@ class Watch:
         for check, feature, state in stale:
             if check.check_type != "drift":
                 self._note_result(check, await self._find(check, feature, state), state)
-        for (check, _, state), scored in zip(drifting, await self._score_checks(drifting), strict=True):
-            self._note_result(check, evaluate_drift(check, scored.judgement), state)
+        for check, state, finding in await self._find_drift(drifting):
+            self._note_result(check, finding, state)
         return {check.key: self._results[check.key] for check, _ in owned if check.key in self._results}
 
     def _is_stale(self, check: Check, vitals: Vitals) -> bool:
@@ -176,11 +182,14 @@ class Watch:
     def _note_result(self, check: Check, finding: Finding, vitals: Vitals) -> None:
         if self._checks.get(check.key) != check:
             return  # deleted or replaced while it was evaluated
-        before = self._results.get(check.key)
         self._results[check.key] = Result(finding, self.now(), vitals)
-        was = before.finding.status if before is not None else "insufficient"
-        if finding.status != was and "failing" in (finding.status, was):
-            kind = "check.failing" if finding.status == "failing" else "check.recovered"
+        if finding.status == "insufficient":
+            return
+        failed_before = check.key in self._failing
+        fails = finding.status == "failing"
+        if fails != failed_before:
+            (self._failing.add if fails else self._failing.discard)(check.key)
+            kind = "check.failing" if fails else "check.recovered"
             told = {"featureId": check.feature_id, "checkId": check.id, "checkType": check.check_type}
             self.events.publish(kind, {**told, "observed": finding.observed, "message": finding.message})
 
@@ -200,23 +209,26 @@ class Watch:
                 summary = await self.statistics.period(feature, *period)
             return await trio.to_thread.run_sync(evaluate, check, feature, summary, vitals.newest, now, read)
         except TooLarge as error:
-            return Finding("insufficient", None, f"{error.detail}; a shorter window has fewer")
+            return _too_large(error)
 
     async def forget_gone(self) -> None:
         """Drop what belongs to features that were deleted since."""
-        for check in [check for check in self._checks.values() if self.feature_of(check) is None]:
-            await self.note("check", check.key, None)
-            self._checks.pop(check.key, None)
-            self._results.pop(check.key, None)
+        for check in list(self._checks.values()):
+            if self.feature_of(check) is None and self._checks.get(check.key) is check:
+                del self._checks[check.key]  # first of all, so that one put meanwhile is not taken for it
+                self._forget_results(check.key)
+                await self.note("check", check.key, None)
         for pinned in list(self._pinned.values()):
             feature = self._registry.features.get(pinned.feature_id)
-            if feature is None or feature.created != pinned.created:
+            gone = feature is None or feature.created != pinned.created
+            if gone and self._pinned.get(pinned.feature_id) is pinned:
+                del self._pinned[pinned.feature_id]
                 await self.note("pinned", pinned.feature_id, None)
-                self._pinned.pop(pinned.feature_id, None)
         for alert in list(self.alerts.values()):
-            if alert.state != "resolved" and f"{alert.feature_id} {alert.check_id}" not in self._checks:
-                await self.note("alert", alert.id, None)
+            check_now = self._checks.get(f"{alert.feature_id} {alert.check_id}")
+            if alert.state != "resolved" and (check_now is None or check_now.created != alert.created):
                 self.alerts.pop(alert.id, None)
+                await self.note("alert", alert.id, None)
 
     # Drift
 
@@ -245,7 +257,8 @@ class Watch:
         if pinned is not None:
             return Period(pinned.start, pinned.end)
         width = current.end - current.start + 1
-        return Period(current.start - REFERENCE_WINDOWS * width, current.start - 1)
+        start = max(current.start - REFERENCE_WINDOWS * width, YEAR_ONE)
+        return Period(start, max(start, current.start - 1))
 
     def latest_window(self, width: int | None = None) -> Period:
         """The window that ends now."""
@@ -282,15 +295,25 @@ class Watch:
         judgement = drift.of_columns(feature, columns[0], columns[1], method, threshold)
         return Scored(judgement, reference, len(columns[0]), current, len(columns[1]))
 
-    async def _score_checks(self, checks: Sequence[tuple[Check, Feature, Vitals]]) -> list[Scored]:
-        """The drift that each check looks at, judged as a family."""
-        scores = []
-        for check, feature, _ in checks:
+    async def _find_drift(
+        self, checks: Sequence[tuple[Check, Feature, Vitals]]
+    ) -> list[tuple[Check, Vitals, Finding]]:
+        """What each drift check finds, judged as one family."""
+        found: list[tuple[Check, Vitals, Finding]] = []
+        scored: list[tuple[Check, Vitals, Scored]] = []
+        for check, feature, state in checks:
             config: DriftConfig = check.typed
             current = self.latest_window(check.window)
             reference = self.reference_for(feature, current)
-            scores.append(await self.score(feature, reference, current, config.method, config.threshold))
-        return together(scores)
+            try:
+                score = await self.score(feature, reference, current, config.method, config.threshold)
+                scored.append((check, state, score))
+            except TooLarge as error:
+                found.append((check, state, _too_large(error)))
+        judged = together([score for *_, score in scored])
+        for (check, state, _), score in zip(scored, judged, strict=True):
+            found.append((check, state, evaluate_drift(check, score.judgement)))
+        return found
 
     # Freshness
 
@@ -309,3 +332,7 @@ def together(scores: Sequence[Scored]) -> list[Scored]:
     """The same scores with verdicts that take into account how many were looked at."""
     judged = decide([score.judgement for score in scores])
     return [score._replace(judgement=judgement) for score, judgement in zip(scores, judged, strict=True)]
+
+
+def _too_large(error: TooLarge) -> Finding:
+    return Finding("insufficient", None, f"{error.detail}; a shorter window has fewer")

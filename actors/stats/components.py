@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-MOST = 1_024
+MOST = 768
 
 
 class Components(msgspec.Struct):

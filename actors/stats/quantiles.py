@@ -1,7 +1,7 @@
 """Quantiles of a stream: exact for a few values, then a KLL sketch.
 
 Apache DataSketches' KLL (Karnin, Lang & Liberty, "Optimal quantile approximation in streams", 2016). With
-k = 350 a rank is off by at most 0.8 % with 99 % confidence, whatever the length of the stream, in 8.5 KB.
+k = 500 a rank is off by at most 0.6 % with 99 % confidence, whatever the length of the stream, in 12 KB.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import numpy as np
 from datasketches import kll_doubles_sketch
 from numpy.typing import NDArray
 
-K = 350
+K = 500
 SMALL_K = 100
+LARGE_K = 4_096
+"""For what is put together to be looked at, which is then exact up to so many values."""
 
 
 class Weighted(NamedTuple):

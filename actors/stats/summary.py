@@ -22,14 +22,14 @@ from actors.columns import Indices, Times
 from actors.stats.components import Components
 from actors.stats.distinct import EXACT_LIMIT, Distinct, digests, keys_of
 from actors.stats.distribution import Distribution
-from actors.stats.quantiles import SMALL_K, K, Quantiles
+from actors.stats.quantiles import LARGE_K, SMALL_K, K, Quantiles
 from actors.stats.state import decode, encode
 from actors.stats.top_values import LOG2_ENTRIES, LOG2_ENTRIES_OF_A_WINDOW, TopValues, cut
 from actors.timestamps import SECOND
 from actors.values import Array, Nulls
 
 EXACT_LIMIT_OF_A_WINDOW = 1_024
-MOST_RAW = 256
+MOST_RAW = 1_024
 """So many observations take less room as they are (25 bytes each) than in sketches, and far less time."""
 
 
@@ -69,6 +69,14 @@ class Raw(msgspec.Struct):
         self.arrived += accepted.arrived.tobytes()
         self.values += accepted.values.tobytes()
         self.nulls += accepted.nulls.tobytes()
+
+    def between(self, start: int, end: int) -> Raw:
+        """Those with start <= event time <= end."""
+        cut = Raw()
+        if self.count:
+            accepted = self.accepted()
+            cut.append(accepted.take(np.flatnonzero((accepted.times >= start) & (accepted.times <= end))))
+        return cut
 
     def accepted(self) -> Accepted:
         """All that are kept."""
@@ -187,23 +195,28 @@ def _outer(pick: Any, one: int | None, other: int | None) -> int | None:
 
 
 def of_all(created: int) -> Summary:
-    """An empty summary of a whole stream, or of any stretch that is put together to be looked at."""
-    return _sized(created, EXACT_LIMIT, LOG2_ENTRIES)
+    """An empty summary of a whole stream."""
+    return _sized(created, EXACT_LIMIT, LOG2_ENTRIES, K)
+
+
+def of_a_period(created: int) -> Summary:
+    """An empty summary of a stretch that is put together to be looked at, not to be kept."""
+    return _sized(created, EXACT_LIMIT, LOG2_ENTRIES, LARGE_K)
 
 
 def of_a_window(created: int) -> Summary:
     """An empty summary that stays within 32 KB: there is one per feature and window."""
-    summary = _sized(created, EXACT_LIMIT_OF_A_WINDOW, LOG2_ENTRIES_OF_A_WINDOW)
+    summary = _sized(created, EXACT_LIMIT_OF_A_WINDOW, LOG2_ENTRIES_OF_A_WINDOW, K)
     summary.raw = Raw()
     return summary
 
 
-def _sized(created: int, distinct_limit: int, log2_entries: int) -> Summary:
+def _sized(created: int, distinct_limit: int, log2_entries: int, k: int) -> Summary:
     return Summary(
         created,
         distinct=Distinct(distinct_limit),
         lateness=Distribution(quantiles=Quantiles(SMALL_K)),
-        numbers=Distribution(quantiles=Quantiles(K)),
+        numbers=Distribution(quantiles=Quantiles(k)),
         top=TopValues(log2_entries),
     )
 

@@ -131,7 +131,7 @@ class LocalStorage:
             mine = pc.field("feature").isin(pa.array([feature.id for feature in gone], pa.string()))
             keep = ~mine
             for feature in gone:
-                self._monitored.forget(feature)
+                self._monitored.forget(feature.id, features.get(feature.id))
                 if (again := features.get(feature.id)) is not None:
                     reborn = pc.field("arrived_at") >= history.moment(again.created)
                     keep |= (pc.field("feature") == feature.id) & reborn

@@ -69,10 +69,11 @@ class Monitored(Database):
         rows = self.rows("SELECT feature, created, width, start, state FROM windows WHERE width = 0")
         return {SummaryKey(*row[:4]): row[4] for row in rows}
 
-    def forget(self, gone: Feature) -> None:
-        """Delete a deleted feature's summaries."""
+    def forget(self, feature: str, again: Feature | None) -> None:
+        """Delete the summaries of a deleted feature, but for those of the one registered `again` under its id."""
+        created = again.created if again is not None else None
         with self.transaction() as database:
-            database.execute("DELETE FROM windows WHERE feature = ? AND created = ?", (gone.id, gone.created))
+            database.execute("DELETE FROM windows WHERE feature = ? AND created IS NOT ?", (feature, created))
 
     def coarsen(self, now: int, merge: Merge) -> None:
         """Merge windows that have grown old into wider ones."""

@@ -25,8 +25,10 @@ def blueprint(router: Router) -> Blueprint:
         asked = await json_body(schema.PutCheck)
         check = make_check(feature, _check_id(router, feature, asked), asked.check_type, asked.config)
         await watch.put_check(check)
-        (made,) = (await _checks(router, [check])).checks
-        return encode(made, 201)
+        made = (await _checks(router, [check])).checks
+        if not made:
+            raise Conflict(f"check {check.id!r} of {feature.id!r} was changed again while it was put")
+        return encode(made[0], 201)
 
     @routes.get("/features/<reference>/checks")
     async def checks_of(reference: str) -> Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from quart import Blueprint, Response, make_response, request
 
 from actors.alerts import STATES
@@ -59,7 +61,8 @@ def blueprint(router: Router) -> Blueprint:
     async def events() -> Response:
         Query(())
         after = request.headers.get("Last-Event-ID", "")
-        body = stream(router.monitoring.watch.events, int(after) if after.isdigit() else None)
+        known = int(after) if re.fullmatch("[0-9]{1,19}", after) else None
+        body = stream(router.monitoring.watch.events, known)
         response = await make_response(
             body, 200, {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
         )
