@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.abc import MetaPathFinder
 from itertools import islice
 
 import msgspec
@@ -137,10 +138,18 @@ async def reopen(directory: str) -> Reopened:
         return Reopened(took, settled_bytes())
 
 
+class _WithoutPandas(MetaPathFinder):
+    """A service is installed without pandas, which is here for the tests: pyarrow loads it where it finds it."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Say that there is none."""
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
 def main(command: str, directory: str) -> None:
     """Do it and say what came of it."""
-    # A service is installed without pandas, which is here for the tests. Where pyarrow finds it, it loads it.
-    sys.modules["pandas"] = None  # type: ignore[assignment]
+    sys.meta_path.insert(0, _WithoutPandas())
     found = trio.run(fill if command == "fill" else reopen, directory)
     print(msgspec.json.encode(found).decode(), flush=True)
 
