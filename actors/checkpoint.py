@@ -98,11 +98,11 @@ class Checkpointer:
         position, parts = await self._monitor.ask(Snapshot())
         await trio.to_thread.run_sync(self._save, position, parts)
         await self._monitor.tell(Saved(position))
+        await trio.to_thread.run_sync(self._storage.coarsen_summaries, self._now(), merge_states)
         return int(position)
 
     def _save(self, position: int, parts: Mapping[SummaryKey, Summary]) -> None:
         self._storage.save_summaries(position, {key: encode(part) for key, part in parts.items()}, merge_states)
-        self._storage.coarsen_summaries(self._now(), merge_states)
 
     async def _tell(self) -> None:
         kept_values = {feature.id: feature.kept_values for feature in self._registry.features.values()}

@@ -248,8 +248,7 @@ class MonitorActor:
 
     async def load(self) -> None:
         """Go on from what was saved last."""
-        position = await trio.to_thread.run_sync(self._storage.monitored)
-        totals = await trio.to_thread.run_sync(self._storage.whole_summaries)
+        position, totals = await trio.to_thread.run_sync(self._storage.whole_summaries)
         # Where monitoring was off for a time, the journal no longer has what came by meanwhile.
         trimmed = await trio.to_thread.run_sync(self._storage.trimmed)
         self.monitor = FeatureMonitor(position, totals)
@@ -277,6 +276,12 @@ class MonitorActor:
                 await self._apply(batches)
         self.monitor.keep_only(self._features)
 
+    async def _reconcile(self, saved: int) -> None:
+        """Go by what is saved: a save may land without this monitor hearing of it, or before it was made."""
+        self.monitor.left(saved)
+        if saved > self.monitor.saved:
+            await self.load()
+
     async def _apply(self, batches: Sequence[tuple[int, Sequence[Block]]]) -> None:
         for arrived, blocks in batches:
             self.monitor.apply(arrived, blocks)
@@ -288,6 +293,7 @@ class MonitorActor:
             case Apply(batches):
                 await self._apply(batches)
             case Fresh(feature, position):
+                await self._reconcile(position)
                 await _stepping(self.monitor.folding(feature.id))
                 answer = self.monitor.fresh(feature, position)
             case Newest(features):
@@ -295,10 +301,11 @@ class MonitorActor:
             case Forget(feature):
                 self.monitor.forget(feature)
             case Snapshot():
+                await self._reconcile(await trio.to_thread.run_sync(self._storage.monitored))
                 await _stepping(self.monitor.folding())
                 answer = self.monitor.leave()
             case Saved(position):
-                self.monitor.left(position)
+                await self._reconcile(position)
             case Status():
                 answer = MonitorStatus(self.monitor.position, self.monitor.rows, self.mailbox.depth())
         if envelope.reply is not None:

@@ -89,20 +89,24 @@ def spans(rows: Rows, slots: Indices) -> tuple[Indices, Indices]:
     return np.searchsorted(rows.slots, slots, "left"), np.searchsorted(rows.slots, slots, "right")
 
 
-def bisect_right(times: Times, low: Indices, high: Indices, at: int) -> Indices:
+def bisect_right(times: Times, low: Indices, high: Indices, at: int | Times) -> Indices:
     """For each question the first position in [low, high) whose time is after `at`, else high: int64[q].
 
-    All questions halve their interval together, so this is about log2(longest) steps of vector arithmetic.
+    `at` is one moment, or one for each question. All questions halve their interval together without branches
+    (Khuong & Morin, "Array layouts for comparison-based searching", 2017): log2(longest) steps of vector
+    arithmetic, of which only the look at the times is not in order.
     """
-    if len(times) == 0:
+    if len(times) == 0 or len(low) == 0:
         return high
-    low, high = low.copy(), high.copy()
-    while (low < high).any():
-        middle = (low + high) >> 1
-        right = (low < high) & (times[np.minimum(middle, len(times) - 1)] <= at)
-        np.copyto(high, middle, where=~right & (low < high))
-        np.copyto(low, middle + 1, where=right)
-    return low
+    base, left = low, high - low
+    last = len(times) - 1
+    for _ in range(int(left.max()).bit_length()):
+        half = left >> 1
+        # What is left has `base` as its first candidate; a look beyond an empty interval does no harm.
+        later = times[np.minimum(base + half, last)] > at
+        step = np.where(later | (left == 0), 0, half + 1)
+        base, left = base + step, np.where(later, half, left - step)
+    return base
 
 
 def last_until(rows: Rows, slots: Indices, at: int) -> Indices:

@@ -101,8 +101,17 @@ def _sorted_out(
                 inside.append((window, summary))
             elif summary.oldest <= end and summary.newest >= start:
                 cut.add(window)
+    return inside, _widest(cut, [window for window, _ in inside])
+
+
+def _widest(cut: set[Window], inside: list[Window]) -> list[Window]:
+    """What has to be read: the cut windows, and instead of one within a wide one that late arrivals began, this.
+
+    Of two windows that meet, the narrow one lies within the wide one.
+    """
+    around = {wide for wide in inside for one in cut if wide.start <= one.start <= wide.last}
     widest: list[Window] = []
-    for window in sorted(cut, reverse=True):  # wide ones first; a narrow one lies within a wide one or beside it
+    for window in sorted(cut | around, reverse=True):
         if not any(wide.start <= window.start <= wide.last for wide in widest):
             widest.append(window)
-    return inside, widest
+    return widest

@@ -10,7 +10,7 @@ import msgspec
 from actors.domain import NUMERIC, Feature
 from actors.stats.distribution import Distribution
 from actors.stats.summary import Summary
-from actors.timestamps import format_timestamp
+from actors.timestamps import LAST_MOMENT, format_timestamp
 from web.monitor_schema import HistogramAnswer, Spread, StatisticsAnswer, TopValue
 
 SHARES = {"p01": 0.01, "p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "p99": 0.99}
@@ -89,7 +89,8 @@ def _quantiles(distribution: Distribution, shown: Callable[[Any], Any]) -> dict[
 
 
 def _as_timestamp(value: float | int | None) -> Any:
-    return None if value is None else format_timestamp(round(value))
+    # float64 rounds the last microseconds of the year 9999 into the next.
+    return None if value is None else format_timestamp(min(round(value), LAST_MOMENT))
 
 
 def plain(value: float | int | None) -> float | int | None:

@@ -51,7 +51,8 @@ class Distribution(msgspec.Struct):
         if low == high:
             return Histogram([low, high], [self.moments.count])
         kept = self.quantiles.weighted()
-        edges = low + (high / BINS - low / BINS) * np.arange(BINS + 1)
-        edges[-1] = high
+        shares = np.arange(BINS + 1) / BINS
+        # Neither the largest numbers overflow here, nor do neighbouring ones change places.
+        edges = np.maximum.accumulate(np.clip(low * (1 - shares) + high * shares, low, high))
         counts, _ = np.histogram(np.clip(kept.values, low, high), edges, weights=kept.weights)
         return Histogram(edges.tolist(), np.rint(counts).astype(np.int64).tolist())

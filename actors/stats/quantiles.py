@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 K = 500
 SMALL_K = 100
+LARGE = 1e307
 LARGE_K = 4_096
 """For what is put together to be looked at, which is then exact up to so many values."""
 
@@ -69,9 +70,14 @@ class Quantiles(msgspec.Struct):
         """What is kept of the stream."""
         if self.sketch is None or self.sketch.is_empty():
             return Weighted(np.zeros(0), np.zeros(0))
-        kept = np.array(list(self.sketch), np.float64)
-        kept = kept[np.argsort(kept[:, 0], kind="stable")]
-        return Weighted(kept[:, 0], kept[:, 1])
+        values = np.sort(np.array([value for value, _ in self.sketch], np.float64))
+        if self.exact:
+            return Weighted(values, np.ones(len(values)))
+        # By the distribution and not by the weights that come with the values: after a merge these can be wrong.
+        values = np.unique(values)
+        reached = np.array(self.sketch.get_cdf(values.tolist(), True)[:-1]) * self.sketch.n
+        weights = np.diff(np.rint(reached), prepend=0.0)
+        return Weighted(values[weights > 0], weights[weights > 0])
 
     def at(self, shares: Sequence[float]) -> list[float]:
         """The quantiles at shares from 0 to 1, none without values.
@@ -81,5 +87,8 @@ class Quantiles(msgspec.Struct):
         if self.sketch is None or self.sketch.is_empty():
             return []
         if self.exact:
-            return [float(found) for found in np.quantile(self.weighted().values, shares)]
+            values = self.weighted().values
+            # Halves of the largest numbers: their differences would overflow.
+            unit = 2.0 if max(abs(values[0]), abs(values[-1])) > LARGE else 1.0
+            return [float(found) * unit for found in np.quantile(values / unit, shares)]
         return [float(found) for found in self.sketch.get_quantiles(list(shares), True)]

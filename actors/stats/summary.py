@@ -28,7 +28,7 @@ from actors.stats.top_values import LOG2_ENTRIES, LOG2_ENTRIES_OF_A_WINDOW, TopV
 from actors.timestamps import SECOND
 from actors.values import Array, Nulls
 
-EXACT_LIMIT_OF_A_WINDOW = 1_024
+EXACT_LIMIT_OF_A_WINDOW = 512
 MOST_RAW = 1_024
 """So many observations take less room as they are (25 bytes each) than in sketches, and far less time."""
 

@@ -65,7 +65,10 @@ class LocalStorage:
         if isinstance(self._runs, DeltaRuns):
             self._runs.open(self._journal.meta("history_version", -1))
         self._position = self._journal.position
-        return self._journal.recover()._replace(unflushed=self._journal.count(self._position))
+        recovered = self._journal.recover()
+        # Later than what the monitor has passed as well, or it would pass over what comes next.
+        last = max(recovered.last_arrived, self._monitored.position)
+        return recovered._replace(last_arrived=last, unflushed=self._journal.count(self._position))
 
     def close(self) -> None:
         """Close the databases."""
@@ -232,7 +235,7 @@ class LocalStorage:
         """From the monitor's database."""
         return self._monitored.read_whole(feature)
 
-    def whole_summaries(self) -> Mapping[SummaryKey, bytes]:
+    def whole_summaries(self) -> tuple[int, Mapping[SummaryKey, bytes]]:
         """From the monitor's database."""
         return self._monitored.totals()
 

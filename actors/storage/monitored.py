@@ -6,6 +6,7 @@ there; the position, changed in the same transaction, says how far in the journa
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 
 from actors.domain import Feature
@@ -60,14 +61,17 @@ class Monitored(Database):
         query = f"SELECT width, start, state FROM windows WHERE feature = ? AND created = ? AND {which}"
         with self.transaction() as database:  # so that position and summaries belong together
             rows = database.execute(query, (feature.id, feature.created, *bounds)).fetchall()
-            found = database.execute("SELECT value FROM meta WHERE key = 'position'").fetchone()
+            position = _position(database)
         states = {Window(width, from_): state for width, from_, state in rows}
-        return SavedSummaries(found[0] if found else 0, states)
+        return SavedSummaries(position, states)
 
-    def totals(self) -> dict[SummaryKey, bytes]:
-        """The summary of every feature's whole stream."""
-        rows = self.rows("SELECT feature, created, width, start, state FROM windows WHERE width = 0")
-        return {SummaryKey(*row[:4]): row[4] for row in rows}
+    def totals(self) -> tuple[int, dict[SummaryKey, bytes]]:
+        """The summary of every feature's whole stream, and the position."""
+        with self.transaction() as database:
+            query = "SELECT feature, created, width, start, state FROM windows WHERE width = 0"
+            rows = database.execute(query).fetchall()
+            position = _position(database)
+        return position, {SummaryKey(*row[:4]): row[4] for row in rows}
 
     def forget(self, feature: str, again: Feature | None) -> None:
         """Delete the summaries of a deleted feature, but for those of the one registered `again` under its id."""
@@ -98,3 +102,8 @@ class Monitored(Database):
                 state = merge([*([found[0]] if found else []), *states])
                 database.execute("INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?, ?)", (*key, state))
             database.executemany(f"DELETE FROM windows WHERE {_ONE}", old)
+
+
+def _position(database: sqlite3.Connection) -> int:
+    found = database.execute("SELECT value FROM meta WHERE key = 'position'").fetchone()
+    return int(found[0]) if found else 0

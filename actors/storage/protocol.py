@@ -195,8 +195,8 @@ class Storage(Protocol):
     def read_whole(self, feature: Feature) -> SavedSummaries:
         """That of the whole stream."""
 
-    def whole_summaries(self) -> Mapping[SummaryKey, bytes]:
-        """Those of the whole streams of all features."""
+    def whole_summaries(self) -> tuple[int, Mapping[SummaryKey, bytes]]:
+        """Those of the whole streams of all features, and the position that they cover."""
 
     def coarsen_summaries(self, now: int, merge: Merge) -> None:
         """Merge windows that have grown old into wider ones."""

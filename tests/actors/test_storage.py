@@ -188,7 +188,7 @@ def test_a_new_storage_knows_nothing(storage: LocalStorage) -> None:
     assert read(storage, X, "a") == []
     assert storage.trimmed() == 0
     assert storage.monitored() == 0
-    assert storage.whole_summaries() == {}
+    assert storage.whole_summaries() == (0, {})
     assert storage.plan(10) == (0, NEVER, [])
     storage.forget(FEATURES)
     storage.compact(FEATURES, NOW)
@@ -281,7 +281,7 @@ def test_summaries_are_merged_with_what_is_saved_and_come_back_with_their_positi
     storage.save_summaries(5, {whole: b"a", window: b"b"}, b"".join)
     storage.save_summaries(7, {whole: b"c"}, b"".join)
     assert storage.monitored() == 7
-    assert storage.whole_summaries() == {whole: b"ac"}
+    assert storage.whole_summaries() == (7, {whole: b"ac"})
     assert storage.read_whole(X) == (7, {Window(0, 0): b"ac"})
     assert storage.read_summaries(X, DAY - 1, FOREVER) == (7, {Window(DAY, 0): b"b"})
     assert storage.read_summaries(X, DAY, FOREVER) == (7, {})

@@ -1,0 +1,660 @@
+"""The monitor counts each observation once, whatever fails, crashes, overflows or overlaps."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from actors import checkpoint, mailbox, monitor
+from actors.columns import Block
+from actors.domain import Feature, FeatureChange
+from actors.errors import NotFound, StorageDown, StoreCrashed
+from actors.messages import Apply, Newest, Status, Vitals
+from actors.monitor import FeatureMonitor, MonitorActor
+from actors.router import Router
+from actors.settings import Settings
+from actors.stats.state import decode, encode
+from actors.stats.summary import Summary, of_all
+from actors.stats.windows import FIVE_MINUTES, WHOLE, Merge, Window
+from actors.storage.protocol import SavedSummaries, SummaryKey
+from tests.actors.service import FEATURE, ONE, OTHER, SETTINGS, service, write
+from tests.actors.test_statistics import Lasting
+
+PATIENCE_SECONDS = 20.0
+MIDNIGHT = 1_762_473_600_000_000
+
+
+class Watched(Lasting):
+    """Outlives its router. Its calls for the monitor's sake can be made to fail, or to wait before or after."""
+
+    def __init__(self) -> None:
+        self.failing: dict[str, int] = {}
+        self.calls: list[str] = []
+        self._gates: dict[str, threading.Event] = {}
+        super().__init__()
+
+    @contextmanager
+    def stalled(self, where: str) -> Iterator[None]:
+        """A call waits "before save", "after save" and so on until the block is left."""
+        self._gates[where] = threading.Event()
+        try:
+            yield
+        finally:
+            self.release(where)
+
+    def release(self, where: str) -> None:
+        """Let the call go on."""
+        if where in self._gates:
+            self._gates.pop(where).set()
+
+    def _pass(self, where: str) -> None:
+        self.calls.append(where)
+        gate = self._gates.get(where)
+        if gate is not None and not gate.wait(PATIENCE_SECONDS):
+            raise AssertionError(f"{where} was stalled and never released")
+        if self.failing.get(where):
+            self.failing[where] -= 1
+            raise StorageDown(f"{where} fails: injected")
+
+    def save_summaries(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
+        self._pass("before save")
+        super().save_summaries(position, parts, merge)
+        self._pass("after save")
+
+    def coarsen_summaries(self, now: int, merge: Merge) -> None:
+        self._pass("before coarsen")
+        super().coarsen_summaries(now, merge)
+
+    def trim(self, monitored: int, now: int) -> None:
+        self._pass("before trim")
+        super().trim(monitored, now)
+
+    def monitored(self) -> int:
+        found = super().monitored()
+        self._pass("after monitored")
+        return found
+
+    def read_whole(self, feature: Feature) -> SavedSummaries:
+        found = super().read_whole(feature)
+        self._pass("after read")
+        return found
+
+
+@pytest.fixture
+def storage() -> Watched:
+    return Watched()
+
+
+async def check(timewell: Router, *values: float) -> None:
+    """The whole stream, and it as a period, hold these values and no others."""
+    feature = timewell.registry.resolve(FEATURE)
+    for summary in (await timewell.statistics(feature), await timewell.statistics(feature, 0, 2**61)):
+        moments = summary.numbers.moments
+        assert summary.count == moments.count == len(values)
+        if values:
+            assert moments.mean * len(values) == pytest.approx(sum(values))
+            assert (moments.min, moments.max) == (min(values), max(values))
+        assert summary.distinct.estimate() == len(set(values))
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    with trio.fail_after(PATIENCE_SECONDS):
+        while not happened():
+            await trio.lowlevel.checkpoint()
+
+
+# Saving
+
+
+async def test_a_save_that_fails_loses_nothing_and_doubles_nothing(storage: Watched) -> None:
+    async with service(storage) as timewell:
+        await write(timewell, ONE, 1.0, 2.0)
+        storage.failing["before save"] = 1
+        with pytest.raises(StorageDown):
+            await timewell.checkpointer.checkpoint()
+        await check(timewell, 1.0, 2.0)
+        await write(timewell, OTHER, 4.0)
+        await check(timewell, 1.0, 2.0, 4.0)
+        await timewell.checkpointer.checkpoint()
+        await check(timewell, 1.0, 2.0, 4.0)
+    async with service(storage) as timewell:
+        await check(timewell, 1.0, 2.0, 4.0)
+
+
+async def test_saves_that_fail_again_and_again_with_writes_between_them_add_up(storage: Watched) -> None:
+    written: list[float] = []
+    async with service(storage) as timewell:
+        for number in range(8):
+            storage.failing["before save"] = number % 3
+            await write(timewell, ONE, float(number))
+            written.append(float(number))
+            for _ in range(number % 3):
+                with pytest.raises(StorageDown):
+                    await timewell.checkpointer.checkpoint()
+                await check(timewell, *written)
+            await timewell.checkpointer.checkpoint()
+            await check(timewell, *written)
+
+
+async def test_a_restart_after_a_save_that_failed_reads_the_journal_again(storage: Watched) -> None:
+    async with service(storage) as timewell:
+        await write(timewell, ONE, 1.0)
+        await timewell.checkpointer.checkpoint()
+        await write(timewell, ONE, 2.0)
+        storage.failing["before save"] = 1
+        with pytest.raises(StorageDown):
+            await timewell.checkpointer.checkpoint()
+    async with service(storage) as timewell:
+        await check(timewell, 1.0, 2.0)
+        await timewell.checkpointer.checkpoint()
+        await check(timewell, 1.0, 2.0)
+
+
+@pytest.mark.parametrize("where", ["after save", "before coarsen", "before trim"])
+async def test_a_checkpoint_that_fails_after_the_save_doubles_nothing(storage: Watched, where: str) -> None:
+    async with service(storage) as timewell:
+        await write(timewell, ONE, 1.0, 2.0)
+        storage.failing[where] = 1
+        with pytest.raises(StorageDown):
+            await timewell.checkpointer.checkpoint()
+        await check(timewell, 1.0, 2.0)
+        await write(timewell, OTHER, 4.0)
+        await check(timewell, 1.0, 2.0, 4.0)
+        await timewell.checkpointer.checkpoint()
+        await check(timewell, 1.0, 2.0, 4.0)
+    async with service(storage) as timewell:
+        await check(timewell, 1.0, 2.0, 4.0)
+
+
+@pytest.mark.parametrize("where", ["before save", "after save"])
+async def test_a_restart_wherever_a_save_was_counts_once(storage: Watched, where: str) -> None:
+    async with service(storage) as timewell:
+        await write(timewell, ONE, 1.0)
+        storage.failing[where] = 1
+        with pytest.raises(StorageDown):
+            await timewell.checkpointer.checkpoint()
+        await write(timewell, ONE, 2.0)
+    async with service(storage) as timewell:
+        await check(timewell, 1.0, 2.0)
+        await timewell.checkpointer.checkpoint()
+        await write(timewell, ONE, 3.0)
+        await check(timewell, 1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("where", ["before save", "after save", "before coarsen", "before trim"])
+async def test_reads_and_writes_during_a_save_are_exact(storage: Watched, where: str) -> None:
+    async with service(storage) as timewell, trio.open_nursery() as nursery:
+        await write(timewell, ONE, 1.0)
+        await timewell.checkpointer.checkpoint()
+        await write(timewell, ONE, 2.0)
+        reached = len(storage.calls)
+        with storage.stalled(where):
+            nursery.start_soon(timewell.checkpointer.checkpoint)
+            await until(lambda: where in storage.calls[reached:])
+            await check(timewell, 1.0, 2.0)
+            await write(timewell, OTHER, 4.0)
+            await check(timewell, 1.0, 2.0, 4.0)
+        await wait_all_tasks_blocked()
+        await check(timewell, 1.0, 2.0, 4.0)
+        await timewell.checkpointer.checkpoint()
+        await check(timewell, 1.0, 2.0, 4.0)
+
+
+async def test_a_question_that_a_whole_checkpoint_overtakes_is_asked_again(storage: Watched) -> None:
+    found: list[Summary] = []
+    async with service(storage) as timewell, trio.open_nursery() as nursery:
+        await write(timewell, ONE, 1.0)
+        feature = timewell.registry.resolve(FEATURE)
+
+        async def ask() -> None:
+            found.append(await timewell.statistics(feature))
+
+        with storage.stalled("after read"):
+            nursery.start_soon(ask)
+            await until(lambda: "after read" in storage.calls)
+            await timewell.checkpointer.checkpoint()
+            await write(timewell, ONE, 2.0)
+        await until(lambda: bool(found))
+        assert found[0].count == 2
+        assert storage.calls.count("after read") == 2
+
+
+async def test_the_checkpoints_of_the_clock_save_and_try_again_where_they_fail(
+    storage: Watched, mock_clock: MockClock
+) -> None:
+    async with service(storage) as timewell:
+        await write(timewell, ONE, 1.0)
+        storage.failing["before save"] = 1
+        mock_clock.jump(SETTINGS.checkpoint_seconds)
+        await until(lambda: "before save" in storage.calls)
+        await wait_all_tasks_blocked(0.01)
+        assert storage.monitored() == 0
+        await check(timewell, 1.0)
+        mock_clock.jump(checkpoint.RETRY_SECONDS)
+        await wait_all_tasks_blocked(0.01)
+        mock_clock.jump(SETTINGS.checkpoint_seconds)
+        await until(lambda: storage.monitored() > 0)
+        await check(timewell, 1.0)
+
+
+async def test_a_checkpoint_with_nothing_new_saves_nothing_twice(storage: Watched) -> None:
+    async with service(storage) as timewell:
+        await write(timewell, ONE, 1.0)
+        for _ in range(3):
+            await timewell.checkpointer.checkpoint()
+        await check(timewell, 1.0)
+        saved = storage.read_whole(timewell.registry.resolve(FEATURE)).states
+        assert decode(saved[WHOLE], Summary).count == 1
+
+
+# Crashes
+
+
+def poison(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Asked how it is, the monitor crashes, for as long as the list is not empty."""
+    armed = [True]
+    sane = MonitorActor._answer
+
+    async def answer(self: MonitorActor, envelope: Any) -> None:
+        if armed and isinstance(envelope.message, Status):
+            raise RuntimeError("injected")
+        await sane(self, envelope)
+
+    monkeypatch.setattr(MonitorActor, "_answer", answer)
+    return armed
+
+
+async def crash(timewell: Router, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crash the monitor and wait until it is back."""
+    armed = poison(monkeypatch)
+    with pytest.raises(StoreCrashed):
+        await timewell.monitoring.watch.status()
+    armed.clear()
+    await until(lambda: timewell.unready() == [])
+
+
+@pytest.mark.parametrize("saved", [False, True])
+async def test_a_monitor_that_crashes_counts_once_all_the_same(
+    storage: Watched, monkeypatch: pytest.MonkeyPatch, saved: bool
+) -> None:
+    async with service(storage) as timewell:
+        await write(timewell, ONE, 1.0)
+        if saved:
+            await timewell.checkpointer.checkpoint()
+        await write(timewell, ONE, 2.0)
+        await crash(timewell, monkeypatch)
+        await check(timewell, 1.0, 2.0)
+        await write(timewell, OTHER, 4.0)
+        await timewell.checkpointer.checkpoint()
+        await check(timewell, 1.0, 2.0, 4.0)
+
+
+async def test_writes_go_on_while_the_monitor_is_rebuilt(
+    storage: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with service(storage) as timewell:
+        await write(timewell, ONE, 1.0)
+        armed = poison(monkeypatch)
+        with pytest.raises(StoreCrashed):
+            await timewell.monitoring.watch.status()
+        armed.clear()
+        await write(timewell, ONE, 2.0)
+        await until(lambda: timewell.unready() == [])
+        await check(timewell, 1.0, 2.0)
+
+
+@pytest.mark.parametrize("where", ["before save", "after save"])
+async def test_a_monitor_that_crashes_during_a_save_counts_once(
+    storage: Watched, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    async with service(storage) as timewell, trio.open_nursery() as nursery:
+        await write(timewell, ONE, 1.0)
+        with storage.stalled(where):
+            nursery.start_soon(timewell.checkpointer.checkpoint)
+            await until(lambda: where in storage.calls)
+            await crash(timewell, monkeypatch)
+            await check(timewell, 1.0)
+        await until(lambda: "before trim" in storage.calls)
+        await wait_all_tasks_blocked()
+        await check(timewell, 1.0)
+        await write(timewell, ONE, 2.0)
+        await timewell.checkpointer.checkpoint()
+        await check(timewell, 1.0, 2.0)
+    async with service(storage) as timewell:
+        await check(timewell, 1.0, 2.0)
+
+
+async def test_vitals_read_while_a_save_lands_count_once(
+    storage: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with service(storage) as timewell, trio.open_nursery() as nursery:
+        await write(timewell, ONE, 1.0, 2.0)
+        armed, reached = poison(monkeypatch), len(storage.calls)
+        with storage.stalled("before save"):
+            nursery.start_soon(timewell.checkpointer.checkpoint)
+            await until(lambda: "before save" in storage.calls)
+            with storage.stalled("after monitored"):
+                with pytest.raises(StoreCrashed):
+                    await timewell.monitoring.watch.status()
+                armed.clear()
+                await until(lambda: "after monitored" in storage.calls[reached:])
+                with storage.stalled("before coarsen"):
+                    storage.release("before save")
+                    await until(lambda: "before coarsen" in storage.calls)
+                    storage.release("after monitored")
+                    await until(lambda: timewell.unready() == [])
+        await until(lambda: "before trim" in storage.calls)
+        feature = timewell.registry.resolve(FEATURE)
+        (vitals,) = await timewell._mailboxes["monitor"].ask(Newest([feature]))
+        assert vitals.count == 2
+        await check(timewell, 1.0, 2.0)
+
+
+# The inbox
+
+
+async def test_a_full_inbox_makes_the_monitor_read_the_journal(
+    storage: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailbox, "INBOX_MESSAGES", 2)
+    monkeypatch.setattr(monitor, "CATCH_UP_BATCHES", 3)
+    async with service(storage) as timewell:
+        inbox = timewell._mailboxes["monitor"]
+        with hold(monkeypatch):
+            inbox.post(Apply([]))
+            await wait_all_tasks_blocked()
+            for number in range(20):
+                await write(timewell, ONE, float(number))
+            assert (inbox.missed, inbox.depth()) == (True, 2)
+        await check(timewell, *map(float, range(20)))
+        assert not inbox.missed
+        await write(timewell, ONE, 20.0)
+        await timewell.checkpointer.checkpoint()
+        await check(timewell, *map(float, range(21)))
+
+
+@contextmanager
+def hold(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The monitor handles no message until the block is left."""
+    sane, free = MonitorActor._answer, trio.Event()
+
+    async def answer(self: MonitorActor, envelope: Any) -> None:
+        await free.wait()
+        await sane(self, envelope)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MonitorActor, "_answer", answer)
+        yield
+    free.set()
+
+
+async def test_a_monitor_that_lags_is_waited_for_by_a_question_but_not_by_a_write(
+    storage: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Summary] = []
+    async with service(storage) as timewell, trio.open_nursery() as nursery:
+        feature = timewell.registry.resolve(FEATURE)
+
+        async def ask() -> None:
+            found.append(await timewell.statistics(feature))
+
+        with hold(monkeypatch):
+            for number in range(5):
+                await write(timewell, ONE, float(number))
+            nursery.start_soon(ask)
+            await wait_all_tasks_blocked()
+            assert found == []
+        await until(lambda: bool(found))
+        assert found[0].count == 5
+
+
+async def test_a_deletion_that_found_no_place_is_noticed_all_the_same(
+    storage: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailbox, "INBOX_MESSAGES", 2)
+    async with service(storage) as timewell:
+        await write(timewell, ONE, 1.0)
+        with hold(monkeypatch):
+            for _ in range(3):
+                await write(timewell, ONE, 2.0)
+            await timewell.delete_feature(FEATURE)
+            await timewell.register(FeatureChange(entity="user", name="clicks", value_type="number"))
+            for number in range(5):
+                await write(timewell, ONE, float(number))
+        await check(timewell, *map(float, range(5)))
+        await timewell.checkpointer.checkpoint()
+        await check(timewell, *map(float, range(5)))
+
+
+# Folding
+
+
+@pytest.mark.parametrize("step", [1, 3, 1_000])
+async def test_folding_in_steps_counts_what_comes_and_is_asked_in_between(
+    storage: Watched, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    monkeypatch.setattr(monitor, "ROWS_PER_STEP", step)
+    monkeypatch.setattr(monitor, "PENDING_OF_A_FEATURE", 7)
+    written: list[float] = []
+    async with service(storage) as timewell:
+        feature = timewell.registry.resolve(FEATURE)
+
+        async def writer(base: int) -> None:
+            for number in range(10):
+                values = [float(base + number), float(base - number), 0.5]
+                await write(timewell, ONE, *values)
+                written.extend(values)
+
+        async def reader() -> None:
+            for _ in range(15):
+                answered = len(written)
+                assert (await timewell.statistics(feature)).count >= answered
+
+        async with trio.open_nursery() as nursery:
+            for base in (100, 200, 300):
+                nursery.start_soon(writer, base)
+                nursery.start_soon(reader)
+            nursery.start_soon(timewell.checkpointer.checkpoint)
+        await check(timewell, *written)
+        await timewell.checkpointer.checkpoint()
+        await check(timewell, *written)
+
+
+async def test_what_waits_is_folded_where_it_grows_long(storage: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor, "PENDING_OF_A_FEATURE", 10)
+    async with service(storage) as timewell:
+        for waiting in (4, 8, 0, 4):
+            await write(timewell, ONE, 1.0, 2.0, 3.0, 4.0)
+            status = await timewell.monitoring.watch.status()
+            assert (status.rows, status.inbox, status.position) == (waiting, 0, timewell.committed())
+
+
+async def test_what_waits_of_all_features_is_folded_where_it_grows_long(
+    storage: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor, "PENDING_OF_ALL", 5)
+    async with service(storage) as timewell:
+        await write(timewell, ONE, 1.0, 2.0, 3.0, 4.0)
+        await write(timewell, ONE, 5.0)
+        assert (await timewell.monitoring.watch.status()).rows == 0
+        await check(timewell, 1.0, 2.0, 3.0, 4.0, 5.0)
+
+
+# The FeatureMonitor alone
+
+
+def block(*times: int, created: int = 7, feature: str = "user.x.v1") -> Block:
+    count = len(times)
+    return Block(feature, created, ["u"] * count, np.array(times), np.arange(count) + 0.5, np.zeros(count, bool))
+
+
+def feature_of(created: int = 7) -> Feature:
+    return Feature(
+        id="user.x.v1",
+        entity="user",
+        name="x",
+        version=1,
+        value_type="number",
+        created=created,
+        updated=created,
+    )
+
+
+def folded(known: FeatureMonitor, position: int, created: int = 7) -> dict[Window, int] | None:
+    """How much came after a position, by window."""
+    for _ in known.folding():
+        pass
+    fresh = known.fresh(feature_of(created), position)
+    return fresh and {window: count_of(decode(state, Summary)) for window, state in fresh.states.items()}
+
+
+def count_of(part: Summary) -> int:
+    summary = of_all(part.created)
+    summary.merge(part)
+    return summary.count
+
+
+def test_a_batch_that_comes_twice_or_late_is_passed_over() -> None:
+    known = FeatureMonitor(position=10)
+    for arrived in (9, 10, 11, 11, 12, 11):
+        known.apply(arrived, [block(1, 2)])
+    assert known.position == 12
+    assert folded(known, 10) == {WHOLE: 4, Window(FIVE_MINUTES, 0): 4}
+
+
+def test_what_left_counts_until_it_is_known_to_have_arrived_and_then_no_more() -> None:
+    known = FeatureMonitor()
+    known.apply(5, [block(1, 2)])
+    assert folded(known, 0) == {WHOLE: 2, Window(FIVE_MINUTES, 0): 2}
+    position, parts = known.leave()
+    assert (position, {key.width: count_of(part) for key, part in parts.items()}) == (5, {0: 2, FIVE_MINUTES: 2})
+    known.apply(6, [block(3)])
+    assert folded(known, 0) == {WHOLE: 3, Window(FIVE_MINUTES, 0): 3}
+    assert folded(known, 5) == {WHOLE: 1, Window(FIVE_MINUTES, 0): 1}
+    known.left(5)
+    assert folded(known, 0) is None
+    assert folded(known, 5) == {WHOLE: 1, Window(FIVE_MINUTES, 0): 1}
+
+
+def test_an_acknowledgement_of_an_older_save_is_no_acknowledgement_of_a_newer_one() -> None:
+    known = FeatureMonitor()
+    known.apply(5, [block(1)])
+    folded(known, 0)
+    known.leave()
+    known.apply(6, [block(2)])
+    folded(known, 0)
+    position, parts = known.leave()
+    assert (position, parts[SummaryKey("user.x.v1", 7, *WHOLE)].count) == (6, 2)
+    known.left(5)
+    assert folded(known, 0) == {WHOLE: 2, Window(FIVE_MINUTES, 0): 2}
+
+
+def test_a_feature_registered_again_takes_the_place_of_the_old_one_and_late_batches_of_that_are_not_its_own() -> (
+    None
+):
+    known = FeatureMonitor()
+    known.apply(5, [block(1, 2)])
+    known.apply(6, [block(3, created=8)])
+    known.apply(7, [block(4)])
+    assert known.rows == 1
+    assert folded(known, 0, created=8) == {WHOLE: 1, Window(FIVE_MINUTES, 0): 1}
+    assert folded(known, 0, created=7) == {}
+    assert known.vitals(feature_of(7)) == Vitals()
+    assert known.vitals(feature_of(8)) == Vitals(1, 3, 6)
+    known.forget(feature_of(7))
+    assert known.vitals(feature_of(8)).count == 1
+    known.forget(feature_of(8))
+    assert (known.rows, folded(known, 0, created=8), known.leave()) == (0, {}, (7, {}))
+
+
+def test_only_registered_features_are_kept() -> None:
+    known = FeatureMonitor()
+    known.apply(5, [block(1), block(1, 2, feature="user.y.v1")])
+    folded(known, 0)
+    known.apply(6, [block(1), block(1, 2, feature="user.y.v1")])
+    known.keep_only({"user.x.v1": feature_of(7), "user.y.v1": feature_of(9)})
+    assert known.rows == 1
+    assert folded(known, 0) == {WHOLE: 2, Window(FIVE_MINUTES, 0): 2}
+    assert {key.feature for key in known.leave()[1]} == {"user.x.v1"}
+
+
+def test_vitals_tell_the_newest_that_was_due_and_the_last_arrival() -> None:
+    known = FeatureMonitor()
+    known.apply(100, [block(50, 70, 101)])
+    known.apply(200, [block(60)])
+    assert known.vitals(feature_of()) == Vitals(4, 70, 200)
+    known.apply(300, [block(400)])
+    assert known.vitals(feature_of()) == Vitals(5, 70, 300)
+
+
+async def test_vitals_are_the_same_after_a_restart(storage: Watched) -> None:
+    seen: list[Vitals] = []
+    for _ in range(2):
+        async with service(storage) as timewell:
+            if not seen:
+                await write(timewell, ONE, 1.0, 2.0)
+                await timewell.checkpointer.checkpoint()
+                await write(timewell, ONE, 3.0)
+            feature = timewell.registry.resolve(FEATURE)
+            seen += await timewell._mailboxes["monitor"].ask(Newest([feature]))
+    assert seen[0] == seen[1]
+    assert seen[0].count == 3
+
+
+# Without
+
+
+OFF = Settings(storage_type="memory", checkpoint_seconds=1e6, enable_monitoring=False)
+
+
+async def test_without_monitoring_writes_go_on_and_statistics_are_not_found(storage: Watched) -> None:
+    async with service(storage, OFF) as timewell:
+        await write(timewell, ONE, 1.0)
+        await timewell.checkpointer.checkpoint()
+        feature = timewell.registry.resolve(FEATURE)
+        for bounds in ((), (0, 1)):
+            with pytest.raises(NotFound, match="monitoring is off"):
+                await timewell.statistics(feature, *bounds)
+        assert "before save" not in storage.calls
+
+
+async def test_monitoring_that_was_off_for_a_time_goes_on_with_what_the_journal_still_has(
+    storage: Watched,
+) -> None:
+    async with service(storage) as timewell:
+        await write(timewell, ONE, 1.0)
+        await timewell.checkpointer.checkpoint()
+        await write(timewell, ONE, 2.0)
+    async with service(storage, OFF) as timewell:
+        await write(timewell, ONE, 3.0)
+    async with service(storage) as timewell:
+        await check(timewell, 1.0, 2.0, 3.0)
+    async with service(storage, OFF) as timewell:
+        await timewell.checkpointer.checkpoint()
+        await write(timewell, ONE, 4.0)
+    async with service(storage) as timewell:
+        await check(timewell, 1.0, 4.0)
+        await timewell.checkpointer.checkpoint()
+        await write(timewell, ONE, 5.0)
+        await check(timewell, 1.0, 4.0, 5.0)
+    async with service(storage) as timewell:
+        await check(timewell, 1.0, 4.0, 5.0)
+
+
+def test_the_monitor_starts_from_totals_without_counting_them_again() -> None:
+    known = FeatureMonitor()
+    known.apply(MIDNIGHT, [block(MIDNIGHT - 1, MIDNIGHT)])
+    folded(known, 0)
+    position, parts = known.leave()
+    totals = {key: encode(part) for key, part in parts.items() if key.width == 0}
+    again = FeatureMonitor(position, totals)
+    assert again.vitals(feature_of()) == Vitals(2, MIDNIGHT, MIDNIGHT)
+    assert folded(again, position) == {}
+    assert again.leave() == (position, {})
