@@ -2,7 +2,7 @@
 
 RegistryActor  Register, DeleteFeature, PutGroup, DeleteGroup
 JournalActor   Write, ChangeRegistry
-StoreActor     Apply, Forget, Flushed, Latest, Between, Scan, CountRows, Agreement
+StoreActor     Apply, Forget, Flushed, Latest, Past, PastWindow, Between, Scan, CountRows, Agreement
 MonitorActor   Apply, Forget, Fresh, Newest, Snapshot, Saved, Status
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from actors.columns import Block, Times
+from actors.columns import Block, Indices, Times
 from actors.domain import Feature, FeatureChange, Group
 from actors.grid import Kind
 from actors.partition import DiskRows
@@ -104,6 +104,35 @@ class Latest(msgspec.Struct, frozen=True):
 
 class Agreement(msgspec.Struct, frozen=True):
     """How such comparisons came out. Answered with {feature id: (values compared, values that differed)}."""
+
+
+class Past(msgspec.Struct, frozen=True):
+    """The value of each feature as of a moment of its own for each question. Answered with a `Grid`.
+
+    Question i is about entities[owner[i]] at[i]. `visible_from`, by feature one per question: values before it
+    answer nothing. `disk` as for `Latest`.
+    """
+
+    entity_type: str
+    entities: Sequence[str]
+    owner: Indices
+    at: Times
+    features: Sequence[Feature]
+    kinds: Sequence[Kind]
+    visible_from: Sequence[Times]
+    disk: Mapping[str, DiskRows] = {}
+
+
+class PastWindow(msgspec.Struct, frozen=True):
+    """An aggregate over (start, at] for each question. Answered with `Aggregated`; `cold` are entities."""
+
+    entities: Sequence[str]
+    owner: Indices
+    start: Times
+    at: Times
+    feature: Feature
+    aggregation: str
+    disk: DiskRows | None = None
 
 
 class Between(msgspec.Struct, frozen=True):

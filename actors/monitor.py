@@ -31,7 +31,7 @@ from actors.storage.protocol import SavedSummaries, Storage, SummaryKey
 CATCH_UP_BATCHES = 256
 """Batches taken from the journal at a time when the monitor lags."""
 PENDING_OF_A_FEATURE = 65_536
-PENDING_OF_ALL = 1_000_000
+PENDING_OF_ALL = 200_000
 """Observations that wait to be folded, at about 26 bytes each."""
 ROWS_PER_STEP = 8_192
 WINDOWS_PER_STEP = 64

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actors.columns import Block, Indices, Numbering
+from actors.columns import Block, Indices, Numbering, Times
 from actors.domain import Feature
 from actors.grid import Grid, Kind, unfilled
 from actors.rows import Ranges, Rows, merge
-from actors.series import Cells, Series
+from actors.series import Cells, Found, Series
 from actors.timestamps import NEVER
 from actors.values import dtype_of, width_of
 
@@ -127,7 +127,22 @@ class Partition:
         """See `Series.as_of`."""
         return self.series(feature).as_of(slots, at, visible_from, disk)
 
-    def between(self, feature: Feature, slots: Indices, start: int, end: int, disk: Rows | None) -> Ranges:
+    def past(
+        self,
+        feature: Feature,
+        slots: Indices,
+        owner: Indices,
+        at: Times,
+        visible: Times,
+        disk: Rows | None,
+        found: Found,
+    ) -> Cells:
+        """See `Series.past`."""
+        return self.series(feature).past(slots, owner, at, visible, disk, found)
+
+    def between(
+        self, feature: Feature, slots: Indices, start: int | Times, end: int | Times, disk: Rows | None
+    ) -> Ranges:
         """See `Series.between`."""
         return self.series(feature).between(slots, start, end, disk)
 

@@ -37,6 +37,7 @@ from actors.storage.protocol import Storage
 from actors.store import StoreActor, rebuild
 from actors.supervisor import Actor, supervise
 from actors.timestamps import FOREVER, NEVER, SECOND
+from actors.training import Filled, Moments, TrainingSets, Wanted, blank_column
 from actors.watch import Watch
 from actors.webhook import Webhook
 
@@ -66,6 +67,7 @@ class Router:
     ) -> None:
         self.registry = registry
         self.serving = serving
+        self.training = TrainingSets(serving.stores, storage)
         self.checkpointer = checkpointer
         self.now = clock.now
         self._journal = journal
@@ -166,6 +168,12 @@ class Router:
     ) -> Scanned:
         """The observations of one entity in time order."""
         return await self.serving.scan(entity, feature, span, limit, descending, self.now())
+
+    async def fill(self, moments: Moments, wanted: Sequence[Wanted]) -> list[Filled]:
+        """The columns of a training set, for some of its rows."""
+        if len(moments.at) == 0:
+            return [blank_column(column) for column in wanted]
+        return await self.training.fill(moments, wanted, self.now())
 
     async def statistics(self, feature: Feature, start: int = NEVER, end: int = FOREVER) -> Summary:
         """The statistics of a feature's stream, over a closed range of event time where one is given.

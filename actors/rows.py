@@ -111,19 +111,28 @@ def bisect_right(times: Times, low: Indices, high: Indices, at: int | Times) -> 
 
 def last_until(rows: Rows, slots: Indices, at: int) -> Indices:
     """For each slot the position of its last row with time <= `at`, or -1: int64[q]."""
-    begin, end = spans(rows, slots)
+    return last_within(rows, *spans(rows, slots), at)
+
+
+def last_within(rows: Rows, begin: Indices, end: Indices, at: int | Times) -> Indices:
+    """For each stretch of one slot's rows the position of the last with time <= `at`, or -1: int64[q]."""
     position = bisect_right(rows.times, begin, end, at) - 1
     return np.where(position >= begin, position, -1)
 
 
-def between(rows: Rows, slots: Indices, start: int, end: int) -> tuple[Indices, Indices]:
+def offsets_of(rows: Rows, slots: int) -> Indices:
+    """Where the rows of each slot below `slots` begin in sorted rows, and where the last end: int64[slots + 1]."""
+    return np.searchsorted(rows.slots, np.arange(slots + 1, dtype=np.int32))
+
+
+def between(rows: Rows, slots: Indices, start: int | Times, end: int | Times) -> tuple[Indices, Indices]:
     """Where each slot's rows with start <= time <= end begin and end: two int64[q]."""
     low, high = spans(rows, slots)
     begin = bisect_right(rows.times, low, high, start - 1)
     return begin, np.maximum(begin, bisect_right(rows.times, low, high, end))
 
 
-def extract(parts: Sequence[Rows], slots: Indices, start: int, end: int) -> Ranges:
+def extract(parts: Sequence[Rows], slots: Indices, start: int | Times, end: int | Times) -> Ranges:
     """The rows of each slot with start <= time <= end, out of several sorted parts, later parts winning."""
     pieces = [_slices(part, *between(part, slots, start, end)) for part in parts]
     pieces = [piece for piece in pieces if len(piece.times)] or pieces[:1]

@@ -22,7 +22,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from actors.columns import Indices, Times
-from actors.rows import Ranges, Rows, extract, last_until, merge, rank_from_newest
+from actors.rows import (
+    Ranges,
+    Rows,
+    extract,
+    last_until,
+    last_within,
+    merge,
+    offsets_of,
+    rank_from_newest,
+)
 from actors.timestamps import FOREVER, NEVER
 from actors.values import Array, Nulls, blank
 
@@ -43,6 +52,26 @@ class Cells(NamedTuple):
     values: Array
     nulls: Nulls
     cold: Nulls | None
+
+
+class Found:
+    """The positions that a point-in-time join found in one series, for the next with the same index."""
+
+    def __init__(self) -> None:
+        self.rows: Rows | None = None
+        none = np.zeros(0, np.int64)
+        self.position: Indices = none
+        self.times: Times = none
+
+
+def _same_index(one: Rows, other: Rows) -> bool:
+    """Whether two series have rows of the same slots and times, which is so where they are written together."""
+    if one.times is other.times:
+        return True
+    some = slice(None, None, 1 + one.size // 64)
+    if one.size != other.size or not np.array_equal(one.times[some], other.times[some]):
+        return False
+    return np.array_equal(one.times, other.times) and np.array_equal(one.slots, other.slots)
 
 
 def differences(one: Cells, other: Cells) -> Nulls:
@@ -72,6 +101,7 @@ class Series:
         self._floor: Times | None = None if base_floor == NEVER else np.full(1, base_floor, np.int64)
         self._used = np.zeros(1, np.int64)
         self._newest = NEVER
+        self._offsets: tuple[Rows, Indices] | None = None
         self._trimmed_to: int | None = None
         """How many rows a slot has at most, as far as they may be let go; None once rows have been added."""
 
@@ -185,13 +215,44 @@ class Series:
             )
         return Cells(times, values, nulls, self._below(slots, times, visible_from))
 
-    def between(self, slots: Indices, start: int, end: int, disk: Rows | None = None) -> Ranges:
+    def past(
+        self, slots: Indices, owner: Indices, at: Times, visible_from: Times, disk: Rows | None, found: Found
+    ) -> Cells:
+        """The newest value with event time <= at of each question, which is about the slot at slots[owner].
+
+        A point-in-time join: all runs are merged first, so that each question is one search, and none where
+        `found` has the positions of a series with the same index. `visible_from`, one per question: values with
+        times before it are the caller's to hide.
+        """
+        rows = self._compact() if disk is None else merge([disk, self._compact()])
+        if rows.size == 0:
+            times = np.full(len(owner), NEVER, np.int64)
+            nothing = np.zeros(len(owner), np.bool_)
+            return Cells(times, self.blank(len(owner)), nothing, self._below(slots[owner], times, visible_from))
+        if disk is None and found.rows is not None and _same_index(rows, found.rows):
+            if rows.times is not found.rows.times:  # written together: from now on they share one index
+                rows = self.runs[0] = rows._replace(slots=found.rows.slots, times=found.rows.times)
+        else:
+            offsets = self._offsets_of(rows)
+            position = last_within(rows, offsets[slots][owner], offsets[slots + 1][owner], at)
+            found.rows, found.position = rows, position
+            found.times = np.where(position < 0, NEVER, rows.times[position])
+        cold = self._below(slots[owner], found.times, visible_from)
+        return Cells(found.times, rows.values[found.position], rows.nulls[found.position], cold)
+
+    def _offsets_of(self, rows: Rows) -> Indices:
+        """Remembered for as long as the rows are the same: a training set asks again and again."""
+        if self._offsets is None or self._offsets[0] is not rows or len(self._offsets[1]) <= self.room:
+            self._offsets = rows, offsets_of(rows, self.room)
+        return self._offsets[1]
+
+    def between(self, slots: Indices, start: int | Times, end: int | Times, disk: Rows | None = None) -> Ranges:
         """Each slot's observations with start <= time <= end, in time order."""
         if len(slots) >= SLOTS_WORTH_COMPACTING:
             self._compact()
         return extract(self._parts(disk) or [self._nothing()], slots, start, end)
 
-    def cold_before(self, slots: Indices, start: int) -> Nulls:
+    def cold_before(self, slots: Indices, start: int | Times) -> Nulls:
         """Where a question that reaches back to `start` needs the disk: bool[q]."""
         return np.zeros(len(slots), np.bool_) if self._floor is None else self._floor[slots] > start
 
@@ -200,7 +261,7 @@ class Series:
         parts = [*([] if disk is None else [disk]), *self.runs]
         return [part for part in parts if part.size]
 
-    def _below(self, slots: Indices, times: Times, visible_from: int) -> Nulls | None:
+    def _below(self, slots: Indices, times: Times, visible_from: int | Times) -> Nulls | None:
         if self._floor is None:
             return None
         floor = self._floor[slots]

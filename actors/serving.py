@@ -52,7 +52,7 @@ class FeatureServingEngine:
 
     def __init__(self, stores: Sequence[Mailbox], storage: Storage, agreement_sample: float = 0.0) -> None:
         """`agreement_sample`: the share of present reads that stores compare with a point-in-time read."""
-        self._stores = stores
+        self.stores = stores
         self._agreement_sample = agreement_sample
         self._storage = storage
         self._readers = trio.CapacityLimiter(HISTORY_READERS)
@@ -78,7 +78,7 @@ class FeatureServingEngine:
                 question = Latest(
                     features[0].entity, part.entities, features, kinds, at, current, visible, mine, verify
                 )
-                store = self._stores[part.shard]
+                store = self.stores[part.shard]
                 # Rows from disk are taken into memory, which is for the store's own task to bound.
                 replies.append((None if mine else store.turn(question)) or await store.send(question))
             grid = _join(parts, [await reply.wait() for reply in replies], len(entities))
@@ -91,7 +91,7 @@ class FeatureServingEngine:
         raise Unavailable("the history kept changing while it was read")
 
     def _parts(self, entity_type: str, entities: Sequence[str]) -> list[_Part]:
-        shards = len(self._stores)
+        shards = len(self.stores)
         if len(entities) == 1 or shards == 1:
             shard = shard_of(entity_type, entities[0], shards)
             return [_Part(shard, np.arange(len(entities)), entities)]
@@ -112,7 +112,7 @@ class FeatureServingEngine:
     async def agreement(self) -> dict[str, tuple[int, int]]:
         """By feature id: values compared with a point-in-time read since the start, and those that differed."""
         found: dict[str, tuple[int, int]] = {}
-        for store in self._stores:
+        for store in self.stores:
             for id_, (compared, differed) in (await store.ask(Agreement())).items():
                 before = found.get(id_, (0, 0))
                 found[id_] = before[0] + compared, before[1] + differed
@@ -120,7 +120,7 @@ class FeatureServingEngine:
 
     async def rows_in_memory(self) -> int:
         """How many observations the stores hold."""
-        return sum([await store.ask(CountRows()) for store in self._stores])
+        return sum([await store.ask(CountRows()) for store in self.stores])
 
     # Aggregates over a range
 
@@ -153,7 +153,7 @@ class FeatureServingEngine:
                 span.windows,
                 disk,
             )
-            answer: Aggregated = await self._stores[part.shard].ask(question)
+            answer: Aggregated = await self.stores[part.shard].ask(question)
             if not answer.cold:
                 return answer
             missing = [part.entities[position] for position in answer.cold]
@@ -166,12 +166,12 @@ class FeatureServingEngine:
         self, entity: str, feature: Feature, span: Span, limit: int, descending: bool, now: int
     ) -> Scanned:
         """Up to `limit` observations in time order."""
-        shard = shard_of(feature.entity, entity, len(self._stores))
+        shard = shard_of(feature.entity, entity, len(self.stores))
         start = max(span.start, _visible_from(feature, now))
         disk = None
         for _ in range(_ATTEMPTS):
             question = Scan(entity, feature, start, span.end, limit, descending, disk)
-            answer: Scanned = await self._stores[shard].ask(question)
+            answer: Scanned = await self.stores[shard].ask(question)
             if not answer.cold:
                 return answer
             disk = await self._read(feature, [entity], start, span.end)

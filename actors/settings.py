@@ -96,6 +96,12 @@ GROUP_COMMIT_VALUES = 200_000
 """A commit takes no more than this, so that one fsync is never the price of a minute's backlog."""
 ENTITIES_PER_MESSAGE = 1_000
 """One range message covers at most this many entities: 1,000 x 1,000 kept values is about 15 ms."""
+TRAINING_CELLS_PER_LOT = 1_000_000
+"""A training set goes out so many values at a time: its memory is bounded by a few times that."""
+CELLS_PER_QUESTION = 131_072
+"""A point-in-time question to a store is about at most so many values: some 20 ms."""
+WINDOWED_ROWS_PER_QUESTION = 4_096
+"""Each row of a windowed question may have a thousand observations behind it."""
 CRASHES_ALLOWED = 5
 CRASH_WINDOW_SECONDS = 60.0
 """More crashes of one actor than this within the window end the process, loudly."""

@@ -28,13 +28,16 @@ from actors.messages import (
     Flushed,
     Forget,
     Latest,
+    Past,
+    PastWindow,
     Scan,
     Scanned,
 )
 from actors.partition import DiskRows, Partition
 from actors.rows import Rows
-from actors.series import Cells, differences
+from actors.series import Cells, Found, differences
 from actors.storage.protocol import Storage, Trimmed
+from actors.timestamps import FOREVER
 from actors.values import Nulls, empty
 
 log = logging.getLogger("timewell.store")
@@ -65,14 +68,10 @@ class FeatureStore:
         if self._at_most > self._budget * USES_NOTED_FROM:
             self.partition.tick += 1
         match message:
-            case Latest():
-                return self._latest(message)
+            case Latest() | Past() | PastWindow() | Between() | Scan():
+                return self._read(message)
             case Apply(batches):
                 self._apply(batches)
-            case Between():
-                return self._between(message)
-            case Scan():
-                return self._scan(message)
             case Flushed(position, kept_values):
                 self.partition.flushed = max(self.partition.flushed, position)
                 self.chores = self.partition.trimming(kept_values)
@@ -86,6 +85,19 @@ class FeatureStore:
             case _:
                 raise TypeError(f"not for a store: {message!r}")
         return None
+
+    def _read(self, message: Latest | Past | PastWindow | Between | Scan) -> Any:
+        match message:
+            case Latest():
+                return self._latest(message)
+            case Past():
+                return self._past(message)
+            case PastWindow():
+                return self._past_window(message)
+            case Between():
+                return self._between(message)
+            case Scan():
+                return self._scan(message)
 
     def _apply(self, batches: Sequence[tuple[int, Sequence[Block]]]) -> None:
         for arrived, blocks in batches:
@@ -149,6 +161,39 @@ class FeatureStore:
         # may all be of the future.
         cells = self.partition.as_of(feature, slots, message.at, visible_from, placed)
         return cells._replace(cold=_uncovered(cells.cold, message.entities, disk))
+
+    def _past(self, message: Past) -> Grid:
+        slots = self.partition.slots(message.entity_type, message.entities)
+        cells, index = [], Found()
+        for feature, visible_from in zip(message.features, message.visible_from, strict=True):
+            disk = self._fresh(message.disk.get(feature.id))
+            placed = self.partition.place(feature, disk) if disk is not None else None
+            if placed is not None:
+                slots = self.partition.slots(message.entity_type, message.entities)
+            asked = feature, slots, message.owner, message.at, visible_from
+            found = self.partition.past(*asked, placed, index)
+            if found.cold is not None and disk is not None:
+                covered = set(disk.entities)
+                known = np.array([entity in covered for entity in message.entities], np.bool_)
+                found = found._replace(cold=found.cold & ~known[message.owner])
+            cells.append(found)
+        return filled(message.kinds, cells)
+
+    def _past_window(self, message: PastWindow) -> Aggregated:
+        disk = self._fresh(message.disk)
+        placed = self.partition.place(message.feature, disk) if disk is not None else None
+        slots = self.partition.slots(message.feature.entity, message.entities)
+        first = np.full(len(slots), FOREVER, np.int64)
+        np.minimum.at(first, message.owner, message.start)
+        series = self.partition.series(message.feature)
+        cold = _uncovered(series.cold_before(slots, first + 1), message.entities, disk)
+        if cold is not None and cold.any():
+            none = np.zeros(0, np.bool_)
+            where = np.flatnonzero(cold).tolist()
+            return Aggregated(empty(message.feature, 0), none, message.feature.value_type, where)
+        asked = slots[message.owner]
+        ranges = self.partition.between(message.feature, asked, message.start + 1, message.at, placed)
+        return Aggregated(*aggregate(ranges, message.aggregation, message.feature.value_type))
 
     def _between(self, message: Between) -> Aggregated:
         disk = self._fresh(message.disk)

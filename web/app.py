@@ -12,7 +12,7 @@ from quart_trio.wrappers import TrioRequest
 from actors.router import Router
 from actors.settings import Settings
 from web import errors
-from web.routes import checks, drift, history, monitoring, operating, registry, serving, writing
+from web.routes import checks, drift, history, monitoring, operating, registry, serving, training, writing
 
 log = logging.getLogger("timewell.requests")
 
@@ -33,6 +33,7 @@ def create_app(router: Router, settings: Settings) -> QuartTrio:
     app.register_blueprint(registry.blueprint(router))
     app.register_blueprint(writing.blueprint(router, settings))
     app.register_blueprint(serving.blueprint(router, settings))
+    app.register_blueprint(training.blueprint(router))
     app.register_blueprint(history.blueprint(router, settings))
     app.register_blueprint(monitoring.blueprint(router))
     app.register_blueprint(checks.blueprint(router))

@@ -22,11 +22,16 @@ class UnsupportedMediaType(TimewellError):
     """The body is not declared as a type that the route takes."""
 
 
+class NotAcceptable(TimewellError):
+    """The client takes none of the forms in which the route answers."""
+
+
 STATUS: dict[type[TimewellError], HTTPStatus] = {
     InvalidInput: HTTPStatus.BAD_REQUEST,
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
     UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }

@@ -11,7 +11,9 @@ import msgspec
 
 from web import monitor_schema, schema
 from web.errors import PROBLEM_TYPE
+from web.lanes import ARROW_TYPE, LANES
 from web.requests import JSON_TYPE
+from web.training_request import TrainingSet
 
 _MEDIA_TYPES = {str: "text/html", bytes: "text/event-stream"}
 _REF = "#/components/schemas/{name}"
@@ -29,6 +31,10 @@ class Route(NamedTuple):
     query: tuple[tuple[str, str], ...] = ()
     fails: tuple[int, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
+    takes_also: tuple[str, ...] = ()
+    """Media types of the body beside JSON."""
+    lanes: bool = False
+    """Whether the answer also comes as NDJSON, CSV and Arrow, by the Accept header."""
 
 
 _KEY = (
@@ -39,6 +45,15 @@ _KEY = (
 )
 _PAGE = (("limit", "most items of a page, up to 10000"), ("cursor", "nextCursor of the page before"))
 _RANGE = (("startTime", "RFC 3339; from here on"), ("endTime", "RFC 3339; up to and including"))
+
+_OF_ROWS = (
+    ("features", "with a body of rows only: comma-separated references"),
+    ("group", "with a body of rows only: the features of a group"),
+    ("lookback", "with a body of rows only: older values do not count"),
+    ("aggregation", "with a body of rows only: aggregate over the window before each row"),
+    ("window", "with a body of rows only: that window"),
+    ("knownAt", "with a body of rows only: count what had arrived by this timestamp, or by the row's own (`row`)"),
+)
 
 _MONITORING = (
     Route(
@@ -285,6 +300,18 @@ ROUTES = (
         fails=(400, 404, 409, 413, 415, 503),
     ),
     Route(
+        "post",
+        "/features/training-set",
+        "History",
+        "The value of each feature as of the moment of each row, nothing of its future.",
+        {200: schema.TrainingSetAnswer},
+        TrainingSet,
+        query=_OF_ROWS,
+        fails=(400, 404, 406, 409, 413, 415, 503),
+        takes_also=(ARROW_TYPE,),
+        lanes=True,
+    ),
+    Route(
         "get",
         "/features/{reference}/history",
         "History",
@@ -341,6 +368,10 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.takes is not None:
         operation["requestBody"] = {"required": True, **_content("", route.takes, JSON_TYPE)}
         operation["requestBody"].pop("description")
+        operation["requestBody"]["content"].update({kind: {"schema": {}} for kind in route.takes_also})
+    if route.lanes:
+        for answer in answers.values():
+            answer["content"].update({kind: {"schema": {}} for kind in LANES if kind != JSON_TYPE})
     return operation
 
 

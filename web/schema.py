@@ -191,6 +191,12 @@ class HistoricalAnswer(msgspec.Struct):
     results: list[dict[str, Any]]
 
 
+class TrainingSetAnswer(msgspec.Struct):
+    """`POST /features/training-set`: the rows in their order, with a value for each feature."""
+
+    results: list[dict[str, Any]]
+
+
 class HistoryItem(msgspec.Struct):
     """One observation."""
 

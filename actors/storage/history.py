@@ -88,14 +88,15 @@ def _feature_table(feature: Feature, arrivals: Sequence[tuple[int, Block]]) -> p
     values = np.concatenate([block.values for block in blocks])
     nulls = np.concatenate([block.nulls for block in blocks])
     columns = {name: pa.nulls(len(times), kind) for name, kind in VALUE_TYPES.items()}
-    columns[feature.value_type] = _value_column(feature.value_type, values, nulls)
+    columns[feature.value_type] = value_column(feature.value_type, values, nulls)
     keys = [pa.array([feature.id], pa.string()).take(pa.array(np.zeros(len(times), np.int64))), entities]
     keys += [pa.array(times).cast(MOMENT), pa.array(arrived).cast(MOMENT)]
     table = pa.Table.from_arrays([*keys, *columns.values()], schema=SCHEMA)
     return table.take(pa.array(order(_ranks(entities), times)))
 
 
-def _value_column(value_type: str, values: Array, nulls: Nulls) -> pa.Array:
+def value_column(value_type: str, values: Array, nulls: Nulls) -> pa.Array:
+    """Values of a type as an Arrow array."""
     if value_type == "vector":
         flat = pa.array(np.ascontiguousarray(values).reshape(-1))
         offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]

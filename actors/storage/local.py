@@ -17,6 +17,7 @@ from actors.columns import Block
 from actors.domain import Feature
 from actors.errors import StartupError, StorageDown, TooLarge, Unavailable
 from actors.partition import DiskRows
+from actors.rows import Rows, concatenate, order
 from actors.settings import (
     FLUSH_VALUES,
     IDEMPOTENCY_HOURS,
@@ -207,6 +208,20 @@ class LocalStorage:
                     tables.append(pa.Table.from_batches([batch]))
         return tables
 
+    def versions(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> Rows:
+        """Out of the runs, then out of what the journal has beyond them."""
+        places = {entity: place for place, entity in enumerate(entities)}
+        with self._runs_lock:
+            keep = history.pairs_filter(feature, entities, start, end)
+            parts = [history.to_rows(feature, entities, self._scan(self._runs.runs(), feature, keep))]
+            for arrived, blocks in self._journal.replay(self._position):
+                own = [
+                    block for block in blocks if (block.feature, block.created) == (feature.id, feature.created)
+                ]
+                parts += [_placed(block, arrived, places, start, end) for block in own]
+        rows = concatenate(parts)
+        return rows.take(order(rows.slots, rows.times))
+
     def observations(self, feature: Feature, start: int, end: int) -> Iterator[Accepted]:
         """Out of the runs, then out of what the journal has beyond them."""
         keep = history.period_filter(feature, start, end)
@@ -250,6 +265,14 @@ class LocalStorage:
     def notes(self, kind: str) -> Mapping[str, bytes]:
         """From the journal's database."""
         return self._journal.notes(kind)
+
+
+def _placed(block: Block, arrived: int, places: Mapping[str, int], start: int, end: int) -> Rows:
+    """The rows of a block that belong to some entities and lie within a closed range of event time."""
+    slots = np.array([places.get(entity, -1) for entity in block.entities], np.int32)
+    chosen = np.flatnonzero((slots >= 0) & (block.times >= start) & (block.times <= end))
+    arrivals = np.full(len(chosen), arrived, np.int64)
+    return Rows(slots[chosen], block.times[chosen], arrivals, block.values[chosen], block.nulls[chosen])
 
 
 def _accepted(block: Block, arrived: int, inside: Nulls) -> Accepted:

@@ -17,6 +17,7 @@ from actors.columns import Block
 from actors.domain import Feature, Group
 from actors.errors import Unavailable
 from actors.partition import DiskRows
+from actors.rows import Rows
 from actors.stats.summary import Accepted
 from actors.stats.windows import Merge, Window
 
@@ -177,6 +178,13 @@ class Storage(Protocol):
 
     def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
         """The observations of some entities with start <= event time <= end."""
+
+    def versions(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> Rows:
+        """Every version of the observations of some entities with start <= event time <= end.
+
+        Slots are positions in `entities`; rows are sorted by (slot, event time, arrival), and corrected values
+        are among them.
+        """
 
     def observations(self, feature: Feature, start: int, end: int) -> Iterator[Accepted]:
         """Everything accepted of a feature with start <= event time <= end, corrected values included.

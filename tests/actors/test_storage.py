@@ -30,8 +30,8 @@ from actors.errors import StartupError, StorageDown, TooLarge
 from actors.rows import Rows, merge
 from actors.stats.windows import DAY, Window
 from actors.storage import history
-from actors.storage.local import EmbeddedStorage, LocalStorage, MemoryStorage
 from actors.storage.database import set_meta
+from actors.storage.local import EmbeddedStorage, LocalStorage, MemoryStorage
 from actors.storage.protocol import (
     Deleted,
     Grouped,

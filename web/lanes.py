@@ -1,0 +1,183 @@
+"""The forms in which rows go out: JSON, NDJSON, CSV, Arrow. Rows come as columns, some thousands at a time.
+
+The answer is streamed: the next columns are asked for when the client has taken the ones before, so memory stays
+bounded whatever the size of the answer, a slow client slows only itself, and one that leaves ends the work. The
+first columns are there before the status is sent, so what is wrong with a request is still told by it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import pyarrow as pa
+import trio
+from quart import Response, request
+
+from actors.storage.history import value_column
+from actors.timestamps import format_timestamp
+from actors.values import Nulls, render
+from web.errors import NotAcceptable
+from web.requests import JSON_TYPE
+from web.rows import ROWS_PER_SLICE, keyed_by
+
+NDJSON_TYPE = "application/x-ndjson"
+ARROW_TYPE = "application/vnd.apache.arrow.stream"
+CSV_TYPE = "text/csv"
+SMALL_CELLS = 20_000
+"""Columns with more values are encoded in a worker thread."""
+
+_LINES = msgspec.json.Encoder()
+
+
+class Column(NamedTuple):
+    """A named column. `value_type` is that of a feature; None for a list of JSON values or an Arrow array."""
+
+    name: str
+    value_type: str | None
+    values: Any
+    nulls: Nulls | None = None
+
+    def cut(self, rows: slice) -> Column:
+        """Some of the rows."""
+        return self._replace(values=self.values[rows], nulls=None if self.nulls is None else self.nulls[rows])
+
+    def objects(self) -> list[Any]:
+        """The values as objects that encode to their JSON."""
+        if self.value_type is not None and self.nulls is not None:
+            return render(self.value_type, self.values, self.nulls)
+        if isinstance(self.values, pa.Array | pa.ChunkedArray):
+            return _from_arrow(self.values)
+        return list(self.values)
+
+    def arrow(self) -> pa.Array:
+        """The values as an Arrow array."""
+        if self.value_type is not None and self.nulls is not None:
+            return value_column(self.value_type, self.values, self.nulls)
+        if isinstance(self.values, pa.ChunkedArray):
+            return self.values.combine_chunks()
+        return self.values if isinstance(self.values, pa.Array) else _to_arrow(self.values)
+
+
+def _from_arrow(values: pa.Array | pa.ChunkedArray) -> list[Any]:
+    if pa.types.is_timestamp(values.type):
+        micros = values.cast(pa.timestamp("us", values.type.tz)).cast(pa.int64()).to_pylist()
+        return [None if one is None else format_timestamp(one) for one in micros]
+    return list(values.to_pylist())
+
+
+def _to_arrow(values: Sequence[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # values of several types: as their JSON
+        return pa.array([None if one is None else _LINES.encode(one).decode() for one in values])
+
+
+Columns = Sequence[Column]
+Encode = Callable[[Columns], bytes]
+
+
+class Lane(NamedTuple):
+    """A form. `opening(columns)` and `closing` go around what `encode` makes of each lot of columns."""
+
+    content_type: str
+    opening: Encode
+    encode: Callable[[Columns, bool], bytes]
+    closing: Callable[[Columns], bytes]
+
+
+def _rows(columns: Columns) -> Iterator[Any]:
+    keyed = keyed_by(tuple(column.name for column in columns))
+    return map(keyed, *(column.objects() for column in columns))
+
+
+def _json(columns: Columns, first: bool) -> bytes:
+    rows = list(_rows(columns))
+    slices = (rows[start : start + ROWS_PER_SLICE] for start in range(0, len(rows), ROWS_PER_SLICE))
+    encoded = b",".join(msgspec.json.encode(part)[1:-1] for part in slices)
+    return encoded if first or not rows else b"," + encoded
+
+
+def _ndjson(columns: Columns, _: bool) -> bytes:
+    return _LINES.encode_lines(list(_rows(columns)))
+
+
+def _csv(columns: Columns, _: bool) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(zip(*(map(_cell, column.objects()) for column in columns), strict=True))
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool | list | dict | msgspec.Raw):
+        return _LINES.encode(value).decode()
+    return value
+
+
+def _csv_header(columns: Columns) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerow([column.name for column in columns])
+    return text.getvalue().encode()
+
+
+def _batch(columns: Columns) -> pa.RecordBatch:
+    arrays = [column.arrow() for column in columns]
+    return pa.RecordBatch.from_arrays(arrays, [column.name for column in columns])
+
+
+def _arrow_opening(columns: Columns) -> bytes:
+    return bytes(_batch(columns).schema.serialize())
+
+
+def _arrow(columns: Columns, _: bool) -> bytes:
+    return bytes(_batch(columns).serialize())
+
+
+_ARROW_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+
+LANES: Mapping[str, Lane] = {
+    JSON_TYPE: Lane(JSON_TYPE, lambda _: b'{"results":[', _json, lambda _: b"]}"),
+    NDJSON_TYPE: Lane(NDJSON_TYPE, lambda _: b"", _ndjson, lambda _: b""),
+    ARROW_TYPE: Lane(ARROW_TYPE, _arrow_opening, _arrow, lambda _: _ARROW_END),
+    CSV_TYPE: Lane(f"{CSV_TYPE}; charset=utf-8", _csv_header, _csv, lambda _: b""),
+}
+
+
+def accepted_lane() -> Lane:
+    """The form that the client asks for. Raises NotAcceptable where it takes none of ours."""
+    accept = request.accept_mimetypes
+    chosen = JSON_TYPE if not accept else accept.best_match(list(LANES))
+    if chosen is None:
+        raise NotAcceptable(f"this route answers with {', '.join(LANES)}")
+    return LANES[chosen]
+
+
+async def stream(lane: Lane, lots: AsyncIterator[Columns]) -> Response:
+    """The answer. Each lot has the same columns; there is at least one lot, which may have no rows."""
+    first = await anext(lots)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield lane.opening(first)
+        yield await _encoded(lane, first, True)
+        any_rows = _length(first) > 0
+        async for columns in lots:
+            yield await _encoded(lane, columns, not any_rows)
+            any_rows = any_rows or _length(columns) > 0
+        yield lane.closing(first)
+
+    response = Response(body(), 200, content_type=lane.content_type)
+    response.timeout = None
+    return response
+
+
+async def _encoded(lane: Lane, columns: Columns, first: bool) -> bytes:
+    if _length(columns) * len(columns) <= SMALL_CELLS:
+        return lane.encode(columns, first)
+    return await trio.to_thread.run_sync(lane.encode, columns, first)
+
+
+def _length(columns: Columns) -> int:
+    return len(columns[0].values)

@@ -1,0 +1,81 @@
+"""Training sets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import pyarrow as pa
+from quart import Blueprint, Response, request
+
+from actors.domain import Feature
+from actors.errors import InvalidInput, TooLarge
+from actors.router import Router
+from actors.settings import MAX_FEATURES_PER_READ, TRAINING_CELLS_PER_LOT
+from actors.training import Wanted
+from web.lanes import ARROW_TYPE, Column, accepted_lane, stream
+from web.requests import Query, json_body
+from web.training_request import (
+    Options,
+    Rows,
+    TrainingSet,
+    options_of_query,
+    rows_of_arrow,
+    rows_of_json,
+    wanted_columns,
+)
+
+_OPTIONS = ("features", "group", "lookback", "aggregation", "window", "knownAt")
+
+
+def blueprint(router: Router) -> Blueprint:
+    """The route of training sets."""
+    routes = Blueprint("training", __name__)
+
+    @routes.post("/features/training-set")
+    async def training_set() -> Response:
+        lane = accepted_lane()
+        rows, options = await _asked()
+        wanted = wanted_columns(router.registry, _of_group(router, options.group), options)
+        if len(wanted) > MAX_FEATURES_PER_READ:
+            raise TooLarge(f"features: {len(wanted)} columns, at most {MAX_FEATURES_PER_READ} are read at once")
+        taken = {column.name for column in rows.columns}
+        for column in wanted:
+            if column.name in taken:
+                reason = f"{column.name!r} is a column of the rows as well; name the feature's with `as`"
+                raise InvalidInput.at("features", reason)
+        if lane.content_type == ARROW_TYPE:  # all lots need the types of the whole columns
+            rows = rows._replace(columns=[Column(one.name, None, one.arrow()) for one in rows.columns])
+        return await stream(lane, _lots(router, rows, wanted))
+
+    return routes
+
+
+async def _asked() -> tuple[Rows, Options]:
+    if request.mimetype != ARROW_TYPE:
+        asked = await json_body(TrainingSet)
+        options = Options(
+            asked.features, asked.group, asked.lookback, asked.aggregation, asked.window, asked.known_at
+        )
+        return rows_of_json(asked.rows, asked.known_at), options
+    options = options_of_query(Query(_OPTIONS))
+    data = await request.get_data(cache=False)
+    try:
+        table = pa.ipc.open_stream(data).read_all()
+    except pa.ArrowInvalid as error:
+        raise InvalidInput(f"the body is not an Arrow stream: {error}") from None
+    return rows_of_arrow(table, options.known_at), options
+
+
+def _of_group(router: Router, group: str | None) -> dict[str, Feature]:
+    return {} if group is None else router.features_of(None, group)
+
+
+async def _lots(router: Router, rows: Rows, wanted: Sequence[Wanted]) -> AsyncIterator[list[Column]]:
+    """The rows with their features, as many at a time as make a bounded number of values."""
+    count = len(rows.moments.at)
+    step = max(1, TRAINING_CELLS_PER_LOT // (len(wanted) + len(rows.columns)))
+    for start in range(0, max(1, count), step):
+        cut = slice(start, start + step)
+        given = [column.cut(cut) for column in rows.columns]
+        filled = await router.fill(rows.moments.rows(cut), wanted)
+        yield [*given, *(Column(one.name, one.value_type, one.values, one.nulls) for one in filled)]

@@ -1,0 +1,218 @@
+"""A training set as it is asked for, in JSON or as an Arrow stream with its options in the query string."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from actors.aggregates import AGGREGATIONS, allowed
+from actors.columns import Times
+from actors.domain import Feature
+from actors.errors import Fault, InvalidInput
+from actors.ingest import check_entity_ids
+from actors.registry import FeatureRegistry
+from actors.timestamps import Duration, parse_duration, parse_timestamp, parse_timestamps
+from actors.training import Moments, Wanted
+from web.lanes import Column
+from web.requests import Query
+from web.schema import Body, Reference
+
+ENTITY, TIMESTAMP = "entityId", "timestamp"
+KEYS = (ENTITY, TIMESTAMP)
+ROW = "row"
+"""`knownAt` of "row": each row knows what had arrived at its own timestamp."""
+
+
+class Asked(Body):
+    """An entry of `features` with options of its own. `as` names its column, else `ref` does."""
+
+    ref: Reference
+    aggregation: str | None = None
+    window: Duration | None = None
+    lookback: Duration | None = None
+    name: str | None = msgspec.field(default=None, name="as")
+
+
+class TrainingSet(Body):
+    """`POST /features/training-set`"""
+
+    rows: list[dict[str, Any]]
+    features: list[Reference | Asked] | None = None
+    group: str | None = None
+    lookback: Duration | None = None
+    aggregation: str | None = None
+    window: Duration | None = None
+    known_at: str | None = None
+
+
+class Options(NamedTuple):
+    """Everything but the rows."""
+
+    features: Sequence[str | Asked] | None
+    group: str | None
+    lookback: Duration | None
+    aggregation: str | None
+    window: Duration | None
+    known_at: str | None
+
+
+class Rows(NamedTuple):
+    """The rows: whom and when they are about, and the columns that are passed through, keys included."""
+
+    moments: Moments
+    columns: Sequence[Column]
+
+
+def options_of_query(query: Query) -> Options:
+    """The options of a request whose body is the rows."""
+    features = query.text("features")
+    duration = [query.text(name) for name in ("lookback", "window")]
+    seconds: list[Duration | None] = [_number(text) for text in duration]
+    return Options(
+        [one for one in features.split(",") if one] if features else None,
+        query.text("group"),
+        seconds[0],
+        query.text("aggregation"),
+        seconds[1],
+        query.text("knownAt"),
+    )
+
+
+def _number(text: str | None) -> Duration | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
+# What is wanted
+
+
+def wanted_columns(registry: FeatureRegistry, features: Mapping[str, Feature], options: Options) -> list[Wanted]:
+    """The columns to fill, in order. `features`: the group's. Raises InvalidInput, NotFound, Conflict."""
+    asked = [Asked(ref=reference) for reference in features]
+    asked += [Asked(ref=one) if isinstance(one, str) else one for one in options.features or ()]
+    wanted: list[Wanted] = []
+    for place, one in enumerate(asked):
+        feature = features.get(one.ref) or registry.resolve(one.ref)
+        column = _wanted(one, feature, options, f"features[{place - len(features)}]")
+        if column.name in KEYS:
+            raise InvalidInput.at("features", f"{column.name!r} is a key of every row; name the column with `as`")
+        if column in wanted:
+            continue
+        if any(column.name == other.name for other in wanted):
+            raise InvalidInput.at("features", f"two columns are named {column.name!r}; tell them apart with `as`")
+        wanted.append(column)
+    if not wanted:
+        raise InvalidInput.at("features", "name at least one feature, or a group that has some")
+    return wanted
+
+
+def _wanted(one: Asked, feature: Feature, options: Options, field: str) -> Wanted:
+    aggregation = one.aggregation if one.aggregation is not None else options.aggregation
+    window = one.window if one.window is not None else options.window
+    lookback = one.lookback if one.lookback is not None else options.lookback
+    if aggregation is not None and aggregation not in AGGREGATIONS:
+        raise InvalidInput.at("aggregation", f"{aggregation!r} is not one of {', '.join(AGGREGATIONS)}")
+    if aggregation is not None and not allowed(aggregation, feature.value_type):
+        reason = f"{aggregation} makes no sense for {one.ref}, which is of type {feature.value_type}"
+        raise InvalidInput.at("aggregation", reason)
+    if window is None and aggregation not in (None, "latest"):
+        raise InvalidInput.at("window", f"{aggregation} of {one.ref} needs a window to look back over")
+    name = one.name if one.name is not None else one.ref
+    if window is not None:
+        micros = parse_duration(window, "window" if one.window is None else f"{field}.window")
+        return Wanted(name, feature, None, aggregation or "latest", micros)
+    reach = feature.expires_after
+    if lookback is not None:
+        reach = parse_duration(lookback, "lookback" if one.lookback is None else f"{field}.lookback")
+    return Wanted(name, feature, reach)
+
+
+# The rows
+
+
+def rows_of_json(rows: Sequence[Mapping[str, Any]], known_at: str | None) -> Rows:
+    """Rows as objects; what a row lacks of another's labels is null. Raises InvalidInput that names the rows."""
+    faults: list[Fault] = []
+    for name in KEYS:
+        for index, row in enumerate(rows):
+            if not isinstance(row.get(name), str):
+                faults.append(Fault(f"rows.{name}", "is required, as a string", index))
+    if faults:
+        raise _refused(faults)
+    entities = [row[ENTITY] for row in rows]
+    at = _times([row[TIMESTAMP] for row in rows])
+    labels = dict.fromkeys(name for row in rows for name in row if name not in KEYS)
+    columns = [Column(name, None, [row.get(name) for row in rows]) for name in labels]
+    return _rows(entities, at, columns, known_at)
+
+
+def rows_of_arrow(table: pa.Table, known_at: str | None) -> Rows:
+    """Rows as an Arrow table. Raises InvalidInput that names the column."""
+    for name in KEYS:
+        if name not in table.column_names:
+            raise InvalidInput.at(name, "the rows have no such column")
+        if table[name].null_count:
+            index = table[name].is_null().to_pylist().index(True)
+            raise InvalidInput(f"{name}: is null", [Fault(name, "is null", index)])
+    entities = [str(one) for one in _plain(table[ENTITY]).to_pylist()]
+    at = times_of_arrow(table[TIMESTAMP], TIMESTAMP)
+    labels = [Column(name, None, _plain(table[name])) for name in table.column_names if name not in KEYS]
+    return _rows(entities, at, labels, known_at)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A dictionary column as its values: what goes out has no dictionaries."""
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def times_of_arrow(column: pa.ChunkedArray, field: str) -> Times:
+    """Timestamps of any unit (without a zone: UTC) or RFC 3339 strings, as microseconds."""
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return _times(column.to_pylist())
+    if not pa.types.is_timestamp(column.type):
+        raise InvalidInput.at(field, f"must be a timestamp or RFC 3339 strings, not {column.type}")
+    micros = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
+    found: Times = micros.to_numpy()
+    return found
+
+
+def _rows(entities: Sequence[str], at: Times, labels: Sequence[Column], known_at: str | None) -> Rows:
+    refused = check_entity_ids(entities)
+    if refused:
+        raise _refused([Fault(f"rows.{ENTITY}", reason, index) for index, reason in refused])
+    known = None
+    if known_at == ROW:
+        known = at
+    elif known_at is not None:
+        known = np.full(len(at), parse_timestamp(known_at, "knownAt"), np.int64)
+    keys = [Column(ENTITY, None, entities), Column(TIMESTAMP, "timestamp", at, np.zeros(len(at), np.bool_))]
+    return Rows(Moments(entities, at, known), [*keys, *labels])
+
+
+def _times(texts: Sequence[str]) -> Times:
+    if not texts:
+        return np.zeros(0, np.int64)
+    parsed = parse_timestamps(texts)
+    if parsed is not None:
+        return parsed
+    times, faults = np.zeros(len(texts), np.int64), []
+    for index, text in enumerate(texts):
+        try:
+            times[index] = parse_timestamp(text)
+        except InvalidInput as error:
+            faults.append(Fault(f"rows.{TIMESTAMP}", error.faults[0].message, index))
+    if faults:
+        raise _refused(faults)
+    return times
+
+
+def _refused(faults: Sequence[Fault]) -> InvalidInput:
+    first = faults[0]
+    more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+    return InvalidInput(f"rows[{first.index}].{first.field.removeprefix('rows.')}: {first.message}{more}", faults)
