@@ -43,11 +43,17 @@ class Block(NamedTuple):
             entities=entities, times=self.times[rows], values=self.values[rows], nulls=self.nulls[rows]
         )
 
+    def cut(self, start: int, count: int) -> Block:
+        """So many of its rows from one on."""
+        some = slice(start, start + count)
+        return Block(*self[:2], self.entities[some], self.times[some], self.values[some], self.nulls[some])
+
 
 class _Packed(msgspec.Struct, array_like=True, frozen=True):
     feature: str
     created: int
-    entities: list[str]
+    entities: list[str] | int
+    """The ids, or the position of an earlier block that has the same ones."""
     times: bytes
     dtype: str
     width: int
@@ -61,22 +67,31 @@ _UNPACK = msgspec.msgpack.Decoder(list[_Packed])
 
 def pack(blocks: Sequence[Block]) -> bytes:
     """The blocks as MessagePack: ids as strings, columns as little-endian bytes."""
-    return _PACK.encode([_pack_block(block) for block in blocks])
+    first: dict[int, int] = {}
+    packed = []
+    for position, block in enumerate(blocks):
+        before = first.setdefault(id(block.entities), position)
+        packed.append(_pack_block(block, block.entities if before == position else before))
+    return _PACK.encode(packed)
 
 
 def unpack(data: bytes) -> list[Block]:
     """The blocks that `pack` packed. The arrays are read-only views of the decoded bytes."""
-    return [_unpack_block(packed) for packed in _UNPACK.decode(data)]
+    blocks: list[Block] = []
+    for packed in _UNPACK.decode(data):
+        entities = blocks[packed.entities].entities if isinstance(packed.entities, int) else packed.entities
+        blocks.append(_unpack_block(packed, entities))
+    return blocks
 
 
-def _pack_block(block: Block) -> _Packed:
+def _pack_block(block: Block, entities: list[str] | int) -> _Packed:
     values = block.values
     body = values.tolist() if values.dtype == object else values.tobytes()
     width = values.shape[1] if values.ndim == 2 else 0
     return _Packed(
         block.feature,
         block.created,
-        block.entities,
+        entities,
         block.times.tobytes(),
         values.dtype.str,
         width,
@@ -85,8 +100,8 @@ def _pack_block(block: Block) -> _Packed:
     )
 
 
-def _unpack_block(packed: _Packed) -> Block:
-    count = len(packed.entities)
+def _unpack_block(packed: _Packed, entities: list[str]) -> Block:
+    count = len(entities)
     if isinstance(packed.values, list):
         values: Array = np.empty(count, object)
         values[:] = packed.values
@@ -97,9 +112,7 @@ def _unpack_block(packed: _Packed) -> Block:
     nulls = np.zeros(count, np.bool_)
     if packed.nulls:
         nulls = np.unpackbits(np.frombuffer(packed.nulls, np.uint8), count=count).view(np.bool_)
-    return Block(
-        packed.feature, packed.created, packed.entities, np.frombuffer(packed.times, np.int64), values, nulls
-    )
+    return Block(packed.feature, packed.created, entities, np.frombuffer(packed.times, np.int64), values, nulls)
 
 
 def shard_of(entity_type: str, entity_id: str, shards: int) -> int:
@@ -115,21 +128,38 @@ def shards_of(entity_type: str, entity_ids: Sequence[str], shards: int) -> Indic
 
 
 def split(blocks: Sequence[Block], shards: int) -> dict[int, list[Block]]:
-    """The parts of the blocks by the store that owns them, order of arrival kept."""
+    """The parts of the blocks by the store that owns them, order of arrival kept.
+
+    Blocks of one list of entities, as a table of many features has them, are looked at once.
+    """
     parts: dict[int, list[Block]] = {}
+    seen: dict[tuple[int, str], list[_Share]] = {}
     for block in blocks:
-        for shard, own in _split_one(block, shards):
+        entity_type = block.feature.partition(".")[0]
+        if len(block.entities) == 1 or shards == 1:
+            parts.setdefault(shard_of(entity_type, block.entities[0], shards), []).append(block)
+            continue
+        key = id(block.entities), entity_type
+        if key not in seen:
+            seen[key] = _shares(entity_type, block.entities, shards)
+        for shard, rows, entities in seen[key]:
+            own = Block(*block[:2], entities, block.times[rows], block.values[rows], block.nulls[rows])
             parts.setdefault(shard, []).append(own)
     return parts
 
 
-def _split_one(block: Block, shards: int) -> list[tuple[int, Block]]:
-    entity_type = block.feature.partition(".")[0]
-    if len(block.entities) == 1 or shards == 1:
-        return [(shard_of(entity_type, block.entities[0], shards), block)]
-    owners = shards_of(entity_type, block.entities, shards)
+class _Share(NamedTuple):
+    """What one store owns of a list of entities."""
+
+    shard: int
+    rows: Indices
+    entities: list[str]
+
+
+def _shares(entity_type: str, entities: list[str], shards: int) -> list[_Share]:
+    owners = shards_of(entity_type, entities, shards)
     rows = ((shard, np.flatnonzero(owners == shard)) for shard in range(shards))
-    return [(shard, block.take(own)) for shard, own in rows if len(own)]
+    return [_Share(shard, own, [entities[row] for row in own.tolist()]) for shard, own in rows if len(own)]
 
 
 class Numbering(dict[Any, int]):

@@ -28,6 +28,12 @@ _CONSTRAINTS = {
 def coerce(feature: Feature, given: Sequence[Any]) -> Column:
     """Turn JSON values into a column of the feature's type, checking each against type and schema."""
     column = convert(feature, given)
+    constrain(feature, column, given)
+    return column
+
+
+def constrain(feature: Feature, column: Column, given: Sequence[Any]) -> None:
+    """Refuse in a column what the feature's schema does not allow. `given` is for the words."""
     schema = feature.schema or ValueSchema()
     if not schema.nullable:
         missing = np.flatnonzero(column.nulls).tolist()
@@ -35,7 +41,6 @@ def coerce(feature: Feature, given: Sequence[Any]) -> Column:
     _check_constraints(feature, schema, column, given)
     for position, _ in column.refused:
         column.nulls[position] = True
-    return column
 
 
 def check_schema(value_type: str, schema: ValueSchema | None) -> None:

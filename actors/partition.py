@@ -58,14 +58,25 @@ class Partition:
         """Take what was made durable as `arrived`. What is applied already is passed over."""
         if arrived <= self.position:
             return
+        slots: dict[tuple[int, str], Indices] = {}
         for block in blocks:
-            self.append(block, np.full(len(block.entities), arrived, np.int64))
+            entity_type = block.feature.partition(".")[0]
+            key = id(block.entities), entity_type  # those of a table's features are one list
+            if key not in slots:
+                slots[key] = self._slots_for(entity_type, block.entities)
+            self._append(block, slots[key], np.full(len(block.entities), arrived, np.int64))
         self.position = arrived
 
-    def append(self, block: Block, arrived: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+    def append(self, block: Block, arrived: Times) -> None:
         """Take the rows of one block, later than all before them."""
-        known = self._slots.setdefault(block.feature.partition(".")[0], Numbering())
-        slots = np.fromiter(map(known.__getitem__, block.entities), np.int64, len(block.entities))
+        self._append(block, self._slots_for(block.feature.partition(".")[0], block.entities), arrived)
+
+    def _slots_for(self, entity_type: str, entities: Sequence[str]) -> Indices:
+        """The slot of each entity; those without one get one."""
+        known = self._slots.setdefault(entity_type, Numbering())
+        return np.fromiter(map(known.__getitem__, entities), np.int64, len(entities))
+
+    def _append(self, block: Block, slots: Indices, arrived: Times) -> None:
         width = block.values.shape[1] if block.values.ndim == 2 else 0
         series = self._series_of(block.feature, block.created, block.values.dtype, width)
         if series is not None:

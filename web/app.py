@@ -7,27 +7,20 @@ import time
 
 from quart import Response, g, request
 from quart_trio import QuartTrio
-from quart_trio.wrappers import TrioRequest
 
 from actors.router import Router
 from actors.settings import Settings
 from web import errors
 from web.routes import checks, drift, history, monitoring, operating, registry, serving, training, writing
+from web.streamed_body import Request
 
 log = logging.getLogger("timewell.requests")
-
-
-class _Request(TrioRequest):
-    @property
-    def blueprints(self) -> list[str]:
-        """None of ours has hooks of its own, and Quart asks three times a request."""
-        return []
 
 
 def create_app(router: Router, settings: Settings) -> QuartTrio:
     """All routes of the contract."""
     app = QuartTrio("web", static_folder=None)
-    app.request_class = _Request
+    app.request_class = Request
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     errors.install(app)
     app.register_blueprint(registry.blueprint(router))

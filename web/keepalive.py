@@ -23,6 +23,8 @@ from hypercorn.typing import (
     Scope,
 )
 
+from web.streamed_body import room_for_more
+
 REST_OF_BODY_SECONDS = 1.0
 
 
@@ -33,6 +35,7 @@ def ending_connections(app: ASGIFramework, stop: trio.Event) -> ASGIFramework:
         whole = trio.Event()
 
         async def receive_well() -> ASGIReceiveEvent:
+            await room_for_more(scope)
             event = await receive()
             if event["type"] != "http.request" or not event.get("more_body", False):
                 whole.set()

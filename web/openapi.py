@@ -11,7 +11,7 @@ import msgspec
 
 from web import monitor_schema, schema
 from web.errors import PROBLEM_TYPE
-from web.lanes import ARROW_TYPE, LANES
+from web.lanes import ARROW_TYPE, LANES, NDJSON_TYPE
 from web.requests import JSON_TYPE
 from web.training_request import TrainingSet
 
@@ -280,6 +280,7 @@ ROUTES = (
         (("partial", "true: write the good ones and name the others"),),
         (400, 413, 415, 503),
         _KEY,
+        takes_also=(NDJSON_TYPE, ARROW_TYPE),
     ),
     Route(
         "post",

@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from actors.aggregates import AGGREGATIONS, allowed
+from actors.arrow_times import times_of_arrow, times_of_texts
 from actors.columns import Times
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput
 from actors.ingest import check_entity_ids
 from actors.registry import FeatureRegistry
-from actors.timestamps import Duration, parse_duration, parse_timestamp, parse_timestamps
+from actors.timestamps import Duration, parse_duration, parse_timestamp
 from actors.training import Moments, Wanted
 from web.lanes import Column
 from web.requests import Query
@@ -146,7 +147,7 @@ def rows_of_json(rows: Sequence[Mapping[str, Any]], known_at: str | None) -> Row
     if faults:
         raise _refused(faults)
     entities = [row[ENTITY] for row in rows]
-    at = _times([row[TIMESTAMP] for row in rows])
+    at = times_of_texts([row[TIMESTAMP] for row in rows], f"rows.{TIMESTAMP}")
     labels = dict.fromkeys(name for row in rows for name in row if name not in KEYS)
     columns = [Column(name, None, [row.get(name) for row in rows]) for name in labels]
     return _rows(entities, at, columns, known_at)
@@ -161,7 +162,7 @@ def rows_of_arrow(table: pa.Table, known_at: str | None) -> Rows:
             index = table[name].is_null().to_pylist().index(True)
             raise InvalidInput(f"{name}: is null", [Fault(name, "is null", index)])
     entities = [str(one) for one in _plain(table[ENTITY]).to_pylist()]
-    at = times_of_arrow(table[TIMESTAMP], TIMESTAMP)
+    at = times_of_arrow(table[TIMESTAMP], f"rows.{TIMESTAMP}")
     labels = [Column(name, None, _plain(table[name])) for name in table.column_names if name not in KEYS]
     return _rows(entities, at, labels, known_at)
 
@@ -169,17 +170,6 @@ def rows_of_arrow(table: pa.Table, known_at: str | None) -> Rows:
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A dictionary column as its values: what goes out has no dictionaries."""
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-
-
-def times_of_arrow(column: pa.ChunkedArray, field: str) -> Times:
-    """Timestamps of any unit (without a zone: UTC) or RFC 3339 strings, as microseconds."""
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return _times(column.to_pylist())
-    if not pa.types.is_timestamp(column.type):
-        raise InvalidInput.at(field, f"must be a timestamp or RFC 3339 strings, not {column.type}")
-    micros = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
-    found: Times = micros.to_numpy()
-    return found
 
 
 def _rows(entities: Sequence[str], at: Times, labels: Sequence[Column], known_at: str | None) -> Rows:
@@ -193,23 +183,6 @@ def _rows(entities: Sequence[str], at: Times, labels: Sequence[Column], known_at
         known = np.full(len(at), parse_timestamp(known_at, "knownAt"), np.int64)
     keys = [Column(ENTITY, None, entities), Column(TIMESTAMP, "timestamp", at, np.zeros(len(at), np.bool_))]
     return Rows(Moments(entities, at, known), [*keys, *labels])
-
-
-def _times(texts: Sequence[str]) -> Times:
-    if not texts:
-        return np.zeros(0, np.int64)
-    parsed = parse_timestamps(texts)
-    if parsed is not None:
-        return parsed
-    times, faults = np.zeros(len(texts), np.int64), []
-    for index, text in enumerate(texts):
-        try:
-            times[index] = parse_timestamp(text)
-        except InvalidInput as error:
-            faults.append(Fault(f"rows.{TIMESTAMP}", error.faults[0].message, index))
-    if faults:
-        raise _refused(faults)
-    return times
 
 
 def _refused(faults: Sequence[Fault]) -> InvalidInput:

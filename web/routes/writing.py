@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 from quart import Blueprint, Response, request
 
-from actors.errors import Fault, InvalidInput, TooLarge
-from actors.ingest import Ingested, Sent, resolve_version
+from actors.errors import InvalidInput, TooLarge
+from actors.ingest import resolve_version
 from actors.router import Router
 from actors.settings import Settings
+from web.bulk import write_lines, write_table
 from web.errors import fault_answers
-from web.requests import JSON_TYPE, Query, decode, json_body, json_bytes
-from web.schema import Observation, Observations, RawObservations, Written
+from web.lanes import ARROW_TYPE, NDJSON_TYPE
+from web.requests import JSON_TYPE, Query, json_body, json_bytes
+from web.schema import Observation, Written
+from web.writing_rows import merge_faults, read_batch, refuse, to_sent
 
 MOST_KEY_CHARACTERS = 255
+_LANES = {NDJSON_TYPE: write_lines, ARROW_TYPE: write_table}
 
 
 def blueprint(router: Router, settings: Settings) -> Blueprint:
@@ -30,7 +32,7 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
         observation = await json_body(Observation)
         resolve_version(router.registry, observation.feature_id, observation.version)
         ingested = router.ingest(to_sent([observation]))
-        _refuse(ingested.faults, batch=False)
+        refuse(ingested.faults)
         return _said(await router.write(ingested, b'{"success":true}', key))
 
     @routes.post("/features/write-batch")
@@ -39,71 +41,19 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
         if key is not None and (said := await router.repeated(key)) is not None:
             return _said(said)
         partial = Query(("partial",)).flag("partial")
+        if (lane := _LANES.get(request.mimetype)) is not None:
+            return _said(await lane(router, partial, key))
         observations, indices, faults = read_batch(await json_bytes())
         if len(observations) + len(faults) > settings.max_batch_values:
             raise TooLarge(f"a batch takes at most {settings.max_batch_values} values")
         ingested = router.ingest(to_sent(observations))
         faults = merge_faults(faults, ingested, indices)
         if not partial:
-            _refuse(faults, batch=True)
+            refuse(faults, "values")
         answer = Written(not faults, ingested.accepted, fault_answers(faults) or None)
         return _said(await router.write(ingested, msgspec.json.encode(answer), key))
 
     return routes
-
-
-def to_sent(observations: Sequence[Observation]) -> Sent:
-    """Rows as columns."""
-    return Sent(
-        [observation.feature_id for observation in observations],
-        [observation.entity_id for observation in observations],
-        [observation.value for observation in observations],
-        [observation.timestamp for observation in observations],
-        [observation.version for observation in observations],
-    )
-
-
-def read_batch(data: bytes) -> tuple[list[Observation], Sequence[int], list[Fault]]:
-    """The items that are observations, their indices in the batch, and what is wrong with the others.
-
-    A batch without faults is decoded in one go; only one with faults is read item by item, to name them.
-    """
-    try:
-        observations = decode(data, Observations).values
-    except InvalidInput as error:
-        return _read_each(data, error)
-    return observations, range(len(observations)), []
-
-
-def _read_each(data: bytes, error: InvalidInput) -> tuple[list[Observation], Sequence[int], list[Fault]]:
-    if not error.faults or not error.faults[0].field.startswith("values["):
-        raise error
-    observations, indices, faults = [], [], []
-    for index, item in enumerate(decode(data, RawObservations).values):
-        try:
-            observations.append(decode(item, Observation))
-            indices.append(index)
-        except InvalidInput as fault:
-            message = fault.faults[0] if fault.faults else Fault("value", fault.detail)
-            faults.append(Fault(message.field, message.message, index))
-    return observations, indices, faults
-
-
-def merge_faults(unread: Sequence[Fault], ingested: Ingested, indices: Sequence[int]) -> list[Fault]:
-    """All faults by their index in the batch as it was sent."""
-    judged = [Fault(fault.field, fault.message, indices[fault.index or 0]) for fault in ingested.faults]
-    return sorted([*unread, *judged], key=lambda fault: fault.index or 0)
-
-
-def _refuse(faults: Sequence[Fault], batch: bool) -> None:
-    """Raise InvalidInput where there are faults, saying the first in words."""
-    if not faults:
-        return
-    first = faults[0]
-    where = f"values[{first.index}].{first.field}" if batch else first.field
-    more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-    named = faults if batch else [Fault(fault.field, fault.message) for fault in faults]
-    raise InvalidInput(f"{where}: {first.message}{more}; nothing was written", named)
 
 
 def _idempotency_key(route: str) -> str | None:

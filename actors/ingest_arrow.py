@@ -1,0 +1,142 @@
+"""From Arrow tables to blocks that may be written: one value a row (long), or one column per feature (wide).
+
+Long: `featureId, entityId, value, timestamp?`; a null or NaN is a written null. Wide: `entityId, timestamp?` and a
+column for each feature reference; there a null or NaN means that nothing was written.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from actors.arrow_times import times_of_arrow
+from actors.arrow_values import coerce_arrow
+from actors.columns import Block, Indices, Times
+from actors.domain import Feature
+from actors.errors import Fault, InvalidInput, RequestError
+from actors.ingest import MOST_FAULTS_NAMED, Ingested, check_entity_ids
+from actors.registry import FeatureRegistry
+from actors.values import Column, Nulls
+
+FEATURE, ENTITY, VALUE, TIMESTAMP = "featureId", "entityId", "value", "timestamp"
+
+
+class _Keys(NamedTuple):
+    """Whom the rows are about and when, and which rows are good so far."""
+
+    entities: list[str]
+    times: Times
+    good: Nulls
+
+
+def ingest_table(registry: FeatureRegistry, table: pa.Table, now: int) -> Ingested:
+    """Judge every value of a table in either form. Raises InvalidInput for columns that cannot be."""
+    faults: list[Fault] = []
+    keys = _keys(table, now, faults)
+    if FEATURE in table.column_names:
+        blocks = _long(registry, table, keys, faults)
+    else:
+        blocks = _wide(registry, table, keys, faults)
+    faults.sort(key=lambda fault: fault.index or 0)
+    return Ingested(blocks, sum(len(block.entities) for block in blocks), faults[:MOST_FAULTS_NAMED])
+
+
+def _keys(table: pa.Table, now: int, faults: list[Fault]) -> _Keys:
+    column = _needed(table, ENTITY)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        column = column.cast(pa.string())
+    entities = ["" if one is None else one for one in column.to_pylist()]
+    good = np.ones(len(entities), np.bool_)
+    for index, reason in check_entity_ids(entities):
+        faults.append(Fault(ENTITY, reason, index))
+        good[index] = False
+    if TIMESTAMP not in table.column_names:
+        return _Keys(entities, np.full(len(entities), now, np.int64), good)
+    given = table[TIMESTAMP]
+    missing = np.asarray(given.is_null().to_numpy(), np.bool_)
+    times = times_of_arrow(given, TIMESTAMP)
+    return _Keys(entities, np.where(missing, now, times), good)
+
+
+def _needed(table: pa.Table, name: str) -> pa.ChunkedArray:
+    if name not in table.column_names:
+        raise InvalidInput.at(name, "the table has no such column")
+    return table[name]
+
+
+def _long(registry: FeatureRegistry, table: pa.Table, keys: _Keys, faults: list[Fault]) -> list[Block]:
+    values = _one_chunk(_needed(table, VALUE))
+    blocks = []
+    for reference, rows in _by_reference(table[FEATURE]):
+        try:
+            feature = registry.resolve(reference)
+        except RequestError as error:
+            faults += [Fault(FEATURE, error.detail, row) for row in rows.tolist()]
+            continue
+        column = coerce_arrow(feature, values.take(pa.array(rows)), VALUE)
+        blocks += _block(feature, column, rows, keys, VALUE, faults)
+    return blocks
+
+
+def _by_reference(column: pa.ChunkedArray) -> list[tuple[str, Indices]]:
+    """Each distinct text of a column with its rows, ascending; nulls as an empty text."""
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    encoded = encoded.unify_dictionaries().combine_chunks()
+    names = [str(name) for name in encoded.dictionary.to_pylist()]
+    codes = np.asarray(encoded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False), np.int64)
+    order = np.argsort(codes, kind="stable")
+    bounds = np.searchsorted(codes[order], np.arange(len(names) + 2))
+    found = zip([*names, ""], bounds[:-1], bounds[1:], strict=True)
+    return [(name, order[begin:end]) for name, begin, end in found if end > begin]
+
+
+def _wide(registry: FeatureRegistry, table: pa.Table, keys: _Keys, faults: list[Fault]) -> list[Block]:
+    names = [name for name in table.column_names if name not in (ENTITY, TIMESTAMP)]
+    if not names:
+        raise InvalidInput("the table has no column for a feature")
+    blocks = []
+    rows = np.arange(len(keys.entities))
+    for name in names:
+        feature = registry.resolve(name)
+        column = coerce_arrow(feature, _one_chunk(table[name]), name)
+        refused = {position for position, _ in column.refused}
+        written = ~column.nulls
+        written[list(refused)] = True  # told of below
+        if written.all():
+            blocks += _block(feature, column, rows, keys, name, faults)
+        else:
+            some = np.flatnonzero(written)
+            blocks += _block(feature, _picked(column, some), some, keys, name, faults)
+    return blocks
+
+
+def _picked(column: Column, rows: Indices) -> Column:
+    """Some rows of a column, the refused ones among them."""
+    places = {row: place for place, row in enumerate(rows.tolist())}
+    refused = [one._replace(position=places[one.position]) for one in column.refused]
+    return Column(column.values[rows], column.nulls[rows], refused)
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _block(
+    feature: Feature, column: Column, rows: Indices, keys: _Keys, field: str, faults: list[Fault]
+) -> list[Block]:
+    """The good rows of one feature; none where there are none. Rows of the whole table share its list of ids."""
+    good = keys.good[rows]
+    for position, reason in column.refused:
+        faults.append(Fault(field, reason, int(rows[position])))
+        good[position] = False
+    whole = len(rows) == len(keys.entities)
+    entities = keys.entities if whole else [keys.entities[row] for row in rows.tolist()]
+    times = keys.times if whole else keys.times[rows]
+    block = Block(feature.id, feature.created, entities, times, column.values, column.nulls)
+    if good.all():
+        return [block] if len(rows) else []
+    return [block.take(np.flatnonzero(good))] if good.any() else []

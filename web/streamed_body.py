@@ -1,0 +1,80 @@
+"""Bodies that are read as they come, however long: the client is made to wait while the handler is behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import trio
+from quart import request
+from quart_trio.wrappers import TrioRequest
+from quart_trio.wrappers.request import TrioBody
+
+from actors.errors import InvalidInput
+
+STREAMED_TYPES = ("application/x-ndjson",)
+SCOPE_KEY = "timewell.body"
+MOST_WAITING_BYTES = 8 * 1024 * 1024
+
+
+class _Body(TrioBody):
+    """A body that says when it has been taken from."""
+
+    taken: trio.Event | None = None
+
+    async def __anext__(self) -> bytes:
+        data: bytes = await super().__anext__()
+        if self.taken is not None:
+            self.taken.set()
+        return data
+
+    async def room(self) -> None:
+        """Wait until there is room for more."""
+        while len(self._data) > MOST_WAITING_BYTES:
+            self.taken = trio.Event()
+            await self.taken.wait()
+
+
+class Request(TrioRequest):
+    """Without a limit on the length of a body that is streamed."""
+
+    body_class = _Body
+
+    def __init__(self, *positional: Any, **named: Any) -> None:
+        headers, scope = positional[4], named["scope"]
+        if headers.get("Content-Type", "").partition(";")[0].strip().lower() in STREAMED_TYPES:
+            named["max_content_length"] = None
+        super().__init__(*positional, **named)
+        if named.get("max_content_length") is None:
+            scope[SCOPE_KEY] = self.body
+
+    @property
+    def blueprints(self) -> list[str]:
+        """None of ours has hooks of its own, and Quart asks three times a request."""
+        return []
+
+
+async def room_for_more(scope: Any) -> None:
+    """Wait, before more of a request's body is received, until its handler has taken what there is."""
+    body = scope.get(SCOPE_KEY)
+    if body is not None:
+        await body.room()
+
+
+async def lots_of_lines(least_bytes: int, longest_bytes: int) -> AsyncIterator[bytes]:
+    """The request's body in lots of whole lines, of at least so many bytes but for the last.
+
+    Raises InvalidInput for a line longer than `longest_bytes`.
+    """
+    waiting = bytearray()
+    async for data in request.body:
+        waiting += data
+        if len(waiting) >= least_bytes:
+            end = waiting.rfind(b"\n") + 1
+            if end:
+                yield bytes(waiting[:end])
+                del waiting[:end]
+            elif len(waiting) > longest_bytes:
+                raise InvalidInput(f"a line is longer than {longest_bytes} bytes")
+    if waiting.strip():
+        yield bytes(waiting)
