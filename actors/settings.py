@@ -96,8 +96,8 @@ GROUP_COMMIT_VALUES = 200_000
 """A commit takes no more than this, so that one fsync is never the price of a minute's backlog."""
 ENTITIES_PER_MESSAGE = 1_000
 """One range message covers at most this many entities: 1,000 x 1,000 kept values is about 15 ms."""
-TRAINING_CELLS_PER_LOT = 1_000_000
-"""A training set goes out so many values at a time: its memory is bounded by a few times that."""
+CELLS_PER_LOT = 1_000_000
+"""A streamed answer goes out so many values at a time: its memory is bounded by a few times that."""
 CELLS_PER_QUESTION = 131_072
 """A point-in-time question to a store is about at most so many values: some 20 ms."""
 WINDOWED_ROWS_PER_QUESTION = 4_096

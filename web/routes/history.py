@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from quart import Blueprint, Response
 
-from actors.aggregates import AGGREGATIONS, Answer, allowed
+from actors.aggregates import AGGREGATIONS, Answer, aggregate, allowed
 from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.ingest import check_entity_id
 from actors.router import Router
+from actors.rows import Ranges
 from actors.serving import Span
-from actors.settings import DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS, Settings
+from actors.settings import CELLS_PER_LOT, DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS, Settings
 from actors.timestamps import FOREVER, NEVER, Duration, format_timestamp, parse_duration, parse_timestamp
-from actors.values import render
+from actors.values import empty, render
+from web.lanes import Column, accepted_lane, stream
 from web.pages import from_cursor, to_cursor
-from web.requests import Query, encode, json_body
-from web.routes.serving import check_read
+from web.requests import JSON_TYPE, Query, encode, json_body
+from web.routes.serving import check_ids, check_read
 from web.rows import encode_rows
 from web.schema import Historical, HistoricalAnswer, HistoryAnswer, HistoryItem
 
@@ -36,6 +39,12 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
         features = router.features_of(asked.features, asked.group)
         span = span_of(asked.start_time, asked.end_time, asked.window)
         aggregations = aggregation_of(asked.aggregation, features)
+        lane = accepted_lane()
+        if lane.content_type != JSON_TYPE:
+            check_ids(asked.entity_ids)
+            check_read(asked.entity_ids[:1], features, span.windows, settings)
+            columns = [(reference, feature, aggregations[reference]) for reference, feature in features.items()]
+            return await stream(lane, _lots(router, asked.entity_ids, columns, span, asked.window is not None))
         check_read(asked.entity_ids, features, span.windows, settings)
         if not asked.entity_ids:
             return encode(HistoricalAnswer([]))
@@ -55,8 +64,12 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
         if (why := check_entity_id(entity)) is not None:
             raise InvalidInput.at("entityId", why)
         descending = query.choice("order", ("asc", "desc"), "asc") == "desc"
-        limit = query.number("limit", DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS)
         span = _page_span(query, descending)
+        lane = accepted_lane()
+        if lane.content_type != JSON_TYPE:
+            rows = query.number("limit", 0, 999_999_999)
+            return await stream(lane, _pages(router, entity, feature, span, descending, rows))
+        limit = query.number("limit", DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS)
         found = await router.observations(entity, feature, span, limit, descending)
         values = render(feature.value_type, found.values, found.nulls)
         times = found.times.tolist()
@@ -98,6 +111,62 @@ def aggregation_of(asked: str | Mapping[str, str], features: Mapping[str, Featur
     return chosen
 
 
+async def _lots(
+    router: Router,
+    entities: Sequence[str],
+    wanted: Sequence[tuple[str, Feature, str]],
+    span: Span,
+    windowed: bool,
+) -> AsyncIterator[list[Column]]:
+    """The same rows as columns, for as many entities at a time as make a bounded number of values."""
+    step = max(1, CELLS_PER_LOT // (span.windows * len(wanted)))
+    bounds = [(start, end) for start, end in _bounds(span)] if windowed else [(0, 0)]
+    for start in range(0, max(1, len(entities)), step):
+        some = entities[start : start + step]
+        columns = [Column("entityId", None, [entity for entity in some for _ in bounds])]
+        if windowed:
+            edges = np.tile(np.array(bounds, np.int64).reshape(-1, 2), (len(some), 1))
+            known = np.zeros(len(edges), np.bool_)
+            columns += [
+                Column("windowStart", "timestamp", edges[:, 0], known),
+                Column("windowEnd", "timestamp", edges[:, 1], known),
+            ]
+        for reference, feature, aggregation in wanted:
+            answer = (
+                await router.aggregate(some, feature, aggregation, span)
+                if some
+                else _nothing(feature, aggregation)
+            )
+            columns.append(Column(reference, answer.value_type, answer.values, answer.nulls))
+        yield columns
+
+
+def _nothing(feature: Feature, aggregation: str) -> Answer:
+    none = np.zeros(0, np.int64)
+    ranges = Ranges(np.zeros(1, np.int64), none, empty(feature, 0), none.astype(np.bool_))
+    return aggregate(ranges, aggregation, feature.value_type)
+
+
+async def _pages(
+    router: Router, entity: str, feature: Feature, span: Span, descending: bool, rows: int
+) -> AsyncIterator[list[Column]]:
+    """The observations as columns, a page at a time; all of them, or `rows` where that is not 0."""
+    left = rows or None
+    while True:
+        limit = MAX_PAGE_ROWS if left is None else min(left, MAX_PAGE_ROWS)
+        found = await router.observations(entity, feature, span, limit, descending)
+        times = np.asarray(found.times, np.int64)
+        yield [
+            Column("timestamp", "timestamp", times, np.zeros(len(times), np.bool_)),
+            Column("value", feature.value_type, found.values, found.nulls),
+        ]
+        left = None if left is None else left - len(times)
+        if not found.more or left == 0:
+            return
+        last = int(times[-1])
+        span = Span(span.start, last - 1) if descending else Span(last + 1, span.end)
+
+
 def _rows(
     entities: Sequence[str], answers: Mapping[str, Answer], span: Span, windowed: bool
 ) -> Iterator[dict[str, Any]]:
@@ -111,10 +180,14 @@ def _rows(
 
 
 def _window_bounds(span: Span) -> Iterator[dict[str, str]]:
+    for start, end in _bounds(span):
+        yield {"windowStart": format_timestamp(start), "windowEnd": format_timestamp(end)}
+
+
+def _bounds(span: Span) -> Iterator[tuple[int, int]]:
     for index in range(span.windows):
         start = span.start + index * span.width
-        end = span.end if index == span.windows - 1 else start + span.width
-        yield {"windowStart": format_timestamp(start), "windowEnd": format_timestamp(end)}
+        yield start, span.end if index == span.windows - 1 else start + span.width
 
 
 def _page_span(query: Query, descending: bool) -> Span:

@@ -54,6 +54,11 @@ def check_read(entities: Sequence[str], features: Mapping[str, Feature], windows
     cells = len(entities) * len(features) * windows
     if cells > settings.max_cells:
         raise TooLarge(f"the answer would have {cells} values, at most {settings.max_cells} are read at once")
+    check_ids(entities)
+
+
+def check_ids(entities: Sequence[str]) -> None:
+    """Raise InvalidInput for ids that cannot be."""
     refused = check_entity_ids(entities)
     if refused:
         faults = [Fault("entityIds", reason, index) for index, reason in refused]

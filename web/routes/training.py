@@ -10,7 +10,7 @@ from quart import Blueprint, Response, request
 from actors.domain import Feature
 from actors.errors import InvalidInput, TooLarge
 from actors.router import Router
-from actors.settings import MAX_FEATURES_PER_READ, TRAINING_CELLS_PER_LOT
+from actors.settings import CELLS_PER_LOT, MAX_FEATURES_PER_READ
 from actors.training import Wanted
 from web.lanes import ARROW_TYPE, Column, accepted_lane, stream
 from web.requests import Query, json_body
@@ -73,7 +73,7 @@ def _of_group(router: Router, group: str | None) -> dict[str, Feature]:
 async def _lots(router: Router, rows: Rows, wanted: Sequence[Wanted]) -> AsyncIterator[list[Column]]:
     """The rows with their features, as many at a time as make a bounded number of values."""
     count = len(rows.moments.at)
-    step = max(1, TRAINING_CELLS_PER_LOT // (len(wanted) + len(rows.columns)))
+    step = max(1, CELLS_PER_LOT // (len(wanted) + len(rows.columns)))
     for start in range(0, max(1, count), step):
         cut = slice(start, start + step)
         given = [column.cut(cut) for column in rows.columns]
