@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-import msgspec
 import numpy as np
 import trio
 
@@ -31,7 +30,7 @@ from actors.storage.protocol import SavedSummaries, Storage, SummaryKey
 CATCH_UP_BATCHES = 256
 """Batches taken from the journal at a time when the monitor lags."""
 PENDING_OF_A_FEATURE = 65_536
-PENDING_OF_ALL = 200_000
+PENDING_OF_ALL = 400_000
 """Observations that wait to be folded, at about 26 bytes each."""
 ROWS_PER_STEP = 8_192
 WINDOWS_PER_STEP = 64
@@ -42,13 +41,48 @@ _Summaries = dict[tuple[str, int], dict[Window, Summary]]
 """By feature id and creation, by window."""
 
 
-class _Stream(msgspec.Struct):
-    """One feature's observations that are not folded yet, and what is known of its newest."""
+class _Stream:
+    """One feature's observations that are not folded yet, and what is known of its newest.
 
-    created: int
-    pending: list[Accepted]
-    rows: int
-    vitals: Vitals
+    They are copied into columns that grow: to keep the small arrays of every batch for so long would leave the
+    memory between them in pieces.
+    """
+
+    def __init__(self, created: int, vitals: Vitals) -> None:
+        self.created = created
+        self.vitals = vitals
+        self.rows = 0
+        self._columns: Accepted | None = None
+
+    def append(self, block: Block, arrived: int) -> None:
+        """Take a copy of a block."""
+        end = self.rows + len(block.times)
+        if self._columns is None or end > len(self._columns.times):
+            self._grow(end, block)
+        assert self._columns is not None
+        times, arrivals, values, nulls = self._columns
+        times[self.rows : end], arrivals[self.rows : end] = block.times, arrived
+        values[self.rows : end], nulls[self.rows : end] = block.values, block.nulls
+        self.rows = end
+        self.vitals = self.vitals.after(len(block.times), block.times, arrived)
+
+    def _grow(self, needed: int, block: Block) -> None:
+        room = max(16, 1 << (needed - 1).bit_length())
+        times = np.empty(room, np.int64)
+        values = np.empty((room, *block.values.shape[1:]), block.values.dtype)
+        grown = Accepted(times, times.copy(), values, np.empty(room, np.bool_))
+        if self._columns is not None:
+            for column, old in zip(grown, self._columns, strict=True):
+                column[: self.rows] = old[: self.rows]
+        self._columns = grown
+
+    def drain(self) -> Accepted | None:
+        """All of them, leaving none behind; None where there are none."""
+        if self._columns is None or self.rows == 0:
+            return None
+        drained = Accepted(*(column[: self.rows] for column in self._columns))  # type: ignore[arg-type]
+        self._columns, self.rows = None, 0
+        return drained
 
 
 class FeatureMonitor:
@@ -66,7 +100,7 @@ class FeatureMonitor:
         for key, state in (totals or {}).items():
             total = decode(state, Summary)
             vitals = Vitals(total.count, total.newest_due, total.last_updated)
-            self._streams[key.feature] = _Stream(key.created, [], 0, vitals)
+            self._streams[key.feature] = _Stream(key.created, vitals)
 
     # The stream
 
@@ -83,14 +117,10 @@ class FeatureMonitor:
         if stream is None or stream.created < block.created:
             if stream is not None:
                 self._drop(block.feature, stream.created)
-            stream = self._streams[block.feature] = _Stream(block.created, [], 0, Vitals())
-        if stream.created != block.created:
-            return
-        count = len(block.times)
-        stream.pending.append(Accepted(block.times, np.full(count, arrived, np.int64), block.values, block.nulls))
-        stream.rows += count
-        self.rows += count
-        stream.vitals = stream.vitals.after(count, block.times, arrived)
+            stream = self._streams[block.feature] = _Stream(block.created, Vitals())
+        if stream.created == block.created:
+            stream.append(block, arrived)
+            self.rows += len(block.times)
 
     def overdue(self) -> Iterator[None]:
         """Fold where much waits. A generator that does a little at each step."""
@@ -104,12 +134,11 @@ class FeatureMonitor:
         """Fold what waits of one feature, or of all."""
         for id_ in [feature] if feature is not None else list(self._streams):
             stream = self._streams.get(id_)
-            if stream is None or not stream.pending:
+            waiting = stream.drain() if stream is not None else None
+            if stream is None or waiting is None:
                 continue
-            waiting, stream.pending = stream.pending, []
-            self.rows, stream.rows = self.rows - stream.rows, 0
-            # All of it at once, as far as its place goes: nothing may be asked while a part is missing.
-            yield from self._fold(id_, stream.created, _together(waiting))
+            self.rows -= len(waiting.times)
+            yield from self._fold(id_, stream.created, waiting)
 
     def _fold(self, feature: str, created: int, rows: Accepted) -> Iterator[None]:
         widths, starts = placed(rows.times, rows.arrived)
@@ -212,10 +241,6 @@ def merged(summaries: Sequence[Summary]) -> Summary:
     for summary in summaries[1:]:
         whole.merge(summary)
     return whole
-
-
-def _together(parts: Sequence[Accepted]) -> Accepted:
-    return parts[0] if len(parts) == 1 else Accepted(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _steps(rows: Accepted, begin: int, end: int) -> Iterator[Accepted]:
