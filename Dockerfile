@@ -2,6 +2,7 @@ FROM python:3.12-slim
 WORKDIR /app
 COPY requirements.lock pyproject.toml README.md LICENSE ./
 RUN pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY timewell.py ./
 COPY actors actors
 COPY web web
 RUN pip install --no-cache-dir --no-deps --no-build-isolation . \

@@ -53,6 +53,7 @@ FLOORS = [
     ["web.client_values", "web.client_monitoring"],
     ["web.client_frames"],
     ["web.client"],
+    ["timewell"],
     ["web.errors"],
     ["web.streamed_body"],
     ["web.requests", "web.pages", "web.admission", "web.keepalive", "web.logs"],
@@ -73,6 +74,7 @@ MOST_LINES_OF_A_FUNCTION = 45
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "shared"}
 
 FILES = sorted(path for folder in ("actors", "web", "loadtest") for path in (ROOT / folder).rglob("*.py"))
+FILES.append(ROOT / "timewell.py")
 
 
 def module_of(path: Path) -> str:

@@ -66,9 +66,10 @@ def test_the_sessions_of_the_readme_print_what_it_says(server: LiveServer) -> No
 def test_the_python_of_the_readme_runs_and_finds_the_history_on_disk(server: LiveServer) -> None:
     for command in commands():
         run(server, command.words)
-    first, second = blocks("python")
+    first, client, second = blocks("python")
     printed = execute(first.replace("http://localhost:3001", server.url))
     assert "5 present" in printed and "purchases_7d" in printed
+    assert "6 present" in execute(client.replace("http://localhost:3001", server.url))
     server.stop(signal.SIGTERM)
     checkpointed = LiveServer(server.data_dir, CHECKPOINT_SECONDS="0.05")
     with checkpointed:

@@ -1,11 +1,13 @@
 """The front end: HTTP in, actor messages out.
 
-schema.py     request bodies and answers as msgspec structs
+schema.py monitor_schema.py   request bodies and answers as msgspec structs
 errors.py     one table from domain errors to problem+json
 requests.py   reading bodies and query strings
 pages.py      cursors
 routes/       a blueprint per chapter of the contract
 openapi.py    the OpenAPI document, out of the schemas
+rows.py lanes.py bulk.py      answers of many rows; the forms they go out in; the bulk forms that come in
 app.py        the Quart-Trio application
+client*.py    the Python client: each route once, for `Client` and `AsyncClient` (timewell.py at the top)
 logs.py serve.py cli.py __main__.py   the process
 """

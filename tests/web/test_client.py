@@ -1,0 +1,529 @@
+"""The Python clients: every route against a live server, and what they do when answers fail or stay away."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import count
+from typing import Any, assert_type
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+import trio
+
+import timewell
+from tests.live import ROOT, LiveServer
+from timewell import AsyncClient, Client, Retry
+from web import client_registry
+from web.client_calls import Route
+from web.client_times import checked, moment, period, span, span_word, to_plain
+from web.schema import ServedEntity
+
+TEN = datetime(2025, 11, 7, 10, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+END = TEN + 2 * HOUR
+_NUMBERS = count()
+
+Reply = httpx.Response | Exception
+
+
+@pytest.fixture
+def client(shared_server: LiveServer) -> Iterator[Client]:
+    with Client(shared_server.url) as made:
+        yield made
+
+
+@pytest.fixture
+def name() -> str:
+    """A feature name of its own for each test."""
+    return f"f{next(_NUMBERS)}"
+
+
+# The routes
+
+
+def test_a_registered_feature_is_found_in_every_way(client: Client, name: str) -> None:
+    made = client.register(
+        name, "user", "number", tags=["shop", name], schema={"min": 0}, max_age=timedelta(days=7), owner="ada"
+    )
+    assert (made.id, made.value_type, made.max_age, made.owner) == (f"user.{name}.v1", "number", 604800, "ada")
+    second = client.register(name, "user", "number", version=2, description="better")
+    assert client.feature(f"user.{name}") == second
+    assert client.versions(f"user.{name}") == [made, second]
+    assert client.features(tags=[name, "shop"], match="all") == [made]
+    assert client.features(entity="user", q=f"user.{name}.") == [made, second]
+    client.delete_feature(made.id)
+    with pytest.raises(timewell.NotFound):
+        client.feature(made.id)
+
+
+def test_what_an_update_leaves_out_keeps_its_value(client: Client, name: str) -> None:
+    client.register(name, "user", "number", description="kept", max_age="7d")
+    updated = client.register(name, "user", "number", max_age=None)
+    assert (updated.description, updated.max_age) == ("kept", None)
+
+
+def test_lists_are_read_over_all_their_pages(client: Client, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_registry, "MOST_OF_A_PAGE", 2)
+    ids = [client.register(name, f"e{number}", "number", tags=[name]).id for number in range(5)]
+    assert [found.id for found in client.features(tags=[name])] == ids
+    assert [found.id for found in client.features(tags=[name], limit=3)] == ids[:3]
+    client.write_batch([(ids[0], "u", number, TEN + number * HOUR) for number in range(5)])
+    assert [seen.value for seen in client.history(ids[0], "u")] == [0, 1, 2, 3, 4]
+    assert [seen.value for seen in client.history(ids[0], "u", order="desc", limit=3)] == [4, 3, 2]
+    assert [seen.value for seen in client.history(ids[0], "u", start=TEN + HOUR, end=TEN + 2 * HOUR)] == [1, 2]
+
+
+def test_a_group_is_made_read_and_deleted(client: Client, name: str) -> None:
+    client.register(name, "user", "number")
+    client.write(f"user.{name}", "ada", 4, TEN)
+    made = client.put_group(name, "user", [name], description="one")
+    assert client.group(name) == made and made in client.groups()
+    assert client.serve(["ada"], group=name)[0].features == {name: 4}
+    client.delete_group(name)
+    with pytest.raises(timewell.NotFound, match=name):
+        client.group(name)
+
+
+def test_values_are_served_as_of_now_and_as_of_a_moment(client: Client, name: str) -> None:
+    client.register(name, "user", "number")
+    client.write(name, "ada", 3, TEN)
+    client.write(name, "ada", np.float64(5.5), TEN + HOUR)
+    ada, alan = assert_type(client.serve(["ada", "alan"], [name], include_metadata=True), list[ServedEntity])
+    assert (ada.entity_id, ada.features, alan.features) == ("ada", {name: 5.5}, {name: None})
+    assert isinstance(ada.metadata, dict) and isinstance(alan.metadata, dict)
+    assert (ada.metadata[name].status, alan.metadata[name].status) == ("present", "missing")
+    (then,) = client.serve(["ada"], [name], as_of=TEN)
+    assert (then.features, then.timestamp) == ({name: 3}, "2025-11-07T10:00:00.000Z")
+
+
+def test_a_batch_is_taken_as_tuples_and_as_mappings(client: Client, name: str) -> None:
+    id_ = client.register(name, "user", "number").id
+    written = client.write_batch(
+        [
+            (id_, "ada", 1, TEN),
+            (id_, "bob", 2),
+            {"featureId": id_, "entityId": "eve", "value": np.int64(3), "timestamp": pd.Timestamp(TEN)},
+            {"featureId": id_, "entityId": "dan", "value": pd.NA, "version": 1},
+        ]
+    )
+    assert (written.success, written.count) == (True, 4)
+    assert [one.features[id_] for one in client.serve(["ada", "bob", "eve", "dan"], [id_])] == [1, 2, 3, None]
+
+
+def test_a_refused_batch_names_the_values_to_blame(client: Client, name: str) -> None:
+    id_ = client.register(name, "user", "number", schema={"min": 0}).id
+    values = [(id_, "ada", 1, TEN), (id_, "bob", -1, TEN)]
+    with pytest.raises(timewell.InvalidInput, match="below the minimum") as refused:
+        client.write_batch(values)
+    assert refused.value.status == 400
+    assert [(one.index, one.field) for one in refused.value.errors] == [(1, "value")]
+    written = client.write_batch(values, partial=True)
+    assert (written.success, written.count) == (False, 1)
+    assert written.errors is not None and written.errors[0].index == 1
+
+
+def test_a_repeat_with_the_same_key_writes_nothing(client: Client, name: str) -> None:
+    id_ = client.register(name, "user", "number").id
+    client.write(id_, "ada", 1, TEN, idempotency_key=name)
+    client.write(id_, "ada", 2, TEN, idempotency_key=name)
+    assert client.serve(["ada"], [id_])[0].features == {id_: 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(float("nan"), "None writes a null"), (np.float32("inf"), "not a number"), (TEN.date(), "is a date")],
+)
+def test_a_value_that_json_would_change_is_refused_before_it_is_sent(
+    client: Client, value: object, words: str
+) -> None:
+    with pytest.raises(timewell.InvalidInput, match=words) as refused:
+        client.write_batch([("f", "ada", 1), ("f", "ada", value)])
+    assert (refused.value.status, refused.value.errors[0].index) == (None, 1)
+
+
+def test_vectors_and_moments_are_written_as_numpy_and_pandas_have_them(client: Client, name: str) -> None:
+    client.register(f"{name}v", "user", "vector", schema={"dimension": 2})
+    client.register(f"{name}t", "user", "timestamp")
+    client.write(f"{name}v", "ada", np.array([0.5, 1.5], np.float32), np.datetime64(TEN.replace(tzinfo=None)))
+    client.write(f"{name}t", "ada", pd.Timestamp(TEN), "2025-11-07T10:00:00Z")
+    (ada,) = client.serve(["ada"], [f"{name}v", f"{name}t"])
+    assert ada.features == {f"{name}v": [0.5, 1.5], f"{name}t": "2025-11-07T10:00:00.000Z"}
+
+
+def test_history_is_aggregated_whole_and_in_windows(client: Client, name: str) -> None:
+    id_ = client.register(name, "user", "number").id
+    client.write_batch([(id_, "ada", 1, TEN), (id_, "ada", 3, TEN + HOUR)])
+    assert client.historical(["ada"], [id_], start=TEN, end=END, aggregation="avg") == [
+        {"entityId": "ada", id_: 2}
+    ]
+    rows = client.historical(["ada"], [id_], start=TEN, end=END, aggregation={id_: "count"}, window=HOUR)
+    assert [row[id_] for row in rows] == [1, 1]
+    assert rows[1]["windowStart"] == "2025-11-07T11:00:00.000Z"
+
+
+def test_statistics_checks_and_freshness_are_read(client: Client, name: str) -> None:
+    id_ = client.register(name, "user", "number").id
+    client.write_batch([(id_, "ada", number, TEN + number * HOUR) for number in range(4)])
+    assert (client.stats(id_).count, client.stats(id_).mean) == (4, 1.5)
+    assert client.stats(id_, start=TEN + HOUR, end=TEN + 2 * HOUR).mean == 1.5
+    check = client.put_check(id_, "range", {"min": 0, "max": 2}, check_id="sane")
+    assert (check.id, check.status) == ("sane", "failing")
+    assert [one.id for one in client.checks(id_)] == ["sane"]
+    assert (id_, "sane") in [(one.feature_id, one.id) for one in client.checks()]
+    client.delete_check(id_, "sane")
+    assert client.checks(id_) == []
+    assert id_ in [one.feature_id for one in client.freshness().features]
+    assert client.alerts("firing") == []
+
+
+def test_drift_is_told_between_periods_and_between_samples(client: Client, name: str) -> None:
+    id_ = client.register(name, "user", "number").id
+    values = np.random.default_rng(1).normal(size=200)
+    shifted = pd.Series(values + 5)
+    client.write_batch([(id_, f"u{place}", one, TEN) for place, one in enumerate(values)])
+    client.write_batch([(id_, f"u{place}", one, TEN + HOUR) for place, one in enumerate(shifted)])
+    before, after = (TEN, TEN), (TEN + HOUR, TEN + HOUR)
+    told = client.drift(id_, reference=before, current=after)
+    assert (told.verdict, told.drift, told.reference.count) == ("drift", True, 200)
+    assert client.drift(id_, reference=before, current=before).verdict == "stable"
+    assert client.drift_of_samples(id_, reference=values, current=shifted, method="ks").verdict == "drift"
+    pinned = client.pin_reference(id_, *before)
+    assert (pinned.feature_id, pinned.start_time) == (id_, "2025-11-07T10:00:00.000Z")
+    assert client.drift(id_, current=after).reference.start_time == pinned.start_time
+    client.unpin_reference(id_)
+    assert client.drift_history(id_, limit=5) == []
+
+
+def test_errors_say_what_the_service_said(client: Client, name: str) -> None:
+    client.register(name, "user", "number")
+    with pytest.raises(timewell.Conflict) as conflict:
+        client.register(name, "user", "string")
+    assert conflict.value.status == 409 and name in conflict.value.detail
+    with pytest.raises(timewell.NotFound) as unknown:
+        client.serve(["ada"], ["user.nothing"])
+    assert str(unknown.value) == unknown.value.detail
+    with pytest.raises(timewell.TooLarge):
+        client.serve([str(number) for number in range(10_001)], [name])
+    with pytest.raises(timewell.InvalidInput, match=r"give a list: \['ada'\]"):
+        client.serve("ada", [name])
+    with pytest.raises(timewell.InvalidInput, match="a tuple is"):
+        client.write_batch([("f", "ada")])  # type: ignore[list-item]
+
+
+async def test_the_same_methods_are_awaited_under_trio(shared_server: LiveServer, name: str) -> None:
+    await session(shared_server.url, name)
+
+
+def test_the_same_methods_are_awaited_under_asyncio(shared_server: LiveServer, name: str) -> None:
+    asyncio.run(session(shared_server.url, name))
+
+
+async def session(url: str, name: str) -> None:
+    async with AsyncClient(url) as client:
+        id_ = (await client.register(name, "user", "number")).id
+        await client.write(id_, "ada", 1, TEN)
+        written = await client.write_batch([(id_, "bob", 2, TEN)])
+        assert written.count == 1
+        served = await client.serve(["ada", "bob"], [id_])
+        assert_type(served, list[ServedEntity])
+        assert [one.features[id_] for one in served] == [1, 2]
+        with pytest.raises(timewell.NotFound):
+            await client.feature("user.nothing")
+        await client.delete_feature(id_)
+
+
+def test_threads_share_a_client(client: Client, name: str) -> None:
+    client.register(name, "user", "integer")
+    users = [f"u{number}" for number in range(40)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda user: client.write(name, user, int(user[1:]), TEN), users))
+    assert [one.features[name] for one in client.serve(users, [name])] == list(range(40))
+
+
+def test_a_restarted_server_is_found_again(server: LiveServer) -> None:
+    with Client(server.url) as client:
+        client.register("kept", "user", "number")
+        server.kill()
+        with LiveServer(server.data_dir, PORT=str(httpx.URL(server.url).port)):
+            client.write("kept", "ada", 1)
+            assert client.serve(["ada"], ["kept"])[0].features == {"kept": 1}
+
+
+# When answers fail or stay away
+
+
+class Scripted:
+    """Answers in turn, the last one for ever; notes the requests and the pauses between them."""
+
+    def __init__(self, *replies: Reply, **retry: Any) -> None:
+        self.requests: list[httpx.Request] = []
+        self.pauses: list[float] = []
+        self.time = 0.0
+        self._replies = list(replies)
+        self.client = Client(transport=httpx.MockTransport(self.reply), retry=self.retry(**retry))
+        self.client._sleep = self._pause
+
+    def retry(self, **given: Any) -> Retry:
+        return Retry(clock=lambda: self.time, chance=lambda: 1.0, **given)
+
+    def reply(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        reply = self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
+        if isinstance(reply, Exception):
+            raise reply
+        return httpx.Response(reply.status_code, headers=reply.headers, content=reply.content)
+
+    def _pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.time += seconds
+
+
+def busy(status: int = 503, retry_after: str | None = None) -> httpx.Response:
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    return httpx.Response(status, headers=headers, json={"title": "Busy", "detail": "not now", "status": status})
+
+
+OK = httpx.Response(200, json={"success": True})
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_service_is_asked_again_after_the_time_that_it_names(status: int) -> None:
+    script = Scripted(busy(status, "2"), busy(status), OK)
+    script.client.write("f", "ada", 1)
+    assert script.pauses == [2.0 + 0.1, 0.2]
+
+
+def test_every_attempt_at_a_write_carries_the_same_key_and_every_write_another() -> None:
+    script = Scripted(httpx.ReadError("gone"), busy(), OK)
+    script.client.write("f", "ada", 1)
+    script.client.write("f", "ada", 1)
+    keys = [request.headers["Idempotency-Key"] for request in script.requests]
+    assert len(keys) == 4 and len(set(keys[:3])) == 1 and keys[3] != keys[0]
+    assert len({request.content for request in script.requests}) == 1
+
+
+def test_attempts_are_bounded_and_their_pauses_double_up_to_a_limit() -> None:
+    script = Scripted(busy(), attempts=6, longest_pause=0.5)
+    with pytest.raises(timewell.Unavailable, match="not now") as given_up:
+        script.client.serve(["u"], ["f"])
+    assert script.pauses == [0.1, 0.2, 0.4, 0.5, 0.5]
+    assert (given_up.value.status, given_up.value.attempts) == (503, 6)
+
+
+def test_the_whole_time_is_bounded() -> None:
+    script = Scripted(busy(), attempts=100, seconds=3.0, first_pause=1.0)
+    with pytest.raises(timewell.Unavailable):
+        script.client.serve(["u"], ["f"])
+    assert script.pauses == [1.0, 2.0]
+
+
+def test_a_longer_wait_than_there_is_time_for_is_left_to_the_caller() -> None:
+    script = Scripted(busy(retry_after="60"))
+    with pytest.raises(timewell.Unavailable) as given_up:
+        script.client.serve(["u"], ["f"])
+    assert (script.pauses, given_up.value.retry_after) == ([], 60.0)
+
+
+def test_the_time_to_wait_may_be_a_date() -> None:
+    script = Scripted(busy(retry_after="Wed, 21 Oct 2015 07:28:00 GMT"), OK)
+    script.client.write("f", "ada", 1)
+    assert script.pauses == [0.1]
+    script = Scripted(busy(retry_after="Mon, 21 Oct 2999 07:28:00 GMT"))
+    with pytest.raises(timewell.Unavailable) as given_up:
+        script.client.write("f", "ada", 1)
+    assert script.pauses == [] and (given_up.value.retry_after or 0) > 1e9
+
+
+@pytest.mark.parametrize("given", ["soon", ""])
+def test_a_time_to_wait_that_says_nothing_is_passed_over(given: str) -> None:
+    script = Scripted(busy(retry_after=given), OK)
+    script.client.write("f", "ada", 1)
+    assert script.pauses == [0.1]
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError("refused"), httpx.ReadTimeout(""), httpx.ReadError("")])
+def test_no_answer_at_all_is_unreachable_with_its_cause(error: httpx.TransportError) -> None:
+    script = Scripted(error, attempts=3)
+    with pytest.raises(timewell.Unreachable, match="no answer after 3 attempts") as given_up:
+        script.client.serve(["u"], ["f"])
+    assert given_up.value.__cause__ is error and given_up.value.status is None
+    assert len(script.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, timewell.InvalidInput),
+        (401, timewell.Denied),
+        (403, timewell.Denied),
+        (404, timewell.NotFound),
+        (405, timewell.TimewellError),
+        (409, timewell.Conflict),
+        (413, timewell.TooLarge),
+        (415, timewell.UnsupportedMediaType),
+        (500, timewell.ServerFailed),
+        (599, timewell.ServerFailed),
+    ],
+)
+def test_other_errors_are_raised_at_once(status: int, kind: type[timewell.TimewellError]) -> None:
+    for content in (b'{"detail": "so it is"}', b"so it is"):
+        script = Scripted(httpx.Response(status, content=content))
+        with pytest.raises(timewell.TimewellError, match="so it is") as refused:
+            script.client.write("f", "ada", 1)
+        assert type(refused.value) is kind
+        assert refused.value.status == status and len(script.requests) == 1
+
+
+def test_an_error_without_words_is_named_by_its_status() -> None:
+    for status, words in ((404, "Not Found"), (599, "HTTP status 599")):
+        with pytest.raises(timewell.TimewellError, match=words):
+            Scripted(httpx.Response(status)).client.groups()
+
+
+def test_an_answer_that_is_not_what_the_route_promises_is_the_servers_failure() -> None:
+    for content in (b"<html>", b'{"groups": 5}'):
+        with pytest.raises(timewell.ServerFailed, match="not what was expected"):
+            Scripted(httpx.Response(200, content=content)).client.groups()
+
+
+def test_a_request_that_must_not_happen_twice_is_repeated_only_where_it_cannot_have_happened() -> None:
+    check = {"id": "range-1", "featureId": "f", "checkType": "range", "config": {}, "status": "passing"}
+    made = httpx.Response(201, json={**check, "observed": 0, "message": "", "lastRun": ""})
+    script = Scripted(httpx.ConnectError("refused"), busy(429), made)
+    assert script.client.put_check("f", "range", {}).id == "range-1"
+    for lost in (httpx.ReadError("gone"), busy()):
+        script = Scripted(lost, made)
+        with pytest.raises(timewell.Unavailable):
+            script.client.put_check("f", "range", {})
+        assert script.client.put_check("f", "range", {}, check_id="range-1").status == "passing"
+
+
+def test_what_is_not_found_after_a_lost_answer_to_a_deletion_is_deleted() -> None:
+    Scripted(httpx.ReadError("gone"), httpx.Response(404)).client.delete_feature("user.f.v1")
+    with pytest.raises(timewell.NotFound):
+        Scripted(httpx.Response(404)).client.delete_feature("user.f.v1")
+
+
+async def test_tasks_wait_without_holding_each_other_up(autojump_clock: object) -> None:
+    script = Scripted(busy(retry_after="20"), OK)
+    transport = httpx.MockTransport(script.reply)
+    async with AsyncClient(transport=transport, retry=script.retry()) as client:
+        started = trio.current_time()
+        await client.write("f", "ada", 1)
+        assert trio.current_time() - started == pytest.approx(20.1)
+    assert len(script.requests) == 2
+
+
+def test_pauses_under_asyncio_and_errors_come_out_of_the_await() -> None:
+    script = Scripted(busy())
+
+    async def ask() -> None:
+        retry = script.retry(attempts=3, first_pause=0.0)
+        async with AsyncClient(transport=httpx.MockTransport(script.reply), retry=retry) as client:
+            await client.groups()
+
+    with pytest.raises(timewell.Unavailable):
+        asyncio.run(ask())
+    assert len(script.requests) == 3
+
+
+# How requests look
+
+
+def test_the_base_url_may_have_a_path_and_headers_go_with_every_request() -> None:
+    script = Scripted(httpx.Response(200, json={"groups": []}))
+    transport = httpx.MockTransport(script.reply)
+    with Client("https://host/store/", headers={"Authorization": "Bearer x"}, transport=transport) as client:
+        client.groups()
+    assert str(script.requests[0].url) == "https://host/store/groups"
+    assert script.requests[0].headers["Authorization"] == "Bearer x"
+
+
+def test_names_are_escaped_in_paths_and_words_in_queries() -> None:
+    history = {"featureId": "f", "entityId": "a&b", "observations": []}
+    script = Scripted(httpx.Response(200, json=history))
+    script.client.history("a/b?", "a&b+c", start=datetime(2025, 1, 1, tzinfo=timezone(HOUR)))
+    (request,) = script.requests
+    assert request.url.raw_path.startswith(b"/features/a%2Fb%3F/history?")
+    assert request.url.params["entityId"] == "a&b+c"
+    assert request.url.params["startTime"] == "2024-12-31T23:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (datetime(2025, 1, 1), "2025-01-01T00:00:00Z"),
+        (datetime(2025, 1, 1, 1, tzinfo=timezone(HOUR)), "2025-01-01T00:00:00Z"),
+        (pd.Timestamp("2025-01-01 00:00:00.123456789"), "2025-01-01T00:00:00.123456Z"),
+        (pd.Timestamp("2025-01-01", tz="Europe/Berlin"), "2024-12-31T23:00:00Z"),
+        (np.datetime64("2025-01-01"), "2025-01-01T00:00:00Z"),
+        ("2025-01-01T00:00:00+01:00", "2025-01-01T00:00:00+01:00"),
+    ],
+)
+def test_times_are_taken_in_every_form(given: Any, text: str) -> None:
+    assert moment(given) == text
+    assert period((given, given), "current") == f"{text}/{text}"
+
+
+@pytest.mark.parametrize("given", [pd.NaT, np.datetime64("NaT"), 5, TEN.date(), None])
+def test_what_is_no_time_is_refused(given: Any) -> None:
+    with pytest.raises(timewell.InvalidInput, match=r"asOf: .* is not a time"):
+        moment(given, "asOf")
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds", "word"),
+    [
+        (timedelta(days=7), 604800, "604800s"),
+        (pd.Timedelta(milliseconds=1500), 1.5, "1.5s"),
+        (np.timedelta64(1, "h"), 3600, "3600s"),
+        (90, 90, "90s"),
+        ("7d", "7d", "7d"),
+        (None, None, None),
+    ],
+)
+def test_lengths_of_time_are_taken_in_every_form(given: Any, seconds: object, word: str | None) -> None:
+    assert (span(given, "window"), span_word(given, "window")) == (seconds, word)
+
+
+@pytest.mark.parametrize("given", [pd.NaT, float("nan"), True, np.timedelta64("NaT"), TEN])
+def test_what_is_no_length_of_time_is_refused(given: Any) -> None:
+    with pytest.raises(timewell.InvalidInput, match=r"window: .* is not a duration"):
+        span(given, "window")
+
+
+def test_values_of_other_libraries_become_plain() -> None:
+    assert to_plain(np.bool_(True)) is True
+    assert to_plain(pd.Series([1, 2])) == [1, 2]
+    assert to_plain(pd.NaT) is to_plain(np.datetime64("NaT")) is None
+    assert checked(TEN) == TEN
+    with pytest.raises(timewell.InvalidInput, match="no value of a feature"):
+        to_plain(object())
+
+
+# What users see
+
+
+def test_every_public_method_is_documented_and_the_same_in_both_clients() -> None:
+    routes = {name: one for name in dir(Client) if isinstance(one := getattr(Client, name), Route)}
+    assert len(routes) >= 25
+    with Client() as client:
+        for name, one in routes.items():
+            assert one.__doc__ and getattr(AsyncClient, name) is one
+            assert "self" not in inspect.signature(getattr(client, name)).parameters
+            assert getattr(client, name).__doc__ == one.__doc__
+    assert all(getattr(timewell, name).__doc__ for name in timewell.__all__)
+
+
+def test_importing_the_client_imports_no_library_of_frames_and_no_server() -> None:
+    code = "import sys, timewell; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"pandas", "polars", "pyarrow", "scipy", "quart", "deltalake"} & set(loaded.stdout.split())

@@ -1,0 +1,151 @@
+"""The clients: how the steps of a route happen, waiting or as a task. The routes stand in the chapters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+import anyio
+import httpx
+
+from web.client_calls import BROKEN, Answer, Awaited, Blocking, Outcome, Pause, Request, Retry, Step, Talk
+from web.client_frames import FrameRoutes
+from web.client_monitoring import MonitoringRoutes
+from web.client_registry import RegistryRoutes
+from web.client_values import ValueRoutes
+
+T = TypeVar("T")
+BASE_URL = "http://localhost:3001"
+TIMEOUT_SECONDS = 30.0
+
+
+class _Routes(RegistryRoutes, ValueRoutes, FrameRoutes, MonitoringRoutes):
+    """All chapters."""
+
+
+class Client(_Routes, Blocking):
+    """Timewell from plain Python. Keeps its connections, so keep it; safe to share between threads.
+
+    `timeout` is in seconds, for each attempt: to connect, and between two parts of the answer. `headers` go with
+    every request. `retry` says how often to try again. Use as a context manager, or `close` it.
+
+    Times are datetimes (naive ones are UTC), numpy's or pandas', or RFC 3339 text; lengths of time are timedeltas,
+    seconds or text such as "7d". Every method may raise Unavailable, once its attempts are used up.
+
+        with Client() as client:
+            client.register("purchases_7d", "user", "number")
+            client.write("user.purchases_7d", "ada", 3)
+            client.serve(["ada"], ["user.purchases_7d"])[0].features
+    """
+
+    def __init__(
+        self,
+        base_url: str = BASE_URL,
+        *,
+        timeout: float | httpx.Timeout | None = TIMEOUT_SECONDS,
+        headers: Mapping[str, str] | None = None,
+        retry: Retry | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._retry = retry or Retry()
+        self._http = httpx.Client(base_url=base_url, timeout=timeout, headers=headers, transport=transport)
+        self._sleep: Callable[[float], None] = time.sleep
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, talk: Talk[T]) -> T:
+        outcome: Outcome = None
+        while True:
+            try:
+                step = talk.send(outcome)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            outcome = self._take(step)
+
+    def _take(self, step: Step) -> Outcome:
+        if isinstance(step, Pause):
+            self._sleep(step.seconds)
+            return None
+        try:
+            return _answer(self._http.request(**_arguments(step)))
+        except BROKEN as error:
+            return error
+
+
+class AsyncClient(_Routes, Awaited):
+    """Timewell from trio or asyncio: the methods of `Client`, each to be awaited, by as many tasks as you like.
+
+    async with AsyncClient() as client:
+        served = await client.serve(["ada"], ["user.purchases_7d"])
+    """
+
+    def __init__(
+        self,
+        base_url: str = BASE_URL,
+        *,
+        timeout: float | httpx.Timeout | None = TIMEOUT_SECONDS,
+        headers: Mapping[str, str] | None = None,
+        retry: Retry | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._retry = retry or Retry()
+        self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout, headers=headers, transport=transport)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _run(self, talk: Talk[T]) -> T:
+        outcome: Outcome = None
+        while True:
+            try:
+                step = talk.send(outcome)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            outcome = await self._take(step)
+
+    async def _take(self, step: Step) -> Outcome:
+        if isinstance(step, Pause):
+            await anyio.sleep(step.seconds)
+            return None
+        try:
+            return _answer(await self._http.request(**_arguments(step)))
+        except BROKEN as error:
+            return error
+
+
+def _arguments(request: Request) -> dict[str, Any]:
+    """A request as httpx takes it."""
+    return {
+        "method": request.method,
+        "url": request.path,
+        "params": request.query,
+        "content": request.content,
+        "headers": request.headers,
+    }
+
+
+def _answer(response: httpx.Response) -> Answer:
+    return Answer(response.status_code, response.headers, response.content)

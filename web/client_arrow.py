@@ -1,0 +1,217 @@
+"""Between frames (pandas, Polars) and Arrow. These libraries are imported when they are needed, and not before."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from web.client_errors import InvalidInput, ServerFailed
+from web.client_times import as_datetime, to_plain
+
+Kind = Literal["pandas", "polars"]
+
+KEYS = ("entityId", "timestamp")
+MOST_ROWS = 100_000
+MOST_BYTES = 16 * 1024 * 1024
+"""What one request carries at most: half of the largest body that a service takes unless told."""
+
+
+def library(name: str) -> Any:
+    """A library that not everybody has. Raises ImportError with the command that installs it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        command = f"pip install 'timewell[{name.partition('.')[0]}]'"
+        raise ImportError(f"this needs {name}: {command}", name=name) from error
+
+
+def kind_of(given: object) -> Kind | None:
+    """Whose frame or column it is, told without importing anything."""
+    for ancestor in type(given).__mro__:
+        found = ancestor.__module__.partition(".")[0]
+        if found == "pandas":
+            return "pandas"
+        if found == "polars":
+            return "polars"
+    return None
+
+
+def as_kind(frame: Any, kind: Kind | None) -> Any:
+    """A frame as one of the other library, or rows (dicts) as a frame. None: as it is."""
+    have = kind_of(frame)
+    if kind in (None, have):
+        return frame
+    if have is None:
+        return library(str(kind)).DataFrame(frame)
+    return library("polars").from_pandas(frame) if kind == "polars" else frame.to_pandas()
+
+
+# Columns out of a frame
+
+
+def check_frame(frame: Any) -> Kind:
+    """Whose it is. Raises InvalidInput for what is no frame."""
+    kind = kind_of(frame)
+    if kind is None or type(frame).__name__ in ("LazyFrame", "Series", "Index"):
+        words = "; collect() it first" if hasattr(frame, "collect") else ""
+        raise InvalidInput.at("frame", f"a {type(frame).__name__} is no pandas or Polars DataFrame{words}")
+    return kind
+
+
+def arrow_column(frame: Any, name: str) -> Any:
+    """A column as a plain Arrow array: what pandas has for missing is null; no dictionaries, no views."""
+    if list(frame.columns).count(name) != 1:
+        which = "several columns" if name in list(frame.columns) else "no column"
+        raise InvalidInput.at(name, f"the frame has {which} of this name")
+    pa = library("pyarrow")
+    try:
+        column = pa.Array.from_pandas(frame[name]) if kind_of(frame) == "pandas" else frame[name].to_arrow()
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise InvalidInput.at(name, f"the column has no one type: {error}") from None
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if _has_objects(pa, column.type):
+        return pa.array(_texts(frame[name].to_list(), column.is_valid().to_pylist()), pa.string())
+    return column.cast(_plain_type(pa, column.type))
+
+
+def _has_objects(pa: Any, kind: Any) -> bool:
+    """Whether there are dicts in a column: as structs each would have the keys of all."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _has_objects(pa, kind.value_type)
+    return bool(pa.types.is_struct(kind) or pa.types.is_map(kind))
+
+
+def _texts(values: Sequence[Any], valid: Sequence[bool]) -> list[str | None]:
+    """Values as their JSON."""
+    pairs = zip(values, valid, strict=True)
+    return [msgspec.json.encode(value, enc_hook=to_plain).decode() if there else None for value, there in pairs]
+
+
+def _plain_type(pa: Any, kind: Any) -> Any:
+    """The type that says the same in the oldest way."""
+    types = pa.types
+    if types.is_dictionary(kind):
+        return _plain_type(pa, kind.value_type)
+    if types.is_large_string(kind) or types.is_string_view(kind):
+        return pa.string()
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return pa.list_(_plain_type(pa, kind.value_type))
+    return kind
+
+
+def id_column_of(frame: Any, name: str) -> Any:
+    """Entity ids: text, or whole numbers as their text. Raises InvalidInput for others, and for missing ones."""
+    pa = library("pyarrow")
+    column = arrow_column(frame, name)
+    if not (pa.types.is_string(column.type) or pa.types.is_integer(column.type) or len(column) == 0):
+        raise InvalidInput.at(name, f"entity ids are text or whole numbers, not {column.type}")
+    return _whole(column, name).cast(pa.string())
+
+
+def time_column_of(frame: Any, name: str) -> Any:
+    """Moments to the microsecond; without a zone they are in UTC. Raises InvalidInput for missing ones."""
+    pa = library("pyarrow")
+    column = _whole(arrow_column(frame, name), name)
+    micros = pa.timestamp("us", "UTC")
+    if pa.types.is_timestamp(column.type):
+        return column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(micros)
+    return pa.array([as_datetime(one, name, index) for index, one in enumerate(column.to_pylist())], micros)
+
+
+def _whole(column: Any, name: str) -> Any:
+    if column.null_count:
+        raise InvalidInput.at(name, "is missing", column.is_null().index(True).as_py())
+    return column
+
+
+# Tables as streams
+
+
+def slices_of(table: Any) -> list[Any]:
+    """A table in parts of bounded rows and bytes."""
+    each = max(1, table.nbytes // max(1, table.num_rows))
+    step = max(1, min(MOST_ROWS, MOST_BYTES // each))
+    return [table.slice(start, step) for start in range(0, table.num_rows, step)]
+
+
+def to_stream(table: Any) -> bytes:
+    """An Arrow IPC stream."""
+    pa = library("pyarrow")
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def from_stream(content: bytes) -> Any:
+    """A table out of an Arrow IPC stream."""
+    pa = library("pyarrow")
+    try:
+        return pa.ipc.open_stream(content).read_all()
+    except pa.ArrowInvalid as error:
+        raise ServerFailed(f"the answer is not an Arrow stream: {error}") from None
+
+
+# Frames out of tables
+
+
+def frame_of(table: Any, kind: Kind) -> Any:
+    """A frame of a table. In pandas, integers and booleans with missing values have nullable types."""
+    if kind == "polars":
+        return library("polars").from_arrow(table)
+    pandas = library("pandas")
+    columns = {name: _pandas_column(pandas, table[name]) for name in table.column_names}
+    return pandas.DataFrame(columns)
+
+
+def _pandas_column(pandas: Any, column: Any) -> Any:
+    pa = library("pyarrow")
+    nullable = {pa.int64(): pandas.Int64Dtype(), pa.bool_(): pandas.BooleanDtype()}
+    return column.to_pandas(types_mapper=nullable.get if column.null_count else None)
+
+
+def beside(frame: Any, table: Any) -> Any:
+    """The frame with the columns of a table on its right, row by row."""
+    kind = check_frame(frame)
+    check_new(table.column_names, list(frame.columns))
+    columns = frame_of(table, kind)
+    if kind == "polars":
+        return frame.hstack(columns)
+    return library("pandas").concat([frame, columns.set_axis(frame.index)], axis=1)
+
+
+def check_new(names: Sequence[str], taken: Sequence[str]) -> None:
+    """Raises InvalidInput where a feature would be a second column of a name."""
+    for name in names:
+        if name in taken:
+            reason = (
+                f"{name!r} is a column of the rows as well; ask by another reference, such as the feature's id"
+            )
+            raise InvalidInput.at("features", reason)
+
+
+# Values of JSON as columns
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "timestamp": lambda value: as_datetime(value, "timestamp"),
+    "json": lambda value: msgspec.json.encode(value).decode(),
+}
+
+
+def column_of(value_type: str, values: Sequence[Any]) -> Any:
+    """Values as they were served, as a column of their feature's type; json as its text."""
+    pa = library("pyarrow")
+    kind = {
+        "number": pa.float64(),
+        "integer": pa.int64(),
+        "boolean": pa.bool_(),
+        "timestamp": pa.timestamp("us", "UTC"),
+        "vector": pa.list_(pa.float32()),
+    }.get(value_type, pa.string())
+    convert = _READ.get(value_type)
+    if convert is not None:
+        values = [None if value is None else convert(value) for value in values]
+    return pa.array(values, kind)

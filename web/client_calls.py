@@ -1,0 +1,255 @@
+"""How a client asks, without any I/O: requests, answers, when to try again, and routes as generators.
+
+A route is a generator: it yields what has to happen (a `Request` to send, a `Pause` to make), is sent the outcome,
+and returns the result. `Client` and `AsyncClient` differ only in how they make these steps happen, so each route,
+its paging, its slices and its retries are written once.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import MethodType
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx
+import msgspec
+
+from web.client_errors import ServerFailed, TimewellError, Unavailable, Unreachable, error_of
+from web.client_times import to_plain
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+JSON = "application/json"
+ARROW = "application/vnd.apache.arrow.stream"
+BUSY = (429, 503)
+UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+BROKEN = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError, httpx.ProxyError)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request. One that is not `repeatable` is sent again only if the service cannot have acted on it."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = True
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Time to wait before the next attempt."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, and how many attempts it took."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    attempts: int = 1
+
+
+Step = Request | Pause
+Outcome = Answer | httpx.TransportError | None
+Talk = Generator[Step, Outcome, T]
+
+
+def path(*parts: str) -> str:
+    """A path of names, each escaped.
+
+    >>> path("features", "user.a/b", "stats")
+    '/features/user.a%2Fb/stats'
+    """
+    return "".join(f"/{quote(part, safe='')}" for part in parts)
+
+
+def query(**given: object) -> dict[str, str]:
+    """A query string without what is None. Lists are joined by commas.
+
+    >>> query(tags=["a", "b"], limit=5, group=None, partial=True)
+    {'tags': 'a,b', 'limit': '5', 'partial': 'true'}
+    """
+    return {name: _word(value) for name, value in given.items() if value is not None}
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value)
+
+
+def get(route_path: str, **given: object) -> Request:
+    """A GET; what is None is left out of its query string."""
+    return Request("GET", route_path, query(**given))
+
+
+def send(method: str, route_path: str, body: object, **rest: Any) -> Request:
+    """A request with a JSON body."""
+    headers = {"Content-Type": JSON, **rest.pop("headers", {})}
+    return Request(
+        method, route_path, content=msgspec.json.encode(body, enc_hook=to_plain), headers=headers, **rest
+    )
+
+
+def keyed(key: str | None) -> dict[str, str]:
+    """The header that makes a write safe to repeat."""
+    return {"Idempotency-Key": uuid4().hex if key is None else key}
+
+
+def read(answer: Answer, kind: type[T]) -> T:
+    """The body of a success. Raises ServerFailed for one that is not what the route promises."""
+    try:
+        return msgspec.json.decode(answer.content, type=kind)
+    except msgspec.DecodeError as error:
+        raise ServerFailed(f"the answer is not what was expected: {error}", answer.status) from None
+
+
+@dataclass(frozen=True)
+class Retry:
+    """When and how often to try again: on broken connections, 429 and 503.
+
+    `attempts`: how many times a request is sent at most; 1 for never again.
+    `seconds`: no attempt starts later than this after the first.
+    `first_pause`, `longest_pause`: seconds; pauses double from one to the other. The actual pause is a random part
+    of it, so that clients which failed together do not return together; where the service says `Retry-After`, that
+    is waited first. `clock` (seconds) and `chance` (0 to 1) are there for tests.
+    """
+
+    attempts: int = 5
+    seconds: float = 30.0
+    first_pause: float = 0.1
+    longest_pause: float = 5.0
+    clock: Callable[[], float] = time.monotonic
+    chance: Callable[[], float] = random.random
+
+    def ask(self, request: Request) -> Talk[Answer]:
+        """The answer to a request after as many attempts as it takes. Raises TimewellError but for success."""
+        started = self.clock()
+        attempt = 1
+        while True:
+            outcome = yield request
+            assert outcome is not None
+            pause = self._pause(request, outcome, attempt)
+            if pause is None or self.clock() - started + pause > self.seconds:
+                return _settle(outcome, attempt)
+            yield Pause(pause)
+            attempt += 1
+
+    def _pause(self, request: Request, outcome: Answer | httpx.TransportError, attempt: int) -> float | None:
+        """Seconds to wait before trying again, or None for this outcome to be final."""
+        if attempt >= self.attempts or not _worth_repeating(request, outcome):
+            return None
+        doubled = min(self.longest_pause, self.first_pause * 2.0 ** (attempt - 1))
+        return (retry_after(outcome) or 0.0) + doubled * self.chance()
+
+
+def _worth_repeating(request: Request, outcome: Answer | httpx.TransportError) -> bool:
+    if isinstance(outcome, Answer):
+        return outcome.status == 429 or (outcome.status == 503 and request.repeatable)
+    return isinstance(outcome, BROKEN if request.repeatable else UNSENT)
+
+
+def _settle(outcome: Answer | httpx.TransportError, attempts: int) -> Answer:
+    if isinstance(outcome, httpx.TransportError):
+        words = str(outcome) or type(outcome).__name__
+        raise Unreachable(f"no answer after {attempts} attempts: {words}") from outcome
+    if outcome.status < 400:
+        return Answer(outcome.status, outcome.headers, outcome.content, attempts)
+    error = error_of(outcome.status, outcome.content)
+    if isinstance(error, Unavailable):
+        error.retry_after = retry_after(outcome)
+    error.attempts = attempts
+    raise error
+
+
+def retry_after(outcome: Answer | httpx.TransportError) -> float | None:
+    """Seconds from the header `Retry-After`, which gives a number or a date; None without one."""
+    given = outcome.headers.get("retry-after", "") if isinstance(outcome, Answer) else ""
+    try:
+        return max(0.0, float(given))
+    except ValueError:
+        pass
+    try:
+        until = parsedate_to_datetime(given)
+    except ValueError:
+        return None
+    return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+class Blocking:
+    """A client whose methods return results."""
+
+    def _run(self, talk: Talk[T]) -> T:
+        """Take the steps of a route."""
+        raise NotImplementedError
+
+
+class Awaited:
+    """A client whose methods return awaitables of results."""
+
+    async def _run(self, talk: Talk[T]) -> T:
+        """Take the steps of a route."""
+        raise NotImplementedError
+
+
+class Route(Generic[P, T]):
+    """A method of both clients: in one it returns the result, in the other an awaitable of it."""
+
+    def __init__(self, talk: Callable[Concatenate[Any, P], Talk[T]]) -> None:
+        self.__wrapped__ = talk
+        self.__doc__ = talk.__doc__
+        self.__name__ = talk.__name__
+        self.__qualname__ = talk.__qualname__
+        self.__module__ = talk.__module__
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Route[P, T]: ...
+    @overload
+    def __get__(self, client: Blocking, owner: type) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, client: Awaited, owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+
+    def __get__(self, client: Any, owner: type) -> Any:
+        return self if client is None else MethodType(self, client)
+
+    def __call__(self, client: Any, *args: P.args, **options: P.kwargs) -> Any:
+        return client._run(self.__wrapped__(client, *args, **options))
+
+
+def route(talk: Callable[Concatenate[Any, P], Talk[T]]) -> Route[P, T]:
+    """Make a method of both clients of a generator of steps."""
+    return Route(talk)
+
+
+class Asking:
+    """What the chapters of routes stand on."""
+
+    _retry: Retry
+
+    def _ask(self, request: Request, kind: type[T]) -> Talk[T]:
+        """Send a request and read its answer as `kind`."""
+        return read((yield from self._retry.ask(request)), kind)
+
+    def _delete(self, route_path: str) -> Talk[None]:
+        """Delete. Not found after a first attempt that went astray means that it is done."""
+        try:
+            yield from self._retry.ask(Request("DELETE", route_path))
+        except TimewellError as error:
+            if error.status != 404 or error.attempts == 1:
+                raise

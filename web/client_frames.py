@@ -1,0 +1,311 @@
+"""The routes that take and give frames, as both clients have them. What goes over the wire is Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from web import client_arrow as arrow
+from web.client_arrow import KEYS, Kind
+from web.client_calls import ARROW, Asking, Request, Talk, get, keyed, path, query, route, send
+from web.client_errors import InvalidInput, ServerFailed, TimewellError
+from web.client_times import Length, Time, moment, moment_or_none, span, span_word
+from web.client_values import listed
+from web.schema import (
+    FaultAnswer,
+    FeatureAnswer,
+    GroupAnswer,
+    HistoricalAnswer,
+    ServedAnswer,
+    ServedEntity,
+    Written,
+)
+
+Wanted = str | Mapping[str, Any]
+"""A reference, or one with options of its own: {"ref", "aggregation", "window", "lookback", "as"}."""
+
+MOST_ENTITIES = 10_000
+"""Entities that one serve asks for: what a service takes unless told."""
+
+
+class FrameRoutes(Asking):
+    """Frames in, frames out."""
+
+    @route
+    def write_frame(
+        self,
+        frame: Any,
+        entity: str,
+        *,
+        id_column: str = "entityId",
+        timestamp_column: str | None = "timestamp",
+        columns: Mapping[str, str] | Sequence[str] | None = None,
+        partial: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Talk[Written]:
+        """Write a pandas or Polars frame: a row per entity and moment, a column per feature.
+
+        `columns` names the columns to write, or maps them to features; left out it is all but the two keys. A
+        name without a dot is a feature of `entity`. Ids are text or whole numbers. Moments are datetimes (naive
+        ones are UTC) or RFC 3339 text; `timestamp_column=None` writes everything at the present moment. A missing
+        value (null, NaN) is not written. json is given as dicts or as its text.
+
+        Returns `.count`, the values written. Goes out in parts of at most 100,000 rows, each taken whole or
+        refused whole; an error says which rows are written, and its `.errors` have the `index` of the row.
+        `partial` writes the good values and names the others in the answer's `.errors`. With an `idempotency_key`
+        of yours the same call can be made again: the parts that were taken are not written twice. Raises
+        InvalidInput, NotFound, Conflict, Unavailable; ImportError without pyarrow.
+
+            client.write_frame(df, "user", id_column="user_id", timestamp_column="ts")
+        """
+        table = _wide(frame, entity, id_column, timestamp_column, columns)
+        written, start = Written(True, 0), 0
+        for number, part in enumerate(arrow.slices_of(table)):
+            key = None if idempotency_key is None else f"{idempotency_key}-{number}"
+            headers = {"Content-Type": ARROW, **keyed(key)}
+            content, target = arrow.to_stream(part), "/features/write-batch"
+            request = Request("POST", target, query(partial=partial or None), content, headers)
+            try:
+                answer = yield from self._ask(request, Written)
+            except TimewellError as error:
+                raise _moved(
+                    error, start, f"rows before {start} are written" if start else ""
+                ) from error.__cause__
+            written = _together(written, answer, start)
+            start += part.num_rows
+        return written
+
+    @route
+    def serve_frame(
+        self,
+        ids: Any,
+        features: Sequence[str] | None = None,
+        *,
+        group: str | None = None,
+        as_of: Time | None = None,
+        id_column: str = "entityId",
+        as_frame: Kind | None = None,
+    ) -> Talk[Any]:
+        """The latest values as a frame: a row per id, in order, a column per reference, and the ids.
+
+        `ids` is a list, or a column of a frame; the answer is of the library of that column, or of `as_frame`, or
+        else pandas. All rows are as of the same moment. Columns have the type of their feature, json is text.
+        Raises InvalidInput, NotFound, Conflict; ImportError without pyarrow or the library.
+
+            client.serve_frame(customers["user_id"], ["user.purchases_7d", "user.country"])
+        """
+        kind: Kind = as_frame or arrow.kind_of(ids) or "pandas"
+        entities = _entities(ids)
+        types = yield from self._types(listed(features, "features") or [], group)
+        rows = yield from self._served(entities, features, group, moment_or_none(as_of, "asOf"))
+        pa = arrow.library("pyarrow")
+        table = {id_column: pa.array(entities, pa.string())}
+        for name, value_type in types.items():
+            table[name] = arrow.column_of(value_type, [row.features[name] for row in rows])
+        return arrow.frame_of(pa.table(table), kind)
+
+    def _types(self, references: list[str], group: str | None) -> Talk[dict[str, str]]:
+        """The value type of each column of a read: the group's first, whose bare names are of its entity type."""
+        named: dict[str, str] = {}
+        if group is not None:
+            found = yield from self._ask(get(path("groups", group)), GroupAnswer)
+            named = {one: one if "." in one else f"{found.entity}.{one}" for one in found.features}
+        types: dict[str, str] = {}
+        for reference, full in {**{one: one for one in references}, **named}.items():
+            types[reference] = (yield from self._ask(get(path("features", full)), FeatureAnswer)).value_type
+        return {reference: types[reference] for reference in (*named, *references)}
+
+    def _served(
+        self, entities: Sequence[str], features: Sequence[str] | None, group: str | None, as_of: str | None
+    ) -> Talk[list[ServedEntity]]:
+        """As many as a service takes at once; all as of the moment that the first were served at."""
+        rows: list[ServedEntity] = []
+        for start in range(0, len(entities), MOST_ENTITIES):
+            asked = entities[start : start + MOST_ENTITIES]
+            body = {"entityIds": asked, "features": features, "group": group, "asOf": as_of}
+            try:
+                answer = yield from self._ask(send("POST", "/features/serve", body), ServedAnswer)
+            except TimewellError as error:
+                raise _moved(error, start) from error.__cause__
+            rows += answer.results
+            as_of = as_of or answer.results[0].timestamp
+        return rows
+
+    @route
+    def training_set(
+        self,
+        rows: Any,
+        features: Sequence[Wanted] | None = None,
+        *,
+        group: str | None = None,
+        id_column: str = "entityId",
+        timestamp_column: str = "timestamp",
+        lookback: Length | None = None,
+        window: Length | None = None,
+        aggregation: str | None = None,
+        known_at: Time | None = None,
+        as_frame: Kind | None = None,
+    ) -> Talk[Any]:
+        """The rows with what each feature was at each row's moment: no row sees what came after it.
+
+        `rows` is a pandas or Polars frame, or a list of dicts, with an id and a moment in each; all its other
+        columns (labels) stay as they are, and do not leave this machine. A value is the latest with a timestamp up
+        to the row's, not older than `lookback` (else than the feature's max_age); with `window` and `aggregation`
+        it is the aggregate over (moment - window, moment]. `known_at` leaves out what arrived after that moment;
+        "row" after each row's own. A feature is a reference, or a dict of `ref` and its own `aggregation`,
+        `window`, `lookback`, `as`.
+
+        Returns what was given (or a frame of the library `as_frame`) with a column per feature on its right: same
+        rows, same order, same index. json is text. Large sets go out in parts of 100,000 rows. Raises
+        InvalidInput, whose `.errors` have the `index` of the row; NotFound, Conflict; ImportError without pyarrow
+        or the library.
+
+            client.training_set(df, ["user.purchases_7d"], id_column="user_id", timestamp_column="ts")
+        """
+        asked = {
+            "features": _wanted(features),
+            "group": group,
+            "lookback": span(lookback, "lookback"),
+            "window": span(window, "window"),
+            "aggregation": aggregation,
+            "knownAt": moment_or_none(known_at, "knownAt"),
+        }
+        if arrow.kind_of(rows) is None and as_frame is None:
+            return (yield from self._fill_rows(list(rows), asked, id_column, timestamp_column))
+        return (yield from self._fill_frame(arrow.as_kind(rows, as_frame), asked, id_column, timestamp_column))
+
+    def _fill_frame(self, frame: Any, asked: dict[str, Any], id_column: str, timestamp_column: str) -> Talk[Any]:
+        """The frame with a column per feature on its right."""
+        arrow.check_frame(frame)
+        pa = arrow.library("pyarrow")
+        ids, times = arrow.id_column_of(frame, id_column), arrow.time_column_of(frame, timestamp_column)
+        keys = pa.table({"entityId": ids, "timestamp": times})
+        filled: list[Any] = []
+        for part in arrow.slices_of(keys) or [keys]:
+            try:
+                answer = yield from self._retry.ask(_asked_by_table(part, asked))
+            except TimewellError as error:
+                raise _moved(error, sum(one.num_rows for one in filled)) from error.__cause__
+            filled.append(arrow.from_stream(answer.content).drop_columns(list(KEYS)))
+            _check_count(filled[-1].num_rows, part.num_rows)
+        return arrow.beside(frame, pa.concat_tables(filled))
+
+    def _fill_rows(
+        self, rows: list[Mapping[str, Any]], asked: dict[str, Any], id_column: str, timestamp_column: str
+    ) -> Talk[list[dict[str, Any]]]:
+        """The dicts with a key per feature more."""
+        keys = [_keys(row, index, id_column, timestamp_column) for index, row in enumerate(rows)]
+        filled: list[dict[str, Any]] = []
+        for start in range(0, max(1, len(rows)), arrow.MOST_ROWS):
+            part = keys[start : start + arrow.MOST_ROWS]
+            request = send("POST", TRAINING_SET, {**asked, "rows": part})
+            try:
+                results = (yield from self._ask(request, HistoricalAnswer)).results
+            except TimewellError as error:
+                raise _moved(error, start) from error.__cause__
+            _check_count(len(results), len(part))
+            filled += results
+        return [_merged(row, result) for row, result in zip(rows, filled, strict=True)]
+
+
+TRAINING_SET = path("features", "training-set")
+
+
+def _asked_by_table(keys: Any, asked: dict[str, Any]) -> Request:
+    """Rows as Arrow, options in the query string; features with options of their own only JSON can say."""
+    if all(isinstance(one, str) for one in asked["features"] or ()):
+        given = {**asked, "lookback": span_word(asked["lookback"], ""), "window": span_word(asked["window"], "")}
+        headers = {"Content-Type": ARROW, "Accept": ARROW}
+        return Request("POST", TRAINING_SET, query(**given), arrow.to_stream(keys), headers)
+    rows = [{**row, "timestamp": moment(row["timestamp"])} for row in keys.to_pylist()]
+    return send("POST", TRAINING_SET, {**asked, "rows": rows}, headers={"Accept": ARROW})
+
+
+def _wanted(features: Sequence[Wanted] | None) -> list[Wanted] | None:
+    """What is asked for; durations as the service takes them."""
+    if features is None or isinstance(features, str):
+        return listed(features, "features")  # type: ignore[return-value]
+    return [one if isinstance(one, str) else {name: _option(name, one[name]) for name in one} for one in features]
+
+
+def _option(name: str, given: Any) -> Any:
+    return span(given, f"features.{name}") if name in ("window", "lookback") else given
+
+
+def _keys(row: Mapping[str, Any], index: int, id_column: str, timestamp_column: str) -> dict[str, str]:
+    for name in (id_column, timestamp_column):
+        if row.get(name) is None:
+            raise InvalidInput.at(name, "is missing", index)
+    at = moment(row[timestamp_column], timestamp_column, index)
+    return {"entityId": _entity(row[id_column], index), "timestamp": at}
+
+
+def _entities(ids: Any) -> list[str]:
+    if hasattr(ids, "columns"):
+        raise InvalidInput.at("ids", "give the column of a frame that has them, not the frame")
+    given = ids.to_list() if hasattr(ids, "to_list") else ids
+    return [_entity(one, index) for index, one in enumerate(listed(given, "ids") or [])]
+
+
+def _entity(given: Any, index: int) -> str:
+    """An entity id: text, or a whole number as its text."""
+    if isinstance(given, str):
+        return given
+    if isinstance(given, bool) or not hasattr(given, "__index__"):
+        raise InvalidInput.at("entityId", f"{given!r} is neither text nor a whole number", index)
+    return str(int(given))
+
+
+def _merged(row: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    values = {name: value for name, value in result.items() if name not in KEYS}
+    arrow.check_new(list(values), list(row))
+    return {**row, **values}
+
+
+def _check_count(got: int, asked: int) -> None:
+    if got != asked:
+        raise ServerFailed(f"the answer has {got} rows for {asked}")
+
+
+def _wide(
+    frame: Any,
+    entity: str,
+    id_column: str,
+    timestamp_column: str | None,
+    columns: Mapping[str, str] | Sequence[str] | None,
+) -> Any:
+    """The table that is written: the keys, and a column per feature."""
+    arrow.check_frame(frame)
+    if columns is None:
+        columns = [name for name in frame.columns if name not in (id_column, timestamp_column)]
+    names = columns if isinstance(columns, Mapping) else {name: name for name in listed(columns, "columns") or []}
+    table = {"entityId": arrow.id_column_of(frame, id_column)}
+    if timestamp_column is not None:
+        table["timestamp"] = arrow.time_column_of(frame, timestamp_column)
+    for name, feature in names.items():
+        reference = feature if "." in feature else f"{entity}.{feature}"
+        if reference in table:
+            raise InvalidInput.at("columns", f"two columns are {reference!r}")
+        table[reference] = arrow.arrow_column(frame, name)
+    return arrow.library("pyarrow").table(table)
+
+
+def _shifted(faults: Sequence[FaultAnswer], start: int) -> list[FaultAnswer]:
+    """Faults of a part, by their index in the whole."""
+    return [one if one.index is None else FaultAnswer(one.field, one.message, one.index + start) for one in faults]
+
+
+def _moved(error: TimewellError, start: int, told: str = "") -> TimewellError:
+    """An error of a part as one of the whole."""
+    error.errors = _shifted(error.errors, start)
+    if told:
+        error.detail = f"{error.detail} ({told})"
+        error.args = (error.detail,)
+    return error
+
+
+def _together(written: Written, answer: Written, start: int) -> Written:
+    """What two parts wrote. The index of a fault is that of the row in the frame."""
+    faults = [*(written.errors or ()), *_shifted(answer.errors or (), start)]
+    count = (written.count or 0) + (answer.count or 0)
+    return Written(written.success and answer.success, count, faults or None)

@@ -1,0 +1,145 @@
+"""The routes of monitoring, as both clients have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from web import monitor_schema as schema
+from web.client_calls import Asking, Talk, get, path, route, send
+from web.client_times import Time, moment, moment_or_none, period
+
+Period = tuple[Time, Time]
+"""From a time to a time, both included."""
+
+
+class MonitoringRoutes(Asking):
+    """Statistics, checks, drift, freshness, alerts."""
+
+    @route
+    def stats(
+        self, feature: str, *, start: Time | None = None, end: Time | None = None
+    ) -> Talk[schema.StatisticsAnswer]:
+        """Statistics over all accepted observations, or over a period of event time.
+
+        `.count`, `.null_count`, `.unique_values`, `.mean`, `.std` (population), `.min`, `.max`, `.quantiles` (a
+        dict p01 to p99), `.histogram` (`.edges`, `.counts`) or `.top_values`; None where one makes no sense for
+        the type. Raises InvalidInput, NotFound, Conflict.
+
+            client.stats("purchases_7d", start=now - timedelta(days=1)).quantiles["p95"]
+        """
+        times = {"startTime": moment_or_none(start, "startTime"), "endTime": moment_or_none(end, "endTime")}
+        return (yield from self._ask(get(path("features", feature, "stats"), **times), schema.StatisticsAnswer))
+
+    @route
+    def put_check(
+        self, feature: str, check_type: str, config: Mapping[str, Any], *, check_id: str | None = None
+    ) -> Talk[schema.CheckAnswer]:
+        """Add a quality check, or replace the one of this id, and evaluate it.
+
+        Types and what they take: `null` {maxNullRate}, `range` {min, max, maxViolationRate}, `enum` {values},
+        `pattern` {regex}, `unique` {minUnique, maxUnique}, `freshness` {maxAge}, `volume` {window, min, max},
+        `drift` {threshold, method}. Returns the check: `.id`, `.status` (passing, failing, insufficient),
+        `.observed`, `.message`. Raises InvalidInput, NotFound, Conflict. Without an id a lost answer is not asked
+        for again, since that could add the check twice.
+
+            client.put_check("purchases_7d", "range", {"min": 0, "max": 1000}, check_id="sane")
+        """
+        body = {"checkType": check_type, "config": config} | ({} if check_id is None else {"id": check_id})
+        request = send("POST", path("features", feature, "checks"), body, repeatable=check_id is not None)
+        return (yield from self._ask(request, schema.CheckAnswer))
+
+    @route
+    def checks(self, feature: str | None = None) -> Talk[list[schema.CheckAnswer]]:
+        """The checks of a feature, or all, and what they find now. Raises NotFound, Conflict."""
+        target = "/checks" if feature is None else path("features", feature, "checks")
+        return (yield from self._ask(get(target), schema.ChecksAnswer)).checks
+
+    @route
+    def delete_check(self, feature: str, check_id: str) -> Talk[None]:
+        """Delete a check, and its alert while that is not resolved. Raises NotFound."""
+        yield from self._delete(path("features", feature, "checks", check_id))
+
+    @route
+    def drift(
+        self,
+        feature: str,
+        *,
+        reference: Period | None = None,
+        current: Period | None = None,
+        method: str | None = None,
+        threshold: float | None = None,
+    ) -> Talk[schema.DriftAnswer]:
+        """Whether the values of one period differ from those of another.
+
+        Without `current` it is the window that ends now; without `reference` the pinned one, else the 24 windows
+        before. `method` scores by one measure instead of the default verdict, `threshold` is the score from which
+        on it is drift.
+
+        `.verdict` is stable, drift or insufficient; `.drift` True, False or None for the same; `.score`,
+        `.p_value`, `.metrics` (psi, ks, ...), `.severity`, `.reasons`, and `.reference`, `.current` with `.count`.
+        Raises InvalidInput, NotFound, Conflict.
+
+            client.drift("purchases_7d", reference=(monday, tuesday), current=(tuesday, now)).verdict
+        """
+        asked = {
+            "reference": period(reference, "reference"),
+            "current": period(current, "current"),
+            "method": method,
+            "threshold": threshold,
+        }
+        return (yield from self._ask(get(path("features", feature, "drift"), **asked), schema.DriftAnswer))
+
+    @route
+    def drift_of_samples(
+        self,
+        feature: str,
+        *,
+        reference: Iterable[Any],
+        current: Iterable[Any],
+        method: str | None = None,
+        threshold: float | None = None,
+    ) -> Talk[schema.DriftAnswer]:
+        """The same for two samples of values that are given: lists, numpy arrays, columns of a frame.
+
+        Raises InvalidInput, NotFound, Conflict, TooLarge.
+
+            client.drift_of_samples("purchases_7d", reference=trained["purchases"], current=scored["purchases"])
+        """
+        given = {
+            "reference": list(reference),
+            "current": list(current),
+            "method": method,
+            "threshold": threshold,
+        }
+        body = {name: value for name, value in given.items() if value is not None}
+        return (yield from self._ask(send("POST", path("features", feature, "drift"), body), schema.DriftAnswer))
+
+    @route
+    def drift_history(self, feature: str, *, limit: int | None = None) -> Talk[list[schema.DriftAnswer]]:
+        """The scores of the windows that have closed, newest first, 100 unless told. Raises NotFound, Conflict."""
+        request = get(path("features", feature, "drift", "history"), limit=limit)
+        return (yield from self._ask(request, schema.ScoresAnswer)).scores
+
+    @route
+    def pin_reference(self, feature: str, start: Time, end: Time) -> Talk[schema.ReferenceAnswer]:
+        """Pin the period that drift is measured against. Raises InvalidInput, NotFound, Conflict."""
+        body = {"startTime": moment(start, "startTime"), "endTime": moment(end, "endTime")}
+        return (
+            yield from self._ask(send("PUT", path("features", feature, "reference"), body), schema.ReferenceAnswer)
+        )
+
+    @route
+    def unpin_reference(self, feature: str) -> Talk[None]:
+        """Measure drift against the windows before again. Raises NotFound, Conflict."""
+        yield from self._delete(path("features", feature, "reference"))
+
+    @route
+    def freshness(self) -> Talk[schema.FreshnessAnswer]:
+        """How old everything is: `.features` and `.groups`, ages in seconds, `.late` against the maxAge."""
+        return (yield from self._ask(get("/monitor/freshness"), schema.FreshnessAnswer))
+
+    @route
+    def alerts(self, state: Literal["pending", "firing", "resolved"] | None = None) -> Talk[list[dict[str, Any]]]:
+        """The alerts, newest first, in a state or in any."""
+        return (yield from self._ask(get("/monitor/alerts", state=state), schema.AlertsAnswer)).alerts

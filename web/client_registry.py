@@ -1,0 +1,160 @@
+"""The routes of the registry, as both clients have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from msgspec import UNSET, UnsetType
+
+from actors.domain import ValueType
+from web.client_calls import Asking, Request, Talk, get, path, query, route, send
+from web.client_times import Length, span
+from web.schema import FeatureAnswer, FeaturesAnswer, GroupAnswer, GroupsAnswer, VersionsAnswer
+
+MOST_OF_A_PAGE = 10_000
+LEFT_OUT: Any = UNSET
+
+
+class RegistryRoutes(Asking):
+    """Features and groups: register, find, delete."""
+
+    @route
+    def register(
+        self,
+        name: str,
+        entity: str,
+        value_type: ValueType,
+        *,
+        version: int = 1,
+        description: str = LEFT_OUT,
+        tags: Sequence[str] = LEFT_OUT,
+        owner: str | None = LEFT_OUT,
+        group: str | None = LEFT_OUT,
+        schema: Mapping[str, Any] | None = LEFT_OUT,
+        max_age: Length | None = LEFT_OUT,
+        retention: Mapping[str, Any] | None = LEFT_OUT,
+    ) -> Talk[FeatureAnswer]:
+        """Register a feature, or update the one of this id (`entity.name.vN`).
+
+        What is left out keeps its value on an update. `schema` is as `{"nullable": False, "min": 0, "max": 1,
+        "enum": [...], "pattern": "...", "maxLength": 20, "dimension": 64}`; a vector needs its dimension. Values
+        older than `max_age` serve as None. `retention` is as `{"values": 1000, "age": "90d"}`.
+
+        Returns the feature, with `.id`. Raises InvalidInput; Conflict where the id has another value type.
+
+            client.register("purchases_7d", "user", "number", schema={"min": 0}, max_age=timedelta(days=7))
+        """
+        given = {
+            "name": name,
+            "entity": entity,
+            "valueType": value_type,
+            "version": version,
+            "description": description,
+            "tags": tags,
+            "owner": owner,
+            "group": group,
+            "schema": schema,
+            "maxAge": max_age if isinstance(max_age, UnsetType) else span(max_age, "maxAge"),
+            "retention": retention,
+        }
+        body = {key: value for key, value in given.items() if value is not UNSET}
+        return (yield from self._ask(send("POST", "/features/register", body), FeatureAnswer))
+
+    @route
+    def features(
+        self,
+        *,
+        entity: str | None = None,
+        tags: Sequence[str] | None = None,
+        match: Literal["any", "all"] | None = None,
+        group: str | None = None,
+        q: str | None = None,
+        limit: int | None = None,
+    ) -> Talk[list[FeatureAnswer]]:
+        """The registered features that pass every filter, sorted by id; all pages, or the first `limit`.
+
+        `match` says whether any (default) or all of the tags are needed; `group` that the group reads them; `q` is
+        a text in id, description or tags. Raises InvalidInput.
+
+            [feature.id for feature in client.features(entity="user", tags=["shop"])]
+        """
+        words = list(tags) if tags is not None else None
+        given = query(entity=entity, tags=words, match=match, group=group, q=q)
+        found: list[FeatureAnswer] = []
+        cursor: str | None = None
+        while limit is None or len(found) < limit:
+            page = query(limit=page_limit(limit, len(found)), cursor=cursor)
+            answer = yield from self._ask(Request("GET", "/features", {**given, **page}), FeaturesAnswer)
+            found += answer.features
+            cursor = answer.next_cursor
+            if cursor is None:
+                break
+        return found
+
+    @route
+    def feature(self, reference: str) -> Talk[FeatureAnswer]:
+        """One feature, by its id, by `entity.name` (highest version) or by a bare name that one entity type has.
+
+        Raises NotFound; Conflict where several entity types have the bare name.
+
+            client.feature("user.purchases_7d").value_type
+        """
+        return (yield from self._ask(get(path("features", reference)), FeatureAnswer))
+
+    @route
+    def versions(self, reference: str) -> Talk[list[FeatureAnswer]]:
+        """All versions of `entity.name`, lowest first. Raises NotFound."""
+        answer = yield from self._ask(get(path("features", reference, "versions")), VersionsAnswer)
+        return answer.versions
+
+    @route
+    def delete_feature(self, feature_id: str) -> Talk[None]:
+        """Delete a feature by its full id, and its values. It leaves the groups that read it. Raises NotFound."""
+        yield from self._delete(path("features", feature_id))
+
+    @route
+    def put_group(
+        self,
+        name: str,
+        entity: str,
+        features: Sequence[str],
+        *,
+        description: str = "",
+        tags: Sequence[str] = (),
+    ) -> Talk[GroupAnswer]:
+        """Make or replace a group: an ordered list of features of one entity type that are read together.
+
+        Raises InvalidInput, NotFound (a feature), Conflict.
+
+            client.put_group("checkout", "user", ["purchases_7d", "country"])
+            client.serve(["ada"], group="checkout")
+        """
+        body = {
+            "name": name,
+            "entity": entity,
+            "features": list(features),
+            "description": description,
+            "tags": list(tags),
+        }
+        return (yield from self._ask(send("POST", "/groups", body), GroupAnswer))
+
+    @route
+    def groups(self) -> Talk[list[GroupAnswer]]:
+        """The groups, sorted by name."""
+        return (yield from self._ask(get("/groups"), GroupsAnswer)).groups
+
+    @route
+    def group(self, name: str) -> Talk[GroupAnswer]:
+        """One group. Raises NotFound."""
+        return (yield from self._ask(get(path("groups", name)), GroupAnswer))
+
+    @route
+    def delete_group(self, name: str) -> Talk[None]:
+        """Delete a group; its features stay. Raises NotFound."""
+        yield from self._delete(path("groups", name))
+
+
+def page_limit(limit: int | None, found: int) -> int:
+    """How many rows the next page should have."""
+    return MOST_OF_A_PAGE if limit is None else min(MOST_OF_A_PAGE, limit - found)

@@ -1,0 +1,123 @@
+"""Times, durations and values as Python, numpy and pandas have them, to what the contract takes."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from web.client_errors import InvalidInput
+
+Time = datetime | np.datetime64 | str
+"""A moment. Aware, or naive in UTC; a pandas Timestamp is a datetime. Text is RFC 3339."""
+Length = timedelta | np.timedelta64 | int | float | str
+"""A length of time. A number is seconds; text is such as "7d", "12h", "30m", "45s"."""
+
+
+def moment(given: Time, name: str = "timestamp", index: int | None = None) -> str:
+    """A time as RFC 3339, to the microsecond. Text stays as it is: the service judges it.
+
+    >>> moment(datetime(2025, 11, 7, 10)), moment(np.datetime64("2025-11-07T10:00:00.000001999", "ns"))
+    ('2025-11-07T10:00:00Z', '2025-11-07T10:00:00.000001Z')
+
+    Raises InvalidInput naming `name` for anything else, also for NaT.
+    """
+    if isinstance(given, str):
+        return given
+    return as_datetime(given, name, index).replace(tzinfo=None).isoformat() + "Z"
+
+
+def moment_or_none(given: Time | None, name: str) -> str | None:
+    """The same where a time may be left out."""
+    return None if given is None else moment(given, name)
+
+
+def as_datetime(given: object, name: str, index: int | None = None) -> datetime:
+    """A time as an aware datetime in UTC. Raises InvalidInput naming `name`."""
+    found = _to_datetime(given)
+    if found is None:
+        raise InvalidInput.at(name, f"{given!r} is not a time", index)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _to_datetime(given: Any) -> datetime | None:
+    """None for what is no time."""
+    if isinstance(given, str):
+        try:
+            return datetime.fromisoformat(given)
+        except ValueError:
+            return None
+    if isinstance(given, np.datetime64):
+        given = given.astype("datetime64[us]").item()
+    if not isinstance(given, datetime) or _is_missing(given):
+        return None
+    return given.to_pydatetime(warn=False) if hasattr(given, "to_pydatetime") else given
+
+
+def span(given: Length | None, name: str) -> int | float | str | None:
+    """A duration as the service takes it in JSON: seconds, or its text.
+
+    >>> span(timedelta(days=7), "window"), span("12h", "window"), span(np.timedelta64(1500, "ms"), "window")
+    (604800, '12h', 1.5)
+    """
+    if given is None or isinstance(given, str):
+        return given
+    if isinstance(given, np.timedelta64):
+        given = given.astype("timedelta64[us]").item()
+    if isinstance(given, timedelta):
+        given = given.total_seconds()
+    if isinstance(given, bool) or not isinstance(given, int | float | np.number) or not np.isfinite(given):
+        raise InvalidInput.at(name, f"{given!r} is not a duration such as timedelta(days=7) or '7d'")
+    seconds = float(given)
+    return int(seconds) if seconds.is_integer() else seconds
+
+
+def span_word(given: Length | None, name: str) -> str | None:
+    """A duration for a query string, where seconds need their unit.
+
+    >>> span_word(timedelta(milliseconds=1), "lookback"), span_word(3600, "lookback")
+    ('0.001s', '3600s')
+    """
+    found = span(given, name)
+    return found if found is None or isinstance(found, str) else f"{found:.6f}".rstrip("0").rstrip(".") + "s"
+
+
+def period(given: tuple[Time, Time] | None, name: str) -> str | None:
+    """START/END."""
+    return None if given is None else f"{moment(given[0], name)}/{moment(given[1], name)}"
+
+
+def to_plain(value: Any) -> Any:
+    """A value that JSON has no type for: numpy's and pandas' own. Missing ones (NaT, NA) are null.
+
+    >>> to_plain(np.int64(5)), to_plain(np.array([1.5, 2.0]))
+    (5, [1.5, 2.0])
+    """
+    if _is_missing(value):
+        return None
+    if isinstance(value, datetime | np.datetime64):
+        return moment(value)
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if hasattr(value, "to_list"):
+        return value.to_list()
+    raise InvalidInput(f"a {type(value).__name__} is no value of a feature: {value!r}")
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether it is NaT or pandas' NA."""
+    return type(value).__name__ in ("NaTType", "NAType") or (
+        isinstance(value, np.datetime64) and bool(np.isnat(value))
+    )
+
+
+def checked(value: Any, index: int | None = None) -> Any:
+    """A value to write. JSON would make null of what is no number; None says that on purpose."""
+    if isinstance(value, float | np.floating) and not np.isfinite(value):
+        raise InvalidInput.at("value", f"{value} is not a number; None writes a null", index)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        raise InvalidInput.at("value", f"{value!r} is a date; a datetime says which moment", index)
+    return value

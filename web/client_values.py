@@ -1,0 +1,195 @@
+"""The routes that write and read values, as both clients have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from web.client_calls import Asking, Request, Talk, keyed, path, query, route, send
+from web.client_errors import InvalidInput
+from web.client_registry import page_limit
+from web.client_times import Length, Time, checked, moment, moment_or_none, span
+from web.schema import (
+    HistoricalAnswer,
+    HistoryAnswer,
+    HistoryItem,
+    ServedAnswer,
+    ServedEntity,
+    Written,
+)
+
+Value = Mapping[str, Any] | tuple[str, str, Any] | tuple[str, str, Any, Time | None]
+"""A value to write: as the service takes it (featureId, entityId, value, timestamp), or the same as a tuple."""
+Aggregation = str | Mapping[str, str]
+"""latest first avg sum min max count std median p90 p95 p99 distinct; or one for each feature."""
+
+
+class ValueRoutes(Asking):
+    """Values: write, serve, look back."""
+
+    @route
+    def write(
+        self,
+        feature: str,
+        entity_id: str,
+        value: Any,
+        timestamp: Time | None = None,
+        *,
+        version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Talk[None]:
+        """Write one value. It is on stable storage and visible to the next read once this returns.
+
+        Without a timestamp it is now. None writes a null. A later write at the same timestamp is a correction.
+        Safe to repeat: the request carries an Idempotency-Key, yours or one of its own. Raises InvalidInput,
+        NotFound, Conflict, Unavailable.
+
+            client.write("user.purchases_7d", "ada", 3, datetime(2025, 11, 7, 10))
+        """
+        body = {
+            "featureId": feature,
+            "entityId": entity_id,
+            "value": checked(value),
+            "timestamp": moment_or_none(timestamp, "timestamp"),
+            "version": version,
+        }
+        yield from self._ask(send("POST", "/features/write", body, headers=keyed(idempotency_key)), Written)
+
+    @route
+    def write_batch(
+        self, values: Iterable[Value], *, partial: bool = False, idempotency_key: str | None = None
+    ) -> Talk[Written]:
+        """Write many values, all or none, in one request.
+
+        Each is a tuple `(feature, entity id, value)` or `(feature, entity id, value, timestamp)`, or a mapping
+        with the keys `featureId`, `entityId`, `value` and optionally `timestamp`, `version`. With `partial` the
+        good ones are written and the answer names the others in `.errors` (`index`, `field`, `message`).
+
+        Returns `.success` and `.count`. Raises InvalidInput, whose `.errors` name the values to blame by their
+        index; TooLarge over the limits of a batch (200,000 values, 32 MiB); Unavailable. `write_frame` takes any
+        number.
+
+            client.write_batch([("purchases_7d", "ada", 3, "2025-11-07T10:00:00Z"), ("purchases_7d", "bob", 1)])
+        """
+        body = {"values": [_item(value, index) for index, value in enumerate(values)]}
+        target, headers = "/features/write-batch", keyed(idempotency_key)
+        request = send("POST", target, body, headers=headers, query=query(partial=partial or None))
+        return (yield from self._ask(request, Written))
+
+    @route
+    def serve(
+        self,
+        entity_ids: Sequence[str],
+        features: Sequence[str] | None = None,
+        *,
+        group: str | None = None,
+        as_of: Time | None = None,
+        include_metadata: bool = False,
+    ) -> Talk[list[ServedEntity]]:
+        """The latest values, now or as of a moment: one result per entity id, in order, unknown ids included.
+
+        A result has `.entity_id`, `.features` (a dict by the references as asked; None for null, missing,
+        expired), `.timestamp` (the moment read as of), and with `include_metadata` `.metadata`: by reference
+        `.status` (present, null, missing or expired), `.timestamp` and `.age_seconds`. Raises InvalidInput,
+        NotFound, Conflict, TooLarge.
+
+            client.serve(["ada"], ["user.purchases_7d"])[0].features["user.purchases_7d"]
+        """
+        body = {
+            **_reading(entity_ids, features, group),
+            "asOf": moment_or_none(as_of, "asOf"),
+            "includeMetadata": include_metadata,
+        }
+        return (yield from self._ask(send("POST", "/features/serve", body), ServedAnswer)).results
+
+    @route
+    def historical(
+        self,
+        entity_ids: Sequence[str],
+        features: Sequence[str] | None = None,
+        *,
+        start: Time,
+        end: Time,
+        group: str | None = None,
+        aggregation: Aggregation = "latest",
+        window: Length | None = None,
+    ) -> Talk[list[dict[str, Any]]]:
+        """An aggregate of each feature over the range from `start` to `end`, both included.
+
+        `aggregation` is one of latest, first, avg, sum, min, max, count, std, median, p90, p95, p99, distinct, or
+        a dict by reference. With `window` the range is split into windows of that length.
+
+        Returns one dict per entity, in order (per entity and window): `entityId`, with `window` also `windowStart`
+        and `windowEnd`, and each reference with its value. Raises InvalidInput, NotFound, Conflict, TooLarge.
+
+            client.historical(["ada"], ["purchases_7d"], start="2025-11-01T00:00:00Z", end=now, aggregation="avg")
+        """
+        body = {
+            **_reading(entity_ids, features, group),
+            "startTime": moment(start, "startTime"),
+            "endTime": moment(end, "endTime"),
+            "aggregation": aggregation,
+            "window": span(window, "window"),
+        }
+        return (yield from self._ask(send("POST", "/features/historical", body), HistoricalAnswer)).results
+
+    @route
+    def history(
+        self,
+        feature: str,
+        entity_id: str,
+        *,
+        start: Time | None = None,
+        end: Time | None = None,
+        order: Literal["asc", "desc"] = "asc",
+        limit: int | None = None,
+    ) -> Talk[list[HistoryItem]]:
+        """The observations of one entity, by time; all pages, or the first `limit`.
+
+        Each has `.timestamp` (RFC 3339 text) and `.value`. Raises InvalidInput, NotFound, Conflict.
+
+            client.history("user.purchases_7d", "ada", order="desc", limit=1)
+        """
+        given = query(
+            entityId=entity_id,
+            startTime=moment_or_none(start, "startTime"),
+            endTime=moment_or_none(end, "endTime"),
+            order=order,
+        )
+        found: list[HistoryItem] = []
+        cursor: str | None = None
+        while limit is None or len(found) < limit:
+            page = query(limit=page_limit(limit, len(found)), cursor=cursor)
+            request = Request("GET", path("features", feature, "history"), {**given, **page})
+            answer = yield from self._ask(request, HistoryAnswer)
+            found += answer.observations
+            cursor = answer.next_cursor
+            if cursor is None:
+                break
+        return found
+
+
+def _reading(entity_ids: Sequence[str], features: Sequence[str] | None, group: str | None) -> dict[str, Any]:
+    """The part that every read of values has."""
+    return {"entityIds": listed(entity_ids, "entityIds"), "features": listed(features, "features"), "group": group}
+
+
+def listed(given: Iterable[str] | None, name: str) -> list[str] | None:
+    """Names as a list. One text would otherwise be read as its letters."""
+    if isinstance(given, str):
+        raise InvalidInput.at(name, f"give a list: [{given!r}]")
+    return None if given is None else list(given)
+
+
+def _item(value: Value, index: int) -> dict[str, Any]:
+    """A value of a batch as the service takes it. What else may be wrong with it the service says."""
+    if isinstance(value, tuple):
+        if not 3 <= len(value) <= 4:
+            raise InvalidInput.at("values", "a tuple is (feature, entity id, value) with or without a time", index)
+        value = dict(zip(("featureId", "entityId", "value", "timestamp"), value, strict=False))
+    item = {**value}
+    if "value" in item:
+        item["value"] = checked(item["value"], index)
+    if item.get("timestamp") is not None:
+        item["timestamp"] = moment(item["timestamp"], "timestamp", index)
+    return item
