@@ -59,7 +59,7 @@ class Partition:
         if arrived <= self.position:
             return
         slots: dict[tuple[int, str], Indices] = {}
-        for block in blocks:
+        for block in filter(_has_rows, blocks):
             entity_type = block.feature.partition(".")[0]
             key = id(block.entities), entity_type  # those of a table's features are one list
             if key not in slots:
@@ -205,3 +205,7 @@ class Partition:
             start += len(slots)
             if len(mine):
                 series.evict(mine, self.flushed)
+
+
+def _has_rows(block: Block) -> bool:
+    return len(block.entities) > 0

@@ -108,13 +108,6 @@ class FeatureRegistry:
         """What a reference means in a group: a bare name is one of the group's entity type, for good."""
         return self.resolve(reference if "." in reference else f"{group.entity}.{reference}")
 
-    def _member(self, group: Group, reference: str) -> Feature:
-        """What a new group's reference means, be it of another entity type."""
-        try:
-            return self.resolve_in(group, reference)
-        except NotFound:
-            return self.resolve(reference)
-
     def members(self, name: str) -> set[str]:
         """The ids of the features that a group reads; empty for an unknown group."""
         group = self._groups.get(name)
@@ -191,7 +184,7 @@ class FeatureRegistry:
         if len(set(group.features)) < len(group.features):
             raise InvalidInput.at("features", "names a feature twice")
         for reference in group.features:
-            feature = self._member(group, reference)
+            feature = self.resolve(reference)
             if feature.entity != group.entity:
                 raise Conflict(
                     f"feature {feature.id!r} is of entity type {feature.entity!r}, not {group.entity!r}"

@@ -586,14 +586,3 @@ def test_a_deleted_feature_leaves_its_groups_although_another_entity_type_has_it
     shared_server.register(name, entity="item")
     shared_server.http.delete(f"/features/{id_}")
     assert group(shared_server, name)["features"] == []
-
-
-def test_a_bare_name_in_a_new_group_means_the_feature_of_its_entity_type_where_others_have_the_name(
-    shared_server: LiveServer, name: str
-) -> None:
-    for entity in ("user", "item"):
-        shared_server.register(name, entity=entity)
-    made = shared_server.post("/groups", {"name": f"g_{name}", "entity": "item", "features": [name]})
-    assert made.status_code == 201
-    served = shared_server.post("/features/serve", {"entityIds": ["a"], "group": f"g_{name}"})
-    assert served.json()["results"][0]["features"] == {name: None}
