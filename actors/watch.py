@@ -29,7 +29,7 @@ from actors.stats.drift.judge import decide
 from actors.stats.drift.judgement import Judgement
 from actors.stats.summary import Accepted, Summary
 from actors.storage.protocol import Noted, Storage
-from actors.timestamps import FOREVER, NEVER, YEAR_ONE
+from actors.timestamps import FOREVER, NEVER, SECOND, YEAR_ONE, format_timestamp
 from actors.values import empty
 
 REFERENCE_WINDOWS = 24
@@ -312,7 +312,10 @@ class Watch:
                 found.append((check, state, _too_large(error)))
         judged = together([score for *_, score in scored])
         for (check, state, _), score in zip(scored, judged, strict=True):
-            found.append((check, state, evaluate_drift(check, score.judgement)))
+            finding = evaluate_drift(check, score.judgement)
+            if finding.status == "insufficient":
+                finding = finding._replace(message=f"{finding.message} ({_periods(score)})")
+            found.append((check, state, finding))
         return found
 
     # Freshness
@@ -332,6 +335,16 @@ def together(scores: Sequence[Scored]) -> list[Scored]:
     """The same scores with verdicts that take into account how many were looked at."""
     judged = decide([score.judgement for score in scores])
     return [score._replace(judgement=judgement) for score, judgement in zip(scores, judged, strict=True)]
+
+
+def _periods(score: Scored) -> str:
+    """What was compared, for those who wonder where their values are."""
+    (start, end), current = score.reference, score.current
+    before = f"{format_timestamp(start)}/{format_timestamp(end)}"
+    if end == current.start - 1:
+        before = f"the {(end - start + 1) / SECOND:g} s before"
+    width = (current.end - current.start + 1) / SECOND
+    return f"by event time: current are the last {width:g} s, reference {before}"
 
 
 def _too_large(error: TooLarge) -> Finding:
