@@ -107,10 +107,10 @@ class Agreement(msgspec.Struct, frozen=True):
 
 
 class Past(msgspec.Struct, frozen=True):
-    """The value of each feature as of a moment of its own for each question. Answered with a `Grid`.
+    """The value of each feature as of a moment of its own for each question. Answered with a `Cells` per feature.
 
-    Question i is about entities[owner[i]] at[i]. `visible_from`, by feature one per question: values before it
-    answer nothing. `disk` as for `Latest`.
+    Question i is about entities[owner[i]] at[i]. `visible_from`, by feature, for all questions or one each: values
+    before it answer nothing. `disk` as for `Latest`.
     """
 
     entity_type: str
@@ -118,8 +118,7 @@ class Past(msgspec.Struct, frozen=True):
     owner: Indices
     at: Times
     features: Sequence[Feature]
-    kinds: Sequence[Kind]
-    visible_from: Sequence[Times]
+    visible_from: Sequence[int | Times]
     disk: Mapping[str, DiskRows] = {}
 
 

@@ -144,7 +144,7 @@ class Partition:
         slots: Indices,
         owner: Indices,
         at: Times,
-        visible: Times,
+        visible: int | Times,
         disk: Rows | None,
         found: Found,
     ) -> Cells:

@@ -216,7 +216,7 @@ class Series:
         return Cells(times, values, nulls, self._below(slots, times, visible_from))
 
     def past(
-        self, slots: Indices, owner: Indices, at: Times, visible_from: Times, disk: Rows | None, found: Found
+        self, slots: Indices, owner: Indices, at: Times, visible_from: int | Times, disk: Rows | None, found: Found
     ) -> Cells:
         """The newest value with event time <= at of each question, which is about the slot at slots[owner].
 

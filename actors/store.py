@@ -162,7 +162,7 @@ class FeatureStore:
         cells = self.partition.as_of(feature, slots, message.at, visible_from, placed)
         return cells._replace(cold=_uncovered(cells.cold, message.entities, disk))
 
-    def _past(self, message: Past) -> Grid:
+    def _past(self, message: Past) -> list[Cells]:
         slots = self.partition.slots(message.entity_type, message.entities)
         cells, index = [], Found()
         for feature, visible_from in zip(message.features, message.visible_from, strict=True):
@@ -177,7 +177,7 @@ class FeatureStore:
                 known = np.array([entity in covered for entity in message.entities], np.bool_)
                 found = found._replace(cold=found.cold & ~known[message.owner])
             cells.append(found)
-        return filled(message.kinds, cells)
+        return cells
 
     def _past_window(self, message: PastWindow) -> Aggregated:
         disk = self._fresh(message.disk)

@@ -12,17 +12,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import trio
 
 from actors.aggregates import aggregate
 from actors.columns import Indices, Numbering, Times, shards_of
 from actors.domain import Feature
 from actors.errors import Unavailable
-from actors.grid import Grid, join, kinds_of
 from actors.mailbox import Mailbox
 from actors.messages import Aggregated, Past, PastWindow
 from actors.partition import DiskRows
-from actors.rows import Ranges, Rows, bisect_right, last_of_each, spans
+from actors.rows import Ranges, Rows, bisect_right, last_of_each, order, spans
+from actors.series import Cells
 from actors.settings import CELLS_PER_QUESTION, HISTORY_READERS, WINDOWED_ROWS_PER_QUESTION
 from actors.storage.protocol import Storage
 from actors.timestamps import NEVER
@@ -67,7 +68,7 @@ class Moments(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """The rows of one shard: which they are, their distinct entities, and whose each row is."""
+    """Some rows of one shard, by entity and moment: which they are, their distinct entities, whose each row is."""
 
     shard: int
     rows: Indices
@@ -99,20 +100,21 @@ class TrainingSets:
             found.update(zip(places, await self._latest(entity_type, moments, own, now), strict=True))
         return [found[place] for place in range(len(wanted))]
 
-    def _parts(self, entity_type: str, entities: Sequence[str]) -> list[_Part]:
-        numbers = Numbering()
-        owner = np.fromiter(map(numbers.__getitem__, entities), np.int64, len(entities)) - 1
-        distinct: list[str] = list(numbers)
+    def _parts(self, entity_type: str, moments: Moments, most: int) -> list[_Part]:
+        """The rows by shard, in the order of entity and moment, at most so many at a time."""
+        encoded = pa.array(moments.entities, pa.string()).dictionary_encode()
+        codes, distinct = encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
         shard_of = shards_of(entity_type, distinct, len(self._stores))
+        ordered = order(codes, moments.at)
+        owners = shard_of[codes[ordered]]
         parts = []
         for shard in range(len(self._stores)):
-            mine = np.flatnonzero(shard_of == shard)
-            if len(mine):
-                renumbered = np.full(len(distinct), -1, np.int64)
-                renumbered[mine] = np.arange(len(mine))
-                owners = renumbered[owner]
-                rows = np.flatnonzero(owners >= 0)
-                parts.append(_Part(shard, rows, [distinct[place] for place in mine.tolist()], owners[rows]))
+            mine = ordered[owners == shard]
+            for start in range(0, len(mine), most):
+                rows = mine[start : start + most]
+                fresh = np.diff(codes[rows], prepend=-1) != 0
+                entities = [distinct[code] for code in codes[rows[fresh]].tolist()]
+                parts.append(_Part(shard, rows, entities, np.cumsum(fresh) - 1))
         return parts
 
     # The latest values
@@ -120,45 +122,35 @@ class TrainingSets:
     async def _latest(
         self, entity_type: str, moments: Moments, wanted: Sequence[Wanted], now: int
     ) -> list[Filled]:
-        step = max(1, CELLS_PER_QUESTION // len(wanted))
-        cuts = [slice(start, start + step) for start in range(0, len(moments.at), step)]
-        pieces = [await self._grid(entity_type, moments.rows(cut), wanted, now) for cut in cuts]
-        whole = pieces[0] if len(pieces) == 1 else join(pieces, np.arange(len(moments.at)))
-        cells = whole.cells()
-        return [
-            Filled(column.name, column.feature.value_type, cells[place].values, cells[place].nulls | hidden)
-            for place, (column, hidden) in enumerate(
-                zip(wanted, _hidden(whole, wanted, moments, now), strict=True)
-            )
+        count = len(moments.at)
+        filled = [
+            Filled(one.name, one.feature.value_type, empty(one.feature, count), np.ones(count, np.bool_))
+            for one in wanted
         ]
+        for part in self._parts(entity_type, moments, max(1, CELLS_PER_QUESTION // len(wanted))):
+            at = moments.at[part.rows]
+            visible = [_visible_from(column, at, now) for column in wanted]
+            found = await self._part(part, at, [column.feature for column in wanted], visible)
+            for column, cells, oldest in zip(filled, found, visible, strict=True):
+                column.values[part.rows] = cells.values
+                column.nulls[part.rows] = cells.nulls | (cells.times < oldest)
+        return filled
 
-    async def _grid(self, entity_type: str, moments: Moments, wanted: Sequence[Wanted], now: int) -> Grid:
-        features = [column.feature for column in wanted]
-        parts = self._parts(entity_type, moments.entities)
-        visible = [_visible_from(column, moments.at, now) for column in wanted]
-        grids = []
-        for part in parts:
-            own = [starts[part.rows] for starts in visible]
-            grids.append(await self._part(part, moments.at[part.rows], features, own))
-        back = np.empty(len(moments.at), np.int64)
-        back[np.concatenate([part.rows for part in parts])] = np.arange(len(back))
-        return join(grids, back)
-
-    async def _part(self, part: _Part, at: Times, features: Sequence[Feature], visible: Sequence[Times]) -> Grid:
-        kinds = kinds_of(features)
+    async def _part(
+        self, part: _Part, at: Times, features: Sequence[Feature], visible: Sequence[int | Times]
+    ) -> list[Cells]:
         disk: dict[str, DiskRows] = {}
         for _ in range(_ATTEMPTS):
-            question = Past(
-                features[0].entity, part.entities, part.owner, at, features, kinds, visible, dict(disk)
-            )
-            grid: Grid = await self._stores[part.shard].ask(question)
-            if grid.cold is None or not grid.cold.any():
-                return grid
-            for index in np.flatnonzero(grid.cold.any(axis=1)).tolist():
-                cold = grid.cold[index]
-                missing = [part.entities[one] for one in np.unique(part.owner[cold]).tolist()]
-                first, last = int(visible[index][cold].min()), int(at[cold].max())
-                disk[features[index].id] = await self._read(features[index], missing, first, last)
+            question = Past(features[0].entity, part.entities, part.owner, at, features, visible, dict(disk))
+            found: list[Cells] = await self._stores[part.shard].ask(question)
+            cold = [index for index, cells in enumerate(found) if cells.cold is not None and cells.cold.any()]
+            if not cold:
+                return found
+            for index in cold:
+                where = found[index].cold
+                missing = [part.entities[one] for one in np.unique(part.owner[where]).tolist()]
+                first = int(np.min(np.broadcast_to(visible[index], at.shape)[where]))
+                disk[features[index].id] = await self._read(features[index], missing, first, int(at[where].max()))
         raise Unavailable("the history kept changing while it was read")
 
     async def _read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
@@ -169,24 +161,16 @@ class TrainingSets:
     # Aggregates
 
     async def _aggregated(self, moments: Moments, column: Wanted, now: int) -> Filled:
-        step = WINDOWED_ROWS_PER_QUESTION
-        cuts = [slice(start, start + step) for start in range(0, len(moments.at), step)]
-        pieces = [await self._aggregated_piece(moments.rows(cut), column, now) for cut in cuts]
-        values = np.concatenate([piece.values for piece in pieces])
-        nulls = np.concatenate([piece.nulls for piece in pieces])
-        return Filled(column.name, pieces[0].value_type, values, nulls)
-
-    async def _aggregated_piece(self, moments: Moments, column: Wanted, now: int) -> Aggregated:
-        parts = self._parts(column.feature.entity, moments.entities)
+        parts = self._parts(column.feature.entity, moments, WINDOWED_ROWS_PER_QUESTION)
         answers = []
         for part in parts:
             at = moments.at[part.rows]
             start = np.maximum(at - column.window, _oldest(column.feature, now) - 1)
             answers.append(await self._windows(part, start, at, column))
-        order = np.argsort(np.concatenate([part.rows for part in parts]))
-        values = np.concatenate([answer.values for answer in answers])[order]
-        nulls = np.concatenate([answer.nulls for answer in answers])[order]
-        return Aggregated(values, nulls, answers[0].value_type)
+        back = np.argsort(np.concatenate([part.rows for part in parts]))
+        values = np.concatenate([answer.values for answer in answers])[back]
+        nulls = np.concatenate([answer.nulls for answer in answers])[back]
+        return Filled(column.name, answers[0].value_type, values, nulls)
 
     async def _windows(self, part: _Part, start: Times, at: Times, column: Wanted) -> Aggregated:
         assert column.aggregation is not None
@@ -213,7 +197,7 @@ def as_known(storage: Storage, moments: Moments, column: Wanted, now: int) -> Fi
     assert moments.known is not None
     numbers = Numbering()
     owner = np.fromiter(map(numbers.__getitem__, moments.entities), np.int64, len(moments.at)) - 1
-    start = _visible_from(column, moments.at, now)
+    start = np.broadcast_to(_visible_from(column, moments.at, now), moments.at.shape)
     rows = storage.versions(column.feature, list(numbers), int(start.min()), int(moments.at.max()))
     low, high = spans(rows, owner)
     begin = bisect_right(rows.times, low, high, start - 1)
@@ -260,18 +244,11 @@ def _oldest(feature: Feature, now: int) -> int:
     return NEVER + 2 if feature.kept_age is None else now - feature.kept_age
 
 
-def _visible_from(column: Wanted, at: Times, now: int) -> Times:
-    """For each moment the first event time that may answer: int64[n]."""
+def _visible_from(column: Wanted, at: Times, now: int) -> int | Times:
+    """The first event time that may answer, where it depends on the moment one for each: int64[n]."""
     oldest = _oldest(column.feature, now)
     reach = column.window - 1 if column.aggregation is not None else column.lookback
-    if reach is None:
-        return np.full(len(at), oldest, np.int64)
-    return np.maximum(at - reach, oldest)
-
-
-def _hidden(grid: Grid, wanted: Sequence[Wanted], moments: Moments, now: int) -> list[Nulls]:
-    """Where a value is too old to count, or was never written: a bool[n] per column."""
-    return [grid.times[place] < _visible_from(column, moments.at, now) for place, column in enumerate(wanted)]
+    return oldest if reach is None else np.maximum(at - reach, oldest)
 
 
 def blank_column(column: Wanted) -> Filled:

@@ -17,7 +17,7 @@ from actors.router import Router
 from actors.settings import GROUP_COMMIT_VALUES
 from actors.spool import Spool
 from web.errors import fault_answers
-from web.requests import decode
+from web.requests import decode, read_table
 from web.schema import Observation, Written
 from web.streamed_body import lots_of_lines
 from web.writing_rows import merge_faults, refuse, to_sent
@@ -89,10 +89,9 @@ async def write_table(router: Router, partial: bool, key: str | None) -> bytes:
 
     def judge() -> Ingested:
         try:
-            table = pa.ipc.open_stream(data).read_all()
-            return ingest_table(router.registry, table, now)
+            return ingest_table(router.registry, read_table(data), now)
         except pa.ArrowException as error:
-            raise InvalidInput(f"the body cannot be read as an Arrow stream: {error}") from None
+            raise InvalidInput(f"the table cannot be taken: {error}") from None
 
     ingested = await trio.to_thread.run_sync(judge)
     if not partial:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-import pyarrow as pa
 from quart import Blueprint, Response, request
 
 from actors.domain import Feature
@@ -13,7 +12,7 @@ from actors.router import Router
 from actors.settings import CELLS_PER_LOT, MAX_FEATURES_PER_READ
 from actors.training import Wanted
 from web.lanes import ARROW_TYPE, Column, accepted_lane, stream
-from web.requests import Query, json_body
+from web.requests import Query, json_body, read_table
 from web.training_request import (
     Options,
     Rows,
@@ -58,11 +57,7 @@ async def _asked() -> tuple[Rows, Options]:
         )
         return rows_of_json(asked.rows, asked.known_at), options
     options = options_of_query(Query(_OPTIONS))
-    data = await request.get_data(cache=False)
-    try:
-        table = pa.ipc.open_stream(data).read_all()
-    except pa.ArrowInvalid as error:
-        raise InvalidInput(f"the body is not an Arrow stream: {error}") from None
+    table = read_table(await request.get_data(cache=False))
     return rows_of_arrow(table, options.known_at), options
 
 
