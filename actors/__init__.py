@@ -11,7 +11,7 @@ clock.py messages.py              the arrival clock; what may be asked
 mailbox.py supervisor.py          ask, tell, drain; crash, reload, run again
 registry.py ingest.py             what is registered; from rows as sent to blocks
 ingest_arrow.py arrow_values.py   the same from Arrow tables
-arrow_times.py spool.py           timestamps of Arrow; blocks set aside
+arrow_keys.py spool.py            ids and timestamps of Arrow; blocks set aside
 journal.py store.py monitor.py    the actors
 checkpoint.py serving.py          the journal into the history; questions over all shards
 drift.py checks.py findings.py    drift of a feature; what a check asks; what it finds

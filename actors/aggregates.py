@@ -7,7 +7,7 @@ Percentiles interpolate linearly between the two nearest ranks (Hyndman & Fan 19
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -73,6 +73,12 @@ def aggregate(ranges: Ranges, aggregation: str, value_type: str) -> Answer:
     values[filled] = some
     nulls = counts == 0 if aggregation not in ("count", "sum") else np.zeros(len(counts), np.bool_)
     return Answer(values, nulls, result_type)
+
+
+def together(answers: Sequence[Answer]) -> Answer:
+    """Answers one after the other."""
+    values = np.concatenate([answer.values for answer in answers])
+    return Answer(values, np.concatenate([answer.nulls for answer in answers]), answers[0].value_type)
 
 
 def _without_nulls(ranges: Ranges) -> Groups:

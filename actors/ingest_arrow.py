@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from actors.arrow_times import times_of_arrow
+from actors.arrow_keys import ids_of_arrow, plain, times_of_arrow
 from actors.arrow_values import coerce_arrow
 from actors.columns import Block, Indices, Times
 from actors.domain import Feature
@@ -44,25 +44,22 @@ def ingest_table(registry: FeatureRegistry, table: pa.Table, now: int) -> Ingest
 
 
 def _keys(table: pa.Table, now: int, faults: list[Fault]) -> _Keys:
-    column = _needed(table, ENTITY)
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        column = column.cast(pa.string())
-    entities = ["" if one is None else one for one in column.to_pylist()]
+    entities = ids_of_arrow(_needed(table, ENTITY), ENTITY)
     good = np.ones(len(entities), np.bool_)
     for index, reason in check_entity_ids(entities):
         faults.append(Fault(ENTITY, reason, index))
         good[index] = False
     if TIMESTAMP not in table.column_names:
         return _Keys(entities, np.full(len(entities), now, np.int64), good)
-    given = table[TIMESTAMP]
+    given = plain(table[TIMESTAMP])
     missing = np.asarray(given.is_null().to_numpy(), np.bool_)
     times = times_of_arrow(given, TIMESTAMP)
     return _Keys(entities, np.where(missing, now, times), good)
 
 
 def _needed(table: pa.Table, name: str) -> pa.ChunkedArray:
+    if table.column_names.count(name) > 1:
+        raise InvalidInput.at(name, "the table has two columns of this name")
     if name not in table.column_names:
         raise InvalidInput.at(name, "the table has no such column")
     return table[name]

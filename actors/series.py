@@ -162,6 +162,7 @@ class Series:
             self._push(merge([self._tail.drain()]))
 
     def _push(self, run: Rows) -> None:
+        self._offsets = None
         self.runs.append(run)
         while len(self.runs) > 1 and self.runs[-2].size < 2 * self.runs[-1].size:
             newer = self.runs.pop()
@@ -233,7 +234,7 @@ class Series:
             if rows.times is not found.rows.times:  # written together: from now on they share one index
                 rows = self.runs[0] = rows._replace(slots=found.rows.slots, times=found.rows.times)
         else:
-            offsets = self._offsets_of(rows)
+            offsets = self._offsets_of(rows) if disk is None else offsets_of(rows, self.room)
             position = last_within(rows, offsets[slots][owner], offsets[slots + 1][owner], at)
             found.rows, found.position = rows, position
             found.times = np.where(position < 0, NEVER, rows.times[position])
@@ -299,7 +300,7 @@ class Series:
         if self._floor is None:
             self._floor = np.full(len(self._times), self.base_floor, np.int64)
         np.maximum.at(self._floor, rows.slots[gone], rows.times[gone] + 1)
-        self.runs = [rows.take(~gone)]
+        self.runs, self._offsets = [rows.take(~gone)], None
         self._forget_latest(np.flatnonzero(self._times < self._floor))
 
     def _forget_latest(self, slots: Indices) -> None:
@@ -319,6 +320,7 @@ class Series:
         self._floor[slots] = NEVER
         np.maximum.at(self._floor, disk.slots[spare], disk.times[spare] + 1)
         self.runs.insert(0, disk.take(~spare))
+        self._offsets = None
         if len(self.runs) > MOST_RUNS:
             self._compact()
         self._refresh_latest(slots)

@@ -102,6 +102,8 @@ CELLS_PER_QUESTION = 131_072
 """A point-in-time question to a store is about at most so many values: some 20 ms."""
 WINDOWED_ROWS_PER_QUESTION = 4_096
 """Each row of a windowed question may have a thousand observations behind it."""
+WINDOWED_ROWS_AT_ONCE = 256
+"""So many windows are taken out of the history at once, which bounds what they take in memory."""
 CRASHES_ALLOWED = 5
 CRASH_WINDOW_SECONDS = 60.0
 """More crashes of one actor than this within the window end the process, loudly."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import trio
 
-from actors.aggregates import aggregate, windows
+from actors.aggregates import aggregate, together, windows
 from actors.columns import Block, Indices, shard_of, split
 from actors.domain import Feature
 from actors.errors import RequestError
@@ -36,6 +36,7 @@ from actors.messages import (
 from actors.partition import DiskRows, Partition
 from actors.rows import Rows
 from actors.series import Cells, Found, differences
+from actors.settings import WINDOWED_ROWS_AT_ONCE
 from actors.storage.protocol import Storage, Trimmed
 from actors.timestamps import FOREVER
 from actors.values import Nulls, empty
@@ -191,9 +192,13 @@ class FeatureStore:
             none = np.zeros(0, np.bool_)
             where = np.flatnonzero(cold).tolist()
             return Aggregated(empty(message.feature, 0), none, message.feature.value_type, where)
-        asked = slots[message.owner]
-        ranges = self.partition.between(message.feature, asked, message.start + 1, message.at, placed)
-        return Aggregated(*aggregate(ranges, message.aggregation, message.feature.value_type))
+        asked, answers = slots[message.owner], []
+        for begin in range(0, len(asked), WINDOWED_ROWS_AT_ONCE):
+            cut = slice(begin, begin + WINDOWED_ROWS_AT_ONCE)
+            bounds = message.start[cut] + 1, message.at[cut]
+            ranges = self.partition.between(message.feature, asked[cut], *bounds, placed)
+            answers.append(aggregate(ranges, message.aggregation, message.feature.value_type))
+        return Aggregated(*together(answers))
 
     def _between(self, message: Between) -> Aggregated:
         disk = self._fresh(message.disk)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import trio
 
-from actors.aggregates import aggregate
+from actors.aggregates import aggregate, together
 from actors.columns import Indices, Numbering, Times, shards_of
 from actors.domain import Feature
 from actors.errors import Unavailable
@@ -24,7 +24,7 @@ from actors.messages import Aggregated, Past, PastWindow
 from actors.partition import DiskRows
 from actors.rows import Ranges, Rows, bisect_right, last_of_each, order, spans
 from actors.series import Cells
-from actors.settings import CELLS_PER_QUESTION, HISTORY_READERS, WINDOWED_ROWS_PER_QUESTION
+from actors.settings import CELLS_PER_QUESTION, HISTORY_READERS, WINDOWED_ROWS_AT_ONCE, WINDOWED_ROWS_PER_QUESTION
 from actors.storage.protocol import Storage
 from actors.timestamps import NEVER
 from actors.values import Array, Nulls, blank, dtype_of, empty
@@ -149,8 +149,11 @@ class TrainingSets:
             for index in cold:
                 where = found[index].cold
                 missing = [part.entities[one] for one in np.unique(part.owner[where]).tolist()]
-                first = int(np.min(np.broadcast_to(visible[index], at.shape)[where]))
-                disk[features[index].id] = await self._read(features[index], missing, first, int(at[where].max()))
+                # For all their rows, and with those read before: whatever leaves memory meanwhile is at hand then.
+                before = disk.get(features[index].id)
+                entities = _union(missing, before)
+                first = int(np.min(visible[index]))
+                disk[features[index].id] = await self._read(features[index], entities, first, int(at.max()))
         raise Unavailable("the history kept changing while it was read")
 
     async def _read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
@@ -180,7 +183,7 @@ class TrainingSets:
             answer: Aggregated = await self._stores[part.shard].ask(question)
             if not answer.cold:
                 return answer
-            missing = [part.entities[place] for place in answer.cold]
+            missing = _union([part.entities[place] for place in answer.cold], disk)
             disk = await self._read(column.feature, missing, int(start.min()) + 1, int(at.max()))
         raise Unavailable("the history kept changing while it was read")
 
@@ -190,6 +193,10 @@ class TrainingSets:
         return await trio.to_thread.run_sync(
             as_known, self._storage, moments, column, now, limiter=self._readers, abandon_on_cancel=True
         )
+
+
+def _union(missing: Sequence[str], before: DiskRows | None) -> list[str]:
+    return list(dict.fromkeys([*missing, *(before.entities if before is not None else ())]))
 
 
 def as_known(storage: Storage, moments: Moments, column: Wanted, now: int) -> Filled:
@@ -204,8 +211,12 @@ def as_known(storage: Storage, moments: Moments, column: Wanted, now: int) -> Fi
     end = np.maximum(begin, bisect_right(rows.times, low, high, moments.at))
     if column.aggregation is None:
         return _newest_known(rows, begin, end, moments.known, column)
-    ranges = _known_ranges(rows, begin, end, moments.known)
-    answer = aggregate(ranges, column.aggregation, column.feature.value_type)
+    answers = []
+    for first in range(0, len(begin), WINDOWED_ROWS_AT_ONCE):
+        cut = slice(first, first + WINDOWED_ROWS_AT_ONCE)
+        ranges = _known_ranges(rows, begin[cut], end[cut], moments.known[cut])
+        answers.append(aggregate(ranges, column.aggregation, column.feature.value_type))
+    answer = together(answers)
     return Filled(column.name, answer.value_type, answer.values, answer.nulls)
 
 

@@ -20,7 +20,7 @@ FLOORS = [
     ["actors.constraints"],
     ["actors.arrow_values"],
     ["actors.columns"],
-    ["actors.arrow_times", "actors.spool"],
+    ["actors.arrow_keys", "actors.spool"],
     ["actors.rows"],
     ["actors.series", "actors.aggregates"],
     ["actors.stats.drift", "actors.stats"],

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import trio
 from quart import Response, request
+from quart.wrappers.response import ResponseBody
+from werkzeug.datastructures import MIMEAccept
 
 from actors.storage.history import value_column
 from actors.timestamps import format_timestamp
@@ -53,6 +56,10 @@ class Column(NamedTuple):
             return _from_arrow(self.values)
         return list(self.values)
 
+    def summed(self) -> Column:
+        """A sum of integers, which may not fit in 64 bits, as float64: all lots of an answer are of one type."""
+        return self._replace(value_type="number", values=np.asarray(self.values, np.float64))
+
     def arrow(self) -> pa.Array:
         """The values as an Arrow array."""
         if self.value_type is not None and self.nulls is not None:
@@ -64,16 +71,24 @@ class Column(NamedTuple):
 
 def _from_arrow(values: pa.Array | pa.ChunkedArray) -> list[Any]:
     if pa.types.is_timestamp(values.type):
-        micros = values.cast(pa.timestamp("us", values.type.tz)).cast(pa.int64()).to_pylist()
+        micros = values.cast(pa.timestamp("us", values.type.tz), safe=False).cast(pa.int64()).to_pylist()
         return [None if one is None else format_timestamp(one) for one in micros]
     return list(values.to_pylist())
 
 
 def _to_arrow(values: Sequence[Any]) -> pa.Array:
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # values of several types: as their JSON
-        return pa.array([None if one is None else _LINES.encode(one).decode() for one in values])
+    """Plain values of one kind as such, all others as their JSON: a type that fits them all would change them."""
+    kinds = {type(one) for one in values if one is not None}
+    if not kinds:
+        return pa.nulls(len(values))
+    if kinds in ({str}, {bool}, {float}, {int, float}):
+        return pa.array(values, _PLAIN_KINDS.get(next(iter(kinds)), pa.float64()))
+    if kinds == {int} and all(one is None or -(2**63) <= one < 2**63 for one in values):
+        return pa.array(values, pa.int64())
+    return pa.array([None if one is None else _LINES.encode(one).decode() for one in values], pa.string())
+
+
+_PLAIN_KINDS = {str: pa.string(), bool: pa.bool_()}
 
 
 Columns = Sequence[Column]
@@ -148,29 +163,49 @@ LANES: Mapping[str, Lane] = {
 
 def accepted_lane() -> Lane:
     """The form that the client asks for. Raises NotAcceptable where it takes none of ours."""
-    accept = request.accept_mimetypes
+    # Parameters of a type, such as a charset, make no difference to what is chosen.
+    accept = MIMEAccept([(kind.partition(";")[0].strip(), quality) for kind, quality in request.accept_mimetypes])
     chosen = JSON_TYPE if not accept else accept.best_match(list(LANES))
     if chosen is None:
         raise NotAcceptable(f"this route answers with {', '.join(LANES)}")
     return LANES[chosen]
 
 
-async def stream(lane: Lane, lots: AsyncIterator[Columns]) -> Response:
+async def stream(lane: Lane, lots: AsyncGenerator[Columns, None]) -> Response:
     """The answer. Each lot has the same columns; there is at least one lot, which may have no rows."""
     first = await anext(lots)
+    opening = lane.opening(first) + await _encoded(lane, first, True)
 
-    async def body() -> AsyncIterator[bytes]:
-        yield lane.opening(first)
-        yield await _encoded(lane, first, True)
+    response = Response(_Streamed(lane, first, opening, lots), 200, content_type=lane.content_type)
+    response.timeout = None
+    return response
+
+
+class _Streamed(ResponseBody):
+    """The body of an answer, which ends its work when it has been sent or the client has left."""
+
+    def __init__(self, lane: Lane, first: Columns, opening: bytes, lots: AsyncGenerator[Columns, None]) -> None:
+        self._lots = lots
+        self._parts = self._encode(lane, first, opening)
+
+    async def _encode(self, lane: Lane, first: Columns, opening: bytes) -> AsyncGenerator[bytes, None]:
+        yield opening
         any_rows = _length(first) > 0
-        async for columns in lots:
+        async for columns in self._lots:
             yield await _encoded(lane, columns, not any_rows)
             any_rows = any_rows or _length(columns) > 0
         yield lane.closing(first)
 
-    response = Response(body(), 200, content_type=lane.content_type)
-    response.timeout = None
-    return response
+    async def __aenter__(self) -> _Streamed:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with trio.CancelScope(shield=True):
+            await self._parts.aclose()
+            await self._lots.aclose()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._parts
 
 
 async def _encoded(lane: Lane, columns: Columns, first: bool) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from actors.aggregates import AGGREGATIONS, allowed
-from actors.arrow_times import times_of_arrow, times_of_texts
+from actors.arrow_keys import ids_of_arrow, plain, times_of_arrow, times_of_texts
 from actors.columns import Times
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput
@@ -115,7 +115,9 @@ def wanted_columns(registry: FeatureRegistry, features: Mapping[str, Feature], o
 
 def _wanted(one: Asked, feature: Feature, options: Options, field: str) -> Wanted:
     aggregation = one.aggregation if one.aggregation is not None else options.aggregation
-    window = one.window if one.window is not None else options.window
+    window = one.window
+    if window is None and one.lookback is None:
+        window = options.window
     lookback = one.lookback if one.lookback is not None else options.lookback
     if aggregation is not None and aggregation not in AGGREGATIONS:
         raise InvalidInput.at("aggregation", f"{aggregation!r} is not one of {', '.join(AGGREGATIONS)}")
@@ -155,21 +157,19 @@ def rows_of_json(rows: Sequence[Mapping[str, Any]], known_at: str | None) -> Row
 
 def rows_of_arrow(table: pa.Table, known_at: str | None) -> Rows:
     """Rows as an Arrow table. Raises InvalidInput that names the column."""
+    twice = [name for name in table.column_names if table.column_names.count(name) > 1]
+    if twice:
+        raise InvalidInput.at(twice[0], "the rows have two columns of this name")
     for name in KEYS:
         if name not in table.column_names:
             raise InvalidInput.at(name, "the rows have no such column")
-        if table[name].null_count:
-            index = table[name].is_null().to_pylist().index(True)
-            raise InvalidInput(f"{name}: is null", [Fault(name, "is null", index)])
-    entities = [str(one) for one in _plain(table[ENTITY]).to_pylist()]
+        nulls = plain(table[name]).is_null().to_pylist()
+        if any(nulls):
+            raise InvalidInput(f"{name}: is null", [Fault(name, "is null", nulls.index(True))])
+    entities = ids_of_arrow(table[ENTITY], ENTITY)
     at = times_of_arrow(table[TIMESTAMP], f"rows.{TIMESTAMP}")
-    labels = [Column(name, None, _plain(table[name])) for name in table.column_names if name not in KEYS]
+    labels = [Column(name, None, plain(table[name])) for name in table.column_names if name not in KEYS]
     return _rows(entities, at, labels, known_at)
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A dictionary column as its values: what goes out has no dictionaries."""
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
 def _rows(entities: Sequence[str], at: Times, labels: Sequence[Column], known_at: str | None) -> Rows:
@@ -181,7 +181,10 @@ def _rows(entities: Sequence[str], at: Times, labels: Sequence[Column], known_at
         known = at
     elif known_at is not None:
         known = np.full(len(at), parse_timestamp(known_at, "knownAt"), np.int64)
-    keys = [Column(ENTITY, None, entities), Column(TIMESTAMP, "timestamp", at, np.zeros(len(at), np.bool_))]
+    keys = [
+        Column(ENTITY, None, pa.array(entities, pa.string())),
+        Column(TIMESTAMP, "timestamp", at, np.zeros(len(at), np.bool_)),
+    ]
     return Rows(Moments(entities, at, known), [*keys, *labels])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from actors.serving import Span
 from actors.settings import CELLS_PER_LOT, DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS, Settings
 from actors.timestamps import FOREVER, NEVER, Duration, format_timestamp, parse_duration, parse_timestamp
 from actors.values import empty, render
-from web.lanes import Column, accepted_lane, stream
+from web.lanes import ARROW_TYPE, Column, accepted_lane, stream
 from web.pages import from_cursor, to_cursor
 from web.requests import JSON_TYPE, Query, encode, json_body
 from web.routes.serving import check_ids, check_read
@@ -44,7 +44,10 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
             check_ids(asked.entity_ids)
             check_read(asked.entity_ids[:1], features, span.windows, settings)
             columns = [(reference, feature, aggregations[reference]) for reference, feature in features.items()]
-            return await stream(lane, _lots(router, asked.entity_ids, columns, span, asked.window is not None))
+            arrow = lane.content_type == ARROW_TYPE
+            return await stream(
+                lane, _lots(router, asked.entity_ids, columns, span, asked.window is not None, arrow)
+            )
         check_read(asked.entity_ids, features, span.windows, settings)
         if not asked.entity_ids:
             return encode(HistoricalAnswer([]))
@@ -117,7 +120,8 @@ async def _lots(
     wanted: Sequence[tuple[str, Feature, str]],
     span: Span,
     windowed: bool,
-) -> AsyncIterator[list[Column]]:
+    arrow: bool,
+) -> AsyncGenerator[list[Column], None]:
     """The same rows as columns, for as many entities at a time as make a bounded number of values."""
     step = max(1, CELLS_PER_LOT // (span.windows * len(wanted)))
     bounds = [(start, end) for start, end in _bounds(span)] if windowed else [(0, 0)]
@@ -137,7 +141,9 @@ async def _lots(
                 if some
                 else _nothing(feature, aggregation)
             )
-            columns.append(Column(reference, answer.value_type, answer.values, answer.nulls))
+            column = Column(reference, answer.value_type, answer.values, answer.nulls)
+            is_sum = aggregation == "sum" and feature.value_type == "integer"
+            columns.append(column.summed() if is_sum and arrow else column)
         yield columns
 
 
@@ -149,7 +155,7 @@ def _nothing(feature: Feature, aggregation: str) -> Answer:
 
 async def _pages(
     router: Router, entity: str, feature: Feature, span: Span, descending: bool, rows: int
-) -> AsyncIterator[list[Column]]:
+) -> AsyncGenerator[list[Column], None]:
     """The observations as columns, a page at a time; all of them, or `rows` where that is not 0."""
     left = rows or None
     while True:

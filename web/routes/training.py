@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from quart import Blueprint, Response, request
 
@@ -44,13 +44,14 @@ def blueprint(router: Router) -> Blueprint:
                 raise InvalidInput.at("features", reason)
         if lane.content_type == ARROW_TYPE:  # all lots need the types of the whole columns
             rows = rows._replace(columns=[Column(one.name, None, one.arrow()) for one in rows.columns])
-        return await stream(lane, _lots(router, rows, wanted))
+        return await stream(lane, _lots(router, rows, wanted, lane.content_type == ARROW_TYPE))
 
     return routes
 
 
 async def _asked() -> tuple[Rows, Options]:
     if request.mimetype != ARROW_TYPE:
+        Query(())
         asked = await json_body(TrainingSet)
         options = Options(
             asked.features, asked.group, asked.lookback, asked.aggregation, asked.window, asked.known_at
@@ -65,7 +66,9 @@ def _of_group(router: Router, group: str | None) -> dict[str, Feature]:
     return {} if group is None else router.features_of(None, group)
 
 
-async def _lots(router: Router, rows: Rows, wanted: Sequence[Wanted]) -> AsyncIterator[list[Column]]:
+async def _lots(
+    router: Router, rows: Rows, wanted: Sequence[Wanted], arrow: bool
+) -> AsyncGenerator[list[Column], None]:
     """The rows with their features, as many at a time as make a bounded number of values."""
     count = len(rows.moments.at)
     step = max(1, CELLS_PER_LOT // (len(wanted) + len(rows.columns)))
@@ -73,4 +76,8 @@ async def _lots(router: Router, rows: Rows, wanted: Sequence[Wanted]) -> AsyncIt
         cut = slice(start, start + step)
         given = [column.cut(cut) for column in rows.columns]
         filled = await router.fill(rows.moments.rows(cut), wanted)
-        yield [*given, *(Column(one.name, one.value_type, one.values, one.nulls) for one in filled)]
+        columns = [Column(one.name, one.value_type, one.values, one.nulls) for one in filled]
+        if arrow:
+            sums = [one.aggregation == "sum" and one.feature.value_type == "integer" for one in wanted]
+            columns = [one.summed() if sums[place] else one for place, one in enumerate(columns)]
+        yield [*given, *columns]
