@@ -8,12 +8,16 @@ import pyarrow as pa
 from actors.columns import Times
 from actors.errors import Fault, InvalidInput
 from actors.timestamps import LAST_MOMENT, SECOND, YEAR_ONE, parse_timestamp, parse_timestamps
+from actors.values import Nulls
 
 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A dictionary column as its values: what goes out has no dictionaries, not even within lists."""
     if pa.types.is_dictionary(column.type):
-        return column.cast(column.type.value_type)
+        chunks = [chunk.dictionary_decode() for chunk in column.chunks]
+        column = pa.chunked_array(chunks, column.type.value_type)
+    if pa.types.is_string_view(column.type):
+        return column.cast(pa.string())
     if "dictionary" in str(column.type):
         return pa.chunked_array([pa.array(column.to_pylist())])
     return column
@@ -42,35 +46,57 @@ def times_of_arrow(column: pa.ChunkedArray, field: str) -> Times:
 
     Raises InvalidInput that names `field`, and the rows where single values are to blame.
     """
+    times, faults = judged_times(column, field)
+    if faults:
+        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+        raise InvalidInput(f"[{faults[0].index}].{field}: {faults[0].message}{more}", faults)
+    return times
+
+
+def judged_times(column: pa.ChunkedArray, field: str) -> tuple[Times, list[Fault]]:
+    """The same with what is wrong with single rows, whose times are 0. Raises InvalidInput for other types."""
     column = plain(column)
+    if pa.types.is_null(column.type):
+        return np.zeros(len(column), np.int64), []
     if _is_text(column.type):
-        return times_of_texts(column.cast(pa.string()).fill_null("1970-01-01T00:00:00Z").to_pylist(), field)
+        return _judged_texts(column.cast(pa.string()).fill_null(_EPOCH).to_pylist(), field)
     if not pa.types.is_timestamp(column.type):
         raise InvalidInput.at(field, f"must be a timestamp or RFC 3339 strings, not {column.type}")
-    given = np.asarray(column.cast(pa.int64()).fill_null(0).to_numpy())
+    times, beyond = micros_of(column)
+    rows = np.flatnonzero(beyond).tolist()
+    return np.where(beyond, 0, times), [Fault(field, "is not within the years 1 to 9999", row) for row in rows]
+
+
+_EPOCH = "1970-01-01T00:00:00Z"
+
+
+def micros_of(column: pa.ChunkedArray | pa.Array) -> tuple[Times, Nulls]:
+    """A timestamp column as microseconds, 0 for nulls, and where it leaves the years that RFC 3339 can say."""
+    given = np.asarray(column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False), np.int64)
     scale = _PER_SECOND[column.type.unit]
     # Compared in the column's own unit: microseconds may not hold what seconds do.
-    beyond = (given > LAST_MOMENT * scale // SECOND) | (given < -(-YEAR_ONE * scale // SECOND))
-    if beyond.any():
-        faults = [Fault(field, "is not within the years 1 to 9999", int(row)) for row in np.flatnonzero(beyond)]
-        raise InvalidInput(f"[{faults[0].index}].{field}: {faults[0].message}", faults)
-    return given * (SECOND // scale) if scale <= SECOND else given // (scale // SECOND)
+    beyond = (given > LAST_MOMENT * scale // SECOND) | (given < YEAR_ONE * scale // SECOND)
+    given = np.where(beyond, 0, given)
+    return given * (SECOND // scale) if scale <= SECOND else given // (scale // SECOND), beyond
 
 
 def times_of_texts(texts: list[str], field: str) -> Times:
     """RFC 3339 strings as microseconds. Raises InvalidInput that names the rows to blame."""
-    if not texts:
-        return np.zeros(0, np.int64)
-    parsed = parse_timestamps(texts)
+    times, faults = _judged_texts(texts, field)
+    if faults:
+        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+        raise InvalidInput(f"[{faults[0].index}].{field}: {faults[0].message}{more}", faults)
+    return times
+
+
+def _judged_texts(texts: list[str], field: str) -> tuple[Times, list[Fault]]:
+    parsed = parse_timestamps(texts) if texts else np.zeros(0, np.int64)
     if parsed is not None:
-        return parsed
+        return parsed, []
     times, faults = np.zeros(len(texts), np.int64), []
     for index, text in enumerate(texts):
         try:
             times[index] = parse_timestamp(text)
         except InvalidInput as error:
             faults.append(Fault(field, error.faults[0].message, index))
-    if faults:
-        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise InvalidInput(f"[{faults[0].index}].{field}: {faults[0].message}{more}", faults)
-    return times
+    return times, faults

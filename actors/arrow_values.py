@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,40 +11,46 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from actors.arrow_keys import micros_of
 from actors.constraints import constrain
 from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.settings import MAX_VALUE_BYTES
-from actors.values import Array, Column, Nulls, Refused, blank, convert, dtype_of, width_of
+from actors.values import Array, Column, Nulls, Refused, blank, convert, dtype_of, render_all, width_of
 
 _LARGEST_EXACT = 2.0**63
 
 
-def coerce_arrow(feature: Feature, values: pa.Array, field: str) -> Column:
-    """An Arrow array as a column of the feature's type; NaN is a null.
+def convert_arrow(feature: Feature, values: pa.Array, field: str) -> Column:
+    """An Arrow array as a column of the feature's type, constraints not looked at; NaN is a null.
 
     Raises InvalidInput that names `field` where the array's type cannot be the feature's at all; single values
     that are not acceptable are refused in the column.
     """
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    column = _CONVERT[feature.value_type](feature, values, field)
-    constrain(feature, column, _Shown(column.values))
-    return column
+    if pa.types.is_string_view(values.type):
+        values = values.cast(pa.string())
+    if pa.types.is_null(values.type):
+        return convert(feature, [None] * len(values))
+    return _CONVERT[feature.value_type](feature, values, field)
+
+
+def constrain_arrow(feature: Feature, column: Column) -> None:
+    """Refuse in the column what the feature's schema does not allow."""
+    constrain(feature, column, _Shown(feature.value_type, column.values))
 
 
 class _Shown(Sequence[Any]):
     """Values for messages, made only where one is told of."""
 
-    def __init__(self, values: Array) -> None:
+    def __init__(self, value_type: str, values: Array) -> None:
+        self._value_type = value_type
         self._values = values
 
     def __len__(self) -> int:
         return len(self._values)
 
     def __getitem__(self, position: Any) -> Any:
-        value = self._values[position]
-        return value.tolist() if hasattr(value, "tolist") else value
+        return render_all(self._value_type, self._values[position : position + 1])[0]
 
 
 def _nulls(values: pa.Array) -> Nulls:
@@ -60,8 +67,10 @@ def _is_numeric(kind: pa.DataType) -> bool:
 
 
 def _numbers(feature: Feature, values: pa.Array, field: str) -> Column:
-    if not (_is_numeric(values.type) or pa.types.is_null(values.type)):
+    if not _is_numeric(values.type):
         raise _mismatch(feature, values, field)
+    if pa.types.is_decimal(values.type):  # through their digits: Arrow's own conversion is not the nearest
+        return convert(feature, [None if one is None else float(one) for one in values.to_pylist()])
     numbers = np.array(values.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False))
     nulls = np.isnan(numbers)
     infinite = np.isinf(numbers)
@@ -71,9 +80,14 @@ def _numbers(feature: Feature, values: pa.Array, field: str) -> Column:
 
 
 def _integers(feature: Feature, values: pa.Array, field: str) -> Column:
-    if not (_is_numeric(values.type) or pa.types.is_null(values.type)):
+    if not _is_numeric(values.type):
         raise _mismatch(feature, values, field)
-    if pa.types.is_signed_integer(values.type) or pa.types.is_null(values.type):
+    if pa.types.is_decimal(values.type):
+        exact = [
+            None if one is None else int(one) if one == int(one) else float(one) for one in values.to_pylist()
+        ]
+        return convert(feature, exact)
+    if pa.types.is_signed_integer(values.type):
         whole = values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
         return Column(np.array(whole, np.int64), _nulls(values), [])
     if pa.types.is_unsigned_integer(values.type):
@@ -81,13 +95,17 @@ def _integers(feature: Feature, values: pa.Array, field: str) -> Column:
         refused = [Refused(int(p), "does not fit in 64 bits") for p in np.flatnonzero(unsigned >= 2**63)]
         return Column(unsigned.astype(np.int64), _nulls(values), refused)
     column = _numbers(feature, values, field)  # floats: what pandas makes of integers with gaps
-    odd = (np.floor(column.values) != column.values) | (np.abs(column.values) >= _LARGEST_EXACT)
+    odd = (
+        (np.floor(column.values) != column.values)
+        | (column.values >= _LARGEST_EXACT)
+        | (column.values < -_LARGEST_EXACT)
+    )
     refused = [Refused(int(place), "expected an integer") for place in np.flatnonzero(odd)]
     return Column(np.where(odd, 0, column.values).astype(np.int64), column.nulls, [*column.refused, *refused])
 
 
 def _booleans(feature: Feature, values: pa.Array, field: str) -> Column:
-    if not (pa.types.is_boolean(values.type) or pa.types.is_null(values.type)):
+    if not pa.types.is_boolean(values.type):
         raise _mismatch(feature, values, field)
     flags = values.cast(pa.bool_()).fill_null(False).to_numpy(zero_copy_only=False)
     return Column(np.array(flags, np.bool_), _nulls(values), [])
@@ -96,11 +114,11 @@ def _booleans(feature: Feature, values: pa.Array, field: str) -> Column:
 def _timestamps(feature: Feature, values: pa.Array, field: str) -> Column:
     if _is_text(values.type):
         return convert(feature, values.to_pylist())
-    if not (pa.types.is_timestamp(values.type) or pa.types.is_null(values.type)):
+    if not pa.types.is_timestamp(values.type):
         raise _mismatch(feature, values, field)
-    zone = values.type.tz if pa.types.is_timestamp(values.type) else None
-    micros = values.cast(pa.timestamp("us", zone), safe=False).cast(pa.int64()).fill_null(0)
-    return Column(np.array(micros.to_numpy(zero_copy_only=False)), _nulls(values), [])
+    micros, beyond = micros_of(values)
+    refused = [Refused(int(place), "is not within the years 1 to 9999") for place in np.flatnonzero(beyond)]
+    return Column(np.where(beyond, 0, micros), _nulls(values), refused)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -108,7 +126,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _texts(feature: Feature, values: pa.Array, field: str) -> Column:
-    if not (_is_text(values.type) or pa.types.is_null(values.type)):
+    if not _is_text(values.type):
         raise _mismatch(feature, values, field)
     texts = blank(dtype_of("string"), (len(values),))
     texts[:] = values.to_pylist()
@@ -123,12 +141,13 @@ def _texts(feature: Feature, values: pa.Array, field: str) -> Column:
 def _json(feature: Feature, values: pa.Array, field: str) -> Column:
     """JSON texts, as they come out of a training set; values that are no texts are taken as they are."""
     if not _is_text(values.type):
-        return convert(feature, values.to_pylist())
+        given = values.to_pylist()
+        return convert(feature, [None if isinstance(one, float) and math.isnan(one) else one for one in given])
     decoded, refused = [], []
     for place, text in enumerate(values.to_pylist()):
         try:
             decoded.append(None if text is None else msgspec.json.decode(text))
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             decoded.append(None)
             refused.append(Refused(place, "expected JSON text"))
     column = convert(feature, decoded)

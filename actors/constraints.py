@@ -36,7 +36,8 @@ def constrain(feature: Feature, column: Column, given: Sequence[Any]) -> None:
     """Refuse in a column what the feature's schema does not allow. `given` is for the words."""
     schema = feature.schema or ValueSchema()
     if not schema.nullable:
-        missing = np.flatnonzero(column.nulls).tolist()
+        refused = {position for position, _ in column.refused}
+        missing = [place for place in np.flatnonzero(column.nulls).tolist() if place not in refused]
         column.refused.extend(Refused(position, "null, but the feature is not nullable") for position in missing)
     _check_constraints(feature, schema, column, given)
     for position, _ in column.refused:

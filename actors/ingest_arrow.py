@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from actors.arrow_keys import ids_of_arrow, plain, times_of_arrow
-from actors.arrow_values import coerce_arrow
+from actors.arrow_keys import ids_of_arrow, judged_times, plain
+from actors.arrow_values import constrain_arrow, convert_arrow
 from actors.columns import Block, Indices, Times
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, RequestError
@@ -33,6 +33,10 @@ class _Keys(NamedTuple):
 
 def ingest_table(registry: FeatureRegistry, table: pa.Table, now: int) -> Ingested:
     """Judge every value of a table in either form. Raises InvalidInput for columns that cannot be."""
+    names = table.column_names
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidInput.at(name, "the table has two columns of this name")
     faults: list[Fault] = []
     keys = _keys(table, now, faults)
     if FEATURE in table.column_names:
@@ -51,39 +55,49 @@ def _keys(table: pa.Table, now: int, faults: list[Fault]) -> _Keys:
         good[index] = False
     if TIMESTAMP not in table.column_names:
         return _Keys(entities, np.full(len(entities), now, np.int64), good)
-    given = plain(table[TIMESTAMP])
-    missing = np.asarray(given.is_null().to_numpy(), np.bool_)
-    times = times_of_arrow(given, TIMESTAMP)
+    missing = np.asarray(plain(table[TIMESTAMP]).is_null().to_numpy(), np.bool_)
+    times, wrong = judged_times(table[TIMESTAMP], TIMESTAMP)
+    faults += wrong
+    for fault in wrong:
+        good[fault.index] = False
     return _Keys(entities, np.where(missing, now, times), good)
 
 
 def _needed(table: pa.Table, name: str) -> pa.ChunkedArray:
-    if table.column_names.count(name) > 1:
-        raise InvalidInput.at(name, "the table has two columns of this name")
     if name not in table.column_names:
         raise InvalidInput.at(name, "the table has no such column")
     return table[name]
 
 
 def _long(registry: FeatureRegistry, table: pa.Table, keys: _Keys, faults: list[Fault]) -> list[Block]:
+    for name in table.column_names:
+        if name not in (FEATURE, ENTITY, VALUE, TIMESTAMP):
+            raise InvalidInput.at(name, "is not a column of the long form")
     values = _one_chunk(_needed(table, VALUE))
-    blocks = []
+    features: dict[str, Feature] = {}
+    rows_of: dict[str, list[Indices]] = {}
     for reference, rows in _by_reference(table[FEATURE]):
         try:
             feature = registry.resolve(reference)
         except RequestError as error:
             faults += [Fault(FEATURE, error.detail, row) for row in rows.tolist()]
             continue
-        column = coerce_arrow(feature, values.take(pa.array(rows)), VALUE)
-        blocks += _block(feature, column, rows, keys, VALUE, faults)
+        features[feature.id] = feature
+        rows_of.setdefault(feature.id, []).append(rows)
+    blocks = []
+    for id_, parts in rows_of.items():
+        rows = parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))
+        column = convert_arrow(features[id_], values.take(pa.array(rows)), VALUE)
+        blocks += _block(features[id_], column, rows, keys, VALUE, faults)
     return blocks
 
 
 def _by_reference(column: pa.ChunkedArray) -> list[tuple[str, Indices]]:
     """Each distinct text of a column with its rows, ascending; nulls as an empty text."""
-    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    encoded = encoded.unify_dictionaries().combine_chunks()
-    names = [str(name) for name in encoded.dictionary.to_pylist()]
+    if not pa.types.is_dictionary(column.type):
+        column = plain(column).dictionary_encode()
+    encoded = column.unify_dictionaries().combine_chunks()
+    names = ["" if name is None else str(name) for name in encoded.dictionary.to_pylist()]
     codes = np.asarray(encoded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False), np.int64)
     order = np.argsort(codes, kind="stable")
     bounds = np.searchsorted(codes[order], np.arange(len(names) + 2))
@@ -99,15 +113,12 @@ def _wide(registry: FeatureRegistry, table: pa.Table, keys: _Keys, faults: list[
     rows = np.arange(len(keys.entities))
     for name in names:
         feature = registry.resolve(name)
-        column = coerce_arrow(feature, _one_chunk(table[name]), name)
-        refused = {position for position, _ in column.refused}
+        column = convert_arrow(feature, _one_chunk(table[name]), name)
         written = ~column.nulls
-        written[list(refused)] = True  # told of below
-        if written.all():
-            blocks += _block(feature, column, rows, keys, name, faults)
-        else:
-            some = np.flatnonzero(written)
-            blocks += _block(feature, _picked(column, some), some, keys, name, faults)
+        written[[position for position, _ in column.refused]] = True  # told of below
+        some = np.flatnonzero(written)
+        whole = len(some) == len(rows)
+        blocks += _block(feature, column if whole else _picked(column, some), some, keys, name, faults)
     return blocks
 
 
@@ -119,6 +130,7 @@ def _picked(column: Column, rows: Indices) -> Column:
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    column = plain(column)
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
@@ -126,6 +138,7 @@ def _block(
     feature: Feature, column: Column, rows: Indices, keys: _Keys, field: str, faults: list[Fault]
 ) -> list[Block]:
     """The good rows of one feature; none where there are none. Rows of the whole table share its list of ids."""
+    constrain_arrow(feature, column)
     good = keys.good[rows]
     for position, reason in column.refused:
         faults.append(Fault(field, reason, int(rows[position])))

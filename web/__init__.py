@@ -8,6 +8,7 @@ routes/       a blueprint per chapter of the contract
 openapi.py    the OpenAPI document, out of the schemas
 rows.py lanes.py bulk.py      answers of many rows; the forms they go out in; the bulk forms that come in
 app.py        the Quart-Trio application
+commands/     the commands of timewell that speak to a service, over the client
 client*.py    the Python client: each route once, for `Client` and `AsyncClient` (timewell.py at the top)
 logs.py serve.py cli.py __main__.py   the process
 """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from weakref import WeakValueDictionary
 
 import msgspec
 import pyarrow as pa
@@ -11,7 +13,7 @@ from quart import request
 
 from actors.columns import Block
 from actors.errors import Fault, InvalidInput
-from actors.ingest import Ingested
+from actors.ingest import MOST_FAULTS_NAMED, Ingested
 from actors.ingest_arrow import ingest_table
 from actors.router import Router
 from actors.settings import GROUP_COMMIT_VALUES
@@ -27,34 +29,54 @@ LONGEST_LINE_BYTES = 8 * 1024 * 1024
 _LINES = msgspec.json.Decoder(Observation)
 
 
+class UnderWay:
+    """The idempotency keys of bulk writes that go on: a repeat waits for the first."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def one(self, key: str | None) -> AsyncIterator[None]:
+        """One at a time of a key."""
+        if key is None:
+            yield
+            return
+        lock = self._locks.setdefault(key, trio.Lock())
+        async with lock:
+            yield
+
+
 async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:
     """NDJSON: everything is judged and set aside first, then written, then answered."""
-    count, first, faults = 0, 0, list[Fault]()
+    count, first, faults, faulty = 0, 0, list[Fault](), False
     with Spool() as spool:
-        async for lot in lots_of_lines(LOT_BYTES, LONGEST_LINE_BYTES):
-            observations, indices, unread, lines = _read(lot, first)
-            ingested = router.ingest(to_sent(observations))
-            found = merge_faults(unread, ingested, indices)
-            if not partial:
-                refuse(found, "line")
-            faults += found
-            first += lines
-            if ingested.accepted:
-                await trio.to_thread.run_sync(spool.put, ingested.blocks)
-                count += ingested.accepted
-        answer = msgspec.json.encode(Written(not faults, count, fault_answers(faults) or None))
+        async with aclosing(lots_of_lines(LOT_BYTES, LONGEST_LINE_BYTES)) as lots:
+            async for lot in lots:
+                observations, indices, unread, lines = _read(lot, first)
+                ingested = router.ingest(to_sent(observations))
+                found = merge_faults(unread, ingested, indices)
+                if not partial:
+                    refuse(found, "line")
+                faulty = faulty or bool(found)
+                faults += found[: MOST_FAULTS_NAMED - len(faults)]
+                first += lines
+                if ingested.accepted:
+                    await trio.to_thread.run_sync(spool.put, ingested.blocks)
+                    count += ingested.accepted
+        answer = msgspec.json.encode(Written(not faulty, count, fault_answers(faults) or None))
         return await _write(router, spool, answer, key)
 
 
 def _read(lot: bytes, first: int) -> tuple[list[Observation], Sequence[int], list[Fault], int]:
     """The observations of a lot of lines, their line numbers from 0, what is wrong with others, and all lines."""
+    lines = [line for line in lot.split(b"\n") if line.strip()]
     try:
         observations = _LINES.decode_lines(lot)
-        return observations, range(first, first + len(observations)), [], len(observations)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        if len(observations) == len(lines) and all(map(_is_object, lines)):
+            return observations, range(first, first + len(lines)), [], len(lines)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     observations, indices, faults = [], [], []
-    lines = [line for line in lot.split(b"\n") if line.strip()]
     for index, line in enumerate(lines, first):
         try:
             observations.append(decode(line, Observation))
@@ -63,6 +85,12 @@ def _read(lot: bytes, first: int) -> tuple[list[Observation], Sequence[int], lis
             fault = error.faults[0] if error.faults else Fault("body", error.detail)
             faults.append(Fault(fault.field, fault.message, index))
     return observations, indices, faults, len(lines)
+
+
+def _is_object(line: bytes) -> bool:
+    """A value may neither begin on one line and end on another, nor share its line."""
+    line = line.strip()
+    return line[:1] == b"{" and line[-1:] == b"}"
 
 
 async def _write(router: Router, spool: Spool, answer: bytes, key: str | None) -> bytes:

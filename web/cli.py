@@ -10,18 +10,30 @@ from importlib.metadata import version
 from typing import Any, get_args, get_type_hints
 
 import msgspec
-import trio
 
-from actors.errors import StartupError
 from actors.settings import Settings, from_environment
-from web import logs
-from web.serve import serve
+from web.commands import drift, export, features, load, register, serve_values, stats, training_set, write
+from web.commands.exits import MEANINGS, attempt
+
+COMMANDS = (features, register, write, serve_values, load, export, training_set, stats, drift)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Exit codes: 0 done, 1 it failed, 2 it was not understood."""
+    """Run a command to its exit code; `web.commands.exits` says what they mean."""
     parsed = _parser().parse_args(arguments)
-    flags = {name: value for name, value in vars(parsed).items() if name != "command"}
+    if parsed.command == "serve":
+        return _serve({name: value for name, value in vars(parsed).items() if name != "command"})
+    return attempt(parsed.run, parsed)
+
+
+def _serve(flags: dict[str, Any]) -> int:
+    """Run the service until it is told to stop. What it takes to run one is imported only for it."""
+    import trio
+
+    from actors.errors import StartupError
+    from web import logs
+    from web.serve import serve
+
     try:
         settings = from_environment(os.environ, flags)
         logs.configure(settings)
@@ -35,7 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="timewell", description="A feature store for machine learning.")
+    parser = argparse.ArgumentParser(
+        prog="timewell",
+        description="A feature store for machine learning: the service, and commands that speak to one.",
+        epilog=MEANINGS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"timewell {version('timewell')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     command = commands.add_parser(
@@ -52,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
             help=f"{about['help']} (default: {about['default']})",
             default=argparse.SUPPRESS,
         )
+    for module in COMMANDS:
+        module.add(commands)
     return parser
 
 

@@ -23,7 +23,7 @@ from hypercorn.typing import (
     Scope,
 )
 
-from web.streamed_body import room_for_more
+from web.streamed_body import no_more_wanted, room_for_more
 
 REST_OF_BODY_SECONDS = 1.0
 
@@ -46,8 +46,10 @@ def ending_connections(app: ASGIFramework, stop: trio.Event) -> ASGIFramework:
                 with trio.CancelScope(shield=True):
                     await send(event)
                 return
-            if event["type"] == "http.response.start" and await _closes():
-                event["headers"] = [*event["headers"], (b"connection", b"close")]
+            if event["type"] == "http.response.start":
+                no_more_wanted(scope)
+                if await _closes():
+                    event["headers"] = [*event["headers"], (b"connection", b"close")]
             await send(event)
 
         async def _closes() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import trio
@@ -21,6 +21,19 @@ class _Body(TrioBody):
     """A body that says when it has been taken from."""
 
     taken: trio.Event | None = None
+    unwanted = False
+    """Whether the answer has been given: nobody will take what still comes."""
+
+    def answered(self) -> None:
+        """Let the rest of the body come and go."""
+        self.unwanted = True
+        self.clear()
+        if self.taken is not None:
+            self.taken.set()
+
+    def append(self, data: bytes) -> None:
+        if not self.unwanted:
+            super().append(data)
 
     async def __anext__(self) -> bytes:
         data: bytes = await super().__anext__()
@@ -30,7 +43,7 @@ class _Body(TrioBody):
 
     async def room(self) -> None:
         """Wait until there is room for more."""
-        while len(self._data) > MOST_WAITING_BYTES:
+        while len(self._data) > MOST_WAITING_BYTES and not self.unwanted:
             self.taken = trio.Event()
             await self.taken.wait()
 
@@ -61,7 +74,14 @@ async def room_for_more(scope: Any) -> None:
         await body.room()
 
 
-async def lots_of_lines(least_bytes: int, longest_bytes: int) -> AsyncIterator[bytes]:
+def no_more_wanted(scope: Any) -> None:
+    """The answer is about to be sent."""
+    body = scope.get(SCOPE_KEY)
+    if body is not None:
+        body.answered()
+
+
+async def lots_of_lines(least_bytes: int, longest_bytes: int) -> AsyncGenerator[bytes, None]:
     """The request's body in lots of whole lines, of at least so many bytes but for the last.
 
     Raises InvalidInput for a line longer than `longest_bytes`.

@@ -9,7 +9,7 @@ from actors.errors import InvalidInput, TooLarge
 from actors.ingest import resolve_version
 from actors.router import Router
 from actors.settings import Settings
-from web.bulk import write_lines, write_table
+from web.bulk import UnderWay, write_lines, write_table
 from web.errors import fault_answers
 from web.lanes import ARROW_TYPE, NDJSON_TYPE
 from web.requests import JSON_TYPE, Query, json_body, json_bytes
@@ -23,6 +23,7 @@ _LANES = {NDJSON_TYPE: write_lines, ARROW_TYPE: write_table}
 def blueprint(router: Router, settings: Settings) -> Blueprint:
     """The chapter "Writing"."""
     routes = Blueprint("writing", __name__)
+    under_way = UnderWay()
 
     @routes.post("/features/write")
     async def write() -> Response:
@@ -42,7 +43,10 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
             return _said(said)
         partial = Query(("partial",)).flag("partial")
         if (lane := _LANES.get(request.mimetype)) is not None:
-            return _said(await lane(router, partial, key))
+            async with under_way.one(key):
+                if key is not None and (said := await router.repeated(key)) is not None:
+                    return _said(said)
+                return _said(await lane(router, partial, key))
         observations, indices, faults = read_batch(await json_bytes())
         if len(observations) + len(faults) > settings.max_batch_values:
             raise TooLarge(f"a batch takes at most {settings.max_batch_values} values")

@@ -1,0 +1,636 @@
+"""The commands that speak to a service: what each prints, for people and for machines, and how each ends."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pa_parquet
+import pytest
+
+from tests.live import ROOT, LiveServer
+from web.cli import COMMANDS, main
+from web.commands import export, output, training_set
+from web.commands.exits import attempt
+
+TEN, ELEVEN, NOON = (f"2025-11-07T{hour}:00:00Z" for hour in (10, 11, 12))
+SCRIPT = str(Path(sys.executable).parent / "timewell")
+_NUMBERS = count()
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def name() -> str:
+    """A feature name of its own for each test."""
+    return f"f{next(_NUMBERS)}x"
+
+
+@pytest.fixture
+def timewell(
+    shared_server: LiveServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    """Run a command; its exit code, and what it said on stdout and stderr."""
+    monkeypatch.setenv("TIMEWELL_URL", shared_server.url)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        try:
+            code = main(arguments)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def said(result: tuple[int, str, str]) -> Any:
+    """What a command that is done answered in JSON."""
+    code, out, err = result
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+def lines(result: tuple[int, str, str]) -> list[list[str]]:
+    """The words of each line of what a command that is done printed."""
+    code, out, err = result
+    assert (code, err) == (0, "")
+    return [line.split() for line in out.splitlines()]
+
+
+def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
+    """It ended so, in one line that has these words."""
+    assert result[0] == code, result
+    assert result[1] == ""
+    assert len(result[2].splitlines()) == 1, result[2]
+    for word in ("timewell: ", *words):
+        assert word in result[2]
+
+
+def fill(server: LiveServer, name: str) -> str:
+    """A feature with values for ada at ten and eleven, for bob at eleven."""
+    id_ = str(server.register(name)["id"])
+    server.write((id_, "ada", 1, TEN), (id_, "ada", 2, ELEVEN), (id_, "bob", 3.5, ELEVEN))
+    return id_
+
+
+# Registering and finding
+
+
+def test_features_lists_what_is_registered_by_filters(
+    timewell: Command, shared_server: LiveServer, name: str
+) -> None:
+    shared_server.register(name, tags=["shop", name], owner="ada", description="how much")
+    shared_server.register(f"{name}_other", "string", entity=f"item_{name}")
+    assert lines(timewell("features", "--tags", name)) == [
+        ["ID", "TYPE", "TAGS", "OWNER", "DESCRIPTION"],
+        [f"user.{name}.v1", "number", f"shop,{name}", "ada", "how", "much"],
+    ]
+    (other,) = said(timewell("features", "--entity", f"item_{name}", "--json"))["features"]
+    assert (other["id"], other["valueType"]) == (f"item_{name}.{name}_other.v1", "string")
+    assert len(said(timewell("features", "--q", name, "--json"))["features"]) == 2
+    assert lines(timewell("features", "--entity", "nobody")) == [["ID", "TYPE", "TAGS", "OWNER", "DESCRIPTION"]]
+
+
+SPEC = """
+features:
+  - {name: NAME, entity: user, valueType: number, schema: {min: 0}, tags: [shop], maxAge: 7d}
+  - name: NAME_country
+    entity: user
+    valueType: string
+    schema: {enum: ["no", "yes"]}
+groups:
+  - {name: NAME_group, entity: user, features: [NAME, NAME_country]}
+"""
+
+
+def test_register_brings_the_service_to_what_the_file_says(timewell: Command, name: str) -> None:
+    Path("features.yaml").write_text(SPEC.replace("NAME", name))
+    ids = [f"user.{name}.v1", f"user.{name}_country.v1", f"{name}_group"]
+    printed = lines(timewell("register", "-f", "features.yaml"))
+    assert printed == [
+        ["KIND", "ID", "OUTCOME"],
+        ["feature", ids[0], "created"],
+        ["feature", ids[1], "created"],
+        ["group", ids[2], "created"],
+    ]
+    again = said(timewell("register", "-f", "features.yaml", "--json"))
+    assert [(one["id"], one["outcome"]) for one in (*again["features"], *again["groups"])] == [
+        (id_, "unchanged") for id_ in ids
+    ]
+    Path("features.yaml").write_text(SPEC.replace("NAME", name).replace("min: 0", "min: 1"))
+    changed = said(timewell("register", "-f", "features.yaml", "--json"))
+    assert [one["outcome"] for one in changed["features"]] == ["updated", "unchanged"]
+
+
+def test_register_takes_a_list_of_both_kinds_in_json_from_stdin(
+    timewell: Command, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [
+        {"name": f"{name}_group", "entity": "user", "features": [name]},
+        {"name": name, "entity": "user", "valueType": "number", "schema": {"max": 1e3}},
+    ]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(given).encode())))
+    answer = said(timewell("register", "-f", "-", "--json"))
+    assert [one["outcome"] for one in (*answer["features"], *answer["groups"])] == ["created", "created"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("features: [{name: f, entity: user, valueTyp: number}]", ["features[0]", "valueTyp"]),
+        ("features: [{name: f, entity: user, valueType: colour}]", ["features[0].valueType", "colour"]),
+        ("features: [{name: f, entity: user}]", ["features[0]", "valueType"]),
+        ("[{name: f, entity: user, features: 5}]", ["[0].features"]),
+        ("fetures: []", ["'fetures'"]),
+        ("features: {}", ["features is not a list"]),
+        ("features: [", ["neither YAML nor JSON"]),
+        ("five", ["found str"]),
+        ("features: [{name: 1f, entity: user, valueType: number}]", ["features[0]", "1f"]),
+        ("groups: [{name: g, entity: user, features: [none_such]}]", ["groups[0] (g)", "none_such"]),
+    ],
+)
+def test_register_names_what_is_wrong_with_the_file(timewell: Command, text: str, words: list[str]) -> None:
+    Path("bad.yaml").write_text(text)
+    refused(timewell("register", "-f", "bad.yaml"), 1, "bad.yaml", *words)
+
+
+def test_nothing_is_registered_of_a_file_with_a_part_that_cannot_be_read(timewell: Command, name: str) -> None:
+    Path("bad.yaml").write_text(SPEC.replace("NAME", name) + "  - {name: 5}\n")
+    refused(timewell("register", "-f", "bad.yaml"), 1, "groups[1]")
+    assert said(timewell("features", "--q", name, "--json")) == {"features": []}
+
+
+# Writing and reading
+
+
+@pytest.mark.parametrize(
+    ("value_type", "word", "value"),
+    [
+        ("number", "5", 5),
+        ("number", "-1.5", -1.5),
+        ("number", "null", None),
+        ("integer", "9007199254740993", 9007199254740993),
+        ("string", "012", "012"),
+        ("string", "null", "null"),
+        ("boolean", "true", True),
+        ("timestamp", TEN, "2025-11-07T10:00:00.000Z"),
+        ("json", '{"a": [1]}', {"a": [1]}),
+    ],
+)
+def test_a_written_value_is_served(
+    timewell: Command, shared_server: LiveServer, name: str, value_type: str, word: str, value: Any
+) -> None:
+    id_ = shared_server.register(name, value_type)["id"]
+    answer = said(timewell("write", name, "ada", word, "--timestamp", TEN, "--json"))
+    assert answer["featureId"] == id_
+    served = said(timewell("serve-values", "--features", name, "ada", "--json"))
+    assert served["results"][0]["features"] == {name: value}
+
+
+def test_a_null_and_a_vector_are_written(timewell: Command, shared_server: LiveServer, name: str) -> None:
+    shared_server.register(name, "vector", schema={"dimension": 2})
+    assert lines(timewell("write", name, "ada", "[0.5,1]", "--timestamp", TEN))[-1] == ["value", "[0.5,1]"]
+    timewell("write", name, "bob", "--null")
+    printed = lines(timewell("serve-values", "--features", name, "ada", "bob", "eve"))
+    assert printed == [["ENTITY", name], ["ada", "[0.5,1]"], ["bob", "null"], ["eve", "null"]]
+    assert said(timewell("stats", name, "--json"))["nullCount"] == 1
+
+
+def test_values_are_served_by_group_and_as_of_a_moment(
+    timewell: Command, shared_server: LiveServer, name: str
+) -> None:
+    fill(shared_server, name)
+    shared_server.post("/groups", {"name": name, "entity": "user", "features": [name]})
+    assert lines(timewell("serve-values", "--group", name, "bob", "ada", "--as-of", TEN)) == [
+        ["ENTITY", name],
+        ["bob", "null"],
+        ["ada", "1"],
+    ]
+
+
+def test_values_that_would_move_the_cursor_are_escaped(
+    timewell: Command, shared_server: LiveServer, name: str
+) -> None:
+    shared_server.register(name, "string")
+    timewell("write", name, "ada", "red \x1b[31m\nline")
+    assert timewell("serve-values", "--features", name, "ada")[1].splitlines()[1] == (
+        'ada     "red \\u001b[31m\\nline"'
+    )
+
+
+def test_stats_are_printed_for_all_time_and_for_a_period(
+    timewell: Command, shared_server: LiveServer, name: str
+) -> None:
+    id_ = fill(shared_server, name)
+    printed = lines(timewell("stats", name))
+    assert printed[:2] == [["feature", id_], ["count", "3"]]
+    assert ["max", "3.5"] in printed and ["p50", "2"] in printed
+    assert said(timewell("stats", name, "--start", ELEVEN, "--end", NOON, "--json"))["count"] == 2
+
+
+def test_stats_show_what_makes_sense_for_the_type(timewell: Command, shared_server: LiveServer, name: str) -> None:
+    shared_server.register(name, "boolean")
+    timewell("write", name, "ada", "true")
+    printed = lines(timewell("stats", name))
+    assert ["share", "of", "true", "1"] in printed and ["1", "times", "true"] in printed
+    assert not any(line[0] in ("mean", "p50") for line in printed)
+
+
+def test_drift_compares_two_periods(timewell: Command, shared_server: LiveServer, name: str) -> None:
+    id_ = shared_server.register(name)["id"]
+    rows = [(id_, f"u{at}", at % 10 + 5 * hour, f"2025-11-07T{10 + hour}:{at:02}:00Z") for hour in (0, 1)
+            for at in range(60)]  # fmt: skip
+    shared_server.write(*rows)
+    periods = ["--reference", f"{TEN}/2025-11-07T10:59:00Z", "--current", f"{ELEVEN}/2025-11-07T11:59:00Z"]
+    printed = lines(timewell("drift", name, *periods))
+    assert ["verdict", "drift"] in printed
+    assert any(line[0] == "because" for line in printed)
+    answer = said(timewell("drift", name, *periods, "--method", "psi", "--threshold", "0.2", "--json"))
+    assert (answer["method"], answer["threshold"], answer["drift"]) == ("psi", 0.2, True)
+
+
+# Files
+
+
+def rows_of(path: str) -> list[dict[str, Any]]:
+    """The rows of a file of any format, plain."""
+    if path.endswith(".parquet"):
+        return list(pa_parquet.read_table(path).to_pylist())
+    text = Path(path).read_text()
+    if path.endswith(".ndjson"):
+        return [json.loads(line) for line in text.splitlines()]
+    return list(csv.DictReader(text.splitlines()))
+
+
+def test_export_has_a_row_for_each_moment_of_each_entity(
+    timewell: Command, shared_server: LiveServer, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "ROWS_PER_LOT", 1)
+    fill(shared_server, name)
+    other = shared_server.register(f"{name}_other", "string")["id"]
+    shared_server.write((other, "ada", "x", ELEVEN), (other, "ada", "y", NOON))
+    references = f"{name},user.{name}_other"
+    answer = said(
+        timewell("export", references, "--entity-ids", "ada", "bob", "eve", "ada", "-o", "out.ndjson", "--json")
+    )
+    assert (answer["rows"], answer["entities"]) == (4, 3)
+    found = [(row["entityId"], row["timestamp"][11:13], *list(row.values())[2:]) for row in rows_of("out.ndjson")]
+    assert found == [
+        ("ada", "10", 1, None),
+        ("ada", "11", 2, "x"),
+        ("ada", "12", None, "y"),
+        ("bob", "11", 3.5, None),
+    ]
+    Path("ids.txt").write_text("ada\nbob\n")
+    period = ["--start", ELEVEN, "--end", ELEVEN]
+    printed = lines(timewell("export", references, "--entity-ids", "@ids.txt", *period, "-o", "out.csv"))
+    assert ["rows", "2"] in printed and ["features", f"{name},", f"user.{name}_other"] in printed
+    assert [row[name] for row in rows_of("out.csv")] == ["2", "3.5"]
+    assert sorted(path.name for path in Path().iterdir()) == ["ids.txt", "out.csv", "out.ndjson"]
+
+
+def test_export_of_nothing_is_a_file_without_rows(timewell: Command, shared_server: LiveServer, name: str) -> None:
+    shared_server.register(name)
+    for file in ("out.csv", "out.parquet", "out.ndjson"):
+        assert said(timewell("export", name, "--entity-ids", "eve", "-o", file, "--json"))["rows"] == 0
+        assert rows_of(file) == []
+    assert pa_parquet.read_schema("out.parquet").field(name).type == pa.float64()
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "ndjson"])
+def test_a_training_set_stands_beside_the_rows_it_is_for(
+    timewell: Command, shared_server: LiveServer, name: str, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_set, "ROWS_PER_PART", 2)
+    fill(shared_server, name)
+    shared_server.register(f"{name}_json", "json")
+    shared_server.write((f"user.{name}_json", "ada", {"a": 1}, TEN))
+    Path("rows.csv").write_text(
+        f'label,user,ts,"note"\n1,ada,{NOON},"a, b"\n,ada,{TEN},\n3,bob,2025-11-07T11:00:00+01:00,c\n'
+    )
+    keys = ["--id-column", "user", "--timestamp-column", "ts"]
+    wanted = ["--features", f"{name},{name}_json"]
+    answer = said(timewell("training-set", "--rows", "rows.csv", *wanted, *keys, "-o", f"o.{ending}", "--json"))
+    assert answer["rows"] == 3
+    found = rows_of(f"o.{ending}")
+    assert list(found[0]) == ["label", "user", "ts", "note", name, f"{name}_json"]
+    nothing = "" if ending == "csv" else None
+    assert [row["label"] or nothing for row in found] == [*("1", "", "3")] if ending == "csv" else [1, None, 3]
+    assert [row[name] for row in found] == ([*("2", "1", "")] if ending == "csv" else [2, 1, None])
+    shown = {"a": 1} if ending == "ndjson" else '{"a":1}'
+    assert [row[f"{name}_json"] for row in found] == [shown, shown, nothing]
+    assert found[0]["ts"] == NOON and found[0]["note"] == "a, b"
+
+
+def test_a_training_set_looks_back_as_it_is_told(timewell: Command, shared_server: LiveServer, name: str) -> None:
+    fill(shared_server, name)
+    shared_server.post("/groups", {"name": name, "entity": "user", "features": [name]})
+    at = pa.array([1762513200000000 + 1800000000, 1762509600000000]).cast(pa.timestamp("us", "UTC"))
+    table = pa.table({"entityId": ["ada", "bob"], "timestamp": at, "labels": [[1, 2], None]})
+    pa_parquet.write_table(table, "rows.parquet")
+
+    def column(*options: str) -> list[Any]:
+        command = ["training-set", "--rows", "rows.parquet", "--group", name, "-o", "o.parquet"]
+        assert timewell(*command, *options)[0] == 0
+        filled = pa_parquet.read_table("o.parquet")
+        assert filled.select(table.column_names).to_pylist() == table.to_pylist()
+        return list(filled.column(f"user.{name}").to_pylist())
+
+    assert column() == [2, None]
+    assert column("--lookback", "60") == [None, None]
+    assert column("--window", "2h", "--aggregation", "avg") == [1.5, None]
+    assert column("--window", "2h", "--aggregation", "count") == [2, 0]
+    assert column("--known-at", "2025-11-08T00:00:00Z") == [None, None]
+
+
+def test_a_training_set_of_no_rows_has_the_columns(
+    timewell: Command, shared_server: LiveServer, name: str
+) -> None:
+    fill(shared_server, name)
+    Path("rows.csv").write_text("entityId,timestamp,label\n")
+    for file in ("o.csv", "o.parquet"):
+        assert timewell("training-set", "--rows", "rows.csv", "--features", name, "-o", file)[0] == 0
+    assert Path("o.csv").read_text() == f'"entityId","timestamp","label","{name}"\n'
+    assert pa_parquet.read_schema("o.parquet").names == ["entityId", "timestamp", "label", name]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("entityId,timestamp\nada,{TEN}\n,{TEN}\n", ["row 2", "'entityId'", "is missing"]),
+        ("entityId,timestamp\nada,{TEN}\nada,\n", ["row 2", "'timestamp'", "is missing"]),
+        ("entityId,timestamp\nada,{TEN}\nada,{TEN}\nada,noon\n", ["row 3", "'timestamp'", "'noon'"]),
+        ("entityId,timestamp\nada,{TEN}\nada,{TEN}\na\tb,{TEN}\n", ["row 3", "'entityId'"]),
+        ("entityId,when\nada,{TEN}\n", ["no column 'timestamp'", "entityId, when"]),
+        ("entityId,timestamp,{NAME}\nada,{TEN},5\n", ["{NAME}", "column of the rows already"]),
+        ("entityId,timestamp\nada,{TEN},5\n", ["row 1 has 3 fields, the header has 2"]),
+        ("entityId,entityId\n", ["two columns are named 'entityId'"]),
+        ("", ["no header"]),
+    ],
+)
+def test_bad_rows_of_a_training_set_are_named_and_no_file_is_left(
+    timewell: Command,
+    shared_server: LiveServer,
+    name: str,
+    rows: str,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training_set, "ROWS_PER_PART", 2)
+    fill(shared_server, name)
+    Path("rows.csv").write_text(rows.replace("{TEN}", TEN).replace("{NAME}", name))
+    told = [word.replace("{NAME}", name) for word in words]
+    refused(
+        timewell("training-set", "--rows", "rows.csv", "--features", name, "-o", "o.csv"), 1, "rows.csv", *told
+    )
+    assert sorted(path.name for path in Path().iterdir()) == ["rows.csv"]
+
+
+def test_export_and_load_give_the_same_values_again(
+    timewell: Command, shared_server: LiveServer, name: str
+) -> None:
+    types = {"number": 1.5, "integer": 2**60 + 1, "string": 'a,"b\n', "boolean": False, "json": {"a": [None]},
+             "timestamp": "2025-01-01T00:00:00.000001Z", "vector": [0.5, 2]}  # fmt: skip
+    for entity in ("user", f"copy_{name}"):
+        for kind in types:
+            more = {"schema": {"dimension": 2}} if kind == "vector" else {}
+            shared_server.register(f"{name}_{kind}", kind, entity=entity, **more)
+    shared_server.write(*((f"user.{name}_{kind}", "007", value, TEN) for kind, value in types.items()))
+    shared_server.write((f"user.{name}_string", "007", "", ELEVEN), (f"user.{name}_json", "ada", 5, ELEVEN))
+    asked = ",".join(f"user.{name}_{kind}" for kind in types)
+    columns = ",".join(f"user.{name}_{kind}={name}_{kind}" for kind in types)
+    served = []
+    for ending in ("csv", "parquet", "ndjson"):
+        timewell("export", asked, "--entity-ids", "007", "ada", "-o", f"all.{ending}")
+        command = [
+            "load",
+            f"all.{ending}",
+            "--entity",
+            f"copy_{name}",
+            "--columns",
+            columns,
+            "--restart",
+            "--json",
+        ]
+        assert said(timewell(*command))["values"] == 9
+        copies = [f"copy_{name}.{name}_{kind}" for kind in types]
+        served.append(shared_server.serve(["007", "ada"], copies, asOf=ELEVEN))
+    originals = shared_server.serve(["007", "ada"], asked.split(","), asOf=ELEVEN)
+    assert originals[0]["features"][f"user.{name}_string"] == ""
+    for answers in served:
+        assert [list(one["features"].values()) for one in answers] == [
+            list(one["features"].values()) for one in originals
+        ]
+
+
+# How a command ends
+
+
+def test_the_service_refuses_with_exit_code_1_and_names_the_input(
+    timewell: Command, shared_server: LiveServer, name: str
+) -> None:
+    shared_server.register(name, schema={"min": 0})
+    refused(timewell("write", name, "ada", "-1"), 1, "-1 is below the minimum 0")
+    refused(timewell("write", name, "ada", "1", "--timestamp", "noon"), 1, "timestamp", "noon")
+    refused(timewell("stats", "none_such"), 1, "none_such")
+    refused(timewell("serve-values", "--features", "none_such", "ada"), 1, "none_such")
+    refused(timewell("drift", name, "--method", "guess"), 1, "guess")
+    refused(timewell("export", "none_such", "--entity-ids", "ada", "-o", "o.csv"), 1, "none_such")
+    refused(timewell("export", name, "--entity-ids", "ada", "-o", "none/o.csv"), 1, "none/o.csv")
+    refused(timewell("export", name, "--entity-ids", "@none.txt", "-o", "o.csv"), 1, "none.txt: No such file")
+    refused(timewell("register", "-f", "none.yaml"), 1, "none.yaml: No such file")
+    refused(timewell("load", "none.csv", "--entity", "user"), 1, "none.csv: No such file")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["bake"],
+        ["features", "--colour", "red"],
+        ["features", "--tags", "a,,b"],
+        ["features", "--url", "localhost:3001"],
+        ["register"],
+        ["write", "f", "ada"],
+        ["write", "f", "ada", "1", "--null"],
+        ["serve-values", "ada"],
+        ["serve-values", "--features", "f", "--group", "g", "ada"],
+        ["load", "data.txt", "--entity", "user"],
+        ["load", "data.csv"],
+        ["load", "data.csv", "--entity", "user", "--columns", "a="],
+        ["load", "data.csv", "--entity", "user", "--columns", "a,a"],
+        ["export", "f", "--entity-ids", "ada"],
+        ["export", "--entity-ids", "ada", "-o", "o.csv"],
+        ["training-set", "--rows", "rows.ndjson", "--features", "f", "-o", "o.csv"],
+        ["drift", "f", "--reference", "yesterday"],
+        ["drift", "f", "--threshold", "much"],
+    ],
+)
+def test_a_command_line_that_is_not_understood_exits_with_2(timewell: Command, arguments: list[str]) -> None:
+    code, out, err = timewell(*arguments)
+    assert (code, out) == (2, "")
+    assert "usage: timewell" in err
+
+
+def test_a_value_that_is_none_of_its_feature_exits_with_2(
+    timewell: Command, shared_server: LiveServer, name: str
+) -> None:
+    id_ = shared_server.register(name)["id"]
+    refused(timewell("write", name, "ada", "five"), 2, "VALUE", "'five'", "number", id_)
+    refused(timewell("export", name, "--entity-ids", "", "-o", "o.csv"), 2, "--entity-ids")
+
+
+def test_a_service_that_is_not_there_exits_with_3(timewell: Command) -> None:
+    refused(timewell("features", "--url", "http://127.0.0.1:1"), 3, "http://127.0.0.1:1: no answer")
+
+
+class _Busy(BaseHTTPRequestHandler):
+    """A service that always has too much to do."""
+
+    def do_GET(self) -> None:
+        self.send_response(503)
+        self.send_header("Retry-After", "1000")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+@pytest.fixture
+def busy_url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Busy) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_service_that_is_busy_for_too_long_exits_with_1(timewell: Command, busy_url: str) -> None:
+    refused(timewell("features", "--url", busy_url), 1, "Service Unavailable")
+
+
+def test_an_interrupted_command_exits_with_130(
+    timewell: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("web.client.Client._take", interrupt)
+    refused(timewell("features"), 130, "interrupted")
+
+
+def test_a_bug_is_not_taken_for_a_failure_of_the_service() -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        attempt(fail, argparse_namespace())
+
+
+def argparse_namespace() -> Any:
+    from argparse import Namespace
+
+    return Namespace(url="http://localhost:3001")
+
+
+def test_help_says_what_the_exit_codes_mean(timewell: Command) -> None:
+    for command in ((), *((module.__name__.rpartition(".")[2].replace("_", "-"),) for module in COMMANDS)):
+        code, out, _ = timewell(*command, "--help")
+        assert code == 0
+        for word in ("exit codes:", "cannot be reached", "130"):
+            assert word in out, command
+
+
+# Processes
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
+    code = "import sys; from web.cli import main\ntry: main(sys.argv[1:])\nfinally: print(*sorted(sys.modules))"
+    heavy = {"rich", "yaml", "pyarrow", "numpy", "httpx", "quart", "trio"}
+    for arguments in (["--version"], ["load", "--help"]):
+        command = [sys.executable, "-c", code, *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert "msgspec" in done.stdout.split()
+        assert not heavy & set(done.stdout.split()), arguments
+
+
+def on_a_terminal(command: list[str], url: str, stream: str) -> tuple[int, str]:
+    """Run a command with one of its streams on a terminal; its exit code and what it showed there."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TIMEWELL_URL": url, "TERM": "xterm", "COLUMNS": "120"}
+    other = {"stdout": "stderr", "stderr": "stdout"}[stream]
+    streams: dict[str, Any] = {stream: theirs, other: subprocess.DEVNULL}
+    with subprocess.Popen([SCRIPT, *command], env=environment, **streams) as child:
+        os.close(theirs)
+        shown = b""
+        try:
+            while more := os.read(ours, 65536):
+                shown += more
+        except OSError:  # how Linux says that the other end is closed
+            pass
+        os.close(ours)
+    return child.returncode, shown.decode()
+
+
+def test_a_terminal_gets_a_table_with_a_rule_below_its_head(shared_server: LiveServer, name: str) -> None:
+    shared_server.register(name, description="[bold]not markup[/bold]")
+    code, shown = on_a_terminal(["features", "--q", name], shared_server.url, "stdout")
+    assert code == 0
+    assert "─" in shown and f"user.{name}.v1" in shown and "[bold]not markup[/bold]" in shown
+    code, shown = on_a_terminal(["stats", name], shared_server.url, "stdout")
+    assert code == 0 and f"user.{name}.v1" in shown
+
+
+def test_a_terminal_sees_how_far_long_work_is(
+    shared_server: LiveServer, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    fill(shared_server, name)
+    rows, made, saved = (str(tmp_path / file) for file in ("rows.csv", "made.csv", "saved.csv"))
+    pa_csv.write_csv(pa.table({"entityId": ["ada"] * 9, "timestamp": [NOON] * 9}), rows)
+    wanted = ["training-set", "--rows", rows, "--features", name, "-o", made]
+    exported = ["export", name, "--entity-ids", "ada", "-o", saved]
+    loaded = ["load", saved, "--entity", "user"]
+    for command, words in (
+        (wanted, "filling rows.csv"),
+        (exported, "exporting to"),
+        (loaded, "loading saved.csv"),
+    ):
+        code, shown = on_a_terminal(command, shared_server.url, "stderr")
+        assert code == 0, shown
+        for word in (words, "100%", "rows, ", "/s", "0:00:00"):
+            assert word in shown, (word, shown)
+
+
+def test_a_reader_that_leaves_early_is_no_failure(shared_server: LiveServer, name: str) -> None:
+    shared_server.register(name)
+    environment = {**os.environ, "TIMEWELL_URL": shared_server.url}
+    with subprocess.Popen([SCRIPT, "features"], env=environment, stdout=-1, stderr=-1, text=True) as child:
+        assert child.stdout is not None and child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == ""
+    assert child.returncode == 0
+
+
+def test_cells_of_a_table_are_plain() -> None:
+    assert [output.cell(value) for value in ("a b", 5.0, 1e300, True, None, "\u202e")] == [
+        "a b", "5", "1e300", "true", "null", "'\"\\u202e\"'",
+    ]  # fmt: skip

@@ -1,0 +1,150 @@
+"""Columns of files as columns of features: what a file has as text or as JSON gets the type of its feature."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from actors.arrow_keys import times_of_arrow
+from actors.errors import InvalidInput
+
+MOMENT = pa.timestamp("us", "UTC")
+WORDS_FOR_NOTHING = pa.array(["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"])
+"""What CSV files have for a missing value where it is not text."""
+
+
+class BadValue(Exception):
+    """A value that cannot be one of its column. `index`: its row; None where all of the column is to blame."""
+
+    def __init__(self, index: int | None, message: str) -> None:
+        super().__init__(message)
+        self.index = index
+        self.message = message
+
+
+def value_column(value_type: str, column: Any, is_text: bool) -> pa.Array:
+    """A column of a feature's type out of one of a file: JSON values, text (`is_text`), or Arrow.
+
+    Arrow columns have a type already and stay as they are; the service judges them.
+    """
+    if isinstance(column, list):
+        return _from_json(value_type, column)
+    if is_text and value_type in _OF_TEXT:
+        return _OF_TEXT[value_type](column)
+    return column
+
+
+# Keys
+
+
+def id_column(column: Any) -> pa.Array:
+    """Entity ids as text; whole numbers as their digits. Raises BadValue where one is missing."""
+    if isinstance(column, list):
+        for index, value in enumerate(column):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+                raise BadValue(index, f"{value!r} is neither text nor a whole number")
+        column = pa.array([None if value is None else str(value) for value in column], pa.string())
+    kind = column.type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if not (text or pa.types.is_integer(kind) or len(column) == 0):
+        raise BadValue(None, f"entity ids are text or whole numbers, not {kind}")
+    return _whole(column).cast(pa.string())
+
+
+def time_column(column: Any) -> pa.Array:
+    """Moments to the microsecond. Raises BadValue where one is missing or is no moment."""
+    if isinstance(column, list):
+        for index, value in enumerate(column):
+            if value is not None and not isinstance(value, str):
+                raise BadValue(index, f"{value!r} is not an RFC 3339 timestamp such as 2025-11-07T10:00:00Z")
+        column = pa.array(column, pa.string())
+    try:
+        return pa.array(times_of_arrow(pa.chunked_array([_whole(column)]), "timestamp")).cast(MOMENT)
+    except InvalidInput as error:
+        fault = error.faults[0]
+        raise BadValue(fault.index, fault.message) from None
+
+
+def _whole(column: pa.Array) -> pa.Array:
+    if column.null_count:
+        raise BadValue(column.is_null().index(True).as_py(), "is missing")
+    return column
+
+
+# Text, as CSV has it
+
+
+def _of_text(kind: pa.DataType, words: str) -> Callable[[pa.Array], pa.Array]:
+    def convert(texts: pa.Array) -> pa.Array:
+        trimmed = _without_words(pc.utf8_trim_whitespace(texts))
+        if pa.types.is_integer(kind):  # pandas writes whole numbers with gaps as 5.0
+            trimmed = pc.replace_substring_regex(trimmed, r"^([+-]?[0-9]+)\.0*$", r"\1")
+        try:
+            return trimmed.cast(kind)
+        except pa.ArrowInvalid:
+            pass
+        for index, text in enumerate(trimmed):
+            try:
+                text.cast(kind)
+            except pa.ArrowInvalid:
+                raise BadValue(index, f"{texts[index].as_py()!r} is not {words}") from None
+        raise AssertionError("a column cannot be converted, but each of its values can")
+
+    return convert
+
+
+def _without_words(texts: pa.Array) -> pa.Array:
+    return pc.if_else(pc.is_in(texts, WORDS_FOR_NOTHING), pa.scalar(None, texts.type), texts)
+
+
+def _vectors_of_text(texts: pa.Array) -> pa.Array:
+    lists: list[list[float] | None] = []
+    for index, text in enumerate(_without_words(texts).to_pylist()):
+        try:
+            lists.append(None if text is None else msgspec.json.decode(text, type=list[float]))
+        except msgspec.DecodeError:
+            raise BadValue(index, f"{text!r} is not a list of numbers such as [0.5,1]") from None
+    return pa.array(lists, pa.list_(pa.float64()))
+
+
+_OF_TEXT: dict[str, Callable[[pa.Array], pa.Array]] = {
+    "number": _of_text(pa.float64(), "a number"),
+    "integer": _of_text(pa.int64(), "an integer"),
+    "boolean": _of_text(pa.bool_(), "true or false"),
+    "timestamp": _without_words,
+    "vector": _vectors_of_text,
+}
+
+
+# JSON, as NDJSON has it
+
+_JSON_TYPES: dict[str, tuple[Any, pa.DataType]] = {
+    "number": (list[float | None], pa.float64()),
+    "integer": (list[int | None], pa.int64()),
+    "boolean": (list[bool | None], pa.bool_()),
+    "string": (list[str | None], pa.string()),
+    "timestamp": (list[str | None], pa.string()),
+    "vector": (list[list[float] | None], pa.list_(pa.float64())),
+}
+
+
+def _from_json(value_type: str, values: list[Any]) -> pa.Array:
+    if value_type == "json":
+        return pa.array(
+            [None if one is None else msgspec.json.encode(one).decode() for one in values], pa.string()
+        )
+    expected, kind = _JSON_TYPES[value_type]
+    try:
+        return pa.array(msgspec.convert(values, expected), kind)
+    except msgspec.ValidationError as error:
+        found = re.search(r" - at `\$\[(\d+)\]", str(error))
+        index = int(found[1]) if found else None
+        raise BadValue(index, f"{values[index or 0]!r} is not of type {value_type}") from None
+    except (pa.ArrowInvalid, OverflowError):
+        index = next(place for place, one in enumerate(values) if one is not None and not -(2**63) <= one < 2**63)
+        raise BadValue(index, f"{values[index]} does not fit in 64 bits") from None

@@ -1,0 +1,64 @@
+"""`timewell drift`: whether the values of one period differ from those of another."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError, Namespace
+from typing import Any
+
+from web.commands.options import Subparsers, add_command
+from web.commands.output import show_json, show_pairs
+
+MORE = """\
+Without --current it is the window that ends now; without --reference the pinned period, else the windows before.
+The verdict is stable, drift or insufficient; the exit code is 0 for each of them."""
+
+
+def add(commands: Subparsers) -> None:
+    """What it takes."""
+    parser = add_command(commands, "drift", run, "compare the values of two periods", MORE)
+    parser.add_argument("feature", metavar="FEATURE", help="a feature by its id, entity.name or name")
+    parser.add_argument("--reference", type=_period, metavar="START/END", help="what it is compared with")
+    parser.add_argument("--current", type=_period, metavar="START/END", help="what is judged")
+    parser.add_argument("--method", help="score by one measure, such as psi or ks")
+    parser.add_argument("--threshold", type=float, help="the score from which on it is drift")
+
+
+def _period(text: str) -> tuple[str, str]:
+    start, slash, end = text.partition("/")
+    if not (start and slash and end):
+        raise ArgumentTypeError(f"{text!r} is not START/END, two RFC 3339 timestamps")
+    return start, end
+
+
+def run(asked: Namespace) -> None:
+    """Compare them."""
+    from web.client import Client
+
+    with Client(asked.url) as client:
+        found = client.drift(
+            asked.feature,
+            reference=asked.reference,
+            current=asked.current,
+            method=asked.method,
+            threshold=asked.threshold,
+        )
+    if asked.json:
+        show_json(found)
+        return
+    pairs: list[tuple[str, Any]] = [
+        ("feature", found.feature_id),
+        ("verdict", found.verdict),
+        ("severity", found.severity),
+        ("score", found.score),
+        ("threshold", found.threshold),
+        ("method", found.method),
+        ("p-value", found.p_value),
+        (
+            "reference",
+            f"{found.reference.start_time} to {found.reference.end_time}, {found.reference.count} values",
+        ),
+        ("current", f"{found.current.start_time} to {found.current.end_time}, {found.current.count} values"),
+        *found.metrics.items(),
+        *(("because", reason) for reason in found.reasons),
+    ]
+    show_pairs([pair for pair in pairs if pair[1] is not None])

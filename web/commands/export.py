@@ -1,0 +1,115 @@
+"""`timewell export`: the observations of some entities into a file that `timewell load` takes."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from web.commands.exits import Misused
+from web.commands.options import Subparsers, add_command, file_of, names, references_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from web.commands.service import TableClient
+
+ROWS_PER_LOT = 50_000
+MORE = """\
+A row per entity and moment, a column per feature: entityId, timestamp, and each feature as it was asked for. A
+field is empty where nothing was written at that moment, and where a null was. `timewell load` takes the file as
+it is."""
+
+
+def add(commands: Subparsers) -> None:
+    """What it takes."""
+    parser = add_command(commands, "export", run, "save the observations of some entities to a file", MORE)
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("features", type=names, nargs="?", metavar="FEATURES", help="features, as a,b")
+    wanted.add_argument("--group", help="a group of features, instead")
+    parser.add_argument(
+        "--entity-ids",
+        nargs="+",
+        required=True,
+        metavar="ID",
+        help="whose; @FILE for the lines of a file",
+    )
+    parser.add_argument("--start", help="from this moment on")
+    parser.add_argument("--end", help="up to this moment")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=file_of(".csv", ".parquet", ".ndjson"),
+        required=True,
+        metavar="FILE",
+        help="ends in .csv, .parquet or .ndjson",
+    )
+
+
+def run(asked: Namespace) -> None:
+    """Save them, entity by entity."""
+    from web.commands.output import show_json, show_pairs
+    from web.commands.progress import progress
+    from web.commands.saving import Saved
+    from web.commands.service import TableClient
+
+    entities = _entities(asked.entity_ids)
+    with TableClient(asked.url) as client:
+        references = references_of(client, asked.features, asked.group)
+        types = {reference: client.feature(reference).value_type for reference in references}
+        json_columns = [reference for reference, value_type in types.items() if value_type == "json"]
+        with Saved(asked.output, json_columns) as saved, progress(f"exporting to {asked.output.name}") as tell:
+            for done, table in _lots(client, entities, references, asked):
+                saved.write(table)
+                tell(saved.rows, done / len(entities))
+    answer = {"file": str(asked.output), "rows": saved.rows, "entities": len(entities), "features": references}
+    if asked.json:
+        show_json(answer)
+    else:
+        show_pairs(list((answer | {"features": ", ".join(references)}).items()))
+
+
+def _entities(given: Sequence[str]) -> list[str]:
+    """The ids, each once, those in files among them."""
+    found: list[str] = []
+    for one in given:
+        found += Path(one[1:]).read_text().splitlines() if one.startswith("@") else [one]
+    entities = [one for one in dict.fromkeys(found) if one]
+    if not entities:
+        raise Misused("--entity-ids: there is none")
+    return entities
+
+
+def _lots(
+    client: TableClient, entities: Sequence[str], references: Sequence[str], asked: Namespace
+) -> Iterator[tuple[int, pa.Table]]:
+    """Tables of many rows, each with the number of entities that are done then."""
+    import pyarrow as pa
+
+    held: list[pa.Table] = []
+    for done, entity in enumerate(entities, 1):
+        found = [client.observations(one, entity, asked.start, asked.end) for one in references]
+        held.append(_beside(entity, references, found))
+        if done == len(entities) or sum(table.num_rows for table in held) >= ROWS_PER_LOT:
+            yield done, pa.concat_tables(held)
+            held = []
+
+
+def _beside(entity: str, references: Sequence[str], found: Sequence[pa.Table]) -> pa.Table:
+    """Observations of several features as one table: a row for each moment that any of them has."""
+    import numpy as np
+    import pyarrow as pa
+
+    times = [np.asarray(table["timestamp"].cast(pa.int64()).to_numpy()) for table in found]
+    moments = np.unique(np.concatenate(times))
+    columns = {
+        "entityId": pa.array([entity]).take(pa.array(np.zeros(len(moments), np.int64))),
+        "timestamp": pa.array(moments).cast(pa.timestamp("us", "UTC")),
+    }
+    for reference, own, table in zip(references, times, found, strict=True):
+        places = np.searchsorted(own, moments)
+        here = places < len(own)
+        here[here] = own[places[here]] == moments[here]
+        columns[reference] = table["value"].combine_chunks().take(pa.array(places, mask=~here))
+    return pa.table(columns)

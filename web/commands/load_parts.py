@@ -1,0 +1,121 @@
+"""What `timewell load` sends: the columns of a file as features, and its rows in parts."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from web.client import Client
+from web.client_arrow import slices_of
+from web.client_errors import Conflict, NotFound, TimewellError
+from web.commands.columns import BadValue, id_column, time_column, value_column
+from web.commands.exits import MOST_FAULTS_SHOWN, Failed
+from web.commands.reading import CsvRows, LineRows, RowsFile, need, open_rows
+from web.schema import FeatureAnswer
+
+ROWS_PER_PART = 50_000
+VALUES_PER_PART = 200_000
+"""What the service commits in one go: a part is there whole or not at all, also after a crash."""
+
+
+class Plan(NamedTuple):
+    """What a load does: each column with its feature."""
+
+    file: RowsFile
+    id_column: str
+    timestamp_column: str
+    features: Mapping[str, FeatureAnswer]
+
+    @property
+    def rows_per_part(self) -> int:
+        """As many as the service takes in one commit."""
+        return max(1, min(ROWS_PER_PART, VALUES_PER_PART // len(self.features)))
+
+
+class Part(NamedTuple):
+    """Rows from `start`, counted from 0, as they are sent."""
+
+    start: int
+    table: pa.Table
+
+
+def make_plan(client: Client, asked: Namespace) -> Plan:
+    """The columns and their features. Raises Failed for what does not fit together."""
+    file = open_rows(asked.file)
+    keys = (asked.id_column, asked.timestamp_column)
+    _need(file, keys, asked.columns)
+    columns = asked.columns or {name: name for name in file.names if name not in keys}
+    if isinstance(file, LineRows):
+        file.has_others = asked.columns is not None
+    features: dict[str, FeatureAnswer] = {}
+    for column, named in columns.items():
+        reference = named if "." in named else f"{asked.entity}.{named}"
+        try:
+            feature = client.feature(reference)
+        except (Conflict, NotFound) as error:
+            raise Failed(f"{file.path}: column {column!r}: {error.detail}") from None
+        if feature.entity != asked.entity:
+            raise Failed(f"{file.path}: column {column!r}: {feature.id} is not about {asked.entity}")
+        if any(feature.id == other.id for other in features.values()):
+            raise Failed(f"{file.path}: column {column!r}: another column is {feature.id} too")
+        features[column] = feature
+    if not features:
+        raise Failed(f"{file.path}: there is no column for a feature")
+    return Plan(file, *keys, features)
+
+
+def _need(file: RowsFile, keys: tuple[str, str], columns: Mapping[str, str] | None) -> None:
+    """Lines of JSON may lack a column in their first row: only their keys are sure to be there."""
+    need(file, keys)
+    if columns is not None and not isinstance(file, LineRows):
+        need(file, columns)
+
+
+# Rows as they are sent
+
+
+def parts(plan: Plan) -> Iterator[Part]:
+    """The file in parts, always cut in the same places. Raises Failed that names a bad row."""
+    start = 0
+    wanted = [plan.id_column, plan.timestamp_column, *plan.features]
+    for lot in plan.file.lots(plan.rows_per_part, list(dict.fromkeys(wanted))):
+        for table in slices_of(_table(plan, lot, start)):
+            yield Part(start, table)
+            start += table.num_rows
+
+
+def _table(plan: Plan, lot: Mapping[str, Any], start: int) -> pa.Table:
+    """Columns of the file as the service takes them: named by feature ids."""
+    is_text = isinstance(plan.file, CsvRows)
+    name = plan.id_column
+    try:
+        table = {"entityId": id_column(lot[name])}
+        name = plan.timestamp_column
+        table["timestamp"] = time_column(lot[name])
+        for name, feature in plan.features.items():
+            table[feature.id] = value_column(feature.value_type, lot[name], is_text)
+    except BadValue as bad:
+        raise Failed(_where(plan, name, None if bad.index is None else start + bad.index) + bad.message) from None
+    return pa.table(table)
+
+
+def _where(plan: Plan, column: str, row: int | None) -> str:
+    return f"{plan.file.path}: {'' if row is None else f'row {row + 1}, '}column {column!r}: "
+
+
+def blame(plan: Plan, error: TimewellError, start: int) -> str:
+    """What the service refused, by rows and columns of the file."""
+    columns = {feature.id: name for name, feature in plan.features.items()}
+    columns |= {"entityId": plan.id_column, "timestamp": plan.timestamp_column}
+    lines = [
+        _where(plan, columns[fault.field], None if fault.index is None else start + fault.index) + fault.message
+        for fault in error.errors
+        if fault.field in columns
+    ]
+    if not lines:
+        return f"{plan.file.path}: rows from {start + 1}: {error.detail}"
+    more = [f"and {len(lines) - MOST_FAULTS_SHOWN} more"] if len(lines) > MOST_FAULTS_SHOWN else []
+    return "\n  ".join([*lines[:MOST_FAULTS_SHOWN], *more])

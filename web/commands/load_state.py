@@ -1,0 +1,89 @@
+"""How far the load of a file came, kept while it is under way so that the next run goes on from there.
+
+The state is a small file in the user's cache directory (`XDG_CACHE_HOME`, else `~/.cache`, on macOS
+`~/Library/Caches`, on Windows `LOCALAPPDATA`), in `timewell/load/`. It is removed once the load is done. It names
+the rows that the service has confirmed and a digest of them: a file whose later rows were mended goes on, one
+whose earlier rows changed does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+import pyarrow as pa
+
+from web.client_arrow import to_stream
+
+
+class State(msgspec.Struct):
+    """`rows` are on stable storage in the service, with `values`. `salt` sets a load apart from earlier ones."""
+
+    rows: int = 0
+    values: int = 0
+    digest: str = ""
+    salt: str = ""
+
+
+def cache_directory() -> Path:
+    """Where programs of this platform keep what can be thrown away."""
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home())
+    return Path.home() / ".cache"
+
+
+class StateFile:
+    """The state of one load: of a file, to a service, as certain features."""
+
+    def __init__(self, *identity: object) -> None:
+        name = hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:32]
+        self.path = cache_directory() / "timewell" / "load" / f"{name}.json"
+
+    def read(self) -> State:
+        """What an earlier run left, or the beginning."""
+        try:
+            return msgspec.json.decode(self.path.read_bytes(), type=State)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return State()
+
+    def restart(self) -> State:
+        """A beginning that shares no idempotency key with any load before."""
+        state = State(salt=uuid4().hex)
+        self.write(state)
+        return state
+
+    def write(self, state: State) -> None:
+        """Replace it at once, whole."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new = self.path.with_suffix(f".{os.getpid()}.new")
+        new.write_bytes(msgspec.json.encode(state))
+        new.replace(self.path)
+
+    def remove(self) -> None:
+        """The load is done."""
+        self.path.unlink(missing_ok=True)
+
+
+class Chain:
+    """A digest of everything up to a row: of what the load is, and of each part in turn."""
+
+    def __init__(self, *seed: object) -> None:
+        self._digest = hashlib.sha256(msgspec.json.encode(seed)).hexdigest()
+
+    def add(self, part: pa.Table) -> str:
+        """The digest up to the end of this part."""
+        running = hashlib.sha256(self._digest.encode())
+        for name, column in zip(part.column_names, part.columns, strict=True):
+            valid = column.is_valid().to_numpy().tobytes() if column.null_count else b""
+            running.update(valid)
+            running.update(to_stream(pa.table({name: column.drop_null()})))  # what lies under nulls is anything
+        self._digest = running.hexdigest()
+        return self._digest

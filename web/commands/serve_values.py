@@ -1,0 +1,30 @@
+"""`timewell serve-values`: the latest values of some entities."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from web.commands.options import Subparsers, add_command, add_wanted
+from web.commands.output import show_json, show_table
+
+
+def add(commands: Subparsers) -> None:
+    """What it takes."""
+    parser = add_command(commands, "serve-values", run, "show the latest values of some entities")
+    parser.add_argument("ids", nargs="+", metavar="ID", help="an entity id")
+    add_wanted(parser)
+    parser.add_argument("--as-of", metavar="MOMENT", help="as they were at a moment (default: now)")
+
+
+def run(asked: Namespace) -> None:
+    """Show them, in the order of the ids."""
+    from web.client import Client
+
+    with Client(asked.url) as client:
+        results = client.serve(asked.ids, asked.features, group=asked.group, as_of=asked.as_of)
+    if asked.json:
+        show_json({"results": results})
+        return
+    references = list(results[0].features)
+    rows = [(one.entity_id, *(one.features[name] for name in references)) for one in results]
+    show_table(("ENTITY", *references), rows)

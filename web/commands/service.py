@@ -1,0 +1,53 @@
+"""The client of the commands: that of Python, with Arrow tables in and out as files need them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import pyarrow as pa
+
+from web.client import Client
+from web.client_arrow import from_stream, to_stream
+from web.client_calls import ARROW, Request, Retry, Talk, get, path, query, route
+from web.schema import Written
+
+TIMEOUT_SECONDS = 300.0
+PATIENT = Retry(attempts=12, seconds=120.0)
+"""Long work outlives a restart of the service."""
+
+
+class TableClient(Client):
+    """Asks in tables. Waits longer for answers, as these take longer."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, timeout=TIMEOUT_SECONDS)
+
+    def be_patient(self) -> None:
+        """From here on try again for longer: the service was there, and will be again."""
+        self._retry = PATIENT
+
+    def __enter__(self) -> Self:
+        return self
+
+    @route
+    def write_table(self, table: pa.Table, key: str) -> Talk[Written]:
+        """Write a wide table, whole or not at all. The same key again writes nothing."""
+        headers = {"Content-Type": ARROW, "Idempotency-Key": key}
+        request = Request("POST", "/features/write-batch", content=to_stream(table), headers=headers)
+        return (yield from self._ask(request, Written))
+
+    @route
+    def observations(self, feature: str, entity_id: str, start: str | None, end: str | None) -> Talk[pa.Table]:
+        """All observations of one entity, by time: `timestamp` and `value`."""
+        asked = get(path("features", feature, "history"), entityId=entity_id, startTime=start, endTime=end)
+        request = Request("GET", asked.path, asked.query, headers={"Accept": ARROW})
+        return from_stream((yield from self._retry.ask(request)).content)
+
+    @route
+    def fill(self, keys: pa.Table, asked: Mapping[str, Any]) -> Talk[pa.Table]:
+        """The columns of a training set for rows of `entityId` and `timestamp`, those two left out."""
+        headers = {"Content-Type": ARROW, "Accept": ARROW}
+        request = Request("POST", "/features/training-set", query(**asked), to_stream(keys), headers)
+        table = from_stream((yield from self._retry.ask(request)).content)
+        return table.drop_columns(keys.column_names)
