@@ -146,11 +146,30 @@ def history(guide: Guide) -> None:
         guide.get(path, **query, cursor=page["nextCursor"])
 
 
-def statistics(guide: Guide) -> None:
-    """What came in so far."""
+def train(guide: Guide) -> None:
+    """Each value as it was at a moment of its own."""
+    guide.title("A training set: features as of each row's own moment, and the week before it")
+    moments = [rfc3339(MIDNIGHT - timedelta(days=days)) for days in (1, 20)]
+    rows = [{"entityId": one, "timestamp": moment, "bought": True} for one in SOME[:2] for moment in moments]
+    week = {"ref": "purchase_amount", "aggregation": "sum", "window": "7d", "as": "spent_7d"}
+    guide.post("/features/training-set", {"rows": rows, "features": ["purchase_count_7d", week]})
+
+
+def watch(guide: Guide) -> None:
+    """What came in so far, and whether it is as it should be."""
     guide.title("Statistics of everything written")
     guide.get("/features/user.purchase_amount/stats")
     guide.get("/features/user.is_member/stats")
+    guide.title("A quality check, how old each feature is, and the alerts")
+    check = {"id": "no-refunds", "checkType": "range", "config": {"min": 0}}
+    guide.post("/features/user.purchase_amount/checks", check)
+    guide.get("/checks")
+    guide.get("/monitor/freshness")
+    guide.get("/monitor/alerts")
+    guide.title("Drift: the last fortnight against the one before it")
+    days = [rfc3339(MIDNIGHT - timedelta(days=number)) for number in (28, 14, 0)]
+    periods = {"reference": f"{days[0]}/{days[1]}", "current": f"{days[1]}/{days[2]}"}
+    guide.get("/features/user.purchase_amount/drift", **periods)
 
 
 def delete(guide: Guide) -> None:
@@ -162,7 +181,7 @@ def delete(guide: Guide) -> None:
     guide.post("/features/serve", asked, expect=(404,))
 
 
-STEPS = (health, registry, find, write, serve, history, statistics, delete)
+STEPS = (health, registry, find, write, serve, history, train, watch, delete)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
