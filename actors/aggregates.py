@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from actors.columns import Indices
-from actors.domain import NUMERIC
+from actors.domain import NUMERIC, Feature
 from actors.rows import Ranges
-from actors.values import Array, Nulls, blank, dtype_of
+from actors.values import Array, Nulls, blank, dtype_of, empty
 
 _QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 AGGREGATIONS = ("latest", "first", "avg", "sum", "min", "max", "count", "std", "distinct", *_QUANTILES)
@@ -73,6 +73,13 @@ def aggregate(ranges: Ranges, aggregation: str, value_type: str) -> Answer:
     values[filled] = some
     nulls = counts == 0 if aggregation not in ("count", "sum") else np.zeros(len(counts), np.bool_)
     return Answer(values, nulls, result_type)
+
+
+def of_no_rows(feature: Feature, aggregation: str) -> Answer:
+    """The answer to no question at all, which has a type all the same."""
+    none = np.zeros(0, np.int64)
+    ranges = Ranges(np.zeros(1, np.int64), none, empty(feature, 0), none.astype(np.bool_))
+    return aggregate(ranges, aggregation, feature.value_type)
 
 
 def together(answers: Sequence[Answer]) -> Answer:

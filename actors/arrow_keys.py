@@ -47,10 +47,7 @@ def times_of_arrow(column: pa.ChunkedArray, field: str) -> Times:
     Raises InvalidInput that names `field`, and the rows where single values are to blame.
     """
     times, faults = judged_times(column, field)
-    if faults:
-        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise InvalidInput(f"[{faults[0].index}].{field}: {faults[0].message}{more}", faults)
-    return times
+    return _without_faults(times, faults)
 
 
 def judged_times(column: pa.ChunkedArray, field: str) -> tuple[Times, list[Fault]]:
@@ -83,9 +80,13 @@ def micros_of(column: pa.ChunkedArray | pa.Array) -> tuple[Times, Nulls]:
 def times_of_texts(texts: list[str], field: str) -> Times:
     """RFC 3339 strings as microseconds. Raises InvalidInput that names the rows to blame."""
     times, faults = _judged_texts(texts, field)
+    return _without_faults(times, faults)
+
+
+def _without_faults(times: Times, faults: list[Fault]) -> Times:
     if faults:
-        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise InvalidInput(f"[{faults[0].index}].{field}: {faults[0].message}{more}", faults)
+        first, more = faults[0], f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+        raise InvalidInput(f"[{first.index}].{first.field}: {first.message}{more}", faults)
     return times
 
 

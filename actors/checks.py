@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from actors.constraints import constraint_value
+from actors.constraints import camel, constraint_value
 from actors.domain import Feature
 from actors.drift import check_method
 from actors.errors import Fault, InvalidInput
@@ -191,10 +191,10 @@ def _check_storable(field: str, value: Any) -> None:
 def _check_config(feature: Feature, config: Any) -> None:
     for name in ("max_null_rate", "max_violation_rate"):
         if not 0 <= getattr(config, name, 0.0) <= 1:
-            raise InvalidInput.at(f"config.{_camel(name)}", "must be from 0 to 1")
+            raise InvalidInput.at(f"config.{camel(name)}", "must be from 0 to 1")
     for name in ("window", "max_age"):
         if getattr(config, name, None) is not None:
-            parse_duration(getattr(config, name), f"config.{_camel(name)}")
+            parse_duration(getattr(config, name), f"config.{camel(name)}")
     match config:
         case RangeConfig() | UniqueConfig() | VolumeConfig():
             _check_bounds(feature, config)
@@ -224,18 +224,11 @@ def _check_bounds(feature: Feature, config: RangeConfig | UniqueConfig | VolumeC
     low_name, high_name = ("min_unique", "max_unique") if isinstance(config, UniqueConfig) else ("min", "max")
     low, high = getattr(config, low_name), getattr(config, high_name)
     if low is None and high is None:
-        raise InvalidInput.at(
-            f"config.{_camel(low_name)}", f"give {_camel(low_name)}, {_camel(high_name)} or both"
-        )
+        raise InvalidInput.at(f"config.{camel(low_name)}", f"give {camel(low_name)}, {camel(high_name)} or both")
     if isinstance(config, RangeConfig):
         low, high = bounds_of(feature, config)
     if low is not None and high is not None and low > high:
-        raise InvalidInput.at(f"config.{_camel(low_name)}", f"is greater than config.{_camel(high_name)}")
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(map(str.capitalize, rest))
+        raise InvalidInput.at(f"config.{camel(low_name)}", f"is greater than config.{camel(high_name)}")
 
 
 def bounds_of(feature: Feature, config: RangeConfig) -> tuple[Any, Any]:

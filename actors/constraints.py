@@ -52,7 +52,7 @@ def check_schema(value_type: str, schema: ValueSchema | None) -> None:
         return
     for name, types in _CONSTRAINTS.items():
         if getattr(schema, name) is not None and value_type not in types:
-            raise InvalidInput.at(f"schema.{_camel(name)}", f"makes no sense for valueType {value_type}")
+            raise InvalidInput.at(f"schema.{camel(name)}", f"makes no sense for valueType {value_type}")
     _check_storable(schema)
     _check_bounds(value_type, schema)
     _check_sizes(schema)
@@ -71,7 +71,8 @@ def _check_storable(schema: ValueSchema) -> None:
             raise InvalidInput.at(field, "does not fit in 64 bits; write a larger number with an exponent")
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
+    """A field's name as JSON has it."""
     first, *rest = name.split("_")
     return first + "".join(map(str.capitalize, rest))
 

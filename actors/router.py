@@ -67,7 +67,7 @@ class Router:
     ) -> None:
         self.registry = registry
         self.serving = serving
-        self.training = TrainingSets(serving.stores, storage)
+        self.training = TrainingSets(serving, storage)
         self.checkpointer = checkpointer
         self.now = clock.now
         self._journal = journal

@@ -55,7 +55,7 @@ class FeatureServingEngine:
         self.stores = stores
         self._agreement_sample = agreement_sample
         self._storage = storage
-        self._readers = trio.CapacityLimiter(HISTORY_READERS)
+        self.readers = trio.CapacityLimiter(HISTORY_READERS)
 
     # The latest values
 
@@ -87,7 +87,7 @@ class FeatureServingEngine:
             for index in np.flatnonzero(grid.cold.any(axis=1)).tolist():
                 start, end = (NEVER, FOREVER) if current else (visible[index], at)
                 missing = [entities[position] for position in np.flatnonzero(grid.cold[index]).tolist()]
-                disk[features[index].id] = await self._read(features[index], missing, start, end)
+                disk[features[index].id] = await self.read_history(features[index], missing, start, end)
         raise Unavailable("the history kept changing while it was read")
 
     def _parts(self, entity_type: str, entities: Sequence[str]) -> list[_Part]:
@@ -103,10 +103,11 @@ class FeatureServingEngine:
                 parts.append(_Part(shard, positions, [entities[position] for position in positions.tolist()]))
         return parts
 
-    async def _read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
+    async def read_history(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
+        """The rows of some entities from the history files, in a worker thread."""
         distinct = list(dict.fromkeys(entities))
         return await trio.to_thread.run_sync(
-            self._storage.read, feature, distinct, start, end, limiter=self._readers, abandon_on_cancel=True
+            self._storage.read, feature, distinct, start, end, limiter=self.readers, abandon_on_cancel=True
         )
 
     async def agreement(self) -> dict[str, tuple[int, int]]:
@@ -157,7 +158,7 @@ class FeatureServingEngine:
             if not answer.cold:
                 return answer
             missing = [part.entities[position] for position in answer.cold]
-            disk = await self._read(feature, missing, max(span.start, visible), span.end)
+            disk = await self.read_history(feature, missing, max(span.start, visible), span.end)
         raise Unavailable("the history kept changing while it was read")
 
     # One entity's observations
@@ -174,7 +175,7 @@ class FeatureServingEngine:
             answer: Scanned = await self.stores[shard].ask(question)
             if not answer.cold:
                 return answer
-            disk = await self._read(feature, [entity], start, span.end)
+            disk = await self.read_history(feature, [entity], start, span.end)
         raise Unavailable("the history kept changing while it was read")
 
 

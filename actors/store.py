@@ -120,10 +120,10 @@ class FeatureStore:
 
     def _latest(self, message: Latest) -> Grid:
         """The values of each feature; `cold` marks those that only the disk can tell."""
+        slots = self.partition.slots(message.entity_type, message.entities)
         if message.disk or not message.current:
             questions = zip(message.features, message.visible_from, strict=True)
-            return filled(message.kinds, [self._cells(message, *question) for question in questions])
-        slots = self.partition.slots(message.entity_type, message.entities)
+            return filled(message.kinds, [self._cells(message, slots, *question) for question in questions])
         grid = self.partition.latest(message.features, message.kinds, slots, message.at, message.visible_from)
         if message.verify:
             self._verify(message, slots, grid)
@@ -145,11 +145,10 @@ class FeatureStore:
                 first = message.entities[int(np.argmax(differ))]
                 log.error("%s of %r was not served as a point-in-time read has it", feature.id, first)
 
-    def _cells(self, message: Latest, feature: Feature, visible_from: int) -> Cells:
+    def _cells(self, message: Latest, slots: Indices, feature: Feature, visible_from: int) -> Cells:
         disk = self._fresh(message.disk.get(feature.id))
         if disk is not None:
             return self._latest_with_disk(message, feature, visible_from, disk)
-        slots = self.partition.slots(message.entity_type, message.entities)
         return self.partition.as_of(feature, slots, message.at, visible_from, None)
 
     def _latest_with_disk(self, message: Latest, feature: Feature, visible_from: int, disk: DiskRows) -> Cells:

@@ -15,19 +15,19 @@ import numpy as np
 import pyarrow as pa
 import trio
 
-from actors.aggregates import aggregate, together
+from actors.aggregates import aggregate, of_no_rows, together
 from actors.columns import Indices, Numbering, Times, shards_of
 from actors.domain import Feature
 from actors.errors import Unavailable
-from actors.mailbox import Mailbox
 from actors.messages import Aggregated, Past, PastWindow
 from actors.partition import DiskRows
 from actors.rows import Ranges, Rows, bisect_right, last_of_each, order, spans
 from actors.series import Cells
-from actors.settings import CELLS_PER_QUESTION, HISTORY_READERS, WINDOWED_ROWS_AT_ONCE, WINDOWED_ROWS_PER_QUESTION
+from actors.serving import FeatureServingEngine
+from actors.settings import CELLS_PER_QUESTION, WINDOWED_ROWS_AT_ONCE, WINDOWED_ROWS_PER_QUESTION
 from actors.storage.protocol import Storage
 from actors.timestamps import NEVER
-from actors.values import Array, Nulls, blank, dtype_of, empty
+from actors.values import Array, Nulls, empty
 
 _ATTEMPTS = 5
 
@@ -79,10 +79,11 @@ class _Part(NamedTuple):
 class TrainingSets:
     """Asks the stores. Safe for concurrent use by tasks of one thread."""
 
-    def __init__(self, stores: Sequence[Mailbox], storage: Storage) -> None:
-        self._stores = stores
+    def __init__(self, serving: FeatureServingEngine, storage: Storage) -> None:
+        """`serving` reads the history files for both, within one limit of readers."""
+        self._serving = serving
+        self._stores = serving.stores
         self._storage = storage
-        self._readers = trio.CapacityLimiter(HISTORY_READERS)
 
     async def fill(self, moments: Moments, wanted: Sequence[Wanted], now: int) -> list[Filled]:
         """The columns in the order asked, for at least one row."""
@@ -153,13 +154,10 @@ class TrainingSets:
                 before = disk.get(features[index].id)
                 entities = _union(missing, before)
                 first = int(np.min(visible[index]))
-                disk[features[index].id] = await self._read(features[index], entities, first, int(at.max()))
+                disk[features[index].id] = await self._serving.read_history(
+                    features[index], entities, first, int(at.max())
+                )
         raise Unavailable("the history kept changing while it was read")
-
-    async def _read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
-        return await trio.to_thread.run_sync(
-            self._storage.read, feature, entities, start, end, limiter=self._readers, abandon_on_cancel=True
-        )
 
     # Aggregates
 
@@ -184,14 +182,14 @@ class TrainingSets:
             if not answer.cold:
                 return answer
             missing = _union([part.entities[place] for place in answer.cold], disk)
-            disk = await self._read(column.feature, missing, int(start.min()) + 1, int(at.max()))
+            disk = await self._serving.read_history(column.feature, missing, int(start.min()) + 1, int(at.max()))
         raise Unavailable("the history kept changing while it was read")
 
     # As known at a moment
 
     async def _as_known(self, moments: Moments, column: Wanted, now: int) -> Filled:
         return await trio.to_thread.run_sync(
-            as_known, self._storage, moments, column, now, limiter=self._readers, abandon_on_cancel=True
+            as_known, self._storage, moments, column, now, limiter=self._serving.readers, abandon_on_cancel=True
         )
 
 
@@ -264,8 +262,7 @@ def _visible_from(column: Wanted, at: Times, now: int) -> int | Times:
 
 def blank_column(column: Wanted) -> Filled:
     """The column for no rows."""
-    no_rows = Ranges(np.zeros(1, np.int64), np.zeros(0, np.int64), empty(column.feature, 0), np.zeros(0, np.bool_))
-    value_type: str = column.feature.value_type
     if column.aggregation is not None:
-        value_type = aggregate(no_rows, column.aggregation, value_type).value_type
-    return Filled(column.name, value_type, blank(dtype_of(value_type), no_rows.values.shape), no_rows.nulls)
+        answer = of_no_rows(column.feature, column.aggregation)
+        return Filled(column.name, answer.value_type, answer.values, answer.nulls)
+    return Filled(column.name, column.feature.value_type, empty(column.feature, 0), np.zeros(0, np.bool_))

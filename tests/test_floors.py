@@ -47,6 +47,7 @@ FLOORS = [
         "actors.events",
         "actors.webhook",
     ],
+    ["actors.training"],
     ["actors.watch"],
     ["actors.schedule"],
     ["actors.router"],

@@ -20,18 +20,17 @@ from quart import Response, request
 from quart.wrappers.response import ResponseBody
 from werkzeug.datastructures import MIMEAccept
 
+from actors.settings import CELLS_PER_TURN
 from actors.storage.history import value_column
 from actors.timestamps import format_timestamp
 from actors.values import Nulls, render
 from web.errors import NotAcceptable
 from web.requests import JSON_TYPE
-from web.rows import ROWS_PER_SLICE, keyed_by
+from web.rows import json_rows, keyed_by
 
 NDJSON_TYPE = "application/x-ndjson"
 ARROW_TYPE = "application/vnd.apache.arrow.stream"
 CSV_TYPE = "text/csv"
-SMALL_CELLS = 20_000
-"""Columns with more values are encoded in a worker thread."""
 
 _LINES = msgspec.json.Encoder()
 
@@ -110,10 +109,8 @@ def _rows(columns: Columns) -> Iterator[Any]:
 
 
 def _json(columns: Columns, first: bool) -> bytes:
-    rows = list(_rows(columns))
-    slices = (rows[start : start + ROWS_PER_SLICE] for start in range(0, len(rows), ROWS_PER_SLICE))
-    encoded = b",".join(msgspec.json.encode(part)[1:-1] for part in slices)
-    return encoded if first or not rows else b"," + encoded
+    encoded = json_rows(_rows(columns))
+    return encoded if first or not encoded else b"," + encoded
 
 
 def _ndjson(columns: Columns, _: bool) -> bytes:
@@ -209,7 +206,7 @@ class _Streamed(ResponseBody):
 
 
 async def _encoded(lane: Lane, columns: Columns, first: bool) -> bytes:
-    if _length(columns) * len(columns) <= SMALL_CELLS:
+    if _length(columns) * len(columns) <= CELLS_PER_TURN:
         return lane.encode(columns, first)
     return await trio.to_thread.run_sync(lane.encode, columns, first)
 

@@ -53,15 +53,17 @@ async def encode_rows(cells: int, rows: Callable[[], Iterable[object]]) -> Respo
     encoded a slice at a time.
     """
     if cells <= CELLS_PER_TURN:
-        body = _results(rows())
+        body = json_rows(rows())
     else:
-        body = await trio.to_thread.run_sync(lambda: _results(rows()))
+        body = await trio.to_thread.run_sync(lambda: json_rows(rows()))
+    body = b'{"results":[' + body + b"]}"
     return Response(body, 200, content_type=JSON_TYPE)
 
 
-def _results(rows: Iterable[object]) -> bytes:
+def json_rows(rows: Iterable[object]) -> bytes:
+    """Rows as JSON with commas between them, encoded a slice at a time."""
     parts = []
     remaining = iter(rows)
     while part := list(islice(remaining, ROWS_PER_SLICE)):
         parts.append(msgspec.json.encode(part)[1:-1])
-    return b'{"results":[' + b",".join(parts) + b"]}"
+    return b",".join(parts)

@@ -518,3 +518,16 @@ def test_history_is_the_same_after_a_restart(server: LiveServer) -> None:
     server.kill()
     server.start()
     assert (page(server, id_), rows(server, id_, window="1m", endTime=at(3), aggregation="sum")) == before
+
+
+def test_no_entities_are_a_table_of_no_rows_in_every_form(shared_server: LiveServer, name: str) -> None:
+    id_ = shared_server.register(name)["id"]
+    asked = {
+        "entityIds": [],
+        "features": [id_],
+        "startTime": "2025-11-01T00:00:00Z",
+        "endTime": "2025-11-02T00:00:00Z",
+    }
+    for form, text in (("application/x-ndjson", ""), ("text/csv", f"entityId,{id_}\r\n")):
+        answer = shared_server.post("/features/historical", {**asked, "aggregation": "count"}, Accept=form)
+        assert (answer.status_code, answer.text) == (200, text)

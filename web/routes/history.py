@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 from quart import Blueprint, Response
 
-from actors.aggregates import AGGREGATIONS, Answer, aggregate, allowed
+from actors.aggregates import AGGREGATIONS, Answer, allowed, of_no_rows
 from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.ingest import check_entity_id
 from actors.router import Router
-from actors.rows import Ranges
 from actors.serving import Span
 from actors.settings import CELLS_PER_LOT, DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS, Settings
 from actors.timestamps import FOREVER, NEVER, Duration, format_timestamp, parse_duration, parse_timestamp
-from actors.values import empty, render
+from actors.values import render
 from web.lanes import ARROW_TYPE, Column, accepted_lane, stream
 from web.pages import from_cursor, to_cursor
 from web.requests import JSON_TYPE, Query, encode, json_body
@@ -139,18 +138,12 @@ async def _lots(
             answer = (
                 await router.aggregate(some, feature, aggregation, span)
                 if some
-                else _nothing(feature, aggregation)
+                else of_no_rows(feature, aggregation)
             )
             column = Column(reference, answer.value_type, answer.values, answer.nulls)
             is_sum = aggregation == "sum" and feature.value_type == "integer"
             columns.append(column.summed() if is_sum and arrow else column)
         yield columns
-
-
-def _nothing(feature: Feature, aggregation: str) -> Answer:
-    none = np.zeros(0, np.int64)
-    ranges = Ranges(np.zeros(1, np.int64), none, empty(feature, 0), none.astype(np.bool_))
-    return aggregate(ranges, aggregation, feature.value_type)
 
 
 async def _pages(
