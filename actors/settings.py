@@ -53,6 +53,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     agreement_sample: Annotated[
         float, Meta(ge=0, le=1, description="share of serving reads compared with a point-in-time read")
     ] = 0.001
+    fast_lane: Annotated[
+        Literal["on", "off"], Meta(description="off: serving and writing take the ordinary way of all requests")
+    ] = "on"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="debug adds a line for each request")
     ] = "info"

@@ -10,24 +10,33 @@ from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallabl
 
 from actors.errors import Overloaded
 from actors.settings import BODY_BYTES_UNDER_WAY
-from web.errors import PROBLEM_TYPE, problem_of
+from web.errors import PROBLEM_TYPE, answer_to
 
 
-def bounding_bodies(app: ASGIFramework, max_body_bytes: int) -> ASGIFramework:
-    """The application behind the bound. A single request is always let in."""
-    under_way = 0
+class BodiesUnderWay:
+    """The bytes of bodies that are being read or answered, on whichever lane they came."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def admits(self, size: int) -> bool:
+        """Whether so many more are within the bound. A single request always is."""
+        return not (self.total and size and self.total + size > BODY_BYTES_UNDER_WAY)
+
+
+def bounding_bodies(app: ASGIFramework, under_way: BodiesUnderWay, max_body_bytes: int) -> ASGIFramework:
+    """The application behind the bound."""
 
     async def asgi(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        nonlocal under_way
         size = _declared_bytes(scope, max_body_bytes)
-        if under_way and size and under_way + size > BODY_BYTES_UNDER_WAY:
+        if not under_way.admits(size):
             await _refuse(send)
             return
-        under_way += size
+        under_way.total += size
         try:
             await app(scope, receive, send)
         finally:
-            under_way -= size
+            under_way.total -= size
 
     return asgi
 
@@ -44,13 +53,12 @@ def _declared_bytes(scope: Scope, max_body_bytes: int) -> int:
 
 
 async def _refuse(send: ASGISendCallable) -> None:
-    error = Overloaded("too many bytes of request bodies are under way")
-    status, body = problem_of(error)
+    answer = answer_to(Overloaded("too many bytes of request bodies are under way"))
     headers = [
         (b"content-type", PROBLEM_TYPE.encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"retry-after", str(error.retry_after_seconds).encode()),
+        (b"content-length", str(len(answer.body)).encode()),
+        (b"retry-after", str(answer.retry_after).encode()),
         (b"connection", b"close"),
     ]
-    await send({"type": "http.response.start", "status": status, "headers": headers, "trailers": False})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers, "trailers": False})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})

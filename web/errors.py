@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from http import HTTPStatus
+from typing import NamedTuple
 
 import msgspec
 from quart import Response
@@ -62,6 +63,23 @@ def problem_of(error: TimewellError) -> tuple[int, bytes]:
     return status.value, problem(status, error.detail, error.faults)
 
 
+class Answer(NamedTuple):
+    """The answer to a failure. `retry_after`: when to come back, in seconds, None for no advice."""
+
+    status: int
+    body: bytes
+    retry_after: int | None
+
+
+def answer_to(error: Exception) -> Answer:
+    """The answer to a domain error, or to one that nobody foresaw, which goes to the log."""
+    if isinstance(error, TimewellError):
+        return Answer(*problem_of(error), error.retry_after_seconds if isinstance(error, Unavailable) else None)
+    log.error("unexpected error", exc_info=error)
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return Answer(status, problem(status, "an unexpected error; the log has the details"), None)
+
+
 def _response(status: int, body: bytes) -> Response:
     return Response(body, status, content_type=PROBLEM_TYPE)
 
@@ -69,11 +87,12 @@ def _response(status: int, body: bytes) -> Response:
 def install(app: QuartTrio) -> None:
     """Have the application answer every failure in this way."""
 
-    @app.errorhandler(TimewellError)
-    async def _domain(error: TimewellError) -> Response:
-        response = _response(*problem_of(error))
-        if isinstance(error, Unavailable):
-            response.headers["Retry-After"] = str(error.retry_after_seconds)
+    @app.errorhandler(Exception)
+    async def _failure(error: Exception) -> Response:
+        answer = answer_to(error)
+        response = _response(answer.status, answer.body)
+        if answer.retry_after is not None:
+            response.headers["Retry-After"] = str(answer.retry_after)
         return response
 
     @app.errorhandler(HTTPException)
@@ -84,9 +103,3 @@ def install(app: QuartTrio) -> None:
             if name.lower() not in ("content-type", "content-length"):
                 response.headers[name] = value
         return response
-
-    @app.errorhandler(Exception)
-    async def _bug(error: Exception) -> Response:
-        log.error("unexpected error", exc_info=error)
-        status = HTTPStatus.INTERNAL_SERVER_ERROR
-        return _response(status, problem(status, "an unexpected error; the log has the details"))

@@ -82,6 +82,11 @@ def encode(answer: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(answer), status, content_type=JSON_TYPE)
 
 
+def said(answer: bytes) -> Response:
+    """An answer that is JSON already."""
+    return Response(answer, 200, content_type=JSON_TYPE)
+
+
 def no_content() -> Response:
     """The answer to a deletion."""
     response = Response(b"", 204)

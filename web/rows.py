@@ -11,12 +11,10 @@ import msgspec
 import numpy as np
 import trio
 from numpy.typing import NDArray
-from quart import Response
 
 from actors.grid import Grid
 from actors.settings import CELLS_PER_TURN
 from actors.values import render_all
-from web.requests import JSON_TYPE
 
 ROWS_PER_SLICE = 500
 _SHAPES_REMEMBERED = 256
@@ -46,8 +44,8 @@ def columns(grid: Grid, hidden: NDArray[np.bool_]) -> list[list[Any]]:
     return found
 
 
-async def encode_rows(cells: int, rows: Callable[[], Iterable[object]]) -> Response:
-    """The answer, put together in a worker thread where it has many cells.
+async def encode_rows(cells: int, rows: Callable[[], Iterable[object]]) -> bytes:
+    """The answer as JSON, put together in a worker thread where it has many cells.
 
     The interpreter lets other threads in between rows but not within one encoding, so a large answer is also
     encoded a slice at a time.
@@ -56,8 +54,7 @@ async def encode_rows(cells: int, rows: Callable[[], Iterable[object]]) -> Respo
         body = json_rows(rows())
     else:
         body = await trio.to_thread.run_sync(lambda: json_rows(rows()))
-    body = b'{"results":[' + body + b"]}"
-    return Response(body, 200, content_type=JSON_TYPE)
+    return b'{"results":[' + body + b"]}"
 
 
 def json_rows(rows: Iterable[object]) -> bytes:

@@ -12,15 +12,16 @@ import sys
 from functools import partial
 
 import trio
-from hypercorn.config import Config
 from hypercorn.trio import serve as hypercorn_serve
 
 from actors.errors import StartupError
 from actors.router import Router, open_router
 from actors.settings import Settings
-from web.admission import bounding_bodies
+from web.admission import BodiesUnderWay, bounding_bodies
 from web.app import create_app
+from web.fastlane import FastLane, LaneConfig, install
 from web.keepalive import ending_connections
+from web.traffic import Traffic, watched
 
 log = logging.getLogger("timewell.serve")
 GRACEFUL_SECONDS = 10.0
@@ -44,13 +45,15 @@ async def serve(
     async with open_router(settings) as router, trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, stop)
         nursery.start_soon(_end_event_streams, router, stop)
-        app = bounding_bodies(create_app(router, settings), settings.max_body_bytes)
-        app = ending_connections(app, stop)
+        under_way, traffic = BodiesUnderWay(), Traffic()
+        app = bounding_bodies(create_app(router, settings), under_way, settings.max_body_bytes)
+        app = watched(ending_connections(app, stop), traffic)
+        config = _config(settings)
+        if settings.fast_lane == "on":
+            install(config, FastLane(router, settings, under_way, traffic, stop))
         try:
             async with trio.open_nursery() as web:
-                binds = await web.start(
-                    partial(hypercorn_serve, app, _config(settings), shutdown_trigger=stop.wait)
-                )
+                binds = await web.start(partial(hypercorn_serve, app, config, shutdown_trigger=stop.wait))
                 log.info("serving on %s (storage: %s)", ", ".join(binds), _where(settings))
                 task_status.started(binds)
         except* OSError as group:
@@ -70,8 +73,8 @@ def _where(settings: Settings) -> str:
     return f"embedded in {settings.data_dir}" if settings.storage_type == "embedded" else "memory, nothing is kept"
 
 
-def _config(settings: Settings) -> Config:
-    config = Config()
+def _config(settings: Settings) -> LaneConfig:
+    config = LaneConfig()
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config.bind = [f"{host}:{settings.port}"]
     config.graceful_timeout = GRACEFUL_SECONDS

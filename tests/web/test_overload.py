@@ -12,7 +12,7 @@ from tests.actors.service import FEATURE, ONE, OTHER, SETTINGS, service, write
 from tests.actors.test_actors import poison
 from tests.faults import FaultyStorage
 from web import admission
-from web.admission import bounding_bodies
+from web.admission import BodiesUnderWay, bounding_bodies
 from web.app import create_app
 
 BODY = {"entityIds": [ONE], "features": [FEATURE]}
@@ -84,7 +84,7 @@ async def test_bodies_beyond_the_bound_are_refused_before_they_are_read(
 ) -> None:
     monkeypatch.setattr(admission, "BODY_BYTES_UNDER_WAY", 1_000)
     waiting = Waiting()
-    app = bounding_bodies(waiting, max_body_bytes=600)
+    app = bounding_bodies(waiting, BodiesUnderWay(), max_body_bytes=600)
     nursery.start_soon(call, app, 500)
     await wait_all_tasks_blocked()
     for length in (501, 0):

@@ -20,7 +20,7 @@ from actors.timestamps import FOREVER, NEVER, Duration, format_timestamp, parse_
 from actors.values import render
 from web.lanes import ARROW_TYPE, Column, accepted_lane, stream
 from web.pages import from_cursor, to_cursor
-from web.requests import JSON_TYPE, Query, encode, json_body
+from web.requests import JSON_TYPE, Query, encode, json_body, said
 from web.routes.serving import check_ids, check_read
 from web.rows import encode_rows
 from web.schema import Historical, HistoricalAnswer, HistoryAnswer, HistoryItem
@@ -56,7 +56,7 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
         }
         cells = len(asked.entity_ids) * len(features) * span.windows
         windowed = asked.window is not None
-        return await encode_rows(cells, lambda: _rows(asked.entity_ids, answers, span, windowed))
+        return said(await encode_rows(cells, lambda: _rows(asked.entity_ids, answers, span, windowed)))
 
     @routes.get("/features/<reference>/history")
     async def history(reference: str) -> Response:

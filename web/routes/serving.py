@@ -18,9 +18,9 @@ from actors.router import Router
 from actors.settings import MAX_FEATURES_PER_READ, Settings
 from actors.timestamps import NEVER, SECOND, format_timestamp, parse_timestamp
 from actors.values import Nulls
-from web.requests import encode, json_body
+from web.requests import decode, json_bytes, said
 from web.rows import columns, encode_rows, keyed_by
-from web.schema import Serve, ServedAnswer, ServedEntity, ValueMetadata
+from web.schema import Serve, ServedEntity, ValueMetadata
 
 
 def blueprint(router: Router, settings: Settings) -> Blueprint:
@@ -29,20 +29,25 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
 
     @routes.post("/features/serve")
     async def serve() -> Response:
-        asked = await json_body(Serve)
-        features = router.features_of(asked.features, asked.group)
-        check_read(asked.entity_ids, features, 1, settings)
-        current = asked.as_of is None
-        at = router.now() if asked.as_of is None else parse_timestamp(asked.as_of, "asOf")
-        if not asked.entity_ids:
-            return encode(ServedAnswer([]))
-        grid = await router.latest(asked.entity_ids, list(features.values()), at, current)
-        cells = len(asked.entity_ids) * len(features) * (3 if asked.include_metadata else 1)
-        return await encode_rows(
-            cells, lambda: served_rows(asked.entity_ids, features, grid, at, asked.include_metadata)
-        )
+        return said(await serve_latest(router, settings, await json_bytes()))
 
     return routes
+
+
+async def serve_latest(router: Router, settings: Settings, body: bytes) -> bytes:
+    """`POST /features/serve`, from the body to the answer."""
+    asked = decode(body, Serve)
+    features = router.features_of(asked.features, asked.group)
+    check_read(asked.entity_ids, features, 1, settings)
+    current = asked.as_of is None
+    at = router.now() if asked.as_of is None else parse_timestamp(asked.as_of, "asOf")
+    if not asked.entity_ids:
+        return b'{"results":[]}'
+    grid = await router.latest(asked.entity_ids, list(features.values()), at, current)
+    cells = len(asked.entity_ids) * len(features) * (3 if asked.include_metadata else 1)
+    return await encode_rows(
+        cells, lambda: served_rows(asked.entity_ids, features, grid, at, asked.include_metadata)
+    )
 
 
 def check_read(entities: Sequence[str], features: Mapping[str, Feature], windows: int, settings: Settings) -> None:

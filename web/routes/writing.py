@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 from quart import Blueprint, Response, request
 
@@ -12,7 +14,7 @@ from actors.settings import Settings
 from web.bulk import UnderWay, write_lines, write_table
 from web.errors import fault_answers
 from web.lanes import ARROW_TYPE, NDJSON_TYPE
-from web.requests import JSON_TYPE, Query, json_body, json_bytes
+from web.requests import Query, decode, json_bytes, said
 from web.schema import Observation, Written
 from web.writing_rows import merge_faults, read_batch, refuse, to_sent
 
@@ -28,36 +30,56 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
     @routes.post("/features/write")
     async def write() -> Response:
         key = _idempotency_key("write")
-        if key is not None and (answer := await router.repeated(key)) is not None:
-            return _said(answer)
-        observation = await json_body(Observation)
-        resolve_version(router.registry, observation.feature_id, observation.version)
-        ingested = router.ingest(to_sent([observation]))
-        refuse(ingested.faults)
-        return _said(await router.write(ingested, b'{"success":true}', key))
+
+        async def fresh() -> bytes:
+            return await write_one(router, await json_bytes(), key)
+
+        return said(await once(router, key, fresh))
 
     @routes.post("/features/write-batch")
     async def write_batch() -> Response:
         key = _idempotency_key("write-batch")
-        if key is not None and (said := await router.repeated(key)) is not None:
-            return _said(said)
-        partial = Query(("partial",)).flag("partial")
-        if (lane := _LANES.get(request.mimetype)) is not None:
+
+        async def fresh() -> bytes:
+            partial = Query(("partial",)).flag("partial")
+            if (lane := _LANES.get(request.mimetype)) is None:
+                return await write_many(router, settings, await json_bytes(), key, partial)
             async with under_way.one(key):
-                if key is not None and (said := await router.repeated(key)) is not None:
-                    return _said(said)
-                return _said(await lane(router, partial, key))
-        observations, indices, faults = read_batch(await json_bytes())
-        if len(observations) + len(faults) > settings.max_batch_values:
-            raise TooLarge(f"a batch takes at most {settings.max_batch_values} values")
-        ingested = router.ingest(to_sent(observations))
-        faults = merge_faults(faults, ingested, indices)
-        if not partial:
-            refuse(faults, "values")
-        answer = Written(not faults, ingested.accepted, fault_answers(faults) or None)
-        return _said(await router.write(ingested, msgspec.json.encode(answer), key))
+                return await once(router, key, lambda: lane(router, partial, key))
+
+        return said(await once(router, key, fresh))
 
     return routes
+
+
+async def once(router: Router, key: str | None, write: Callable[[], Awaitable[bytes]]) -> bytes:
+    """What a write with this idempotency key was answered before, or what `write` answers now."""
+    before = None if key is None else await router.repeated(key)
+    return await write() if before is None else before
+
+
+async def write_one(router: Router, body: bytes, key: str | None = None) -> bytes:
+    """`POST /features/write`, from the body to the answer."""
+    observation = decode(body, Observation)
+    resolve_version(router.registry, observation.feature_id, observation.version)
+    ingested = router.ingest(to_sent([observation]))
+    refuse(ingested.faults)
+    return await router.write(ingested, b'{"success":true}', key)
+
+
+async def write_many(
+    router: Router, settings: Settings, body: bytes, key: str | None = None, partial: bool = False
+) -> bytes:
+    """`POST /features/write-batch` with a JSON body, from the body to the answer."""
+    observations, indices, faults = read_batch(body)
+    if len(observations) + len(faults) > settings.max_batch_values:
+        raise TooLarge(f"a batch takes at most {settings.max_batch_values} values")
+    ingested = router.ingest(to_sent(observations))
+    faults = merge_faults(faults, ingested, indices)
+    if not partial:
+        refuse(faults, "values")
+    answer = Written(not faults, ingested.accepted, fault_answers(faults) or None)
+    return await router.write(ingested, msgspec.json.encode(answer), key)
 
 
 def _idempotency_key(route: str) -> str | None:
@@ -67,7 +89,3 @@ def _idempotency_key(route: str) -> str | None:
     if not 0 < len(key) <= MOST_KEY_CHARACTERS:
         raise InvalidInput.at("Idempotency-Key", f"must have from 1 to {MOST_KEY_CHARACTERS} characters")
     return f"{route} {key}"
-
-
-def _said(answer: bytes) -> Response:
-    return Response(answer, 200, content_type=JSON_TYPE)

@@ -1,0 +1,275 @@
+"""The fast lane: hot requests are answered before Hypercorn looks at them.
+
+Hot are POST /features/serve, /write and /write-batch with a JSON body. Through Hypercorn, ASGI and Quart such a
+request costs about a millisecond, a twentieth of it for the answer itself.
+
+The Quart routes stay the definition of the behaviour: this lane calls the same functions and answers the same
+bytes. It takes only requests that it is sure of, whose head matches a strict subset of what Hypercorn's parser
+accepts. All else goes to Hypercorn as it came, on the same connection and in its turn: other routes and types,
+queries, HTTP/1.0, Expect, Upgrade, Transfer-Encoding, what is malformed, a head in pieces, a body that is too
+large or dawdles, and everything once the process is to stop. So nothing is refused here.
+
+Hypercorn makes a TCPServer for each connection; `Connection` is one that reads differently. What it knows of
+Hypercorn's insides is in its overridden methods and in `_between_requests`; hence the range of versions in
+pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from math import inf
+from typing import Any, NamedTuple
+
+import h11
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, RawData
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio import run
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.typing import AppWrapper
+
+from actors.router import Router
+from actors.settings import Settings
+from web.admission import BodiesUnderWay
+from web.errors import PROBLEM_TYPE, answer_to
+from web.keepalive import IdleTimer
+from web.requests import JSON_TYPE
+from web.routes.serving import serve_latest
+from web.routes.writing import MOST_KEY_CHARACTERS, once, write_many, write_one
+from web.traffic import Traffic
+
+BODY_SECONDS = 2.0
+"""A body that takes longer goes the ordinary way, where reading it times out."""
+MOST_HEAD_BYTES = 4_096
+MOST_HEADS_REMEMBERED = 1_024
+MOST_BYTES_AT_ONCE = 1024 * 1024
+
+_HEAD = re.compile(
+    rb"POST /features/(serve|write|write-batch) HTTP/1\.1\r\n"
+    rb"((?:[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[\t\x20-\x7e]*\r\n)+)\r\n"
+)
+_FIELDS: dict[bytes, re.Pattern[bytes]] = {
+    b"host": re.compile(rb"[a-zA-Z0-9][-a-zA-Z0-9.]*(?::[0-9]{1,5})?"),
+    b"content-type": re.compile(rb"application/json(?:; ?charset=utf-8)?", re.IGNORECASE),
+    b"content-length": re.compile(rb"[0-9]{1,10}"),
+    b"connection": re.compile(rb"keep-alive", re.IGNORECASE),
+    b"idempotency-key": re.compile(rb".{1,%d}" % MOST_KEY_CHARACTERS),
+}
+"""Fields that matter here, with the values that are plain. The first three must be there, none of them twice."""
+_NEEDED = (b"host", b"content-type", b"content-length")
+_ELSEWHERE = (b"transfer-encoding", b"expect", b"upgrade", b"http2-settings")
+
+Answering = Callable[[bytes, str | None], Awaitable[bytes]]
+
+
+class Hot(NamedTuple):
+    """A hot request: its path, what answers its body, and where the body begins and ends."""
+
+    path: str
+    answer: Callable[[bytes], Awaitable[bytes]]
+    begin: int
+    end: int
+
+
+class FastLane:
+    """What all connections share. `stop` is set when the process is to end."""
+
+    def __init__(
+        self, router: Router, settings: Settings, under_way: BodiesUnderWay, traffic: Traffic, stop: trio.Event
+    ) -> None:
+        self.under_way = under_way
+        self.traffic = traffic
+        self.stop = stop
+        self._most_body_bytes = settings.max_body_bytes
+        self._answering: dict[bytes, Answering] = {
+            b"serve": lambda body, _: serve_latest(router, settings, body),
+            b"write": lambda body, key: once(router, key, lambda: write_one(router, body, key)),
+            b"write-batch": lambda body, key: once(router, key, lambda: write_many(router, settings, body, key)),
+        }
+        self._heads: dict[bytes, Hot | None] = {}
+        self.second = 0
+        self.headers = b""
+
+    def recognise(self, data: bytes) -> Hot | None:
+        """The hot request that `data` begins with. A client's heads are much alike, so they are remembered."""
+        head = data[: data.find(b"\r\n\r\n", 0, MOST_HEAD_BYTES) + 4]
+        if head not in self._heads:
+            if len(self._heads) >= MOST_HEADS_REMEMBERED:
+                self._heads.clear()
+            self._heads[head] = self._parse(head)
+        return self._heads[head]
+
+    def _parse(self, head: bytes) -> Hot | None:
+        match = _HEAD.fullmatch(head)
+        fields = _plain_fields(match[2]) if match else None
+        if match is None or fields is None or not all(name in fields for name in _NEEDED):
+            return None
+        length = int(fields[b"content-length"])
+        if length > self._most_body_bytes:
+            return None
+        key = fields.get(b"idempotency-key")
+        named = None if key is None or match[1] == b"serve" else f"{match[1].decode()} {key.decode()}"
+        answering = self._answering[match[1]]
+        path = f"/features/{match[1].decode()}"
+        return Hot(path, lambda body: answering(body, named), len(head), len(head) + length)
+
+
+def _plain_fields(lines: bytes) -> dict[bytes, bytes] | None:
+    """The fields that matter, by name; None where one of them is not plain."""
+    found: dict[bytes, bytes] = {}
+    for line in lines.split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b":")
+        name, value = name.lower(), value.strip(b" \t")
+        if name in _ELSEWHERE:
+            return None
+        if name in _FIELDS:
+            if name in found or not _FIELDS[name].fullmatch(value):
+                return None
+            found[name] = value
+    return found
+
+
+class LaneConfig(Config):
+    """Hypercorn's, with the lane for its connections, if they are to have one."""
+
+    fast_lane: FastLane | None = None
+
+
+def install(config: LaneConfig, lane: FastLane) -> None:
+    """Have the connections of a server with this configuration take the lane.
+
+    Hypercorn has no setting for the class of its connections, so that its name is replaced. Servers with other
+    configurations in this process are served as ever.
+    """
+    config.fast_lane = lane
+    run.TCPServer = _connection  # type: ignore[attr-defined, assignment]
+
+
+def _connection(app: AppWrapper, config: Config, *rest: Any) -> TCPServer:
+    return (Connection if getattr(config, "fast_lane", None) else TCPServer)(app, config, *rest)
+
+
+class Connection(TCPServer):
+    """A connection of which the hot requests take the lane."""
+
+    config: LaneConfig
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]
+        timer = IdleTimer(self.config.keep_alive_timeout, self.context.terminated, self._initiate_server_close)
+        self.idle_task = self._idle = timer  # type: ignore[assignment]
+        assert self.config.fast_lane is not None
+        self._lane = self.config.fast_lane
+        self._plain = getattr(self.stream, "socket", None)
+        """The socket, but for TLS: trio's own reading and writing take a third more of what the two cost."""
+        self._ended = False
+
+    async def _read_data(self) -> None:
+        try:
+            while not self._ended:
+                data = await self._take_hot(await self._read(MAX_RECV))
+                if data:
+                    await self.protocol.handle(RawData(data))
+            await self.protocol.handle(RawData(b""))
+        except (OSError, trio.ClosedResourceError, trio.BrokenResourceError):
+            pass  # the client has left, or the connection was closed from this side
+        finally:
+            self._idle.end()
+        await self.protocol.handle(Closed())
+
+    async def _read(self, most: int) -> bytes:
+        if self._plain is None:
+            data = bytes(await self.stream.receive_some(most))
+        else:
+            if self._plain.fileno() < 0:
+                raise trio.ClosedResourceError
+            await trio.lowlevel.wait_readable(self._plain)
+            data = os.read(self._plain.fileno(), most)
+        self._ended = not data
+        return data
+
+    async def _write(self, data: bytes) -> None:
+        sent = 0
+        if self._plain is not None:
+            with suppress(BlockingIOError):
+                sent = os.write(self._plain.fileno(), data)
+        if sent < len(data):
+            await self.stream.send_all(memoryview(data)[sent:])
+
+    def _between_requests(self) -> bool:
+        """Whether Hypercorn has nothing of this connection in hand, so that what comes next begins a request."""
+        protocol = self.protocol.protocol
+        if type(protocol) is not H11Protocol or protocol.stream is not None:
+            return False
+        connection = protocol.connection
+        return (
+            connection.our_state is h11.IDLE
+            and connection.their_state is h11.IDLE
+            and connection.trailing_data == (b"", False)
+        )
+
+    async def _take_hot(self, data: bytes) -> bytes:
+        """Answer the hot requests that `data` begins with; what is left is for Hypercorn."""
+        lane = self._lane
+        while data and self._between_requests() and not lane.stop.is_set():
+            hot = lane.recognise(data)
+            if hot is None or not lane.under_way.admits(hot.end - hot.begin) or self._used_up():
+                break
+            lane.under_way.total += hot.end - hot.begin
+            self._idle.since = inf
+            try:
+                if len(data) < hot.end:
+                    data = await self._rest(data, hot.end)
+                    if len(data) < hot.end:
+                        break
+                await self._answer(hot, data[hot.begin : hot.end])
+            finally:
+                lane.under_way.total -= hot.end - hot.begin
+                self._idle.since = trio.current_time()
+            if lane.stop.is_set():
+                await self._close()
+                return b""
+            data = data[hot.end :]
+        return data
+
+    def _used_up(self) -> bool:
+        """Whether this is the last request of the connection, which Hypercorn is to say."""
+        self.protocol.protocol.keep_alive_requests += 1
+        return self.protocol.protocol.keep_alive_requests >= self.config.keep_alive_max_requests
+
+    async def _rest(self, data: bytes, end: int) -> bytes:
+        """The data with what comes after it, up to `end` if it comes soon."""
+        whole = bytearray(data)
+        with trio.move_on_after(BODY_SECONDS):
+            while len(whole) < end and not self._ended:
+                whole += await self._read(min(end - len(whole), MOST_BYTES_AT_ONCE))
+        return bytes(whole)
+
+    async def _answer(self, hot: Hot, asked: bytes) -> None:
+        began = time.perf_counter()
+        status, kind, more = 200, JSON_TYPE, b""
+        try:
+            body = await hot.answer(asked)
+        except Exception as error:
+            status, body, retry_after = answer_to(error)
+            kind = PROBLEM_TYPE
+            if retry_after is not None:
+                more = b"retry-after: %d\r\n" % retry_after
+        if self._lane.stop.is_set():
+            more += b"connection: close\r\n"
+        head = b"HTTP/1.1 %d \r\ncontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n"
+        await self._write(head % (status, kind.encode(), len(body), more, self._headers()) + body)
+        self._lane.traffic.seen("POST", hot.path, status, time.perf_counter() - began)
+
+    def _headers(self) -> bytes:
+        """Those that Hypercorn adds to every answer, which change by the second."""
+        second = int(time.time())
+        if second != self._lane.second:
+            lines = (b"%b: %b\r\n" % header for header in self.config.response_headers("h11"))
+            self._lane.second, self._lane.headers = second, b"".join(lines)
+        return self._lane.headers
