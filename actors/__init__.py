@@ -3,9 +3,10 @@
 errors.py settings.py             the tree of errors; every setting and limit
 timestamps.py domain.py           time; the nouns, frozen
 values.py constraints.py          values between JSON and columns; what a schema adds to a type
-columns.py rows.py series.py      a batch as columns; kernels over sorted rows; one feature in one shard
+columns.py rows.py                a batch as columns; kernels over sorted rows
+grid.py latest.py series.py       many latest values; the tables they are kept in; one feature in one shard
 aggregates.py stats/              aggregates of groups; statistics of a stream, mergeable, and drift
-grid.py partition.py              the latest of many features and entities; what one store owns
+partition.py selection.py         what one store owns; the features that a request reads
 storage/                          where durable things live: one protocol, one file per implementation
 clock.py messages.py              the arrival clock; what may be asked
 mailbox.py supervisor.py          ask, tell, drain; crash, reload, run again

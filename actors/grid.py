@@ -12,11 +12,22 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.columns import Indices
+from actors.columns import Indices, Times
 from actors.domain import Feature
-from actors.series import Cells
 from actors.timestamps import NEVER
 from actors.values import Array, Nulls, dtype_of, width_of
+
+
+class Cells(NamedTuple):
+    """One value per question: time NEVER where nothing was found; `cold` where the disk must be asked.
+
+    `cold` is None where all is in memory, which spares the common case an array.
+    """
+
+    times: Times
+    values: Array
+    nulls: Nulls
+    cold: Nulls | None
 
 
 class Kind(NamedTuple):

@@ -12,12 +12,14 @@ import numpy as np
 
 from actors.columns import Block, Indices, Numbering, Times
 from actors.domain import Feature
-from actors.grid import Grid, Kind, unfilled
+from actors.grid import Cells, Grid, Kind, unfilled
+from actors.latest import Latest, Places
 from actors.rows import Ranges, Rows, merge
-from actors.series import Cells, Found, Series
+from actors.series import Found, Series
 from actors.timestamps import NEVER
 from actors.values import dtype_of, width_of
 
+QUESTIONS_REMEMBERED = 256
 EVICT_DOWN_TO = 0.9
 """Eviction frees a tenth at a time, so that its cost is spread over the writes that made it necessary."""
 
@@ -33,6 +35,17 @@ class DiskRows(NamedTuple):
     rows: Rows
 
 
+class _Asked(NamedTuple):
+    """Where the features of a question are. It holds the list of them, so that no other one has its id.
+
+    `table` is None where they are not all in one.
+    """
+
+    features: Sequence[Feature]
+    table: Latest | None
+    places: Places
+
+
 class Partition:
     """The state of one store. Not thread-safe: its actor is the only one to touch it."""
 
@@ -46,6 +59,8 @@ class Partition:
         self._base_position = position
         self._slots: dict[str, Numbering] = {}
         self._series: dict[str, tuple[int, Series]] = {}
+        self._latest: dict[str, Latest] = {}
+        self._asked: dict[int, _Asked] = {}
 
     @property
     def rows(self) -> int:
@@ -86,8 +101,10 @@ class Partition:
         """The series of a feature, made on first use; None for rows of a feature since replaced."""
         born, series = self._series.get(feature, (NEVER, None))
         if series is None or born < created:
+            self.drop(feature)
             base = self._base_floor if created <= self._base_position else NEVER
-            series = Series(dtype, width, base)
+            table = self._latest.setdefault(feature.partition(".")[0], Latest())
+            series = Series(dtype, width, base, table)
             self._series[feature] = (created, series)
         elif born > created:
             return None
@@ -96,7 +113,10 @@ class Partition:
 
     def drop(self, feature: str) -> None:
         """Forget a deleted feature."""
-        self._series.pop(feature, None)
+        self._asked.clear()
+        _, series = self._series.pop(feature, (NEVER, None))
+        if series is not None:
+            series.column.table.free(series.column)
 
     # Reading
 
@@ -123,7 +143,16 @@ class Partition:
     def latest(
         self, features: Sequence[Feature], kinds: Sequence[Kind], slots: Indices, now: int, visible: Sequence[int]
     ) -> Grid:
-        """The newest values with event time <= now. `kinds` are those of the features. See `Series.latest`."""
+        """The newest values with event time <= now, of features of one type. `kinds` are those of the features.
+
+        See `Latest.gather`, and `Series.latest` for where some are of the future.
+        """
+        asked = self._asked.get(id(features))
+        if asked is None:
+            asked = self._ask(features, kinds)
+        if asked.table is not None and asked.table.newest <= now:
+            asked.table.make_room(len(self._slots.get(features[0].entity, ())) + 1)
+            return Grid(kinds, *asked.table.gather(asked.places, slots, visible, self.tick))
         grid = unfilled(kinds, len(slots))
         for kind, values in zip(kinds, grid.values, strict=True):
             for member, row in zip(kind.members, values, strict=True):
@@ -133,6 +162,19 @@ class Partition:
                 if cold is not None:
                     grid = grid.cooled(member, cold)
         return grid
+
+    def _ask(self, features: Sequence[Feature], kinds: Sequence[Kind]) -> _Asked:
+        """Where the features are, remembered for as long as the same list of them is asked for."""
+        columns = [self.series(feature).column for feature in features]
+        table = columns[0].table if len({id(column.table) for column in columns}) == 1 else None
+        owned = [[columns[member] for member in kind.members] for kind in kinds]
+        tables = [(own[0].kept, np.array([column.own for column in own], np.int64)) for own in owned]
+        places = Places(np.array([column.at for column in columns], np.int64), tables)
+        asked = _Asked(features, table, places)
+        if len(self._asked) >= QUESTIONS_REMEMBERED:
+            self._asked.clear()
+        self._asked[id(features)] = asked
+        return asked
 
     def as_of(self, feature: Feature, slots: Indices, at: int, visible_from: int, disk: Rows | None) -> Cells:
         """See `Series.as_of`."""

@@ -19,11 +19,13 @@ from actors.domain import Feature, FeatureChange, Group, check_name, feature_id,
 from actors.errors import Conflict, InvalidInput, NotFound, TimewellError
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import ChangeRegistry, DeleteFeature, DeleteGroup, PutGroup, Register
+from actors.selection import Selection
 from actors.settings import MAX_RETENTION_VALUES, MAX_VERSION
 from actors.storage.protocol import Deleted, Grouped, Registered, Ungrouped
 from actors.timestamps import parse_duration
 
 _MOST_REMEMBERED = 100_000
+_MOST_SELECTIONS = 256
 _UPDATABLE = ("description", "tags", "owner", "schema", "max_age", "retention")
 
 
@@ -39,6 +41,7 @@ class FeatureRegistry:
         self._resolved: dict[str, Feature] = {}
         self._versions: dict[tuple[str, str], list[Feature]] = {}
         self._entities: dict[str, set[str]] = {}
+        self._selected: dict[tuple[tuple[str, ...] | None, str | None], Selection] = {}
         for feature in self._features.values():
             self._index_one(feature)
 
@@ -112,6 +115,30 @@ class FeatureRegistry:
         """The ids of the features that a group reads; empty for an unknown group."""
         group = self._groups.get(name)
         return {self.resolve_in(group, reference).id for reference in group.features} if group else set()
+
+    def select(self, references: Sequence[str] | None, group: str | None) -> Selection:
+        """What a read asks for, keyed as it asked: the group's references first, then its own.
+
+        Raises what `resolve` and `group` do, and InvalidInput where nothing is asked for.
+        """
+        key = None if references is None else tuple(references), group
+        found = self._selected.get(key)
+        if found is None:
+            found = self._select(references or (), group)
+            if len(self._selected) >= _MOST_SELECTIONS:
+                self._selected.clear()
+            self._selected[key] = found
+        return found
+
+    def _select(self, references: Sequence[str], group: str | None) -> Selection:
+        features = {}
+        if group is not None:
+            named = self.group(group)
+            features = {reference: self.resolve_in(named, reference) for reference in named.features}
+        features |= {reference: self.resolve(reference) for reference in references if reference not in features}
+        if not features:
+            raise InvalidInput.at("features", "name at least one feature, or a group that has some")
+        return Selection(features)
 
     # What a change would be; nothing is changed here
 
@@ -212,6 +239,7 @@ class FeatureRegistry:
                 self._groups[group.name] = group
             case Ungrouped(name):
                 self._groups.pop(name, None)
+        self._selected.clear()
 
 
 def _check(feature: Feature) -> None:

@@ -19,7 +19,7 @@ from actors.alerts import Policy
 from actors.checkpoint import Checkpointer
 from actors.clock import ArrivalClock
 from actors.domain import Feature, FeatureChange, Group
-from actors.errors import InvalidInput, NotFound, Overloaded, StartupError, Unavailable
+from actors.errors import NotFound, Overloaded, StartupError, Unavailable
 from actors.events import Events
 from actors.grid import Grid, stack
 from actors.ingest import Ingested, Sent, ingest
@@ -29,6 +29,7 @@ from actors.messages import DeleteFeature, DeleteGroup, PutGroup, Register, Scan
 from actors.monitor import MonitorActor
 from actors.registry import FeatureRegistry, RegistryActor
 from actors.schedule import Schedule
+from actors.selection import Selection
 from actors.serving import FeatureServingEngine, Span
 from actors.settings import FLUSH_VALUES, IDEMPOTENCY_HOURS, PENDING_VALUES, SHUTDOWN_COMMIT_SECONDS, Settings
 from actors.stats.summary import Summary
@@ -144,20 +145,17 @@ class Router:
 
     # Reading
 
-    async def latest(
-        self, entities: Sequence[str], features: Sequence[Feature], at: int, current: bool = False
-    ) -> Grid:
+    async def latest(self, entities: Sequence[str], selected: Selection, at: int, current: bool = False) -> Grid:
         """The newest value of each feature for each entity with event time <= at, in the orders given.
 
         `current`: `at` is the present, so that what is read counts as used.
         """
         now = at if current else self.now()
-        members = _by_entity_type(features)
-        if len(members) == 1:
-            return await self.serving.latest(entities, features, at, now, current)
-        owned = [[features[position] for position in positions] for positions in members]
-        grids = [await self.serving.latest(entities, own, at, now, current) for own in owned]
-        return stack(grids, members, features)
+        if not selected.by_entity_type:
+            return await self.serving.latest(entities, selected, at, now, current)
+        owned = selected.by_entity_type
+        grids = [await self.serving.latest(entities, own, at, now, current) for _, own in owned]
+        return stack(grids, [places for places, _ in owned], selected.features)
 
     async def aggregate(self, entities: Sequence[str], feature: Feature, aggregation: str, span: Span) -> Answer:
         """One aggregate per entity and window, entities outermost."""
@@ -184,27 +182,6 @@ class Router:
         if start == NEVER and end == FOREVER:
             return await statistics.whole(feature)
         return await statistics.period(feature, start, end)
-
-    def features_of(self, references: Sequence[str] | None, group: str | None) -> dict[str, Feature]:
-        """What a read asks for, keyed as it asked: the group's references first, then its own."""
-        features = {}
-        if group is not None:
-            named = self.registry.group(group)
-            features = {reference: self.registry.resolve_in(named, reference) for reference in named.features}
-        for reference in references or ():
-            if reference not in features:
-                features[reference] = self.registry.resolve(reference)
-        if not features:
-            raise InvalidInput.at("features", "name at least one feature, or a group that has some")
-        return features
-
-
-def _by_entity_type(features: Sequence[Feature]) -> list[list[int]]:
-    """The positions of the features, those of one entity type together."""
-    types: dict[str, list[int]] = {}
-    for position, feature in enumerate(features):
-        types.setdefault(feature.entity, []).append(position)
-    return list(types.values())
 
 
 def make_storage(settings: Settings) -> Storage:

@@ -1,7 +1,7 @@
 """One feature in one partition: the latest value by slot, and the history behind it.
 
 Structures
-    latest   times, values, nulls by slot. Serving is three gathers.
+    latest   times, values, nulls by slot: a column of the tables that serving gathers from (`actors/latest.py`).
     runs     sorted rows, oldest arrivals first, each at least twice the size of the next: a log-structured
              merge tree in memory (O'Neil et al. 1996). An append costs amortised log(n) merges.
     tail     unsorted recent arrivals, sorted into a run when full or when history is read.
@@ -17,11 +17,13 @@ Slot 0 belongs to nobody: entities without a slot are asked for there and nothin
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from actors.columns import Indices, Times
+from actors.grid import Cells
+from actors.latest import Latest
 from actors.rows import (
     Ranges,
     Rows,
@@ -40,18 +42,6 @@ MOST_RUNS = 16
 SLOTS_WORTH_COMPACTING = 64
 """A range over this many entities first merges all runs: reading one run is five times as fast as merging
 what is read, and the next such question finds the work done."""
-
-
-class Cells(NamedTuple):
-    """One value per question: time NEVER where nothing was found; `cold` where the disk must be asked.
-
-    `cold` is None where all is in memory, which spares the common case an array.
-    """
-
-    times: Times
-    values: Array
-    nulls: Nulls
-    cold: Nulls | None
 
 
 class Found:
@@ -86,24 +76,27 @@ def differences(one: Cells, other: Cells) -> Nulls:
 class Series:
     """Not thread-safe: its store is the only one to touch it."""
 
-    def __init__(self, dtype: np.dtype[Any], width: int = 0, base_floor: int = NEVER) -> None:
-        """`width` is a vector's dimension. `base_floor` is the floor of slots not heard of yet."""
+    def __init__(
+        self, dtype: np.dtype[Any], width: int = 0, base_floor: int = NEVER, table: Latest | None = None
+    ) -> None:
+        """`width` is a vector's dimension. `base_floor` is the floor of slots not heard of yet.
+
+        `table`: where the latest values go, which the series of one entity type share.
+        """
         self.dtype = dtype
         self.width = width
-        self.base_floor = base_floor
-        self.room = 1
-        """How many slots there is room for."""
+        self.column = (table or Latest()).column(dtype, width, base_floor)
         self.runs: list[Rows] = []
         self._tail = _Tail(self)
-        self._times = np.full(1, NEVER, np.int64)
-        self._values = self.blank(1)
-        self._nulls = np.zeros(1, np.bool_)
-        self._floor: Times | None = None if base_floor == NEVER else np.full(1, base_floor, np.int64)
-        self._used = np.zeros(1, np.int64)
         self._newest = NEVER
         self._offsets: tuple[Rows, Indices] | None = None
         self._trimmed_to: int | None = None
         """How many rows a slot has at most, as far as they may be let go; None once rows have been added."""
+
+    @property
+    def room(self) -> int:
+        """How many slots there is room for."""
+        return self.column.table.room
 
     @property
     def rows(self) -> int:
@@ -128,34 +121,30 @@ class Series:
             self._tail.append(rows)
 
     def make_room(self, slots: int) -> None:
-        """Room for slots below `slots`, which every question may then name. Doubling keeps growth linear."""
-        if slots <= self.room:
-            return
-        more = max(slots, 2 * self.room) - self.room
-        self.room += more
-        self._times = np.concatenate([self._times, np.full(more, NEVER, np.int64)])
-        self._values = np.concatenate([self._values, self.blank(more)])
-        self._nulls = np.concatenate([self._nulls, np.zeros(more, np.bool_)])
-        self._used = np.concatenate([self._used, np.zeros(more, np.int64)])
-        if self._floor is not None:
-            self._floor = np.concatenate([self._floor, np.full(more, self.base_floor, np.int64)])
+        """Room for slots below `slots`, which every question may then name."""
+        self.column.table.make_room(slots)
 
     def _update_latest(self, rows: Rows) -> None:
         slots = rows.slots.astype(np.int64)
         times, values, nulls = rows.times, rows.values, rows.nulls
-        self._newest = max(self._newest, int(times.max()))
-        newer = times >= self._times[slots]
+        self._note_newest(int(times.max()))
+        latest = self.column.times
+        newer = times >= latest[slots]
         if not newer.all():
             slots, times, values, nulls = slots[newer], times[newer], values[newer], nulls[newer]
-        self._times[slots] = times
-        if (self._times[slots] < times).any():
+        latest[slots] = times
+        if (latest[slots] < times).any():
             # A slot that comes twice was given its later arrival, which is not its newest row. In time order
             # it is given the newest one last, of equal times still the later arrival.
             ordered = np.argsort(times, kind="stable")
             slots, times, values, nulls = slots[ordered], times[ordered], values[ordered], nulls[ordered]
-            self._times[slots] = times
-        self._values[slots] = values
-        self._nulls[slots] = nulls
+            latest[slots] = times
+        self.column.values[slots] = values
+        self.column.nulls[slots] = nulls
+
+    def _note_newest(self, time: int) -> None:
+        self._newest = max(self._newest, time)
+        self.column.table.newest = max(self.column.table.newest, time)
 
     def _settle(self) -> None:
         if self._tail.count:
@@ -190,16 +179,15 @@ class Series:
         caller's to hide; no disk is asked for them.
         """
         if tick:
-            self._used[slots] = tick
+            self.column.used[slots] = tick
         times, values, nulls, _ = into
         if self._newest > now:
             times[:], values[:], nulls[:], cold = self.as_of(slots, now, visible_from)
             return cold
-        # Every slot is within the arrays; to have that checked would cost a copy.
-        self._times.take(slots, out=times, mode="clip")
-        self._values.take(slots, 0, values, "clip")
-        self._nulls.take(slots, out=nulls, mode="clip")
-        return None if self._floor is None else self._below(slots, times, visible_from)
+        times[:], values[:], nulls[:] = (
+            part[slots] for part in (self.column.times, self.column.values, self.column.nulls)
+        )
+        return self._below(slots, times, visible_from)
 
     def as_of(self, slots: Indices, at: int, visible_from: int = NEVER, disk: Rows | None = None) -> Cells:
         """The newest value of each slot with event time <= at. `disk` rows count as the oldest run."""
@@ -255,7 +243,8 @@ class Series:
 
     def cold_before(self, slots: Indices, start: int | Times) -> Nulls:
         """Where a question that reaches back to `start` needs the disk: bool[q]."""
-        return np.zeros(len(slots), np.bool_) if self._floor is None else self._floor[slots] > start
+        floor = self.column.floor
+        return np.zeros(len(slots), np.bool_) if floor is None else floor[slots] > start
 
     def _parts(self, disk: Rows | None) -> list[Rows]:
         self._settle()
@@ -263,9 +252,10 @@ class Series:
         return [part for part in parts if part.size]
 
     def _below(self, slots: Indices, times: Times, visible_from: int | Times) -> Nulls | None:
-        if self._floor is None:
+        floors = self.column.floor
+        if floors is None:
             return None
-        floor = self._floor[slots]
+        floor = floors[slots]
         return (times < floor) & (floor > visible_from)
 
     # Letting go, and taking back
@@ -284,12 +274,12 @@ class Series:
         rows = self._compact()
         counts = np.bincount(rows.slots[rows.arrived <= flushed], minlength=1)
         slots = np.flatnonzero(counts)
-        return slots, self._used[slots], counts[slots]
+        return slots, self.column.used[slots], counts[slots]
 
     def evict(self, slots: Indices, flushed: int) -> None:
         """Let go of every row of these slots, as far as it arrived by `flushed`."""
         rows = self._compact()
-        chosen = np.zeros(len(self._times), np.bool_)
+        chosen = np.zeros(self.room, np.bool_)
         chosen[slots] = True
         self._let_go(chosen[rows.slots] & (rows.arrived <= flushed))
 
@@ -297,28 +287,30 @@ class Series:
         if not gone.any():
             return
         rows = self.runs[0]
-        if self._floor is None:
-            self._floor = np.full(len(self._times), self.base_floor, np.int64)
-        np.maximum.at(self._floor, rows.slots[gone], rows.times[gone] + 1)
+        self.column.table.have_floors()
+        floor = self.column.floor
+        assert floor is not None
+        np.maximum.at(floor, rows.slots[gone], rows.times[gone] + 1)
         self.runs, self._offsets = [rows.take(~gone)], None
-        self._forget_latest(np.flatnonzero(self._times < self._floor))
+        self._forget_latest(np.flatnonzero(self.column.times < floor))
 
     def _forget_latest(self, slots: Indices) -> None:
-        self._times[slots] = NEVER
-        self._values[slots] = self.blank(1)[0]
-        self._nulls[slots] = False
+        self.column.times[slots] = NEVER
+        self.column.values[slots] = self.blank(1)[0]
+        self.column.nulls[slots] = False
 
     def install(self, slots: Indices, disk: Rows, keep: int, tick: int) -> None:
         """Take back all rows of these slots from disk (sorted), of which the newest `keep` each stay.
 
         `slots` names every slot asked for: those without rows are then known to have none.
         """
-        self._used[slots] = tick
-        if self._floor is None:
+        self.column.used[slots] = tick
+        floor = self.column.floor
+        if floor is None:
             return
         spare = rank_from_newest(disk.slots) >= keep
-        self._floor[slots] = NEVER
-        np.maximum.at(self._floor, disk.slots[spare], disk.times[spare] + 1)
+        floor[slots] = NEVER
+        np.maximum.at(floor, disk.slots[spare], disk.times[spare] + 1)
         self.runs.insert(0, disk.take(~spare))
         self._offsets = None
         if len(self.runs) > MOST_RUNS:
@@ -327,8 +319,9 @@ class Series:
 
     def _refresh_latest(self, slots: Indices) -> None:
         cells = self.as_of(slots, FOREVER)
-        self._newest = max(self._newest, int(cells.times.max(initial=NEVER)))
-        self._times[slots], self._values[slots], self._nulls[slots] = cells.times, cells.values, cells.nulls
+        self._note_newest(int(cells.times.max(initial=NEVER)))
+        column = self.column
+        column.times[slots], column.values[slots], column.nulls[slots] = cells.times, cells.values, cells.nulls
 
 
 class _Tail:

@@ -18,10 +18,11 @@ from actors.aggregates import Answer
 from actors.columns import Indices, shard_of, shards_of
 from actors.domain import Feature
 from actors.errors import Unavailable
-from actors.grid import Grid, join, kinds_of
+from actors.grid import Grid, join
 from actors.mailbox import Mailbox
 from actors.messages import Aggregated, Agreement, Between, CountRows, Latest, Scan, Scanned
 from actors.partition import DiskRows
+from actors.selection import Selection
 from actors.settings import ENTITIES_PER_MESSAGE, HISTORY_READERS
 from actors.storage.protocol import Storage
 from actors.timestamps import FOREVER, NEVER
@@ -59,16 +60,14 @@ class FeatureServingEngine:
 
     # The latest values
 
-    async def latest(
-        self, entities: Sequence[str], features: Sequence[Feature], at: int, now: int, current: bool
-    ) -> Grid:
+    async def latest(self, entities: Sequence[str], selected: Selection, at: int, now: int, current: bool) -> Grid:
         """The newest value with event time <= at of each feature and entity, in the orders given.
 
-        `features` are of one entity type. `current`: `at` is the present, so what is read counts as used.
+        The features are of one entity type. `current`: `at` is the present, so what is read counts as used.
         """
+        features = selected.features
         parts = self._parts(features[0].entity, entities)
-        visible = [_visible_from(feature, now) for feature in features]
-        kinds = kinds_of(features)
+        visible = selected.visible_from(now)
         verify = current and self._agreement_sample > random.random()
         disk: dict[str, DiskRows] = {}
         for _ in range(_ATTEMPTS):
@@ -76,7 +75,7 @@ class FeatureServingEngine:
             for part in parts:
                 mine = {id_: own for id_, rows in disk.items() if (own := _of(rows, part)).entities}
                 question = Latest(
-                    features[0].entity, part.entities, features, kinds, at, current, visible, mine, verify
+                    features[0].entity, part.entities, features, selected.kinds, at, current, visible, mine, verify
                 )
                 store = self.stores[part.shard]
                 # Rows from disk are taken into memory, which is for the store's own task to bound.

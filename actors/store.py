@@ -17,7 +17,7 @@ from actors.aggregates import aggregate, together, windows
 from actors.columns import Block, Indices, shard_of, split
 from actors.domain import Feature
 from actors.errors import RequestError
-from actors.grid import Grid, filled
+from actors.grid import Cells, Grid, filled
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import (
     Aggregated,
@@ -35,7 +35,7 @@ from actors.messages import (
 )
 from actors.partition import DiskRows, Partition
 from actors.rows import Rows
-from actors.series import Cells, Found, differences
+from actors.series import Found, differences
 from actors.settings import WINDOWED_ROWS_AT_ONCE
 from actors.storage.protocol import Storage, Trimmed
 from actors.timestamps import FOREVER

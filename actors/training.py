@@ -19,10 +19,10 @@ from actors.aggregates import aggregate, of_no_rows, together
 from actors.columns import Indices, Numbering, Times, shards_of
 from actors.domain import Feature
 from actors.errors import Unavailable
+from actors.grid import Cells
 from actors.messages import Aggregated, Past, PastWindow
 from actors.partition import DiskRows
 from actors.rows import Ranges, Rows, bisect_right, last_of_each, order, spans
-from actors.series import Cells
 from actors.serving import FeatureServingEngine
 from actors.settings import CELLS_PER_QUESTION, WINDOWED_ROWS_AT_ONCE, WINDOWED_ROWS_PER_QUESTION
 from actors.storage.protocol import Storage

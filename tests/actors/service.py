@@ -10,6 +10,7 @@ from actors.columns import shard_of
 from actors.domain import FeatureChange
 from actors.ingest import Sent
 from actors.router import Router, open_router
+from actors.selection import Selection
 from actors.settings import Settings
 from actors.storage.protocol import Storage
 
@@ -50,6 +51,6 @@ async def read(router: Router, *entities: str) -> list[Any]:
 async def read_as(router: Router, at: int, entities: Sequence[str]) -> list[Any]:
     """The values as of a moment, None for what is missing."""
     feature = router.registry.resolve(FEATURE)
-    grid = await router.latest(entities, [feature], at, current=True)
+    grid = await router.latest(entities, Selection({feature.id: feature}), at, current=True)
     times, values = grid.times[0].tolist(), grid.values[0][0].tolist()
     return [value if time > 0 else None for time, value in zip(times, values, strict=True)]

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.domain import Feature, ValueSchema
-from actors.grid import Grid, filled, join, kinds_of, stack
-from actors.series import Cells
+from actors.grid import Cells, Grid, filled, join, kinds_of, stack
 from actors.timestamps import NEVER
 from actors.values import empty
 

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from actors.columns import Block
 from actors.constraints import coerce
 from actors.domain import Feature, Retention, ValueSchema, ValueType
-from actors.grid import kinds_of
+from actors.grid import Cells, kinds_of
 from actors.partition import EVICT_DOWN_TO, DiskRows, Partition
 from actors.rows import Rows
-from actors.series import Cells
 from actors.timestamps import FOREVER, NEVER
 
 

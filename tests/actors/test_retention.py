@@ -57,7 +57,7 @@ async def write(router: Router, entity: str, rows: list[tuple[int, int]]) -> Non
 
 
 async def served(router: Router, entity: str, at: int = NOW, current: bool = True) -> int | None:
-    grid = await router.latest([entity], [router.registry.resolve(FEATURE)], at, current)
+    grid = await router.latest([entity], router.registry.select([FEATURE], None), at, current)
     return int(grid.values[0][0, 0]) if grid.times[0, 0] > 0 else None
 
 

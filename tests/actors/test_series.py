@@ -15,6 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import actors.grid
 import actors.series
 from actors.columns import Indices
 from actors.rows import Ranges, Rows, merge
@@ -158,7 +159,7 @@ class World:
         for slot in range(SLOTS):
             assert cell(exact, slot) == self.newest(slot, at)
 
-    def check_cells(self, cells: actors.series.Cells, at: int, visible_from: int) -> None:
+    def check_cells(self, cells: actors.grid.Cells, at: int, visible_from: int) -> None:
         for slot in range(SLOTS):
             if cells.cold is not None and cells.cold[slot]:
                 continue
@@ -189,13 +190,13 @@ class World:
 
 def latest(
     series: Series, slots: Indices, now: int, visible_from: int = NEVER, tick: int = 0
-) -> actors.series.Cells:
+) -> actors.grid.Cells:
     times, nulls = np.empty(len(slots), np.int64), np.empty(len(slots), np.bool_)
-    into = actors.series.Cells(times, series.blank(len(slots)), nulls, None)
+    into = actors.grid.Cells(times, series.blank(len(slots)), nulls, None)
     return into._replace(cold=series.latest(slots, now, into, visible_from, tick))
 
 
-def cell(cells: actors.series.Cells, slot: int) -> Cell:
+def cell(cells: actors.grid.Cells, slot: int) -> Cell:
     return cells.times[slot].item(), cells.values[slot : slot + 1].tolist()[0], bool(cells.nulls[slot])
 
 

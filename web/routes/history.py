@@ -35,7 +35,7 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
     @routes.post("/features/historical")
     async def historical() -> Response:
         asked = await json_body(Historical)
-        features = router.features_of(asked.features, asked.group)
+        features = router.registry.select(asked.features, asked.group).by_reference
         span = span_of(asked.start_time, asked.end_time, asked.window)
         aggregations = aggregation_of(asked.aggregation, features)
         lane = accepted_lane()

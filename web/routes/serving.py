@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import repeat
-from typing import Any
 
 import numpy as np
 from quart import Blueprint, Response
 
 from actors.columns import Times
-from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, TooLarge
 from actors.grid import Grid
 from actors.ingest import check_entity_ids
 from actors.router import Router
+from actors.selection import Selection
 from actors.settings import MAX_FEATURES_PER_READ, Settings
 from actors.timestamps import NEVER, SECOND, format_timestamp, parse_timestamp
 from actors.values import Nulls
@@ -37,20 +36,20 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
 async def serve_latest(router: Router, settings: Settings, body: bytes) -> bytes:
     """`POST /features/serve`, from the body to the answer."""
     asked = decode(body, Serve)
-    features = router.features_of(asked.features, asked.group)
-    check_read(asked.entity_ids, features, 1, settings)
+    selected = router.registry.select(asked.features, asked.group)
+    check_read(asked.entity_ids, selected.features, 1, settings)
     current = asked.as_of is None
     at = router.now() if asked.as_of is None else parse_timestamp(asked.as_of, "asOf")
     if not asked.entity_ids:
         return b'{"results":[]}'
-    grid = await router.latest(asked.entity_ids, list(features.values()), at, current)
-    cells = len(asked.entity_ids) * len(features) * (3 if asked.include_metadata else 1)
+    grid = await router.latest(asked.entity_ids, selected, at, current)
+    cells = len(asked.entity_ids) * len(selected.features) * (3 if asked.include_metadata else 1)
     return await encode_rows(
-        cells, lambda: served_rows(asked.entity_ids, features, grid, at, asked.include_metadata)
+        cells, lambda: served_rows(asked.entity_ids, selected, grid, at, asked.include_metadata)
     )
 
 
-def check_read(entities: Sequence[str], features: Mapping[str, Feature], windows: int, settings: Settings) -> None:
+def check_read(entities: Sequence[str], features: Collection[object], windows: int, settings: Settings) -> None:
     """Raise TooLarge or InvalidInput for a read over the limits or of ids that cannot be."""
     if len(entities) > settings.max_entities:
         raise TooLarge(f"entityIds: {len(entities)} ids, at most {settings.max_entities} are read at once")
@@ -71,28 +70,17 @@ def check_ids(entities: Sequence[str]) -> None:
 
 
 def served_rows(
-    entities: Sequence[str], features: Mapping[str, Feature], grid: Grid, at: int, metadata: bool
+    entities: Sequence[str], selected: Selection, grid: Grid, at: int, metadata: bool
 ) -> Iterator[ServedEntity]:
     """One result per entity id in the order asked."""
-    keyed = keyed_by(tuple(features))
+    keyed = keyed_by(selected.references)
     moment = format_timestamp(at)
-    expired = grid.times < _oldest_served(features, at)
+    expired = grid.times < selected.served_from(at)
     rows = map(keyed, *columns(grid, expired | grid.nulls))
     if not metadata:
         return map(ServedEntity, entities, rows, repeat(moment))
     described = map(keyed, *map(_metadata, grid.times, grid.nulls, expired, repeat(at)))
     return map(ServedEntity, entities, rows, repeat(moment), described)
-
-
-def _oldest_served(features: Mapping[str, Feature], at: int) -> Any:
-    """Values with event times before this serve as null: never written, or older than maxAge.
-
-    One for all features, or int64[features, 1].
-    """
-    ages = [feature.expires_after for feature in features.values()]
-    if not any(ages):
-        return NEVER + 1
-    return np.array([[NEVER + 1 if age is None else at - age] for age in ages], np.int64)
 
 
 def _metadata(times: Times, nulls: Nulls, expired: Nulls, at: int) -> list[ValueMetadata]:

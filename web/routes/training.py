@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from quart import Blueprint, Response, request
 
@@ -62,8 +62,8 @@ async def _asked() -> tuple[Rows, Options]:
     return rows_of_arrow(table, options.known_at), options
 
 
-def _of_group(router: Router, group: str | None) -> dict[str, Feature]:
-    return {} if group is None else router.features_of(None, group)
+def _of_group(router: Router, group: str | None) -> Mapping[str, Feature]:
+    return {} if group is None else router.registry.select(None, group).by_reference
 
 
 async def _lots(

