@@ -89,6 +89,21 @@ class Router:
         if self._monitoring is not None:
             self._monitoring.watch.events.close()
 
+    @property
+    def monitored(self) -> bool:
+        """Whether monitoring is on."""
+        return self._monitoring is not None
+
+    @property
+    def pending(self) -> int:
+        """How many observations wait for their commit."""
+        return self._pending
+
+    @property
+    def unflushed(self) -> int:
+        """How many observations the history files do not have yet."""
+        return self._journal.unflushed
+
     def committed(self) -> int:
         """The arrival of the newest batch."""
         return self._journal.newest

@@ -63,7 +63,7 @@ FLOORS = [
     ["timewell"],
     ["web.errors"],
     ["web.streamed_body"],
-    ["web.requests", "web.pages", "web.admission", "web.keepalive", "web.logs", "web.traffic"],
+    ["web.requests", "web.pages", "web.admission", "web.keepalive", "web.logs", "web.traffic", "web.metrics"],
     ["web.writing_rows"],
     ["web.bulk"],
     ["web.rows"],

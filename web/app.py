@@ -9,10 +9,11 @@ from actors.settings import Settings
 from web import errors
 from web.routes import checks, drift, history, monitoring, operating, registry, serving, training, writing
 from web.streamed_body import Request
+from web.traffic import Traffic
 
 
-def create_app(router: Router, settings: Settings) -> QuartTrio:
-    """All routes of the contract."""
+def create_app(router: Router, settings: Settings, traffic: Traffic | None = None) -> QuartTrio:
+    """All routes of the contract. `traffic`: what sees the requests, for the metrics."""
     app = QuartTrio("web", static_folder=None)
     app.request_class = Request
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
@@ -25,5 +26,5 @@ def create_app(router: Router, settings: Settings) -> QuartTrio:
     app.register_blueprint(monitoring.blueprint(router))
     app.register_blueprint(checks.blueprint(router))
     app.register_blueprint(drift.blueprint(router))
-    app.register_blueprint(operating.blueprint(router))
+    app.register_blueprint(operating.blueprint(router, traffic or Traffic()))
     return app

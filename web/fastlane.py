@@ -264,7 +264,7 @@ class Connection(TCPServer):
             more += b"connection: close\r\n"
         head = b"HTTP/1.1 %d \r\ncontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n"
         await self._write(head % (status, kind.encode(), len(body), more, self._headers()) + body)
-        self._lane.traffic.seen("POST", hot.path, status, time.perf_counter() - began)
+        self._lane.traffic.seen("POST", hot.path, hot.path, status, time.perf_counter() - began)
 
     def _headers(self) -> bytes:
         """Those that Hypercorn adds to every answer, which change by the second."""

@@ -15,7 +15,12 @@ from web.lanes import ARROW_TYPE, LANES, NDJSON_TYPE
 from web.requests import JSON_TYPE
 from web.training_request import TrainingSet
 
-_MEDIA_TYPES = {str: "text/html", bytes: "text/event-stream"}
+
+class PlainText:
+    """What an answer that is neither JSON nor HTML carries."""
+
+
+_MEDIA_TYPES = {str: "text/html", bytes: "text/event-stream", PlainText: "text/plain"}
 _REF = "#/components/schemas/{name}"
 
 
@@ -331,6 +336,7 @@ ROUTES = (
     *(route._replace(chapter="Monitoring") for route in _MONITORING),
     Route("get", "/health/live", "Operating", "The process runs.", {200: schema.Health}),
     Route("get", "/health/ready", "Operating", "Every actor answers.", {200: schema.Health, 503: schema.Health}),
+    Route("get", "/metrics", "Operating", "Figures for Prometheus, as text.", {200: PlainText}),
     Route("get", "/openapi.json", "Operating", "This document.", {200: dict}),
     Route("get", "/docs", "Operating", "This document for people.", {200: str}),
 )

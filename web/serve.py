@@ -46,7 +46,7 @@ async def serve(
         nursery.start_soon(_stop_on_signal, stop)
         nursery.start_soon(_end_event_streams, router, stop)
         under_way, traffic = BodiesUnderWay(), Traffic()
-        app = bounding_bodies(create_app(router, settings), under_way, settings.max_body_bytes)
+        app = bounding_bodies(create_app(router, settings, traffic), under_way, settings.max_body_bytes)
         app = watched(ending_connections(app, stop), traffic)
         config = _config(settings)
         if settings.fast_lane == "on":

@@ -14,6 +14,7 @@ from actors.errors import InvalidInput
 
 STREAMED_TYPES = ("application/x-ndjson",)
 SCOPE_KEY = "timewell.body"
+ROUTE_KEY = "timewell.route"
 MOST_WAITING_BYTES = 8 * 1024 * 1024
 
 
@@ -52,6 +53,7 @@ class Request(TrioRequest):
     """Without a limit on the length of a body that is streamed."""
 
     body_class = _Body
+    _url_rule: Any = None
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         headers, scope = positional[4], named["scope"]
@@ -60,6 +62,17 @@ class Request(TrioRequest):
         super().__init__(*positional, **named)
         if named.get("max_content_length") is None:
             scope[SCOPE_KEY] = self.body
+
+    @property
+    def url_rule(self) -> Any:
+        """The route, which those around the application learn of through the scope."""
+        return self._url_rule
+
+    @url_rule.setter
+    def url_rule(self, rule: Any) -> None:
+        self._url_rule = rule
+        scope: Any = self.scope
+        scope[ROUTE_KEY] = rule and rule.rule
 
     @property
     def blueprints(self) -> list[str]:
