@@ -6,6 +6,7 @@ then the storage closes.
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -47,6 +48,8 @@ async def serve(
         nursery.start_soon(_end_event_streams, router, stop)
         under_way, traffic = BodiesUnderWay(), Traffic()
         app = bounding_bodies(create_app(router, settings, traffic), under_way, settings.max_body_bytes)
+        gc.collect()
+        gc.freeze()  # else each full collection looks through 75,000 objects of libraries, and nobody is served
         app = watched(ending_connections(app, stop), traffic)
         config = _config(settings)
         if settings.fast_lane == "on":

@@ -69,7 +69,10 @@ def test_each_round_is_compared_with_the_one_next_to_it() -> None:
 
 
 def test_latencies_are_pooled_and_processor_time_is_for_each_request() -> None:
-    rounds = [Timed(2, 1.0, [0.001, 0.002], processor_seconds=0.004), Timed(1, 1.0, [0.003], processor_seconds=0.002)]
+    rounds = [
+        Timed(2, 1.0, [0.001, 0.002], processor_seconds=0.004),
+        Timed(1, 1.0, [0.003], processor_seconds=0.002),
+    ]
     side = comparison(SERVE, "peer", rounds, []).ours
     assert side.p50_ms == pytest.approx(2.0)
     assert side.processor_ms == pytest.approx(2.0)
@@ -143,7 +146,10 @@ def test_the_histories_of_a_view_are_timed_together_or_apart() -> None:
 def test_columns_survive_the_way_through_arrow_and_come_back_in_the_order_of_the_rows() -> None:
     data = Data(QUICK)
     table = batch_table(BATCHED, data.batch(Write(BATCHED, 5)), "who", "when")
-    assert table.column_names == ["who", "when", *BATCHED.features] and str(table["when"].type) == "timestamp[us, tz=UTC]"
+    assert (
+        table.column_names == ["who", "when", *BATCHED.features]
+        and str(table["when"].type) == "timestamp[us, tz=UTC]"
+    )
     asked = arrow_of({"e": ["x", "y"], "t": np.array([5, 6]), "n": np.array([1, 0])}, "who", "when")
     frame = asked.to_pandas().assign(a=[10.0, 20.0])
     assert list(columns_of(frame, ["a"])["a"]) == [20.0, 10.0]
@@ -157,7 +163,18 @@ def test_a_result_of_the_same_machine_is_compared_ratio_by_ratio() -> None:
     then = document(comparison(SERVE, "peer", [Timed(100, 1.0)], [Timed(100, 1.0)]))
     now = document(comparison(SERVE, "peer", [Timed(300, 1.0)], [Timed(100, 1.0)]))
     line = change(now, then).splitlines()[2]
-    assert line.split() == ["serve-1x2", "peer", "100", "requests/s", "300", "requests/s", "1.00", "x", "3.00", "x"]
+    assert line.split() == [
+        "serve-1x2",
+        "peer",
+        "100",
+        "requests/s",
+        "300",
+        "requests/s",
+        "1.00",
+        "x",
+        "3.00",
+        "x",
+    ]
 
 
 def test_other_versions_of_a_peer_are_named() -> None:
@@ -197,7 +214,8 @@ def test_nothing_is_measured_against_a_result_of_another_machine(
 
 
 @pytest.mark.parametrize(
-    "words", [("--peers", "nobody"), ("--workloads", "nothing"), ("--setting", "LANE"), ("--against", "/nowhere.json")]
+    "words",
+    [("--peers", "nobody"), ("--workloads", "nothing"), ("--setting", "LANE"), ("--against", "/nowhere.json")],
 )
 def test_what_there_is_not_is_an_error_before_anything_starts(
     words: tuple[str, str], capsys: pytest.CaptureFixture[str]
@@ -233,7 +251,9 @@ def test_the_table_has_both_sides_their_ratio_and_its_middle_half() -> None:
 def test_the_table_is_aligned_in_a_terminal_and_piped_in_markdown() -> None:
     table = rows(some())
     plain = aligned(table).splitlines()
-    assert len(plain) == len(table) + 1 and {line.index("Feast") for line in plain[2:4]} == {plain[0].index("peer")}
+    assert len(plain) == len(table) + 1 and {line.index("Feast") for line in plain[2:4]} == {
+        plain[0].index("peer")
+    }
     marked = piped(table).splitlines()
     assert {line.count("|") for line in marked} == {len(table[0]) + 1}
 

@@ -108,9 +108,17 @@ def test_the_busiest_driver_is_told_of() -> None:
 
 def test_a_glimpse_is_of_the_last_second_alone() -> None:
     arrays = recorded()
-    arrays.done[:100] += 9
     arrays.status[150:160] = 503
-    arrays.done[190:] = np.nan
-    found = glimpse(arrays, 2.0)
-    assert (found.asked, found.answered, found.errors) == (100, 80, 10)
+    arrays.done[200:] = np.nan
+    found = glimpse(arrays, 2.005)
+    assert (found.asked, found.answered, found.errors) == (100, 90, 10)
     assert found.p99 == pytest.approx(10)
+
+
+def test_a_glimpse_of_a_backlog_shows_what_is_answered_now_and_how_late() -> None:
+    arrays = recorded()
+    arrays.done[:] = arrays.scheduled * 2
+    arrays.done[arrays.done > 2.005] = np.nan
+    found = glimpse(arrays, 2.005)
+    assert (found.asked, found.answered) == (100, 50)
+    assert found.p50 == pytest.approx(750, abs=10)
