@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import anyio
 import httpx
@@ -29,7 +29,8 @@ class Client(_Routes, Blocking):
     """Timewell from plain Python. Keeps its connections, so keep it; safe to share between threads.
 
     `timeout` is in seconds, for each attempt: to connect, and between two parts of the answer. `headers` go with
-    every request. `retry` says how often to try again. Use as a context manager, or `close` it.
+    every request. `retry` says how often to try again. Use as a context manager, or `close` it. Raises ValueError
+    for a `base_url` that is not one of http.
 
     Times are datetimes (naive ones are UTC), numpy's or pandas', or RFC 3339 text; lengths of time are timedeltas,
     seconds or text such as "7d". Every method may raise Unavailable, once its attempts are used up.
@@ -50,14 +51,16 @@ class Client(_Routes, Blocking):
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._retry = retry or Retry()
-        self._http = httpx.Client(base_url=base_url, timeout=timeout, headers=headers, transport=transport)
+        self._http = httpx.Client(
+            base_url=_checked(base_url), timeout=timeout, headers=headers, transport=transport
+        )
         self._sleep: Callable[[float], None] = time.sleep
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -102,13 +105,15 @@ class AsyncClient(_Routes, Awaited):
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._retry = retry or Retry()
-        self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout, headers=headers, transport=transport)
+        self._http = httpx.AsyncClient(
+            base_url=_checked(base_url), timeout=timeout, headers=headers, transport=transport
+        )
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
 
-    async def __aenter__(self) -> AsyncClient:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -134,6 +139,12 @@ class AsyncClient(_Routes, Awaited):
             return _answer(await self._http.request(**_arguments(step)))
         except BROKEN as error:
             return error
+
+
+def _checked(base_url: str) -> str:
+    if not base_url.lower().startswith(("http://", "https://")):
+        raise ValueError(f"base_url {base_url!r} must start with http:// or https://")
+    return base_url
 
 
 def _arguments(request: Request) -> dict[str, Any]:

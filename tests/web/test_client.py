@@ -527,3 +527,10 @@ def test_importing_the_client_imports_no_library_of_frames_and_no_server() -> No
     code = "import sys, timewell; print(*sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"pandas", "polars", "pyarrow", "scipy", "quart", "deltalake"} & set(loaded.stdout.split())
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("url", ["localhost:3001", "", "ftp://localhost", "//localhost"])
+def test_a_url_that_is_not_of_http_is_refused_at_once(kind: type[Client | AsyncClient], url: str) -> None:
+    with pytest.raises(ValueError, match="must start with http"):
+        kind(url)
