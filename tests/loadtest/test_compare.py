@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from loadtest import training
 from loadtest.compare import add_arguments, run
 from loadtest.compare.columns import arrow_of, batch_table, columns_of
 from loadtest.compare.comparison import Comparison, Side, comparison, of_sizes, unfinished
@@ -133,13 +134,14 @@ def test_everyone_is_asked_the_same_and_no_batch_comes_twice() -> None:
     assert sum(len(batch.entities) for batch in batches) <= 2 * QUICK.rows
 
 
-def test_the_histories_of_a_view_are_timed_together_or_apart() -> None:
+def test_the_histories_of_a_view_are_timed_together_or_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "HISTORY", 2_000)
     data = Data(QUICK)
     (together,) = data.histories(TOGETHER)
     apart = data.histories(SEPARATE)
     assert together.features == TOGETHER.features and set(together.table) == {"e", "t", *TOGETHER.features}
     assert [one.features for one in apart] == [[name] for name in SEPARATE.features]
-    assert len(together.table["t"]) == len(apart[0].table["t"]) == 10_000
+    assert len(together.table["t"]) == len(apart[0].table["t"]) == 2_000 * QUICK.share
     assert list(apart[0].table["t"]) != list(apart[1].table["t"])
 
 

@@ -1,0 +1,35 @@
+"""`python -m loadtest compare`: the same work on Timewell and on its peers, in turns, on this machine.
+
+work.py          what is asked, what a round comes to, and who does it
+data.py          the values, questions and batches that everyone is given
+workloads.py     the list of workloads and how much of each
+environments.py  a virtual environment for each peer, and the server binary in it
+processes.py     pinned child processes, their memory and processor time
+driving.py       questions over HTTP, from several connections, until the time is up
+remote.py        a driver that runs in the environment of a peer, spoken to through pipes
+peers/           one file for each of those compared
+drivers/         what runs in their environments: these files import nothing of this project
+rounds.py        ours, theirs, ours, theirs, and what the pairs come to
+report.py        the table, the files that are kept, and comparing with an earlier one
+command.py       arguments and the order of things
+
+Loopback only, in temporary directories, bounded in count and time; all children end with the command.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    from loadtest.compare.command import add_arguments as add
+
+    add(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare. 0: all was measured and the answers agree; 1: some differ; 2: it could not be done."""
+    from loadtest.compare.command import run as run_command
+
+    return run_command(arguments)

@@ -1,0 +1,123 @@
+"""Arguments, and what is done with the findings."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import trio
+
+from loadtest.compare.comparing import Comparing, Maker
+from loadtest.compare.data import FULL, QUICK, Data
+from loadtest.compare.environments import cache_directory
+from loadtest.compare.peers import PEERS, chosen
+from loadtest.compare.processes import cores, placed
+from loadtest.compare.report import (
+    Document,
+    OtherMachine,
+    aligned,
+    change,
+    earlier,
+    facts_here,
+    markdown,
+    refuse_other_machine,
+    rows,
+)
+from loadtest.compare.workloads import WORKLOADS, Workload
+from loadtest.kept import as_json, save
+
+RESULTS = Path(__file__).parents[1] / "results"
+LIMIT_SECONDS = 180.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    single = "; ".join(f"{family} ({', '.join(peers)})" for family, peers in PEERS.items())
+    add = parser.add_argument
+    add("--peers", type=_names, default=list(PEERS), metavar="NAMES", help=f"families or single ones of {single}")
+    add("--workloads", type=_names, default=list(WORKLOADS), metavar="NAMES", help=f"of {', '.join(WORKLOADS)}")
+    add("--quick", action="store_true", help="small counts, to see that it works")
+    add("--rounds", type=int, metavar="N", help=f"rounds that count (default: {FULL.rounds})")
+    add("--limit", type=float, default=LIMIT_SECONDS, metavar="SECONDS", help="most that a peer's round may take")
+    add("--setting", action="append", default=[], metavar="NAME=VALUE", help="a setting of Timewell")
+    add("--environments", type=Path, default=cache_directory(), metavar="DIR", help="where peers are installed")
+    add("--results", type=Path, default=RESULTS, metavar="DIR", help="where the report is kept")
+    add("--against", type=Path, metavar="FILE.json", help="an earlier result of the same machine")
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0: all was measured and the answers agree; 1: some failed or differ; 2: it could not be done."""
+    try:
+        makers, workloads, settings = _asked(arguments)
+        facts = facts_here()
+        then = earlier(arguments.against) if arguments.against else None
+        if then is not None:
+            refuse_other_machine(facts, arguments.quick, then)
+    except (ValueError, OSError, msgspec.MsgspecError, OtherMachine) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    scale = QUICK if arguments.quick else FULL
+    if arguments.rounds:
+        scale = scale._replace(rounds=arguments.rounds)
+    document = Document(facts, arguments.quick, scale._asdict(), settings, {}, {}, [])
+    comparing = Comparing(document, Data(scale), workloads, arguments.environments, arguments.limit)
+    with _sigterm_as_interrupt(), placed(cores().driver):
+        try:
+            trio.run(comparing.all, makers)
+        except* KeyboardInterrupt:
+            document.missing["the rest"] = "interrupted"
+    return _conclude(document, then, arguments.results)
+
+
+def _asked(arguments: argparse.Namespace) -> tuple[dict[str, Maker], list[Workload], dict[str, str]]:
+    """Raises ValueError for names that there are not."""
+    if unknown := set(arguments.workloads) - set(WORKLOADS):
+        raise ValueError(f"no workload {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
+    settings = dict(setting.split("=", 1) for setting in arguments.setting if "=" in setting)
+    if len(settings) < len(arguments.setting):
+        raise ValueError("--setting takes NAME=VALUE, each name once")
+    workloads = [one for name, one in WORKLOADS.items() if name in arguments.workloads]
+    return chosen(arguments.peers), workloads, settings
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM does what Ctrl-C does, so that the children end then too."""
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _conclude(document: Document, then: Document | None, results: Path) -> int:
+    """Print and keep what there is."""
+    order = list(WORKLOADS)
+    document.comparisons.sort(key=lambda one: order.index(one.workload))
+    if document.comparisons:
+        print(aligned(rows(document.comparisons)))
+        if then is not None:
+            print(f"\n{change(document, then)}")
+        files = {".json": as_json(document), ".md": markdown(document).encode()}
+        kept = save(results, "compare-quick" if document.quick else "compare", files, document.facts)
+        print(f"\nkept in {kept}")
+    for name, why in document.missing.items():
+        print(f"{name}: {why}", file=sys.stderr)
+    failed = [one for one in document.comparisons if one.failure is not None]
+    for one in failed:
+        print(f"{one.workload}, {one.peer}: {one.failure}", file=sys.stderr)
+    return 1 if failed or document.missing else 0

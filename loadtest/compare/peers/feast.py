@@ -1,0 +1,230 @@
+"""Feast: its feature server over HTTP, its library for training sets from Parquet files.
+
+The online store is SQLite, as Feast comes, or a Valkey beside it. A feature view is as wide as what is asked of
+it, which is the best case, since whole views are read. Worker restarts and access logs are off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow.parquet as pq
+import yaml
+
+from actors.timestamps import format_timestamp
+from loadtest.compare.columns import arrow_of, batch_table, columns_of
+from loadtest.compare.data import LOADED_AT, Data
+from loadtest.compare.driving import LOOPBACK, Rounds, ask, drive
+from loadtest.compare.environments import Environment
+from loadtest.compare.peers.redis import EVERY_SECOND, launch
+from loadtest.compare.processes import Cores
+from loadtest.compare.remote import Remote, remote
+from loadtest.compare.serving import Launch, Serving, over_http, serving
+from loadtest.compare.work import (
+    SEPARATE,
+    SERVED,
+    WRITTEN,
+    Batch,
+    Given,
+    Memory,
+    Read,
+    Serve,
+    StartUp,
+    Timed,
+    TrainingSet,
+    View,
+    Work,
+    Write,
+)
+from loadtest.micro.data import ENTITY
+from loadtest.wire import encoded
+
+MOMENT = "event_timestamp"
+DRIVER = "loadtest.compare.drivers.feast_sdk"
+HEALTH = encoded("GET", "/health")
+
+
+class Kind(NamedTuple):
+    """Which online store."""
+
+    name: str
+    kinds: tuple[type, ...]
+    redis: bool
+
+
+SQLITE = Kind("Feast, SQLite", (Serve, Write, TrainingSet, StartUp), redis=False)
+REDIS = Kind("Feast, Redis everysec", (Serve, Write, Memory), redis=True)
+
+
+class Feast:
+    """A feature server, its online store, and a driver for the library."""
+
+    remembers = True
+
+    def __init__(
+        self, directory: Path, cores: Cores, environment: Environment, servers: Environment, kind: Kind
+    ) -> None:
+        self._directory, self._cores, self._kind = directory, cores, kind
+        self._environment, self._servers = environment, servers
+        self.name, self.kinds = kind.name, kind.kinds
+        self._stack = AsyncExitStack()
+        self._server: Serving | None = None
+        self._store: Serving | None = None
+        self._driver: Remote | None = None
+        self._prepared: set[View] = set()
+
+    async def start(self) -> None:
+        """Start the online store, the driver and the feature server. Raises NotHad."""
+        python = await self._environment.python()
+        if self._kind.redis:
+            await self._servers.python()
+            options = EVERY_SECOND.options()
+            store = launch(self._servers.server_binary(), self._directory / "valkey", self._cores.server, options)
+            self._store = await self._stack.enter_async_context(serving(store))
+        words = self._directory / "driver.words"
+        driver = remote(python, DRIVER, self._cores.all, words)
+        self._driver = await self._stack.enter_async_context(driver)
+        self._configure("online")
+        self._configure("offline")
+        await self._define()
+        self._server = await self._stack.enter_async_context(serving(self._launch("server.words")))
+
+    async def stop(self) -> None:
+        """End all of them."""
+        self._server = self._store = self._driver = None
+        await self._stack.aclose()
+
+    def _repository(self, name: str) -> Path:
+        return self._directory / name
+
+    def _configure(self, name: str) -> None:
+        repository = self._repository(name)
+        repository.mkdir(exist_ok=True)
+        online: dict[str, str] = {"type": "sqlite", "path": "online.db"}
+        if self._store is not None:
+            online = {"type": "redis", "connection_string": f"{LOOPBACK}:{self._store.port}"}
+        config = {
+            "project": "timewell",
+            "provider": "local",
+            "registry": "registry.db",
+            "online_store": online,
+            "offline_store": {"type": "file"},
+            "entity_key_serialization_version": 3,
+        }
+        (repository / "feature_store.yaml").write_text(yaml.safe_dump(config))
+
+    def _launch(self, words: str) -> Launch:
+        feast = self._environment.directory / "bin" / "feast"
+        options = ["--host", LOOPBACK, "--no-access-log", "--max-requests", "0"]
+
+        def command(port: int) -> list[str | Path]:
+            return [feast, "-c", self._repository("online"), "serve", "--port", str(port), *options]
+
+        environment = {"HOME": str(self._directory), "FEAST_USAGE": "False"}
+        return Launch(command, over_http(HEALTH), self._cores.server, self._directory / words, environment)
+
+    async def _call(self, name: str, **given: Any) -> Any:
+        assert self._driver is not None
+        return await self._driver.call(name, **given)
+
+    async def _define(self) -> None:
+        """Views over files of one row, since no training set is made of them."""
+        repository = self._repository("online")
+        files = {view.name: str(repository / f"{view.name}.parquet") for view in (*SERVED, *WRITTEN)}
+        for view in (*SERVED, *WRITTEN):
+            row = Batch(["nobody"], LOADED_AT, np.zeros((1, view.width)))
+            pq.write_table(batch_table(view, row, ENTITY, MOMENT), files[view.name])
+        views = {view.name: view.features for view in (*SERVED, *WRITTEN)}
+        await self._call("define", repository=str(repository), views=views, files=files, online=True)
+
+    async def load(self, data: Data, rows: slice) -> int:
+        """Write each view through the library."""
+        repository = self._repository("online")
+        file = str(repository / "loaded.parquet")
+        for view in SERVED:
+            batch = Batch(data.entities[rows], LOADED_AT, data.values[rows, : view.width])
+            pq.write_table(batch_table(view, batch, ENTITY, MOMENT), file)
+            await self._call("load", repository=str(repository), view=view.name, file=file)
+        return len(data.entities[rows]) * sum(view.width for view in SERVED)
+
+    async def prepare(self, work: TrainingSet, data: Data) -> None:
+        """A Parquet file and a feature view for each history."""
+        if work.view in self._prepared:
+            return
+        repository = self._repository("offline")
+        views, files = {}, {}
+        for number, history in enumerate(data.histories(work.view)):
+            name = f"{work.view.name}{number}"
+            views[name], files[name] = history.features, str(repository / f"{name}.parquet")
+            pq.write_table(arrow_of(history.table, ENTITY, MOMENT), files[name])
+        await self._call("define", repository=str(repository), views=views, files=files, online=False)
+        self._prepared.add(work.view)
+
+    async def do(self, work: Work, given: Given) -> Timed:
+        """Over HTTP, training sets through the library."""
+        if isinstance(work, TrainingSet):
+            return await self._training_set(work, given)
+        assert self._server is not None and isinstance(work, Serve | Write)
+        if isinstance(work, Serve):
+            sent = Rounds([_serve_request(work.view, entities) for entities in given.asked], again=True)
+        else:
+            sent = Rounds([_push_request(work.view, batch) for batch in given.batches], again=False)
+        return await drive(self._server.port, sent, work.connections, given.seconds)
+
+    async def _training_set(self, work: TrainingSet, given: Given) -> Timed:
+        repository = self._repository("offline")
+        asked, answer = repository / "asked.parquet", repository / "answer.parquet"
+        pq.write_table(arrow_of(given.rows, ENTITY, MOMENT), asked)
+        features = [
+            f"{work.view.name}{number if work.view == SEPARATE else 0}:{feature}"
+            for number, feature in enumerate(work.view.features)
+        ]
+        done = await self._call(
+            "training_set", repository=str(repository), file=str(asked), features=features, answer=str(answer)
+        )
+        columns = columns_of(pq.read_table(answer).to_pandas(), work.view.features)
+        took = done["seconds"]
+        return Timed(1, took, [took], columns=columns, processor_seconds=done["processor_seconds"])
+
+    async def read(self, view: View, entities: Sequence[str]) -> Read:
+        """Its answer has a list for each feature, in an order of its own."""
+        assert self._server is not None
+        answer = msgspec.json.decode(await ask(self._server.port, _serve_request(view, entities)))
+        names = answer["metadata"]["feature_names"]
+        columns = {name: one["values"] for name, one in zip(names, answer["results"], strict=True)}
+        return [[columns[feature][row] for feature in view.features] for row in range(len(entities))]
+
+    async def start_up(self) -> float:
+        """Of a further server on the same repository."""
+        async with serving(self._launch("start.words")) as server:
+            return server.started_in
+
+    def processes(self) -> list[int]:
+        """The server with its workers, and its online store."""
+        servers = [one for one in (self._server, self._store) if one is not None]
+        return [process for one in servers for process in one.processes()]
+
+    async def versions(self) -> dict[str, str]:
+        """Of Feast and what it leans on."""
+        installed = await self._environment.versions()
+        return {
+            name: installed[name] for name in ("feast", "pandas", "dask", "uvicorn", "redis") if name in installed
+        }
+
+
+def _serve_request(view: View, entities: Sequence[str]) -> bytes:
+    body = {"entities": {ENTITY: entities}, "features": [f"{view.name}:{feature}" for feature in view.features]}
+    return encoded("POST", "/get-online-features", msgspec.json.encode(body))
+
+
+def _push_request(view: View, batch: Batch) -> bytes:
+    columns = dict(zip(view.features, batch.values.T.tolist(), strict=True))
+    moments = [format_timestamp(batch.moment)] * len(batch.entities)
+    frame = {ENTITY: batch.entities, MOMENT: moments, **columns}
+    body = {"push_source_name": f"{view.name}_push", "df": frame, "to": "online"}
+    return encoded("POST", "/push", msgspec.json.encode(body))

@@ -1,0 +1,203 @@
+"""Timewell itself: `python -m web` with its default settings, files in a directory of its own."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+import pyarrow as pa
+
+from actors.timestamps import format_timestamp
+from loadtest.compare.columns import arrow_of, batch_table, columns_of
+from loadtest.compare.data import LOADED_AT, Data
+from loadtest.compare.driving import Rounds, ask, drive
+from loadtest.compare.processes import Cores
+from loadtest.compare.serving import Launch, Serving, over_http, serving
+from loadtest.compare.work import (
+    WIDE,
+    WRITTEN,
+    Batch,
+    Given,
+    Memory,
+    Read,
+    Serve,
+    StartUp,
+    Timed,
+    TrainingSet,
+    View,
+    Work,
+    Write,
+)
+from loadtest.micro.data import ENTITY
+from loadtest.training import ARROW
+from loadtest.wire import encoded
+
+ROWS_A_WRITE = 1_000
+HISTORY_ROWS_A_WRITE = 50_000
+REGISTERING_CONNECTIONS = 16
+READY = encoded("GET", "/health/ready")
+
+
+class Timewell:
+    """The measure of the others."""
+
+    name = "Timewell"
+    kinds = (Serve, Write, TrainingSet, StartUp, Memory)
+    remembers = True
+
+    def __init__(self, directory: Path, cores: Cores, settings: Mapping[str, str]) -> None:
+        self._directory, self._cores = directory, cores
+        self._environment = {**settings, "STORAGE_TYPE": "embedded"}
+        self._stack = AsyncExitStack()
+        self._server: Serving | None = None
+        self._registered: set[View] = set()
+        self._prepared: set[View] = set()
+
+    async def start(self) -> None:
+        """Start on the directory of the last time."""
+        self._server = await self._stack.enter_async_context(serving(self._launch("data")))
+
+    async def stop(self) -> None:
+        """End the server."""
+        self._server = None
+        await self._stack.aclose()
+
+    def _launch(self, name: str) -> Launch:
+        def command(port: int) -> list[str]:
+            flags = ["--host", "127.0.0.1", "--port", str(port), "--data-dir", str(self._directory / name)]
+            return [sys.executable, "-m", "web", *flags]
+
+        words = self._directory / f"{name}.words"
+        return Launch(command, over_http(READY), self._cores.server, words, self._environment)
+
+    @property
+    def _port(self) -> int:
+        assert self._server is not None
+        return self._server.port
+
+    async def load(self, data: Data, rows: slice) -> int:
+        """The widest view, of which the others are the beginnings."""
+        await self._register(WIDE, *WRITTEN)
+        entities, values = data.entities[rows], data.values[rows]
+        for start in range(0, len(entities), ROWS_A_WRITE):
+            part = slice(start, start + ROWS_A_WRITE)
+            batch = Batch(entities[part], LOADED_AT, values[part])
+            await ask(self._port, write_request(Write(WIDE, ROWS_A_WRITE), batch))
+        return int(values.size)
+
+    async def prepare(self, work: TrainingSet, data: Data) -> None:
+        """Write the histories of the view as Arrow."""
+        if work.view in self._prepared:
+            return
+        await self._register(work.view)
+        for history in data.histories(work.view):
+            table = arrow_of(history.table, "entityId", "timestamp")
+            for start in range(0, len(table), HISTORY_ROWS_A_WRITE):
+                part = _stream(table.slice(start, HISTORY_ROWS_A_WRITE))
+                await ask(self._port, encoded("POST", "/features/write-batch", part, ARROW))
+        self._prepared.add(work.view)
+
+    async def _register(self, *views: View) -> None:
+        """All at once: each is durable when it is answered."""
+        new = [view for view in views if view not in self._registered]
+        bodies = (
+            msgspec.json.encode({"name": feature, "entity": ENTITY, "valueType": "number"})
+            for view in new
+            for feature in view.features
+        )
+        requests = [encoded("POST", "/features/register", body) for body in bodies]
+        if requests:
+            await drive(self._port, Rounds(requests, again=False), REGISTERING_CONNECTIONS, math.inf)
+        self._registered |= set(new)
+
+    async def do(self, work: Work, given: Given) -> Timed:
+        """Over HTTP."""
+        if isinstance(work, TrainingSet):
+            return await self._training_set(work, given)
+        connections = work.connections if isinstance(work, Serve | Write) else 1
+        return await drive(self._port, requests(work, given), connections, given.seconds)
+
+    async def _training_set(self, work: TrainingSet, given: Given) -> Timed:
+        """From a pandas frame, as Arrow there and back, to a pandas frame."""
+        frame = arrow_of(given.rows, "entityId", "timestamp").to_pandas()
+        path = f"/features/training-set?{urlencode({'features': ','.join(work.view.features)})}"
+        began = time.perf_counter()
+        request = encoded("POST", path, _stream(pa.Table.from_pandas(frame, preserve_index=False)), ARROW)
+        answer = await ask(self._port, _accepting_arrow(request))
+        found = pa.ipc.open_stream(answer).read_pandas()
+        took = time.perf_counter() - began
+        return Timed(1, took, [took], len(answer), columns_of(found, work.view.features))
+
+    async def read(self, view: View, entities: Sequence[str]) -> Read:
+        """As JSON."""
+        answer = await ask(self._port, encoded("POST", "/features/serve", serve_body(view, entities)))
+        results = msgspec.json.decode(answer)["results"]
+        return [[row["features"][feature] for feature in view.features] for row in results]
+
+    async def start_up(self) -> float:
+        """On an empty directory."""
+        async with serving(self._launch(f"empty-{time.monotonic_ns()}")) as server:
+            return server.started_in
+
+    def processes(self) -> list[int]:
+        """The server."""
+        return [] if self._server is None else self._server.processes()
+
+    async def versions(self) -> dict[str, str]:
+        """The product's and its server's."""
+        return {name: version(name) for name in ("timewell", "hypercorn", "trio")}
+
+
+# Requests, which others are sent as well
+
+
+def requests(work: Work, given: Given, path: str | None = None) -> Rounds:
+    """The requests of a round of Serve or Write, to another path where one is given."""
+    if isinstance(work, Serve):
+        bodies = (serve_body(work.view, entities) for entities in given.asked)
+        return Rounds([encoded("POST", path or "/features/serve", body) for body in bodies], again=True)
+    assert isinstance(work, Write)
+    return Rounds([write_request(work, batch, path) for batch in given.batches], again=False)
+
+
+def serve_body(view: View, entities: Sequence[str]) -> bytes:
+    """The body of a question about the latest values."""
+    return msgspec.json.encode({"entityIds": entities, "features": view.features})
+
+
+def write_request(work: Write, batch: Batch, path: str | None = None) -> bytes:
+    """A batch as a request: one value, many as JSON, or a wide Arrow table."""
+    if not work.as_json:
+        table = batch_table(work.view, batch, "entityId", "timestamp")
+        return encoded("POST", path or "/features/write-batch", _stream(table), ARROW)
+    values = list(_observations(work.view, batch))
+    if len(values) == 1:
+        return encoded("POST", path or "/features/write", msgspec.json.encode(values[0]))
+    return encoded("POST", path or "/features/write-batch", msgspec.json.encode({"values": values}))
+
+
+def _observations(view: View, batch: Batch) -> Iterator[dict[str, Any]]:
+    ids = [f"{ENTITY}.{feature}.v1" for feature in view.features]
+    moment = format_timestamp(batch.moment)
+    for entity, row in zip(batch.entities, batch.values.tolist(), strict=True):
+        for feature, value in zip(ids, row, strict=True):
+            yield {"featureId": feature, "entityId": entity, "value": value, "timestamp": moment}
+
+
+def _stream(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _accepting_arrow(request: bytes) -> bytes:
+    return request.replace(b"\r\n", f"\r\nAccept: {ARROW}\r\n".encode(), 1)

@@ -1,0 +1,200 @@
+"""The table, the files that are kept, and how this compares with an earlier one of the same machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from loadtest.compare.comparison import Comparison, Side
+from loadtest.kept import facts, where
+
+_HEADINGS = ("workload", "peer", "Timewell", "the peer", "times better", "middle half", "CPU", "checked")
+_MACHINE = ("cpu", "cores", "system", "memoryBytes", "identity")
+_HOW = """\
+Rounds in turns (ours, theirs, ours, theirs), after one that does not count; medians, and of the ratio of each
+pair of rounds the median and the middle half. *Times better*: how many times as fast, or as small, Timewell is;
+below 1 the peer is better. *CPU*: processor time of the peer's servers for the same work, as a multiple of ours.
+*Checked*: so many values were read from both and are equal.
+
+Servers run on one core, drivers on another; Feast's training sets run in the driver, on both. Drivers send
+ready-made requests and do not decode the answers, but *Redis, everysec* and *Redis, always* pay for redis-py on
+the way there and back, as an application would. *packed*: commands put into bytes beforehand, replies parsed by
+hiredis, hashes kept as hash tables. An acknowledged write is on stable storage with Timewell, *Redis, always* and
+*Feast, SQLite*; with *everysec* and *packed* the last second may be lost. Redis keeps the latest values alone: no
+event times, no history, no statistics."""
+
+
+class Document(Struct, rename="camel"):
+    """All that is kept."""
+
+    facts: dict[str, Any]
+    quick: bool
+    scale: dict[str, Any]
+    settings: dict[str, str]
+    versions: dict[str, dict[str, str]]
+    missing: dict[str, str]
+    """Peers that could not be had, and why."""
+    comparisons: list[Comparison]
+
+
+class OtherMachine(Exception):
+    """Figures of different machines, or of different amounts of work, say nothing about each other."""
+
+
+def facts_here() -> dict[str, Any]:
+    """What `loadtest.kept` says, which machine this is, and how busy it has been in the last minute."""
+    found = facts()
+    found["machine"] |= {"memoryBytes": _memory_bytes(), "identity": _identity()}
+    found["loadAverage"] = os.getloadavg()[0]
+    return found
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _identity() -> str:
+    """The same for each run on a machine, and nothing to know it by elsewhere."""
+    try:
+        name = Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        name = ""
+    return hashlib.blake2b((name or platform.node()).encode(), digest_size=6).hexdigest()
+
+
+def earlier(path: Path) -> Document:
+    """A document that was kept. Raises OSError, msgspec.DecodeError."""
+    return msgspec.json.decode(path.read_bytes(), type=Document)
+
+
+def refuse_other_machine(now: Mapping[str, Any], quick: bool, then: Document) -> None:
+    """Raises OtherMachine that names what differs."""
+    before = then.facts["machine"]
+    different = [
+        f"{name} {before.get(name)} then, {now['machine'].get(name)} now"
+        for name in _MACHINE
+        if before.get(name) != now["machine"].get(name)
+    ]
+    if then.quick != quick:
+        different.append("one of the two is a quick one")
+    if different:
+        raise OtherMachine(f"not comparable: {'; '.join(different)}")
+
+
+def change(now: Document, then: Document) -> str:
+    """What has become of each ratio. Raises OtherMachine."""
+    refuse_other_machine(now.facts, now.quick, then)
+    before = {(one.workload, one.peer): one for one in then.comparisons}
+    rows = [("workload", "peer", "Timewell then", "now", "times better then", "now")]
+    for one in now.comparisons:
+        if (old := before.get((one.workload, one.peer))) is not None:
+            ours = _amount(old, old.ours), _amount(one, one.ours)
+            rows.append((one.workload, one.peer, *ours, _ratio(old), _ratio(one)))
+    others = [name for name, versions in now.versions.items() if then.versions.get(name, versions) != versions]
+    note = f"\nOther versions than then: {', '.join(others)}" if others else ""
+    return aligned(rows) + note
+
+
+def rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
+    """The table, headings first."""
+    return [_HEADINGS, *(_row(one) for one in comparisons)]
+
+
+def _row(one: Comparison) -> tuple[str, ...]:
+    processor = ""
+    if one.ours.processor_ms and one.theirs.processor_ms:
+        processor = f"{_number(one.theirs.processor_ms / one.ours.processor_ms)} x"
+    spread = one.spread
+    half = " .. ".join(map(_number, spread.quartiles)) if spread and len(spread.samples) > 1 else ""
+    checked = f"{one.checked_values:,}" if one.checked_values else ""
+    theirs = _amount(one, one.theirs)
+    if one.limit_seconds is not None:
+        theirs = f"not in {one.limit_seconds:g} s"
+    elif one.failure is not None:
+        theirs, checked = theirs or "failed", "DIFFERS or failed"
+    return one.workload, one.peer, _amount(one, one.ours), theirs, _ratio(one), half, processor, checked
+
+
+def _ratio(one: Comparison) -> str:
+    if one.at_least is not None:
+        return f">= {_number(one.at_least)} x"
+    return f"{_number(one.spread.median)} x" if one.spread else ""
+
+
+def _amount(one: Comparison, side: Side) -> str:
+    return "" if side.median is None else f"{_number(side.median)} {one.unit}"
+
+
+def _number(value: float) -> str:
+    """Three digits that count, all of those before the point."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def aligned(table: Sequence[Sequence[str]]) -> str:
+    """To be read in a terminal: the first two columns to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if at < 2 else cell.rjust(width) for at, (cell, width) in enumerate(pairs)
+        ).rstrip()
+        for pairs in (list(zip(row, widths, strict=True)) for row in table)
+    ]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def piped(table: Sequence[Sequence[str]]) -> str:
+    """The same as Markdown."""
+    head, *rest = [f"| {' | '.join(row)} |" for row in table]
+    return "\n".join([head, f"|---|---|{'---:|' * (len(table[0]) - 2)}", *rest])
+
+
+def markdown(document: Document) -> str:
+    """The whole report."""
+    versions = "\n".join(
+        f"- {name}: {', '.join(f'{part} {version}' for part, version in found.items())}"
+        for name, found in document.versions.items()
+    )
+    missing = "\n".join(f"- {name} could not be had: {why}" for name, why in document.missing.items())
+    failures = "\n".join(
+        f"- {one.workload}, {one.peer}: {one.failure}" for one in document.comparisons if one.failure is not None
+    )
+    settings = ", ".join(f"{name}={value}" for name, value in document.settings.items()) or "as they come"
+    about = {one.workload: one.about for one in document.comparisons}
+    left_out = "\n".join(
+        f"- {one.workload}: {one.peer} left out {one.left_out:,} rows, for which some feature had no value yet."
+        for one in document.comparisons
+        if one.left_out
+    )
+    meanings = "\n".join(f"- `{name}`: {text}" for name, text in about.items())
+    busy = f"{document.facts['loadAverage']:.1f} processes were at work here before this began."
+    quick = "\n\n**A quick run: small counts, to see that it works.**" if document.quick else ""
+    parts = [
+        f"# Beside its peers\n\n{where(document.facts)}. {busy} Timewell's settings: {settings}.{quick}",
+        piped(rows(document.comparisons)),
+        _HOW,
+        f"## Workloads\n\n{meanings}\n\n{left_out}".rstrip(),
+        f"## Versions\n\n{versions}",
+        *([f"## What went wrong\n\n{missing}\n{failures}".rstrip()] if missing or failures else []),
+        f"## Times of single requests\n\n{piped(_latencies(document.comparisons))}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _latencies(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
+    headings = ("workload", "peer", "Timewell p50 ms", "p99 ms", "CPU ms", "the peer p50 ms", "p99 ms", "CPU ms")
+    table: list[tuple[str, ...]] = [headings]
+    for one in comparisons:
+        sides = [(side.p50_ms, side.p99_ms, side.processor_ms) for side in (one.ours, one.theirs)]
+        cells = ["" if value is None else _number(value) for side in sides for value in side]
+        if any(cells):
+            table.append((one.workload, one.peer, *cells))
+    return table

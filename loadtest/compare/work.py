@@ -1,0 +1,158 @@
+"""What is asked of everyone, what a round of it comes to, and who does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from msgspec import Struct
+
+Values = np.ndarray[Any, np.dtype[np.float64]]
+Table = Mapping[str, Any]
+Read = list[list[float | None]]
+"""A row for each entity, in the order asked; None where there is no value."""
+
+
+class View(NamedTuple):
+    """Number features that are read or written together. Views of one prefix are the beginnings of the widest."""
+
+    name: str
+    prefix: str
+    width: int
+
+    @property
+    def features(self) -> list[str]:
+        """Their names."""
+        return [f"{self.prefix}{number:03}" for number in range(self.width)]
+
+
+PAIR, TWENTY, FIFTY, WIDE = (
+    View(name, "f", width) for name, width in (("pair", 2), ("twenty", 20), ("fifty", 50), ("wide", 200))
+)
+SINGLE = View("single", "s", 1)
+BATCHED = View("batched", "b", 20)
+SERVED = (PAIR, TWENTY, FIFTY, WIDE)
+WRITTEN = (SINGLE, BATCHED)
+SEPARATE = View("separate", "t", 20)
+TOGETHER = View("together", "g", 20)
+
+
+class Serve(Struct, frozen=True):
+    """The latest values of some entities."""
+
+    view: View
+    entities: int
+    connections: int = 1
+
+
+class Write(Struct, frozen=True):
+    """Batches of whole rows, each acknowledged. `as_json`: by Timewell's JSON route rather than its Arrow lane."""
+
+    view: View
+    rows: int
+    connections: int = 1
+    as_json: bool = False
+
+
+class TrainingSet(Struct, frozen=True):
+    """A point-in-time join of so many rows, from a pandas frame to a pandas frame."""
+
+    view: View
+    rows: int
+
+
+class StartUp(Struct, frozen=True):
+    """From the start of an empty server's process to its first answer."""
+
+
+class Memory(Struct, frozen=True):
+    """What the loaded values added to the resident memory of the server."""
+
+
+Work = Serve | Write | TrainingSet | StartUp | Memory
+
+
+class Batch(NamedTuple):
+    """Rows of one event time in microseconds: values [entities, width of the view]."""
+
+    entities: Sequence[str]
+    moment: int
+    values: Values
+
+
+class Given(NamedTuple):
+    """A round's share, the same for everyone."""
+
+    seconds: float
+    """No new question is asked after so long; the first always is."""
+    asked: Sequence[Sequence[str]] = ()
+    """Entities of each question (Serve)."""
+    batches: Sequence[Batch] = ()
+    """What is to be written (Write); none is written twice."""
+    rows: Table = {}  # noqa: RUF012 (nobody changes it)
+    """What a training set is asked about: columns e (entity), t (int64 microseconds), n (its place)."""
+    answer_bytes: int = 0
+    """The size of Timewell's answer, for who answers a constant."""
+
+
+class Timed(NamedTuple):
+    """What came of a round."""
+
+    finished: int
+    """Questions answered, batches acknowledged."""
+    seconds: float
+    latencies: Sequence[float] = ()
+    """Seconds of each."""
+    answer_bytes: int = 0
+    columns: Mapping[str, Values] | None = None
+    """Of a training set: n, ascending, and the features. Rows may have been left out."""
+    processor_seconds: float | None = None
+    """Where the work was done in the driver itself; otherwise it is that of the servers."""
+
+
+class NotHad(Exception):
+    """Something that a peer needs cannot be had here; the text says what and why."""
+
+
+class Peer(Protocol):
+    """One of those compared, with servers of its own."""
+
+    @property
+    def name(self) -> str:
+        """As in the tables."""
+
+    @property
+    def kinds(self) -> tuple[type, ...]:
+        """The kinds of work that it does."""
+
+    @property
+    def remembers(self) -> bool:
+        """Whether its answers hold the values that were written."""
+
+    async def start(self) -> None:
+        """Start, on what was loaded before if anything was. Raises NotHad."""
+
+    async def stop(self) -> None:
+        """End all of it, also in the middle of work. What was loaded stays."""
+
+    async def load(self, data: Any, rows: slice) -> int:
+        """Store the values that are served, of these entities; how many those are."""
+
+    async def prepare(self, work: TrainingSet, data: Any) -> None:
+        """Store the histories of a training set, where that has not been done."""
+
+    async def do(self, work: Work, given: Given) -> Timed:
+        """A round of Serve, Write or TrainingSet. Raises RuntimeError where an answer is an error."""
+
+    async def read(self, view: View, entities: Sequence[str]) -> Read:
+        """The latest values, decoded: what its answers say."""
+
+    async def start_up(self) -> float:
+        """Seconds from starting a further, empty server to its first answer."""
+
+    def processes(self) -> list[int]:
+        """The process ids of its servers."""
+
+    async def versions(self) -> dict[str, str]:
+        """Of what it is made of."""

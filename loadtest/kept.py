@@ -1,0 +1,53 @@
+"""Results as files: named for what was done and when, with all that the figures depend on."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loadtest.micro.report import environment
+
+_LIBRARIES = ("trio", "hypercorn", "quart", "quart-trio", "numpy", "msgspec", "pyarrow", "deltalake")
+_DIRTY = "-dirty"
+
+
+def facts() -> dict[str, Any]:
+    """The machine, the code, the libraries, the command."""
+    machine = environment()
+    commit = str(machine.pop("commit"))
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit.removesuffix(_DIRTY),
+        "dirty": commit.endswith(_DIRTY),
+        "machine": machine,
+        "libraries": {name: version(name) for name in _LIBRARIES},
+        "command": ["python", "-m", "loadtest", *sys.argv[1:]],
+    }
+
+
+def where(facts: dict[str, Any]) -> str:
+    """The same as a line to stand in a report."""
+    machine, state = facts["machine"], " with changes" if facts["dirty"] else ""
+    return (
+        f"{facts['at']}, commit `{facts['commit']}`{state}; {machine['cpu']}, {machine['cores']} cores,"
+        f" {machine['system']}, Python {machine['python']}"
+    )
+
+
+def save(directory: Path, name: str, files: dict[str, bytes], facts: dict[str, Any]) -> Path:
+    """Write files by suffix (`.json`, ...) under a name that ends with the time; the path of the Markdown one."""
+    directory.mkdir(parents=True, exist_ok=True)
+    moment = datetime.fromisoformat(facts["at"]).strftime("%Y%m%dT%H%M%S")
+    for suffix, content in files.items():
+        (directory / f"{name}-{moment}{suffix}").write_bytes(content)
+    return directory / f"{name}-{moment}.md"
+
+
+def as_json(document: Any) -> bytes:
+    """To be read by people too."""
+    return msgspec.json.format(msgspec.json.encode(document)) + b"\n"

@@ -1,0 +1,84 @@
+"""`python -m loadtest.openloop.driver`: one driver process.
+
+It takes its part as a line of JSON on standard input, says `ready` once it is connected, takes the instant to
+start at (seconds of the system's monotonic clock, which all processes share) and ends with what came of it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import trio
+
+from loadtest.openloop.drive import Drive, Lane, OpenLoop
+from loadtest.openloop.part import MOST_FAULTS, READY, Part, PartDone
+from loadtest.openloop.recording import Recording
+from loadtest.openloop.slow_reader import Sipped, large_read, read_slowly
+from loadtest.wire import connect
+from loadtest.workloads.asks import Work, fault
+from loadtest.workloads.scenarios import SCENARIOS
+
+
+def main() -> int:
+    """Exit code 0: driven, whatever came of it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent too, which ends its drivers
+    part = msgspec.json.decode(sys.stdin.buffer.readline(), type=Part)
+    if part.core is not None:
+        os.sched_setaffinity(0, {part.core})
+    recording = Recording.open(Path(part.recording))
+    work = SCENARIOS[part.scenario].work(part.shape, recording.count)
+    loop = OpenLoop(recording, work.requests, Lane(part.first, part.step), spins=part.spins)
+    sipped = Sipped()
+    gc.collect()
+    gc.freeze()  # what is there now stays: the collector need not look at it again while requests are under way
+    drive = trio.run(_drive, part, loop, sipped)
+    sys.stdout.buffer.write(msgspec.json.encode(_done(drive, work, sipped)))
+    return 0
+
+
+async def _drive(part: Part, loop: OpenLoop, sipped: Sipped) -> Drive:
+    wires = [await connect(part.host, part.port) for _ in range(part.connections)]
+    sys.stdout.buffer.write(READY)
+    sys.stdout.buffer.flush()
+    start = float(sys.stdin.buffer.readline())
+    began = trio.current_time() + start - time.perf_counter()
+    async with trio.open_nursery() as beside:
+        if part.slow_readers:
+            beside.start_soon(_slow_readers, part, began + part.slow_from, sipped)
+        drive = await loop.run([wire.ask for wire in wires], began)
+        beside.cancel_scope.cancel()
+    for wire in wires:
+        await wire.aclose()
+    return drive
+
+
+async def _slow_readers(part: Part, start: float, sipped: Sipped) -> None:
+    request = large_read(part.shape)
+    await trio.sleep_until(start)
+    async with trio.open_nursery() as nursery:
+        for _ in range(part.slow_readers):
+            nursery.start_soon(read_slowly, part.host, part.port, request, sipped)
+
+
+def _done(drive: Drive, work: Work, sipped: Sipped) -> PartDone:
+    found = [fault(work.ask(row), body) for row, body in drive.samples]
+    faults = [one for one in found if one is not None]
+    return PartDone(
+        busy=drive.busy,
+        held_up=drive.held_up,
+        longest=drive.longest,
+        sampled=len(found),
+        wrong=len(faults),
+        faults=faults[:MOST_FAULTS],
+        sipped=sipped,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

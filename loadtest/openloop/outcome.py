@@ -1,0 +1,193 @@
+"""What a recording comes to: latencies from the schedule, errors, how the driver itself did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from loadtest.openloop.drive import DRAIN_SECONDS
+from loadtest.openloop.part import MOST_FAULTS, PartDone
+from loadtest.openloop.percentiles import Latency, at, curve, latency
+from loadtest.openloop.recording import Arrays
+from loadtest.openloop.slow_reader import Sipped
+
+MOST_BINS = 120
+BUSY = 0.9
+"""A driver that has less slack than the rest of this may be what answers wait for."""
+UNANSWERED, FAILED = "unanswered", "connection failed"
+
+
+class Bin(msgspec.Struct, frozen=True, rename="camel"):
+    """The requests scheduled in one stretch of time; `start` in seconds, latencies in milliseconds."""
+
+    start: float
+    requests: int
+    errors: int
+    p50: float
+    p99: float
+    max: float
+
+
+class Driver(msgspec.Struct, frozen=True, rename="camel"):
+    """How the driver did. `busy`: the busiest one's share; `lag`: from when it could have sent to when it did.
+
+    `held_up_seconds`: in turns of its loop that took over two milliseconds, `longest_seconds` the longest.
+    """
+
+    processes: int
+    busy: float
+    lag: Latency
+    held_up_seconds: float
+    longest_seconds: float
+
+
+class Content(msgspec.Struct, frozen=True, rename="camel"):
+    """Answers looked into, how many of them were wrong, and a few of these."""
+
+    sampled: int
+    wrong: int
+    faults: list[str]
+
+
+class Outcome(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Of what was measured, which is without the warm-up.
+
+    `latency` counts from the schedule, `service_time` from the sending: of 2xx answers and of those that never
+    came, which count with the time they were waited for. `achieved`: 2xx answers a second, by the end of the
+    schedule. `statuses` counts everything.
+    """
+
+    asked: float
+    achieved: float
+    requests: int
+    errors: int
+    statuses: dict[str, int]
+    latency: Latency
+    service_time: Latency
+    kinds: dict[str, Latency]
+    phases: dict[str, Latency]
+    timeline: list[Bin]
+    curve: list[tuple[float, float]]
+    driver: Driver
+    content: Content
+    slow_readers: Sipped
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the recording is measured, seconds from the start; `kinds` of the ring of requests, in its order.
+
+    `phases` are further stretches to be reported on their own.
+    """
+
+    start: float
+    end: float
+    kinds: Sequence[str]
+    phases: Mapping[str, tuple[float, float]] = {}
+
+
+def outcome(everything: Arrays, frame: Frame, parts: Sequence[PartDone]) -> Outcome:
+    """Sum up a run."""
+    rows = np.arange(len(everything.scheduled))
+    chosen = everything.scheduled >= frame.start
+    measured, ring_rows = everything.rows(chosen), rows[chosen] % len(frame.kinds)
+    seconds, counted = latencies(measured)
+    good = _good(measured)
+    length = frame.end - frame.start
+    kinds, numbers = np.unique(np.array(frame.kinds), return_inverse=True)
+    whose = numbers[ring_rows]
+    return Outcome(
+        asked=len(good) / length,
+        achieved=float((good & (measured.done <= frame.end)).sum()) / length,
+        requests=len(good),
+        errors=int((~good).sum()),
+        statuses=_statuses(measured),
+        latency=latency(seconds[counted]),
+        service_time=latency((seconds - (measured.sent - measured.scheduled))[counted & ~np.isnan(measured.sent)]),
+        kinds={str(kind): latency(seconds[counted & (whose == number)]) for number, kind in enumerate(kinds)},
+        phases=_phases(frame, measured, seconds, counted),
+        timeline=_timeline(frame, measured, seconds, counted, good),
+        curve=curve(seconds[counted]),
+        driver=_driver(measured, parts),
+        content=_content(parts),
+        slow_readers=_sipped(parts),
+    )
+
+
+def latencies(rows: Arrays) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Seconds from the schedule of every row, and which of them count as latencies.
+
+    What was never answered has at least the time until the driver gave up; refusals and failures do not count.
+    """
+    if not len(rows.scheduled):
+        return np.zeros(0), np.zeros(0, np.bool_)
+    unanswered = np.isnan(rows.done)
+    given_up = rows.scheduled[-1] + DRAIN_SECONDS
+    seconds = np.where(unanswered, given_up, rows.done) - rows.scheduled
+    return seconds, unanswered | _good(rows)
+
+
+def _good(rows: Arrays) -> NDArray[np.bool_]:
+    return (rows.status >= 200) & (rows.status < 300)
+
+
+def _statuses(rows: Arrays) -> dict[str, int]:
+    numbers, counts = np.unique(rows.status, return_counts=True)
+    found = {str(number): int(count) for number, count in zip(numbers, counts, strict=True) if number}
+    unanswered = int(np.isnan(rows.done).sum())
+    failed = int((rows.status == 0).sum()) - unanswered
+    return {**found, **({UNANSWERED: unanswered} if unanswered else {}), **({FAILED: failed} if failed else {})}
+
+
+def _phases(
+    frame: Frame, rows: Arrays, seconds: NDArray[np.float64], counted: NDArray[np.bool_]
+) -> dict[str, Latency]:
+    return {
+        name: latency(seconds[counted & (rows.scheduled >= start) & (rows.scheduled < end)])
+        for name, (start, end) in frame.phases.items()
+    }
+
+
+def _timeline(
+    frame: Frame,
+    rows: Arrays,
+    seconds: NDArray[np.float64],
+    counted: NDArray[np.bool_],
+    good: NDArray[np.bool_],
+) -> list[Bin]:
+    length = frame.end - frame.start
+    edges = np.linspace(frame.start, frame.end, min(MOST_BINS, max(10, round(2 * length))) + 1)
+    ends = np.searchsorted(rows.scheduled, edges)
+    ends[-1] = len(rows.scheduled)
+    found = []
+    for start, first, last in zip(edges, ends, ends[1:], strict=False):
+        part = slice(first, last)
+        p50, p99, most = at(np.sort(seconds[part][counted[part]]) * 1e3, [0.5, 0.99, 1.0])
+        found.append(Bin(float(start), int(last - first), int((~good[part]).sum()), p50, p99, most))
+    return found
+
+
+def _driver(rows: Arrays, parts: Sequence[PartDone]) -> Driver:
+    turned_to = ~np.isnan(rows.sent)
+    return Driver(
+        processes=len(parts),
+        busy=max(part.busy for part in parts),
+        lag=latency((rows.sent - rows.ready)[turned_to]),
+        held_up_seconds=sum(part.held_up for part in parts),
+        longest_seconds=max(part.longest for part in parts),
+    )
+
+
+def _content(parts: Sequence[PartDone]) -> Content:
+    faults = [one for part in parts for one in part.faults]
+    return Content(sum(part.sampled for part in parts), sum(part.wrong for part in parts), faults[:MOST_FAULTS])
+
+
+def _sipped(parts: Sequence[PartDone]) -> Sipped:
+    """What all slow readers had."""
+    all_ = [part.sipped for part in parts]
+    return Sipped(
+        sum(one.bytes for one in all_), sum(one.answers for one in all_), sum(one.failures for one in all_)
+    )

@@ -1,0 +1,150 @@
+"""The parent of the drivers: starts them at one instant and looks on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from loadtest.micro.client import Connection
+from loadtest.micro.process import ROOT
+from loadtest.openloop.drive import DRAIN_SECONDS
+from loadtest.openloop.load import Load
+from loadtest.openloop.outcome import Outcome, outcome
+from loadtest.openloop.part import READY, Part, PartDone
+from loadtest.openloop.recording import Arrays, Recording
+from loadtest.server import Cores, Server
+from loadtest.workloads.shape import Shape
+from loadtest.workloads.writing import fillings, registrations
+
+START_SECONDS = 0.1
+GLANCE_SECONDS = 0.5
+PATIENCE_SECONDS = 30.0
+Watch = Callable[[Arrays, float], None]
+"""Is shown the recording as it fills, and the seconds since the start."""
+_Driver = subprocess.Popen[bytes]
+
+
+def prepare(server: Server, shape: Shape) -> None:
+    """Register the features and fill in the values. Raises RuntimeError with the answer that is not 2xx."""
+    with Connection(server.address) as connection:
+        for request in registrations(shape):
+            connection.ask(request)
+        for request in fillings(shape):
+            connection.ask(request)
+
+
+class Driven(NamedTuple):
+    """The recording, and how the drivers did."""
+
+    arrays: Arrays
+    parts: Sequence[PartDone]
+
+
+def drive(server: Server, load: Load, cores: Cores, watch: Watch) -> Driven:
+    """One run to its end. Raises RuntimeError where a driver fails, AbsurdLoad."""
+    with _shared_file() as path, ExitStack() as drivers:
+        arrays = Recording.create(path, load.instants()).arrays()
+        processes = [drivers.enter_context(_driver(part)) for part in _parts(server, load, cores, path)]
+        for process in processes:
+            _expect_ready(process)
+        start = time.perf_counter() + START_SECONDS
+        for process in processes:
+            _tell(process, f"{start!r}\n".encode())
+        _look_on(processes, arrays, start, load.end + DRAIN_SECONDS + PATIENCE_SECONDS, watch)
+        return Driven(arrays, [_result(process) for process in processes])
+
+
+def measured(load: Load, driven: Driven) -> Outcome:
+    """What the run comes to."""
+    return outcome(driven.arrays, load.frame(), driven.parts)
+
+
+@contextmanager
+def _shared_file() -> Iterator[Path]:
+    """A file for a recording: in memory where the system can, so that no disk is ever waited for."""
+    if not hasattr(os, "memfd_create"):
+        with tempfile.TemporaryDirectory(prefix="timewell-load-") as directory:
+            yield Path(directory) / "recording"
+        return
+    descriptor = os.memfd_create("recording")
+    try:
+        yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+def _parts(server: Server, load: Load, cores: Cores, recording: Path) -> Iterator[Part]:
+    host, port = server.address
+    for number, core in enumerate(cores.drivers):
+        yield Part(
+            host=host,
+            port=port,
+            scenario=load.scenario,
+            shape=load.shape,
+            recording=str(recording),
+            first=number,
+            step=load.processes,
+            connections=max(1, load.connections // load.processes),
+            core=core,
+            spins=cores.apart,
+            slow_readers=load.slow_readers if load.mixture.slow_readers and not number else 0,
+            slow_from=load.slow_from,
+        )
+
+
+@contextmanager
+def _driver(part: Part) -> Iterator[_Driver]:
+    """A driver with its part, killed where the context is left early."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "loadtest.openloop.driver"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with process:
+        try:
+            _tell(process, msgspec.json.encode(part) + b"\n")
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+
+
+def _tell(process: _Driver, words: bytes) -> None:
+    assert process.stdin is not None
+    process.stdin.write(words)
+    process.stdin.flush()
+
+
+def _expect_ready(process: _Driver) -> None:
+    assert process.stdout is not None
+    if process.stdout.readline() != READY:
+        raise RuntimeError("a driver could not connect; what it says is above")
+
+
+def _look_on(processes: Sequence[_Driver], arrays: Arrays, start: float, most: float, watch: Watch) -> None:
+    """Show the recording until all drivers have ended, or for so many seconds."""
+    while running := [process for process in processes if process.poll() is None]:
+        since = time.perf_counter() - start
+        if since > most:
+            raise RuntimeError("a driver does not end")
+        watch(arrays, since)
+        with suppress(subprocess.TimeoutExpired):
+            running[0].wait(GLANCE_SECONDS)
+
+
+def _result(process: _Driver) -> PartDone:
+    assert process.stdout is not None
+    said = process.stdout.read()
+    if process.wait() != 0:
+        raise RuntimeError("a driver failed; what it says is above")
+    return msgspec.json.decode(said, type=PartDone)

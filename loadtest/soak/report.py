@@ -1,0 +1,100 @@
+"""What is told of a soak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loadtest.kept import as_json, facts, save, where
+from loadtest.openloop.charts import Chart, Series, svg
+from loadtest.openloop.load import Load
+from loadtest.openloop.outcome import Outcome
+from loadtest.openloop.report import charts, in_ten
+from loadtest.soak.trend import MEGABYTE, Verdict
+
+
+class Soaked(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A soak. `memory`: (seconds, bytes in RAM); `settings`: what the service of our own was started with.
+
+    `crowded`: the share of its core that other work had.
+    """
+
+    load: Load
+    outcome: Outcome
+    settings: Mapping[str, str]
+    memory: Sequence[tuple[float, int]]
+    crowded: float | None
+    written: int
+    verdicts: Sequence[Verdict]
+    discrepancies: Sequence[str]
+
+
+def told(soaked: Soaked) -> str:
+    """A few lines for a terminal."""
+    found = soaked.outcome
+    statuses = ", ".join(f"{count:,} x {status}" for status, count in found.statuses.items())
+    return "\n".join(
+        [
+            f"soak: {found.asked:,.0f}/s for {soaked.load.seconds / 60:g} minutes: {statuses};"
+            f" {soaked.written:,} values acknowledged",
+            *map(str, soaked.verdicts),
+            *_crowded(soaked),
+        ]
+    )
+
+
+def _crowded(soaked: Soaked) -> list[str]:
+    if soaked.crowded is None:
+        return []
+    return [f"other work on this machine had {soaked.crowded:.0%} of the service's core"]
+
+
+def keep(soaked: Soaked, results: Path, also: Path | None) -> Path:
+    """Write the report, the chart and the JSON; the path of the report."""
+    known = facts()
+    document = as_json({"kind": "soak", **known, **msgspec.to_builtins(soaked)})
+    if also is not None:
+        also.write_bytes(document)
+    chart = svg([*charts(soaked.outcome)[1:], _memory(soaked)]).encode()
+    path = save(results, "soak", {".json": document, ".svg": chart}, known)
+    path.write_text(_markdown(soaked, known, path.with_suffix(".svg").name))
+    return path
+
+
+def _markdown(soaked: Soaked, known: dict[str, Any], chart: str) -> str:
+    kinds = [
+        f"| {name} | {one.count:,} | {one.p50:.3f} | {one.p99:.3f} | {one.max:.3f} |"
+        for name, one in soaked.outcome.kinds.items()
+    ]
+    first, *verdicts = told(soaked).split("\n")
+    lines = [
+        "# Soak",
+        "",
+        f"{first}. {where(known)}.",
+        "",
+        *(f"- {one}" for one in verdicts),
+        "",
+        f"![latency and memory]({chart})",
+        "",
+        "| | requests | p50, ms | p99, ms | max, ms |",
+        "|---|---:|---:|---:|---:|",
+        *kinds,
+        "",
+        f"The service ran with {', '.join(f'{name}={value}' for name, value in soaked.settings.items())}."
+        if soaked.settings
+        else "The service was running already.",
+        "",
+        f"    {' '.join(known['command'])}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _memory(soaked: Soaked) -> Chart:
+    points = [(second, size / MEGABYTE) for second, size in soaked.memory]
+    ticks = in_ten([second for second, _ in points])
+    line = Series("in RAM", points)
+    return Chart("Memory of the service", "seconds since the start", "MB", ticks, [line], logarithmic=False)

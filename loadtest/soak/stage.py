@@ -1,0 +1,83 @@
+"""The acts of a soak: load and read back; load and kill; read back again."""
+
+from __future__ import annotations
+
+import msgspec
+
+from loadtest.micro.client import Connection
+from loadtest.openloop.load import Load
+from loadtest.openloop.parent import Driven, Watch, drive, prepare
+from loadtest.openloop.progress import View
+from loadtest.openloop.recording import Arrays
+from loadtest.server import Cores, Server, crowded_share
+from loadtest.soak.ledger import ledger
+from loadtest.soak.readback import Book, counted, discrepancies
+from loadtest.workloads.soaking import Soaking
+
+CRASH_SECONDS, KILL_AFTER_SECONDS = 2.0, 0.8
+CRASH = "crash-"
+"""Begins the entity ids of the act that ends in a kill."""
+
+
+class Stage:
+    """What is known so far. `looks`: what was looked for, and what differed; `memory`: (seconds, bytes in RAM)."""
+
+    driven: Driven
+
+    def __init__(self, load: Load, cores: Cores) -> None:
+        self._load, self._cores = load, cores
+        self._before: dict[int, int] = {}
+        self.books: list[Book] = []
+        self.memory: list[tuple[float, int]] = []
+        self.crowded: float | None = None
+        self.looks: list[tuple[str, list[str]]] = []
+
+    def soak(self, server: Server) -> None:
+        """The load itself, then what was acknowledged is looked for."""
+        prepare(server, self._load.shape)
+        if server.alive:
+            prepare(server, self._crash().shape)
+        with Connection(server.address) as connection:
+            self._before = counted(connection)
+
+        def sample(_arrays: Arrays, since: float) -> None:
+            if (footprint := server.footprint()) is not None:
+                self.memory.append((since, footprint.resident_bytes))
+
+        footprint = server.footprint()
+        self.driven = self._drive(server, self._load, sample)
+        self.crowded = crowded_share(footprint, server.footprint())
+        self._look("nothing lost", server)
+
+    def kill_under_load(self, server: Server) -> None:
+        """Load it again and kill it amid that."""
+
+        def kill(_arrays: Arrays, since: float) -> None:
+            if since > KILL_AFTER_SECONDS and server.alive:
+                server.kill()
+
+        self._drive(server, self._crash(), kill)
+
+    def look_again(self, server: Server) -> None:
+        """After it has been started again."""
+        self._look("nothing lost after SIGKILL under load and restart", server)
+
+    def _crash(self) -> Load:
+        shape = msgspec.structs.replace(self._load.shape, prefix=CRASH + self._load.shape.prefix)
+        return msgspec.structs.replace(self._load, shape=shape, seconds=CRASH_SECONDS, warm_up=0.0)
+
+    def _drive(self, server: Server, load: Load, watch: Watch) -> Driven:
+        with View("soak", load.end) as view:
+
+            def both(arrays: Arrays, since: float) -> None:
+                view.show(arrays, since)
+                watch(arrays, since)
+
+            driven = drive(server, load, self._cores, both)
+        work = Soaking(load.shape, len(driven.arrays.scheduled))
+        self.books.append(Book(work, ledger(work, driven.arrays)))
+        return driven
+
+    def _look(self, name: str, server: Server) -> None:
+        with Connection(server.address) as connection:
+            self.looks.append((name, discrepancies(connection, self._before, self.books)))

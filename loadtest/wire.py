@@ -1,0 +1,205 @@
+"""An HTTP/1.1 client on trio that costs a driver next to nothing: ready-made bytes out, status and body in.
+
+A plain non-blocking socket and one wait per request. Of an answer only the status, its length and whether the
+connection goes on are looked at. What it does not do: pipelining, TLS, HEAD requests, trailers.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import NamedTuple
+
+import trio
+
+_CHUNK_BYTES = 65_536
+_MOST_HEAD_BYTES = 65_536
+
+
+class Answer(NamedTuple):
+    """What came back, whatever the status."""
+
+    status: int
+    body: bytes
+
+
+class Head(NamedTuple):
+    """The head of an answer. `length`: bytes of its body, None where that is chunked. `end`: where it starts."""
+
+    status: int
+    length: int | None
+    closes: bool
+    end: int
+
+
+def encoded(method: str, path: str, body: bytes = b"", content_type: str = "application/json") -> bytes:
+    """A request for `Wire.ask`, to be made once and sent often."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
+    if body or method not in ("GET", "DELETE"):
+        head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}\r\n".encode() + body
+
+
+async def connect(host: str, port: int) -> Wire:
+    """A connection with Nagle's delay turned off. Raises OSError."""
+    return Wire(host, port, await _opened(host, port))
+
+
+class Wire:
+    """A kept connection for one request at a time.
+
+    Where the server has said that it closes, and after an error or a cancelled `ask`, the next one connects anew.
+    """
+
+    __slots__ = ("_host", "_port", "_socket")
+
+    def __init__(self, host: str, port: int, opened: socket.socket) -> None:
+        self._host, self._port = host, port
+        self._socket: socket.socket | None = opened
+
+    async def ask(self, request: bytes) -> Answer:
+        """Send a request and take its answer.
+
+        Raises OSError where the connection fails or ends too soon, ConnectionError (one of them) also where what
+        comes is not an answer.
+        """
+        try:
+            if self._socket is None:
+                self._socket = await _opened(self._host, self._port)
+            connection = self._socket
+            try:
+                sent = connection.send(request)
+            except BlockingIOError:
+                sent = 0
+            if sent < len(request):
+                await _send_rest(connection, request, sent)
+            received = await _receive(connection)
+            while (head := head_of(received)) is None:
+                received += await _receive(connection)
+            body = received[head.end :]
+            if head.length != len(body):
+                body = await _whole_body(connection, head, body)
+        except BaseException:
+            self._close()
+            raise
+        if head.closes:
+            self._close()
+        return Answer(head.status, body)
+
+    async def aclose(self) -> None:
+        """Close the connection, if it is open."""
+        self._close()
+        await trio.lowlevel.checkpoint()
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+            self._socket = None
+
+
+async def _opened(host: str, port: int) -> socket.socket:
+    opened = trio.socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await opened.connect((host, port))
+    except BaseException:
+        opened.close()
+        raise
+    plain = socket.socket(opened.family, opened.type, opened.proto, fileno=opened.detach())
+    plain.setblocking(False)
+    return plain
+
+
+async def _send_rest(connection: socket.socket, request: bytes, sent: int) -> None:
+    rest = memoryview(request)
+    while sent < len(rest):
+        await trio.lowlevel.wait_writable(connection)
+        try:
+            sent += connection.send(rest[sent:])
+        except BlockingIOError:
+            continue
+
+
+async def _receive(connection: socket.socket) -> bytes:
+    """What has come, at least a byte."""
+    while True:
+        await trio.lowlevel.wait_readable(connection)
+        try:
+            received = connection.recv(_CHUNK_BYTES)
+        except BlockingIOError:
+            continue
+        if not received:
+            raise ConnectionError("the connection was closed before the answer was complete")
+        return received
+
+
+def head_of(received: bytes) -> Head | None:
+    """The head of the answer that begins here; None while it is incomplete. Raises ConnectionError for others."""
+    end = received.find(b"\r\n\r\n")
+    if end < 0:
+        if len(received) > _MOST_HEAD_BYTES:
+            raise ConnectionError("the head of the answer does not end")
+        return None
+    head = received[:end].lower()
+    try:
+        if not head.startswith(b"http/1."):
+            raise ValueError
+        status = int(head[9:12])
+        length = _declared_length(head, status)
+    except ValueError:
+        raise ConnectionError(f"not an answer: {received[:100]!r}") from None
+    return Head(status, length, b"\r\nconnection: close" in head, end + 4)
+
+
+def _declared_length(head: bytes, status: int) -> int | None:
+    at = head.find(b"\r\ncontent-length:")
+    if at >= 0:
+        at += 17
+        stop = head.find(b"\r\n", at)
+        return int(head[at:] if stop < 0 else head[at:stop])
+    if b"\r\ntransfer-encoding: chunked" in head:
+        return None
+    if status in (204, 304):
+        return 0
+    raise ValueError
+
+
+async def _whole_body(connection: socket.socket, head: Head, begun: bytes) -> bytes:
+    if head.length is None:
+        return await _unchunked(connection, begun)
+    if len(begun) > head.length:
+        raise ConnectionError("more came than the answer declared")
+    body = bytearray(head.length)
+    body[: len(begun)] = begun
+    rest = memoryview(body)[len(begun) :]
+    while rest:
+        await trio.lowlevel.wait_readable(connection)
+        try:
+            count = connection.recv_into(rest)
+        except BlockingIOError:
+            continue
+        if not count:
+            raise ConnectionError("the connection was closed in the middle of a body")
+        rest = rest[count:]
+    return bytes(body)
+
+
+async def _unchunked(connection: socket.socket, begun: bytes) -> bytes:
+    """The body of an answer in chunks, to the last one."""
+    received, at = bytearray(begun), 0
+    parts: list[bytes] = []
+    while True:
+        line = received.find(b"\r\n", at)
+        if line < 0:
+            received += await _receive(connection)
+            continue
+        try:
+            size = int(received[at:line].partition(b";")[0], 16)
+        except ValueError:
+            raise ConnectionError("not a chunk") from None
+        start, at = line + 2, line + 4 + size
+        while len(received) < at:
+            received += await _receive(connection)
+        if not size:
+            return b"".join(parts)
+        parts.append(bytes(received[start : start + size]))

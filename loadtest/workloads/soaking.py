@@ -1,0 +1,144 @@
+"""Writes, batches, reads of now and of the past and statistics together, for as long as one likes.
+
+Each row of a run has a request of its own. What a row writes is a function of its number: values are the number
+itself, event times follow it by the microsecond. So whoever knows which rows were acknowledged knows what every
+entity must have.
+
+What is read stays as much however long it goes on: the newest observations, which are in memory, and now and then
+the oldest, which after a while are on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import overload
+
+import msgspec
+
+from actors.timestamps import format_timestamp, parse_timestamp
+from loadtest.wire import encoded
+from loadtest.workloads.asks import Ask, post
+from loadtest.workloads.serving import serve
+from loadtest.workloads.shape import Shape, feature_id
+
+SINGLES, BATCHES = 0, 1
+"""The features that single values and batches go to."""
+_HOT = ("write", "serve") * 8 + ("write-batch", "aggregate", "history", "statistics")
+PATTERN = (*_HOT, *_HOT[:-1], "oldest")
+PAGE = 50
+RECENT_ROWS = 2_000
+"""An aggregate is about what the last so many rows wrote."""
+_STRIDE = 7_919
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What a row writes: its number, of one feature, about these entities."""
+
+    feature: int
+    entities: Sequence[int]
+
+
+class Soaking(Sequence[bytes]):
+    """The requests of a run of so many rows, made when they are looked at."""
+
+    def __init__(self, shape: Shape, count: int) -> None:
+        self.shape, self._count = shape, count
+        self.kinds = PATTERN
+
+    @property
+    def requests(self) -> Sequence[bytes]:
+        """Itself."""
+        return self
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, row: int) -> bytes: ...
+    @overload
+    def __getitem__(self, row: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, row: int | slice) -> bytes | Sequence[bytes]:
+        if isinstance(row, slice):
+            return [self[one] for one in range(*row.indices(self._count))]
+        return self.ask(row).request
+
+    def written(self, row: int) -> Written | None:
+        """What a row writes, None where it reads."""
+        first = row * _STRIDE % self.shape.population
+        match PATTERN[row % len(PATTERN)]:
+            case "write":
+                return Written(SINGLES, [first])
+            case "write-batch":
+                count = min(self.shape.batch_values, self.shape.population)
+                return Written(BATCHES, [(first + one) % self.shape.population for one in range(count)])
+        return None
+
+    def moment(self, row: int) -> str:
+        """The event time of what a row writes: after what is filled in, and past when it is sent."""
+        return format_timestamp(self.shape.filled_at + 1 + row)
+
+    def ask(self, row: int) -> Ask:
+        """The request of a row."""
+        kind = PATTERN[row % len(PATTERN)]
+        written = self.written(row)
+        entity = row * _STRIDE % self.shape.population
+        if written is not None:
+            return self._write(row, kind, written)
+        if kind == "serve":
+            return serve(self.shape, [entity], exact=False)
+        if kind == "aggregate":
+            return self._aggregate(row, entity)
+        path = f"/features/{feature_id(row // len(PATTERN) % 2)}"
+        if kind == "statistics":
+            return Ask(kind, encoded("GET", f"{path}/stats"), lambda body: msgspec.json.decode(body)["count"] > 0)
+        order, check = ("asc", _ascending) if kind == "oldest" else ("desc", _descending)
+        query = f"?entityId={self.shape.entity_id(entity)}&order={order}&limit={PAGE}"
+        return Ask(kind, encoded("GET", f"{path}/history{query}"), check)
+
+    def _write(self, row: int, kind: str, written: Written) -> Ask:
+        values = [
+            {
+                "featureId": feature_id(written.feature),
+                "entityId": self.shape.entity_id(entity),
+                "value": row,
+                "timestamp": self.moment(row),
+            }
+            for entity in written.entities
+        ]
+        if kind == "write":
+            return Ask(kind, post("/features/write", values[0]), _successful)
+        return Ask(kind, post("/features/write-batch", {"values": values}), _successful)
+
+    def _aggregate(self, row: int, entity: int) -> Ask:
+        body = {
+            "entityIds": [self.shape.entity_id(entity)],
+            "features": [feature_id(SINGLES), feature_id(BATCHES)],
+            "startTime": self.moment(max(0, row - RECENT_ROWS)),
+            "endTime": self.moment(row),
+            "aggregation": "count",
+        }
+        return Ask("aggregate", post("/features/historical", body), _counted)
+
+
+def _successful(body: bytes) -> bool:
+    return msgspec.json.decode(body)["success"] is True
+
+
+def _descending(body: bytes) -> bool:
+    times = _times(body)
+    return bool(times) and all(later > earlier for later, earlier in pairwise(times))
+
+
+def _ascending(body: bytes) -> bool:
+    times = _times(body)
+    return bool(times) and all(earlier < later for earlier, later in pairwise(times))
+
+
+def _times(body: bytes) -> list[int]:
+    return [parse_timestamp(one["timestamp"]) for one in msgspec.json.decode(body)["observations"]]
+
+
+def _counted(body: bytes) -> bool:
+    (row,) = msgspec.json.decode(body)["results"]
+    return bool(row[feature_id(SINGLES)] >= 0 and row[feature_id(BATCHES)] >= 0)

