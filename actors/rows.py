@@ -68,6 +68,18 @@ def order(major: NDArray[np.integer], times: Times) -> Indices:
     return np.lexsort((times, major))
 
 
+def grouped(codes: NDArray[np.integer]) -> Indices:
+    """The positions that sort whole numbers from 0 on, equal ones left in their order: int64[n].
+
+    Sixteen bits at a time, which numpy sorts by radix, several times as fast as wider numbers by comparison.
+    """
+    ordered = np.argsort(codes.astype(np.uint16), kind="stable")
+    for shift in range(16, int(codes.max(initial=0)).bit_length(), 16):
+        digits = (codes >> shift).astype(np.uint16)
+        ordered = ordered[np.argsort(digits[ordered], kind="stable")]
+    return ordered
+
+
 def last_of_each(major: NDArray[np.integer], times: Times) -> Nulls:
     """Where, in sorted columns, the last of equal (major, time) pairs stands: bool[n]."""
     last = np.ones(len(times), np.bool_)
@@ -92,20 +104,19 @@ def spans(rows: Rows, slots: Indices) -> tuple[Indices, Indices]:
 def bisect_right(times: Times, low: Indices, high: Indices, at: int | Times) -> Indices:
     """For each question the first position in [low, high) whose time is after `at`, else high: int64[q].
 
-    `at` is one moment, or one for each question. All questions halve their interval together without branches
-    (Khuong & Morin, "Array layouts for comparison-based searching", 2017): log2(longest) steps of vector
-    arithmetic, of which only the look at the times is not in order.
+    `at` is one moment, or one for each question. All questions step through shrinking powers of two together,
+    without branches (Shar's search: Knuth, The Art of Computer Programming, 6.2.1): log2(longest) steps of
+    vector arithmetic, of which only the look at the times is not in order.
     """
     if len(times) == 0 or len(low) == 0:
         return high
-    base, left = low, high - low
-    last = len(times) - 1
-    for _ in range(int(left.max()).bit_length()):
-        half = left >> 1
-        # What is left has `base` as its first candidate; a look beyond an empty interval does no harm.
-        later = times[np.minimum(base + half, last)] > at
-        step = np.where(later | (left == 0), 0, half + 1)
-        base, left = base + step, np.where(later, half, left - step)
+    base = low
+    step = 1 << int((high - low).max()).bit_length()
+    while step := step >> 1:
+        look = base + (step - 1)
+        # A look beyond the interval does no harm, nor one beyond the column, which is clipped to its end.
+        earlier = (times.take(look, mode="clip") <= at) & (look < high)
+        base = base + earlier * step
     return base
 
 

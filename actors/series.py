@@ -17,7 +17,7 @@ Slot 0 belongs to nobody: entities without a slot are asked for there and nothin
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from actors.latest import Latest
 from actors.rows import (
     Ranges,
     Rows,
+    Slots,
     extract,
     last_until,
     last_within,
@@ -44,23 +45,62 @@ SLOTS_WORTH_COMPACTING = 64
 what is read, and the next such question finds the work done."""
 
 
+class Hit(NamedTuple):
+    """What a point-in-time join found in an index of slots and times: for each question the time, NEVER for none,
+    and the position of the row (of any row where there is none)."""
+
+    slots: Slots
+    times: Times
+    position: Indices
+    seen: Times
+
+
 class Found:
-    """The positions that a point-in-time join found in one series, for the next with the same index."""
+    """What one point-in-time question has looked up so far, for the series that it comes to next.
+
+    Series that are written together turn out to have the same index, and share what one search in it finds.
+    """
 
     def __init__(self) -> None:
-        self.rows: Rows | None = None
-        none = np.zeros(0, np.int64)
-        self.position: Indices = none
-        self.times: Times = none
+        self._hits: dict[tuple[int, bytes], Hit] = {}
+        self._last: Hit | None = None
+        self._slots: Indices | None = None
+        self._asked: Indices
+        self.no_nulls: Nulls
+
+    def asked(self, slots: Indices, owner: Indices) -> Indices:
+        """The slot that each question is about."""
+        if self._slots is not slots:
+            self._slots, self._asked = slots, slots.take(owner)
+            self.no_nulls = np.zeros(len(owner), np.bool_)
+        return self._asked
+
+    def hit(self, rows: Rows) -> Hit | None:
+        """What was found in rows with the same index."""
+        hit = self._last
+        if hit is None or hit.times is not rows.times:
+            hit = self._hits.get(_sketch(rows))
+        if hit is None or not _same_index(hit, rows):
+            return None
+        self._last = hit
+        return hit
+
+    def search(self, rows: Rows, begin: Indices, end: Indices, at: Times) -> Hit:
+        """Find the last row with time <= `at` of each stretch of sorted rows."""
+        position = last_within(rows, begin, end, at)
+        seen = np.where(position < 0, NEVER, rows.times.take(position))
+        self._last = self._hits[_sketch(rows)] = Hit(rows.slots, rows.times, position, seen)
+        return self._last
 
 
-def _same_index(one: Rows, other: Rows) -> bool:
-    """Whether two series have rows of the same slots and times, which is so where they are written together."""
+def _sketch(rows: Rows) -> tuple[int, bytes]:
+    """The same for rows of the same times, and hardly ever for others."""
+    return rows.size, rows.times[:: 1 + rows.size // 64].tobytes()
+
+
+def _same_index(one: Hit, other: Rows) -> bool:
     if one.times is other.times:
         return True
-    some = slice(None, None, 1 + one.size // 64)
-    if one.size != other.size or not np.array_equal(one.times[some], other.times[some]):
-        return False
     return np.array_equal(one.times, other.times) and np.array_equal(one.slots, other.slots)
 
 
@@ -90,6 +130,7 @@ class Series:
         self._tail = _Tail(self)
         self._newest = NEVER
         self._offsets: tuple[Rows, Indices] | None = None
+        self._nullable: bool | None = None
         self._trimmed_to: int | None = None
         """How many rows a slot has at most, as far as they may be let go; None once rows have been added."""
 
@@ -151,7 +192,7 @@ class Series:
             self._push(merge([self._tail.drain()]))
 
     def _push(self, run: Rows) -> None:
-        self._offsets = None
+        self._forget_index()
         self.runs.append(run)
         while len(self.runs) > 1 and self.runs[-2].size < 2 * self.runs[-1].size:
             newer = self.runs.pop()
@@ -211,29 +252,39 @@ class Series:
 
         A point-in-time join: all runs are merged first, so that each question is one search, and none where
         `found` has the positions of a series with the same index. `visible_from`, one per question: values with
-        times before it are the caller's to hide.
+        times before it are the caller's to hide. What is the same for several series is the same array.
         """
         rows = self._compact() if disk is None else merge([disk, self._compact()])
+        asked = found.asked(slots, owner)
         if rows.size == 0:
-            times = np.full(len(owner), NEVER, np.int64)
-            nothing = np.zeros(len(owner), np.bool_)
-            return Cells(times, self.blank(len(owner)), nothing, self._below(slots[owner], times, visible_from))
-        if disk is None and found.rows is not None and _same_index(rows, found.rows):
-            if rows.times is not found.rows.times:  # written together: from now on they share one index
-                rows = self.runs[0] = rows._replace(slots=found.rows.slots, times=found.rows.times)
-        else:
+            times = np.full(len(asked), NEVER, np.int64)
+            cold = self._below(asked, times, visible_from)
+            return Cells(times, self.blank(len(asked)), found.no_nulls, cold)
+        hit = found.hit(rows)
+        if hit is None:
             offsets = self._offsets_of(rows) if disk is None else offsets_of(rows, self.room)
-            position = last_within(rows, offsets[slots][owner], offsets[slots + 1][owner], at)
-            found.rows, found.position = rows, position
-            found.times = np.where(position < 0, NEVER, rows.times[position])
-        cold = self._below(slots[owner], found.times, visible_from)
-        return Cells(found.times, rows.values[found.position], rows.nulls[found.position], cold)
+            hit = found.search(rows, offsets.take(asked), offsets[1:].take(asked), at)
+        elif disk is None and hit.times is not rows.times:  # written together: they share one index from now on
+            rows = self.runs[0] = rows._replace(slots=hit.slots, times=hit.times)
+        some = disk is not None or self._any_nulls(rows)
+        nulls = rows.nulls.take(hit.position) if some else found.no_nulls
+        cold = self._below(asked, hit.seen, visible_from)
+        return Cells(hit.seen, rows.values.take(hit.position, 0), nulls, cold)
+
+    # Two things about the rows, remembered for as long as they are the same: a training set asks again and again.
 
     def _offsets_of(self, rows: Rows) -> Indices:
-        """Remembered for as long as the rows are the same: a training set asks again and again."""
         if self._offsets is None or self._offsets[0] is not rows or len(self._offsets[1]) <= self.room:
             self._offsets = rows, offsets_of(rows, self.room)
         return self._offsets[1]
+
+    def _any_nulls(self, rows: Rows) -> bool:
+        if self._nullable is None:
+            self._nullable = bool(rows.nulls.any())
+        return self._nullable
+
+    def _forget_index(self) -> None:
+        self._offsets = self._nullable = None
 
     def between(self, slots: Indices, start: int | Times, end: int | Times, disk: Rows | None = None) -> Ranges:
         """Each slot's observations with start <= time <= end, in time order."""
@@ -291,7 +342,8 @@ class Series:
         floor = self.column.floor
         assert floor is not None
         np.maximum.at(floor, rows.slots[gone], rows.times[gone] + 1)
-        self.runs, self._offsets = [rows.take(~gone)], None
+        self.runs = [rows.take(~gone)]
+        self._forget_index()
         self._forget_latest(np.flatnonzero(self.column.times < floor))
 
     def _forget_latest(self, slots: Indices) -> None:
@@ -312,7 +364,7 @@ class Series:
         floor[slots] = NEVER
         np.maximum.at(floor, disk.slots[spare], disk.times[spare] + 1)
         self.runs.insert(0, disk.take(~spare))
-        self._offsets = None
+        self._forget_index()
         if len(self.runs) > MOST_RUNS:
             self._compact()
         self._refresh_latest(slots)

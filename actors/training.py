@@ -1,14 +1,16 @@
 """Training sets: for each row of (entity, moment) the value of every feature as it was at that moment.
 
-A point-in-time join. Rows are asked of the stores some thousands at a time, each distinct entity once a
-message; where memory does not reach far enough the history files are read, and the question is asked again
-with their rows. With `known_at` only what had arrived by then counts: that is answered from the journal and
-the history files alone, which keep every version of a corrected value.
+A point-in-time join. The rows are put in order of shard and entity, once for all columns. Then they are asked of
+the stores some thousands at a time, each distinct entity once a message; where memory does not reach far enough
+the history files are read, and the question is asked again with their rows. With `known_at` only what had arrived
+by then counts: that is answered from the journal and the history files alone, which keep every version of a
+corrected value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -16,15 +18,20 @@ import pyarrow as pa
 import trio
 
 from actors.aggregates import aggregate, of_no_rows, together
-from actors.columns import Indices, Numbering, Times, shards_of
+from actors.columns import Indices, Times, shards_of
 from actors.domain import Feature
 from actors.errors import Unavailable
 from actors.grid import Cells
 from actors.messages import Aggregated, Past, PastWindow
 from actors.partition import DiskRows
-from actors.rows import Ranges, Rows, bisect_right, last_of_each, order, spans
+from actors.rows import Ranges, Rows, bisect_right, grouped, last_of_each, offsets_of
 from actors.serving import FeatureServingEngine
-from actors.settings import CELLS_PER_QUESTION, WINDOWED_ROWS_AT_ONCE, WINDOWED_ROWS_PER_QUESTION
+from actors.settings import (
+    CELLS_PER_QUESTION,
+    CELLS_PER_TURN,
+    WINDOWED_ROWS_AT_ONCE,
+    WINDOWED_ROWS_PER_QUESTION,
+)
 from actors.storage.protocol import Storage
 from actors.timestamps import NEVER
 from actors.values import Array, Nulls, empty
@@ -47,7 +54,10 @@ class Wanted(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """A column that was asked for: one value per row. `value_type` says how to render it."""
+    """A column that was asked for: one value per row. `value_type` says how to render it.
+
+    Columns that are null in the same rows may have one array of `nulls` in common.
+    """
 
     name: str
     value_type: str
@@ -56,9 +66,12 @@ class Filled(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Rows of a training set: an entity id and a moment each; `known`: the last arrival to count, None for all."""
+    """Rows of a training set: an entity id and a moment each; `known`: the last arrival to count, None for all.
 
-    entities: Sequence[str]
+    Of ids in an Arrow array of strings only the distinct ones become Python objects.
+    """
+
+    entities: Sequence[str] | pa.StringArray
     at: Times
     known: Times | None = None
 
@@ -67,13 +80,79 @@ class Moments(NamedTuple):
         return Moments(self.entities[cut], self.at[cut], None if self.known is None else self.known[cut])
 
 
-class _Part(NamedTuple):
-    """Some rows of one shard, by entity and moment: which they are, their distinct entities, whose each row is."""
+class _Asked(NamedTuple):
+    """The rows with their entities numbered: row i is about entities[owner[i]]."""
 
-    shard: int
-    rows: Indices
     entities: list[str]
     owner: Indices
+    at: Times
+
+
+class _Part(NamedTuple):
+    """Some rows of one shard, each about entities[owner]: `rows` of the question, `cut` of the layout."""
+
+    shard: int
+    cut: slice
+    rows: Indices
+    at: Times
+    entities: list[str]
+    owner: Indices
+
+
+class _Layout(NamedTuple):
+    """All rows by shard and entity, each about entities[owner]; those of shard i are bounds[i]:bounds[i + 1]."""
+
+    rows: Indices
+    at: Times
+    entities: list[str]
+    owner: Indices
+    bounds: list[int]
+
+    def parts(self, most: int) -> list[_Part]:
+        """All of them, at most so many at a time."""
+        return [
+            self._part(shard, slice(start, min(start + most, end)))
+            for shard, (begin, end) in enumerate(pairwise(self.bounds))
+            for start in range(begin, end, most)
+        ]
+
+    def _part(self, shard: int, cut: slice) -> _Part:
+        owner = self.owner[cut]
+        first, last = int(owner[0]), int(owner[-1])
+        entities = self.entities[first : last + 1]
+        return _Part(shard, cut, self.rows[cut], self.at[cut], entities, owner - first)
+
+
+def _numbered(moments: Moments) -> _Asked:
+    given = moments.entities
+    ids = given if isinstance(given, pa.Array) else pa.array(given, pa.string())
+    encoded = ids.dictionary_encode()
+    return _Asked(encoded.dictionary.to_pylist(), encoded.indices.to_numpy(), moments.at)
+
+
+def _laid_out(entity_type: str, asked: _Asked, shards: int) -> _Layout:
+    owners = shards_of(entity_type, asked.entities, shards)
+    by_shard = [np.flatnonzero(owners == shard) for shard in range(shards)]
+    entities = np.concatenate(by_shard)
+    number = np.empty(len(entities), np.int64)
+    number[entities] = np.arange(len(entities))
+    owner = number.take(asked.owner)
+    rows = grouped(owner)
+    owner = owner.take(rows)
+    bounds = np.searchsorted(owner, np.cumsum([0, *map(len, by_shard)])).tolist()
+    return _Layout(rows, asked.at.take(rows), [asked.entities[one] for one in entities.tolist()], owner, bounds)
+
+
+_Reach = tuple[int | None, int | None]
+"""What tells how far back a column looks: lookback and retention age."""
+
+
+class _Answer(NamedTuple):
+    """What a store said of a part, by column, and by reach the first event time that may answer."""
+
+    part: _Part
+    visible: Mapping[_Reach, int | Times]
+    cells: Sequence[Cells]
 
 
 class TrainingSets:
@@ -87,62 +166,39 @@ class TrainingSets:
 
     async def fill(self, moments: Moments, wanted: Sequence[Wanted], now: int) -> list[Filled]:
         """The columns in the order asked, for at least one row."""
+        asked = _numbered(moments)
+        if moments.known is not None:
+            return [await self._as_known(asked, moments.known, column, now) for column in wanted]
+        types = {column.feature.entity for column in wanted}
+        layouts = {entity_type: _laid_out(entity_type, asked, len(self._stores)) for entity_type in types}
         found: dict[int, Filled] = {}
         plain: dict[str, list[int]] = {}
         for place, column in enumerate(wanted):
-            if moments.known is not None:
-                found[place] = await self._as_known(moments, column, now)
-            elif column.aggregation is not None:
-                found[place] = await self._aggregated(moments, column, now)
+            if column.aggregation is not None:
+                found[place] = await self._aggregated(layouts[column.feature.entity], column, now)
             else:
                 plain.setdefault(column.feature.entity, []).append(place)
         for entity_type, places in plain.items():
             own = [wanted[place] for place in places]
-            found.update(zip(places, await self._latest(entity_type, moments, own, now), strict=True))
+            found.update(zip(places, await self._latest(layouts[entity_type], own, now), strict=True))
         return [found[place] for place in range(len(wanted))]
-
-    def _parts(self, entity_type: str, moments: Moments, most: int) -> list[_Part]:
-        """The rows by shard, in the order of entity and moment, at most so many at a time."""
-        encoded = pa.array(moments.entities, pa.string()).dictionary_encode()
-        codes, distinct = encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
-        shard_of = shards_of(entity_type, distinct, len(self._stores))
-        ordered = order(codes, moments.at)
-        owners = shard_of[codes[ordered]]
-        parts = []
-        for shard in range(len(self._stores)):
-            mine = ordered[owners == shard]
-            for start in range(0, len(mine), most):
-                rows = mine[start : start + most]
-                fresh = np.diff(codes[rows], prepend=-1) != 0
-                entities = [distinct[code] for code in codes[rows[fresh]].tolist()]
-                parts.append(_Part(shard, rows, entities, np.cumsum(fresh) - 1))
-        return parts
 
     # The latest values
 
-    async def _latest(
-        self, entity_type: str, moments: Moments, wanted: Sequence[Wanted], now: int
-    ) -> list[Filled]:
-        count = len(moments.at)
-        filled = [
-            Filled(one.name, one.feature.value_type, empty(one.feature, count), np.ones(count, np.bool_))
-            for one in wanted
-        ]
-        for part in self._parts(entity_type, moments, max(1, CELLS_PER_QUESTION // len(wanted))):
-            at = moments.at[part.rows]
-            visible = [_visible_from(column, at, now) for column in wanted]
-            found = await self._part(part, at, [column.feature for column in wanted], visible)
-            for column, cells, oldest in zip(filled, found, visible, strict=True):
-                column.values[part.rows] = cells.values
-                column.nulls[part.rows] = cells.nulls | (cells.times < oldest)
-        return filled
+    async def _latest(self, layout: _Layout, wanted: Sequence[Wanted], now: int) -> list[Filled]:
+        features = [column.feature for column in wanted]
+        visible = {_reach(column): _visible_from(column, layout.at, now) for column in wanted}
+        answers = []
+        for part in layout.parts(max(1, CELLS_PER_QUESTION // len(wanted))):
+            own = {reach: start if isinstance(start, int) else start[part.cut] for reach, start in visible.items()}
+            cells = await self._part(part, features, [own[_reach(column)] for column in wanted])
+            answers.append(_Answer(part, own, cells))
+        return await _put_back(answers, wanted, len(layout.rows))
 
-    async def _part(
-        self, part: _Part, at: Times, features: Sequence[Feature], visible: Sequence[int | Times]
-    ) -> list[Cells]:
+    async def _part(self, part: _Part, features: Sequence[Feature], visible: Sequence[int | Times]) -> list[Cells]:
         disk: dict[str, DiskRows] = {}
         for _ in range(_ATTEMPTS):
-            question = Past(features[0].entity, part.entities, part.owner, at, features, visible, dict(disk))
+            question = Past(features[0].entity, part.entities, part.owner, part.at, features, visible, dict(disk))
             found: list[Cells] = await self._stores[part.shard].ask(question)
             cold = [index for index, cells in enumerate(found) if cells.cold is not None and cells.cold.any()]
             if not cold:
@@ -155,41 +211,41 @@ class TrainingSets:
                 entities = _union(missing, before)
                 first = int(np.min(visible[index]))
                 disk[features[index].id] = await self._serving.read_history(
-                    features[index], entities, first, int(at.max())
+                    features[index], entities, first, int(part.at.max())
                 )
         raise Unavailable("the history kept changing while it was read")
 
     # Aggregates
 
-    async def _aggregated(self, moments: Moments, column: Wanted, now: int) -> Filled:
-        parts = self._parts(column.feature.entity, moments, WINDOWED_ROWS_PER_QUESTION)
+    async def _aggregated(self, layout: _Layout, column: Wanted, now: int) -> Filled:
         answers = []
-        for part in parts:
-            at = moments.at[part.rows]
-            start = np.maximum(at - column.window, _oldest(column.feature, now) - 1)
-            answers.append(await self._windows(part, start, at, column))
-        back = np.argsort(np.concatenate([part.rows for part in parts]))
+        for part in layout.parts(WINDOWED_ROWS_PER_QUESTION):
+            start = np.maximum(part.at - column.window, _oldest(column.feature, now) - 1)
+            answers.append(await self._windows(part, start, column))
+        back = np.empty_like(layout.rows)
+        back[layout.rows] = np.arange(len(back))
         values = np.concatenate([answer.values for answer in answers])[back]
         nulls = np.concatenate([answer.nulls for answer in answers])[back]
         return Filled(column.name, answers[0].value_type, values, nulls)
 
-    async def _windows(self, part: _Part, start: Times, at: Times, column: Wanted) -> Aggregated:
+    async def _windows(self, part: _Part, start: Times, column: Wanted) -> Aggregated:
         assert column.aggregation is not None
-        disk = None
+        disk, end = None, part.at
         for _ in range(_ATTEMPTS):
-            question = PastWindow(part.entities, part.owner, start, at, column.feature, column.aggregation, disk)
+            question = PastWindow(part.entities, part.owner, start, end, column.feature, column.aggregation, disk)
             answer: Aggregated = await self._stores[part.shard].ask(question)
             if not answer.cold:
                 return answer
             missing = _union([part.entities[place] for place in answer.cold], disk)
-            disk = await self._serving.read_history(column.feature, missing, int(start.min()) + 1, int(at.max()))
+            disk = await self._serving.read_history(column.feature, missing, int(start.min()) + 1, int(end.max()))
         raise Unavailable("the history kept changing while it was read")
 
     # As known at a moment
 
-    async def _as_known(self, moments: Moments, column: Wanted, now: int) -> Filled:
+    async def _as_known(self, asked: _Asked, known: Times, column: Wanted, now: int) -> Filled:
+        readers = self._serving.readers
         return await trio.to_thread.run_sync(
-            as_known, self._storage, moments, column, now, limiter=self._serving.readers, abandon_on_cancel=True
+            _as_known, self._storage, asked, known, column, now, limiter=readers, abandon_on_cancel=True
         )
 
 
@@ -197,22 +253,50 @@ def _union(missing: Sequence[str], before: DiskRows | None) -> list[str]:
     return list(dict.fromkeys([*missing, *(before.entities if before is not None else ())]))
 
 
-def as_known(storage: Storage, moments: Moments, column: Wanted, now: int) -> Filled:
-    """A column out of what had arrived by `moments.known`. Blocks; for a worker thread."""
-    assert moments.known is not None
-    numbers = Numbering()
-    owner = np.fromiter(map(numbers.__getitem__, moments.entities), np.int64, len(moments.at)) - 1
-    start = np.broadcast_to(_visible_from(column, moments.at, now), moments.at.shape)
-    rows = storage.versions(column.feature, list(numbers), int(start.min()), int(moments.at.max()))
-    low, high = spans(rows, owner)
+async def _put_back(answers: Sequence[_Answer], wanted: Sequence[Wanted], count: int) -> list[Filled]:
+    """The columns in the order of the rows. One after the other: one of them fits into the processor's cache."""
+    filled: list[Filled] = []
+    nulls: dict[tuple[_Reach, tuple[int, ...]], Nulls] = {}
+    done = 0
+    for place, column in enumerate(wanted):
+        cells = [answer.cells[place] for answer in answers]
+        values = empty(column.feature, count)
+        for answer, one in zip(answers, cells, strict=True):
+            values[answer.part.rows] = one.values
+        # What the stores found at one place for several columns, they answered with the same arrays.
+        key = _reach(column), tuple(id(same) for one in cells for same in (one.times, one.nulls))
+        if key not in nulls:
+            nulls[key] = _nulls(answers, cells, _reach(column), count)
+        filled.append(Filled(column.name, column.feature.value_type, values, nulls[key]))
+        done += count
+        if done > CELLS_PER_TURN:
+            await trio.lowlevel.checkpoint()
+            done = 0
+    return filled
+
+
+def _nulls(answers: Sequence[_Answer], cells: Sequence[Cells], reach: _Reach, count: int) -> Nulls:
+    """Where there is nothing, a null, or a value that is too old."""
+    nulls = np.empty(count, np.bool_)
+    for answer, one in zip(answers, cells, strict=True):
+        nulls[answer.part.rows] = one.nulls | (one.times < answer.visible[reach])
+    return nulls
+
+
+def _as_known(storage: Storage, asked: _Asked, known: Times, column: Wanted, now: int) -> Filled:
+    """A column out of what had arrived by `known`. Blocks; for a worker thread."""
+    start = np.broadcast_to(_visible_from(column, asked.at, now), asked.at.shape)
+    rows = storage.versions(column.feature, asked.entities, int(start.min()), int(asked.at.max()))
+    offsets = offsets_of(rows, len(asked.entities))
+    low, high = offsets.take(asked.owner), offsets[1:].take(asked.owner)
     begin = bisect_right(rows.times, low, high, start - 1)
-    end = np.maximum(begin, bisect_right(rows.times, low, high, moments.at))
+    end = np.maximum(begin, bisect_right(rows.times, low, high, asked.at))
     if column.aggregation is None:
-        return _newest_known(rows, begin, end, moments.known, column)
+        return _newest_known(rows, begin, end, known, column)
     answers = []
     for first in range(0, len(begin), WINDOWED_ROWS_AT_ONCE):
         cut = slice(first, first + WINDOWED_ROWS_AT_ONCE)
-        ranges = _known_ranges(rows, begin[cut], end[cut], moments.known[cut])
+        ranges = _known_ranges(rows, begin[cut], end[cut], known[cut])
         answers.append(aggregate(ranges, column.aggregation, column.feature.value_type))
     answer = together(answers)
     return Filled(column.name, answer.value_type, answer.values, answer.nulls)
@@ -251,6 +335,10 @@ def _known_ranges(rows: Rows, begin: Indices, end: Indices, known: Times) -> Ran
 def _oldest(feature: Feature, now: int) -> int:
     """The first event time that retention lets answer."""
     return NEVER + 2 if feature.kept_age is None else now - feature.kept_age
+
+
+def _reach(column: Wanted) -> _Reach:
+    return column.lookback, column.feature.kept_age
 
 
 def _visible_from(column: Wanted, at: Times, now: int) -> int | Times:

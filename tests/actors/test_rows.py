@@ -16,6 +16,7 @@ from actors.rows import (
     bisect_right,
     concatenate,
     extract,
+    grouped,
     last_of_each,
     last_until,
     merge,
@@ -105,6 +106,21 @@ def test_order_holds_where_slot_and_time_do_not_fit_one_key(pairs: list[tuple[in
 def test_order_holds_on_both_sides_of_the_largest_key(edge: int) -> None:
     times = np.array([edge, 0, edge, 0], np.int64)
     assert order(np.array([1, 1, 0, 0]), times).tolist() == [3, 2, 1, 0]
+
+
+@given(
+    st.lists(st.integers(0, 3) | st.integers(0, 2**40) | st.sampled_from([2**16 - 1, 2**16, 2**32]), max_size=30)
+)
+@settings(deadline=None, max_examples=150)
+def test_codes_are_grouped_with_equal_ones_in_their_order(codes: list[int]) -> None:
+    naive = sorted(range(len(codes)), key=codes.__getitem__)
+    assert grouped(np.array(codes, np.int64)).tolist() == naive
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_more_codes_than_sixteen_bits_tell_apart_are_grouped(dtype: Any) -> None:
+    codes = np.random.default_rng(1).integers(0, 200_000, 300_000).astype(dtype)
+    assert np.array_equal(grouped(codes), np.argsort(codes, kind="stable"))
 
 
 def test_order_holds_from_never_to_forever() -> None:

@@ -7,12 +7,14 @@ import tracemalloc
 import weakref
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import msgspec
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import trio
 import trio.testing
@@ -235,6 +237,21 @@ async def test_more_rows_than_one_question_holds_are_answered_alike(monkeypatch:
         assert len({repr(value) for value in whole[0]}) > 50
 
 
+async def test_ids_may_come_as_an_arrow_array_of_which_a_part_is_asked_about() -> None:
+    async with opened() as router:
+        clicks = await registered(router, "clicks")
+        await put(router, clicks, *((f"u{n}", NOW, n) for n in range(9)))
+        ids = pa.array([f"u{n % 11}" for n in range(40)], pa.string())
+        whole = Moments(ids, np.arange(40) + NOW - 20)
+        for known in (None, np.full(40, FOREVER)):
+            for cut in (slice(0, 40), slice(17, 33)):
+                (found,) = await router.fill(whole._replace(known=known).rows(cut), [latest(clicks)])
+                expected = [n >= 20 and n % 11 < 9 for n in range(40)]
+                assert (~found.nulls).tolist() == expected[cut]
+                values = [n % 11 for n, here in enumerate(expected) if here and cut.start <= n < cut.stop]
+                assert found.values[~found.nulls].tolist() == values
+
+
 async def test_features_of_several_entity_types_are_filled_side_by_side() -> None:
     async with opened() as router:
         clicks = await registered(router, "clicks")
@@ -408,6 +425,33 @@ async def test_features_written_together_part_when_one_gets_more_rows(which: int
         assert await filled(router, ASKED, *map(latest, features[::-1])) == expected[::-1]
 
 
+async def test_features_written_together_look_back_as_far_as_each_may() -> None:
+    async with opened() as router:
+        ages = {"a": None, "b": 20 / SECOND, "c": None}
+        features = [
+            await registered(router, name, retention=None if age is None else Retention(age=age))
+            for name, age in ages.items()
+        ]
+        for feature in features:
+            await put(router, feature, *((A, NOW - n, n) for n in (10, 30, 50)))
+        rows = [(A, NOW - 5), (A, NOW - 25), (A, NOW - 45)]
+        wanted = [latest(features[0]), latest(features[1]), latest(features[2], 7)]
+        expected = [[10, 30, 50], [10, None, None], [10, 30, 50]]
+        assert await filled(router, rows, *wanted) == expected
+        assert await filled(router, rows, *wanted[:2], latest(features[2], 4)) == [*expected[:2], [None] * 3]
+
+
+async def test_a_null_of_one_of_several_features_written_together_is_its_own() -> None:
+    async with opened() as router:
+        features = [await registered(router, name) for name in TOGETHER]
+        for place, feature in enumerate(features):
+            values = [None if n % 3 == place else n for n in range(9)]
+            await put(router, feature, *((A, NOW + n, value) for n, value in enumerate(values)))
+        rows = [(A, NOW + n) for n in range(-1, 9)]
+        expected = [[None, *(None if n % 3 == place else n for n in range(9))] for place in range(3)]
+        assert await filled(router, rows, *map(latest, features)) == expected
+
+
 async def test_a_correction_of_one_of_several_features_written_together_is_its_own() -> None:
     async with opened() as router:
         features = await together(router, 40)
@@ -440,6 +484,19 @@ async def test_features_that_share_times_answer_alike_when_one_of_them_is_on_dis
             assert await filled(router, ASKED, *map(latest, order)) == expected
 
 
+async def test_features_whose_entities_are_only_on_disk_find_each_its_own(tmp_path: Path) -> None:
+    chosen = Settings(data_dir=str(tmp_path), cache_size=1, checkpoint_seconds=1e6, enable_monitoring=False)
+    names, rows = ("one", "other", "third"), [(A, NOW), (B, NOW + 1), (C, NOW + 2)]
+    async with open_router(chosen, now=lambda: NOW) as router:
+        for number, (name, row) in enumerate(zip(names, rows, strict=True)):
+            await put(router, await registered(router, name), (*row, number))
+        await router.checkpointer.checkpoint()
+    async with open_router(chosen, now=lambda: NOW) as router:
+        features = [router.registry.resolve(name) for name in names]
+        expected = [[0, None, None], [None, 1, None], [None, None, 2]]
+        assert await filled(router, rows, *map(latest, features)) == expected
+
+
 def series_of(times: Sequence[int], values: Sequence[float]) -> Series:
     """A series of one entity, whose slot is 1."""
     series = Series(np.dtype(np.float64))
@@ -466,16 +523,65 @@ def test_series_with_the_same_times_come_to_hold_them_once() -> None:
     assert [ask(series, Found()) for series in (one, other, third)] == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
 
 
-def test_rows_that_joined_a_question_from_disk_are_let_go_of_with_it() -> None:
+def searched(monkeypatch: pytest.MonkeyPatch) -> list[Rows]:
+    """The rows that are searched from now on."""
+    seen: list[Rows] = []
+    search = Found.search
+
+    def noting(found: Found, rows: Rows, *rest: Any) -> Any:
+        seen.append(rows)
+        return search(found, rows, *rest)
+
+    monkeypatch.setattr(Found, "search", noting)
+    return seen
+
+
+def test_series_that_are_written_together_are_searched_once_though_others_come_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours = [series_of([10, 20, 30], [n, n + 1, n + 2]) for n in (1.0, 4.0, 7.0)]
+    theirs = [series_of([5, 15, 25], [n, n + 1, n + 2]) for n in (11.0, 14.0, 17.0)]
+    searches = searched(monkeypatch)
+    found = Found()
+    answers = [ask(series, found) for pair in zip(ours, theirs, strict=True) for series in pair]
+    assert answers == [[1, 2, 3], [11, 12, 13], [4, 5, 6], [14, 15, 16], [7, 8, 9], [17, 18, 19]]
+    assert len(searches) == 2
+
+
+def test_series_that_differ_between_the_times_that_are_looked_at_first_are_searched_for_themselves() -> None:
+    times = list(range(2_000))
+    one = series_of(times, times)
+    for changed in (1, 2, 999, 1_998):
+        others = [time for time in times if time != changed]
+        alike = series_of([*others, 5_000], [*others, 5_000])
+        more = series_of([time + (time > changed) for time in times], times)
+        for other in (alike, more):
+            found = Found()
+            assert ask(one, found) == [10, 20, 30]
+            assert ask(other, found) == ask(other, Found())
+
+
+def test_a_null_that_is_written_after_a_question_is_seen_by_the_next() -> None:
+    series = series_of([10, 20], [1.0, 2.0])
+    one, owner = np.ones(1, np.int64), np.zeros(3, np.int64)
+    asked = one, owner, np.array([10, 20, 30]), NEVER, None
+    assert series.past(*asked, Found()).nulls.tolist() == [False, False, False]
+    null = Rows(np.ones(1, np.int32), np.array([30]), np.array([9]), np.zeros(1), np.ones(1, np.bool_))
+    series.append(null)
+    assert series.past(*asked, Found()).nulls.tolist() == [False, False, True]
+    series.append(null._replace(nulls=np.zeros(1, np.bool_)))
+    assert series.past(*asked, Found()).nulls.tolist() == [False, False, False]
+
+
+def test_rows_that_joined_a_question_from_disk_are_let_go_of_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     memory, disk = series_of([30], [3.0]), series_of([10, 20], [1.0, 2.0])._compact()
-    merged: list[weakref.ref[Any]] = []
+    searches = searched(monkeypatch)
     found = Found()
     assert ask(memory, found, disk) == [1, 2, 3]
-    assert found.rows is not None
-    merged.append(weakref.ref(found.rows.values))
+    columns = [weakref.ref(column) for column in searches.pop()]
     del found
     gc.collect()
-    assert merged[0]() is None, "what came from disk stays in memory beyond CACHE_SIZE"
+    assert [column() for column in columns] == [None] * 5, "what came from disk stays in memory beyond CACHE_SIZE"
 
 
 def test_rows_that_a_series_lets_go_of_leave_memory_though_they_were_searched() -> None:

@@ -52,7 +52,8 @@ class Step(NamedTuple):
 
 
 asking = st.builds(Step, st.just("ask"), st.tuples(moments, reaches, knowledge))
-writing = st.builds(Step, st.just("write"), writes)
+pairs = st.lists(st.tuples(entities, times), min_size=2, max_size=8)
+writing = st.builds(Step, st.just("write"), writes) | st.builds(Step, st.just("write_together"), pairs)
 steps = st.lists(
     st.one_of(writing, writing, asking, st.just(Step("checkpoint")), st.just(Step("restart"))),
     min_size=2,
@@ -129,6 +130,10 @@ class Service:
             await put(self.router, self.router.registry.resolve(name), *batch)
             self.arrivals.append(self.router.committed())
             self.oracle.versions[name] += [Version(self.arrivals[-1], *row) for row in batch]
+
+    async def write_together(self, rows: Sequence[tuple[str, int]]) -> None:
+        """A value of each feature for the same entities at the same moments."""
+        await self.write([(name, entity, time) for name in TYPES for entity, time in rows])
 
     async def checkpoint(self) -> None:
         """Into the files, which are merged whenever there are two."""
@@ -215,7 +220,7 @@ def test_no_answer_changes_when_observations_later_than_its_row_are_added(
     later = [
         step
         if step.action == "checkpoint"
-        else Step("write", [(n, e, latest + 1 + t - NOW + 12 * STEP) for n, e, t in step.detail])
+        else step._replace(detail=[(*which, latest + 1 + t - NOW + 12 * STEP) for *which, t in step.detail])
         for step in after
     ]
     with tempfile.TemporaryDirectory() as directory, mock.patch.object(local, "RUNS_BEFORE_COMPACTION", 1):
