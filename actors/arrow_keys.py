@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from actors.columns import Times
+from actors.columns import Entities, Times
 from actors.errors import Fault, InvalidInput
 from actors.timestamps import LAST_MOMENT, SECOND, YEAR_ONE, parse_timestamp, parse_timestamps
 from actors.values import Nulls
@@ -32,10 +33,25 @@ def ids_of_arrow(column: pa.ChunkedArray, field: str) -> list[str]:
 
     Raises InvalidInput that names `field` for columns of other types.
     """
+    return list(entities_of_arrow(column, field))
+
+
+def entities_of_arrow(column: pa.ChunkedArray, field: str) -> Entities:
+    """The same with each distinct one once: a Python string is made of these alone."""
     column = plain(column)
     if not (_is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
         raise InvalidInput.at(field, f"must be strings or integers, not {column.type}")
-    return ["" if one is None else one for one in column.cast(pa.string()).to_pylist()]
+    names, codes = coded(column)
+    return Entities(["" if name is None else name for name in names.cast(pa.string()).to_pylist()], codes)
+
+
+def coded(column: pa.ChunkedArray) -> tuple[pa.Array, NDArray[np.int32]]:
+    """The distinct values of a column, a null among them where it has some, and for each row its place there."""
+    encoded = column.dictionary_encode().combine_chunks()
+    names, indices = encoded.dictionary, encoded.indices
+    if encoded.null_count:
+        names, indices = pa.concat_arrays([names, pa.nulls(1, names.type)]), indices.fill_null(len(names))
+    return names, np.asarray(indices.to_numpy(zero_copy_only=False), np.int32)
 
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from actors.columns import Block, Indices, Times, group_rows
+from actors.columns import Block, Entities, Indices, Times, group_rows, ids_at, numbered, picked
 from actors.constraints import coerce
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, RequestError
@@ -22,6 +22,8 @@ from actors.values import Nulls
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 MOST_FAULTS_NAMED = 10_000
+WORTH_NUMBERING = 1_000
+"""With fewer rows it costs more to number ids than to look up each of them."""
 
 
 class Sent(NamedTuple):
@@ -47,9 +49,10 @@ def ingest(registry: FeatureRegistry, sent: Sent, now: int) -> Ingested:
     count = len(sent.references)
     if count == 0:
         return Ingested([], 0, [])
-    faults: list[Fault] = []
+    if count >= WORTH_NUMBERING:
+        sent = sent._replace(entities=numbered(sent.entities))
+    faults = [Fault("entityId", why, row) for row, why in check_entity_ids(sent.entities)]
     good = np.ones(count, np.bool_)
-    _check_entities(sent.entities, faults)
     times = _times(sent.timestamps, now, faults)
     plan = _by_feature(registry, sent, faults)
     for fault in faults:
@@ -71,16 +74,17 @@ def check_entity_id(entity: str) -> str | None:
 
 
 def check_entity_ids(entities: Sequence[str]) -> list[tuple[int, str]]:
-    """The positions of refused entity ids with the reason of each."""
+    """The positions of refused entity ids with the reason of each, ascending."""
+    if isinstance(entities, Entities):
+        refused = check_entity_ids(entities.names)
+        return sorted(
+            (row, why) for code, why in refused for row in np.flatnonzero(entities.codes == code).tolist()
+        )
     # UTF-8 takes at most four bytes a character, and printable text has no control characters.
     longest = max(map(len, entities), default=1)
     if longest * 4 <= MAX_ENTITY_ID_BYTES and "" not in entities and "".join(entities).isprintable():
         return []
     return [(index, why) for index, entity in enumerate(entities) if (why := check_entity_id(entity)) is not None]
-
-
-def _check_entities(entities: Sequence[str], faults: list[Fault]) -> None:
-    faults += [Fault("entityId", why, index) for index, why in check_entity_ids(entities)]
 
 
 def _times(timestamps: Sequence[str | None], now: int, faults: list[Fault]) -> Times:
@@ -119,7 +123,11 @@ def _by_feature(registry: FeatureRegistry, sent: Sent, faults: list[Fault]) -> l
             continue
         features[feature.id] = feature
         rows_of.setdefault(feature.id, []).append(rows)
-    return [(features[id_], np.sort(np.concatenate(parts))) for id_, parts in rows_of.items()]
+    return [(features[id_], _ascending(parts)) for id_, parts in rows_of.items()]
+
+
+def _ascending(parts: Sequence[Indices]) -> Indices:
+    return parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))
 
 
 def resolve_version(registry: FeatureRegistry, reference: str, version: int | None) -> Feature:
@@ -142,21 +150,13 @@ def _block(
     feature: Feature, rows: Indices, sent: Sent, times: Times, good: Nulls, faults: list[Fault]
 ) -> Block | None:
     """The good rows of one feature, or None where there are none."""
-    positions = rows.tolist()
-    values = sent.values
-    column = coerce(feature, [values[row] for row in positions])
+    column = coerce(feature, picked(sent.values, rows))
     for position, reason in column.refused:
-        faults.append(Fault("value", reason, positions[position]))
-        good[positions[position]] = False
-    entities = sent.entities
-    block = Block(
-        feature.id,
-        feature.created,
-        [entities[row] for row in positions],
-        times[rows],
-        column.values,
-        column.nulls,
-    )
+        row = int(rows[position])
+        faults.append(Fault("value", reason, row))
+        good[row] = False
+    entities = ids_at(sent.entities, rows)
+    block = Block(feature.id, feature.created, entities, times[rows], column.values, column.nulls)
     kept = good[rows]
     if kept.all():
         return block

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from actors.arrow_keys import ids_of_arrow, judged_times, plain
+from actors.arrow_keys import coded, entities_of_arrow, judged_times, plain
 from actors.arrow_values import constrain_arrow, convert_arrow
-from actors.columns import Block, Indices, Times
+from actors.columns import Block, Entities, Indices, Times, ids_at, rows_of_codes
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, RequestError
 from actors.ingest import MOST_FAULTS_NAMED, Ingested, check_entity_ids
@@ -26,7 +26,7 @@ FEATURE, ENTITY, VALUE, TIMESTAMP = "featureId", "entityId", "value", "timestamp
 class _Keys(NamedTuple):
     """Whom the rows are about and when, and which rows are good so far."""
 
-    entities: list[str]
+    entities: Entities
     times: Times
     good: Nulls
 
@@ -48,7 +48,7 @@ def ingest_table(registry: FeatureRegistry, table: pa.Table, now: int) -> Ingest
 
 
 def _keys(table: pa.Table, now: int, faults: list[Fault]) -> _Keys:
-    entities = ids_of_arrow(_needed(table, ENTITY), ENTITY)
+    entities = entities_of_arrow(_needed(table, ENTITY), ENTITY)
     good = np.ones(len(entities), np.bool_)
     for index, reason in check_entity_ids(entities):
         faults.append(Fault(ENTITY, reason, index))
@@ -94,15 +94,9 @@ def _long(registry: FeatureRegistry, table: pa.Table, keys: _Keys, faults: list[
 
 def _by_reference(column: pa.ChunkedArray) -> list[tuple[str, Indices]]:
     """Each distinct text of a column with its rows, ascending; nulls as an empty text."""
-    if not pa.types.is_dictionary(column.type):
-        column = plain(column).dictionary_encode()
-    encoded = column.unify_dictionaries().combine_chunks()
-    names = ["" if name is None else str(name) for name in encoded.dictionary.to_pylist()]
-    codes = np.asarray(encoded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False), np.int64)
-    order = np.argsort(codes, kind="stable")
-    bounds = np.searchsorted(codes[order], np.arange(len(names) + 2))
-    found = zip([*names, ""], bounds[:-1], bounds[1:], strict=True)
-    return [(name, order[begin:end]) for name, begin, end in found if end > begin]
+    names, codes = coded(plain(column))
+    texts = ["" if name is None else str(name) for name in names.to_pylist()]
+    return list(zip(texts, rows_of_codes(codes, len(texts)), strict=True))
 
 
 def _wide(registry: FeatureRegistry, table: pa.Table, keys: _Keys, faults: list[Fault]) -> list[Block]:
@@ -144,7 +138,7 @@ def _block(
         faults.append(Fault(field, reason, int(rows[position])))
         good[position] = False
     whole = len(rows) == len(keys.entities)
-    entities = keys.entities if whole else [keys.entities[row] for row in rows.tolist()]
+    entities = keys.entities if whole else ids_at(keys.entities, rows)
     times = keys.times if whole else keys.times[rows]
     block = Block(feature.id, feature.created, entities, times, column.values, column.nulls)
     if good.all():

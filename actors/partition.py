@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actors.columns import Block, Indices, Numbering, Times
+from actors.columns import Block, Entities, Indices, Numbering, Times, picked
 from actors.domain import Feature
 from actors.grid import Cells, Grid, Kind, unfilled
 from actors.latest import Latest, Places
@@ -22,6 +22,10 @@ from actors.values import dtype_of, width_of
 QUESTIONS_REMEMBERED = 256
 EVICT_DOWN_TO = 0.9
 """Eviction frees a tenth at a time, so that its cost is spread over the writes that made it necessary."""
+
+
+_Key = tuple[int, str]
+"""Which list of ids, and of which entity type."""
 
 
 class DiskRows(NamedTuple):
@@ -73,21 +77,39 @@ class Partition:
         """Take what was made durable as `arrived`. What is applied already is passed over."""
         if arrived <= self.position:
             return
-        slots: dict[tuple[int, str], Indices] = {}
-        for block in filter(_has_rows, blocks):
+        blocks = list(filter(_has_rows, blocks))
+        names, slots = self._slots_of_names(blocks), dict[_Key, Indices]()
+        for block in blocks:
             entity_type = block.feature.partition(".")[0]
             key = id(block.entities), entity_type  # those of a table's features are one list
             if key not in slots:
-                slots[key] = self._slots_for(entity_type, block.entities)
+                slots[key] = self._slots_for(entity_type, block.entities, names)
             self._append(block, slots[key], np.full(len(block.entities), arrived, np.int64))
         self.position = arrived
 
     def append(self, block: Block, arrived: Times) -> None:
         """Take the rows of one block, later than all before them."""
-        self._append(block, self._slots_for(block.feature.partition(".")[0], block.entities), arrived)
+        entity_type, names = block.feature.partition(".")[0], self._slots_of_names([block])
+        self._append(block, self._slots_for(entity_type, block.entities, names), arrived)
 
-    def _slots_for(self, entity_type: str, entities: Sequence[str]) -> Indices:
+    def _slots_of_names(self, blocks: Sequence[Block]) -> dict[_Key, Indices]:
+        """The slot of each name that occurs in the blocks, by list of names: each is looked up once."""
+        names, slots = dict[_Key, list[str]](), dict[_Key, Indices]()
+        for block in blocks:
+            if isinstance(block.entities, Entities):
+                key = id(block.entities.names), block.feature.partition(".")[0]
+                if key not in slots:
+                    slots[key], names[key] = np.zeros(len(block.entities.names), np.int64), block.entities.names
+                slots[key][block.entities.codes] = 1
+        for key, occurs in slots.items():
+            some = np.flatnonzero(occurs)
+            occurs[some] = self._slots_for(key[1], picked(names[key], some), {})
+        return slots
+
+    def _slots_for(self, entity_type: str, entities: Sequence[str], names: Mapping[_Key, Indices]) -> Indices:
         """The slot of each entity; those without one get one."""
+        if isinstance(entities, Entities):
+            return names[id(entities.names), entity_type][entities.codes]
         known = self._slots.setdefault(entity_type, Numbering())
         return np.fromiter(map(known.__getitem__, entities), np.int64, len(entities))
 

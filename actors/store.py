@@ -14,7 +14,7 @@ import numpy as np
 import trio
 
 from actors.aggregates import aggregate, together, windows
-from actors.columns import Block, Indices, shard_of, split
+from actors.columns import Block, Indices, shards_of, split
 from actors.domain import Feature
 from actors.errors import RequestError
 from actors.grid import Cells, Grid, filled
@@ -343,8 +343,7 @@ def rebuild(
 
 def _owned(block: Block, shards: int, wanted: Mapping[int, Partition]) -> list[tuple[int, Indices]]:
     entity_type = block.feature.partition(".")[0]
-    owner_of = {entity: shard_of(entity_type, entity, shards) for entity in set(block.entities)}
-    owners = np.fromiter(map(owner_of.__getitem__, block.entities), np.int64, len(block.entities))
+    owners = shards_of(entity_type, block.entities, shards)
     found = ((shard, np.flatnonzero(owners == shard)) for shard in wanted)
     return [(shard, rows) for shard, rows in found if len(rows)]
 

@@ -54,7 +54,7 @@ _HEAD = re.compile(
     rb"((?:[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[\t\x20-\x7e]*\r\n)+)\r\n"
 )
 _FIELDS: dict[bytes, re.Pattern[bytes]] = {
-    b"host": re.compile(rb"[a-zA-Z0-9][-a-zA-Z0-9.]*(?::[0-9]{1,5})?"),
+    b"host": re.compile(rb"[a-zA-Z0-9][-a-zA-Z0-9]{,60}(?:\.[a-zA-Z0-9][-a-zA-Z0-9]{,60})*(?::[0-9]{1,5})?"),
     b"content-type": re.compile(rb"application/json(?:; ?charset=utf-8)?", re.IGNORECASE),
     b"content-length": re.compile(rb"[0-9]{1,10}"),
     b"connection": re.compile(rb"keep-alive", re.IGNORECASE),
@@ -188,10 +188,15 @@ class Connection(TCPServer):
         else:
             if self._plain.fileno() < 0:
                 raise trio.ClosedResourceError
-            await trio.lowlevel.wait_readable(self._plain)
-            data = os.read(self._plain.fileno(), most)
+            data = await self._read_plain(self._plain, most)
         self._ended = not data
         return data
+
+    async def _read_plain(self, plain: trio.socket.SocketType, most: int) -> bytes:
+        while True:
+            await trio.lowlevel.wait_readable(plain)
+            with suppress(BlockingIOError):  # it may be woken for nothing
+                return os.read(plain.fileno(), most)
 
     async def _write(self, data: bytes) -> None:
         sent = 0
@@ -235,12 +240,14 @@ class Connection(TCPServer):
                 await self._close()
                 return b""
             data = data[hot.end :]
+            if data:
+                await trio.lowlevel.checkpoint()  # who pipelines takes turns with the others
         return data
 
     def _used_up(self) -> bool:
         """Whether this is the last request of the connection, which Hypercorn is to say."""
-        self.protocol.protocol.keep_alive_requests += 1
-        return self.protocol.protocol.keep_alive_requests >= self.config.keep_alive_max_requests
+        protocol = self.protocol.protocol
+        return protocol.keep_alive_requests + 1 >= self.config.keep_alive_max_requests
 
     async def _rest(self, data: bytes, end: int) -> bytes:
         """The data with what comes after it, up to `end` if it comes soon."""
@@ -251,6 +258,7 @@ class Connection(TCPServer):
         return bytes(whole)
 
     async def _answer(self, hot: Hot, asked: bytes) -> None:
+        self.protocol.protocol.keep_alive_requests += 1
         began = time.perf_counter()
         status, kind, more = 200, JSON_TYPE, b""
         try:
@@ -263,8 +271,8 @@ class Connection(TCPServer):
         if self._lane.stop.is_set():
             more += b"connection: close\r\n"
         head = b"HTTP/1.1 %d \r\ncontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n"
-        await self._write(head % (status, kind.encode(), len(body), more, self._headers()) + body)
         self._lane.traffic.seen("POST", hot.path, hot.path, status, time.perf_counter() - began)
+        await self._write(head % (status, kind.encode(), len(body), more, self._headers()) + body)
 
     def _headers(self) -> bytes:
         """Those that Hypercorn adds to every answer, which change by the second."""

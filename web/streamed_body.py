@@ -54,6 +54,8 @@ class Request(TrioRequest):
 
     body_class = _Body
     _url_rule: Any = None
+    host = "localhost"
+    """Whatever the client says: no route depends on it, and one that is no name would fail the routing."""
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         headers, scope = positional[4], named["scope"]

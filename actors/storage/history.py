@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.columns import Block, Indices
+from actors.columns import Block, Entities, Indices, names_of
 from actors.domain import Feature
 from actors.rows import Rows, order
 from actors.storage.protocol import LoadedRows
@@ -71,28 +71,43 @@ def moment(micros: int) -> pa.Scalar:
 def to_table(batches: Sequence[tuple[int, Sequence[Block]]], features: Mapping[str, Feature]) -> pa.Table:
     """Journal batches as one sorted table. Blocks written for a feature since deleted are left out."""
     by_feature: dict[str, list[tuple[int, Block]]] = {}
+    ids = _Ids([block.entities for _, blocks in batches for block in blocks])
     for arrived, blocks in batches:
         for block in blocks:
             feature = features.get(block.feature)
             if feature is not None and feature.created == block.created:
                 by_feature.setdefault(block.feature, []).append((arrived, block))
-    tables = [_feature_table(features[name], by_feature[name]) for name in sorted(by_feature)]
+    tables = [_feature_table(features[name], by_feature[name], ids) for name in sorted(by_feature)]
     return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
 
 
-def _feature_table(feature: Feature, arrivals: Sequence[tuple[int, Block]]) -> pa.Table:
+class _Ids:
+    """The distinct entity ids of many blocks in byte order. What blocks have in common is looked at once."""
+
+    def __init__(self, entities: Sequence[Sequence[str]]) -> None:
+        lists = {id(names): names for names in map(names_of, entities)}
+        texts = pa.array([name for names in lists.values() for name in names], pa.string())
+        self.distinct, ranks = _ranked(texts)
+        ends = np.cumsum([len(names) for names in lists.values()])
+        self._ranks = dict(zip(lists, np.split(ranks, ends[:-1]), strict=True)) if lists else {}
+
+    def ranks(self, entities: Sequence[str]) -> Indices:
+        """The place of each id of a block in `distinct`: int64[n]."""
+        ranks = self._ranks[id(names_of(entities))]
+        return ranks[entities.codes] if isinstance(entities, Entities) else ranks
+
+
+def _feature_table(feature: Feature, arrivals: Sequence[tuple[int, Block]], ids: _Ids) -> pa.Table:
     blocks = [block for _, block in arrivals]
-    entities = pa.array([entity for block in blocks for entity in block.entities], pa.string())
-    times = np.concatenate([block.times for block in blocks])
-    arrived = np.repeat([arrived for arrived, _ in arrivals], [len(block.entities) for block in blocks])
-    values = np.concatenate([block.values for block in blocks])
-    nulls = np.concatenate([block.nulls for block in blocks])
-    columns = {name: pa.nulls(len(times), kind) for name, kind in VALUE_TYPES.items()}
-    columns[feature.value_type] = value_column(feature.value_type, values, nulls)
-    keys = [pa.array([feature.id], pa.string()).take(pa.array(np.zeros(len(times), np.int64))), entities]
-    keys += [pa.array(times).cast(MOMENT), pa.array(arrived).cast(MOMENT)]
-    table = pa.Table.from_arrays([*keys, *columns.values()], schema=SCHEMA)
-    return table.take(pa.array(order(_ranks(entities), times)))
+    ranks = np.concatenate([ids.ranks(block.entities) for block in blocks])
+    times, values, nulls = (np.concatenate([block[column] for block in blocks]) for column in (3, 4, 5))
+    arrived = np.repeat([arrived for arrived, _ in arrivals], [len(block.times) for block in blocks])
+    rows = order(ranks, times)
+    columns = {name: pa.nulls(len(rows), kind) for name, kind in VALUE_TYPES.items()}
+    columns[feature.value_type] = value_column(feature.value_type, values[rows], nulls[rows])
+    keys = [pa.repeat(pa.scalar(feature.id, pa.string()), len(rows)), ids.distinct.take(pa.array(ranks[rows]))]
+    keys += [pa.array(times[rows]).cast(MOMENT), pa.array(arrived[rows]).cast(MOMENT)]
+    return pa.Table.from_arrays([*keys, *columns.values()], schema=SCHEMA)
 
 
 def value_column(value_type: str, values: Array, nulls: Nulls) -> pa.Array:
@@ -106,23 +121,22 @@ def value_column(value_type: str, values: Array, nulls: Nulls) -> pa.Array:
     return pa.array(values, VALUE_TYPES[value_type], mask=nulls)
 
 
-def _ranks(column: pa.Array | pa.ChunkedArray) -> Indices:
-    """For each string its place among the distinct ones in byte order: int64[n]."""
+def _ranked(column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, Indices]:
+    """The distinct strings in byte order, and for each string its place among them: int64[n]."""
     encoded = column.dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.unify_dictionaries().combine_chunks()
-    sorted_places = pc.sort_indices(encoded.dictionary).to_numpy()
+    sorted_places = pc.sort_indices(encoded.dictionary)
     places = np.empty(len(sorted_places), np.int64)
-    places[sorted_places] = np.arange(len(sorted_places))
-    ranks: Indices = places[encoded.indices.to_numpy()]
-    return ranks
+    places[sorted_places.to_numpy()] = np.arange(len(sorted_places))
+    return encoded.dictionary.take(sorted_places), places[encoded.indices.to_numpy()]
 
 
 def merge_tables(tables: Sequence[pa.Table]) -> pa.Table:
     """One sorted table of several, given in order of arrival."""
     table = pa.concat_tables(tables)
-    entities = _ranks(table["entity_id"])
-    major = _ranks(table["feature"]) * (int(entities.max(initial=0)) + 1) + entities
+    distinct, entities = _ranked(table["entity_id"])
+    major = _ranked(table["feature"])[1] * max(len(distinct), 1) + entities
     return table.take(pa.array(order(major, micros(table["event_timestamp"]))))
 
 
@@ -229,7 +243,7 @@ def _loaded_rows(feature: Feature, part: pa.RecordBatch) -> LoadedRows:
     block = Block(
         feature.id,
         feature.created,
-        _strings(part["entity_id"]),
+        _entities(part["entity_id"]),
         micros(part["event_timestamp"]),
         values,
         nulls,
@@ -237,12 +251,9 @@ def _loaded_rows(feature: Feature, part: pa.RecordBatch) -> LoadedRows:
     return LoadedRows(block, arrived)
 
 
-def _strings(column: pa.Array) -> list[str]:
-    """A column with many repeats as Python strings, each distinct one made once."""
+def _entities(column: pa.Array) -> Entities:
     encoded = column.dictionary_encode()
-    distinct = np.array([*encoded.dictionary.to_pylist(), None], object)[:-1]
-    texts: list[str] = distinct[encoded.indices.to_numpy()].tolist()
-    return texts
+    return Entities(encoded.dictionary.to_pylist(), encoded.indices.to_numpy())
 
 
 def greatest_time(table: Any) -> int:

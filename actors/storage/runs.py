@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
+from deltalake import ColumnProperties, DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
 
 from actors.errors import StartupError
 from actors.storage.history import SCHEMA, greatest_time, micros
@@ -112,7 +112,16 @@ class DeltaRuns:
     }
     # The log is tidied by `vacuum`, once the journal knows the version: a commit must be possible to undo.
     _HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
-    _WRITER = WriterProperties(max_row_group_size=ROW_GROUP_ROWS, compression="ZSTD", compression_level=1)
+    # What hardly repeats is written in half the time without a dictionary; moments are smaller as differences.
+    _WRITER = WriterProperties(
+        max_row_group_size=ROW_GROUP_ROWS,
+        compression="ZSTD",
+        compression_level=1,
+        column_properties={
+            "number": ColumnProperties(dictionary_enabled=False),
+            "event_timestamp": ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED"),
+        },
+    )
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

@@ -118,7 +118,7 @@ def _row(one: Comparison) -> tuple[str, ...]:
     if one.limit_seconds is not None:
         theirs = f"not in {one.limit_seconds:g} s"
     elif one.failure is not None:
-        theirs, checked = theirs or "failed", "DIFFERS or failed"
+        theirs, checked = theirs or "none", "FAILED, see below"
     return one.workload, one.peer, _amount(one, one.ours), theirs, _ratio(one), half, processor, checked
 
 

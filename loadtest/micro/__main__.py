@@ -9,13 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest.micro import http, memory, monitoring, partition
+from loadtest.micro import http, lanes, memory, monitoring, partition
 from loadtest.micro.measure import Result
 from loadtest.micro.report import document, environment, table
 
 GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "partition": partition.run,
     "http": http.run,
+    "lanes": lanes.run,
     "monitor": monitoring.run,
     "memory": memory.run,
 }

@@ -247,7 +247,7 @@ def test_the_table_has_both_sides_their_ratio_and_its_middle_half() -> None:
     assert whole[:6] == ("serve-1x2", "Feast", "1,000 requests/s", "150 requests/s", "7.50 x", "6.25 .. 8.75")
     assert whole[-1] == "40"
     assert slow[:5] == ("training-10000", "Feast", "0.5 s", "not in 60 s", ">= 120 x")
-    assert wrong[-1] == "DIFFERS or failed"
+    assert wrong[-1] == "FAILED, see below"
 
 
 def test_the_table_is_aligned_in_a_terminal_and_piped_in_markdown() -> None:

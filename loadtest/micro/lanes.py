@@ -1,0 +1,162 @@
+"""Group `lanes`: the forms in which values are written in bulk, ready-made bodies over one connection.
+
+The service is durable, watches the stream and makes its checkpoints; event times are spread over a month, which is
+the dearer case for what watches. A rate is that of one request; what the service does behind it (checkpoints, the
+monitor) takes from the requests after it, and is in the processor time, which is taken until all is at rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from actors.columns import Block
+from actors.timestamps import format_timestamp
+from actors.values import render
+from loadtest.micro import data
+from loadtest.micro.client import Connection
+from loadtest.micro.http import register, write_requests
+from loadtest.micro.measure import Result, Target, at_least, seconds
+from loadtest.micro.process import processor_seconds
+from loadtest.micro.service import Service, timewell
+from loadtest.wire import encoded
+
+NUMBERS = tuple(feature for feature in data.MIXED if feature.value_type == "number")
+BODIES = 6
+"""So many different ones are sent in turn."""
+WARM_UP = 2
+GLANCE_SECONDS = 0.25
+REST_PROCESSOR_SECONDS = 0.02
+"""A service that uses no more than this between two glances is at rest (the system counts hundredths)."""
+REST_PATIENCE_SECONDS = 60.0
+
+
+class Lane(NamedTuple):
+    """A form, how many values a body of it has, and how many of them are written."""
+
+    name: str
+    values: int
+    bodies: Callable[[np.random.Generator, int], list[bytes]]
+    requests: int
+    target: Target | None = None
+
+
+def run() -> Iterator[Result]:
+    """Each lane on a service of its own."""
+    random = np.random.default_rng(6)
+    for lane in LANES:
+        bodies = lane.bodies(random, lane.values)
+        with timewell() as service:
+            register(service.address)
+            yield from _written(service, lane, bodies)
+
+
+def _written(service: Service, lane: Lane, bodies: Sequence[bytes]) -> Iterator[Result]:
+    with Connection(service.address) as connection:
+        for body in bodies[:WARM_UP]:
+            connection.ask(body)
+        _at_rest(service.pid)
+        before = processor_seconds(service.pid)
+        sent = [bodies[number % len(bodies)] for number in range(lane.requests)]
+        took = [seconds(lambda body=body: connection.ask(body)) for body in sent]  # type: ignore[misc]
+        answered = processor_seconds(service.pid)
+        _at_rest(service.pid)
+        after = processor_seconds(service.pid)
+    yield Result(f"lanes: {lane.name}", "values/s", [lane.values / one for one in took], lane.target)
+    if before is None or answered is None or after is None:
+        return
+    millions = lane.values * lane.requests / 1e6
+    yield Result("lanes:   processor time of a million, answered", "s", [(answered - before) / millions])
+    yield Result("lanes:   the same until all is at rest", "s", [(after - before) / millions])
+
+
+def _at_rest(pid: int) -> None:
+    """Wait until a process has stopped working, but not for ever."""
+    until = time.monotonic() + REST_PATIENCE_SECONDS
+    while (before := processor_seconds(pid)) is not None and time.monotonic() < until:
+        time.sleep(GLANCE_SECONDS)
+        if (processor_seconds(pid) or before) - before <= REST_PROCESSOR_SECONDS:
+            return
+
+
+# Bodies
+
+
+def _request(content_type: str, body: bytes) -> bytes:
+    return encoded("POST", "/features/write-batch", body, content_type)
+
+
+def _json(random: np.random.Generator, _: int) -> list[bytes]:
+    return write_requests(random, BODIES)
+
+
+def _lines(random: np.random.Generator, values: int) -> list[bytes]:
+    """A value of one of 20 features on each line, in no order."""
+    lines = msgspec.json.Encoder().encode_lines
+    return [_request("application/x-ndjson", lines(_observations(random, values))) for _ in range(BODIES)]
+
+
+def _observations(random: np.random.Generator, values: int) -> list[dict[str, Any]]:
+    blocks = data.random_blocks(random, data.MIXED, values)
+    rows = [
+        row for feature, block in zip(data.MIXED, blocks, strict=True) for row in _rows(feature.value_type, block)
+    ]
+    return [rows[place] for place in random.permutation(len(rows)).tolist()]
+
+
+def _rows(value_type: str, block: Block) -> Iterator[dict[str, Any]]:
+    values = render(value_type, block.values, block.nulls)
+    for entity, moment, value in zip(block.entities, block.times.tolist(), values, strict=True):
+        when = format_timestamp(moment)
+        yield {"featureId": block.feature, "entityId": entity, "value": value, "timestamp": when}
+
+
+def _long(random: np.random.Generator, values: int) -> list[bytes]:
+    """A value of one of 14 features in each row, in no order."""
+    return [_stream(_long_table(random, values)) for _ in range(BODIES)]
+
+
+def _long_table(random: np.random.Generator, values: int) -> pa.Table:
+    features = [NUMBERS[place].id for place in random.integers(0, len(NUMBERS), values).tolist()]
+    return pa.table(
+        {
+            "featureId": features,
+            "entityId": data.random_entities(random, values),
+            "value": data.random_values(random, "number", values),
+            "timestamp": _moments(random, values),
+        }
+    )
+
+
+def _wide(random: np.random.Generator, values: int) -> list[bytes]:
+    """A row has a value of each of 20 features."""
+    return [_stream(_wide_table(random, values // len(data.MIXED))) for _ in range(BODIES)]
+
+
+def _wide_table(random: np.random.Generator, rows: int) -> pa.Table:
+    keys = {"entityId": data.random_entities(random, rows), "timestamp": _moments(random, rows)}
+    return pa.table({**keys, **{one.id: data.random_values(random, one.value_type, rows) for one in data.MIXED}})
+
+
+def _moments(random: np.random.Generator, count: int) -> pa.Array:
+    return pa.array(data.random_times(random, count)).cast(pa.timestamp("us", "UTC"))
+
+
+def _stream(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return _request("application/vnd.apache.arrow.stream", sink.getvalue().to_pybytes())
+
+
+LANES = (
+    Lane("JSON, bodies of 10,000", 10_000, _json, 60),
+    Lane("NDJSON, bodies of 100,000", 100_000, _lines, 12, at_least(500_000)),
+    Lane("Arrow long, bodies of 200,000", 200_000, _long, 15, at_least(3_000_000)),
+    Lane("Arrow wide, bodies of 10,000 x 20", 200_000, _wide, 25, at_least(3_000_000)),
+)
