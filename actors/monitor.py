@@ -11,91 +11,59 @@ a microsecond each; a question folds what it concerns.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import trio
 
 from actors.columns import Block
 from actors.domain import Feature
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import Apply, Forget, Fresh, MonitorStatus, Newest, Saved, Snapshot, Status, Vitals
+from actors.stats.folding import Folding
 from actors.stats.state import decode, encode
-from actors.stats.summary import Accepted, Summary, of_a_window, of_all
-from actors.stats.windows import WHOLE, Window, placed
+from actors.stats.summary import Summary
+from actors.stats.windows import Window
 from actors.storage.protocol import SavedSummaries, Storage, SummaryKey
 
 CATCH_UP_BATCHES = 256
-"""Batches taken from the journal at a time when the monitor lags."""
+CATCH_UP_ROWS = 1_000_000
+"""Taken from the journal at a time when the monitor lags."""
 PENDING_OF_A_FEATURE = 65_536
-PENDING_OF_ALL = 400_000
-"""Observations that wait to be folded, at about 26 bytes each."""
-ROWS_PER_STEP = 8_192
-WINDOWS_PER_STEP = 64
-"""Folding lets others run after so much: about 2 ms."""
-
-
-_Summaries = dict[tuple[str, int], dict[Window, Summary]]
-"""By feature id and creation, by window."""
+"""Observations that wait to be folded."""
+PENDING_BYTES = 10_000_000
+"""Of all features together: 400,000 numbers."""
+ASIDE_BYTES = 25_000_000
+"""Of what has been counted but for its windows: a million numbers, after which a checkpoint comes anyway."""
 
 
 class _Stream:
-    """One feature's observations that are not folded yet, and what is known of its newest.
-
-    They are copied into columns that grow: to keep the small arrays of every batch for so long would leave the
-    memory between them in pieces.
-    """
+    """One feature's observations since the last checkpoint, and what is known of its newest."""
 
     def __init__(self, created: int, vitals: Vitals) -> None:
         self.created = created
         self.vitals = vitals
-        self.rows = 0
-        self._columns: Accepted | None = None
+        self.folding = Folding(created)
 
     def append(self, block: Block, arrived: int) -> None:
-        """Take a copy of a block."""
-        end = self.rows + len(block.times)
-        if self._columns is None or end > len(self._columns.times):
-            self._grow(end, block)
-        assert self._columns is not None
-        times, arrivals, values, nulls = self._columns
-        times[self.rows : end], arrivals[self.rows : end] = block.times, arrived
-        values[self.rows : end], nulls[self.rows : end] = block.values, block.nulls
-        self.rows = end
+        """Take in a block."""
+        self.folding.waiting.append(block.times, arrived, block.values, block.nulls)
         self.vitals = self.vitals.after(len(block.times), block.times, arrived)
-
-    def _grow(self, needed: int, block: Block) -> None:
-        room = max(16, 1 << (needed - 1).bit_length())
-        times = np.empty(room, np.int64)
-        values = np.empty((room, *block.values.shape[1:]), block.values.dtype)
-        grown = Accepted(times, times.copy(), values, np.empty(room, np.bool_))
-        if self._columns is not None:
-            for column, old in zip(grown, self._columns, strict=True):
-                column[: self.rows] = old[: self.rows]
-        self._columns = grown
-
-    def drain(self) -> Accepted | None:
-        """All of them, leaving none behind; None where there are none."""
-        if self._columns is None or self.rows == 0:
-            return None
-        drained = Accepted(*(column[: self.rows] for column in self._columns))  # type: ignore[arg-type]
-        self._columns, self.rows = None, 0
-        return drained
 
 
 class FeatureMonitor:
-    """What came since `saved`, by feature and window, up to `position`."""
+    """What came since `saved`, by feature and window, up to `position`. `rows` of it wait to be folded."""
 
     def __init__(self, position: int = 0, totals: Mapping[SummaryKey, bytes] | None = None) -> None:
         """`position`: what the saved summaries cover; `totals`: those of whole streams."""
         self.position = position
         self.saved = position
         self.rows = 0
+        self._bytes = 0
         self._streams: dict[str, _Stream] = {}
-        self._fresh: _Summaries = {}
-        self._leaving: _Summaries = {}
+        self._overdue: set[str] = set()
+        self._leaving: dict[tuple[str, int], dict[Window, Summary]] = {}
         self._leaving_until = position
         for key, state in (totals or {}).items():
             total = decode(state, Summary)
@@ -119,49 +87,47 @@ class FeatureMonitor:
                 self._drop(block.feature, stream.created)
             stream = self._streams[block.feature] = _Stream(block.created, Vitals())
         if stream.created == block.created:
+            self._count(stream, -1)
             stream.append(block, arrived)
-            self.rows += len(block.times)
+            self._count(stream, 1)
+            if stream.folding.waiting.rows >= PENDING_OF_A_FEATURE:
+                self._overdue.add(block.feature)
 
     def overdue(self) -> Iterator[None]:
         """Fold where much waits. A generator that does a little at each step."""
-        if self.rows >= PENDING_OF_ALL:
+        if self._bytes >= PENDING_BYTES:
+            self._overdue.update(self._streams)
+        if not self._overdue:
+            return
+        while self._overdue:
+            stream = self._streams[self._overdue.pop()]
+            yield from self._fold(stream)
+            if stream.folding.aside.rows >= PENDING_OF_A_FEATURE:
+                yield from stream.folding.fold_aside()
+        if self.aside >= ASIDE_BYTES:
             yield from self.folding()
-        for feature, stream in list(self._streams.items()):
-            if stream.rows >= PENDING_OF_A_FEATURE:
-                yield from self.folding(feature)
+
+    @property
+    def aside(self) -> int:
+        """What has been counted but for its windows, in bytes."""
+        return sum(stream.folding.aside.bytes for stream in self._streams.values())
 
     def folding(self, feature: str | None = None) -> Iterator[None]:
-        """Fold what waits of one feature, or of all."""
+        """Fold all that came of one feature, or of all features."""
         for id_ in [feature] if feature is not None else list(self._streams):
             stream = self._streams.get(id_)
-            waiting = stream.drain() if stream is not None else None
-            if stream is None or waiting is None:
-                continue
-            self.rows -= len(waiting.times)
-            yield from self._fold(id_, stream.created, waiting)
+            if stream is not None:
+                yield from self._fold(stream)
+                yield from stream.folding.fold_aside()
 
-    def _fold(self, feature: str, created: int, rows: Accepted) -> Iterator[None]:
-        widths, starts = placed(rows.times, rows.arrived)
-        order = np.lexsort((starts, widths))
-        rows, widths, starts = rows.take(order), widths[order], starts[order]
-        edges = np.flatnonzero((np.diff(starts, prepend=starts[:1] - 1) != 0) | (np.diff(widths, prepend=0) != 0))
-        fresh = self._fresh.setdefault((feature, created), {})
-        whole = _summary(fresh, WHOLE, created)
-        if len(edges) == 1:  # what is live: one summary serves both
-            window = _summary(fresh, Window(int(widths[0]), int(starts[0])), created)
-            for part in _steps(rows, 0, len(order)):
-                _add_to_both(whole, window, part)
-                yield
-            return
-        for part in _steps(rows, 0, len(order)):
-            whole.add(part)
-            yield
-        for number, (begin, end) in enumerate(pairwise([*edges.tolist(), len(order)])):
-            window = _summary(fresh, Window(int(widths[begin]), int(starts[begin])), created)
-            for part in _steps(rows, begin, end):
-                window.add(part)
-            if number % WINDOWS_PER_STEP == 0 or end - begin >= ROWS_PER_STEP:
-                yield
+    def _fold(self, stream: _Stream) -> Iterator[None]:
+        self._count(stream, -1)
+        yield from stream.folding.fold()
+
+    def _count(self, stream: _Stream, sign: int) -> None:
+        """Count what waits of a stream in, or out with a negative sign."""
+        self.rows += sign * stream.folding.waiting.rows
+        self._bytes += sign * stream.folding.waiting.bytes
 
     # Asking
 
@@ -172,30 +138,31 @@ class FeatureMonitor:
         """
         if position < self.saved:
             return None
-        sources = [self._fresh]
+        owner, states = (feature.id, feature.created), dict[Window, Summary]()
         if position < self._leaving_until:
-            sources.insert(0, self._leaving)
-        states: dict[Window, Summary] = {}
-        for source in sources:
-            for window, summary in source.get((feature.id, feature.created), {}).items():
-                states[window] = merged([states[window], summary]) if window in states else summary
+            _add(states, self._leaving.get(owner, {}))
+        stream = self._of(feature)
+        if stream is not None:
+            _add(states, stream.folding.summaries)
         return SavedSummaries(self.position, {window: encode(summary) for window, summary in states.items()})
 
     def vitals(self, feature: Feature) -> Vitals:
         """How much came, and when the newest did."""
+        stream = self._of(feature)
+        return stream.vitals if stream is not None else Vitals()
+
+    def _of(self, feature: Feature) -> _Stream | None:
         stream = self._streams.get(feature.id)
-        return stream.vitals if stream is not None and stream.created == feature.created else Vitals()
+        return stream if stream is not None and stream.created == feature.created else None
 
     # Saving
 
     def leave(self) -> tuple[int, dict[SummaryKey, Summary]]:
         """What is to be saved, as of the position. Everything has been folded. Kept until `left` says so."""
-        for owner, windows in self._fresh.items():
-            leaving = self._leaving.setdefault(owner, {})
-            for window, summary in windows.items():
-                old = leaving.get(window)
-                leaving[window] = summary if old is None else merged([old, summary])
-        self._fresh, self._leaving_until = {}, self.position
+        for id_, stream in self._streams.items():
+            if stream.folding.summaries:
+                _add(self._leaving.setdefault((id_, stream.created), {}), stream.folding.leave())
+        self._leaving_until = self.position
         return self.position, {
             SummaryKey(*owner, *window): summary
             for owner, windows in self._leaving.items()
@@ -212,9 +179,8 @@ class FeatureMonitor:
 
     def forget(self, feature: Feature) -> None:
         """A feature was deleted."""
-        stream = self._streams.get(feature.id)
-        if stream is not None and stream.created == feature.created:
-            self._drop(feature.id, stream.created)
+        if self._of(feature) is not None:
+            self._drop(feature.id, feature.created)
 
     def keep_only(self, features: Mapping[str, Feature]) -> None:
         """Forget all features but these."""
@@ -223,16 +189,16 @@ class FeatureMonitor:
                 self._drop(id_, stream.created)
 
     def _drop(self, feature: str, created: int) -> None:
-        self.rows -= self._streams.pop(feature).rows
-        for summaries in (self._fresh, self._leaving):
-            summaries.pop((feature, created), None)
+        self._count(self._streams.pop(feature), -1)
+        self._overdue.discard(feature)
+        self._leaving.pop((feature, created), None)
 
 
-def _summary(fresh: dict[Window, Summary], window: Window, created: int) -> Summary:
-    found = fresh.get(window)
-    if found is None:
-        found = fresh[window] = of_a_window(created) if window.width else of_all(created)
-    return found
+def _add(known: dict[Window, Summary], more: Mapping[Window, Summary]) -> None:
+    """Have `known` tell of both. No summary that is in either is changed."""
+    for window, summary in more.items():
+        old = known.get(window)
+        known[window] = summary if old is None else merged([old, summary])
 
 
 def merged(summaries: Sequence[Summary]) -> Summary:
@@ -241,25 +207,6 @@ def merged(summaries: Sequence[Summary]) -> Summary:
     for summary in summaries[1:]:
         whole.merge(summary)
     return whole
-
-
-def _steps(rows: Accepted, begin: int, end: int) -> Iterator[Accepted]:
-    """Slices of at most ROWS_PER_STEP."""
-    for start in range(begin, end, ROWS_PER_STEP):
-        cut = slice(start, min(start + ROWS_PER_STEP, end))
-        yield Accepted(rows.times[cut], rows.arrived[cut], rows.values[cut], rows.nulls[cut])
-
-
-def _add_to_both(whole: Summary, window: Summary, part: Accepted) -> None:
-    """What is many goes through a summary of its own, which halves the work on texts."""
-    if len(part.times) < ROWS_PER_STEP // 8:
-        whole.add(part)
-        window.add(part)
-        return
-    summary = of_all(whole.created)
-    summary.add(part)
-    whole.merge(summary)
-    window.merge(summary)
 
 
 class MonitorActor:
@@ -285,20 +232,22 @@ class MonitorActor:
     async def run(self) -> None:
         """Handle messages until cancelled."""
         while True:
-            batch = await self.mailbox.drain()
-            self.mailbox.take(batch)
+            batch = deque(await self.mailbox.drain())
+            # Not what nobody waits for: observations that have been taken in are not to be kept by their message.
+            self.mailbox.take([envelope for envelope in batch if envelope.reply is not None])
             if self.mailbox.missed:
                 await self._catch_up()
-            for envelope in batch:
-                await self._answer(envelope)
+            while batch:
+                await self._answer(batch.popleft())
+                await _stepping(self.monitor.overdue())
                 await trio.lowlevel.checkpoint()
 
     async def _catch_up(self) -> None:
         """Read from the journal what did not come by the inbox."""
         while self.mailbox.missed:
             self.mailbox.missed = False
-            while batches := await trio.to_thread.run_sync(_some, self._storage, self.monitor.position):
-                await self._apply(batches)
+            while self._apply(await trio.to_thread.run_sync(_some, self._storage, self.monitor.position)):
+                await _stepping(self.monitor.overdue())
         self.monitor.keep_only(self._features)
 
     async def _reconcile(self, saved: int) -> None:
@@ -307,16 +256,17 @@ class MonitorActor:
         if saved > self.monitor.saved:
             await self.load()
 
-    async def _apply(self, batches: Sequence[tuple[int, Sequence[Block]]]) -> None:
+    def _apply(self, batches: Sequence[tuple[int, Sequence[Block]]]) -> bool:
+        """Take the batches in; returns whether there were any."""
         for arrived, blocks in batches:
             self.monitor.apply(arrived, blocks)
-        await _stepping(self.monitor.overdue())
+        return len(batches) > 0
 
     async def _answer(self, envelope: Envelope) -> None:
         answer: Any = None
         match envelope.message:
             case Apply(batches):
-                await self._apply(batches)
+                self._apply(batches)
             case Fresh(feature, position):
                 await self._reconcile(position)
                 await _stepping(self.monitor.folding(feature.id))
@@ -344,9 +294,12 @@ async def _stepping(steps: Iterator[None]) -> None:
 
 
 def _some(storage: Storage, after: int) -> list[tuple[int, list[Block]]]:
-    batches = []
-    for batch in storage.replay(after):
-        batches.append(batch)
-        if len(batches) >= CATCH_UP_BATCHES:
+    """Batches without their entities: a string for each row would take more room than all the columns."""
+    batches: list[tuple[int, list[Block]]] = []
+    rows = 0
+    for arrived, blocks in storage.replay(after):
+        batches.append((arrived, [block._replace(entities=[]) for block in blocks]))
+        rows += sum(len(block.times) for block in blocks)
+        if len(batches) >= CATCH_UP_BATCHES or rows >= CATCH_UP_ROWS:
             break
     return batches

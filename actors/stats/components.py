@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 MOST = 768
 
 
-class Components(msgspec.Struct):
+class Components(msgspec.Struct, gc=False):
     """`mean` and `m2` (sum of squared distances) are float64[min(d, MOST)] as bytes."""
 
     count: int = 0

@@ -1,7 +1,7 @@
 """How many distinct values there were: exact up to a limit, then a HyperLogLog sketch.
 
 Values are told apart by 64-bit keys: numbers by their own bits, others by a BLAKE2b digest. The sketch is
-Apache DataSketches' HLL (Heule, Nunkesser & Hall 2013) with 2^12 buckets: a relative error of 1.6 %.
+Apache DataSketches' HLL with 2^12 buckets: a relative error of 1.6 %.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ import numpy as np
 from datasketches import hll_sketch, hll_union, tgt_hll_type
 from numpy.typing import NDArray
 
+from actors.stats.hll import sketch_of
 from actors.values import Array
 
 EXACT_LIMIT = 4_096
-_LOG2_BUCKETS = 12
+LOG2_BUCKETS = 12
+FEW = 512
+"""So many keys are given to a sketch one by one sooner than a sketch is made of them."""
 
 Keys = NDArray[np.int64]
 
 
-class Distinct(msgspec.Struct):
+class Distinct(msgspec.Struct, gc=False):
     """`keys` are sorted int64 as bytes while the count is exact, `sketch` takes their place beyond `limit`.
 
     >>> distinct = Distinct()
@@ -45,28 +48,41 @@ class Distinct(msgspec.Struct):
 
     def add(self, keys: Keys) -> None:
         """Take in the keys of a column."""
-        if self.sketch is None:
-            keys = np.union1d(np.frombuffer(self.keys, np.int64), keys)
+        if self.sketch is not None and len(keys) <= FEW:
+            for key in keys.tolist():
+                self.sketch.update(key)
+        elif self.sketch is not None or self.limit == 0:
+            self._unite(sketch_of(keys, LOG2_BUCKETS))
+        else:
+            keys = _each_once(np.concatenate([np.frombuffer(self.keys, np.int64), keys]))
             if len(keys) <= self.limit:
                 self.keys = keys.tobytes()
-                return
-            self.keys, self.sketch = b"", hll_sketch(_LOG2_BUCKETS, tgt_hll_type.HLL_8)
-        update = self.sketch.update
-        for key in keys.tolist():
-            update(key)
+            else:
+                self.keys, self.sketch = b"", sketch_of(keys, LOG2_BUCKETS)
 
     def merge(self, other: Distinct) -> None:
         """Take in what the other has seen."""
-        if other.sketch is None:
+        if other.sketch is not None:
+            self._unite(other.sketch)
+        elif other.keys:
             self.add(np.frombuffer(other.keys, np.int64))
-            return
-        union = hll_union(_LOG2_BUCKETS)
-        union.update(other.sketch)
+
+    def _unite(self, sketch: hll_sketch) -> None:
+        union = hll_union(LOG2_BUCKETS)
+        union.update(sketch)
         if self.sketch is not None:
             union.update(self.sketch)
-        for key in np.frombuffer(self.keys, np.int64).tolist():
-            union.update(key)
+        if self.keys:
+            union.update(sketch_of(np.frombuffer(self.keys, np.int64), LOG2_BUCKETS))
         self.keys, self.sketch = b"", union.get_result(tgt_hll_type.HLL_8)
+
+
+def _each_once(keys: Keys) -> Keys:
+    """Ascending. Twice as fast as np.unique where most of them differ."""
+    ordered = np.sort(keys)
+    first = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
 
 
 def keys_of(values: Array) -> Keys:

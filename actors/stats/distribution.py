@@ -22,7 +22,7 @@ class Histogram(NamedTuple):
     counts: list[int]
 
 
-class Distribution(msgspec.Struct):
+class Distribution(msgspec.Struct, gc=False):
     """Of float64 or int64 values. Exact moments; quantiles as `Quantiles` has them."""
 
     moments: Moments = msgspec.field(default_factory=Moments)

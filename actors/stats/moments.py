@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Moments(msgspec.Struct):
+class Moments(msgspec.Struct, gc=False):
     """Of float64 values. `m2` is the sum of squared distances from the mean.
 
     >>> moments = of(np.array([2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]))

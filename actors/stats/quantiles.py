@@ -28,7 +28,7 @@ class Weighted(NamedTuple):
     weights: NDArray[np.float64]
 
 
-class Quantiles(msgspec.Struct):
+class Quantiles(msgspec.Struct, gc=False):
     """Of float64 values.
 
     >>> quantiles = Quantiles()

@@ -41,12 +41,21 @@ class Accepted(NamedTuple):
     values: Array
     nulls: Nulls
 
+    @property
+    def plain(self) -> bool:
+        """Whether each value takes a few bytes, which texts and vectors may not."""
+        return self.values.dtype.kind in "fib" and self.values.ndim == 1
+
     def take(self, rows: Indices) -> Accepted:
         """Some of them."""
         return Accepted(self.times[rows], self.arrived[rows], self.values[rows], self.nulls[rows])
 
+    def cut(self, rows: slice) -> Accepted:
+        """Those from one to another, which share their memory."""
+        return Accepted(self.times[rows], self.arrived[rows], self.values[rows], self.nulls[rows])
 
-class Raw(msgspec.Struct):
+
+class Raw(msgspec.Struct, gc=False):
     """A few observations as they came, columns as bytes: a window with a handful of values needs no sketch."""
 
     dtype: str = ""
@@ -56,27 +65,45 @@ class Raw(msgspec.Struct):
     values: bytes = b""
     nulls: bytes = b""
 
-    def takes(self, accepted: Accepted) -> bool:
-        """Whether there is room. Texts and vectors are not kept: they may be large."""
-        plain = accepted.values.dtype.kind in "fib" and accepted.values.ndim == 1
-        return plain and self.count + len(accepted.times) <= MOST_RAW
+    @classmethod
+    def of(cls, accepted: Accepted) -> Raw:
+        """Any number of them. Texts and vectors are not kept like this: they may be large."""
+        times, arrived, values, nulls = accepted
+        columns = times.tobytes(), arrived.tobytes(), values.tobytes(), nulls.tobytes()
+        return cls(values.dtype.str, len(times), *columns)
 
-    def append(self, accepted: Accepted) -> None:
-        """Keep them."""
-        self.dtype = accepted.values.dtype.str
-        self.count += len(accepted.times)
-        self.times += accepted.times.tobytes()
-        self.arrived += accepted.arrived.tobytes()
-        self.values += accepted.values.tobytes()
-        self.nulls += accepted.nulls.tobytes()
+    def cut(self, begin: int, end: int) -> Raw:
+        """Those from one to another."""
+        size = len(self.values) // self.count
+        return Raw(
+            self.dtype,
+            end - begin,
+            self.times[8 * begin : 8 * end],
+            self.arrived[8 * begin : 8 * end],
+            self.values[size * begin : size * end],
+            self.nulls[begin:end],
+        )
+
+    def joined(self, other: Raw) -> Raw:
+        """Those of both, of which the other has some."""
+        if self.count == 0:
+            return other
+        return Raw(
+            self.dtype,
+            self.count + other.count,
+            self.times + other.times,
+            self.arrived + other.arrived,
+            self.values + other.values,
+            self.nulls + other.nulls,
+        )
 
     def between(self, start: int, end: int) -> Raw:
         """Those with start <= event time <= end."""
-        cut = Raw()
-        if self.count:
-            accepted = self.accepted()
-            cut.append(accepted.take(np.flatnonzero((accepted.times >= start) & (accepted.times <= end))))
-        return cut
+        if self.count == 0:
+            return self
+        accepted = self.accepted()
+        inside = (accepted.times >= start) & (accepted.times <= end)
+        return Raw.of(accepted.take(np.flatnonzero(inside)))
 
     def accepted(self) -> Accepted:
         """All that are kept."""
@@ -88,7 +115,7 @@ class Raw(msgspec.Struct):
         )
 
 
-class Summary(msgspec.Struct):
+class Summary(msgspec.Struct, gc=False):
     """`created` is that of the feature; `oldest` and `newest` are event times, `last_updated` an arrival.
 
     `newest_due` is the newest event time that was not in the future when it arrived: a clock that is wrong once
@@ -116,12 +143,19 @@ class Summary(msgspec.Struct):
 
     def add(self, accepted: Accepted) -> None:
         """Take in some observations, at least one."""
-        if self.raw is not None:
-            if self.raw.takes(accepted):
-                self.raw.append(accepted)
-                return
+        if self.raw is not None and accepted.plain and len(accepted.times) <= MOST_RAW:
+            self.add_raw(Raw.of(accepted))
+        else:
             self.settle()
-        self._digest(accepted)
+            self._digest(accepted)
+
+    def add_raw(self, raw: Raw) -> None:
+        """Take in some observations, at least one, kept as they are where there is room."""
+        if self.raw is not None and self.raw.count + raw.count <= MOST_RAW:
+            self.raw = self.raw.joined(raw)
+        else:
+            self.settle()
+            self._digest(raw.accepted())
 
     def settle(self) -> None:
         """Take the raw observations into the figures."""
@@ -151,10 +185,11 @@ class Summary(msgspec.Struct):
             self.top.add(Counter({cut(text): count for text, count in counts.items()}))
             self.numbers.add(np.fromiter(map(len, values.tolist()), np.int64, len(values)))
         elif values.dtype == np.bool_:
-            self.distinct.add(keys_of(values))
             truths = int(np.count_nonzero(values))
             counted = {"true": truths, "false": len(values) - truths}
-            self.top.add({word: count for word, count in counted.items() if count})
+            seen = {word: count for word, count in counted.items() if count}
+            self.distinct.add(keys_of(np.array([word == "true" for word in seen])))
+            self.top.add(seen)
         else:
             self.distinct.add(keys_of(values))
             self.numbers.add(values)
@@ -169,7 +204,7 @@ class Summary(msgspec.Struct):
     def merge(self, other: Summary) -> None:
         """Take in what the other has seen."""
         if other.raw is not None and other.raw.count:
-            self.add(other.raw.accepted())
+            self.add_raw(other.raw)
         if other.count == 0:
             return
         self.settle()
@@ -184,8 +219,10 @@ class Summary(msgspec.Struct):
 
 def newest_due(times: Times, arrived: Times | int) -> int | None:
     """The newest of the event times that are not after their arrival."""
-    due = times[times <= arrived]
-    return int(due.max()) if len(due) else None
+    due = times <= arrived
+    if not due.all():
+        times = times[due]
+    return int(times.max()) if len(times) else None
 
 
 def _outer(pick: Any, one: int | None, other: int | None) -> int | None:
@@ -202,6 +239,11 @@ def of_all(created: int) -> Summary:
 def of_a_period(created: int) -> Summary:
     """An empty summary of a stretch that is put together to be looked at, not to be kept."""
     return _sized(created, EXACT_LIMIT, LOG2_ENTRIES, LARGE_K)
+
+
+def of_a_piece(created: int, count: int) -> Summary:
+    """An empty summary of at most `count` observations, to be merged into others."""
+    return _sized(created, count, LOG2_ENTRIES, K)
 
 
 def of_a_window(created: int) -> Summary:

@@ -17,7 +17,7 @@ LOG2_ENTRIES_OF_A_WINDOW = 8
 LONGEST_BYTES = 64
 
 
-class TopValues(msgspec.Struct):
+class TopValues(msgspec.Struct, gc=False):
     """`counts` while there are few distinct texts, `sketch` in their place afterwards.
 
     >>> top = TopValues()
@@ -39,8 +39,11 @@ class TopValues(msgspec.Struct):
         """Take in so many of each text."""
         if self.sketch is None:
             mine = self.counts
-            for text, count in counts.items():
-                mine[text] = mine.get(text, 0) + count
+            if not mine:
+                mine.update(counts)
+            else:
+                for text, count in counts.items():
+                    mine[text] = mine.get(text, 0) + count
             if len(mine) <= 1 << (self.log2_entries - 1):
                 return
             counts, self.counts = mine, {}

@@ -23,6 +23,7 @@ def run() -> Iterator[Result]:
     with tempfile.TemporaryDirectory(prefix="timewell-bench-") as directory:
         filled, _ = _child("fill", directory, Filled)
         yield Result("memory: per observation, 10 million stored", "bytes", [filled.bytes_each], at_most(40))
+        yield Result("memory: the same without monitoring", "bytes", [_without_monitoring().bytes_each])
         then = (filled.resident_then - filled.resident_before) / filled.observations
         yield Result("memory: the same right after the checkpoint", "bytes", [then])
         rate = filled.observations / filled.write_seconds
@@ -35,10 +36,16 @@ def run() -> Iterator[Result]:
     yield Result("memory: whole process after it, per observation", "bytes", each)
 
 
-def _child(command: str, directory: str, kind: type[T]) -> tuple[T, float]:
+def _without_monitoring() -> Filled:
+    with tempfile.TemporaryDirectory(prefix="timewell-bench-") as directory:
+        filled, _ = _child("fill", directory, Filled, ENABLE_MONITORING="false")
+    return filled
+
+
+def _child(command: str, directory: str, kind: type[T], **settings: str) -> tuple[T, float]:
     """What the child said, and the seconds from its start until it said it. Raises RuntimeError if it fails."""
     began = time.perf_counter()
-    with child(["loadtest.micro.filling", command, directory], {}) as process:
+    with child(["loadtest.micro.filling", command, directory], settings) as process:
         assert process.stdout is not None and process.stderr is not None
         line = process.stdout.readline()
         took = time.perf_counter() - began

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -20,10 +21,11 @@ from actors.messages import Apply, Newest, Status, Vitals
 from actors.monitor import FeatureMonitor, MonitorActor
 from actors.router import Router
 from actors.settings import Settings
+from actors.stats import folding
 from actors.stats.state import decode, encode
 from actors.stats.summary import Summary, of_all
 from actors.stats.windows import FIVE_MINUTES, WHOLE, Merge, Window
-from actors.storage.protocol import SavedSummaries, SummaryKey
+from actors.storage.protocol import SavedSummaries, Storage, SummaryKey
 from tests.actors.service import FEATURE, ONE, OTHER, SETTINGS, service, write
 from tests.actors.test_statistics import Lasting
 
@@ -360,11 +362,12 @@ async def test_vitals_read_while_a_save_lands_count_once(
 # The inbox
 
 
+@pytest.mark.parametrize("limit", ["CATCH_UP_BATCHES", "CATCH_UP_ROWS"])
 async def test_a_full_inbox_makes_the_monitor_read_the_journal(
-    storage: Watched, monkeypatch: pytest.MonkeyPatch
+    storage: Watched, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     monkeypatch.setattr(mailbox, "INBOX_MESSAGES", 2)
-    monkeypatch.setattr(monitor, "CATCH_UP_BATCHES", 3)
+    monkeypatch.setattr(monitor, limit, 3)
     async with service(storage) as timewell:
         inbox = timewell._mailboxes["monitor"]
         with hold(monkeypatch):
@@ -378,6 +381,41 @@ async def test_a_full_inbox_makes_the_monitor_read_the_journal(
         await write(timewell, ONE, 20.0)
         await timewell.checkpointer.checkpoint()
         await check(timewell, *map(float, range(21)))
+
+
+@pytest.mark.parametrize("limit", ["CATCH_UP_BATCHES", "CATCH_UP_ROWS"])
+async def test_the_journal_is_read_in_portions_that_do_not_hold_the_entities(
+    storage: Watched, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(monitor, limit, 4)
+    portions: list[list[tuple[int, list[Block]]]] = []
+    sane = monitor._some
+
+    def some(storage: Storage, after: int) -> list[tuple[int, list[Block]]]:
+        portions.append(sane(storage, after))
+        return portions[-1]
+
+    async with service(storage) as timewell:
+        for number in range(10):
+            await write(timewell, ONE, float(number))
+        monkeypatch.setattr(monitor, "_some", some)
+        await crash(timewell, monkeypatch)
+        await check(timewell, *map(float, range(10)))
+    assert [len(portion) for portion in portions] == [4, 4, 2, 0]
+    assert all(block.entities == [] for portion in portions for _, blocks in portion for block in blocks)
+
+
+async def test_what_has_been_taken_in_is_not_kept_by_the_message_that_brought_it(
+    storage: Watched,
+) -> None:
+    async with service(storage) as timewell:
+        sent = block(1, 2, feature=FEATURE, created=timewell.registry.resolve(FEATURE).created)
+        kept, inbox = weakref.ref(sent.times), timewell._mailboxes["monitor"]
+        inbox.post(Apply([(2**60, [sent])]))
+        del sent
+        await until(lambda: inbox.depth() == 0)
+        await wait_all_tasks_blocked()
+        assert kept() is None
 
 
 @contextmanager
@@ -440,7 +478,7 @@ async def test_a_deletion_that_found_no_place_is_noticed_all_the_same(
 async def test_folding_in_steps_counts_what_comes_and_is_asked_in_between(
     storage: Watched, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    monkeypatch.setattr(monitor, "ROWS_PER_STEP", step)
+    monkeypatch.setattr(folding, "ROWS_PER_STEP", step)
     monkeypatch.setattr(monitor, "PENDING_OF_A_FEATURE", 7)
     written: list[float] = []
     async with service(storage) as timewell:
@@ -479,7 +517,7 @@ async def test_what_waits_is_folded_where_it_grows_long(storage: Watched, monkey
 async def test_what_waits_of_all_features_is_folded_where_it_grows_long(
     storage: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitor, "PENDING_OF_ALL", 5)
+    monkeypatch.setattr(monitor, "PENDING_BYTES", 5 * 25)
     async with service(storage) as timewell:
         await write(timewell, ONE, 1.0, 2.0, 3.0, 4.0)
         await write(timewell, ONE, 5.0)
@@ -488,6 +526,39 @@ async def test_what_waits_of_all_features_is_folded_where_it_grows_long(
 
 
 # The FeatureMonitor alone
+
+
+def test_vectors_wait_by_the_room_that_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor, "PENDING_BYTES", 10_000)
+    known, waited = FeatureMonitor(), []
+    for arrived in range(1, 8):
+        vectors = np.ones((2, 768), np.float32)
+        known.apply(arrived, [block(arrived, arrived)._replace(values=vectors)])
+        waited.append(known.rows)
+        exhaust(known.overdue())
+    assert waited == [2, 4, 2, 4, 2, 4, 2]
+    assert folded(known, 0) == {WHOLE: 14, Window(FIVE_MINUTES, 0): 14}
+
+
+@pytest.mark.parametrize("limit", ["PENDING_OF_A_FEATURE", "ASIDE_BYTES"])
+def test_what_is_put_aside_is_counted_by_window_where_it_grows_long(
+    monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(monitor, "PENDING_BYTES", 0)
+    monkeypatch.setattr(monitor, limit, 150 if limit == "PENDING_OF_A_FEATURE" else 150 * 25)
+    known, aside = FeatureMonitor(), []
+    for arrived in range(1, 6):
+        known.apply(arrived, [block(*range(arrived, arrived + 60))])
+        exhaust(known.overdue())
+        aside.append(known.aside)
+    assert aside == [60 * 25, 120 * 25, 0, 60 * 25, 120 * 25]
+    assert folded(known, 0) == {WHOLE: 300, Window(FIVE_MINUTES, 0): 300}
+
+
+def exhaust(steps: Iterator[None]) -> None:
+    """Take all the steps."""
+    for _ in steps:
+        pass
 
 
 def block(*times: int, created: int = 7, feature: str = "user.x.v1") -> Block:
@@ -509,8 +580,7 @@ def feature_of(created: int = 7) -> Feature:
 
 def folded(known: FeatureMonitor, position: int, created: int = 7) -> dict[Window, int] | None:
     """How much came after a position, by window."""
-    for _ in known.folding():
-        pass
+    exhaust(known.folding())
     fresh = known.fresh(feature_of(created), position)
     return fresh and {window: count_of(decode(state, Summary)) for window, state in fresh.states.items()}
 
