@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import trio
 
-from loadtest.compare.comparing import Comparing, Maker
+from loadtest.compare.comparing import Comparing, Maker, Room
 from loadtest.compare.data import FULL, QUICK, Data
 from loadtest.compare.environments import cache_directory
 from loadtest.compare.peers import PEERS, chosen
@@ -70,13 +68,35 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.rounds:
         scale = scale._replace(rounds=arguments.rounds)
     document = Document(facts, arguments.quick, scale._asdict(), settings, {}, {}, [])
-    comparing = Comparing(document, Data(scale), workloads, arguments.environments, arguments.limit)
-    with _sigterm_as_interrupt(), placed(cores().driver):
-        try:
-            trio.run(comparing.all, makers)
-        except* KeyboardInterrupt:
+    where = cores()
+    comparing = Comparing(document, Data(scale), workloads, Room(where, arguments.environments, arguments.limit))
+    with placed(where.driver):
+        if trio.run(_interrupted, comparing, makers):
             document.missing["the rest"] = "interrupted"
     return _conclude(document, then, arguments.results)
+
+
+async def _interrupted(comparing: Comparing, makers: Mapping[str, Maker]) -> bool:
+    """Compare to the end, or until a signal; all children have ended then. Whether it was a signal."""
+    interrupted = True
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_cancel_on_signal, nursery.cancel_scope)
+        await comparing.all(makers)
+        interrupted = False
+        nursery.cancel_scope.cancel()
+    return interrupted
+
+
+async def _cancel_on_signal(
+    scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    ending = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # a script's background is not for the keyboard
+        ending.append(signal.SIGINT)
+    with trio.open_signal_receiver(*ending) as signals:
+        task_status.started()
+        async for _ in signals:
+            scope.cancel()
 
 
 def _asked(arguments: argparse.Namespace) -> tuple[dict[str, Maker], list[Workload], dict[str, str]]:
@@ -88,20 +108,6 @@ def _asked(arguments: argparse.Namespace) -> tuple[dict[str, Maker], list[Worklo
         raise ValueError("--setting takes NAME=VALUE, each name once")
     workloads = [one for name, one in WORKLOADS.items() if name in arguments.workloads]
     return chosen(arguments.peers), workloads, settings
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM does what Ctrl-C does, so that the children end then too."""
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _conclude(document: Document, then: Document | None, results: Path) -> int:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import trio
 
@@ -14,7 +15,7 @@ from loadtest.compare.comparison import of_sizes
 from loadtest.compare.data import Data
 from loadtest.compare.peers import Place
 from loadtest.compare.peers.timewell import Timewell
-from loadtest.compare.processes import at_rest, cores, resident_bytes
+from loadtest.compare.processes import Cores, at_rest, resident_bytes
 from loadtest.compare.report import Document
 from loadtest.compare.rounds import Contest
 from loadtest.compare.work import Memory, NotHad, Peer, Serve, Write
@@ -26,14 +27,19 @@ WARMING_PARTS = 10
 Maker = Callable[[Place], Peer]
 
 
+class Room(NamedTuple):
+    """Cores, the directory of the environments, and the most seconds that a round of a peer may take."""
+
+    cores: Cores
+    environments: Path
+    limit_seconds: float
+
+
 class Comparing:
     """What is found goes into the document as soon as it is there."""
 
-    def __init__(
-        self, document: Document, data: Data, workloads: Sequence[Workload], environments: Path, limit: float
-    ) -> None:
-        self._document, self._data, self._workloads = document, data, workloads
-        self._environments, self._limit = environments, limit
+    def __init__(self, document: Document, data: Data, workloads: Sequence[Workload], room: Room) -> None:
+        self._document, self._data, self._workloads, self._room = document, data, workloads, room
 
     async def all(self, makers: Mapping[str, Maker]) -> None:
         """Every peer. One that cannot be had is noted, and so is its reason."""
@@ -49,8 +55,8 @@ class Comparing:
         places = [directory / name for name in ("timewell", "peer")]
         for place in places:
             place.mkdir()
-        ours = Timewell(places[0], cores(), self._document.settings)
-        peer = make(Place(places[1], cores(), self._environments))
+        ours = Timewell(places[0], self._room.cores, self._document.settings)
+        peer = make(Place(places[1], self._room.cores, self._room.environments))
         workloads = [one for one in self._workloads if isinstance(one.work, peer.kinds)]
         if not workloads:
             return
@@ -59,7 +65,7 @@ class Comparing:
             for one in (ours, peer):
                 self._document.versions[one.name] = await one.versions()
             sizes = await self._loaded(ours, peer, workloads)
-            contest = Contest(ours, peer, self._data, self._limit, tell)
+            contest = Contest(ours, peer, self._data, self._room.limit_seconds, tell)
             for workload in workloads:
                 if isinstance(workload.work, Memory):
                     found = of_sizes(workload, peer.name, *sizes)

@@ -34,7 +34,7 @@ class Cores(NamedTuple):
 
 
 def cores() -> Cores:
-    """The first core of this process for servers, the last one for drivers."""
+    """The first core of this process for servers, the last for drivers. To be asked before anyone is placed."""
     allowed = sorted(os.sched_getaffinity(0))
     return Cores(frozenset(allowed[:1]), frozenset(allowed[-1:]))
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from loadtest.compare.comparing import Comparing
+from loadtest.compare.comparing import Comparing, Room
 from loadtest.compare.data import QUICK, Data
 from loadtest.compare.environments import Environment, cache_directory, local_server_binary
 from loadtest.compare.peers import Place
 from loadtest.compare.peers.redis import EVERY_SECOND, PACKED, Kind, Redis
-from loadtest.compare.processes import session_of
+from loadtest.compare.processes import cores, session_of
 from loadtest.compare.report import Document, facts_here
 from loadtest.compare.work import NotHad
 from loadtest.compare.workloads import WORKLOADS
@@ -25,10 +27,10 @@ from tests.live import ROOT
 PATIENCE_SECONDS = 120.0
 
 
-def started(results: Path, workloads: str, rounds: int) -> subprocess.Popen[str]:
+def started(results: Path, workloads: str, rounds: int, before: Sequence[str] = ()) -> subprocess.Popen[str]:
     words = ["--quick", "--peers", "hypercorn", "--workloads", workloads, "--rounds", str(rounds)]
     return subprocess.Popen(
-        [sys.executable, "-m", "loadtest", "compare", *words, "--results", str(results)],
+        [*before, sys.executable, "-m", "loadtest", "compare", *words, "--results", str(results)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -63,12 +65,20 @@ def test_the_command_compares_prints_the_table_and_keeps_the_report(tmp_path: Pa
     assert kept.with_suffix(".md").read_text().startswith("# Beside its peers")
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_command_leaves_no_server_behind(how: signal.Signals, tmp_path: Path) -> None:
-    process = started(tmp_path, "start-up", rounds=9)
+IN_THE_BACKGROUND = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+"""As a script's background job is started: the keyboard does not reach it."""
+
+
+@pytest.mark.parametrize(("how", "before"), [(signal.SIGINT, []), (signal.SIGTERM, IN_THE_BACKGROUND)])
+def test_an_interrupted_command_leaves_no_server_behind(
+    how: signal.Signals, before: list[str], tmp_path: Path
+) -> None:
+    process = started(tmp_path, "start-up", rounds=9, before=before)
     assert process.stderr is not None
     next(line for line in process.stderr if "warming up" in line)
     servers = children_of(process.pid)
+    assert {core for server in servers for core in os.sched_getaffinity(server)} == cores().server
+    assert os.sched_getaffinity(process.pid) == cores().driver
     process.send_signal(how)
     _, progress = process.communicate(timeout=PATIENCE_SECONDS)
     assert len(servers) >= 2
@@ -108,7 +118,7 @@ async def test_redis_serves_and_keeps_the_same_values_as_timewell(
     workloads = [WORKLOADS[name] for name in ("memory", "serve-1x2-32", "serve-100x20", "write-1-32", "write-100")]
     document = Document(facts_here(), True, {}, {}, {}, {}, [])
     data = Data(QUICK._replace(rounds=1, round_seconds=0.05, entities=100, rows=1_000, batches=100))
-    comparing = Comparing(document, data, workloads, tmp_path, limit=PATIENCE_SECONDS)
+    comparing = Comparing(document, data, workloads, Room(cores(), tmp_path, PATIENCE_SECONDS))
 
     def make(place: Place) -> Redis:
         return Redis(place.directory, place.cores, environment, kind)
@@ -125,7 +135,9 @@ async def test_redis_serves_and_keeps_the_same_values_as_timewell(
 
 async def test_a_peer_that_cannot_be_had_is_noted_and_the_others_go_on(tmp_path: Path) -> None:
     document = Document(facts_here(), True, {}, {}, {}, {}, [])
-    comparing = Comparing(document, Data(QUICK), [WORKLOADS["start-up"]], tmp_path, PATIENCE_SECONDS)
+    comparing = Comparing(
+        document, Data(QUICK), [WORKLOADS["start-up"]], Room(cores(), tmp_path, PATIENCE_SECONDS)
+    )
     started: list[str] = []
 
     class Absent(Redis):
