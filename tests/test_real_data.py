@@ -1,4 +1,5 @@
-"""Real data sets from a file to a training set: prices of shares by month, the weather of a city by day.
+"""Real data sets from a file to a training set: prices of shares by month, the weather of a city by day, the
+temperature of two by hour in their local time, and cars, of which some lack figures and some come twice.
 
 What comes out is compared with pandas, which reads the same files.
 """
@@ -27,6 +28,9 @@ features:
   - {name: temp_min, entity: place, valueType: number}
   - {name: wind, entity: place, valueType: number}
   - {name: weather, entity: place, valueType: string, schema: {enum: [drizzle, fog, rain, snow, sun]}}
+  - {name: temperature, entity: place, valueType: number}
+  - {name: horsepower, entity: car, valueType: integer}
+  - {name: consumption, entity: car, valueType: number}
 groups:
   - {name: weather, entity: place, features: [precipitation, temp_max, temp_min, wind, weather]}
 """
@@ -37,10 +41,15 @@ CACHED_VALUES = 500
 POLLS = 20_000
 
 
-def data_set(name: str) -> pd.DataFrame:
-    """A table that the package `vega_datasets` carries, with its dates as moments."""
+def carried(name: str) -> str:
+    """The path of a file that the package `vega_datasets` carries."""
     (path,) = [one for one in files("vega_datasets") or [] if one.name == name]
-    frame = pd.read_csv(str(path.locate()))
+    return str(path.locate())
+
+
+def data_set(name: str) -> pd.DataFrame:
+    """A table of the package, with its dates as moments."""
+    frame = pd.read_csv(carried(name))
     frame["date"] = pd.to_datetime(frame["date"], utc=True).dt.as_unit("us")
     return frame
 
@@ -216,3 +225,91 @@ def test_what_is_loaded_later_changes_no_answer_about_before(
     pd.testing.assert_frame_equal(answer(), before)
     expected = weather["wind"].rolling(7, min_periods=1).mean().loc[rows.index]
     np.testing.assert_allclose(before["week"], expected, rtol=1e-9)
+
+
+# Temperatures
+
+
+@pytest.fixture(scope="module")
+def temperatures() -> pd.DataFrame:
+    """place, date (local time with its offset), temperature: the hours of 2010 in two cities.
+
+    On a day of March the clocks went from 1 to 3, which the files call 2. In November they showed 1 twice, and
+    the files have it once.
+    """
+    frames = [
+        pd.read_csv(carried(f"{place}-temps.csv")).assign(place=place).rename(columns={"temp": "temperature"})
+        for place in ("seattle", "sf")
+    ]
+    frame = pd.concat(frames, ignore_index=True)
+    shown = pd.to_datetime(frame["date"], format="mixed").dt
+    frame["date"] = shown.tz_localize("America/Los_Angeles", nonexistent="shift_forward", ambiguous=True)
+    return frame[["place", "date", "temperature"]]
+
+
+def around_changes_of_the_clock(temperatures: pd.DataFrame) -> pd.DataFrame:
+    """Each hour of the days before and after both changes."""
+    days = temperatures["date"].dt.strftime("%m-%d")
+    return temperatures[days.isin(["03-13", "03-14", "03-15", "11-06", "11-07", "11-08"])]
+
+
+def test_local_times_with_offsets_are_moments_when_the_clocks_change(
+    server: LiveServer, client: Client, temperatures: pd.DataFrame
+) -> None:
+    offsets = temperatures["date"].dt.strftime("%z")
+    assert set(offsets) == {"-0800", "-0700"}
+    written = temperatures["date"].dt.strftime("%Y-%m-%dT%H:%M:%S") + offsets.str[:3] + ":" + offsets.str[3:]
+    temperatures.assign(date=written).to_csv("hours.csv", index=False)
+    keys = ["--id-column", "place", "--timestamp-column", "date"]
+    assert main(["load", "hours.csv", "--entity", "place", *keys]) == 0
+    rows = around_changes_of_the_clock(temperatures).drop(columns="temperature").rename(columns={"date": "ts"})
+    day = [
+        {"ref": "temperature", "aggregation": how, "window": "24h", "as": how} for how in ("avg", "max", "count")
+    ]
+    wanted: list[Any] = ["place.temperature", *day]
+    got = client.training_set(rows, wanted, id_column="place", timestamp_column="ts")
+    in_order = temperatures.assign(date=temperatures["date"].dt.tz_convert("UTC")).set_index("date")
+    over_a_day = in_order.groupby("place")["temperature"].rolling("24h")
+    expected = over_a_day.agg(["mean", "max", "count"]).reset_index()
+    expected = rows.assign(ts=rows["ts"].dt.tz_convert("UTC")).merge(
+        expected, left_on=["place", "ts"], right_on=["place", "date"], how="left"
+    )
+    assert set(expected["count"]) == {23.0, 24.0}, "an hour was shown twice, and is in the file once"
+    np.testing.assert_array_equal(got["place.temperature"], temperatures.loc[rows.index, "temperature"])
+    np.testing.assert_allclose(got["avg"], expected["mean"], rtol=1e-12)
+    np.testing.assert_array_equal(got["max"], expected["max"])
+    np.testing.assert_array_equal(got["count"], expected["count"])
+
+
+# Cars
+
+
+@pytest.fixture(scope="module")
+def cars() -> pd.DataFrame:
+    """model, year, consumption, horsepower: some lack a figure, and three models come twice in one year."""
+    frame = pd.DataFrame(json.loads(Path(carried("cars.json")).read_text()))
+    frame = frame.rename(
+        columns={"Name": "model", "Year": "year", "Miles_per_Gallon": "consumption", "Horsepower": "horsepower"}
+    )
+    return frame[["model", "year", "consumption", "horsepower"]].astype({"horsepower": "Int64"})
+
+
+def test_missing_figures_are_not_written_and_the_later_of_two_rows_counts(
+    server: LiveServer, client: Client, cars: pd.DataFrame
+) -> None:
+    figures = ["consumption", "horsepower"]
+    rows = cars.assign(year=cars["year"] + "T00:00:00Z")
+    Path("cars.ndjson").write_text(rows.to_json(orient="records", lines=True))
+    keys = ["--id-column", "model", "--timestamp-column", "year"]
+    assert main(["load", "cars.ndjson", "--entity", "car", *keys]) == 0
+    assert cars.duplicated(["model", "year"]).sum() == 3
+    asked = pd.DataFrame({"model": cars["model"].unique(), "ts": pd.Timestamp("1980-01-01", tz="UTC")})
+    got = client.training_set(asked, [*figures], id_column="model", timestamp_column="ts")
+    for figure in figures:
+        known = cars.dropna(subset=figure)
+        assert len(known) < len(cars)
+        assert client.stats(f"car.{figure}").count == len(known), "each row counts, a repeat too"
+        until = known[known["year"] <= "1980-01-01"].sort_values("year", kind="stable")
+        latest = until.groupby("model")[figure].last().reindex(asked["model"])
+        np.testing.assert_array_equal(got[figure].astype(float), latest.astype(float))
+        assert 0 < got[figure].isna().sum() < len(asked)
