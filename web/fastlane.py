@@ -11,7 +11,7 @@ large or dawdles, and everything once the process is to stop. So nothing is refu
 
 Hypercorn makes a TCPServer for each connection; `Connection` is one that reads differently. What it knows of
 Hypercorn's insides is in its overridden methods and in `_between_requests`; hence the range of versions in
-pyproject.toml.
+pyproject.toml, and a test of each thing that is relied upon.
 """
 
 from __future__ import annotations
@@ -22,22 +22,19 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import h11
 import trio
-from hypercorn.config import Config
 from hypercorn.events import Closed, RawData
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.trio import run
-from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
-from hypercorn.typing import AppWrapper
+from hypercorn.trio.tcp_server import MAX_RECV
 
 from actors.router import Router
 from actors.settings import Settings
 from web.admission import BodiesUnderWay
+from web.connections import Guarded
 from web.errors import PROBLEM_TYPE, answer_to
-from web.keepalive import IdleTimer
 from web.requests import JSON_TYPE
 from web.routes.serving import serve_latest
 from web.routes.writing import MOST_KEY_CHARACTERS, once, write_many, write_one
@@ -134,37 +131,12 @@ def _plain_fields(lines: bytes) -> dict[bytes, bytes] | None:
     return found
 
 
-class LaneConfig(Config):
-    """Hypercorn's, with the lane for its connections, if they are to have one."""
+class Connection(Guarded):
+    """A connection of which the hot requests take the lane. To be made as a TCPServer, but for the lane itself."""
 
-    fast_lane: FastLane | None = None
-
-
-def install(config: LaneConfig, lane: FastLane) -> None:
-    """Have the connections of a server with this configuration take the lane.
-
-    Hypercorn has no setting for the class of its connections, so that its name is replaced. Servers with other
-    configurations in this process are served as ever.
-    """
-    config.fast_lane = lane
-    run.TCPServer = _connection  # type: ignore[attr-defined, assignment]
-
-
-def _connection(app: AppWrapper, config: Config, *rest: Any) -> TCPServer:
-    return (Connection if getattr(config, "fast_lane", None) else TCPServer)(app, config, *rest)
-
-
-class Connection(TCPServer):
-    """A connection of which the hot requests take the lane."""
-
-    config: LaneConfig
-
-    def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments)  # type: ignore[arg-type]
-        timer = IdleTimer(self.config.keep_alive_timeout, self.context.terminated, self._initiate_server_close)
-        self.idle_task = self._idle = timer  # type: ignore[assignment]
-        assert self.config.fast_lane is not None
-        self._lane = self.config.fast_lane
+    def __init__(self, lane: FastLane, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self._lane = lane
         self._plain = getattr(self.stream, "socket", None)
         """The socket, but for TLS: trio's own reading and writing take a third more of what the two cost."""
         self._ended = False

@@ -20,7 +20,8 @@ from actors.router import Router, open_router
 from actors.settings import Settings
 from web.admission import BodiesUnderWay, bounding_bodies
 from web.app import create_app
-from web.fastlane import FastLane, LaneConfig, install
+from web.connections import ConnectionsConfig, install
+from web.fastlane import Connection, FastLane
 from web.keepalive import ending_connections
 from web.traffic import Traffic, watched
 
@@ -53,7 +54,8 @@ async def serve(
         app = watched(ending_connections(app, stop), traffic)
         config = _config(settings)
         if settings.fast_lane == "on":
-            install(config, FastLane(router, settings, under_way, traffic, stop))
+            config.connection = partial(Connection, FastLane(router, settings, under_way, traffic, stop))
+        install()
         try:
             async with trio.open_nursery() as web:
                 binds = await web.start(partial(hypercorn_serve, app, config, shutdown_trigger=stop.wait))
@@ -76,8 +78,8 @@ def _where(settings: Settings) -> str:
     return f"embedded in {settings.data_dir}" if settings.storage_type == "embedded" else "memory, nothing is kept"
 
 
-def _config(settings: Settings) -> LaneConfig:
-    config = LaneConfig()
+def _config(settings: Settings) -> ConnectionsConfig:
+    config = ConnectionsConfig()
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config.bind = [f"{host}:{settings.port}"]
     config.graceful_timeout = GRACEFUL_SECONDS

@@ -11,7 +11,8 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Literal, NamedTuple, cast
+from functools import partial
+from typing import Any, Literal, NamedTuple
 from unittest.mock import patch
 
 import trio
@@ -28,7 +29,8 @@ from actors.storage.protocol import Storage
 from actors.timestamps import parse_timestamp
 from web.admission import BodiesUnderWay, bounding_bodies
 from web.app import create_app
-from web.fastlane import FastLane, LaneConfig, install
+from web.connections import install
+from web.fastlane import Connection, FastLane
 from web.keepalive import ending_connections
 from web.routes.serving import serve_latest
 from web.serve import _config
@@ -65,10 +67,12 @@ class FrontEnd:
         self.traffic = Traffic()
         app = ending_connections(create_app(router, settings, self.traffic), self.stop)
         self.app = watched(bounding_bodies(app, self.under_way, settings.max_body_bytes), self.traffic)
-        self.config: LaneConfig = _config(settings)
+        self.config = _config(settings)
         self._wrapped = wrap_app(self.app, self.config.wsgi_max_body_size, "asgi")
-        lane = FastLane(router, settings, self.under_way, self.traffic, self.stop)
-        install(self.config, lane if settings.fast_lane == "on" else cast(Any, None))
+        if settings.fast_lane == "on":
+            lane = FastLane(router, settings, self.under_way, self.traffic, self.stop)
+            self.config.connection = partial(Connection, lane)
+        install()
 
     def connect(self) -> Wire:
         """A new connection."""
