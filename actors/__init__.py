@@ -1,6 +1,6 @@
 """The concurrent core, in reading order, bottom floor first. Imports point down only.
 
-errors.py settings.py             the tree of errors; every setting and limit
+errors.py settings.py memory.py   the tree of errors; every setting and limit; the allocator
 timestamps.py domain.py           time; the nouns, frozen
 values.py constraints.py          values between JSON and columns; what a schema adds to a type
 columns.py rows.py                a batch as columns; kernels over sorted rows

@@ -13,16 +13,15 @@ fails (a full disk) is tried again later; until then the journal keeps everythin
 
 from __future__ import annotations
 
-import ctypes
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 
 import trio
 
 from actors.errors import TimewellError
 from actors.journal import JournalActor
 from actors.mailbox import Mailbox
+from actors.memory import give_back
 from actors.messages import Flushed, Saved, Snapshot
 from actors.registry import FeatureRegistry
 from actors.stats.state import encode
@@ -78,7 +77,7 @@ class Checkpointer:
             await trio.to_thread.run_sync(self._storage.trim, monitored, self._now())
             await self._tidy()
             if moved:
-                await trio.to_thread.run_sync(_return_memory)
+                await trio.to_thread.run_sync(give_back)
 
     async def _flush(self) -> int:
         moved = 0
@@ -113,9 +112,3 @@ class Checkpointer:
         features = dict(self._registry.features)
         await trio.to_thread.run_sync(self._storage.forget, features)
         await trio.to_thread.run_sync(self._storage.compact, features, self._now())
-
-
-def _return_memory() -> None:
-    """Give free memory back to the system, which the C library would keep for the next checkpoint."""
-    with suppress(AttributeError, OSError):  # other C libraries have no such call
-        ctypes.CDLL(None).malloc_trim(0)

@@ -86,9 +86,13 @@ class Names:
 
 def numbered(ids: Sequence[str]) -> Entities:
     """The same ids, each distinct one once."""
-    names = Names()
-    codes = names.codes(ids)
-    return Entities(names.distinct, codes)
+    last = dict(zip(ids, range(len(ids)), strict=True))  # in order of first appearance; where each came last
+    names = list(last)
+    if len(names) == len(ids):
+        return Entities(names, np.arange(len(names)))
+    codes = np.empty(len(ids), np.int32)
+    codes[np.fromiter(last.values(), np.int64, len(last))] = np.arange(len(last))
+    return Entities(names, codes[np.fromiter(map(last.__getitem__, ids), np.int64, len(ids))])
 
 
 def picked(items: Sequence[Any], rows: Indices) -> list[Any]:

@@ -12,7 +12,7 @@ from tests.live import ROOT
 
 # Bottom floor first. A module imports only from floors below its own, or from its own where that is a folder.
 FLOORS = [
-    ["actors.errors"],
+    ["actors.errors", "actors.memory"],
     ["actors.settings"],
     ["actors.timestamps"],
     ["actors.domain"],

@@ -37,7 +37,7 @@ async def json_bytes() -> bytes:
     return data if isinstance(data, bytes) else data.encode()
 
 
-def decode(data: bytes | msgspec.Raw, kind: type[T]) -> T:
+def decode(data: bytes | bytearray | msgspec.Raw, kind: type[T]) -> T:
     """JSON to a struct. Raises InvalidInput that names the field, or where the text is not JSON."""
     try:
         decoded: T = _decoder(kind).decode(data)  # type: ignore[arg-type]

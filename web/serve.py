@@ -16,6 +16,7 @@ import trio
 from hypercorn.trio import serve as hypercorn_serve
 
 from actors.errors import StartupError
+from actors.memory import keep_for_reuse
 from actors.router import Router, open_router
 from actors.settings import Settings
 from web.admission import BodiesUnderWay, bounding_bodies
@@ -44,6 +45,7 @@ async def serve(
     """
     stop = stop or trio.Event()
     sys.setswitchinterval(SWITCH_SECONDS)
+    keep_for_reuse()
     async with open_router(settings) as router, trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, stop)
         nursery.start_soon(_end_event_streams, router, stop)

@@ -21,7 +21,7 @@ def to_sent(observations: Sequence[Observation]) -> Sent:
     )
 
 
-def read_batch(data: bytes) -> tuple[list[Observation], Sequence[int], list[Fault]]:
+def read_batch(data: bytes | bytearray) -> tuple[list[Observation], Sequence[int], list[Fault]]:
     """The items that are observations, their indices in the batch, and what is wrong with the others.
 
     A batch without faults is decoded in one go; only one with faults is read item by item, to name them.
@@ -33,7 +33,9 @@ def read_batch(data: bytes) -> tuple[list[Observation], Sequence[int], list[Faul
     return observations, range(len(observations)), []
 
 
-def _read_each(data: bytes, error: InvalidInput) -> tuple[list[Observation], Sequence[int], list[Fault]]:
+def _read_each(
+    data: bytes | bytearray, error: InvalidInput
+) -> tuple[list[Observation], Sequence[int], list[Fault]]:
     if not error.faults or not error.faults[0].field.startswith("values["):
         raise error
     observations, indices, faults = [], [], []

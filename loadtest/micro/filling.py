@@ -26,6 +26,7 @@ import trio
 from actors.columns import Block
 from actors.domain import Feature, FeatureChange
 from actors.ingest import Ingested
+from actors.memory import keep_for_reuse
 from actors.router import Router, open_router
 from actors.settings import Settings, from_environment
 from actors.timestamps import SECOND
@@ -74,6 +75,7 @@ def settled_bytes() -> int:
 
 async def fill(directory: str) -> Filled:
     """Store everything, checkpoint, and look at the memory."""
+    keep_for_reuse()
     async with open_router(_settings(directory)) as router:
         batches = _batches(await _register(router))
         await _write(router, islice(batches, FEATURES // FEATURES_A_BATCH))

@@ -50,12 +50,12 @@ def _gather(partition: Partition, random: np.random.Generator) -> Result:
 
 
 def _gatherer(partition: Partition, questions: Sequence[Sequence[str]]) -> Callable[[], None]:
-    visible_from = [NEVER] * len(data.MIXED)
+    visible_from, kinds = [NEVER] * len(data.MIXED), kinds_of(data.MIXED)  # resolved once for all alike requests
 
     def gather() -> None:
         for entities in questions:
             slots = partition.slots(data.ENTITY, entities)
-            partition.latest(data.MIXED, kinds_of(data.MIXED), slots, data.STARTED, visible_from)
+            partition.latest(data.MIXED, kinds, slots, data.STARTED, visible_from)
 
     return gather
 

@@ -232,6 +232,7 @@ def near_heads(draw: DrawFn) -> bytes:
 @settings(max_examples=3 * EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(head=near_heads(), rest=st.binary(max_size=20))
 def test_what_is_taken_as_hot_is_to_hypercorns_parser_the_same_request(head: bytes, rest: bytes) -> None:
+    head = head[: head.index(b"\r\n\r\n") + 4]  # a value may have ended it
     hot = LANE.recognise(head + rest)
     if hot is None:
         return

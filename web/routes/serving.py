@@ -33,7 +33,7 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
     return routes
 
 
-async def serve_latest(router: Router, settings: Settings, body: bytes) -> bytes:
+async def serve_latest(router: Router, settings: Settings, body: bytes | bytearray) -> bytes:
     """`POST /features/serve`, from the body to the answer."""
     asked = decode(body, Serve)
     selected = router.registry.select(asked.features, asked.group)

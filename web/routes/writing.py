@@ -58,7 +58,7 @@ async def once(router: Router, key: str | None, write: Callable[[], Awaitable[by
     return await write() if before is None else before
 
 
-async def write_one(router: Router, body: bytes, key: str | None = None) -> bytes:
+async def write_one(router: Router, body: bytes | bytearray, key: str | None = None) -> bytes:
     """`POST /features/write`, from the body to the answer."""
     observation = decode(body, Observation)
     resolve_version(router.registry, observation.feature_id, observation.version)
@@ -68,7 +68,7 @@ async def write_one(router: Router, body: bytes, key: str | None = None) -> byte
 
 
 async def write_many(
-    router: Router, settings: Settings, body: bytes, key: str | None = None, partial: bool = False
+    router: Router, settings: Settings, body: bytes | bytearray, key: str | None = None, partial: bool = False
 ) -> bytes:
     """`POST /features/write-batch` with a JSON body, from the body to the answer."""
     observations, indices, faults = read_batch(body)
