@@ -180,6 +180,13 @@ class Scanned(msgspec.Struct, frozen=True):
     cold: bool = False
 
 
+class Whereabouts(msgspec.Struct, frozen=True):
+    """In which order entities lie in a store's memory. Answered with int64[n] to sort them by; it may change."""
+
+    entity_type: str
+    entities: Sequence[str]
+
+
 class CountRows(msgspec.Struct, frozen=True):
     """How many observations a store holds in memory. Answered with an int."""
 

@@ -32,6 +32,7 @@ from actors.messages import (
     PastWindow,
     Scan,
     Scanned,
+    Whereabouts,
 )
 from actors.partition import DiskRows, Partition
 from actors.rows import Rows
@@ -77,6 +78,8 @@ class FeatureStore:
                 self.partition.flushed = max(self.partition.flushed, position)
                 self.chores = self.partition.trimming(kept_values)
                 self._look_at = self._budget
+            case Whereabouts(entity_type, entities):
+                return self.partition.slots(entity_type, entities)
             case CountRows():
                 return self.partition.rows
             case Agreement():

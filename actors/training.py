@@ -18,11 +18,12 @@ import pyarrow as pa
 import trio
 
 from actors.aggregates import aggregate, of_no_rows, together
-from actors.columns import Indices, Times, shards_of
+from actors.columns import Indices, Times, picked, shards_of
 from actors.domain import Feature
 from actors.errors import Unavailable
 from actors.grid import Cells
-from actors.messages import Aggregated, Past, PastWindow
+from actors.mailbox import Mailbox
+from actors.messages import Aggregated, Past, PastWindow, Whereabouts
 from actors.partition import DiskRows
 from actors.rows import Ranges, Rows, bisect_right, grouped, last_of_each, offsets_of
 from actors.serving import FeatureServingEngine
@@ -130,9 +131,16 @@ def _numbered(moments: Moments) -> _Asked:
     return _Asked(encoded.dictionary.to_pylist(), encoded.indices.to_numpy(), moments.at)
 
 
-def _laid_out(entity_type: str, asked: _Asked, shards: int) -> _Layout:
-    owners = shards_of(entity_type, asked.entities, shards)
-    by_shard = [np.flatnonzero(owners == shard) for shard in range(shards)]
+async def _laid_out(entity_type: str, asked: _Asked, stores: Sequence[Mailbox]) -> _Layout:
+    """By shard, and there in the order in which the store has them, so that it looks through its memory once."""
+    owners = shards_of(entity_type, asked.entities, len(stores))
+    by_shard = []
+    for shard, store in enumerate(stores):
+        own = np.flatnonzero(owners == shard)
+        if len(own):
+            places = await store.ask(Whereabouts(entity_type, picked(asked.entities, own)))
+            own = own[np.argsort(places, kind="stable")]
+        by_shard.append(own)
     entities = np.concatenate(by_shard)
     number = np.empty(len(entities), np.int64)
     number[entities] = np.arange(len(entities))
@@ -140,7 +148,7 @@ def _laid_out(entity_type: str, asked: _Asked, shards: int) -> _Layout:
     rows = grouped(owner)
     owner = owner.take(rows)
     bounds = np.searchsorted(owner, np.cumsum([0, *map(len, by_shard)])).tolist()
-    return _Layout(rows, asked.at.take(rows), [asked.entities[one] for one in entities.tolist()], owner, bounds)
+    return _Layout(rows, asked.at.take(rows), picked(asked.entities, entities), owner, bounds)
 
 
 _Reach = tuple[int | None, int | None]
@@ -170,7 +178,7 @@ class TrainingSets:
         if moments.known is not None:
             return [await self._as_known(asked, moments.known, column, now) for column in wanted]
         types = {column.feature.entity for column in wanted}
-        layouts = {entity_type: _laid_out(entity_type, asked, len(self._stores)) for entity_type in types}
+        layouts = {entity_type: await _laid_out(entity_type, asked, self._stores) for entity_type in types}
         found: dict[int, Filled] = {}
         plain: dict[str, list[int]] = {}
         for place, column in enumerate(wanted):

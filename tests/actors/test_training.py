@@ -25,12 +25,14 @@ from actors.columns import shard_of
 from actors.domain import Feature, FeatureChange, Retention
 from actors.errors import Unavailable
 from actors.ingest import Sent
+from actors.messages import Past
 from actors.partition import DiskRows
 from actors.router import Router, open_router
 from actors.rows import Rows
 from actors.series import Found, Series
 from actors.settings import Settings
 from actors.storage.local import MemoryStorage
+from actors.store import FeatureStore
 from actors.timestamps import FOREVER, NEVER, SECOND, parse_timestamp
 from actors.training import Moments, Wanted
 from actors.values import render
@@ -709,3 +711,21 @@ async def test_the_memory_of_windows_does_not_grow_with_the_observations_of_an_e
         (found,) = await filled(router, [(A, NOW + 6_000)] * 4_000, Wanted("sum", clicks, None, "sum", 7_000))
         assert set(found) == {sum(range(6_000))}
         assert peak_megabytes() < 200
+
+
+async def test_a_store_is_asked_in_the_order_in_which_it_has_its_entities(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Sequence[str]] = []
+    past = FeatureStore._past
+
+    def noted(self: FeatureStore, message: Past) -> Any:
+        seen.append(message.entities)
+        return past(self, message)
+
+    monkeypatch.setattr(FeatureStore, "_past", noted)
+    async with opened() as router:
+        price = await registered(router, "price")
+        for entity in (C, A, B):
+            await put(router, price, (entity, NOW - 10, 1.0))
+        rows = [(entity, NOW) for entity in (A, "never", B, C, A)]
+        assert await column(router, price, rows) == [1, None, 1, 1, 1]
+    assert [entity for entities in seen for entity in entities if entity != "never"] == [C, A, B]
