@@ -4,7 +4,7 @@
 2. save     the monitor's state with its position
 3. tell     the stores may now drop what retention does not keep ready
 4. trim     the journal forgets what both the history and the monitor have
-5. tidy     rows of deleted features leave the files, small files are merged
+5. tidy     rows of deleted features and erased entities leave the files, small files are merged
 6. return   the system has back the memory that all this needed for a moment
 
 Each step is durable before the next, so a crash between any two repeats work and loses nothing. A step that
@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
-from actors.errors import TimewellError
+from actors.errors import TimewellError, Unavailable
 from actors.journal import JournalActor
 from actors.mailbox import Mailbox
 from actors.memory import give_back
@@ -26,11 +26,13 @@ from actors.messages import Flushed, Saved, Snapshot
 from actors.registry import FeatureRegistry
 from actors.stats.state import encode
 from actors.stats.summary import Summary, merge_states
-from actors.storage.protocol import Storage, SummaryKey
+from actors.storage.protocol import Erased, Removed, Storage, SummaryKey
 from actors.timestamps import FOREVER
 
 log = logging.getLogger("timewell.checkpoint")
 RETRY_SECONDS = 5.0
+ERASURE_CHECKPOINTS = 3
+"""One is enough unless the monitor lags behind the journal."""
 
 
 class Checkpointer:
@@ -54,6 +56,8 @@ class Checkpointer:
         self._seconds = seconds
         self._now = now
         self._one_at_a_time = trio.Lock()
+        self._removed: dict[Erased, Removed] = {}
+        """Of erasures that somebody waits for."""
 
     async def run(self) -> None:
         """Checkpoint until cancelled."""
@@ -78,6 +82,21 @@ class Checkpointer:
             await self._tidy()
             if moved:
                 await trio.to_thread.run_sync(give_back)
+
+    async def erase(self, erased: Erased) -> Removed:
+        """Checkpoint until the files have nothing more of an entity.
+
+        Raises StorageDown, or Unavailable where that takes too long; it will then be done by a later checkpoint.
+        """
+        self._removed[erased] = Removed(0, 0)
+        try:
+            for _ in range(ERASURE_CHECKPOINTS):
+                await self.checkpoint()
+                if erased not in await trio.to_thread.run_sync(self._storage.erased):
+                    return self._removed[erased]
+        finally:
+            del self._removed[erased]
+        raise Unavailable("the entity is hidden, but not yet gone from the files: ask again")
 
     async def _flush(self) -> int:
         moved = 0
@@ -111,4 +130,8 @@ class Checkpointer:
     async def _tidy(self) -> None:
         features = dict(self._registry.features)
         await trio.to_thread.run_sync(self._storage.forget, features)
+        for erased, removed in (await trio.to_thread.run_sync(self._storage.erase)).items():
+            log.info("an entity of %r was erased: %d observations", erased.entity_type, removed.observations)
+            if erased in self._removed:
+                self._removed[erased] = removed
         await trio.to_thread.run_sync(self._storage.compact, features, self._now())

@@ -16,13 +16,13 @@ from typing import NamedTuple
 import trio
 
 from actors.clock import ArrivalClock
-from actors.columns import Block, split
+from actors.columns import Block, shard_of, split
 from actors.domain import Feature
 from actors.errors import Conflict, Overloaded, StorageDown, TimewellError
 from actors.mailbox import Envelope, Mailbox
-from actors.messages import Apply, ChangeRegistry, Forget, Write
+from actors.messages import Apply, ChangeRegistry, Erase, Forget, Purge, Write
 from actors.settings import GROUP_COMMIT_VALUES, IDEMPOTENCY_HOURS, UNFLUSHED_VALUES
-from actors.storage.protocol import Deleted, Entry, Registered, Storage, Written
+from actors.storage.protocol import Deleted, Entry, Erased, Registered, Storage, Written
 from actors.timestamps import SECOND
 
 
@@ -92,7 +92,7 @@ class JournalActor:
         self.newest = max([self.newest, *(entry.arrived for entry in written)])
         await self._hand_on([entry for _, entry in accepted])
         for envelope, entry in accepted:
-            _answer(envelope, entry.answer if isinstance(entry, Written) else None)
+            _answer(envelope, entry.answer if isinstance(entry, Written) else entry)
         for envelope, answer in repeats:
             _answer(envelope, answer)
 
@@ -123,10 +123,12 @@ class JournalActor:
             accepted.append(_Accepted(envelope, entry))
         return accepted, repeats
 
-    def _entry(self, message: Write | ChangeRegistry) -> Entry:
+    def _entry(self, message: Write | ChangeRegistry | Erase) -> Entry:
         if isinstance(message, ChangeRegistry):
             self._note(message.change)
             return message.change
+        if isinstance(message, Erase):
+            return Erased(message.entity_type, message.entity_id, self._clock.tick())
         if self.unflushed > UNFLUSHED_VALUES:
             raise Overloaded("the history files cannot keep up with the journal")
         for block in message.blocks:
@@ -154,6 +156,11 @@ class JournalActor:
                     await store.tell(Forget(entry.feature))
                 if self.monitor is not None:
                     self.monitor.post(Forget(entry.feature))
+            elif isinstance(entry, Erased):
+                await self._apply(batches)
+                batches = []
+                owner = shard_of(entry.entity_type, entry.entity_id, len(self.stores))
+                await self.stores[owner].tell(Purge(entry))
         await self._apply(batches)
         self._ask_for_checkpoint()
 

@@ -1,8 +1,8 @@
 """What may be asked of an actor: frozen data, no behaviour. One message concerns many entities.
 
 RegistryActor  Register, DeleteFeature, PutGroup, DeleteGroup
-JournalActor   Write, ChangeRegistry
-StoreActor     Apply, Forget, Flushed, Latest, Past, PastWindow, Between, Scan, CountRows, Agreement
+JournalActor   Write, ChangeRegistry, Erase
+StoreActor     Apply, Forget, Purge, Flushed, Latest, Past, PastWindow, Between, Scan, CountRows, Agreement
 MonitorActor   Apply, Forget, Fresh, Newest, Snapshot, Saved, Status
 """
 
@@ -17,7 +17,7 @@ from actors.domain import Feature, FeatureChange, Group
 from actors.grid import Kind
 from actors.partition import DiskRows
 from actors.stats.summary import newest_due
-from actors.storage.protocol import Deleted, Grouped, Noted, Registered, Ungrouped
+from actors.storage.protocol import Deleted, Erased, Grouped, Noted, Registered, Ungrouped
 from actors.values import Array, Nulls
 
 
@@ -67,6 +67,19 @@ class Apply(msgspec.Struct, frozen=True):
     """Batches made durable, with their arrival, as far as they concern the receiver. Not answered."""
 
     batches: Sequence[tuple[int, Sequence[Block]]]
+
+
+class Erase(msgspec.Struct, frozen=True):
+    """Everything of an entity is to go, of all its features. Answered with the Erased that is durable."""
+
+    entity_type: str
+    entity_id: str
+
+
+class Purge(msgspec.Struct, frozen=True):
+    """An entity was erased: to the store that owns it. No answer."""
+
+    erased: Erased
 
 
 class Forget(msgspec.Struct, frozen=True):

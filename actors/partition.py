@@ -65,6 +65,8 @@ class Partition:
         self._series: dict[str, tuple[int, Series]] = {}
         self._latest: dict[str, Latest] = {}
         self._asked: dict[int, _Asked] = {}
+        self._purged: dict[tuple[str, str], int] = {}
+        """What reads of the disk that began before may bring yet: by entity type and id the last arrival to go."""
 
     @property
     def rows(self) -> int:
@@ -132,6 +134,21 @@ class Partition:
             return None
         series.make_room(len(self._slots.get(feature.partition(".")[0], ())) + 1)
         return series
+
+    def purge(self, entity_type: str, entity_id: str, until: int) -> None:
+        """Lose everything of an entity that arrived by `until`. Its name goes as well, its slot stays empty."""
+        self._purged[entity_type, entity_id] = until
+        known = self._slots.get(entity_type)
+        slot = known.get(entity_id) if known is not None else None
+        if known is None or slot is None:
+            return
+        own = [series for id_, (_, series) in self._series.items() if id_.partition(".")[0] == entity_type]
+        for series in own:
+            series.make_room(len(known) + 1)
+            series.purge(slot, until)
+        if not any(series.has(slot) for series in own):
+            del known[entity_id]
+            known[f"\0{slot}"] = slot  # no id has control characters; the next number is the length
 
     def drop(self, feature: str) -> None:
         """Forget a deleted feature."""
@@ -226,10 +243,24 @@ class Partition:
     def place(self, feature: Feature, disk: DiskRows) -> Rows:
         """Rows from disk as sorted rows of this partition. Entities that no row belongs to get no slot."""
         known = self._slots.setdefault(feature.entity, Numbering())
+        disk = self._without_purged(feature, disk)
         slots = np.zeros(len(disk.entities), np.int32)
         for owner in np.unique(disk.rows.slots).tolist():
             slots[owner] = known[disk.entities[owner]]
         return merge([disk.rows._replace(slots=slots[disk.rows.slots])])
+
+    def _without_purged(self, feature: Feature, disk: DiskRows) -> DiskRows:
+        for place, entity in enumerate(disk.entities if self._purged else ()):
+            until = self._purged.get((feature.entity, entity), NEVER)
+            gone = (disk.rows.slots == place) & (disk.rows.arrived <= until)
+            if gone.any():
+                disk = disk._replace(rows=disk.rows.take(~gone))
+        return disk
+
+    def flush(self, position: int) -> None:
+        """The history has what arrived by `position`: reads of it that began earlier count no more."""
+        self.flushed = max(self.flushed, position)
+        self._purged = {who: until for who, until in self._purged.items() if until > self.flushed}
 
     def install(self, feature: Feature, entities: Sequence[str], placed: Rows) -> None:
         """Take all placed rows of these entities back into memory, as far as retention keeps them there."""

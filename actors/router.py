@@ -19,13 +19,13 @@ from actors.alerts import Policy
 from actors.checkpoint import Checkpointer
 from actors.clock import ArrivalClock
 from actors.domain import Feature, FeatureChange, Group
-from actors.errors import NotFound, Overloaded, StartupError, Unavailable
+from actors.errors import InvalidInput, NotFound, Overloaded, StartupError, Unavailable
 from actors.events import Events
 from actors.grid import Grid, stack
-from actors.ingest import Ingested, Sent, ingest
+from actors.ingest import Ingested, Sent, check_entity_id, ingest
 from actors.journal import JournalActor
 from actors.mailbox import Mailbox
-from actors.messages import DeleteFeature, DeleteGroup, PutGroup, Register, Scanned, Write
+from actors.messages import DeleteFeature, DeleteGroup, Erase, PutGroup, Register, Scanned, Write
 from actors.monitor import MonitorActor
 from actors.registry import FeatureRegistry, RegistryActor
 from actors.schedule import Schedule
@@ -34,7 +34,7 @@ from actors.serving import FeatureServingEngine, Span
 from actors.settings import FLUSH_VALUES, IDEMPOTENCY_HOURS, PENDING_VALUES, SHUTDOWN_COMMIT_SECONDS, Settings
 from actors.stats.summary import Summary
 from actors.storage.local import EmbeddedStorage, MemoryStorage
-from actors.storage.protocol import Storage
+from actors.storage.protocol import Erased, Removed, Storage
 from actors.store import StoreActor, rebuild
 from actors.supervisor import Actor, supervise
 from actors.timestamps import FOREVER, NEVER, SECOND
@@ -157,6 +157,18 @@ class Router:
             return bytes(said)
         finally:
             self._pending -= ingested.accepted
+
+    async def erase(self, entity_type: str, entity_id: str) -> tuple[Erased, Removed]:
+        """Erase an entity from every tier; what is written of it afterwards is kept.
+
+        Raises NotFound for an entity type that no feature is of, InvalidInput for an id that cannot be.
+        """
+        if not any(feature.entity == entity_type for feature in self.registry.features.values()):
+            raise NotFound(f"no feature is of the entity type {entity_type!r}")
+        if (reason := check_entity_id(entity_id)) is not None:
+            raise InvalidInput.at("entityId", reason)
+        erased: Erased = await self._mailboxes["journal"].ask(Erase(entity_type, entity_id))
+        return erased, await self.checkpointer.erase(erased)
 
     # Reading
 

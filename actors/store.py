@@ -30,6 +30,7 @@ from actors.messages import (
     Latest,
     Past,
     PastWindow,
+    Purge,
     Scan,
     Scanned,
     Whereabouts,
@@ -75,7 +76,7 @@ class FeatureStore:
             case Apply(batches):
                 self._apply(batches)
             case Flushed(position, kept_values):
-                self.partition.flushed = max(self.partition.flushed, position)
+                self.partition.flush(position)
                 self.chores = self.partition.trimming(kept_values)
                 self._look_at = self._budget
             case Whereabouts(entity_type, entities):
@@ -86,6 +87,8 @@ class FeatureStore:
                 return dict(self.agreement)
             case Forget(feature):
                 self.partition.drop(feature.id)
+            case Purge(erased):
+                self.partition.purge(*erased)
             case _:
                 raise TypeError(f"not for a store: {message!r}")
         return None
@@ -315,6 +318,8 @@ class StoreActor:
         after = self.store.partition.position
         batches = await trio.to_thread.run_sync(replayed, self._storage, self._shards, self._shard, after)
         self.store.handle(Apply(batches))
+        for erased in await trio.to_thread.run_sync(self._storage.erased):
+            self.store.handle(Purge(erased))
 
 
 def rebuild(

@@ -26,6 +26,8 @@ class Model:
         self.types: dict[str, str] = {}
         self.values: dict[tuple[str, str], dict[int, Any]] = {}
         self.accepted: dict[str, list[Any]] = {}
+        self.kept: dict[tuple[str, str], int] = {}
+        """How many observations of each pair were accepted and not erased since."""
 
     def register(self, feature: str, value_type: str) -> None:
         self.types[feature] = value_type
@@ -34,10 +36,18 @@ class Model:
     def delete(self, feature: str) -> None:
         del self.types[feature], self.accepted[feature]
         self.values = {pair: seen for pair, seen in self.values.items() if pair[0] != feature}
+        self.kept = {pair: count for pair, count in self.kept.items() if pair[0] != feature}
+
+    def erase(self, entity: str) -> tuple[int, int]:
+        """How many observations went, and of how many features. Statistics of the stream stay."""
+        gone = [self.kept.pop(pair) for pair in list(self.kept) if pair[1] == entity]
+        self.values = {pair: seen for pair, seen in self.values.items() if pair[1] != entity}
+        return sum(gone), len(gone)
 
     def write(self, feature: str, entity: str, value: Any, time: int) -> None:
         self.values.setdefault((feature, entity), {})[time] = value
         self.accepted[feature].append(value)
+        self.kept[feature, entity] = self.kept.get((feature, entity), 0) + 1
 
     def latest(self, feature: str, entity: str, at: int) -> tuple[str, Any]:
         """Status and value as of a moment."""

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from actors.domain import ValueType
 from web.client_calls import Asking, Request, Talk, get, path, query, route, send
 from web.client_times import Length, span
-from web.schema import FeatureAnswer, FeaturesAnswer, GroupAnswer, GroupsAnswer, VersionsAnswer
+from web.schema import Erasure, FeatureAnswer, FeaturesAnswer, GroupAnswer, GroupsAnswer, VersionsAnswer
 
 MOST_OF_A_PAGE = 10_000
 LEFT_OUT: Any = UNSET
@@ -112,6 +112,14 @@ class RegistryRoutes(Asking):
     def delete_feature(self, feature_id: str) -> Talk[None]:
         """Delete a feature by its full id, and its values. It leaves the groups that read it. Raises NotFound."""
         yield from self._delete(path("features", feature_id))
+
+    @route
+    def erase(self, entity: str, entity_id: str) -> Talk[Erasure]:
+        """Erase all that is known of an entity, for good. Raises NotFound (an entity type without features).
+
+        client.erase("user", "ada").deleted.observations
+        """
+        return (yield from self._ask(Request("DELETE", path("entities", entity, entity_id)), Erasure))
 
     @route
     def put_group(

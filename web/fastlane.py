@@ -144,7 +144,8 @@ class Connection(Guarded):
     async def _read_data(self) -> None:
         try:
             while not self._ended:
-                data = await self._take_hot(await self._read(MAX_RECV))
+                most = MAX_RECV if self._between_requests() else MOST_BYTES_AT_ONCE
+                data = await self._take_hot(await self._read(most))
                 if data:
                     await self.protocol.handle(RawData(data))
             await self.protocol.handle(RawData(b""))

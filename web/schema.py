@@ -213,6 +213,20 @@ class HistoryAnswer(msgspec.Struct, rename="camel", omit_defaults=True):
     next_cursor: str | None = None
 
 
+class Deleted(msgspec.Struct):
+    """What an erased entity had: observations, corrected ones included, and features with one or more."""
+
+    observations: int
+    features: int
+
+
+class Erasure(msgspec.Struct):
+    """`DELETE /entities/{entity}/{entityId}`"""
+
+    deleted: Deleted
+    receipt: str
+
+
 class Health(msgspec.Struct):
     """`GET /health/live` and `GET /health/ready`"""
 

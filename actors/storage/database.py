@@ -89,6 +89,15 @@ class Database:
                 connection.close()
                 self._connection = self._connect()
 
+    def scrub(self) -> None:
+        """Write the file anew without what was deleted, and empty its log. Raises StorageDown."""
+        with self._lock:
+            try:
+                self._open.execute("VACUUM")
+                self._open.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error as error:
+                raise StorageDown(f"the {self._name} cannot be written: {error}") from error
+
     def rows(self, query: str, *parameters: object) -> list[Any]:
         """What a query finds. Raises StorageDown where the file cannot be read."""
         with self._lock:

@@ -16,6 +16,7 @@ from actors.storage.database import Database, set_meta
 from actors.storage.protocol import (
     Deleted,
     Entry,
+    Erased,
     Grouped,
     Noted,
     Recovered,
@@ -35,6 +36,9 @@ CREATE TABLE IF NOT EXISTS features (id TEXT PRIMARY KEY, record BLOB NOT NULL) 
 CREATE TABLE IF NOT EXISTS groups (name TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, arrived INTEGER NOT NULL, answer BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS forgotten (feature TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS erased (
+    entity_type TEXT, entity_id TEXT, arrived INTEGER NOT NULL, PRIMARY KEY (entity_type, entity_id)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (
     kind TEXT, key TEXT, record BLOB NOT NULL, PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
@@ -67,21 +71,14 @@ class Journal(Database):
                     database.execute("INSERT INTO batches VALUES (?, ?, ?)", (arrived, packed[1], packed[0]))
                 if key is not None:
                     database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (key, arrived, answer))
-            case Registered(feature, groups):
-                _save(database, "features", feature.id, feature)
-                _save_groups(database, groups)
-            case Deleted(feature, groups):
-                database.execute("DELETE FROM features WHERE id = ?", (feature.id,))
-                _save(database, "forgotten", feature.id, feature)
-                _save_groups(database, groups)
-            case Grouped(group):
-                _save(database, "groups", group.name, group)
-            case Ungrouped(name):
-                database.execute("DELETE FROM groups WHERE name = ?", (name,))
+            case Erased():
+                database.execute("INSERT OR REPLACE INTO erased VALUES (?, ?, ?)", entry)
             case Noted(kind, key, None):
                 database.execute("DELETE FROM notes WHERE kind = ? AND key = ?", (kind, key))
             case Noted(kind, key, record):
                 database.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", (kind, key, record))
+            case _:
+                _register(database, entry)
 
     def recover(self) -> Recovered:
         """The registry and the newest arrival."""
@@ -90,7 +87,9 @@ class Journal(Database):
         ]
         groups = [msgspec.msgpack.decode(row[0], type=Group) for row in self.rows("SELECT record FROM groups")]
         arrivals = [
-            row[0] for row in self.rows("SELECT max(arrived) FROM batches UNION SELECT max(arrived) FROM answers")
+            row[0]
+            for table in ("batches", "answers", "erased")
+            for row in self.rows(f"SELECT max(arrived) FROM {table}")
         ]
         marks = [
             *arrivals,
@@ -156,6 +155,22 @@ class Journal(Database):
         """Deleted features, as they were."""
         return [msgspec.msgpack.decode(row[0], type=Feature) for row in self.rows("SELECT record FROM forgotten")]
 
+    def erased(self) -> list[Erased]:
+        """The erasures that are not done with."""
+        return [Erased(*row) for row in self.rows("SELECT entity_type, entity_id, arrived FROM erased")]
+
+    def holds(self, until: int) -> bool:
+        """Whether there are batches that arrived by `until`."""
+        return bool(self.rows("SELECT 1 FROM batches WHERE arrived <= ? LIMIT 1", until))
+
+    def erasing_done(self, erasures: Sequence[Erased]) -> None:
+        """The files have nothing of them any more. Nor has this one: its free pages are written over."""
+        with self.transaction() as database:
+            database.executemany(
+                "DELETE FROM erased WHERE entity_type = ? AND entity_id = ? AND arrived = ?", erasures
+            )
+        self.scrub()
+
     def notes(self, kind: str) -> dict[str, bytes]:
         """The monitor's records of a kind, by key."""
         return dict(self.rows("SELECT key, record FROM notes WHERE kind = ?", kind))
@@ -167,6 +182,21 @@ class Journal(Database):
                 "DELETE FROM forgotten WHERE feature = ? AND record = ?",
                 [(feature.id, msgspec.msgpack.encode(feature)) for feature in features],
             )
+
+
+def _register(database: sqlite3.Connection, change: Registered | Deleted | Grouped | Ungrouped) -> None:
+    match change:
+        case Registered(feature, groups):
+            _save(database, "features", feature.id, feature)
+            _save_groups(database, groups)
+        case Deleted(feature, groups):
+            database.execute("DELETE FROM features WHERE id = ?", (feature.id,))
+            _save(database, "forgotten", feature.id, feature)
+            _save_groups(database, groups)
+        case Grouped(group):
+            _save(database, "groups", group.name, group)
+        case Ungrouped(name):
+            database.execute("DELETE FROM groups WHERE name = ?", (name,))
 
 
 def _save(database: sqlite3.Connection, table: str, key: str, record: Feature | Group) -> None:

@@ -29,14 +29,17 @@ from actors.settings import (
 from actors.stats.summary import Accepted
 from actors.stats.windows import Merge
 from actors.storage import history
+from actors.storage.erasure import Erasures, kept, rows_of, without
 from actors.storage.journal import Journal
 from actors.storage.monitored import Monitored
 from actors.storage.protocol import (
     Entry,
+    Erased,
     Flush,
     HistoryPlan,
     LoadedRows,
     Recovered,
+    Removed,
     SavedSummaries,
     SummaryKey,
 )
@@ -58,6 +61,7 @@ class LocalStorage:
         self._runs_lock = threading.RLock()
         self._position = 0
         self._monitored = monitored
+        self._erasures: Erasures = {}
 
     def open(self) -> Recovered:
         """Open the journal and the summaries, then the history at the version that the journal knows."""
@@ -67,6 +71,7 @@ class LocalStorage:
             self._runs.open(self._journal.meta("history_version", -1))
         self._position = self._journal.position
         recovered = self._journal.recover()
+        self._note_erasures()
         # Later than what the monitor has passed as well, or it would pass over what comes next.
         last = max(recovered.last_arrived, self._monitored.position)
         return recovered._replace(last_arrived=last, unflushed=self._journal.count(self._position))
@@ -79,6 +84,11 @@ class LocalStorage:
     def commit(self, entries: Sequence[Entry]) -> None:
         """One transaction, one fsync."""
         self._journal.commit(entries)
+        if any(isinstance(entry, Erased) for entry in entries):
+            self._note_erasures()
+
+    def _note_erasures(self) -> None:
+        self._erasures = {(type_, id_): arrived for type_, id_, arrived in self._journal.erased()}
 
     def answers(self, keys: Sequence[str], given_after: int) -> Mapping[str, bytes]:
         """From the journal."""
@@ -86,7 +96,9 @@ class LocalStorage:
 
     def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
         """From the journal."""
-        return self._journal.replay(after)
+        for arrived, blocks in self._journal.replay(after):
+            erasures = self._erasures
+            yield arrived, without(erasures, arrived, blocks) if erasures else blocks
 
     def trimmed(self) -> int:
         """From the journal."""
@@ -145,6 +157,32 @@ class LocalStorage:
             self._vacuum(0)
             self._journal.forgot(gone)
 
+    def erased(self) -> Sequence[Erased]:
+        """From the journal."""
+        return self._journal.erased()
+
+    def erase(self) -> Mapping[Erased, Removed]:
+        """Rewrite the runs that hold rows of erased entities."""
+        with self._runs_lock:
+            ready = [one for one in self._journal.erased() if not self._journal.holds(one.arrived)]
+            if not ready:
+                return {}
+            removed = {one: self._removed(one) for one in ready}
+            gone = {(one.entity_type, one.entity_id): one.arrived for one in ready if removed[one].observations}
+            for run in self._runs.runs() if gone else []:
+                if any(batch.num_rows for batch in run.scan(["feature"], rows_of(gone))):
+                    self._replace([run], run.table(kept(gone)))
+            self._vacuum(0)
+            self._journal.erasing_done(ready)
+            self._note_erasures()
+            return removed
+
+    def _removed(self, erasure: Erased) -> Removed:
+        mine = rows_of({(erasure.entity_type, erasure.entity_id): erasure.arrived})
+        found = [batch["feature"] for run in self._runs.runs() for batch in run.scan(["feature"], mine)]
+        features = {name for names in found for name in names.unique().to_pylist()}
+        return Removed(sum(map(len, found)), len(features))
+
     def compact(self, features: Mapping[str, Feature], now: int) -> None:
         """Merge the newest runs as far back as they are small beside what is merged already."""
         with self._runs_lock:
@@ -180,7 +218,7 @@ class LocalStorage:
     def load(self, plan: HistoryPlan, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
         """The planned runs, oldest first."""
         for run in plan.runs:
-            for batch in run.scan(history.SCHEMA.names, None):
+            for batch in run.scan(history.SCHEMA.names, kept(self._erasures)):
                 yield from history.loaded(batch, features)
 
     def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
@@ -198,7 +236,7 @@ class LocalStorage:
     def _scan(self, runs: Sequence[Run], feature: Feature, keep: pc.Expression) -> list[pa.Table]:
         tables, rows = [], 0
         for run in runs:
-            for batch in run.scan(history.columns_read(feature), keep):
+            for batch in run.scan(history.columns_read(feature), kept(self._erasures, keep)):
                 rows += batch.num_rows
                 if rows > MAX_ROWS_FROM_DISK:
                     raise TooLarge(
@@ -214,7 +252,7 @@ class LocalStorage:
         with self._runs_lock:
             keep = history.pairs_filter(feature, entities, start, end)
             parts = [history.to_rows(feature, entities, self._scan(self._runs.runs(), feature, keep))]
-            for arrived, blocks in self._journal.replay(self._position):
+            for arrived, blocks in self.replay(self._position):
                 own = [
                     block for block in blocks if (block.feature, block.created) == (feature.id, feature.created)
                 ]
@@ -229,7 +267,7 @@ class LocalStorage:
             for part in self._scan(self._runs.runs(), feature, keep):
                 rows = history.to_rows(feature, None, [part])
                 yield Accepted(rows.times, rows.arrived, rows.values, rows.nulls)
-            for arrived, blocks in self._journal.replay(self._position):
+            for arrived, blocks in self.replay(self._position):
                 for block in blocks:
                     if (block.feature, block.created) == (feature.id, feature.created):
                         inside = (block.times >= start) & (block.times <= end)

@@ -70,7 +70,22 @@ class Noted(NamedTuple):
     record: bytes | None
 
 
-Entry = Written | Registered | Deleted | Grouped | Ungrouped | Noted
+class Erased(NamedTuple):
+    """Everything that arrived of an entity by `arrived` is no more."""
+
+    entity_type: str
+    entity_id: str
+    arrived: int
+
+
+Entry = Written | Registered | Deleted | Grouped | Ungrouped | Noted | Erased
+
+
+class Removed(NamedTuple):
+    """How many observations of an erased entity left the files, and of how many features."""
+
+    observations: int
+    features: int
 
 
 class SummaryKey(NamedTuple):
@@ -163,6 +178,12 @@ class Storage(Protocol):
 
     def forget(self, features: Mapping[str, Feature]) -> None:
         """Remove deleted features' observations from the history files."""
+
+    def erased(self) -> Sequence[Erased]:
+        """The erasures of which something may be left in the files; what is read does not show it."""
+
+    def erase(self) -> Mapping[Erased, Removed]:
+        """Remove the rows of erased entities from the history files, as far as the journal has none of them."""
 
     def compact(self, features: Mapping[str, Feature], now: int) -> None:
         """Merge small history files, where it pays."""

@@ -63,6 +63,7 @@ _steps = st.lists(
         ),
         st.builds(Step, st.just("history"), st.tuples(features, entities, times, times, st.booleans())),
         st.builds(Step, st.just("statistics"), features),
+        st.builds(Step, st.just("erase"), st.sampled_from(ENTITIES)),
         st.just(Step("checkpoint")),
         st.just(Step("restart")),
         st.builds(Step, st.just("replace"), st.tuples(features, _types)),
@@ -136,6 +137,12 @@ class Service:
             "success": True,
             "count": len(rows),
         }
+
+    async def erase(self, entity: str) -> None:
+        answer = await self.client.delete(f"/entities/user/{entity}")
+        assert answer.status_code == 200
+        observations, features = self.model.erase(entity)
+        assert (await answer.get_json())["deleted"] == {"observations": observations, "features": features}
 
     async def checkpoint(self) -> None:
         await self.router.checkpointer.checkpoint()

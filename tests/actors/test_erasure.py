@@ -1,0 +1,95 @@
+"""Erasing an entity when things go wrong: files that cannot be written, reads under way, missed messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import Event
+
+import msgspec
+import pytest
+import trio
+
+from actors.columns import shard_of
+from actors.domain import Feature
+from actors.errors import StorageDown
+from actors.messages import Apply, Erase
+from actors.partition import DiskRows
+from actors.storage.local import EmbeddedStorage, MemoryStorage
+from actors.storage.protocol import Erased, Flush, Removed
+from tests.actors.service import ONE, OTHER, SETTINGS, SHARDS, read, service, write
+
+PATIENCE_SECONDS = 20.0
+
+
+class Stuck(EmbeddedStorage):
+    """The history cannot be written."""
+
+    def flush(self, features: Mapping[str, Feature], now: int) -> Flush:
+        raise StorageDown("no room: injected")
+
+
+async def test_an_erasure_that_cannot_be_finished_hides_the_entity_and_is_finished_later(tmp_path: Path) -> None:
+    directory = str(tmp_path / "data")
+    async with service(Stuck(directory)) as timewell:
+        await write(timewell, ONE, 1.0, 2.0)
+        await write(timewell, OTHER, 3.0)
+        with pytest.raises(StorageDown):
+            await timewell.erase("user", ONE)
+        assert await read(timewell, ONE, OTHER) == [None, 3.0]
+        await write(timewell, ONE, 4.0)
+        assert await read(timewell, ONE) == [4.0]
+    storage = EmbeddedStorage(directory)
+    async with service(storage) as timewell:
+        assert await read(timewell, ONE, OTHER) == [4.0, 3.0]
+        assert len(storage.erased()) == 1
+        await timewell.checkpointer.checkpoint()
+        assert storage.erased() == []
+        assert await read(timewell, ONE, OTHER) == [4.0, 3.0]
+        assert (await timewell.erase("user", ONE))[1] == Removed(1, 1)
+
+
+class Slow(MemoryStorage):
+    """A read of the disk waits, with its rows in hand, until `go` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading, self.go = Event(), Event()
+
+    def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
+        rows = super().read(feature, entities, start, end)
+        self.reading.set()
+        assert self.go.wait(PATIENCE_SECONDS)
+        return rows
+
+
+async def test_a_read_of_the_disk_that_was_under_way_does_not_bring_an_entity_back() -> None:
+    storage = Slow()
+    another = next(f"v{n}" for n in range(100) if shard_of("user", f"v{n}", SHARDS) == 0)
+    async with service(storage, msgspec.structs.replace(SETTINGS, cache_size=8)) as timewell:
+        await write(timewell, ONE, 1.0)
+        await timewell.checkpointer.checkpoint()
+        for value in range(5):  # which push ONE out of memory, though it would fit again
+            await write(timewell, another, float(value))
+        await timewell.checkpointer.checkpoint()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read, timewell, ONE)
+            assert await trio.to_thread.run_sync(storage.reading.wait, PATIENCE_SECONDS)
+            await timewell.serving.stores[0].ask(Apply([]))
+            await timewell._mailboxes["journal"].ask(Erase("user", ONE))
+            storage.go.set()
+        assert await read(timewell, ONE) == [None]
+        await timewell.checkpointer.checkpoint()
+        assert await read(timewell, ONE, another) == [None, 4.0]
+
+
+async def test_a_store_that_missed_an_erasure_finds_it_in_the_storage() -> None:
+    storage = MemoryStorage()
+    async with service(storage) as timewell:
+        await write(timewell, ONE, 1.0)
+        assert await read(timewell, ONE) == [1.0]
+        storage.commit([Erased("user", ONE, timewell.now())])
+        store = timewell.serving.stores[0]
+        store.missed = True
+        await store.ask(Apply([]))
+        assert await read(timewell, ONE) == [None]
