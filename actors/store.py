@@ -316,7 +316,11 @@ class StoreActor:
         """Apply what the inbox had no place for."""
         self.mailbox.missed = False
         after = self.store.partition.position
-        batches = await trio.to_thread.run_sync(replayed, self._storage, self._shards, self._shard, after)
+        try:
+            batches = await trio.to_thread.run_sync(replayed, self._storage, self._shards, self._shard, after)
+        except Trimmed:  # a checkpoint came first: only the history has what was missed
+            await self.load()
+            return
         self.store.handle(Apply(batches))
         for erased in await trio.to_thread.run_sync(self._storage.erased):
             self.store.handle(Purge(erased))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest.micro import http, lanes, memory, monitoring, partition
+from loadtest.micro import beside_writes, http, lanes, memory, monitoring, partition
 from loadtest.micro.measure import Result
 from loadtest.micro.report import document, environment, table
 
@@ -17,6 +17,7 @@ GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "partition": partition.run,
     "http": http.run,
     "lanes": lanes.run,
+    "beside-writes": beside_writes.run,
     "monitor": monitoring.run,
     "memory": memory.run,
 }

@@ -133,7 +133,7 @@ def _long_table(random: np.random.Generator, values: int) -> pa.Table:
     )
 
 
-def _wide(random: np.random.Generator, values: int) -> list[bytes]:
+def wide_bodies(random: np.random.Generator, values: int) -> list[bytes]:
     """A row has a value of each of 20 features."""
     return [_stream(_wide_table(random, values // len(data.MIXED))) for _ in range(BODIES)]
 
@@ -158,5 +158,5 @@ LANES = (
     Lane("JSON, bodies of 10,000", 10_000, _json, 60),
     Lane("NDJSON, bodies of 100,000", 100_000, _lines, 12, at_least(500_000)),
     Lane("Arrow long, bodies of 200,000", 200_000, _long, 15, at_least(3_000_000)),
-    Lane("Arrow wide, bodies of 10,000 x 20", 200_000, _wide, 25, at_least(3_000_000)),
+    Lane("Arrow wide, bodies of 10,000 x 20", 200_000, wide_bodies, 25, at_least(3_000_000)),
 )

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import checkpoint, mailbox, monitor, router, store
+from actors.columns import Block
 from actors.domain import FeatureChange
 from actors.errors import Conflict, NotFound, Overloaded, StorageDown, StoreCrashed
 from actors.messages import Apply, Latest
 from actors.router import Router
 from actors.settings import CRASHES_ALLOWED
+from actors.storage.protocol import Written
+from actors.timestamps import FOREVER
 from tests.actors.service import FEATURE, ONE, OTHER, SETTINGS, read, service, write
 from tests.faults import FaultyStorage
 
@@ -254,6 +258,22 @@ async def test_a_journal_that_crashes_between_commit_and_handing_on_loses_nothin
         await until_ready(timewell)
         await write(timewell, OTHER, 2.0)
         assert await read(timewell, ONE, OTHER) == [1.0, 2.0]
+
+
+async def test_a_store_that_missed_what_the_journal_no_longer_has_reads_the_history(
+    storage: FaultyStorage,
+) -> None:
+    async with service(storage) as timewell:
+        feature, at = timewell.registry.resolve(FEATURE), timewell.now()
+        one = Block(FEATURE, feature.created, [ONE], np.array([at]), np.array([5.0]), np.zeros(1, bool))
+        storage.commit([Written(at, [one], None, b"")])
+        storage.flush({FEATURE: feature}, at)
+        storage.trim(FOREVER, at)
+        owner = timewell._mailboxes["store 0"]
+        owner.missed = True
+        await owner.ask(Apply([]))
+        assert await read(timewell, ONE) == [5.0]
+        assert timewell.unready() == []
 
 
 # The monitor
