@@ -2,7 +2,8 @@
 
 RegistryActor  Register, DeleteFeature, PutGroup, DeleteGroup
 JournalActor   Write, ChangeRegistry, Erase
-StoreActor     Apply, Forget, Purge, Flushed, Latest, Past, PastWindow, Between, Scan, CountRows, Agreement
+StoreActor     Apply, Forget, Purge, Flushed, Latest, Past, PastWindow, Between, Scan, Whereabouts, CountRows,
+               Agreement
 MonitorActor   Apply, Forget, Fresh, Newest, Snapshot, Saved, Status
 """
 
