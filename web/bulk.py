@@ -64,9 +64,9 @@ async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:
                 faulty = faulty or bool(found)
                 faults += found[: MOST_FAULTS_NAMED - len(faults)]
                 first += lines
-                if ingested.accepted and not spool.keep(ingested.blocks, len(lot)):
+                if ingested.accepted:
                     await trio.to_thread.run_sync(spool.put, ingested.blocks)
-                count += ingested.accepted
+                    count += ingested.accepted
         answer = msgspec.json.encode(Written(not faulty, count, fault_answers(faults) or None))
         return await _write(router, spool, answer, key)
 

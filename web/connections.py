@@ -38,10 +38,8 @@ class Guarded(TCPServer):
             log.warning("a connection was given up: %s", _causes(group), exc_info=_if_debugging(group))
 
     async def _read_data(self) -> None:
-        try:
+        with self._idle.running():
             await super()._read_data()
-        finally:
-            self._idle.end()
 
     def _cut_off(self) -> None:
         getattr(self.stream, "transport_stream", self.stream).socket.close()

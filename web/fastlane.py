@@ -142,17 +142,13 @@ class Connection(Guarded):
         self._ended = False
 
     async def _read_data(self) -> None:
-        try:
+        with self._idle.running(), suppress(OSError, trio.ClosedResourceError, trio.BrokenResourceError):
+            # else the client has left, or the connection was closed from this side
             while not self._ended:
-                most = MAX_RECV if self._between_requests() else MOST_BYTES_AT_ONCE
-                data = await self._take_hot(await self._read(most))
+                data = await self._take_hot(await self._read(MAX_RECV))
                 if data:
                     await self.protocol.handle(RawData(data))
             await self.protocol.handle(RawData(b""))
-        except (OSError, trio.ClosedResourceError, trio.BrokenResourceError):
-            pass  # the client has left, or the connection was closed from this side
-        finally:
-            self._idle.end()
         await self.protocol.handle(Closed())
 
     async def _read(self, most: int) -> bytes:

@@ -16,7 +16,8 @@ Four things that Quart-Trio and Hypercorn leave undone between them:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from math import inf
 
 import trio
@@ -68,8 +69,19 @@ class IdleTimer:
         """The connection is at work."""
         self.since = inf
 
-    def end(self) -> None:
-        """The connection has ended."""
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The timer ends with the block, unless that is cancelled: then so is the timer, which cuts off."""
+        try:
+            yield
+        except trio.Cancelled:
+            raise
+        except BaseException:
+            self._end()
+            raise
+        self._end()
+
+    def _end(self) -> None:
         if self._scope is not None:
             self._scope.cancel()
 

@@ -18,16 +18,11 @@ from tests.actors.test_columns import plain
 from tests.actors.test_shared_entities import a_table, all_same, sharing, tables
 
 
-def set_aside(spool: Spool, lot: list[Block], size: int = 100) -> None:
-    if not spool.keep(lot, size):
-        spool.put(lot)
-
-
 def taken(spool: Spool) -> list[list[Block]]:
     return list(spool.take_all())
 
 
-@pytest.mark.parametrize("room", [0, 200, spools.IN_MEMORY_BYTES])
+@pytest.mark.parametrize("room", [1, 200, spools.IN_MEMORY_BYTES])
 @given(st.lists(tables(), max_size=6))
 @settings(deadline=None, max_examples=15)
 def test_lots_come_back_in_order_and_to_the_bit_from_memory_and_from_a_file(
@@ -35,7 +30,7 @@ def test_lots_come_back_in_order_and_to_the_bit_from_memory_and_from_a_file(
 ) -> None:
     with patch.object(spools, "IN_MEMORY_BYTES", room), Spool() as spool:
         for lot in lots:
-            set_aside(spool, lot)
+            spool.put(lot)
         back = taken(spool)
     assert len(back) == len(lots)
     assert all(all_same(found, lot) for found, lot in zip(back, lots, strict=True))
@@ -58,13 +53,13 @@ def test_a_lot_of_no_blocks_is_a_lot() -> None:
 def test_everything_may_be_taken_again() -> None:
     with Spool() as spool:
         for number in range(3):
-            set_aside(spool, a_table([f"user.f{number}.v1"], ["a", "b"]), spools.IN_MEMORY_BYTES // 2)
+            spool.put(a_table([f"user.f{number}.v1"], ["a", "b"]))
         first, second = taken(spool), taken(spool)
     assert [lot[0].feature for lot in first] == ["user.f0.v1", "user.f1.v1", "user.f2.v1"]
     assert all(all_same(one, other) for one, other in zip(first, second, strict=True))
 
 
-def test_what_was_put_in_the_file_may_be_changed_afterwards() -> None:
+def test_what_was_put_may_be_changed_afterwards() -> None:
     entities, values = ["a", "b"], np.array([1.0, 2.0])
     block = Block("user.x.v1", 1, entities, np.arange(2), values, np.zeros(2, np.bool_))
     with Spool() as spool:
@@ -83,10 +78,10 @@ def test_more_than_fits_in_memory_goes_to_a_file_without_a_name(
     lots = [a_table(["user.x.v1"], [f"entity-{number}-{row}" for row in range(100)]) for number in range(20)]
     with patch.object(tempfile, "TemporaryFile", wraps=tempfile.TemporaryFile) as opened:
         with Spool() as spool:
-            set_aside(spool, lots[0], 1_000)
+            spool.put(lots[0])
             assert opened.call_count == 0
             for lot in lots[1:]:
-                set_aside(spool, lot, 1_000)
+                spool.put(lot)
             assert opened.call_count == 1
             assert list(tmp_path.iterdir()) == [], "a killed process would leave it behind"
             back = taken(spool)
@@ -94,18 +89,10 @@ def test_more_than_fits_in_memory_goes_to_a_file_without_a_name(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_follows_a_lot_in_the_file_stays_behind_it() -> None:
-    lots = [[plain([name])] for name in "abc"]
-    with Spool() as spool:
-        set_aside(spool, lots[0])
-        set_aside(spool, lots[1], spools.IN_MEMORY_BYTES)
-        set_aside(spool, lots[2])
-        assert [lot[0].entities for lot in taken(spool)] == [["a"], ["b"], ["c"]]
-
-
-def test_it_lets_go_of_the_file_at_the_end_even_of_a_failure() -> None:
+@pytest.mark.parametrize("room", [1, spools.IN_MEMORY_BYTES])
+def test_it_lets_go_of_everything_at_the_end_even_of_a_failure(room: int) -> None:
     spools_seen: list[Spool] = []
-    with pytest.raises(ZeroDivisionError):
+    with patch.object(spools, "IN_MEMORY_BYTES", room), pytest.raises(ZeroDivisionError):
         with Spool() as spool:
             spools_seen.append(spool)
             spool.put([plain(["a"])])
