@@ -145,8 +145,7 @@ class Partition:
         own = [series for id_, (_, series) in self._series.items() if id_.partition(".")[0] == entity_type]
         for series in own:
             series.make_room(len(known) + 1)
-            series.purge(slot, until)
-        if not any(series.has(slot) for series in own):
+        if sum(series.purge(slot, until) for series in own) == 0:
             del known[entity_id]
             known[f"\0{slot}"] = slot  # no id has control characters; the next number is the length
 

@@ -320,22 +320,23 @@ class Series:
         self._let_go(spare & (rows.arrived <= flushed))
         self._trimmed_to = None if (spare & (rows.arrived > flushed)).any() else keep
 
-    def has(self, slot: int) -> bool:
-        """Whether there is a row of a slot."""
-        self._settle()
-        return any(bool((run.slots == slot).any()) for run in self.runs)
+    def purge(self, slot: int, until: int) -> int:
+        """Lose a slot's rows that arrived by `until`, without raising its floor: the disk has none either.
 
-    def purge(self, slot: int, until: int) -> None:
-        """Lose a slot's rows that arrived by `until`, without raising its floor: the disk has none either."""
+        Returns how many rows the slot has left.
+        """
         self._settle()
+        left = 0
         for place, run in enumerate(self.runs):
             begin, end = np.searchsorted(run.slots, np.array([slot, slot + 1], np.int32)).tolist()
             gone = begin + np.flatnonzero(run.arrived[begin:end] <= until)
+            left += end - begin - len(gone)
             if len(gone):
                 self.runs[place] = run.take(np.delete(np.arange(run.size), gone))
         self.runs = [run for run in self.runs if run.size]
         self._forget_index()
         self._refresh_latest(np.array([slot]))
+        return left
 
     def usage(self, flushed: int) -> tuple[Indices, Times, Times]:
         """The slots with rows that arrived by `flushed`, when each was last used, and how many these are."""

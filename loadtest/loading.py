@@ -34,12 +34,13 @@ import pyarrow.parquet as pa_parquet
 import trio
 
 from loadtest.compare.environments import REQUIREMENTS, Environment, cache_directory
-from loadtest.compare.processes import free_port
+from loadtest.compare.processes import free_port, resident_bytes
 from loadtest.compare.work import NotHad
 from loadtest.micro.client import Address, Connection, get, post
-from loadtest.micro.process import PATIENCE_SECONDS, ROOT, processor_seconds
+from loadtest.micro.process import ROOT, processor_seconds
 from loadtest.micro.report import environment
 from loadtest.micro.service import timewell
+from loadtest.server import end
 
 ROWS = 5_000_000
 ENTITIES = 100_000
@@ -135,8 +136,7 @@ def _watched(pid: int) -> Iterator[Callable[[], tuple[int, int]]]:
 
     def watch() -> None:
         while not over.wait(GLANCE_SECONDS):
-            if (resident := _resident_bytes(pid)) is not None:
-                seen.append((time.perf_counter() - began, resident))
+            seen.append((time.perf_counter() - began, resident_bytes([pid])))
 
     def highest() -> tuple[int, int]:
         early = [resident for at, resident in seen if at <= seen[-1][0] / 5]
@@ -149,13 +149,6 @@ def _watched(pid: int) -> Iterator[Callable[[], tuple[int, int]]]:
     finally:
         over.set()
         watcher.join()
-
-
-def _resident_bytes(pid: int) -> int | None:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError):  # it has ended
-        return None
 
 
 def _expect(found: int, wanted: int) -> None:
@@ -238,12 +231,7 @@ def _server(
             time.sleep(GLANCE_SECONDS)
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 def _listens(port: int) -> bool:

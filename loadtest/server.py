@@ -116,7 +116,7 @@ def started(directory: Path, core: int | None, **settings: str) -> Iterator[Serv
     try:
         yield Server(_address(process, words), process, core)
     finally:
-        _end(process)
+        end(process)
 
 
 def _core_seconds(core: int) -> float:
@@ -156,7 +156,7 @@ def _address(process: subprocess.Popen[bytes], words: Path) -> Address:
     raise RuntimeError(f"the service did not start: {words.read_text(errors='replace')}")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """Ask it to end, then make it."""
     if process.poll() is None:
         process.terminate()

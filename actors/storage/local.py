@@ -62,6 +62,7 @@ class LocalStorage:
         self._position = 0
         self._monitored = monitored
         self._erasures: Erasures = {}
+        self._erasures_lock = threading.Lock()
 
     def open(self) -> Recovered:
         """Open the journal and the summaries, then the history at the version that the journal knows."""
@@ -88,7 +89,8 @@ class LocalStorage:
             self._note_erasures()
 
     def _note_erasures(self) -> None:
-        self._erasures = {(type_, id_): arrived for type_, id_, arrived in self._journal.erased()}
+        with self._erasures_lock:  # a commit and a checkpoint may both be here: the later look is to count
+            self._erasures = {(type_, id_): arrived for type_, id_, arrived in self._journal.erased()}
 
     def answers(self, keys: Sequence[str], given_after: int) -> Mapping[str, bytes]:
         """From the journal."""
@@ -151,10 +153,7 @@ class LocalStorage:
                 if (again := features.get(feature.id)) is not None:
                     reborn = pc.field("arrived_at") >= history.moment(again.created)
                     keep |= (pc.field("feature") == feature.id) & reborn
-            for run in self._runs.runs():
-                if any(batch.num_rows for batch in run.scan(["feature"], ~keep)):
-                    self._replace([run], run.table(keep))
-            self._vacuum(0)
+            self._remove_all_but(keep)
             self._journal.forgot(gone)
 
     def erased(self) -> Sequence[Erased]:
@@ -168,14 +167,17 @@ class LocalStorage:
             if not ready:
                 return {}
             removed = {one: self._removed(one) for one in ready}
-            gone = {(one.entity_type, one.entity_id): one.arrived for one in ready if removed[one].observations}
-            for run in self._runs.runs() if gone else []:
-                if any(batch.num_rows for batch in run.scan(["feature"], rows_of(gone))):
-                    self._replace([run], run.table(kept(gone)))
-            self._vacuum(0)
+            self._remove_all_but(~rows_of({(one.entity_type, one.entity_id): one.arrived for one in ready}))
             self._journal.erasing_done(ready)
             self._note_erasures()
             return removed
+
+    def _remove_all_but(self, keep: pc.Expression) -> None:
+        """Rewrite the runs that hold other rows, and delete the files that these were in."""
+        for run in self._runs.runs():
+            if any(batch.num_rows for batch in run.scan(["feature"], ~keep)):
+                self._replace([run], run.table(keep))
+        self._vacuum(0)
 
     def _removed(self, erasure: Erased) -> Removed:
         mine = rows_of({(erasure.entity_type, erasure.entity_id): erasure.arrived})

@@ -18,7 +18,7 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.faults import FaultyStorage
 from tests.web.hostile_requests import BATCH, SERVE, WRITE, bare, request
-from tests.web.two_lanes import FrontEnd, Lane, Wire, front_end, settled
+from tests.web.two_lanes import FrontEnd, Lane, Wire, front_end, paths_taken, settled
 from web import admission, fastlane
 from web.routes.serving import serve_latest
 
@@ -38,15 +38,7 @@ def write_of(entity: str, *lines: bytes, value: object = 1) -> bytes:
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths of the requests that took the lane."""
-    paths: list[str] = []
-    answer = fastlane.Connection._answer
-
-    async def noted(self: fastlane.Connection, hot: fastlane.Hot, asked: bytes) -> None:
-        paths.append(hot.path)
-        await answer(self, hot, asked)
-
-    monkeypatch.setattr(fastlane.Connection, "_answer", noted)
-    return paths
+    return paths_taken(monkeypatch)
 
 
 async def statuses(wire: Wire) -> list[int]:

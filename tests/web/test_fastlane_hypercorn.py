@@ -32,7 +32,7 @@ from trio.testing import MockClock
 
 from tests.live import LiveServer
 from tests.web.hostile_requests import SERVE, WRITE, bare, request
-from tests.web.two_lanes import FrontEnd, Lane, Wire, front_end, settled
+from tests.web.two_lanes import FrontEnd, Lane, Wire, front_end, paths_taken, settled
 from web import fastlane
 
 HOT = request(SERVE, b'{"entityIds":["one"],"features":["a"]}')
@@ -260,14 +260,7 @@ async def test_the_lane_is_taken_under_encryption_and_http_2_is_not_disturbed(
     http2: bool,
     version: str,
 ) -> None:
-    taken: list[str] = []
-    answer = fastlane.Connection._answer
-
-    async def noted(self: fastlane.Connection, hot: fastlane.Hot, asked: bytes) -> None:
-        taken.append(hot.path)
-        await answer(self, hot, asked)
-
-    monkeypatch.setattr(fastlane.Connection, "_answer", noted)
+    taken = paths_taken(monkeypatch)
     async with front_end("on", max_body_bytes=200_000) as front:
         front.config.bind = ["127.0.0.1:0"]
         front.config.certfile, front.config.keyfile = certificate

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 from unittest.mock import patch
 
+import pytest
 import trio
 from hypercorn.trio import run
 from hypercorn.trio.worker_context import WorkerContext
@@ -30,7 +31,7 @@ from actors.timestamps import parse_timestamp
 from web.admission import BodiesUnderWay, bounding_bodies
 from web.app import create_app
 from web.connections import install
-from web.fastlane import Connection, FastLane
+from web.fastlane import Connection, FastLane, Hot
 from web.keepalive import ending_connections
 from web.routes.serving import serve_latest
 from web.serve import _config
@@ -121,6 +122,19 @@ async def front_end(lane: Lane, storage: Storage | None = None, **settings: Any)
                 for wire in front.wires:
                     wire.close()
                 nursery.cancel_scope.cancel()
+
+
+def paths_taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths of the requests that take the lane from now on."""
+    paths: list[str] = []
+    answer = Connection._answer
+
+    async def noted(self: Connection, hot: Hot, asked: bytes | bytearray) -> None:
+        paths.append(hot.path)
+        await answer(self, hot, asked)
+
+    monkeypatch.setattr(Connection, "_answer", noted)
+    return paths
 
 
 async def settled() -> None:
