@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
+import secrets
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -66,7 +66,7 @@ def load_of(arguments: argparse.Namespace, rate: float, seconds: float) -> Load:
     }
     load = Load(
         scenario=arguments.scenario,
-        shape=Shape(prefix=f"{int(time.time()):x}-", filled_at=now() // 1_000 * 1_000, **fields),
+        shape=Shape(prefix=f"{secrets.token_hex(4)}-", filled_at=now() // 1_000 * 1_000, **fields),
         rate=rate,
         seconds=seconds,
         warm_up=arguments.warm_up,

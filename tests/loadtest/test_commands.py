@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ import pytest
 import loadtest.__main__ as command
 from actors.timestamps import now
 from loadtest.micro.client import Connection
+from loadtest.openloop.options import add_load_arguments, add_scenario, load_of
 from loadtest.openloop.parent import prepare
 from loadtest.openloop.recording import Recording
 from loadtest.openloop.schedule import constant
@@ -57,6 +59,14 @@ def test_a_run_of_each_scenario_is_answered_rightly_and_reported(
     assert "p99.99" in report.read_text()
     ElementTree.parse(report.with_suffix(".svg"))
     assert report.with_suffix(".json").read_bytes() == (tmp_path / "also.json").read_bytes()
+
+
+def test_runs_that_begin_at_one_moment_have_entities_of_their_own() -> None:
+    parser = argparse.ArgumentParser()
+    add_scenario(parser)
+    add_load_arguments(parser)
+    loads = [load_of(parser.parse_args([]), 1.0, 1.0) for _ in range(100)]
+    assert len({load.shape.prefix for load in loads}) == 100
 
 
 def test_two_drivers_share_the_rate(shared_server: LiveServer, tmp_path: Path) -> None:
