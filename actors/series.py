@@ -2,8 +2,8 @@
 
 Structures
     latest   times, values, nulls by slot: a column of the tables that serving gathers from (`actors/latest.py`).
-    runs     sorted rows, oldest arrivals first, each at least twice the size of the next: a log-structured
-             merge tree in memory (O'Neil et al. 1996). An append costs amortised log(n) merges.
+    runs     sorted rows, oldest arrivals first; four of like size become one: a log-structured merge tree in
+             memory (O'Neil et al. 1996). An append costs amortised log(n) merges.
     tail     unsorted recent arrivals, sorted into a run when full or when history is read.
     floor    by slot, 1 + the greatest event time that memory let go of (trimmed, evicted, never loaded).
 
@@ -40,6 +40,8 @@ from actors.values import Array, Nulls, blank
 
 TAIL_ROWS = 8_192
 MOST_RUNS = 16
+FAN = 4
+"""So many runs of like size are merged into one: of two at a time, writing costs half as much again."""
 SLOTS_WORTH_COMPACTING = 64
 """A range over this many entities first merges all runs: reading one run is five times as fast as merging
 what is read, and the next such question finds the work done."""
@@ -128,6 +130,8 @@ class Series:
         self.column = (table or Latest()).column(dtype, width, base_floor)
         self.runs: list[Rows] = []
         self._tail = _Tail(self)
+        self._settle_at = TAIL_ROWS - self.column.at * 1_361 % (TAIL_ROWS // 2)
+        """Features are written together: were their tails full together, one write would wait for all of them."""
         self._newest = NEVER
         self._offsets: tuple[Rows, Indices] | None = None
         self._nullable: bool | None = None
@@ -154,7 +158,7 @@ class Series:
         """Take rows in order of arrival, later than all before them. `make_room` comes first."""
         self._trimmed_to = None
         self._update_latest(rows)
-        if self._tail.count + rows.size > TAIL_ROWS:
+        if self._tail.count + rows.size > self._settle_at:
             self._settle()
         if rows.size > TAIL_ROWS:
             self._push(merge([rows]))
@@ -194,9 +198,8 @@ class Series:
     def _push(self, run: Rows) -> None:
         self._forget_index()
         self.runs.append(run)
-        while len(self.runs) > 1 and self.runs[-2].size < 2 * self.runs[-1].size:
-            newer = self.runs.pop()
-            self.runs[-1] = merge([self.runs[-1], newer])
+        while len(self.runs) >= FAN and self.runs[-FAN].size < 2 * self.runs[-1].size:
+            self.runs[-FAN:] = [merge(self.runs[-FAN:])]
 
     def _compact(self) -> Rows:
         """Everything in one sorted run."""
@@ -315,10 +318,22 @@ class Series:
         """Let go of all but the newest `keep` rows of each slot, as far as they arrived by `flushed`."""
         if self._trimmed_to is not None and keep >= self._trimmed_to:
             return
+        if self._most_of_a_slot() <= keep:
+            self._trimmed_to = keep
+            return
         rows = self._compact()
         spare = rank_from_newest(rows.slots) >= keep
         self._let_go(spare & (rows.arrived <= flushed))
         self._trimmed_to = None if (spare & (rows.arrived > flushed)).any() else keep
+
+    def _most_of_a_slot(self) -> int:
+        """At least as many rows as any slot has (corrections count until they are merged), without a merge."""
+        counts = np.zeros(1, np.int64)
+        for slots in (self._tail.slots, *(run.slots for run in self.runs)):
+            more = np.bincount(slots, minlength=len(counts))
+            more[: len(counts)] += counts
+            counts = more
+        return int(counts.max())
 
     def purge(self, slot: int, until: int) -> int:
         """Lose a slot's rows that arrived by `until`, without raising its floor: the disk has none either.
@@ -423,6 +438,11 @@ class _Tail:
             for column, old in zip(columns, self._columns.take(slice(self.count)), strict=True):
                 column[: self.count] = old
         self._columns = grown
+
+    @property
+    def slots(self) -> Slots:
+        """The slots of all rows so far."""
+        return self._columns.slots[: self.count] if self._columns is not None else np.zeros(0, np.int32)
 
     def drain(self) -> Rows:
         """All rows so far, leaving nothing behind."""

@@ -6,7 +6,6 @@ the disk join the question or are taken back.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 import actors.grid
 import actors.series
 from actors.columns import Indices
+from actors.latest import Latest
 from actors.rows import Ranges, Rows, merge
 from actors.series import Series
 from actors.timestamps import FOREVER, NEVER
@@ -256,14 +256,14 @@ def test_the_newest_value_is_warm_once_it_was_taken_back(
 
 @given(st.lists(st.lists(st.tuples(st.integers(1, 4), TIMES, st.booleans()), min_size=1, max_size=9), max_size=12))
 @settings(deadline=None, max_examples=60)
-def test_each_run_is_sorted_and_at_least_twice_the_size_of_the_next(
+def test_each_run_is_sorted_and_at_least_twice_the_size_of_the_third_after_it(
     batches: list[list[tuple[int, int, bool]]],
 ) -> None:
     world = World("number")
     for batch in batches:
         world.append(batch)
     sizes = [run.size for run in world.series.runs]
-    assert all(older >= 2 * newer for older, newer in itertools.pairwise(sizes))
+    assert all(older >= 2 * newer for older, newer in zip(sizes, sizes[3:], strict=False))
     for run in world.series.runs:
         pairs = list(zip(run.slots.tolist(), run.times.tolist(), strict=True))
         assert pairs == sorted(set(pairs))
@@ -368,3 +368,38 @@ def test_the_disk_is_not_asked_for_what_is_hidden_anyway() -> None:
     cells = latest(world.series, ASKED, FOREVER, 6)
     assert cells.cold is not None
     assert not cells.cold.any()
+
+
+def rows_of(count: int, at: int) -> Rows:
+    """An observation of each of so many slots at one time."""
+    slots, times = np.arange(1, count + 1), np.full(count, at)
+    return Rows(slots.astype(np.int32), times, times.copy(), np.zeros(count), np.zeros(count, np.bool_))
+
+
+def test_features_that_are_written_together_are_not_all_sorted_by_one_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(actors.series, "TAIL_ROWS", 1_000)
+    table, most = Latest(), 0
+    series = [Series(np.dtype(np.float64), table=table) for _ in range(20)]
+    for at in range(500):
+        before = [[run.size for run in one.runs] for one in series]
+        for one in series:
+            one.make_room(11)
+            one.append(rows_of(10, at))
+        after = [[run.size for run in one.runs] for one in series]
+        most = max(most, sum(was != now for was, now in zip(before, after, strict=True)))
+    assert 0 < most <= 4
+
+
+def test_a_trim_that_has_nothing_to_let_go_of_merges_nothing() -> None:
+    series = Series(np.dtype(np.float64))
+    series.make_room(6)
+    for at in range(3):
+        series.append(rows_of(5, at))
+    runs = list(series.runs)
+    series.trim(keep=3, flushed=FOREVER)
+    assert len(runs) > 1 and [id(run) for run in series.runs] == [id(run) for run in runs]
+    assert series.rows == 15
+    series.trim(keep=2, flushed=FOREVER)
+    assert series.rows == 10
