@@ -14,9 +14,11 @@ registry.py ingest.py             what is registered; from rows as sent to block
 ingest_arrow.py arrow_values.py   the same from Arrow tables
 arrow_keys.py spool.py            ids and timestamps of Arrow; blocks set aside
 journal.py store.py monitor.py    the actors
+remote.py                         a store whose values are in a server
 checkpoint.py serving.py          the journal into the history; questions over all shards
 drift.py checks.py findings.py    drift of a feature; what a check asks; what it finds
 alerts.py events.py webhook.py    the life of an alert; who is told, inside and outside
 statistics.py watch.py schedule.py  statistics put together; checks and drift over them; by the clock
+follower.py                       what other processes change in a shared store
 router.py                         the only door
 """

@@ -225,7 +225,8 @@ def unpack(data: bytes) -> list[Block]:
 
 def _unpack_block(packed: _Packed, before: Sequence[Block]) -> Block:
     entities, times = _ids(packed, before), packed.times
-    count = len(entities)
+    when = before[times].times if isinstance(times, int) else np.frombuffer(times, np.int64)
+    count = len(when)
     if isinstance(packed.values, list):
         values: Array = np.empty(count, object)
         values[:] = packed.values
@@ -236,7 +237,6 @@ def _unpack_block(packed: _Packed, before: Sequence[Block]) -> Block:
     nulls = np.zeros(count, np.bool_)
     if packed.nulls:
         nulls = np.unpackbits(np.frombuffer(packed.nulls, np.uint8), count=count).view(np.bool_)
-    when = before[times].times if isinstance(times, int) else np.frombuffer(times, np.int64)
     return Block(packed.feature, packed.created, entities, when, values, nulls)
 
 

@@ -4,6 +4,8 @@ It takes every message that is waiting, commits them once in a worker thread, ha
 and the monitor in commit order and answers. Messages that come during a commit make up the next: the slower
 the disk, the larger the group.
 
+Over a shared store there are no stores to hand batches to: who reads asks the server.
+
 A store's inbox is first in, first out, and a batch is in it before the write is answered, so a read sent
 after the answer sees the write.
 """
@@ -61,11 +63,15 @@ class JournalActor:
 
         A crash may have come between a commit and its hand-over: the stores look the journal through.
         """
-        self._created = {feature.id: feature.created for feature in self._features.values()}
+        self.note_registry()
         self._ask_for_checkpoint()
         for mailbox in (*self.stores, *([self.monitor] if self.monitor else [])):
             mailbox.missed = True
             mailbox.post(Apply([]))
+
+    def note_registry(self) -> None:
+        """Judge writes by the registry as it is now: another process has changed it."""
+        self._created = {feature.id: feature.created for feature in self._features.values()}
 
     async def run(self) -> None:
         """Commit until cancelled."""
@@ -80,19 +86,26 @@ class JournalActor:
         try:
             answered = await self._answered_before(group)
             accepted, repeats = self._accept(group, answered)
+            recorded: Sequence[Entry | TimewellError] = []
             if accepted:
-                await trio.to_thread.run_sync(self._storage.commit, [entry for _, entry in accepted])
+                entries = [entry for _, entry in accepted]
+                recorded = await trio.to_thread.run_sync(self._storage.commit, entries)
         except StorageDown as error:
             await self.load()
             for envelope in group:
                 _fail(envelope, error)
             return
-        written = [entry for _, entry in accepted if isinstance(entry, Written)]
-        self.unflushed += sum(entry.observations for entry in written)
+        durable = [entry for entry in recorded if not isinstance(entry, TimewellError)]
+        written = [entry for entry in durable if isinstance(entry, Written)]
+        if self.stores:
+            self.unflushed += sum(entry.observations for entry in written)
         self.newest = max([self.newest, *(entry.arrived for entry in written)])
-        await self._hand_on([entry for _, entry in accepted])
-        for envelope, entry in accepted:
-            _answer(envelope, entry.answer if isinstance(entry, Written) else entry)
+        await self._hand_on(durable)
+        for (envelope, _), entry in zip(accepted, recorded, strict=True):
+            if isinstance(entry, TimewellError):
+                _fail(envelope, entry)
+            else:
+                _answer(envelope, entry.answer if isinstance(entry, Written) else entry)
         for envelope, answer in repeats:
             _answer(envelope, answer)
 
@@ -159,8 +172,9 @@ class JournalActor:
             elif isinstance(entry, Erased):
                 await self._apply(batches)
                 batches = []
-                owner = shard_of(entry.entity_type, entry.entity_id, len(self.stores))
-                await self.stores[owner].tell(Purge(entry))
+                if self.stores:
+                    owner = shard_of(entry.entity_type, entry.entity_id, len(self.stores))
+                    await self.stores[owner].tell(Purge(entry))
         await self._apply(batches)
         self._ask_for_checkpoint()
 
@@ -168,7 +182,7 @@ class JournalActor:
         if not batches:
             return
         parts: dict[int, list[tuple[int, list[Block]]]] = {}
-        for arrived, blocks in batches:
+        for arrived, blocks in batches if self.stores else ():
             for shard, own in split(blocks, len(self.stores)).items():
                 parts.setdefault(shard, []).append((arrived, own))
         for shard, own_batches in parts.items():

@@ -1,6 +1,6 @@
 """What may be asked of an actor: frozen data, no behaviour. One message concerns many entities.
 
-RegistryActor  Register, DeleteFeature, PutGroup, DeleteGroup
+RegistryActor  Register, DeleteFeature, PutGroup, DeleteGroup, Refresh
 JournalActor   Write, ChangeRegistry, Erase
 StoreActor     Apply, Forget, Purge, Flushed, Latest, Past, PastWindow, Between, Scan, Whereabouts, CountRows,
                Agreement
@@ -44,6 +44,10 @@ class DeleteGroup(msgspec.Struct, frozen=True):
     """Delete a group; its features stay. Answered with None."""
 
     name: str
+
+
+class Refresh(msgspec.Struct, frozen=True):
+    """Another process has changed what is registered: take that over. Answered with None."""
 
 
 class Write(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ import trio
 
 from actors.columns import Block
 from actors.domain import Feature
+from actors.errors import Unavailable
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import Apply, Forget, Fresh, MonitorStatus, Newest, Saved, Snapshot, Status, Vitals
 from actors.stats.folding import Folding
@@ -235,12 +236,29 @@ class MonitorActor:
             batch = deque(await self.mailbox.drain())
             # Not what nobody waits for: observations that have been taken in are not to be kept by their message.
             self.mailbox.take([envelope for envelope in batch if envelope.reply is not None])
-            if self.mailbox.missed:
-                await self._catch_up()
+            missed = await self._caught_up()
             while batch:
-                await self._answer(batch.popleft())
+                await self._handle(batch.popleft(), missed)
                 await _stepping(self.monitor.overdue())
                 await trio.lowlevel.checkpoint()
+
+    async def _handle(self, envelope: Envelope, missed: Unavailable | None) -> None:
+        try:
+            # What comes after something missed has to wait for it, and is in the journal as well.
+            await self._answer(envelope if missed is None else _none_of(envelope, missed))
+        except Unavailable as error:  # a shared store that is down, not a state that is lost
+            if envelope.reply is not None:
+                envelope.reply.fail(error)
+
+    async def _caught_up(self) -> Unavailable | None:
+        """Why what was missed cannot be read now, None where there is nothing left of it."""
+        try:
+            if self.mailbox.missed:
+                await self._catch_up()
+        except Unavailable as error:
+            self.mailbox.missed = True
+            return error
+        return None
 
     async def _catch_up(self) -> None:
         """Read from the journal what did not come by the inbox."""
@@ -285,6 +303,13 @@ class MonitorActor:
                 answer = MonitorStatus(self.monitor.position, self.monitor.rows, self.mailbox.depth())
         if envelope.reply is not None:
             envelope.reply.answer(answer)
+
+
+def _none_of(envelope: Envelope, error: Unavailable) -> Envelope:
+    """The message, unless it is a part of the stream. Raises the error for questions about the stream."""
+    if envelope.reply is not None:
+        raise error
+    return Envelope(Apply([]), None) if isinstance(envelope.message, Apply) else envelope
 
 
 async def _stepping(steps: Iterator[None]) -> None:

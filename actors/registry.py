@@ -6,7 +6,7 @@ after the change is durable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -16,14 +16,15 @@ from msgspec import UNSET
 from actors.clock import ArrivalClock
 from actors.constraints import check_schema
 from actors.domain import Feature, FeatureChange, Group, check_name, feature_id, parse_reference
-from actors.errors import Conflict, InvalidInput, NotFound, TimewellError
+from actors.errors import Conflict, InvalidInput, NotFound, TimewellError, Unavailable
 from actors.mailbox import Envelope, Mailbox
-from actors.messages import ChangeRegistry, DeleteFeature, DeleteGroup, PutGroup, Register
+from actors.messages import ChangeRegistry, DeleteFeature, DeleteGroup, PutGroup, Refresh, Register
 from actors.selection import Selection
 from actors.settings import MAX_RETENTION_VALUES, MAX_VERSION
-from actors.storage.protocol import Deleted, Grouped, Registered, Ungrouped
+from actors.storage.protocol import Deleted, Grouped, Registered, Stale, Ungrouped
 from actors.timestamps import parse_duration
 
+_ATTEMPTS = 5
 _MOST_REMEMBERED = 100_000
 _MOST_SELECTIONS = 256
 _UPDATABLE = ("description", "tags", "owner", "schema", "max_age", "retention")
@@ -51,6 +52,15 @@ class FeatureRegistry:
         versions.sort(key=lambda version: version.version)
         self._entities.setdefault(feature.name, set()).add(feature.entity)
         self._resolved.clear()
+
+    def replace(self, features: Iterable[Feature], groups: Iterable[Group]) -> None:
+        """Be this instead: another process has changed what is registered."""
+        fresh = {feature.id: feature for feature in features}
+        self._features.clear()  # in place: others look at this very dict
+        self._features.update(fresh)
+        self._groups.clear()
+        self._groups.update((group.name, group) for group in groups)
+        self._index()
 
     @property
     def features(self) -> Mapping[str, Feature]:
@@ -277,11 +287,19 @@ def _check_compatible(old: Feature, new: Feature) -> None:
 class RegistryActor:
     """Makes one change at a time: checks it against the registry, has it journaled, then shows it."""
 
-    def __init__(self, registry: FeatureRegistry, journal: Mailbox, clock: ArrivalClock) -> None:
+    def __init__(
+        self,
+        registry: FeatureRegistry,
+        journal: Mailbox,
+        clock: ArrivalClock,
+        anew: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`anew`: takes over what other processes have changed, where there are any."""
         self.mailbox = Mailbox("registry")
         self._registry = registry
         self._journal = journal
         self._clock = clock
+        self._anew = anew
 
     async def load(self) -> None:
         """The registry holds durable changes only, and outlives a crash of its actor."""
@@ -295,15 +313,32 @@ class RegistryActor:
                 await self._handle(envelope)
 
     async def _handle(self, envelope: Envelope) -> None:
-        assert envelope.reply is not None
         try:
-            change, answer = self._judge(envelope.message)
-            await self._journal.ask(ChangeRegistry(change))
+            answer = await self._handled(envelope.message)
         except TimewellError as error:
-            envelope.reply.fail(error)
+            if envelope.reply is not None:
+                envelope.reply.fail(error)
             return
-        self._registry.apply(change)
-        envelope.reply.answer(answer)
+        if envelope.reply is not None:
+            envelope.reply.answer(answer)
+
+    async def _handled(self, message: Any) -> Any:
+        for _ in range(_ATTEMPTS):
+            if isinstance(message, Refresh):
+                return await self._refresh()
+            change, answer = self._judge(message)
+            try:
+                await self._journal.ask(ChangeRegistry(change))
+            except Stale:
+                await self._refresh()
+                continue
+            self._registry.apply(change)
+            return answer
+        raise Unavailable("other processes keep changing the registry")
+
+    async def _refresh(self) -> None:
+        if self._anew is not None:
+            await self._anew()
 
     def _judge(self, message: Any) -> tuple[Registered | Deleted | Grouped | Ungrouped, Any]:
         now = self._clock.tick()

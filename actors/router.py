@@ -21,6 +21,7 @@ from actors.clock import ArrivalClock
 from actors.domain import Feature, FeatureChange, Group
 from actors.errors import InvalidInput, NotFound, Overloaded, StartupError, Unavailable
 from actors.events import Events
+from actors.follower import Follower
 from actors.grid import Grid, stack
 from actors.ingest import Ingested, Sent, check_entity_id, ingest
 from actors.journal import JournalActor
@@ -28,10 +29,18 @@ from actors.mailbox import Mailbox
 from actors.messages import DeleteFeature, DeleteGroup, Erase, PutGroup, Register, Scanned, Write
 from actors.monitor import MonitorActor
 from actors.registry import FeatureRegistry, RegistryActor
+from actors.remote import RemoteStoreActor
 from actors.schedule import Schedule
 from actors.selection import Selection
 from actors.serving import FeatureServingEngine, Span
-from actors.settings import FLUSH_VALUES, IDEMPOTENCY_HOURS, PENDING_VALUES, SHUTDOWN_COMMIT_SECONDS, Settings
+from actors.settings import (
+    FLUSH_VALUES,
+    IDEMPOTENCY_HOURS,
+    MERGE_SECONDS,
+    PENDING_VALUES,
+    SHUTDOWN_COMMIT_SECONDS,
+    Settings,
+)
 from actors.stats.summary import Summary
 from actors.storage.local import EmbeddedStorage, MemoryStorage
 from actors.storage.protocol import Erased, Removed, Storage
@@ -65,7 +74,9 @@ class Router:
         storage: Storage,
         journal: JournalActor,
         monitoring: Monitoring | None,
+        follower: Follower | None = None,
     ) -> None:
+        self._follower = follower
         self.registry = registry
         self.serving = serving
         self.training = TrainingSets(serving, storage)
@@ -109,8 +120,9 @@ class Router:
         return self._journal.newest
 
     def unready(self) -> list[str]:
-        """The actors that are being rebuilt at the moment."""
-        return [name for name, mailbox in self._mailboxes.items() if mailbox.refusing]
+        """The actors that are being rebuilt at the moment, and a shared store that is out of reach."""
+        away = ["the shared store"] if self._follower is not None and not self._follower.reached else []
+        return [*away, *(name for name, mailbox in self._mailboxes.items() if mailbox.refusing)]
 
     # Registry
 
@@ -215,7 +227,19 @@ def make_storage(settings: Settings) -> Storage:
     """The storage that the settings name."""
     if settings.storage_type == "memory":
         return MemoryStorage()
-    return EmbeddedStorage(settings.data_dir)
+    if settings.storage_type == "embedded":
+        return EmbeddedStorage(settings.data_dir)
+    if not settings.storage_url:
+        raise StartupError(
+            f"STORAGE_TYPE={settings.storage_type} needs STORAGE_URL, as in postgresql://host/database"
+        )
+    try:
+        from actors.storage.postgresql import PostgresStorage
+    except ImportError as error:
+        raise StartupError(
+            f"STORAGE_TYPE=postgresql needs more: pip install 'timewell[postgresql]' ({error})"
+        ) from error
+    return PostgresStorage(settings.storage_url, settings.storage_timeout_seconds)
 
 
 @asynccontextmanager
@@ -245,30 +269,37 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
     registry = FeatureRegistry(recovered.features, recovered.groups)
     checkpoint_values = min(FLUSH_VALUES, max(settings.cache_size // 4, 10_000))
     journal = JournalActor(storage, clock, registry.features, recovered.unflushed, checkpoint_values)
-    stores = await _stores(settings, storage, registry)
+    shared = storage.shared
+    follower = Follower(shared, registry, journal, clock) if shared is not None else None
+    stores: Sequence[StoreActor | RemoteStoreActor]
+    if shared is not None:
+        stores = [RemoteStoreActor(shard, shared) for shard in range(settings.shards)]
+    else:
+        stores = await _stores(settings, storage, registry)
+        journal.stores = [store.mailbox for store in stores]
     monitor = MonitorActor(storage, registry.features) if settings.enable_monitoring else None
-    registrar = RegistryActor(registry, journal.mailbox, clock)
-    journal.stores = [store.mailbox for store in stores]
+    registrar = RegistryActor(registry, journal.mailbox, clock, follower.take_over if follower else None)
     journal.monitor = monitor.mailbox if monitor else None
     actors: list[Actor] = [*stores, *([monitor] if monitor else []), journal, registrar]
-    checkpointer = Checkpointer(
-        storage, journal, journal.stores, journal.monitor, registry, settings.checkpoint_seconds, now
-    )
+    seconds = settings.checkpoint_seconds if shared is None else min(settings.checkpoint_seconds, MERGE_SECONDS)
+    checkpointer = Checkpointer(storage, journal, journal.stores, journal.monitor, registry, seconds, now)
     monitoring, webhook = None, Webhook(settings.webhook_url, settings.webhook_secret)
     if monitor is not None:
-        monitoring = await _monitoring(settings, storage, registry, clock, journal, monitor, webhook)
+        monitoring = await _monitoring(settings, storage, registry, clock, journal, monitor, webhook, follower)
     async with trio.open_nursery() as nursery:
         for actor in actors:
             await nursery.start(supervise, actor)
         nursery.start_soon(checkpointer.run)
+        if follower is not None:
+            nursery.start_soon(follower.run, registrar.mailbox)
         if monitoring is not None:
             nursery.start_soon(monitoring.schedule.run)
             nursery.start_soon(webhook.run)
         mailboxes = {actor.mailbox.name: actor.mailbox for actor in actors}
         sample = settings.agreement_sample if monitoring is not None else 0.0
-        serving = FeatureServingEngine(journal.stores, storage, sample)
+        serving = FeatureServingEngine([store.mailbox for store in stores], storage, sample)
         try:
-            yield Router(registry, serving, clock, mailboxes, checkpointer, storage, journal, monitoring)
+            yield Router(registry, serving, clock, mailboxes, checkpointer, storage, journal, monitoring, follower)
         finally:
             if monitoring is not None:
                 monitoring.watch.events.close()
@@ -285,13 +316,17 @@ async def _monitoring(
     journal: JournalActor,
     monitor: MonitorActor,
     webhook: Webhook,
+    follower: Follower | None,
 ) -> Monitoring:
     window = int(settings.drift_window_seconds * SECOND)
     watch = Watch(storage, registry, journal.mailbox, monitor.mailbox, Events(clock), window, clock.now)
     await trio.to_thread.run_sync(watch.load)
     policy = Policy(settings.alert_windows, int(settings.alert_cooldown_seconds * SECOND))
-    schedule = Schedule(watch, registry, webhook, policy, settings.monitor_seconds)
+    leads = (lambda: follower.leads) if follower is not None else (lambda: True)
+    schedule = Schedule(watch, registry, webhook, policy, settings.monitor_seconds, leads)
     schedule.load(dict(await trio.to_thread.run_sync(storage.notes, "score")))
+    if follower is not None:
+        follower.watch, follower.schedule = watch, schedule
     return Monitoring(watch, schedule)
 
 

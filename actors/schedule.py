@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -39,13 +39,21 @@ class Schedule:
     """Ticks every `seconds`."""
 
     def __init__(
-        self, watch: Watch, registry: FeatureRegistry, webhook: Webhook, policy: Policy, seconds: float
+        self,
+        watch: Watch,
+        registry: FeatureRegistry,
+        webhook: Webhook,
+        policy: Policy,
+        seconds: float,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`leads`: whether this process is the one to do it, of all that share a store."""
         self._watch = watch
         self._registry = registry
         self._webhook = webhook
         self._policy = policy
         self._seconds = seconds
+        self._leads = leads
         self._scored_until = watch.now() // watch.window * watch.window
         self.scores: dict[str, list[Score]] = {}
         for alert in watch.alerts.values():
@@ -53,7 +61,8 @@ class Schedule:
                 log.warning("alert %s is still firing: %s", alert.id, alert.message)
 
     def load(self, records: dict[str, bytes]) -> None:
-        """Scores noted before."""
+        """Have the scores noted before, and no others."""
+        self.scores = {}
         for _, record in sorted(records.items()):
             score = msgspec.msgpack.decode(record, type=Score)
             self.scores.setdefault(score.feature_id, []).append(score)
@@ -62,6 +71,8 @@ class Schedule:
         """Tick until cancelled. What fails is tried again at the next tick."""
         while True:
             await trio.sleep(self._seconds)
+            if not self._leads():
+                continue
             try:
                 await self.tick()
             except TimewellError as error:

@@ -20,9 +20,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     port: Annotated[int, Meta(ge=0, le=65535, description="port to listen on; 0 picks a free one")] = 3001
     data_dir: Annotated[str, Meta(min_length=1, description="where the embedded store keeps its files")] = "./data"
     storage_type: Annotated[
-        Literal["embedded", "memory"],
-        Meta(description="embedded: durable files in DATA_DIR; memory: nothing survives the process"),
+        Literal["embedded", "memory", "postgresql"],
+        Meta(
+            description="embedded: durable files in DATA_DIR; memory: nothing survives the process;"
+            " postgresql: the database at STORAGE_URL, which any number of processes share"
+        ),
     ] = "embedded"
+    storage_url: Annotated[
+        str, Meta(description="where a shared store is, as in postgresql://user:password@host/database")
+    ] = ""
+    storage_timeout_seconds: Annotated[
+        float, Meta(ge=0.1, description="a shared store that takes longer is taken to be down: 503")
+    ] = 10.0
     cache_size: Annotated[
         int, Meta(ge=1, description="values held in memory; the rest comes from disk when asked for")
     ] = 20_000_000
@@ -126,6 +135,20 @@ DEFAULT_RETENTION_VALUES = 1_000
 MAX_RETENTION_VALUES = 1_000_000_000
 MAX_VERSION = 999_999_999
 IDEMPOTENCY_HOURS = 24
+STORAGE_CONNECTIONS = 16
+"""To a shared store, at most; each is in use for as long as one question takes."""
+STORAGE_START_SECONDS = 60.0
+"""A process waits so long for its shared store to come up before it gives up."""
+MAX_ROWS_FROM_SHARED = 2_000_000
+"""One read of a shared store brings at most so many rows, which are Python objects for a moment."""
+REMOTE_WORKERS = 3
+"""Questions that one store actor may have put to a shared store at once."""
+REGISTRY_POLL_SECONDS = 0.25
+"""A change of the registry by another process is noticed this soon."""
+MERGE_SECONDS = 5.0
+"""Over a shared store, what each process counts is in the statistics of all at least this soon."""
+MOST_WIDE_SHAPES = 256
+"""Features of one entity type are kept together in at most so many ways; beyond, each value has its own row."""
 STATISTICS_READERS = 2
 """Worker threads that may put statistics together at once."""
 HISTORY_READERS = 2

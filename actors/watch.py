@@ -99,17 +99,15 @@ class Watch:
         self._failing: set[str] = set()
         """The checks whose last run that could tell was failing."""
 
-    def load(self) -> None:
-        """Read the notes. Blocks; for a worker thread."""
-        for record in self._storage.notes("check").values():
-            check = msgspec.msgpack.decode(record, type=Check)
-            self._checks[check.key] = check
-        for record in self._storage.notes("pinned").values():
-            pinned = msgspec.msgpack.decode(record, type=Pinned)
-            self._pinned[pinned.feature_id] = pinned
-        for record in self._storage.notes("alert").values():
-            alert = msgspec.msgpack.decode(record, type=Alert)
-            self.alerts[alert.id] = alert
+    def load(self, alerts: bool = True) -> None:
+        """Read the notes. Blocks; for a worker thread. Alerts are this process's own while it is to raise them."""
+        checks = [msgspec.msgpack.decode(one, type=Check) for one in self._storage.notes("check").values()]
+        pinned = [msgspec.msgpack.decode(one, type=Pinned) for one in self._storage.notes("pinned").values()]
+        self._checks = {check.key: check for check in checks}
+        self._pinned = {one.feature_id: one for one in pinned}
+        if alerts:
+            raised = [msgspec.msgpack.decode(one, type=Alert) for one in self._storage.notes("alert").values()]
+            self.alerts = {alert.id: alert for alert in raised}
 
     async def note(self, kind: str, key: str, record: object | None) -> None:
         """Make a note durable; None deletes it."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.postgres import PostgresServer
 from tests.live import LiveServer
 
 
@@ -20,3 +21,17 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServ
     """One server for all tests of a module, which use names of their own."""
     with LiveServer(tmp_path_factory.mktemp("shared") / "data") as live:
         yield live
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL for all tests of this process, which have databases of their own."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> Iterator[str]:
+    """A new database."""
+    with postgres.database() as url:
+        yield url

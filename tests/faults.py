@@ -40,10 +40,11 @@ class FaultyStorage(MemoryStorage):
         if method in self.failing:
             raise StorageDown(f"{method} fails: injected")
 
-    def commit(self, entries: Sequence[Entry]) -> None:
+    def commit(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         self._pass("commit")
-        super().commit(entries)
+        recorded = super().commit(entries)
         self.commits.append(len(entries))
+        return recorded
 
     def plan(self, budget: int) -> HistoryPlan:
         self._pass("plan")

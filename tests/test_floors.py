@@ -38,6 +38,7 @@ FLOORS = [
     ["actors.ingest"],
     ["actors.ingest_arrow"],
     ["actors.journal", "actors.store", "actors.monitor"],
+    ["actors.remote"],
     [
         "actors.checkpoint",
         "actors.serving",
@@ -49,6 +50,7 @@ FLOORS = [
     ["actors.training"],
     ["actors.watch"],
     ["actors.schedule"],
+    ["actors.follower"],
     ["actors.router"],
     ["web.schema"],
     ["web.monitor_schema"],

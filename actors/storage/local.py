@@ -82,11 +82,17 @@ class LocalStorage:
         self._journal.close()
         self._monitored.close()
 
-    def commit(self, entries: Sequence[Entry]) -> None:
+    @property
+    def shared(self) -> None:
+        """It is one process's own."""
+        return None
+
+    def commit(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """One transaction, one fsync."""
         self._journal.commit(entries)
         if any(isinstance(entry, Erased) for entry in entries):
             self._note_erasures()
+        return entries
 
     def _note_erasures(self) -> None:
         with self._erasures_lock:  # a commit and a checkpoint may both be here: the later look is to count

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from actors.columns import Block
 from actors.domain import Feature, Group
-from actors.errors import Unavailable
+from actors.errors import TimewellError, Unavailable
+from actors.grid import Grid, Kind
 from actors.partition import DiskRows
 from actors.rows import Rows
 from actors.stats.summary import Accepted
@@ -138,6 +139,30 @@ class Flush(NamedTuple):
     observations: int
 
 
+class Newest(NamedTuple):
+    """What is asked of a shared store: the newest value with event time <= at of each feature and entity.
+
+    The features are of one entity type; `kinds` are those of the features.
+    """
+
+    entity_type: str
+    entities: Sequence[str]
+    features: Sequence[Feature]
+    kinds: Sequence[Kind]
+    at: int
+
+
+class Versions(NamedTuple):
+    """How often the registry and the monitor's notes have been changed, by whichever process."""
+
+    registry: int
+    notes: int
+
+
+class Stale(Unavailable):
+    """A change of the registry was judged by one that another process has changed since: look at it again."""
+
+
 class Trimmed(Unavailable):
     """The journal no longer has what was asked for: read the history again, which has it."""
 
@@ -145,14 +170,22 @@ class Trimmed(Unavailable):
 class Storage(Protocol):
     """See the module."""
 
+    @property
+    def shared(self) -> SharedStorage | None:
+        """The same storage where other processes write to it as well, and values are asked for there."""
+
     def open(self) -> Recovered:
         """Open or create. Raises StartupError where that cannot be done."""
 
     def close(self) -> None:
         """Give back what was opened. Nothing is waiting to be written."""
 
-    def commit(self, entries: Sequence[Entry]) -> None:
-        """Make all entries durable, or none. Raises StorageDown where the medium refuses."""
+    def commit(self, entries: Sequence[Entry]) -> Sequence[Entry | TimewellError]:
+        """Make all entries durable, or none. Raises StorageDown where the medium refuses.
+
+        Returns each as it has been recorded, or why it alone was refused: a shared store gives arrivals of its
+        own, and knows what other processes have done meanwhile.
+        """
 
     def answers(self, keys: Sequence[str], given_after: int) -> Mapping[str, bytes]:
         """The answers kept for those of the idempotency keys that are known."""
@@ -235,3 +268,29 @@ class Storage(Protocol):
 
     def notes(self, kind: str) -> Mapping[str, bytes]:
         """The records of a kind by key."""
+
+
+class SharedStorage(Storage, Protocol):
+    """A storage in a server that any number of processes use. It is asked at every read; nothing is kept here.
+
+    What it says of journal and history concerns this process's part of the statistics alone.
+    """
+
+    def latest(self, questions: Sequence[Newest]) -> Sequence[Grid]:
+        """The answers to several questions in one visit."""
+
+    def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[DiskRows]:
+        """By feature the observations of some entities with start <= event time <= end. Raises TooLarge."""
+
+    def versions_now(self) -> Versions:
+        """What the server has; compare it with `versions_seen`."""
+
+    @property
+    def versions_seen(self) -> int:
+        """The version of the registry that this process goes by."""
+
+    def registered(self) -> Recovered:
+        """The registry anew. Changes of it are judged by this from now on."""
+
+    def leads(self) -> bool:
+        """Whether this is the one process that runs checks and raises alerts."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest.micro import beside_writes, http, lanes, memory, monitoring, partition
+from loadtest.micro import beside_writes, http, lanes, memory, monitoring, over_postgresql, partition
 from loadtest.micro.measure import Result
 from loadtest.micro.report import document, environment, table
 
@@ -20,6 +20,7 @@ GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "beside-writes": beside_writes.run,
     "monitor": monitoring.run,
     "memory": memory.run,
+    "postgresql": over_postgresql.run,
 }
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from actors.router import open_router
 from actors.settings import Settings
+from loadtest.postgres import PostgresServer
 from tests.model import PERCENTILES, Model, rfc3339
 from web.app import create_app
 
@@ -76,8 +77,8 @@ _steps = st.lists(
 class Service:
     """The application over a data directory, asked in process and compared with the model at every step."""
 
-    def __init__(self, directory: str, cache_size: int, draw: Callable[[str], Any]) -> None:
-        self.settings = Settings(data_dir=directory, cache_size=cache_size, shards=2)
+    def __init__(self, settings: Settings, draw: Callable[[str], Any]) -> None:
+        self.settings = settings
         self.model = Model()
         self.draw = draw
 
@@ -230,8 +231,19 @@ def normal(value: Any) -> Any:
 def test_any_sequence_of_requests_answers_as_the_oracle_does(
     steps: list[Step], cache_size: int, data: st.DataObject
 ) -> None:
-    def draw(value_type: str) -> Any:
-        return normal(data.draw(st.none() | VALUES[value_type]))
-
     with tempfile.TemporaryDirectory() as directory:
-        trio.run(Service(directory, cache_size, draw).run, steps)
+        chosen = Settings(data_dir=directory, cache_size=cache_size, shards=2)
+        trio.run(Service(chosen, drawing(data)).run, steps)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(_steps, st.data())
+def test_so_it_does_over_postgresql(postgres: PostgresServer, steps: list[Step], data: st.DataObject) -> None:
+    with postgres.database() as url:
+        chosen = Settings(storage_type="postgresql", storage_url=url, shards=2)
+        trio.run(Service(chosen, drawing(data)).run, steps)
+
+
+def drawing(data: st.DataObject) -> Callable[[str], Any]:
+    """What draws a value of a type."""
+    return lambda value_type: normal(data.draw(st.none() | VALUES[value_type]))

@@ -1,0 +1,128 @@
+"""RemoteStoreActor: what a StoreActor answers, of a shard whose values are in a shared store.
+
+It keeps nothing, so that a read sees what any process has written. Requests for the shard meet here: those for the
+newest values that wait together go to the server in one visit. All else is answered by the kernels that a store
+has for its memory, out of the rows that the server has of the entities concerned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import trio
+
+from actors.errors import TimewellError
+from actors.grid import Grid
+from actors.mailbox import Envelope, Mailbox
+from actors.messages import Agreement, Between, CountRows, Latest, Past, PastWindow, Scan, Whereabouts
+from actors.partition import Partition
+from actors.settings import REMOTE_WORKERS
+from actors.storage.protocol import Newest, SharedStorage
+from actors.store import FeatureStore
+from actors.timestamps import FOREVER
+
+_UNBOUNDED = 2**62
+
+
+class RemoteStoreActor:
+    """Answers out of a shared store, a few visits at once."""
+
+    def __init__(self, shard: int, storage: SharedStorage) -> None:
+        self.mailbox = Mailbox(f"store {shard}")
+        self._storage = storage
+        self._under_way: list[Envelope] = []
+        self._visitors = trio.CapacityLimiter(REMOTE_WORKERS)
+
+    async def load(self) -> None:
+        """There is nothing to load."""
+
+    async def run(self) -> None:
+        """Handle messages until cancelled."""
+        self._under_way = []
+        async with trio.open_nursery() as nursery:
+            for _ in range(REMOTE_WORKERS):
+                nursery.start_soon(self._work)
+
+    async def _work(self) -> None:
+        while True:
+            batch = await self.mailbox.drain()
+            self._under_way += batch
+            self.mailbox.take(self._under_way)
+            try:
+                await self._answer(batch)
+            finally:
+                self._under_way = [one for one in self._under_way if one not in batch]
+                self.mailbox.take(self._under_way)
+
+    async def _answer(self, batch: Sequence[Envelope]) -> None:
+        newest = [envelope for envelope in batch if isinstance(envelope.message, Latest)]
+        if newest:
+            await self._answer_newest(newest)
+        for envelope in batch:
+            if not isinstance(envelope.message, Latest):
+                await self._answer_one(envelope)
+
+    async def _answer_newest(self, envelopes: Sequence[Envelope]) -> None:
+        questions = [_question(envelope.message) for envelope in envelopes]
+        answers: Sequence[Grid | TimewellError]
+        try:
+            answers = await self._visit(self._storage.latest, questions)
+        except TimewellError as error:
+            answers = [error] * len(envelopes)
+        for envelope, answer in zip(envelopes, answers, strict=True):
+            _reply(envelope, answer)
+
+    async def _answer_one(self, envelope: Envelope) -> None:
+        try:
+            _reply(envelope, await self._visit(answered, self._storage, envelope.message))
+        except TimewellError as error:
+            _reply(envelope, error)
+
+    async def _visit(self, ask: Any, *about: Any) -> Any:
+        # Who asked may be gone, and the thread still wait for the server: it is left to the storage's deadline.
+        return await trio.to_thread.run_sync(ask, *about, limiter=self._visitors, abandon_on_cancel=True)
+
+
+def _question(message: Latest) -> Newest:
+    return Newest(message.entity_type, message.entities, message.features, message.kinds, message.at)
+
+
+def _reply(envelope: Envelope, answer: Any) -> None:
+    if envelope.reply is None:
+        return
+    if isinstance(answer, TimewellError):
+        envelope.reply.fail(answer)
+    else:
+        envelope.reply.answer(answer)
+
+
+def answered(storage: SharedStorage, message: Any) -> Any:
+    """The answer to a message other than `Latest`. Blocks; for a worker thread."""
+    match message:
+        case Past(_, entities, _, at, features, visible):
+            start = min(int(np.min(one)) for one in visible)
+            rows = storage.ranges(features, entities, start, int(at.max(initial=0)))
+            message = _with(message, dict(zip([feature.id for feature in features], rows, strict=True)))
+        case PastWindow(entities, _, begin, at, feature):
+            message = _with(message, storage.read(feature, entities, int(begin.min()) + 1, int(at.max())))
+        case Between(entities, feature, begin, end, visible_from):
+            message = _with(message, storage.read(feature, entities, max(begin, visible_from), end))
+        case Scan(entity, feature, begin, end):
+            message = _with(message, storage.read(feature, [entity], begin, end))
+        case Whereabouts(_, entities):
+            return np.arange(len(entities))
+        case CountRows():
+            return 0
+        case Agreement():
+            return {}
+        case _:
+            return None
+    # Nothing is in this memory, so that everything is answered out of the rows at hand.
+    return FeatureStore(Partition(base_floor=FOREVER), _UNBOUNDED).handle(message)
+
+
+def _with(message: Any, disk: Any) -> Any:
+    fields = {name: getattr(message, name) for name in message.__struct_fields__}
+    return type(message)(**{**fields, "disk": disk})

@@ -1,0 +1,255 @@
+"""The observations in PostgreSQL: shapes and rows, written by COPY and read by entity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from psycopg import Cursor
+from psycopg.rows import tuple_row
+
+from actors.columns import Block, Indices, Times
+from actors.domain import Feature
+from actors.errors import TooLarge
+from actors.grid import Grid, unfilled
+from actors.rows import Rows, concatenate, order
+from actors.settings import MAX_ROWS_FROM_SHARED, MOST_WIDE_SHAPES
+from actors.storage.packed import Shape, Together, copy_header, copy_rows, together, unpacked
+from actors.storage.postgres_link import Connection
+from actors.storage.protocol import Newest
+from actors.timestamps import NEVER
+from actors.values import Array, Nulls, empty
+
+_SHAPES = "(SELECT number FROM shapes WHERE entity = %(type)s AND members && %(members)s::bigint[]) AS s"
+_ENTITIES = "unnest(%(ids)s::text[]) WITH ORDINALITY AS e(id, n)"
+_LATEST = f"""
+SELECT e.n, s.number, r.time, r.arrived, r.payload FROM {_ENTITIES} CROSS JOIN {_SHAPES} CROSS JOIN LATERAL (
+    SELECT time, arrived, payload FROM rows WHERE entity = e.id AND shape = s.number AND time <= %(at)s
+    ORDER BY time DESC, arrived DESC LIMIT 1
+) AS r
+"""
+_RANGE = f"""
+SELECT e.n, s.number, r.time, r.arrived, r.payload FROM {_ENTITIES} CROSS JOIN {_SHAPES} CROSS JOIN LATERAL (
+    SELECT time, arrived, payload FROM rows
+    WHERE entity = e.id AND shape = s.number AND time BETWEEN %(start)s AND %(end)s OFFSET 0
+) AS r LIMIT {MAX_ROWS_FROM_SHARED + 1}
+"""
+_PERIOD = f"""
+SELECT 1::bigint, shape, time, arrived, payload FROM rows
+WHERE shape = ANY(ARRAY{_SHAPES.removesuffix(" AS s")})
+AND time BETWEEN %(start)s AND %(end)s LIMIT {MAX_ROWS_FROM_SHARED + 1}
+"""
+ERASE = """
+WITH gone AS (
+    DELETE FROM rows
+    WHERE entity = %(id)s AND shape = ANY(ARRAY(SELECT number FROM shapes WHERE entity = %(type)s))
+    RETURNING shape
+) SELECT shape, count(*) FROM gone GROUP BY shape
+"""
+
+
+class _Part(NamedTuple):
+    """Some values of one feature: whose they are (positions), event time, arrival, values, null mask."""
+
+    owners: Indices
+    times: Times
+    arrived: Times
+    values: Array
+    nulls: Nulls
+
+
+class Shapes:
+    """The shapes that this process has heard of; they never change. Safe for use by several threads."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[str, Shape], int] = {}
+        self._shapes: dict[int, Shape] = {}
+        self._wide: dict[str, int] = {}
+
+    def number(self, connection: Connection, entity_type: str, shape: Shape) -> int | None:
+        """The number of a shape, made where it is new; None where there shall be no more of them."""
+        known = self._numbers.get((entity_type, shape))
+        if known is not None:
+            return known
+        given = {"type": entity_type, "members": list(shape.members), "kinds": list(shape.kinds)}
+        query = "SELECT number FROM shapes WHERE entity = %(type)s AND members = %(members)s::bigint[]"
+        found = connection.execute(query, given).fetchone()
+        if found is None:
+            wide = "SELECT count(*) FROM shapes WHERE entity = %(type)s AND cardinality(members) > 1"
+            if len(shape.members) > 1 and _one(connection.execute(wide, given).fetchone()) >= MOST_WIDE_SHAPES:
+                return None
+            insert = "INSERT INTO shapes (entity, members, kinds) VALUES (%(type)s, %(members)s, %(kinds)s)"
+            found = connection.execute(insert + " RETURNING number", given).fetchone()
+        return _one(found)
+
+    def note(self, entity_type: str, shape: Shape, number: int) -> None:
+        """Remember one that is durable."""
+        self._numbers[entity_type, shape] = number
+        self._shapes[number] = shape
+
+    def of(self, connection: Connection, numbers: Iterable[int]) -> Mapping[int, Shape]:
+        """The shapes of these numbers."""
+        unknown = [number for number in numbers if number not in self._shapes]
+        if unknown:
+            query = "SELECT number, entity, members, kinds FROM shapes WHERE number = ANY(%s)"
+            for number, entity_type, members, kinds in connection.execute(query, (unknown,)).fetchall():
+                self.note(entity_type, Shape(tuple(members), tuple(kinds)), number)
+        return self._shapes
+
+
+def _one(row: tuple[Any, ...] | None) -> int:
+    assert row is not None
+    return int(row[0])
+
+
+class RowWriter:
+    """Puts the rows of one transaction together. `made`: shapes to be remembered once it has been committed."""
+
+    def __init__(self, connection: Connection, shapes: Shapes) -> None:
+        self.made: list[tuple[str, Shape, int]] = []
+        self._connection = connection
+        self._shapes = shapes
+        self._parts: list[bytes] = []
+
+    def add(self, arrived: int, blocks: Sequence[Block]) -> int:
+        """Take a batch in. Returns the last arrival of its rows."""
+        last = arrived
+        for group in together(blocks):
+            entity_type = group.blocks[0].feature.partition(".")[0]
+            number = self._shapes.number(self._connection, entity_type, group.shape)
+            for one, its in [(group, number)] if number is not None else self._apart(entity_type, group):
+                self.made.append((entity_type, one.shape, its))
+                rows, latest = copy_rows(its, one, arrived)
+                self._parts.append(rows)
+                last = max(last, latest)
+        return last
+
+    def _apart(self, entity_type: str, group: Together) -> list[tuple[Together, int]]:
+        numbered = [(one, self._shapes.number(self._connection, entity_type, one.shape)) for one in group.apart()]
+        return [(one, number) for one, number in numbered if number is not None]
+
+    def write(self) -> None:
+        """Send the rows taken in since the last time."""
+        if self._parts:
+            with self._connection.cursor().copy("COPY rows FROM STDIN (FORMAT BINARY)") as copy:
+                copy.write(b"".join([copy_header(), *self._parts, b"\xff\xff"]))
+            self._parts = []
+
+
+class RowReader:
+    """Asks for rows and makes columns of them."""
+
+    def __init__(self, connection: Connection, shapes: Shapes) -> None:
+        self._connection = connection
+        self._shapes = shapes
+
+    def latest(self, questions: Sequence[Newest]) -> list[Grid]:
+        """The newest values with event time <= at, of all questions in one visit to the server."""
+        if len(questions) == 1:
+            cursors = [self._asked(_LATEST, _given(questions[0]))]
+        else:
+            with self._connection.pipeline():
+                cursors = [self._asked(_LATEST, _given(question)) for question in questions]
+        fetched = [cursor.fetchall() for cursor in cursors]
+        return [
+            _newest(question, self._parts(rows, question.features))
+            for question, rows in zip(questions, fetched, strict=True)
+        ]
+
+    def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[Rows]:
+        """By feature every version with start <= event time <= end, slots being positions in `entities`.
+
+        In order of arrival. Raises TooLarge.
+        """
+        given = {
+            "ids": entities,
+            "type": features[0].entity,
+            "members": [feature.created for feature in features],
+            "start": start,
+            "end": end,
+        }
+        fetched = self._fetched(_RANGE, given)
+        _check_count(len(fetched), features)
+        parts = self._parts(fetched, features)
+        return [_rows(feature, parts[feature.created]) for feature in features]
+
+    def period(self, feature: Feature, start: int, end: int) -> Rows:
+        """Every version of anybody's value with start <= event time <= end. Raises TooLarge."""
+        given = {"type": feature.entity, "members": [feature.created], "start": start, "end": end}
+        with self._connection.transaction():
+            self._connection.execute("SET LOCAL enable_seqscan TO on")
+            fetched = self._fetched(_PERIOD, given)
+        _check_count(len(fetched), [feature])
+        return _rows(feature, self._parts(fetched, [feature])[feature.created])
+
+    def _asked(self, query: str, given: Mapping[str, Any]) -> Cursor[tuple[Any, ...]]:
+        return self._connection.cursor(binary=True, row_factory=tuple_row).execute(query.encode(), given)
+
+    def _fetched(self, query: str, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        return self._asked(query, given).fetchall()
+
+    def _parts(self, fetched: Sequence[tuple[Any, ...]], features: Sequence[Feature]) -> dict[int, list[_Part]]:
+        """What was fetched, by `created` of the feature."""
+        parts: dict[int, list[_Part]] = {feature.created: [] for feature in features}
+        by_shape: dict[int, list[tuple[Any, ...]]] = {}
+        for row in fetched:
+            by_shape.setdefault(row[1], []).append(row)
+        shapes = self._shapes.of(self._connection, by_shape)
+        for number, rows in by_shape.items():
+            owners, _, times, arrived, payloads = zip(*rows, strict=True)
+            index = np.array(owners, np.int64) - 1, np.array(times, np.int64), np.array(arrived, np.int64)
+            for created, column in unpacked(shapes[number], payloads, set(parts)).columns.items():
+                if created in parts:
+                    parts[created].append(_Part(*index, *column))
+        return parts
+
+
+def _given(question: Newest) -> dict[str, Any]:
+    return {
+        "ids": question.entities,
+        "type": question.entity_type,
+        "members": [feature.created for feature in question.features],
+        "at": question.at,
+    }
+
+
+def _check_count(count: int, features: Sequence[Feature]) -> None:
+    if count > MAX_ROWS_FROM_SHARED:
+        raise TooLarge(f"more than {MAX_ROWS_FROM_SHARED} observations of {features[0].id}: ask for less at once")
+
+
+def _newest(question: Newest, parts: Mapping[int, Sequence[_Part]]) -> Grid:
+    grid = unfilled(question.kinds, len(question.entities))
+    grid.times[:], grid.nulls[:] = NEVER, False
+    for kind, values in zip(question.kinds, grid.values, strict=True):
+        values[:] = None if values.dtype == object else 0
+        for place, member in enumerate(kind.members):
+            arrivals = np.full(len(question.entities), NEVER, np.int64)
+            times, nulls = grid.times[member], grid.nulls[member]
+            for owners, seen, arrived, found, missing in parts[question.features[member].created]:
+                newer = (seen > times[owners]) | ((seen == times[owners]) & (arrived > arrivals[owners]))
+                own = owners[newer]
+                times[own], arrivals[own], nulls[own] = seen[newer], arrived[newer], missing[newer]
+                values[place][own] = found[newer]
+    return grid
+
+
+def _rows(feature: Feature, parts: Sequence[_Part]) -> Rows:
+    none = np.zeros(0, np.int64)
+    found = [
+        Rows(part.owners.astype(np.int32), part.times, part.arrived, part.values, part.nulls) for part in parts
+    ] or [Rows(none.astype(np.int32), none, none, empty(feature, 0), np.zeros(0, np.bool_))]
+    rows = concatenate(found)
+    return rows.take(np.argsort(rows.arrived, kind="stable"))
+
+
+def by_time(rows: Rows) -> Rows:
+    """Rows in order of arrival, sorted by (slot, event time, arrival)."""
+    return rows.take(order(rows.slots, rows.times))
+
+
+def lots(rows: Rows, size: int) -> Iterator[Rows]:
+    """The rows, so many at a time."""
+    for start in range(0, rows.size, size):
+        yield rows.take(slice(start, start + size))

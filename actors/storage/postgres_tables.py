@@ -1,0 +1,86 @@
+"""The tables in PostgreSQL, in a schema of their own, and how a database comes to have them.
+
+clock      one row. Every commit takes it first, which puts the commits of all processes in one order: `arrived`
+           of a commit is later than that of every one before. `registry` counts changes of features and groups,
+           `notes` those of what the monitor keeps.
+rows       the observations (`packed.py`), hash-partitioned by entity id. Nothing in it is ever updated: the newest
+           row of an entity and shape is the first that its index comes to, and a correction is one more row.
+shapes     which features a row of each shape has
+writers    a row for each process that writes, with the position that its part of the statistics covers
+batches    what each writer's statistics do not cover yet, without entity ids
+windows    the statistics, merged over all writers
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from actors.errors import StartupError
+
+SCHEMA = "timewell"
+PARTITIONS = 8
+_MIGRATIONS_LOCK = 7_268_913_001
+
+_FIRST = f"""
+CREATE TABLE clock (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    arrived bigint NOT NULL, registry bigint NOT NULL, notes bigint NOT NULL
+);
+INSERT INTO clock VALUES (true, 0, 0, 0);
+CREATE TABLE features (id text PRIMARY KEY, created bigint NOT NULL, record bytea NOT NULL);
+CREATE TABLE groups (name text PRIMARY KEY, record bytea NOT NULL);
+CREATE TABLE notes (kind text, key text, record bytea NOT NULL, PRIMARY KEY (kind, key));
+CREATE TABLE answers (key text PRIMARY KEY, arrived bigint NOT NULL, answer bytea NOT NULL);
+CREATE TABLE forgotten (created bigint PRIMARY KEY, feature text NOT NULL, entity text NOT NULL);
+CREATE TABLE shapes (
+    number integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    entity text NOT NULL, members bigint[] NOT NULL, kinds text[] NOT NULL,
+    UNIQUE (entity, members)
+);
+CREATE TABLE rows (
+    shape integer NOT NULL, entity text COLLATE "C" NOT NULL, time bigint NOT NULL, arrived bigint NOT NULL,
+    payload bytea NOT NULL
+) PARTITION BY HASH (entity);
+{
+    "".join(
+        f"CREATE TABLE rows_{part} PARTITION OF rows FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {part});"
+        for part in range(PARTITIONS)
+    )
+}
+CREATE INDEX rows_by_entity ON rows (entity, shape, time, arrived);
+CREATE TABLE writers (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, position bigint NOT NULL
+);
+CREATE TABLE batches (
+    writer integer NOT NULL, arrived bigint NOT NULL, count integer NOT NULL, blocks bytea NOT NULL,
+    PRIMARY KEY (writer, arrived)
+);
+CREATE TABLE windows (
+    feature text, created bigint, width bigint, start bigint, state bytea NOT NULL,
+    PRIMARY KEY (feature, created, width, start)
+);
+"""
+
+MIGRATIONS = (_FIRST,)
+"""From nothing to the newest form. One that has been released is never changed, only followed by another."""
+
+
+def migrate(connection: psycopg.Connection[Any]) -> None:
+    """Bring the tables to the form that this code knows. Raises StartupError where they are of a later one."""
+    with connection.transaction():
+        # One process at a time, and before anything is looked at.
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATIONS_LOCK,))
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        connection.execute(f"SET LOCAL search_path TO {SCHEMA}")
+        connection.execute("CREATE TABLE IF NOT EXISTS version (number integer NOT NULL)")
+        found = connection.execute("SELECT max(number) FROM version").fetchone()
+        version = (found[0] if found else None) or 0
+        if version > len(MIGRATIONS):
+            raise StartupError(
+                f"the tables in PostgreSQL are of form {version}, this Timewell knows {len(MIGRATIONS)}: upgrade"
+            )
+        for number, migration in enumerate(MIGRATIONS[version:], version + 1):
+            connection.execute(migration)
+            connection.execute("INSERT INTO version VALUES (%s)", (number,))

@@ -1,0 +1,395 @@
+"""A storage in PostgreSQL, which any number of processes share: `postgres_tables.py` has what is where.
+
+A read asks the database, so it sees what any process was told had been written. A commit is one transaction, in
+one order with those of all processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from actors.columns import Block
+from actors.domain import Feature, Group
+from actors.errors import Conflict, TimewellError
+from actors.grid import Grid
+from actors.partition import DiskRows
+from actors.rows import Rows
+from actors.settings import IDEMPOTENCY_HOURS
+from actors.stats.summary import Accepted
+from actors.stats.windows import Merge
+from actors.storage.postgres_link import Connection, Link
+from actors.storage.postgres_monitored import PostgresMonitored, Writers
+from actors.storage.postgres_rows import ERASE, RowReader, RowWriter, Shapes, by_time, lots
+from actors.storage.protocol import (
+    Deleted,
+    Entry,
+    Erased,
+    Flush,
+    Grouped,
+    HistoryPlan,
+    LoadedRows,
+    Newest,
+    Noted,
+    Recovered,
+    Registered,
+    Removed,
+    SavedSummaries,
+    SharedStorage,
+    Stale,
+    SummaryKey,
+    Ungrouped,
+    Versions,
+    Written,
+)
+from actors.timestamps import NEVER, SECOND
+
+OBSERVED_AT_ONCE = 100_000
+
+
+class PostgresStorage:
+    """See the module, and `SharedStorage` for what the methods promise."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        """`url`: as libpq takes it. `timeout`: seconds after which a question is given up."""
+        self._link = Link(url, timeout)
+        self._writers = Writers(self._link)
+        self._monitored = PostgresMonitored(self._link, self._writers)
+        self._shapes = Shapes()
+        self._seen = 0
+        """The version of the registry that this process goes by."""
+        self._removed: dict[Erased, Removed] = {}
+
+    @property
+    def shared(self) -> SharedStorage:
+        """Itself."""
+        return self
+
+    def open(self) -> Recovered:
+        """Wait for the server, make the tables, become a writer."""
+        self._link.open()
+        self._writers.own()
+        return self.registered()
+
+    def close(self) -> None:
+        """End the connections."""
+        self._writers.close()
+        self._link.close()
+
+    # The registry
+
+    def registered(self) -> Recovered:
+        """Features and groups, as of one moment."""
+        row = self._link.read(lambda connection: connection.execute(_REGISTERED).fetchone())
+        assert row is not None
+        arrived, self._seen, features, groups = row
+        return Recovered(
+            [msgspec.msgpack.decode(record, type=Feature) for record in features or ()],
+            [msgspec.msgpack.decode(record, type=Group) for record in groups or ()],
+            arrived,
+            0,
+        )
+
+    def versions_now(self) -> Versions:
+        """From the clock's row."""
+        row = self._link.read(
+            lambda connection: connection.execute("SELECT registry, notes FROM clock").fetchone()
+        )
+        assert row is not None
+        return Versions(*row)
+
+    @property
+    def versions_seen(self) -> int:
+        """The version of the registry that was read or made last."""
+        return self._seen
+
+    def leads(self) -> bool:
+        """By an advisory lock."""
+        return self._writers.leads()
+
+    # Writing
+
+    def commit(self, entries: Sequence[Entry]) -> Sequence[Entry | TimewellError]:
+        """One transaction."""
+        writer = self._writers.own()
+        with self._link.write() as connection:
+            commit = _Commit(connection, self._shapes, self._seen, entries)
+            recorded = [commit.taken(entry) for entry in entries]
+            commit.rows.write()
+            commit.end()
+            self._monitored.keep(connection, writer, commit.batches)
+        if commit.changed:
+            self._seen = commit.registry
+        self._removed.update(commit.removed)
+        for made in commit.rows.made:
+            self._shapes.note(*made)
+        return recorded
+
+    def answers(self, keys: Sequence[str], given_after: int) -> Mapping[str, bytes]:
+        """From their table."""
+        query = "SELECT key, answer FROM answers WHERE key = ANY(%s) AND arrived > %s"
+        given = list(keys), given_after
+        return dict(self._link.read(lambda connection: connection.execute(query, given).fetchall()))
+
+    def erased(self) -> Sequence[Erased]:
+        """None: their rows go within the commit."""
+        return ()
+
+    def erase(self) -> Mapping[Erased, Removed]:
+        """What has been erased since the last call."""
+        removed, self._removed = self._removed, {}
+        return removed
+
+    # Reading
+
+    def latest(self, questions: Sequence[Newest]) -> Sequence[Grid]:
+        """In one visit."""
+        return self._link.read(lambda connection: RowReader(connection, self._shapes).latest(questions))
+
+    def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[DiskRows]:
+        """In one query."""
+
+        def ask(connection: Connection) -> list[Rows]:
+            return RowReader(connection, self._shapes).ranges(features, entities, start, end)
+
+        return [DiskRows(0, entities, rows) for rows in self._link.read(ask)]
+
+    def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
+        """The ranges of one feature."""
+        return self.ranges([feature], entities, start, end)[0]
+
+    def versions(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> Rows:
+        """The same in another order."""
+        return by_time(self.read(feature, entities, start, end).rows)
+
+    def observations(self, feature: Feature, start: int, end: int) -> Iterator[Accepted]:
+        """Of all entities, which means to look at every row."""
+
+        def ask(connection: Connection) -> Rows:
+            return RowReader(connection, self._shapes).period(feature, max(start, NEVER), end)
+
+        for rows in lots(self._link.read(ask), OBSERVED_AT_ONCE):
+            yield Accepted(rows.times, rows.arrived, rows.values, rows.nulls)
+
+    # What a journal and history files are kept for elsewhere
+
+    def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
+        """What the statistics have not counted, without entities."""
+        return self._monitored.replay(after)
+
+    def trimmed(self) -> int:
+        """Nothing that has not been counted is ever trimmed."""
+        return 0
+
+    def flush(self, features: Mapping[str, Feature], now: int) -> Flush:
+        """There is nothing to move."""
+        return Flush(0, 0)
+
+    def trim(self, monitored: int, now: int) -> None:
+        """Forget what has been counted, and idempotency answers that are too old."""
+        self._monitored.trim(monitored)
+        with self._link.write() as connection:
+            old = now - IDEMPOTENCY_HOURS * 3_600 * SECOND
+            connection.execute("DELETE FROM answers WHERE arrived <= %s", (old,))
+
+    def forget(self, features: Mapping[str, Feature]) -> None:
+        """Delete the rows and statistics of deleted features.
+
+        Values of theirs that share rows with those of a feature that is still there stay until that goes, and are
+        not to be had any more.
+        """
+        gone = self._link.read(
+            lambda connection: connection.execute("SELECT created, feature, entity FROM forgotten").fetchall()
+        )
+        for created, feature, entity in gone:
+            with self._link.write() as connection:
+                connection.execute("SET LOCAL statement_timeout TO 0")
+                connection.execute(_FORGET_ROWS, {"entity": entity, "created": created})
+                self._monitored.forget(connection, feature, created)
+                connection.execute("DELETE FROM forgotten WHERE created = %s", (created,))
+
+    def compact(self, features: Mapping[str, Feature], now: int) -> None:
+        """PostgreSQL sees to that by itself."""
+
+    def plan(self, budget: int) -> HistoryPlan:
+        """Nothing is loaded."""
+        return HistoryPlan(0, NEVER, ())
+
+    def load(self, plan: HistoryPlan, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
+        """Nothing."""
+        return iter(())
+
+    # The monitor's
+
+    def save_summaries(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
+        """Into those of all processes."""
+        self._monitored.save(position, parts, merge)
+
+    def read_summaries(self, feature: Feature, start: int, end: int) -> SavedSummaries:
+        """Those of all processes."""
+        return self._monitored.read(feature, start, end)
+
+    def read_whole(self, feature: Feature) -> SavedSummaries:
+        """That of all processes."""
+        return self._monitored.read_whole(feature)
+
+    def whole_summaries(self) -> tuple[int, Mapping[SummaryKey, bytes]]:
+        """Those of all processes, with the position of this one."""
+        return self._monitored.totals()
+
+    def coarsen_summaries(self, now: int, merge: Merge) -> None:
+        """In their table."""
+        self._monitored.coarsen(now, merge)
+
+    def monitored(self) -> int:
+        """This process's."""
+        return self._monitored.position
+
+    def notes(self, kind: str) -> Mapping[str, bytes]:
+        """From their table."""
+        query = "SELECT key, record FROM notes WHERE kind = %s"
+        return dict(self._link.read(lambda connection: connection.execute(query, (kind,)).fetchall()))
+
+
+_REGISTERED = """
+SELECT arrived, registry, (SELECT array_agg(record) FROM features), (SELECT array_agg(record) FROM groups)
+FROM clock
+"""
+_FORGET_ROWS = """
+WITH gone AS (
+    DELETE FROM shapes WHERE entity = %(entity)s AND %(created)s = ANY(members)
+    AND NOT EXISTS (SELECT 1 FROM features WHERE created = ANY(shapes.members))
+    RETURNING number
+) DELETE FROM rows WHERE shape IN (SELECT number FROM gone)
+"""
+
+
+def _moment(entry: Entry) -> int:
+    """When this process says that it came."""
+    match entry:
+        case Written() | Erased():
+            return entry.arrived
+        case Registered(feature) | Deleted(feature):
+            return feature.updated
+    return 0
+
+
+class _Commit:
+    """One transaction: judges each entry by what the database has, and records it."""
+
+    def __init__(self, connection: Connection, shapes: Shapes, seen: int, entries: Sequence[Entry]) -> None:
+        self.rows = RowWriter(connection, shapes)
+        self.batches: list[tuple[int, Sequence[Block]]] = []
+        self.removed: dict[Erased, Removed] = {}
+        self._connection = connection
+        self._shapes = shapes
+        # Whoever comes next waits here, so that this order of commits is that of their arrivals.
+        query = "UPDATE clock SET arrived = greatest(arrived, %s) RETURNING arrived, registry"
+        row = connection.execute(query, (max(map(_moment, entries), default=0) - 1,)).fetchone()
+        assert row is not None
+        self._arrived, self.registry = row
+        self.changed = False
+        self._stale = self.registry != seen
+        self._answers = self._answered(
+            [entry.key for entry in entries if isinstance(entry, Written) and entry.key]
+        )
+        self._created = self._registered(entries)
+
+    def _answered(self, keys: list[str]) -> dict[str, bytes]:
+        if not keys:
+            return {}
+        since = self._arrived - IDEMPOTENCY_HOURS * 3_600 * SECOND
+        query = "SELECT key, answer FROM answers WHERE key = ANY(%s) AND arrived > %s"
+        return dict(self._connection.execute(query, (keys, since)).fetchall())
+
+    def _registered(self, entries: Sequence[Entry]) -> dict[str, int]:
+        ids = {block.feature for entry in entries if isinstance(entry, Written) for block in entry.blocks}
+        if not ids:
+            return {}
+        query = "SELECT id, created FROM features WHERE id = ANY(%s)"
+        return dict(self._connection.execute(query, (list(ids),)).fetchall())
+
+    def end(self) -> None:
+        """Let the clock be where this commit has brought it."""
+        self._connection.execute("UPDATE clock SET arrived = %s", (self._arrived,))
+
+    def taken(self, entry: Entry) -> Entry | TimewellError:
+        """The entry as it is recorded, or why not."""
+        self._arrived += 1
+        match entry:
+            case Written():
+                return self._written(entry)
+            case Erased(entity_type, entity_id, _):
+                erased = Erased(entity_type, entity_id, self._arrived)
+                self.removed[erased] = self._erase(erased)
+                return erased
+            case Noted():
+                self._note(entry)
+            case _ if self._stale:
+                return Stale("the registry was changed by another process")
+            case _:
+                self._change(entry)
+        return entry
+
+    def _written(self, entry: Written) -> Entry | TimewellError:
+        if entry.key is not None and entry.key in self._answers:
+            return Written(self._arrived, (), entry.key, self._answers[entry.key])
+        for block in entry.blocks:
+            if self._created.get(block.feature) != block.created:
+                return Conflict(f"feature {block.feature!r} was deleted while it was written")
+        if entry.observations:
+            arrived = self._arrived
+            self._arrived = self.rows.add(arrived, entry.blocks)
+            self.batches.append((arrived, entry.blocks))
+            entry = entry._replace(arrived=arrived)
+        if entry.key is not None:
+            self._answers[entry.key] = entry.answer
+            put = "INSERT INTO answers VALUES (%s, %s, %s) ON CONFLICT (key) DO UPDATE SET"
+            put += " arrived = excluded.arrived, answer = excluded.answer"
+            self._connection.execute(put.encode(), (entry.key, self._arrived, entry.answer))
+        return entry
+
+    def _erase(self, erased: Erased) -> Removed:
+        self.rows.write()  # those that came before it in the same commit
+        given = {"type": erased.entity_type, "id": erased.entity_id}
+        found = dict(self._connection.execute(ERASE, given).fetchall())
+        shapes = self._shapes.of(self._connection, found)
+        features = {member for number in found for member in shapes[number].members}
+        return Removed(sum(len(shapes[number].members) * count for number, count in found.items()), len(features))
+
+    def _note(self, note: Noted) -> None:
+        if note.record is None:
+            self._connection.execute("DELETE FROM notes WHERE kind = %s AND key = %s", note[:2])
+        else:
+            put = "INSERT INTO notes VALUES (%s, %s, %s) ON CONFLICT (kind, key) DO UPDATE SET"
+            self._connection.execute(f"{put} record = excluded.record".encode(), note)
+        self._connection.execute("UPDATE clock SET notes = notes + 1")
+
+    def _change(self, entry: Entry) -> None:
+        match entry:
+            case Registered(feature, groups):
+                record = msgspec.msgpack.encode(feature)
+                put = "INSERT INTO features VALUES (%s, %s, %s) ON CONFLICT (id) DO UPDATE SET"
+                put += " created = excluded.created, record = excluded.record"
+                self._connection.execute(put.encode(), (feature.id, feature.created, record))
+                self._put_groups(groups)
+                self._created[feature.id] = feature.created
+            case Deleted(feature, groups):
+                self._connection.execute("DELETE FROM features WHERE id = %s", (feature.id,))
+                forgotten = feature.created, feature.id, feature.entity
+                self._connection.execute("INSERT INTO forgotten VALUES (%s, %s, %s)", forgotten)
+                self._put_groups(groups)
+                self._created.pop(feature.id, None)
+            case Grouped(group):
+                self._put_groups([group])
+            case Ungrouped(name):
+                self._connection.execute("DELETE FROM groups WHERE name = %s", (name,))
+        self.changed = True
+        self.registry += 1
+        self._connection.execute("UPDATE clock SET registry = %s", (self.registry,))
+
+    def _put_groups(self, groups: Sequence[Group]) -> None:
+        for group in groups:
+            put = "INSERT INTO groups VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET record = excluded.record"
+            self._connection.execute(put, (group.name, msgspec.msgpack.encode(group)))

@@ -1,0 +1,192 @@
+"""What of a shared store is not seen from outside: how values are laid out, and how often the server is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import psycopg
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import actors.storage.postgres_rows
+from actors.columns import Block
+from actors.domain import Feature, ValueSchema, ValueType
+from actors.grid import Grid, kinds_of
+from actors.messages import Latest
+from actors.remote import RemoteStoreActor
+from actors.rows import Rows
+from actors.storage.packed import copy_rows, together, unpacked
+from actors.storage.postgresql import PostgresStorage
+from actors.storage.protocol import Newest, Registered, Written
+from actors.supervisor import supervise
+from actors.values import Array, dtype_of
+from loadtest.postgres import PostgresServer
+
+TYPES: list[ValueType] = ["number", "integer", "boolean", "timestamp", "vector", "string"]
+
+
+def feature(place: int, value_type: ValueType) -> Feature:
+    schema = ValueSchema(dimension=3) if value_type == "vector" else None
+    name = f"{value_type}{place}"
+    return Feature(
+        id=f"user.{name}.v1",
+        entity="user",
+        name=name,
+        version=1,
+        value_type=value_type,
+        created=place + 1,
+        updated=place + 1,
+        schema=schema,
+    )
+
+
+FEATURES = [feature(place, value_type) for place, value_type in enumerate([*TYPES, "number", "integer"])]
+
+
+def column(value_type: str, random: np.random.Generator, count: int) -> Array:
+    if value_type == "vector":
+        return random.random((count, 3)).astype(np.float32)
+    if value_type == "string":
+        texts = np.empty(count, object)
+        texts[:] = [f"é{number}" for number in random.integers(0, 9, count).tolist()]
+        return texts
+    return random.integers(0, 2, count).astype(dtype_of(value_type))
+
+
+def block(one: Feature, entities: Sequence[str], times: Sequence[int], random: np.random.Generator) -> Block:
+    nulls = random.random(len(entities)) < 0.2
+    values = column(one.value_type, random, len(entities))
+    values[nulls] = None if values.dtype == object else 0
+    return Block(one.id, one.created, list(entities), np.array(times, np.int64), values, nulls)
+
+
+def opened(url: str) -> PostgresStorage:
+    storage = PostgresStorage(url, 10.0)
+    storage.open()
+    for one in FEATURES:
+        storage.commit([Registered(one)])
+    return storage
+
+
+def counted(url: str, what: str) -> int:
+    with psycopg.connect(url) as connection:
+        row = connection.execute(f"SELECT count(*) FROM timewell.{what}".encode()).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(FEATURES), st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=6)
+        ),
+        max_size=8,
+    ),
+    st.integers(0, 2**32),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_version_comes_back_as_it_was_written(
+    postgres: PostgresServer, batches: list[tuple[Feature, list[tuple[str, int]]]], seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    with postgres.database() as url:
+        storage = opened(url)
+        expected: dict[str, list[tuple[object, ...]]] = {one.id: [] for one in FEATURES}
+        for one, index in batches:
+            written = block(one, [entity for entity, _ in index], [time for _, time in index], random)
+            storage.commit([Written(0, [written], None, b"")])
+            expected[one.id] += zip(
+                written.entities,
+                written.times.tolist(),
+                written.values.tolist(),
+                written.nulls.tolist(),
+                strict=True,
+            )
+        for one in FEATURES:
+            rows: Rows = storage.read(one, ["a", "b", "c"], 0, 9).rows
+            owners = ["abc"[slot] for slot in rows.slots.tolist()]
+            found = zip(owners, rows.times.tolist(), rows.values.tolist(), rows.nulls.tolist(), strict=True)
+            assert sorted(found, key=repr) == sorted(expected[one.id], key=repr)
+            assert (
+                len(set(zip(rows.slots.tolist(), rows.times.tolist(), rows.arrived.tolist(), strict=True)))
+                == rows.size
+            )
+        storage.close()
+
+
+def test_what_is_written_together_is_one_row(database: str) -> None:
+    random, storage = np.random.default_rng(1), opened(database)
+    blocks = [block(one, ["a", "b"], [5, 5], random) for one in FEATURES]
+    storage.commit([Written(0, blocks, None, b"")])
+    assert counted(database, "rows") == 2 * 2  # the string is on its own
+    assert counted(database, "shapes") == 2
+    storage.commit([Written(0, blocks, None, b"")])
+    assert counted(database, "shapes") == 2
+    storage.close()
+
+
+def test_there_are_only_so_many_ways_of_keeping_features_together(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actors.storage.postgres_rows, "MOST_WIDE_SHAPES", 2)
+    random, storage = np.random.default_rng(1), opened(database)
+    numbers = [one for one in FEATURES if one.value_type != "string"]
+    for first in range(4):
+        blocks = [block(one, ["a"], [first], random) for one in numbers[first : first + 3]]
+        storage.commit([Written(0, blocks, None, b"")])
+        for one, written in zip(numbers[first:], blocks, strict=False):
+            newest = storage.read(one, ["a"], first, first).rows
+            assert newest.values.tolist() == written.values.tolist()
+    assert counted(database, "shapes WHERE cardinality(members) > 1") == 2
+    storage.close()
+
+
+def test_a_payload_is_a_bit_for_each_null_and_the_values() -> None:
+    random = np.random.default_rng(1)
+    blocks = [block(one, ["a"], [5], random) for one in FEATURES if one.value_type in ("number", "boolean")]
+    (group,) = together(blocks)
+    data, last = copy_rows(7, group, 1_000)
+    assert last == 1_000
+    payload = data[-(1 + 8 + 1 + 8) :]
+    for one in blocks:
+        values, nulls = unpacked(group.shape, [payload], {one.created}).columns[one.created]
+        assert (values.tolist(), nulls.tolist()) == (one.values.tolist(), one.nulls.tolist())
+
+
+class Visited(PostgresStorage):
+    """Counts visits, and makes the first one wait for more questions."""
+
+    visits = 0
+
+    def latest(self, questions: Sequence[Newest]) -> Sequence[Grid]:
+        self.visits += 1
+        return super().latest(questions)
+
+
+async def test_reads_that_wait_together_go_to_the_server_in_one_visit(database: str) -> None:
+    storage = Visited(database, 10.0)
+    await trio.to_thread.run_sync(storage.open)
+    one = FEATURES[0]
+    storage.commit([Registered(one)])
+    written = [block(one, [f"u{number}" for number in range(100)], [5] * 100, np.random.default_rng(1))]
+    storage.commit([Written(0, written, None, b"")])
+    actor, found = RemoteStoreActor(0, storage), dict[int, Grid]()
+
+    async def ask(number: int) -> None:
+        message = Latest("user", [f"u{number}"], [one], kinds_of([one]), 9, True, [0])
+        found[number] = await actor.mailbox.ask(message)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(supervise, actor)
+        async with trio.open_nursery() as askers:
+            for number in range(100):
+                askers.start_soon(ask, number)
+        nursery.cancel_scope.cancel()
+    assert storage.visits < 20
+    for number, grid in found.items():
+        assert grid.nulls[0, 0] == written[0].nulls[number]
+        assert grid.nulls[0, 0] or grid.values[0][0, 0] == written[0].values[number]
+    storage.close()

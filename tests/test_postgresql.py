@@ -1,0 +1,282 @@
+"""Several processes over one PostgreSQL, which goes away, stands still and comes back; some of them are killed."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import trio
+
+from actors.errors import StartupError
+from actors.router import make_storage, open_router
+from actors.settings import Settings
+from loadtest.postgres import PostgresServer
+from tests.live import LiveServer
+
+T = "2026-01-01T00:00:00Z"
+HASTY = {"STORAGE_TIMEOUT_SECONDS": "1"}
+PATIENCE_SECONDS = 30.0
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    """Look again and again, but not for ever."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not true():
+        assert time.monotonic() < until, "it never came true"
+
+
+def live(directory: Path, url: str, **more: str) -> LiveServer:
+    return LiveServer(directory, STORAGE_TYPE="postgresql", STORAGE_URL=url, **more)
+
+
+@pytest.fixture
+def pair(tmp_path: Path, database: str) -> Iterator[tuple[LiveServer, LiveServer]]:
+    """Two processes over one database."""
+    with live(tmp_path, database) as one, live(tmp_path, database) as two:
+        yield one, two
+
+
+def knows(server: LiveServer, feature: str) -> bool:
+    return server.get(f"/features/{feature}").status_code == 200
+
+
+def test_a_read_by_one_process_sees_what_another_has_acknowledged(pair: tuple[LiveServer, LiveServer]) -> None:
+    one, two = pair
+    one.register("clicks", "integer")
+    eventually(lambda: knows(two, "user.clicks.v1"))
+    for value in range(30):
+        writer, reader = (one, two) if value % 2 else (two, one)
+        writer.write(("clicks", "u1", value, f"2026-01-01T00:00:{value:02}Z"))
+        assert reader.serve(["u1"], ["clicks"])[0]["features"] == {"clicks": value}
+
+
+def test_the_later_event_time_wins_whoever_writes_it_and_a_tie_goes_to_the_later_arrival(
+    pair: tuple[LiveServer, LiveServer],
+) -> None:
+    one, two = pair
+    one.register("clicks", "integer")
+    eventually(lambda: knows(two, "user.clicks.v1"))
+    one.write(("clicks", "u1", 2, "2026-01-02T00:00:00Z"))
+    two.write(("clicks", "u1", 1, "2026-01-01T00:00:00Z"))
+    assert two.serve(["u1"], ["clicks"])[0]["features"] == {"clicks": 2}
+    two.write(("clicks", "u1", 3, "2026-01-02T00:00:00Z"))
+    assert one.serve(["u1"], ["clicks"])[0]["features"] == {"clicks": 3}
+    page = one.get("/features/user.clicks.v1/history", entityId="u1").json()
+    assert [row["value"] for row in page["observations"]] == [1, 3]
+
+
+def test_two_processes_do_not_register_one_feature_in_two_ways(pair: tuple[LiveServer, LiveServer]) -> None:
+    answers: list[int] = []
+
+    def register(server: LiveServer, value_type: str) -> None:
+        body = {"name": "either", "entity": "user", "valueType": value_type}
+        answers.append(server.post("/features/register", body).status_code)
+
+    threads = [threading.Thread(target=register, args=one) for one in zip(pair, ("number", "string"), strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [201, 409]
+    eventually(lambda: all(knows(server, "user.either.v1") for server in pair))
+    types = {server.get("/features/user.either.v1").json()["valueType"] for server in pair}
+    assert len(types) == 1
+
+
+def test_a_deletion_and_a_group_reach_the_other_process(pair: tuple[LiveServer, LiveServer]) -> None:
+    one, two = pair
+    one.register("gone")
+    one.register("stays", group="both")
+    eventually(lambda: knows(two, "user.gone.v1") and two.get("/groups/both").status_code == 200)
+    assert one.http.delete("/features/user.gone.v1").status_code == 204
+    eventually(lambda: not knows(two, "user.gone.v1"))
+    answer = two.post("/features/write", {"featureId": "gone", "entityId": "u1", "value": 1})
+    assert answer.status_code == 404
+
+
+def test_a_repeated_idempotency_key_is_answered_alike_by_another_process(
+    pair: tuple[LiveServer, LiveServer],
+) -> None:
+    one, two = pair
+    one.register("clicks", "integer")
+    eventually(lambda: knows(two, "user.clicks.v1"))
+    body = {"values": [{"featureId": "clicks", "entityId": "u1", "value": n, "timestamp": T} for n in (1, 2)]}
+    first = one.post("/features/write-batch", body, **{"Idempotency-Key": "k"})
+    again = two.post("/features/write-batch", {"values": body["values"][:1]}, **{"Idempotency-Key": "k"})
+    assert first.json() == again.json() == {"success": True, "count": 2}
+    assert one.serve(["u1"], ["clicks"])[0]["features"] == {"clicks": 2}
+
+
+def test_statistics_are_those_of_all_processes_each_observation_counted_once_across_a_kill(
+    tmp_path: Path, database: str
+) -> None:
+    with live(tmp_path, database) as one, live(tmp_path, database) as two:
+        one.register("clicks", "integer")
+        eventually(lambda: knows(two, "user.clicks.v1"))
+        for number, server in enumerate((one, two) * 10):
+            server.write(*[("clicks", f"u{n}", number, T) for n in range(5)])
+        two.kill()  # with what it had not counted for all
+        with live(tmp_path, database) as three:
+
+            def count(server: LiveServer) -> Any:
+                return server.get("/features/user.clicks.v1/stats").json()["count"]
+
+            eventually(lambda: count(three) == 100)
+            eventually(lambda: count(one) == 100)
+            three.write(("clicks", "u1", 3, T))
+            assert count(three) == 101
+
+
+def test_nothing_acknowledged_is_lost_when_a_process_is_killed_while_both_write(
+    tmp_path: Path, database: str
+) -> None:
+    acknowledged: list[tuple[str, int]] = []
+
+    def write(server: LiveServer, entity: str) -> None:
+        for number in range(1, 10_000):
+            try:
+                server.write(("clicks", entity, number, f"2026-01-01T00:{number // 60:02}:{number % 60:02}Z"))
+            except Exception:
+                return
+            acknowledged.append((entity, number))
+
+    with live(tmp_path, database) as one, live(tmp_path, database) as two:
+        one.register("clicks", "integer")
+        eventually(lambda: knows(two, "user.clicks.v1"))
+        threads = [threading.Thread(target=write, args=args) for args in ((one, "a"), (two, "b"))]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: len(acknowledged) > 100)
+        two.kill()
+        eventually(lambda: not threads[1].is_alive())
+        last = max(number for entity, number in acknowledged if entity == "b")
+        page = one.get("/features/user.clicks.v1/history", entityId="b", limit=10_000).json()
+        assert [row["value"] for row in page["observations"]][:last] == list(range(1, last + 1))
+        one.kill()
+        threads[0].join()
+
+
+def test_a_server_that_restarts_is_found_again_and_says_503_until_then(tmp_path: Path) -> None:
+    with PostgresServer() as postgres, postgres.database() as url, live(tmp_path, url, **HASTY) as one:
+        one.register("clicks", "integer")
+        one.write(("clicks", "u1", 1, T))
+        postgres.stop()
+        read = one.post("/features/serve", {"entityIds": ["u1"], "features": ["clicks"]})
+        assert read.status_code == 503 and int(read.headers["Retry-After"]) > 0
+        write = one.post("/features/write", {"featureId": "clicks", "entityId": "u1", "value": 2})
+        assert write.status_code == 503 and int(write.headers["Retry-After"]) > 0
+        eventually(lambda: one.get("/health/ready").status_code == 503)
+        assert "shared store" in one.get("/health/ready").json()["status"]
+        postgres.start()
+        eventually(lambda: one.get("/health/ready").status_code == 200)
+        assert one.serve(["u1"], ["clicks"])[0]["features"] == {"clicks": 1}
+        one.write(("clicks", "u1", 3, "2026-01-03T00:00:00Z"))
+        assert one.serve(["u1"], ["clicks"])[0]["features"] == {"clicks": 3}
+        assert one.get("/features/user.clicks.v1/stats").json()["count"] == 2
+        assert one.stop() == 0
+
+
+def test_a_server_that_stands_still_is_given_up_and_nothing_hangs(tmp_path: Path) -> None:
+    with PostgresServer() as postgres, postgres.database() as url, live(tmp_path, url, **HASTY) as one:
+        one.register("clicks", "integer")
+        one.write(("clicks", "u1", 1, T))
+        postgres.freeze(True)
+        try:
+            with ExitStack() as stack:
+                calls = [
+                    ("/features/serve", {"entityIds": ["u1"], "features": ["clicks"]}),
+                    ("/features/write", {"featureId": "clicks", "entityId": "u1", "value": 2}),
+                ]
+                found: list[int] = []
+                for path, body in calls:
+                    thread = threading.Thread(
+                        target=lambda path, body: found.append(one.post(path, body).status_code), args=(path, body)
+                    )
+                    thread.start()
+                    stack.callback(thread.join)
+            assert found == [503, 503]
+        finally:
+            postgres.freeze(False)
+        eventually(lambda: one.get("/health/ready").status_code == 200)
+        assert one.serve(["u1"], ["clicks"])[0]["features"]["clicks"] in (1, 2)
+        assert one.stop() == 0
+
+
+def opened(url: str) -> None:
+    """Start the actors over a database, and end them again."""
+
+    async def main() -> None:
+        async with open_router(Settings(storage_type="postgresql", storage_url=url)):
+            pass
+
+    trio.run(main)
+
+
+def test_what_cannot_work_is_refused_at_the_start_with_the_reason(postgres: PostgresServer) -> None:
+    with pytest.raises(StartupError, match="STORAGE_URL"):
+        make_storage(Settings(storage_type="postgresql"))
+    with pytest.raises(StartupError, match="not what PostgreSQL takes"):
+        make_storage(Settings(storage_type="postgresql", storage_url="nonsense"))
+    with pytest.raises(StartupError, match="nowhere"):
+        opened(postgres.url("nowhere"))
+    with pytest.raises(StartupError, match="nobody"):
+        opened(postgres.url(user="nobody"))
+
+
+def test_tables_of_a_later_version_are_left_alone(database: str) -> None:
+    opened(database)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("INSERT INTO timewell.version VALUES (1000)")
+    with pytest.raises(StartupError, match="1000"):
+        opened(database)
+
+
+def test_a_database_that_takes_no_writes_answers_503_to_them_and_goes_on_reading(
+    tmp_path: Path, database: str
+) -> None:
+    with live(tmp_path, database) as one:
+        one.register("clicks", "integer")
+        one.write(("clicks", "u1", 1, T))
+        with psycopg.connect(database, autocommit=True) as connection:
+            name = connection.info.dbname
+            connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only TO on".encode())
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            )
+        answer = one.post("/features/write", {"featureId": "clicks", "entityId": "u1", "value": 2})
+        assert answer.status_code == 503
+        assert "read-only" in answer.json()["detail"]
+        assert one.serve(["u1"], ["clicks"])[0]["features"] == {"clicks": 1}
+
+
+def test_a_process_that_is_stopped_for_a_while_counts_nothing_twice(tmp_path: Path, database: str) -> None:
+    with live(tmp_path, database) as one, live(tmp_path, database) as two:
+        one.register("clicks", "integer")
+        eventually(lambda: knows(two, "user.clicks.v1"))
+        two.write(("clicks", "u1", 1, T))
+        with psycopg.connect(database, autocommit=True) as connection:
+            # As if the network had been away: with the connections goes what a process is a writer by.
+            query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            connection.execute(query)
+        with live(tmp_path, database) as three:  # takes over what was not counted
+
+            def count(server: LiveServer) -> Any:
+                return server.get("/features/user.clicks.v1/stats").json().get("count")
+
+            eventually(lambda: count(three) == 1)
+            eventually(
+                lambda: (
+                    two.post("/features/write", {"featureId": "clicks", "entityId": "u1", "value": 2}).status_code
+                    == 200
+                )
+            )
+            eventually(lambda: count(two) == 2)
+            eventually(lambda: count(three) == 2)
+            assert two.stop(signal.SIGTERM) == 0
