@@ -20,5 +20,6 @@ drift.py checks.py findings.py    drift of a feature; what a check asks; what it
 alerts.py events.py webhook.py    the life of an alert; who is told, inside and outside
 statistics.py watch.py schedule.py  statistics put together; checks and drift over them; by the clock
 follower.py                       what other processes change in a shared store
+migration.py                      everything from one storage into another
 router.py                         the only door
 """

@@ -51,6 +51,7 @@ FLOORS = [
     ["actors.watch"],
     ["actors.schedule"],
     ["actors.follower"],
+    ["actors.migration"],
     ["actors.router"],
     ["web.schema"],
     ["web.monitor_schema"],

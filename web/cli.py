@@ -12,10 +12,21 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 
 from actors.settings import Settings, from_environment
-from web.commands import drift, export, features, load, register, serve_values, stats, training_set, write
+from web.commands import (
+    drift,
+    export,
+    features,
+    load,
+    migrate,
+    register,
+    serve_values,
+    stats,
+    training_set,
+    write,
+)
 from web.commands.exits import MEANINGS, attempt
 
-COMMANDS = (features, register, write, serve_values, load, export, training_set, stats, drift)
+COMMANDS = (features, register, write, serve_values, load, export, training_set, stats, drift, migrate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

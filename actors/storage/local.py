@@ -29,6 +29,7 @@ from actors.settings import (
 from actors.stats.summary import Accepted
 from actors.stats.windows import Merge
 from actors.storage import history
+from actors.storage.carrying import by_arrival, whole
 from actors.storage.erasure import Erasures, kept, rows_of, without
 from actors.storage.journal import Journal
 from actors.storage.monitored import Monitored
@@ -38,6 +39,8 @@ from actors.storage.protocol import (
     Flush,
     HistoryPlan,
     LoadedRows,
+    Lot,
+    Noted,
     Recovered,
     Removed,
     SavedSummaries,
@@ -311,6 +314,36 @@ class LocalStorage:
     def notes(self, kind: str) -> Mapping[str, bytes]:
         """From the journal's database."""
         return self._journal.notes(kind)
+
+    # Moving house
+
+    def held(self, after: int) -> int:
+        """In the runs that reach beyond, and in the journal."""
+        runs = sum(run.rows for run in self._runs.runs() if run.position > after)
+        return runs + self._journal.count(max(after, self._position))
+
+    def carried(self, features: Mapping[str, Feature], after: int) -> Iterator[Lot]:
+        """Run by run; what the journal has beyond them is moved there first."""
+        while self.flush(features, NEVER).observations:
+            pass
+        for run in self._runs.runs():
+            if run.position > after:
+                batches = run.scan(history.SCHEMA.names, kept(self._erasures))
+                parts = (_later(part, after) for batch in batches for part in history.loaded(batch, features))
+                yield Lot(run.position, whole(part for part in parts if len(part.arrived)))
+
+    def carry(self, lot: Lot, note: Noted) -> None:
+        """Through the journal, a batch for each arrival."""
+        self.commit([*by_arrival(lot.parts), note])
+
+    def all_summaries(self) -> Iterator[tuple[SummaryKey, bytes]]:
+        """From the monitor's database."""
+        return self._monitored.all()
+
+
+def _later(part: LoadedRows, after: int) -> LoadedRows:
+    rows = np.flatnonzero(part.arrived > after)
+    return part if len(rows) == len(part.arrived) else LoadedRows(part.block.take(rows), part.arrived[rows])
 
 
 def _placed(block: Block, arrived: int, places: Mapping[str, int], start: int, end: int) -> Rows:

@@ -7,7 +7,7 @@ there; the position, changed in the same transaction, says how far in the journa
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from actors.domain import Feature
 from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge, Window, coarser
@@ -16,6 +16,7 @@ from actors.storage.protocol import SavedSummaries, SummaryKey
 
 FORMAT = 1
 COARSENED_AT_ONCE = 5_000
+READ_AT_ONCE = 500
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS windows (
@@ -72,6 +73,17 @@ class Monitored(Database):
             rows = database.execute(query).fetchall()
             position = _position(database)
         return position, {SummaryKey(*row[:4]): row[4] for row in rows}
+
+    def all(self) -> Iterator[tuple[SummaryKey, bytes]]:
+        """Every summary."""
+        last: SummaryKey | tuple[str, int, int, int] = ("", -(2**63), 0, 0)
+        query = "SELECT feature, created, width, start, state FROM windows"
+        query += " WHERE (feature, created, width, start) > (?, ?, ?, ?)"
+        query += " ORDER BY feature, created, width, start LIMIT ?"
+        while rows := self.rows(query, *last, READ_AT_ONCE):
+            for row in rows:
+                last = SummaryKey(*row[:4])
+                yield last, row[4]
 
     def forget(self, feature: str, again: Feature | None) -> None:
         """Delete the summaries of a deleted feature, but for those of the one registered `again` under its id."""

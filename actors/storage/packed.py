@@ -64,7 +64,7 @@ class Together(NamedTuple):
 
 
 def together(blocks: Sequence[Block]) -> list[Together]:
-    """The blocks by what can share a row. Of a feature that occurs twice the later block is a row of its own."""
+    """The blocks, one of each feature, by what can share a row."""
     found: list[Together] = []
     groups: dict[tuple[Any, ...], list[Block]] = {}
     for block in blocks:
@@ -73,10 +73,7 @@ def together(blocks: Sequence[Block]) -> list[Together]:
         if block.values.dtype == object:
             found.append(Together(_shape([block]), [block]))
             continue
-        key = block.feature.partition(".")[0], *_index(block)
-        while any(other.feature == block.feature for other in groups.get(key, ())):
-            key = *key, "again"
-        groups.setdefault(key, []).append(block)
+        groups.setdefault((block.feature.partition(".")[0], *_index(block)), []).append(block)
     for group in groups.values():
         group.sort(key=lambda block: block.created)
         found.append(Together(_shape(group), group))
@@ -110,15 +107,16 @@ def copy_header() -> bytes:
     return b"PGCOPY\n\xff\r\n\0" + bytes(8)
 
 
-def copy_rows(number: int, group: Together, arrived: int) -> tuple[bytes, int]:
+def copy_rows(number: int, group: Together, arrived: int | Times) -> tuple[bytes, int]:
     """The rows (shape, entity, time, arrived, payload) of what was written together, and their last arrival.
 
-    Where rows are of one entity and time, each is said to have arrived a microsecond after the one before.
+    `arrived`: of all of them, where rows of one entity and time are each said to have arrived a microsecond after
+    the one before; or of each.
     """
     block = group.blocks[0]
     given = block.entities
     entities = given if isinstance(given, Entities) else numbered(given)
-    arrivals = arrived + _ranks(entities, block.times)
+    arrivals = arrived + _ranks(entities, block.times) if isinstance(arrived, int) else arrived
     names = [_LENGTH.pack(len(id_)) + id_ for id_ in map(str.encode, entities.names)]
     ids = map(names.__getitem__, entities.codes.tolist())
     if group.shape.of_text:

@@ -23,6 +23,7 @@ from actors.storage.protocol import SavedSummaries, SummaryKey
 
 COARSENED_AT_ONCE = 5_000
 REPLAYED_AT_ONCE = 64
+READ_AT_ONCE = 500
 _WRITERS, _LEADER, _MERGING = 726_891_301, 726_891_302, 726_891_303
 """Classes of advisory locks."""
 _ONE = "feature = %s AND created = %s AND width = %s AND start = %s"
@@ -227,6 +228,21 @@ class PostgresMonitored:
             return position, {SummaryKey(*row[:4]): row[4] for row in rows}
 
         return self._link.read(ask)
+
+    def all(self) -> Iterator[tuple[SummaryKey, bytes]]:
+        """Every summary."""
+        last: SummaryKey | tuple[str, int, int, int] = ("", -(2**63), 0, 0)
+        query = "SELECT feature, created, width, start, state FROM windows"
+        query += " WHERE (feature, created, width, start) > (%s, %s, %s, %s)"
+        query += " ORDER BY feature, created, width, start LIMIT %s"
+
+        def ask(connection: Connection) -> list[tuple[str, int, int, int, bytes]]:
+            return connection.execute(query.encode(), (*last, READ_AT_ONCE)).fetchall()
+
+        while rows := self._link.read(ask):
+            for feature, created, width, start, state in rows:
+                last = SummaryKey(feature, created, width, start)
+                yield last, state
 
     def forget(self, connection: Connection, feature: str, created: int) -> None:
         """Within a transaction: delete the summaries of a deleted feature."""

@@ -9,7 +9,7 @@ import numpy as np
 from psycopg import Cursor
 from psycopg.rows import tuple_row
 
-from actors.columns import Block, Indices, Times
+from actors.columns import Block, Indices, Times, joined
 from actors.domain import Feature
 from actors.errors import TooLarge
 from actors.grid import Grid, unfilled
@@ -17,7 +17,7 @@ from actors.rows import Rows, concatenate, order
 from actors.settings import MAX_ROWS_FROM_SHARED, MOST_WIDE_SHAPES
 from actors.storage.packed import Shape, Together, copy_header, copy_rows, together, unpacked
 from actors.storage.postgres_link import Connection
-from actors.storage.protocol import Newest
+from actors.storage.protocol import LoadedRows, Newest
 from actors.timestamps import NEVER
 from actors.values import Array, Nulls, empty
 
@@ -115,6 +115,8 @@ class RowWriter:
     def add(self, arrived: int, blocks: Sequence[Block]) -> int:
         """Take a batch in. Returns the last arrival of its rows."""
         last = arrived
+        if len({block.feature for block in blocks}) < len(blocks):
+            blocks = joined(blocks)
         for group in together(blocks):
             entity_type = group.blocks[0].feature.partition(".")[0]
             number = self._shapes.number(self._connection, entity_type, group.shape)
@@ -124,6 +126,15 @@ class RowWriter:
                 self._parts.append(rows)
                 last = max(last, latest)
         return last
+
+    def add_carried(self, rows: Sequence[LoadedRows]) -> None:
+        """Take in parts that have the same entities, times and arrivals."""
+        for group in together([block for block, _ in rows]):
+            entity_type = group.blocks[0].feature.partition(".")[0]
+            number = self._shapes.number(self._connection, entity_type, group.shape)
+            for one, its in [(group, number)] if number is not None else self._apart(entity_type, group):
+                self.made.append((entity_type, one.shape, its))
+                self._parts.append(copy_rows(its, one, rows[0].arrived)[0])
 
     def _apart(self, entity_type: str, group: Together) -> list[tuple[Together, int]]:
         numbered = [(one, self._shapes.number(self._connection, entity_type, one.shape)) for one in group.apart()]
@@ -182,6 +193,21 @@ class RowReader:
             fetched = self._fetched(_PERIOD, given)
         _check_count(len(fetched), [feature])
         return _rows(feature, self._parts(fetched, [feature])[feature.created])
+
+    def loaded(self, fetched: Sequence[tuple[Any, ...]], features: Mapping[int, Feature]) -> list[LoadedRows]:
+        """Rows (shape, entity, time, arrived, payload) as those of the features, which are by `created`."""
+        by_shape: dict[int, list[tuple[Any, ...]]] = {}
+        for row in fetched:
+            by_shape.setdefault(row[0], []).append(row)
+        shapes, found = self._shapes.of(self._connection, by_shape), list[LoadedRows]()
+        for number, rows in by_shape.items():
+            _, entities, times, arrived, payloads = zip(*rows, strict=True)
+            index = list(entities), np.array(times, np.int64)
+            for created, column in unpacked(shapes[number], payloads, set(features)).columns.items():
+                if created in features:
+                    block = Block(features[created].id, created, *index, *column)
+                    found.append(LoadedRows(block, np.array(arrived, np.int64)))
+        return found
 
     def _asked(self, query: str, given: Mapping[str, Any]) -> Cursor[tuple[Any, ...]]:
         return self._connection.cursor(binary=True, row_factory=tuple_row).execute(query.encode(), given)

@@ -7,6 +7,7 @@ one order with those of all processes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -19,6 +20,7 @@ from actors.rows import Rows
 from actors.settings import IDEMPOTENCY_HOURS
 from actors.stats.summary import Accepted
 from actors.stats.windows import Merge
+from actors.storage.carrying import by_row
 from actors.storage.postgres_link import Connection, Link
 from actors.storage.postgres_monitored import PostgresMonitored, Writers
 from actors.storage.postgres_rows import ERASE, RowReader, RowWriter, Shapes, by_time, lots
@@ -30,6 +32,7 @@ from actors.storage.protocol import (
     Grouped,
     HistoryPlan,
     LoadedRows,
+    Lot,
     Newest,
     Noted,
     Recovered,
@@ -46,6 +49,7 @@ from actors.storage.protocol import (
 from actors.timestamps import NEVER, SECOND
 
 OBSERVED_AT_ONCE = 100_000
+CARRIED_AT_ONCE = 200_000
 
 
 class PostgresStorage:
@@ -251,7 +255,53 @@ class PostgresStorage:
         query = "SELECT key, record FROM notes WHERE kind = %s"
         return dict(self._link.read(lambda connection: connection.execute(query, (kind,)).fetchall()))
 
+    # Moving house
 
+    def held(self, after: int) -> int:
+        """Rows, each of which may be of several features."""
+        query = "SELECT count(*) FROM rows WHERE arrived > %s"
+        row = self._link.read(lambda connection: connection.execute(query, (after,)).fetchone())
+        assert row is not None
+        return int(row[0])
+
+    def carried(self, features: Mapping[str, Feature], after: int) -> Iterator[Lot]:
+        """Some hundred thousand rows at a time, all that arrived at one moment in one lot."""
+        by_created = {feature.created: feature for feature in features.values()}
+        with self._link.alone() as connection, connection.transaction():
+            connection.execute("SET LOCAL statement_timeout TO 0")
+            connection.execute("SET LOCAL enable_seqscan TO on")
+            reader = RowReader(connection, self._shapes)
+            with connection.cursor(name="carried") as cursor:
+                cursor.execute(_CARRIED, (after,), binary=True)
+                held: list[tuple[Any, ...]] = []
+                while fetched := cursor.fetchmany(CARRIED_AT_ONCE):
+                    held += fetched
+                    last = held[-1][3]
+                    ready, held = [row for row in held if row[3] < last], [row for row in held if row[3] == last]
+                    if ready:
+                        yield Lot(last - 1, reader.loaded(ready, by_created))
+                if held:
+                    yield Lot(held[0][3], reader.loaded(held, by_created))
+
+    def carry(self, lot: Lot, note: Noted) -> None:
+        """Rows as they are, what was written together again in one."""
+        with self._link.write() as connection:
+            writer = RowWriter(connection, self._shapes)
+            newest = max((int(part.arrived.max()) for part in lot.parts), default=lot.mark)
+            connection.execute("UPDATE clock SET arrived = greatest(arrived, %s)", (newest,))
+            for rows in by_row(lot.parts):
+                writer.add_carried(rows)
+            writer.write()
+            put_note(connection, note)
+        for made in writer.made:
+            self._shapes.note(*made)
+
+    def all_summaries(self) -> Iterator[tuple[SummaryKey, bytes]]:
+        """From their table."""
+        return self._monitored.all()
+
+
+_CARRIED = "SELECT shape, entity, time, arrived, payload FROM rows WHERE arrived > %s ORDER BY arrived"
 _REGISTERED = """
 SELECT arrived, registry, (SELECT array_agg(record) FROM features), (SELECT array_agg(record) FROM groups)
 FROM clock
@@ -273,6 +323,18 @@ def _moment(entry: Entry) -> int:
         case Registered(feature) | Deleted(feature):
             return feature.updated
     return 0
+
+
+def put_note(connection: Connection, note: Noted) -> None:
+    """Within a transaction."""
+    if note.record is None:
+        connection.execute("DELETE FROM notes WHERE kind = %s AND key = %s", note[:2])
+    else:
+        put = (
+            "INSERT INTO notes VALUES (%s, %s, %s) ON CONFLICT (kind, key) DO UPDATE SET record = excluded.record"
+        )
+        connection.execute(put, note)
+    connection.execute("UPDATE clock SET notes = notes + 1")
 
 
 class _Commit:
@@ -325,7 +387,7 @@ class _Commit:
                 self.removed[erased] = self._erase(erased)
                 return erased
             case Noted():
-                self._note(entry)
+                put_note(self._connection, entry)
             case _ if self._stale:
                 return Stale("the registry was changed by another process")
             case _:
@@ -357,14 +419,6 @@ class _Commit:
         shapes = self._shapes.of(self._connection, found)
         features = {member for number in found for member in shapes[number].members}
         return Removed(sum(len(shapes[number].members) * count for number, count in found.items()), len(features))
-
-    def _note(self, note: Noted) -> None:
-        if note.record is None:
-            self._connection.execute("DELETE FROM notes WHERE kind = %s AND key = %s", note[:2])
-        else:
-            put = "INSERT INTO notes VALUES (%s, %s, %s) ON CONFLICT (kind, key) DO UPDATE SET"
-            self._connection.execute(f"{put} record = excluded.record".encode(), note)
-        self._connection.execute("UPDATE clock SET notes = notes + 1")
 
     def _change(self, entry: Entry) -> None:
         match entry:

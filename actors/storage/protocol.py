@@ -121,6 +121,16 @@ class LoadedRows(NamedTuple):
     arrived: NDArray[np.int64]
 
 
+class Lot(NamedTuple):
+    """Some of everything that a storage has: all that arrived by `mark` and after the mark of the lot before.
+
+    Rows of one entity and event time with the same arrival, in several parts, were written together.
+    """
+
+    mark: int
+    parts: Sequence[LoadedRows]
+
+
 class HistoryPlan(NamedTuple):
     """Which part of the history a rebuild loads: all rows, or those of the newest runs.
 
@@ -268,6 +278,20 @@ class Storage(Protocol):
 
     def notes(self, kind: str) -> Mapping[str, bytes]:
         """The records of a kind by key."""
+
+    # Moving house. Nobody else uses the storage meanwhile.
+
+    def held(self, after: int) -> int:
+        """About how many observations arrived later than `after`."""
+
+    def carried(self, features: Mapping[str, Feature], after: int) -> Iterator[Lot]:
+        """Every version of the features' observations that arrived later than `after`, oldest arrivals first."""
+
+    def carry(self, lot: Lot, note: Noted) -> None:
+        """Take observations in with the arrivals that they have, and a note, in one transaction."""
+
+    def all_summaries(self) -> Iterator[tuple[SummaryKey, bytes]]:
+        """All that is saved."""
 
 
 class SharedStorage(Storage, Protocol):

@@ -62,21 +62,21 @@ class SlowStorage(FaultyStorage):
 
     def __init__(self) -> None:
         super().__init__()
-        self.held: dict[str, threading.Event] = {}
+        self.gates: dict[str, threading.Event] = {}
         self.reached = threading.Event()
 
     @contextmanager
     def holding(self, feature: Feature) -> Iterator[None]:
         """Reads of this feature's summaries wait until the block is left."""
-        gate = self.held[feature.id] = threading.Event()
+        gate = self.gates[feature.id] = threading.Event()
         try:
             yield
         finally:
-            del self.held[feature.id]
+            del self.gates[feature.id]
             gate.set()
 
     def _hold(self, feature: Feature) -> None:
-        gate = self.held.get(feature.id)
+        gate = self.gates.get(feature.id)
         if gate is not None:
             self.reached.set()
             assert gate.wait(STALLED_SECONDS)

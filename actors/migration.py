@@ -1,0 +1,160 @@
+"""Migration: everything that one storage has into another one, which is empty.
+
+The registry and the monitor's notes go first, then the observations in order of arrival, a lot at a time with a
+note of how far that is, then the statistics. So a migration that was cut off goes on where it was. At last both
+storages are read through and compared. Nobody else uses either meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from actors.domain import Feature
+from actors.errors import Conflict, TimewellError, Unavailable
+from actors.monitor import FeatureMonitor
+from actors.stats.state import encode
+from actors.stats.summary import merge_states
+from actors.storage.carrying import Fingerprint, fingerprints
+from actors.storage.protocol import Entry, Grouped, Noted, Recovered, Registered, Storage, SummaryKey
+from actors.timestamps import NEVER
+
+KIND = "migration"
+NOTES = ("check", "pinned", "alert", "score")
+SUMMARIES_AT_ONCE = 500
+Tell = Callable[[int, float], None]
+"""Is told how many observations have been carried, or compared, and which share of all work that is."""
+_CARRYING, _COMPARING = 0.6, 0.2
+"""Shares of the work: comparing looks at the source, then at the target."""
+
+
+class Migrated(NamedTuple):
+    """What is in the target now; `resumed` from an earlier attempt."""
+
+    features: int
+    groups: int
+    observations: int
+    summaries: int
+    resumed: bool
+
+
+def migrate(source: Storage, target: Storage, name: str, tell: Tell) -> Migrated:
+    """Carry everything. `name` is that of the source, by which an attempt that was cut off is recognised.
+
+    Raises StartupError where a storage cannot be opened, Conflict where the target has something of another
+    origin, Unavailable where the two differ in the end. Blocks.
+    """
+    found = source.open()
+    try:
+        present = target.open()
+        try:
+            return _carried(source, found, target, present, name, tell)
+        finally:
+            target.close()
+    finally:
+        source.close()
+
+
+def _carried(
+    source: Storage, found: Recovered, target: Storage, present: Recovered, name: str, tell: Tell
+) -> Migrated:
+    features = {feature.id: feature for feature in found.features}
+    mark = target.notes(KIND).get(name)
+    if mark is None:
+        if present.features or present.groups:
+            raise Conflict("the target is not empty: migrate into a new one")
+        _register(source, found, target, name)
+    after = NEVER if mark is None else msgspec.msgpack.decode(mark, type=int)
+    last = _carry_rows(source, target, features, name, after, tell)
+    summaries = _carry_statistics(source, target, last)
+    counted = _compared(source, target, features, tell)
+    _commit(target, [Noted(KIND, name, None)])
+    return Migrated(len(features), len(found.groups), counted, summaries, mark is not None)
+
+
+def _register(source: Storage, found: Recovered, target: Storage, name: str) -> None:
+    entries: list[Entry] = [Registered(feature) for feature in found.features]
+    entries += [Grouped(group) for group in found.groups]
+    entries += [Noted(kind, key, record) for kind in NOTES for key, record in source.notes(kind).items()]
+    _commit(target, [*entries, Noted(KIND, name, msgspec.msgpack.encode(NEVER))])
+
+
+def _commit(target: Storage, entries: list[Entry]) -> None:
+    for recorded in target.commit(entries):
+        if isinstance(recorded, TimewellError):
+            raise recorded
+
+
+def _carry_rows(
+    source: Storage, target: Storage, features: Mapping[str, Feature], name: str, after: int, tell: Tell
+) -> int:
+    """Returns how far the target is then."""
+    total, done = max(1, source.held(after)), 0
+    for lot in source.carried(features, after):
+        after = lot.mark
+        target.carry(lot, Noted(KIND, name, msgspec.msgpack.encode(lot.mark)))
+        if target.shared is None:
+            while target.flush(features, NEVER).observations:
+                pass
+        done += sum(len(part.arrived) for part in lot.parts)
+        tell(done, _CARRYING * min(1.0, done / total))
+    return after
+
+
+def _carry_statistics(source: Storage, target: Storage, last: int) -> int:
+    """Statistics in place of those that an earlier attempt has brought. They cover what arrived by `last`."""
+    _settle(source)
+    position = max(target.monitored(), last)
+    count, parts = 0, dict[SummaryKey, bytes]()
+    for key, state in source.all_summaries():
+        parts[key] = state
+        count += 1
+        if len(parts) == SUMMARIES_AT_ONCE:
+            target.save_summaries(position, parts, _last)
+            parts = {}
+    target.save_summaries(position, parts, _last)
+    return count
+
+
+def _last(states: Iterable[bytes]) -> bytes:
+    """The part that comes, whatever was there."""
+    return list(states)[-1]
+
+
+def _settle(source: Storage) -> None:
+    """Save what the source's statistics do not cover yet."""
+    position, totals = source.whole_summaries()
+    monitor = FeatureMonitor(position, totals)
+    for arrived, blocks in source.replay(max(position, source.trimmed())):
+        monitor.apply(arrived, blocks)
+        for _ in monitor.overdue():
+            pass
+    for _ in monitor.folding():
+        pass
+    position, parts = monitor.leave()
+    source.save_summaries(position, {key: encode(part) for key, part in parts.items()}, merge_states)
+
+
+def _compared(source: Storage, target: Storage, features: Mapping[str, Feature], tell: Tell) -> int:
+    """How many observations both have. Raises Unavailable where they are not the same."""
+    one = _fingerprints(source, features, tell, _CARRYING)
+    two = _fingerprints(target, features, tell, _CARRYING + _COMPARING)
+    for id_ in features:
+        ours, theirs = one.get(id_), two.get(id_)
+        if ours != theirs:
+            counts = [0 if each is None else each.observations for each in (ours, theirs)]
+            raise Unavailable(f"{id_} is not the same: {counts[0]} observations there, {counts[1]} here")
+    return sum(each.observations for each in one.values())
+
+
+def _fingerprints(
+    storage: Storage, features: Mapping[str, Feature], tell: Tell, share: float
+) -> dict[str, Fingerprint]:
+    total, found = max(1, storage.held(NEVER)), dict[str, Fingerprint]()
+    for lot in storage.carried(features, NEVER):
+        found = fingerprints(lot.parts, found)
+        done = sum(each.observations for each in found.values())
+        tell(done, share + _COMPARING * min(1.0, done / total))
+    return found

@@ -1,0 +1,79 @@
+"""`timewell migrate`: everything from one storage into another one. No service runs over either meanwhile."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from web.commands.exits import MEANINGS, Failed, Misused
+from web.commands.options import Subparsers
+
+if TYPE_CHECKING:
+    from actors.storage.protocol import Storage
+
+MORE = """\
+A storage is embedded:DIRECTORY (embedded alone is ./data) or postgresql://user:password@host/database. Features,
+groups, checks, alerts, every version of every observation with its arrival, and the statistics are carried;
+idempotency keys are not. The target has to be empty. Stop the services over both first. What is cut off goes on
+where it was when it is started again; when it has ended the two have been read through and compared. The source is
+left as it is, but for its journal, which has been moved into its history.
+"""
+TIMEOUT_SECONDS = 3_600.0
+
+
+def add(commands: Subparsers) -> None:
+    """What it takes."""
+    parser: ArgumentParser = commands.add_parser(
+        "migrate",
+        help="carry everything from one storage to another",
+        description=f"Carry everything from one storage to another.\n\n{MORE}",
+        epilog=MEANINGS,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--from", dest="source", required=True, metavar="STORAGE", help="where everything is")
+    parser.add_argument("--to", dest="target", required=True, metavar="STORAGE", help="where it is to be")
+    parser.add_argument("--json", action="store_true", help="answer in JSON, for machines")
+
+
+def run(asked: Namespace) -> None:
+    """Carry it, and say what there was."""
+    from actors.errors import TimewellError
+    from actors.migration import migrate
+    from web.commands.output import show_json, show_pairs
+    from web.commands.progress import progress
+
+    if asked.source == asked.target:
+        raise Misused("--from and --to name the same storage")
+    try:
+        source, target = storage_of(asked.source), storage_of(asked.target)
+        with progress("migrating") as bar:
+            done = migrate(source, target, _name(asked.source), bar)
+    except TimewellError as error:
+        raise Failed(error.detail) from error
+    if asked.json:
+        show_json(done._asdict())
+    else:
+        show_pairs(list(done._asdict().items()))
+
+
+def _name(words: str) -> str:
+    """What a storage is remembered by: not its password, and a directory wherever it is named from."""
+    kind, _, where = words.partition(":")
+    return f"embedded:{Path(where or './data').resolve()}" if kind == "embedded" else words.rpartition("@")[2]
+
+
+def storage_of(words: str) -> Storage:
+    """The storage that is meant. Raises Misused."""
+    from actors.router import make_storage
+    from actors.settings import Settings
+
+    kind, _, where = words.partition(":")
+    if kind == "embedded":
+        return make_storage(Settings(data_dir=where or "./data"))
+    if kind in ("postgresql", "postgres"):
+        return make_storage(
+            Settings(storage_type="postgresql", storage_url=words, storage_timeout_seconds=TIMEOUT_SECONDS)
+        )
+    raise Misused(f"{words!r} is neither embedded:DIRECTORY nor postgresql://...")
