@@ -18,6 +18,7 @@ from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from actors.columns import Block, Entities, Indices, Times, numbered
 from actors.rows import last_of_each, order
@@ -120,7 +121,7 @@ def copy_rows(number: int, group: Together, arrived: int | Times) -> tuple[bytes
     names = [_LENGTH.pack(len(id_)) + id_ for id_ in map(str.encode, entities.names)]
     ids = map(names.__getitem__, entities.codes.tolist())
     if group.shape.of_text:
-        tails: Iterator[bytes] = _text_tails(block, arrivals)
+        tails: Iterator[bytes] = _text_tails(block, payloads_of(group), arrivals)
     else:
         tails = _fixed_tails(group, arrivals)
     head = _ROW_HEAD.pack(5, 4, number)
@@ -139,18 +140,30 @@ def _ranks(entities: Entities, times: Times) -> Indices:
     return ranks
 
 
-def _text_tails(block: Block, arrivals: Times) -> Iterator[bytes]:
-    for time, arrived, value in zip(block.times.tolist(), arrivals.tolist(), block.values.tolist(), strict=True):
-        payload = b"\0" if value is None else b"\1" + value.encode()
-        yield _TAIL.pack(8, time, 8, arrived, len(payload)) + payload
+def payloads_of(group: Together) -> Sequence[bytes]:
+    """The payload of each row."""
+    if group.shape.of_text:
+        return [b"\0" if value is None else b"\1" + value.encode() for value in group.blocks[0].values.tolist()]
+    rows = _fixed(group)
+    data, step = rows.tobytes(), rows.dtype.itemsize
+    return [data[start : start + step] for start in range(0, len(data), step)]
+
+
+def _fixed(group: Together) -> NDArray[Any]:
+    rows = np.zeros(len(group.blocks[0].times), group.shape.dtype())
+    rows["nulls"] = np.packbits(np.stack([block.nulls for block in group.blocks], axis=1), axis=1)
+    for place, block in enumerate(group.blocks):
+        rows[f"f{place}"] = block.values
+    return rows
+
+
+def _text_tails(block: Block, payloads: Sequence[bytes], arrivals: Times) -> Iterator[bytes]:
+    rows = zip(block.times.tolist(), arrivals.tolist(), payloads, strict=True)
+    return (_TAIL.pack(8, time, 8, arrived, len(payload)) + payload for time, arrived, payload in rows)
 
 
 def _fixed_tails(group: Together, arrivals: Times) -> Iterator[bytes]:
-    payloads = np.zeros(len(arrivals), group.shape.dtype())
-    nulls = np.stack([block.nulls for block in group.blocks], axis=1)
-    payloads["nulls"] = np.packbits(nulls, axis=1)
-    for place, block in enumerate(group.blocks):
-        payloads[f"f{place}"] = block.values
+    payloads = _fixed(group)
     size = payloads.dtype.itemsize
     fields = [
         ("t", ">i4"),

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from psycopg import Cursor
 from psycopg.rows import tuple_row
 
-from actors.columns import Block, Indices, Times, joined
+from actors.columns import Block, joined
 from actors.domain import Feature
-from actors.errors import TooLarge
-from actors.grid import Grid, unfilled
-from actors.rows import Rows, concatenate, order
+from actors.grid import Grid
+from actors.rows import Rows
 from actors.settings import MAX_ROWS_FROM_SHARED, MOST_WIDE_SHAPES
 from actors.storage.packed import Shape, Together, copy_header, copy_rows, together, unpacked
+from actors.storage.parts import Part, check_count, newest_of, rows_of
 from actors.storage.postgres_link import Connection
 from actors.storage.protocol import LoadedRows, Newest
-from actors.timestamps import NEVER
-from actors.values import Array, Nulls, empty
 
 _SHAPES = "(SELECT number FROM shapes WHERE entity = %(type)s AND members && %(members)s::bigint[]) AS s"
 _ENTITIES = "unnest(%(ids)s::text[]) WITH ORDINALITY AS e(id, n)"
@@ -47,16 +45,6 @@ WITH gone AS (
     RETURNING shape
 ) SELECT shape, count(*) FROM gone GROUP BY shape
 """
-
-
-class _Part(NamedTuple):
-    """Some values of one feature: whose they are (positions), event time, arrival, values, null mask."""
-
-    owners: Indices
-    times: Times
-    arrived: Times
-    values: Array
-    nulls: Nulls
 
 
 class Shapes:
@@ -164,7 +152,7 @@ class RowReader:
                 cursors = [self._asked(_LATEST, _given(question)) for question in questions]
         fetched = [cursor.fetchall() for cursor in cursors]
         return [
-            _newest(question, self._parts(rows, question.features))
+            newest_of(question, self._parts(rows, question.features))
             for question, rows in zip(questions, fetched, strict=True)
         ]
 
@@ -181,9 +169,9 @@ class RowReader:
             "end": end,
         }
         fetched = self._fetched(_RANGE, given)
-        _check_count(len(fetched), features)
+        check_count(len(fetched), features)
         parts = self._parts(fetched, features)
-        return [_rows(feature, parts[feature.created]) for feature in features]
+        return [rows_of(feature, parts[feature.created]) for feature in features]
 
     def period(self, feature: Feature, start: int, end: int) -> Rows:
         """Every version of anybody's value with start <= event time <= end. Raises TooLarge."""
@@ -191,8 +179,8 @@ class RowReader:
         with self._connection.transaction():
             self._connection.execute("SET LOCAL enable_seqscan TO on")
             fetched = self._fetched(_PERIOD, given)
-        _check_count(len(fetched), [feature])
-        return _rows(feature, self._parts(fetched, [feature])[feature.created])
+        check_count(len(fetched), [feature])
+        return rows_of(feature, self._parts(fetched, [feature])[feature.created])
 
     def loaded(self, fetched: Sequence[tuple[Any, ...]], features: Mapping[int, Feature]) -> list[LoadedRows]:
         """Rows (shape, entity, time, arrived, payload) as those of the features, which are by `created`."""
@@ -215,9 +203,9 @@ class RowReader:
     def _fetched(self, query: str, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         return self._asked(query, given).fetchall()
 
-    def _parts(self, fetched: Sequence[tuple[Any, ...]], features: Sequence[Feature]) -> dict[int, list[_Part]]:
+    def _parts(self, fetched: Sequence[tuple[Any, ...]], features: Sequence[Feature]) -> dict[int, list[Part]]:
         """What was fetched, by `created` of the feature."""
-        parts: dict[int, list[_Part]] = {feature.created: [] for feature in features}
+        parts: dict[int, list[Part]] = {feature.created: [] for feature in features}
         by_shape: dict[int, list[tuple[Any, ...]]] = {}
         for row in fetched:
             by_shape.setdefault(row[1], []).append(row)
@@ -227,7 +215,7 @@ class RowReader:
             index = np.array(owners, np.int64) - 1, np.array(times, np.int64), np.array(arrived, np.int64)
             for created, column in unpacked(shapes[number], payloads, set(parts)).columns.items():
                 if created in parts:
-                    parts[created].append(_Part(*index, *column))
+                    parts[created].append(Part(*index, *column))
         return parts
 
 
@@ -238,44 +226,3 @@ def _given(question: Newest) -> dict[str, Any]:
         "members": [feature.created for feature in question.features],
         "at": question.at,
     }
-
-
-def _check_count(count: int, features: Sequence[Feature]) -> None:
-    if count > MAX_ROWS_FROM_SHARED:
-        raise TooLarge(f"more than {MAX_ROWS_FROM_SHARED} observations of {features[0].id}: ask for less at once")
-
-
-def _newest(question: Newest, parts: Mapping[int, Sequence[_Part]]) -> Grid:
-    grid = unfilled(question.kinds, len(question.entities))
-    grid.times[:], grid.nulls[:] = NEVER, False
-    for kind, values in zip(question.kinds, grid.values, strict=True):
-        values[:] = None if values.dtype == object else 0
-        for place, member in enumerate(kind.members):
-            arrivals = np.full(len(question.entities), NEVER, np.int64)
-            times, nulls = grid.times[member], grid.nulls[member]
-            for owners, seen, arrived, found, missing in parts[question.features[member].created]:
-                newer = (seen > times[owners]) | ((seen == times[owners]) & (arrived > arrivals[owners]))
-                own = owners[newer]
-                times[own], arrivals[own], nulls[own] = seen[newer], arrived[newer], missing[newer]
-                values[place][own] = found[newer]
-    return grid
-
-
-def _rows(feature: Feature, parts: Sequence[_Part]) -> Rows:
-    none = np.zeros(0, np.int64)
-    found = [
-        Rows(part.owners.astype(np.int32), part.times, part.arrived, part.values, part.nulls) for part in parts
-    ] or [Rows(none.astype(np.int32), none, none, empty(feature, 0), np.zeros(0, np.bool_))]
-    rows = concatenate(found)
-    return rows.take(np.argsort(rows.arrived, kind="stable"))
-
-
-def by_time(rows: Rows) -> Rows:
-    """Rows in order of arrival, sorted by (slot, event time, arrival)."""
-    return rows.take(order(rows.slots, rows.times))
-
-
-def lots(rows: Rows, size: int) -> Iterator[Rows]:
-    """The rows, so many at a time."""
-    for start in range(0, rows.size, size):
-        yield rows.take(slice(start, start + size))

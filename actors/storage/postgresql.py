@@ -21,9 +21,10 @@ from actors.settings import IDEMPOTENCY_HOURS
 from actors.stats.summary import Accepted
 from actors.stats.windows import Merge
 from actors.storage.carrying import by_row
+from actors.storage.parts import by_time, lots
 from actors.storage.postgres_link import Connection, Link
 from actors.storage.postgres_monitored import PostgresMonitored, Writers
-from actors.storage.postgres_rows import ERASE, RowReader, RowWriter, Shapes, by_time, lots
+from actors.storage.postgres_rows import ERASE, RowReader, RowWriter, Shapes
 from actors.storage.protocol import (
     Deleted,
     Entry,

@@ -1,0 +1,69 @@
+"""Values of features as a shared store gives them, put together into what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from actors.columns import Indices, Times
+from actors.domain import Feature
+from actors.errors import TooLarge
+from actors.grid import Grid, unfilled
+from actors.rows import Rows, concatenate, order
+from actors.settings import MAX_ROWS_FROM_SHARED
+from actors.storage.protocol import Newest
+from actors.timestamps import NEVER
+from actors.values import Array, Nulls, empty
+
+
+class Part(NamedTuple):
+    """Some values of one feature: whose they are (positions), event time, arrival, values, null mask."""
+
+    owners: Indices
+    times: Times
+    arrived: Times
+    values: Array
+    nulls: Nulls
+
+
+def check_count(count: int, features: Sequence[Feature]) -> None:
+    if count > MAX_ROWS_FROM_SHARED:
+        raise TooLarge(f"more than {MAX_ROWS_FROM_SHARED} observations of {features[0].id}: ask for less at once")
+
+
+def newest_of(question: Newest, parts: Mapping[int, Sequence[Part]]) -> Grid:
+    grid = unfilled(question.kinds, len(question.entities))
+    grid.times[:], grid.nulls[:] = NEVER, False
+    for kind, values in zip(question.kinds, grid.values, strict=True):
+        values[:] = None if values.dtype == object else 0
+        for place, member in enumerate(kind.members):
+            arrivals = np.full(len(question.entities), NEVER, np.int64)
+            times, nulls = grid.times[member], grid.nulls[member]
+            for owners, seen, arrived, found, missing in parts[question.features[member].created]:
+                newer = (seen > times[owners]) | ((seen == times[owners]) & (arrived > arrivals[owners]))
+                own = owners[newer]
+                times[own], arrivals[own], nulls[own] = seen[newer], arrived[newer], missing[newer]
+                values[place][own] = found[newer]
+    return grid
+
+
+def rows_of(feature: Feature, parts: Sequence[Part]) -> Rows:
+    none = np.zeros(0, np.int64)
+    found = [
+        Rows(part.owners.astype(np.int32), part.times, part.arrived, part.values, part.nulls) for part in parts
+    ] or [Rows(none.astype(np.int32), none, none, empty(feature, 0), np.zeros(0, np.bool_))]
+    rows = concatenate(found)
+    return rows.take(np.argsort(rows.arrived, kind="stable"))
+
+
+def by_time(rows: Rows) -> Rows:
+    """Rows in order of arrival, sorted by (slot, event time, arrival)."""
+    return rows.take(order(rows.slots, rows.times))
+
+
+def lots(rows: Rows, size: int) -> Iterator[Rows]:
+    """The rows, so many at a time."""
+    for start in range(0, rows.size, size):
+        yield rows.take(slice(start, start + size))
