@@ -230,16 +230,20 @@ def make_storage(settings: Settings) -> Storage:
     if settings.storage_type == "embedded":
         return EmbeddedStorage(settings.data_dir)
     if not settings.storage_url:
-        raise StartupError(
-            f"STORAGE_TYPE={settings.storage_type} needs STORAGE_URL, as in postgresql://host/database"
-        )
+        example = "redis://host" if settings.storage_type == "redis" else "postgresql://host/database"
+        raise StartupError(f"STORAGE_TYPE={settings.storage_type} needs STORAGE_URL, as in {example}")
+    where = settings.storage_url, settings.storage_timeout_seconds
     try:
+        if settings.storage_type == "redis":
+            from actors.storage.redis_store import RedisStorage
+
+            return RedisStorage(*where)
         from actors.storage.postgresql import PostgresStorage
+
+        return PostgresStorage(*where)
     except ImportError as error:
-        raise StartupError(
-            f"STORAGE_TYPE=postgresql needs more: pip install 'timewell[postgresql]' ({error})"
-        ) from error
-    return PostgresStorage(settings.storage_url, settings.storage_timeout_seconds)
+        extra = f"pip install 'timewell[{settings.storage_type}]'"
+        raise StartupError(f"STORAGE_TYPE={settings.storage_type} needs more: {extra} ({error})") from error
 
 
 @asynccontextmanager

@@ -20,14 +20,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     port: Annotated[int, Meta(ge=0, le=65535, description="port to listen on; 0 picks a free one")] = 3001
     data_dir: Annotated[str, Meta(min_length=1, description="where the embedded store keeps its files")] = "./data"
     storage_type: Annotated[
-        Literal["embedded", "memory", "postgresql"],
+        Literal["embedded", "memory", "postgresql", "redis"],
         Meta(
             description="embedded: durable files in DATA_DIR; memory: nothing survives the process;"
-            " postgresql: the database at STORAGE_URL, which any number of processes share"
+            " postgresql, redis: the server at STORAGE_URL, which any number of processes share"
         ),
     ] = "embedded"
     storage_url: Annotated[
-        str, Meta(description="where a shared store is, as in postgresql://user:password@host/database")
+        str, Meta(description="where a shared store is: postgresql://user:password@host/database, redis://host")
     ] = ""
     storage_timeout_seconds: Annotated[
         float, Meta(ge=0.1, description="a shared store that takes longer is taken to be down: 503")

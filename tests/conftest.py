@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.postgres import PostgresServer
+from loadtest.valkey import ValkeyCluster, ValkeyServer
 from tests.live import LiveServer
 
 
@@ -35,3 +36,17 @@ def database(postgres: PostgresServer) -> Iterator[str]:
     """A new database."""
     with postgres.database() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[ValkeyServer]:
+    """A Valkey for all tests of this process."""
+    with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster() -> Iterator[ValkeyCluster]:
+    """A cluster for all tests of this process."""
+    with ValkeyCluster() as cluster:
+        yield cluster

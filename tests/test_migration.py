@@ -1,4 +1,4 @@
-"""Everything moves house: from the embedded store into PostgreSQL and back, also when that is cut off half-way."""
+"""Everything moves house: from the embedded store into a shared one and back, also when that is cut off."""
 
 from __future__ import annotations
 
@@ -98,14 +98,26 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, lis
     yield directory, said
 
 
-def test_all_answers_are_the_same_after_moving_into_postgresql_and_back(
-    filled: tuple[Path, list[Any]], database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("kind", ["postgresql", "redis", "cluster"])
+def test_all_answers_are_the_same_after_moving_into_a_shared_store_and_back(
+    filled: tuple[Path, list[Any]],
+    kind: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     directory, said = filled
+    if kind == "postgresql":
+        database = request.getfixturevalue("database")
+    else:
+        server = request.getfixturevalue("valkey" if kind == "redis" else "valkey_cluster")
+        server.empty()
+        database = server.url
+    engine = "postgresql" if kind == "postgresql" else "redis"
     assert main(["migrate", "--from", f"embedded:{directory}", "--to", database]) == 0
     shown = dict(line.split() for line in capsys.readouterr().out.splitlines())
     assert (shown["features"], shown["groups"], shown["observations"]) == ("4", "1", "161")
-    with LiveServer(tmp_path, STORAGE_TYPE="postgresql", STORAGE_URL=database) as server:
+    with LiveServer(tmp_path, STORAGE_TYPE=engine, STORAGE_URL=database) as server:
         assert answers(server) == said
         assert server.stop() == 0
     assert main(["migrate", "--from", database, "--to", f"embedded:{tmp_path / 'back'}", "--json"]) == 0
@@ -155,7 +167,7 @@ def test_a_target_that_has_something_else_is_refused(
     assert "not empty" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", ["redis", "mysql://host", "./data"])
+@pytest.mark.parametrize("words", ["redis", "mysql://host", "./data", "postgresql"])
 def test_a_storage_that_is_none_is_misuse(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["migrate", "--from", "embedded", "--to", words]) == 2
     assert repr(words) in capsys.readouterr().err

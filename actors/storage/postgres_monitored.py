@@ -60,11 +60,10 @@ class Writers:
         """Whether this process is the one of all; where there is none, it becomes that. Raises StorageDown."""
         self.own()
         with self._lock, self._guarded() as connection:
-            if self._leads:
-                connection.execute("")
-            else:
-                self._leads = _tried(connection, _LEADER, 0)
-            return self._leads
+            leads = self._leads = self._leads or _tried(connection, _LEADER, 0)
+            if _any_dead(connection, self._own):
+                self._close()  # and be a new writer, which takes over what dead ones and this one had not counted
+            return leads
 
     def close(self) -> None:
         """Be no writer any more; what was not counted is for the next one."""
@@ -101,6 +100,10 @@ class Writers:
         return writer
 
 
+class WriterLost(StorageDown):
+    """This process is no writer any more: another one has taken over what it had not counted."""
+
+
 def _number(found: psycopg.Cursor[tuple[int, ...]]) -> int:
     row = found.fetchone()
     assert row is not None
@@ -114,6 +117,14 @@ def _later(connection: Connection) -> int:
 
 def _tried(connection: Connection, class_: int, number: int) -> bool:
     return bool(_number(connection.execute("SELECT pg_try_advisory_lock(%s, %s)::int", (class_, number))))
+
+
+def _any_dead(connection: Connection, own: int | None) -> bool:
+    for (writer,) in connection.execute("SELECT id FROM writers WHERE id <> %s", (own,)).fetchall():
+        if _tried(connection, _WRITERS, writer):
+            connection.execute("SELECT pg_advisory_unlock(%s, %s)", (_WRITERS, writer))
+            return True
+    return False
 
 
 def _adopt(connection: Connection, dead: int, writer: int) -> None:
@@ -183,7 +194,7 @@ class PostgresMonitored:
     def _check(self, writer: int, found: psycopg.Cursor[tuple[int, ...]]) -> None:
         if found.fetchone() is None:
             self._writers.lost(writer)
-            raise StorageDown("another process took over while this one was away")
+            raise WriterLost("another process took over while this one was away")
 
     # Summaries
 

@@ -7,6 +7,7 @@ one order with those of all processes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -23,7 +24,7 @@ from actors.stats.windows import Merge
 from actors.storage.carrying import by_row
 from actors.storage.parts import by_time, lots
 from actors.storage.postgres_link import Connection, Link
-from actors.storage.postgres_monitored import PostgresMonitored, Writers
+from actors.storage.postgres_monitored import PostgresMonitored, WriterLost, Writers
 from actors.storage.postgres_rows import ERASE, RowReader, RowWriter, Shapes
 from actors.storage.protocol import (
     Deleted,
@@ -117,6 +118,11 @@ class PostgresStorage:
 
     def commit(self, entries: Sequence[Entry]) -> Sequence[Entry | TimewellError]:
         """One transaction."""
+        with suppress(WriterLost):
+            return self._commit(entries)
+        return self._commit(entries)
+
+    def _commit(self, entries: Sequence[Entry]) -> Sequence[Entry | TimewellError]:
         writer = self._writers.own()
         with self._link.write() as connection:
             commit = _Commit(connection, self._shapes, self._seen, entries)

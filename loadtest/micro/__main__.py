@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest.micro import beside_writes, http, lanes, memory, monitoring, over_postgresql, partition
+from loadtest.micro import beside_writes, http, lanes, memory, monitoring, over_postgresql, over_redis, partition
 from loadtest.micro.measure import Result
 from loadtest.micro.report import document, environment, table
 
@@ -21,6 +21,7 @@ GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "monitor": monitoring.run,
     "memory": memory.run,
     "postgresql": over_postgresql.run,
+    "redis": over_redis.run,
 }
 
 

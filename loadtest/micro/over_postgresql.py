@@ -6,26 +6,28 @@ is fastest with; it is committed after each batch, as the service does.
 
 from __future__ import annotations
 
-import os
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import psycopg
 
-from actors.timestamps import SECOND, format_timestamp, now
-from loadtest.micro.client import Address, Connection, post
+from actors.timestamps import SECOND, now
+from loadtest.micro.client import Connection
 from loadtest.micro.measure import Result, at_least, seconds
+from loadtest.micro.over_shared import (
+    BATCHES,
+    ENTITIES,
+    FEATURES,
+    ROUNDS,
+    batch,
+    entity_id,
+    read,
+    register,
+    together,
+)
 from loadtest.micro.service import Service, timewell
 from loadtest.postgres import PostgresServer
-
-ENTITIES, FEATURES, BATCHES, ROUNDS = 500, 20, 12, 60
-READ = 100
-TOGETHER_SECONDS = 4.0
-CONNECTIONS = 8
-_NAMES = [f"user.f{number:02}.v1" for number in range(FEATURES)]
 
 
 def run() -> Iterator[Result]:
@@ -37,34 +39,27 @@ def run() -> Iterator[Result]:
         plain.execute("CREATE INDEX ON plain (entity, time)")
         plain.commit()
         with _over(url) as service, _over(url) as other:
-            _register(service.address)
+            register(service.address)
             yield from _writing(service, plain, random)
             yield from _reading(service, plain)
-            yield from _together(service, other)
+            yield from together("postgresql", service, other)
 
 
 def _over(url: str) -> Any:
     return timewell(STORAGE_TYPE="postgresql", STORAGE_URL=url)
 
 
-def _register(address: Address) -> None:
-    with Connection(address) as connection:
-        for name in _NAMES:
-            body = {"name": name.split(".")[1], "entity": "user", "valueType": "number"}
-            connection.ask(post("/features/register", body))
-
-
 def _writing(service: Service, plain: psycopg.Connection[Any], random: np.random.Generator) -> Iterator[Result]:
     ours, theirs, ratios = list[float](), list[float](), list[float]()
     count = ENTITIES * FEATURES
     with Connection(service.address) as connection:
-        for batch in range(BATCHES + 2):
+        for number in range(BATCHES + 2):
             values = random.random((ENTITIES, FEATURES)) * 1_000
-            moment = now() - (BATCHES + 2 - batch) * 60 * SECOND
-            request = _batch(values, moment)
+            moment = now() - (BATCHES + 2 - number) * 60 * SECOND
+            request = batch(values, moment)
             took = seconds(lambda request=request: connection.ask(request))  # type: ignore[misc]
             copied = seconds(lambda values=values, moment=moment: _copy(plain, values, moment))  # type: ignore[misc]
-            if batch >= 2:
+            if number >= 2:
                 ours.append(count / took)
                 theirs.append(count / copied)
                 ratios.append(copied / took)
@@ -73,31 +68,16 @@ def _writing(service: Service, plain: psycopg.Connection[Any], random: np.random
     yield Result("postgresql: write-batch to COPY", "x", ratios, at_least(0.5))
 
 
-def _batch(values: np.ndarray[Any, Any], moment: int) -> bytes:
-    when = format_timestamp(moment)
-    rows = [
-        {"featureId": name, "entityId": _entity(entity), "value": values[entity, place], "timestamp": when}
-        for entity in range(ENTITIES)
-        for place, name in enumerate(_NAMES)
-    ]
-    return post("/features/write-batch", {"values": [{**row, "value": float(row["value"])} for row in rows]})
-
-
-def _entity(number: int) -> str:
-    return f"user{number:05}"
-
-
 def _copy(plain: psycopg.Connection[Any], values: np.ndarray[Any, Any], moment: int) -> None:
     with plain.cursor().copy("COPY plain FROM STDIN (FORMAT BINARY)") as copy:
         copy.set_types(["text", "int8", *["float8"] * FEATURES])
         for entity, row in enumerate(values.tolist()):
-            copy.write_row((_entity(entity), moment, *row))
+            copy.write_row((entity_id(entity), moment, *row))
     plain.commit()
 
 
 def _reading(service: Service, plain: psycopg.Connection[Any]) -> Iterator[Result]:
-    entities = [_entity(number * 3) for number in range(READ)]
-    request = post("/features/serve", {"entityIds": entities, "features": _NAMES})
+    entities, request = read()
     query = (
         "SELECT e.n, r.* FROM unnest(%s::text[]) WITH ORDINALITY AS e(id, n) CROSS JOIN LATERAL"
         " (SELECT * FROM plain WHERE entity = e.id AND time <= %s ORDER BY time DESC LIMIT 1) AS r"
@@ -118,37 +98,3 @@ def _reading(service: Service, plain: psycopg.Connection[Any]) -> Iterator[Resul
     yield Result(
         "postgresql: serve to SELECT", "x", [one / two for one, two in zip(ours, theirs, strict=True)][10:]
     )
-
-
-def _together(one: Service, two: Service) -> Iterator[Result]:
-    """How much two processes serve together, of what one does; as far as there are cores for it."""
-    entities = [_entity(number * 3) for number in range(READ)]
-    request = post("/features/serve", {"entityIds": entities, "features": _NAMES})
-    ratios = []
-    for _ in range(3):
-        alone = _rate([one], request)
-        ratios.append(_rate([one, two], request) / alone)
-    cores = f"{os.cpu_count()} cores"
-    yield Result(f"postgresql: serve 100x20, two processes to one ({cores})", "x", ratios)
-
-
-def _rate(services: Sequence[Service], request: bytes) -> float:
-    """Requests a second of several connections, which take the services in turn."""
-    until = time.perf_counter() + TOGETHER_SECONDS
-    counts = [0] * CONNECTIONS
-
-    def ask(number: int, service: Service) -> None:
-        with Connection(service.address) as connection:
-            while time.perf_counter() < until:
-                connection.ask(request)
-                counts[number] += 1
-
-    threads = [
-        threading.Thread(target=ask, args=(number, services[number % len(services)]))
-        for number in range(CONNECTIONS)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / TOGETHER_SECONDS

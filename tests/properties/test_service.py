@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from actors.router import open_router
 from actors.settings import Settings
 from loadtest.postgres import PostgresServer
+from loadtest.valkey import ValkeyCluster, ValkeyServer
 from tests.model import PERCENTILES, Model, rfc3339
 from web.app import create_app
 
@@ -242,6 +243,24 @@ def test_so_it_does_over_postgresql(postgres: PostgresServer, steps: list[Step],
     with postgres.database() as url:
         chosen = Settings(storage_type="postgresql", storage_url=url, shards=2)
         trio.run(Service(chosen, drawing(data)).run, steps)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(_steps, st.data())
+def test_so_it_does_over_redis(valkey: ValkeyServer, steps: list[Step], data: st.DataObject) -> None:
+    valkey.empty()
+    chosen = Settings(storage_type="redis", storage_url=valkey.url, shards=2)
+    trio.run(Service(chosen, drawing(data)).run, steps)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(_steps, st.data())
+def test_so_it_does_over_a_cluster_of_redis(
+    valkey_cluster: ValkeyCluster, steps: list[Step], data: st.DataObject
+) -> None:
+    valkey_cluster.empty()
+    chosen = Settings(storage_type="redis", storage_url=valkey_cluster.url, shards=2)
+    trio.run(Service(chosen, drawing(data)).run, steps)
 
 
 def drawing(data: st.DataObject) -> Callable[[str], Any]:

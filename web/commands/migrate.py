@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from web.commands.exits import MEANINGS, Failed, Misused
 from web.commands.options import Subparsers
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from actors.storage.protocol import Storage
 
 MORE = """\
-A storage is embedded:DIRECTORY (embedded alone is ./data) or postgresql://user:password@host/database. Features,
-groups, checks, alerts, every version of every observation with its arrival, and the statistics are carried;
-idempotency keys are not. The target has to be empty. Stop the services over both first. What is cut off goes on
-where it was when it is started again; when it has ended the two have been read through and compared. The source is
-left as it is, but for its journal, which has been moved into its history.
+A storage is embedded:DIRECTORY (embedded alone is ./data) or postgresql://user:password@host/database or
+redis://host. Features, groups, checks, alerts, every version of every observation with its arrival, and the
+statistics are carried; idempotency keys are not. The target has to be empty. Stop the services over both first.
+What is cut off goes on where it was when it is started again; when it has ended the two have been read through and
+compared. The source is left as it is, but for its journal, which has been moved into its history.
 """
 TIMEOUT_SECONDS = 3_600.0
 
@@ -72,8 +72,15 @@ def storage_of(words: str) -> Storage:
     kind, _, where = words.partition(":")
     if kind == "embedded":
         return make_storage(Settings(data_dir=where or "./data"))
-    if kind in ("postgresql", "postgres"):
+    engines: dict[str, Literal["postgresql", "redis"]] = {
+        "postgresql": "postgresql",
+        "postgres": "postgresql",
+        "redis": "redis",
+        "rediss": "redis",
+    }
+    if kind in engines and where.startswith("//"):
+        chosen = engines[kind]
         return make_storage(
-            Settings(storage_type="postgresql", storage_url=words, storage_timeout_seconds=TIMEOUT_SECONDS)
+            Settings(storage_type=chosen, storage_url=words, storage_timeout_seconds=TIMEOUT_SECONDS)
         )
-    raise Misused(f"{words!r} is neither embedded:DIRECTORY nor postgresql://...")
+    raise Misused(f"{words!r} is none of embedded:DIRECTORY, postgresql://... and redis://...")

@@ -1,4 +1,4 @@
-"""Several processes over one PostgreSQL, which goes away, stands still and comes back; some of them are killed."""
+"""Several processes over one PostgreSQL or Redis, which goes away, stands still, comes back; some are killed."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import trio
+from redis.crc import key_slot
 
 from actors.errors import StartupError
 from actors.router import make_storage, open_router
 from actors.settings import Settings
+from actors.timestamps import format_timestamp, now
 from loadtest.postgres import PostgresServer
+from loadtest.valkey import ValkeyCluster, ValkeyServer, free_port
 from tests.live import LiveServer
 
 T = "2026-01-01T00:00:00Z"
@@ -32,15 +35,50 @@ def eventually(true: Callable[[], bool]) -> None:
         assert time.monotonic() < until, "it never came true"
 
 
-def live(directory: Path, url: str, **more: str) -> LiveServer:
-    return LiveServer(directory, STORAGE_TYPE="postgresql", STORAGE_URL=url, **more)
+Environment = dict[str, str]
+
+
+def over_postgresql(url: str) -> Environment:
+    return {"STORAGE_TYPE": "postgresql", "STORAGE_URL": url}
+
+
+def over_redis(url: str) -> Environment:
+    return {"STORAGE_TYPE": "redis", "STORAGE_URL": url}
+
+
+def live(directory: Path, store: Environment, **more: str) -> LiveServer:
+    return LiveServer(directory, **store, **more)
+
+
+@pytest.fixture(params=["postgresql", "redis", "cluster"])
+def store(request: pytest.FixtureRequest) -> Environment:
+    """Where an empty shared store is."""
+    if request.param == "postgresql":
+        return over_postgresql(request.getfixturevalue("database"))
+    server = request.getfixturevalue("valkey" if request.param == "redis" else "valkey_cluster")
+    server.empty()
+    return over_redis(server.url)
 
 
 @pytest.fixture
-def pair(tmp_path: Path, database: str) -> Iterator[tuple[LiveServer, LiveServer]]:
-    """Two processes over one database."""
-    with live(tmp_path, database) as one, live(tmp_path, database) as two:
+def pair(tmp_path: Path, store: Environment) -> Iterator[tuple[LiveServer, LiveServer]]:
+    """Two processes over one store."""
+    with live(tmp_path, store) as one, live(tmp_path, store) as two:
         yield one, two
+
+
+@contextmanager
+def own_server(kind: str) -> Iterator[tuple[PostgresServer | ValkeyServer, Environment]]:
+    """A server that may be stopped."""
+    if kind == "postgresql":
+        with PostgresServer() as postgres, postgres.database() as url:
+            yield postgres, over_postgresql(url)
+    else:
+        with ValkeyServer("--appendfsync", "always") as valkey:
+            yield valkey, over_redis(valkey.url)
+
+
+both = pytest.mark.parametrize("kind", ["postgresql", "redis"])
 
 
 def knows(server: LiveServer, feature: str) -> bool:
@@ -115,15 +153,15 @@ def test_a_repeated_idempotency_key_is_answered_alike_by_another_process(
 
 
 def test_statistics_are_those_of_all_processes_each_observation_counted_once_across_a_kill(
-    tmp_path: Path, database: str
+    tmp_path: Path, store: Environment
 ) -> None:
-    with live(tmp_path, database) as one, live(tmp_path, database) as two:
+    with live(tmp_path, store) as one, live(tmp_path, store) as two:
         one.register("clicks", "integer")
         eventually(lambda: knows(two, "user.clicks.v1"))
         for number, server in enumerate((one, two) * 10):
             server.write(*[("clicks", f"u{n}", number, T) for n in range(5)])
         two.kill()  # with what it had not counted for all
-        with live(tmp_path, database) as three:
+        with live(tmp_path, store) as three:
 
             def count(server: LiveServer) -> Any:
                 return server.get("/features/user.clicks.v1/stats").json()["count"]
@@ -135,7 +173,7 @@ def test_statistics_are_those_of_all_processes_each_observation_counted_once_acr
 
 
 def test_nothing_acknowledged_is_lost_when_a_process_is_killed_while_both_write(
-    tmp_path: Path, database: str
+    tmp_path: Path, store: Environment
 ) -> None:
     acknowledged: list[tuple[str, int]] = []
 
@@ -147,7 +185,7 @@ def test_nothing_acknowledged_is_lost_when_a_process_is_killed_while_both_write(
                 return
             acknowledged.append((entity, number))
 
-    with live(tmp_path, database) as one, live(tmp_path, database) as two:
+    with live(tmp_path, store) as one, live(tmp_path, store) as two:
         one.register("clicks", "integer")
         eventually(lambda: knows(two, "user.clicks.v1"))
         threads = [threading.Thread(target=write, args=args) for args in ((one, "a"), (two, "b"))]
@@ -163,18 +201,19 @@ def test_nothing_acknowledged_is_lost_when_a_process_is_killed_while_both_write(
         threads[0].join()
 
 
-def test_a_server_that_restarts_is_found_again_and_says_503_until_then(tmp_path: Path) -> None:
-    with PostgresServer() as postgres, postgres.database() as url, live(tmp_path, url, **HASTY) as one:
+@both
+def test_a_server_that_restarts_is_found_again_and_says_503_until_then(tmp_path: Path, kind: str) -> None:
+    with own_server(kind) as (server, store), live(tmp_path, store, **HASTY) as one:
         one.register("clicks", "integer")
         one.write(("clicks", "u1", 1, T))
-        postgres.stop()
+        server.stop(signal.SIGKILL if kind == "redis" else signal.SIGQUIT)
         read = one.post("/features/serve", {"entityIds": ["u1"], "features": ["clicks"]})
         assert read.status_code == 503 and int(read.headers["Retry-After"]) > 0
         write = one.post("/features/write", {"featureId": "clicks", "entityId": "u1", "value": 2})
         assert write.status_code == 503 and int(write.headers["Retry-After"]) > 0
         eventually(lambda: one.get("/health/ready").status_code == 503)
         assert "shared store" in one.get("/health/ready").json()["status"]
-        postgres.start()
+        server.start()
         eventually(lambda: one.get("/health/ready").status_code == 200)
         assert one.serve(["u1"], ["clicks"])[0]["features"] == {"clicks": 1}
         one.write(("clicks", "u1", 3, "2026-01-03T00:00:00Z"))
@@ -183,11 +222,12 @@ def test_a_server_that_restarts_is_found_again_and_says_503_until_then(tmp_path:
         assert one.stop() == 0
 
 
-def test_a_server_that_stands_still_is_given_up_and_nothing_hangs(tmp_path: Path) -> None:
-    with PostgresServer() as postgres, postgres.database() as url, live(tmp_path, url, **HASTY) as one:
+@both
+def test_a_server_that_stands_still_is_given_up_and_nothing_hangs(tmp_path: Path, kind: str) -> None:
+    with own_server(kind) as (server, store), live(tmp_path, store, **HASTY) as one:
         one.register("clicks", "integer")
         one.write(("clicks", "u1", 1, T))
-        postgres.freeze(True)
+        server.freeze(True)
         try:
             with ExitStack() as stack:
                 calls = [
@@ -203,17 +243,18 @@ def test_a_server_that_stands_still_is_given_up_and_nothing_hangs(tmp_path: Path
                     stack.callback(thread.join)
             assert found == [503, 503]
         finally:
-            postgres.freeze(False)
+            server.freeze(False)
         eventually(lambda: one.get("/health/ready").status_code == 200)
         assert one.serve(["u1"], ["clicks"])[0]["features"]["clicks"] in (1, 2)
         assert one.stop() == 0
 
 
 def opened(url: str) -> None:
-    """Start the actors over a database, and end them again."""
+    """Start the actors over a store, and end them again."""
+    kind: Any = url.partition(":")[0]
 
     async def main() -> None:
-        async with open_router(Settings(storage_type="postgresql", storage_url=url)):
+        async with open_router(Settings(storage_type=kind, storage_url=url, storage_timeout_seconds=2)):
             pass
 
     trio.run(main)
@@ -241,7 +282,7 @@ def test_tables_of_a_later_version_are_left_alone(database: str) -> None:
 def test_a_database_that_takes_no_writes_answers_503_to_them_and_goes_on_reading(
     tmp_path: Path, database: str
 ) -> None:
-    with live(tmp_path, database) as one:
+    with live(tmp_path, over_postgresql(database)) as one:
         one.register("clicks", "integer")
         one.write(("clicks", "u1", 1, T))
         with psycopg.connect(database, autocommit=True) as connection:
@@ -257,7 +298,8 @@ def test_a_database_that_takes_no_writes_answers_503_to_them_and_goes_on_reading
 
 
 def test_a_process_that_is_stopped_for_a_while_counts_nothing_twice(tmp_path: Path, database: str) -> None:
-    with live(tmp_path, database) as one, live(tmp_path, database) as two:
+    store = over_postgresql(database)
+    with live(tmp_path, store) as one, live(tmp_path, store) as two:
         one.register("clicks", "integer")
         eventually(lambda: knows(two, "user.clicks.v1"))
         two.write(("clicks", "u1", 1, T))
@@ -265,7 +307,7 @@ def test_a_process_that_is_stopped_for_a_while_counts_nothing_twice(tmp_path: Pa
             # As if the network had been away: with the connections goes what a process is a writer by.
             query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
             connection.execute(query)
-        with live(tmp_path, database) as three:  # takes over what was not counted
+        with live(tmp_path, store) as three:  # takes over what was not counted
 
             def count(server: LiveServer) -> Any:
                 return server.get("/features/user.clicks.v1/stats").json().get("count")
@@ -280,3 +322,108 @@ def test_a_process_that_is_stopped_for_a_while_counts_nothing_twice(tmp_path: Pa
             eventually(lambda: count(two) == 2)
             eventually(lambda: count(three) == 2)
             assert two.stop(signal.SIGTERM) == 0
+
+
+def test_a_redis_that_wants_a_password_or_is_none_is_refused_at_the_start_with_the_reason() -> None:
+    with ValkeyServer("--requirepass", "secret") as valkey:
+        with pytest.raises(StartupError, match=r"(?i)auth"):
+            opened(valkey.url)
+        with pytest.raises(StartupError, match=r"(?i)wrongpass|password"):
+            opened(valkey.url.replace("redis://", "redis://:wrong@"))
+        opened(valkey.url.replace("redis://", "redis://:secret@"))
+    with pytest.raises(StartupError, match="not what Redis takes"):
+        make_storage(Settings(storage_type="redis", storage_url="http://host"))
+
+
+def test_a_redis_that_is_full_answers_503_to_writes_and_goes_on_reading(tmp_path: Path) -> None:
+    with ValkeyServer() as valkey, live(tmp_path, over_redis(valkey.url)) as one:
+        one.register("clicks", "integer")
+        one.write(("clicks", "u1", 1, T))
+        with valkey.client() as client:
+            client.config_set("maxmemory", 1)
+            rows = [{"featureId": "clicks", "entityId": f"u{n}", "value": 2} for n in range(1, 4)]
+            answer = one.post("/features/write-batch", {"values": rows})
+            assert answer.status_code == 503
+            assert "full" in answer.json()["detail"]
+            found = one.serve(["u1", "u2"], ["clicks"])
+            assert [row["features"]["clicks"] for row in found] == [1, None]
+            client.config_set("maxmemory", 0)
+        one.write(("clicks", "u1", 3, "2026-01-03T00:00:00Z"))
+        assert one.serve(["u1"], ["clicks"])[0]["features"] == {"clicks": 3}
+
+
+def test_a_redis_that_has_become_a_replica_answers_503_to_writes(tmp_path: Path) -> None:
+    with ValkeyServer() as valkey, live(tmp_path, over_redis(valkey.url)) as one:
+        one.register("clicks", "integer")
+        one.write(("clicks", "u1", 1, T))
+        with valkey.client() as client:
+            client.replicaof("127.0.0.1", free_port())
+            answer = one.post("/features/write", {"featureId": "clicks", "entityId": "u1", "value": 2})
+            assert answer.status_code == 503
+            assert "read-only" in answer.json()["detail"]
+            client.replicaof("NO", "ONE")
+        one.write(("clicks", "u1", 3, "2026-01-03T00:00:00Z"))
+
+
+def test_a_write_waits_for_as_many_replicas_as_it_is_told_to(tmp_path: Path) -> None:
+    with ValkeyServer() as valkey, live(tmp_path, over_redis(f"{valkey.url}?replicas=1"), **HASTY) as one:
+        body = {"name": "clicks", "entity": "user", "valueType": "integer"}
+        assert one.post("/features/register", body).status_code == 503
+        with ValkeyServer("--replicaof", f"127.0.0.1 {valkey.port}") as replica:
+            with valkey.client() as client:
+                eventually(lambda: client.info("replication")["connected_slaves"] == 1)
+            eventually(lambda: one.post("/features/register", body).status_code in (200, 201))
+            one.write(("clicks", "u1", 1, T))
+            with replica.client() as client:
+                assert client.zcard("tw:{user:u1}:h") == 1
+
+
+def test_slots_may_move_from_one_node_to_another_while_both_processes_write(
+    tmp_path: Path, valkey_cluster: ValkeyCluster
+) -> None:
+    valkey_cluster.empty()
+    store = over_redis(valkey_cluster.url)
+    slot = key_slot(b"tw:{user:moving}:h")
+    owner = next(node for node in valkey_cluster.nodes if owns(valkey_cluster, node, slot))
+    other = next(node for node in valkey_cluster.nodes if node is not owner)
+    with live(tmp_path, store) as one, live(tmp_path, store) as two:
+        one.register("clicks", "integer")
+        eventually(lambda: knows(two, "user.clicks.v1"))
+        one.write(("clicks", "moving", 0, T))
+        ids = {node: valkey_cluster.say(node, "CLUSTER", "MYID") for node in (owner, other)}
+        valkey_cluster.say(other, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[owner])
+        valkey_cluster.say(owner, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[other])
+        keys = valkey_cluster.say(owner, "CLUSTER", "GETKEYSINSLOT", slot, 100)
+        valkey_cluster.say(owner, "MIGRATE", "127.0.0.1", other.port, "", 0, 5_000, "KEYS", *keys)
+        two.write(("clicks", "moving", 1, "2026-01-02T00:00:00Z"))  # the old owner sends it on
+        assert one.serve(["moving"], ["clicks"])[0]["features"] == {"clicks": 1}
+        for node in (other, owner):
+            valkey_cluster.say(node, "CLUSTER", "SETSLOT", slot, "NODE", ids[other])
+        one.write(("clicks", "moving", 2, "2026-01-03T00:00:00Z"))  # and now it has moved
+        assert two.serve(["moving"], ["clicks"])[0]["features"] == {"clicks": 2}
+        page = one.get("/features/user.clicks.v1/history", entityId="moving").json()
+        assert [row["value"] for row in page["observations"]] == [0, 1, 2]
+
+
+def owns(cluster: ValkeyCluster, node: ValkeyServer, slot: int) -> bool:
+    for first, last, (_, port, *_), *_ in cluster.say(node, "CLUSTER", "SLOTS"):
+        if first <= slot <= last:
+            return bool(port == node.port)
+    return False
+
+
+def test_what_is_past_its_retention_age_is_trimmed_in_redis_at_the_next_write(
+    tmp_path: Path, valkey: ValkeyServer
+) -> None:
+    valkey.empty()
+    with live(tmp_path, over_redis(valkey.url)) as one:
+        one.register("clicks", "integer", retention={"age": "1d"})
+        one.write(("clicks", "u1", 1, "2026-01-01T00:00:00Z"))
+        one.write(("clicks", "u1", 2, format_timestamp(now())))
+        with valkey.client() as client:
+            assert client.zcard("tw:{user:u1}:h") == 1
+            assert 86_000_000 < client.pttl("tw:{user:u1}:h") <= 86_400_001
+        one.register("spent")
+        one.write(("clicks", "u1", 3, format_timestamp(now())))
+        with valkey.client() as client:
+            assert client.pttl("tw:{user:u1}:h") == -1

@@ -1,0 +1,295 @@
+"""Connections to Redis or Valkey, alone or as a cluster: commands in one visit, deadlines, errors that help.
+
+redis-py speaks the protocol. Which node a command goes to is found here, by the slot of its key, so that all
+commands for a node are one pipeline; what a node says of having moved is followed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+import redis
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
+from redis.retry import Retry
+
+from actors.errors import StartupError, StorageDown
+from actors.settings import STORAGE_CONNECTIONS, STORAGE_START_SECONDS
+from actors.storage.redis_functions import CODE, LIBRARY, ROOT, function
+
+log = logging.getLogger("timewell.storage")
+ATTEMPTS = 40
+PAUSE_SECONDS = 0.05
+"""A cluster that moves a slot, or elects a primary, is asked again after this."""
+_ROOT_SLOT = key_slot(ROOT)
+
+
+class Command(NamedTuple):
+    """A command, and the key by which its node is found."""
+
+    key: bytes
+    words: tuple[Any, ...]
+
+
+def call(name: str, keys: Sequence[bytes], *words: Any) -> Command:
+    """A call of a function of the library."""
+    return Command(keys[0], ("FCALL", function(name), len(keys), *keys, *words))
+
+
+class RedisLink:
+    """Safe for use by several threads."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        """`url`: redis://user:password@host:port/0, rediss:// for TLS; `?replicas=1`: writes wait for so many.
+
+        `timeout`: seconds after which a visit is given up.
+        """
+        parts = urlsplit(url)
+        options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        self._timeout = timeout
+        try:
+            self.replicas = int(options.pop("replicas", 0))
+            query = "&".join(f"{name}={value}" for name, value in options.items())
+            self._first = self._client(urlunsplit(parts._replace(query=query)))
+        except ValueError as error:
+            raise StartupError(f"STORAGE_URL is not what Redis takes: {error}") from None
+        self.cluster = False
+        self._lock = threading.Lock()
+        self._nodes: dict[tuple[str, int], redis.Redis] = {}
+        self._slots: list[redis.Redis] = []
+
+    def _client(self, url: str) -> redis.Redis:
+        return redis.Redis.from_url(
+            url,
+            socket_timeout=self._timeout,
+            socket_connect_timeout=self._timeout,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            max_connections=STORAGE_CONNECTIONS,
+        )
+
+    def open(self) -> None:
+        """Wait for the server, and give it the functions.
+
+        Raises StartupError at once for what waiting does not mend, and after STORAGE_START_SECONDS.
+        """
+        until, pause = time.monotonic() + STORAGE_START_SECONDS, 0.1
+        while True:
+            try:
+                self._begin()
+                return
+            except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
+                raise StartupError(f"Redis cannot be used: {_words(error)}") from None
+            except exceptions.RedisError as error:
+                if time.monotonic() > until or "NOAUTH" in str(error) or "Unknown" in str(error):
+                    raise StartupError(f"Redis cannot be used: {_words(error)}") from None
+                log.warning("Redis cannot be reached yet, trying again: %s", _words(error))
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+    def _begin(self) -> None:
+        (info,) = self._said(self._first, [("INFO", "cluster")])
+        self.cluster = b"cluster_enabled:1" in _checked(info)
+        self._look()
+        for node in self._primaries():
+            self._teach(node)
+
+    def _teach(self, node: redis.Redis) -> None:
+        (known,) = self._said(node, [("FUNCTION", "LIST", "LIBRARYNAME", LIBRARY)])
+        if not _checked(known):
+            _checked(self._said(node, [("FUNCTION", "LOAD", "REPLACE", CODE)])[0])
+
+    def close(self) -> None:
+        """End all connections."""
+        for node in (self._first, *self._nodes.values()):
+            node.close()
+
+    # Which node
+
+    def _primaries(self) -> list[redis.Redis]:
+        return list({id(node): node for node in self._slots}.values()) if self.cluster else [self._first]
+
+    def _look(self) -> None:
+        """Ask which node has which slots."""
+        if not self.cluster:
+            return
+        with self._lock:
+            for asked in [self._first, *self._nodes.values()]:
+                try:
+                    (ranges,) = self._said(asked, [("CLUSTER", "SLOTS")])
+                except exceptions.RedisError:
+                    continue
+                if isinstance(ranges, Exception):
+                    continue
+                slots = [self._first] * 16_384
+                for first, last, (host, port, *_), *_ in ranges:
+                    here = self._first.connection_pool.connection_kwargs["host"]
+                    node = self._node(host.decode() if host else here, int(port))
+                    slots[first : last + 1] = [node] * (last + 1 - first)
+                self._slots = slots
+                return
+        raise StorageDown("no node of the Redis cluster can be reached")
+
+    def _node(self, host: str, port: int) -> redis.Redis:
+        found = self._nodes.get((host, port))
+        if found is None:
+            given = self._first.connection_pool.connection_kwargs
+            kept = {name: value for name, value in given.items() if name not in ("host", "port", "db", "path")}
+            pool = redis.ConnectionPool(
+                connection_class=self._first.connection_pool.connection_class,
+                max_connections=STORAGE_CONNECTIONS,
+                host=host,
+                port=port,
+                **kept,
+            )
+            found = self._nodes[host, port] = redis.Redis(connection_pool=pool)
+        return found
+
+    def _owner(self, command: Command) -> redis.Redis:
+        if not self.cluster:
+            return self._first
+        return self._slots[_ROOT_SLOT if command.key is ROOT else key_slot(command.key)]
+
+    # Visits
+
+    def ask(self, commands: Sequence[Command], whole: bool = False, durable: bool = False) -> list[Any]:
+        """The replies in the order of the commands, in one visit to each node. Raises StorageDown.
+
+        `whole`: a server of its own does all of them at once, or none; nodes of a cluster do them one by one.
+        `durable`: as many replicas as there shall be have them, too.
+        """
+        replies: list[Any] = [None] * len(commands)
+        waiting = list(range(len(commands)))
+        asking: dict[int, redis.Redis] = {}
+        lost = 0
+        for attempt in range(ATTEMPTS):
+            again: list[int] = []
+            for node, numbers in self._by_node(commands, waiting, asking):
+                try:
+                    found = self._visit(
+                        node, [commands[number] for number in numbers], whole, durable, bool(asking)
+                    )
+                except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+                    lost += 1
+                    if isinstance(error, exceptions.TimeoutError) or lost > (20 if self.cluster else 1):
+                        raise StorageDown(f"Redis cannot be reached: {_words(error)}") from None
+                    again += numbers
+                    continue
+                for number, reply in zip(numbers, found, strict=True):
+                    replies[number] = reply
+            again += [number for number in waiting if _moved(replies[number])]
+            if not again:
+                return [_checked(reply) for reply in replies]
+            asking = self._sent_on(replies, again)
+            waiting = sorted(set(again))
+            if attempt and not asking:
+                time.sleep(PAUSE_SECONDS)
+        raise StorageDown("Redis keeps moving what is asked for")
+
+    def _by_node(
+        self, commands: Sequence[Command], waiting: Sequence[int], asking: dict[int, redis.Redis]
+    ) -> list[tuple[redis.Redis, list[int]]]:
+        if not self.cluster:
+            return [(self._first, list(waiting))]
+        by_node: dict[int, tuple[redis.Redis, list[int]]] = {}
+        for number in waiting:
+            node = asking.get(number) or self._owner(commands[number])
+            by_node.setdefault(id(node), (node, []))[1].append(number)
+        return list(by_node.values())
+
+    def _visit(
+        self, node: redis.Redis, commands: Sequence[Command], whole: bool, durable: bool, asking: bool
+    ) -> list[Any]:
+        whole = whole and not self.cluster and len(commands) > 1
+        durable = durable and self.replicas > 0
+        words = [command.words for command in commands]
+        if asking:
+            words = [one for command in words for one in (("ASKING",), command)]
+        if whole:
+            words = [("MULTI",), *words, ("EXEC",)]
+        if durable:
+            words.append(("WAIT", self.replicas, int(self._timeout * 500)))
+        replies = self._said(node, words)
+        if durable:
+            reached = _checked(replies.pop())
+            if reached < self.replicas:
+                raise StorageDown(f"only {reached} of {self.replicas} replicas have the write")
+        if whole:
+            for reply in replies[:-1]:
+                _checked(reply)
+            return list(_checked(replies[-1]))
+        return replies[1::2] if asking else replies
+
+    def _said(self, node: redis.Redis, words: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The replies of one node, errors among them. Raises ConnectionError, TimeoutError."""
+        pool = node.connection_pool
+        connection: Any = pool.get_connection()
+        try:
+            connection.send_packed_command(connection.pack_commands(words))
+            return [_reply(connection) for _ in words]
+        except BaseException:
+            connection.disconnect()  # what is still to be read would be taken for the next answer
+            raise
+        finally:
+            pool.release(connection)
+
+    def _sent_on(self, replies: Sequence[Any], again: Sequence[int]) -> dict[int, redis.Redis]:
+        """Where nodes have sent us once; and look anew where slots have moved for good."""
+        asking = {
+            number: self._node(replies[number].host, replies[number].port)
+            for number in again
+            if isinstance(replies[number], exceptions.AskError)
+        }
+        if len(asking) < len(again):
+            self._look()
+            return {}
+        return asking
+
+    def each_key(self, pattern: bytes) -> Any:
+        """All keys that match, in lists."""
+        for node in self._primaries():
+            cursor = 0
+            while True:
+                try:
+                    cursor, found = _checked(
+                        self._said(node, [("SCAN", cursor, "MATCH", pattern, "COUNT", 1_000)])[0]
+                    )
+                except exceptions.RedisError as error:
+                    raise StorageDown(f"Redis cannot be reached: {_words(error)}") from None
+                if found:
+                    yield found
+                if int(cursor) == 0:
+                    break
+
+
+def _reply(connection: Any) -> Any:
+    try:
+        return connection.read_response(disable_decoding=True)
+    except exceptions.ResponseError as error:
+        return error
+
+
+def _moved(reply: Any) -> bool:
+    """Whether another node has to be asked, or the same one a moment later."""
+    kinds = exceptions.MovedError | exceptions.AskError | exceptions.TryAgainError | exceptions.ClusterDownError
+    return isinstance(reply, kinds)
+
+
+def _checked(reply: Any) -> Any:
+    if not isinstance(reply, Exception):
+        return reply
+    if isinstance(reply, exceptions.ReadOnlyError):
+        raise StorageDown("Redis is read-only: a replica, or a primary that has stepped down") from None
+    if isinstance(reply, exceptions.OutOfMemoryError):
+        raise StorageDown("Redis is full (maxmemory)") from None
+    raise StorageDown(f"Redis cannot do it now: {_words(reply)}") from None
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

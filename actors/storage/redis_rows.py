@@ -1,0 +1,309 @@
+"""The observations in Redis: how rows and keys look in bytes, and what is asked for them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from actors.columns import Block, joined
+from actors.domain import Feature
+from actors.grid import Grid
+from actors.rows import Rows
+from actors.settings import MAX_ROWS_FROM_SHARED, MOST_WIDE_SHAPES
+from actors.storage.packed import Shape, Together, payloads_of, together, unpacked
+from actors.storage.parts import Part, check_count, newest_of, rows_of
+from actors.storage.protocol import LoadedRows, Newest
+from actors.storage.redis_functions import ROOT
+from actors.storage.redis_link import Command, RedisLink, call
+from actors.timestamps import FOREVER, NEVER
+
+_SHAPE = struct.Struct(">I")
+_BIAS = 2**63
+HEAD_BYTES = 16
+"""Of event time and arrival."""
+
+
+def moment(micros: int) -> bytes:
+    """Eight bytes that sort as the numbers do."""
+    return (min(max(micros, NEVER), FOREVER) + _BIAS).to_bytes(8, "big")
+
+
+def keys_of(entity_type: str, entity_id: str) -> tuple[bytes, bytes]:
+    """Of the newest rows, and of all."""
+    tag = b"tw:{%b:%b}" % (entity_type.encode(), entity_id.encode())
+    return tag + b":n", tag + b":h"
+
+
+def entity_of(key: bytes) -> tuple[str, str]:
+    """Entity type and id of a key."""
+    type_, _, id_ = key[len(b"tw:{") : -len(b"}:h")].partition(b":")
+    return type_.decode(), id_.decode()
+
+
+class Shapes:
+    """The shapes there are, as of a version that each reader compares. Safe for use by several threads."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self.version = b"0"
+        self._numbers: dict[tuple[str, Shape], int] = {}
+        self._shapes: dict[int, tuple[str, Shape]] = {}
+        self._holding: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+
+    def load(self) -> None:
+        """Read them all."""
+        version, found = self._link.ask(
+            [
+                Command(ROOT, ("HGET", ROOT + b":versions", "shapes")),
+                Command(ROOT, ("HGETALL", ROOT + b":numbers")),
+            ]
+        )
+        for number, record in zip(found[::2], found[1::2], strict=True):
+            entity_type, members, kinds = msgspec.msgpack.decode(record)
+            shape = Shape(tuple(members), tuple(kinds))
+            self._shapes[int(number)] = entity_type, shape
+            self._numbers[entity_type, shape] = int(number)
+        self._holding = {}
+        self.version = version or b"0"
+
+    def number(self, entity_type: str, shape: Shape) -> int | None:
+        """The number of a shape, made where it is new; None where there shall be no more of them."""
+        known = self._numbers.get((entity_type, shape))
+        if known is not None:
+            return known
+        record = msgspec.msgpack.encode((entity_type, shape.members, shape.kinds))
+        most = MOST_WIDE_SHAPES if len(shape.members) > 1 else 0
+        (made,) = self._link.ask([call("shape", [ROOT], record, most, entity_type)])
+        if not made:
+            return None
+        self._numbers[entity_type, shape] = made
+        self._shapes[made] = entity_type, shape
+        return int(made)
+
+    def of(self, number: int) -> Shape:
+        """The shape of a number."""
+        if number not in self._shapes:
+            self.load()
+        return self._shapes[number][1]
+
+    def holding(self, entity_type: str, features: Sequence[Feature]) -> list[int]:
+        """The numbers of the shapes that have one of the features at least."""
+        members = tuple(feature.created for feature in features)
+        found = self._holding.get((entity_type, members))
+        if found is None:
+            wanted = set(members)
+            shapes = list(self._shapes.items())
+            found = [
+                number for number, (type_, one) in shapes if type_ == entity_type and wanted & set(one.members)
+            ]
+            self._holding[entity_type, members] = found
+        return found
+
+
+class RowWriter:
+    """Puts rows together as commands, all of an entity in one."""
+
+    def __init__(self, shapes: Shapes, features: Mapping[str, Feature], now: int) -> None:
+        """`features` and `now`: for how long values are to be kept."""
+        self._shapes = shapes
+        self._features = features
+        self._now = now
+        self._rows: dict[tuple[str, str], list[bytes]] = {}
+        self._newest: dict[str, int] = {}
+
+    def add(self, blocks: Sequence[Block]) -> None:
+        """Take a batch in."""
+        if len({block.feature for block in blocks}) < len(blocks):
+            blocks = joined(blocks)
+        for group in together(blocks):
+            entity_type = group.blocks[0].feature.partition(".")[0]
+            number = self._shapes.number(entity_type, group.shape)
+            for one in [group] if number is not None else group.apart():
+                self._add(entity_type, one)
+
+    def _add(self, entity_type: str, group: Together) -> None:
+        number = self._shapes.number(entity_type, group.shape)
+        assert number is not None
+        shape, cut = _SHAPE.pack(number), self._cut(group)
+        block = group.blocks[0]
+        times = block.times.tolist()
+        self._newest[entity_type] = max(self._newest.get(entity_type, NEVER), *times[:1], int(block.times.max()))
+        for entity, time, payload in zip(block.entities, times, payloads_of(group), strict=True):
+            self._rows.setdefault((entity_type, entity), []).extend((shape, moment(time), cut, payload))
+
+    def _cut(self, group: Together) -> bytes:
+        """The oldest event time to keep, nothing where all of them are kept."""
+        ages = [self._age(block.feature) for block in group.blocks]
+        return b"" if None in ages else moment(self._now - max(age for age in ages if age is not None))
+
+    def _age(self, feature: str) -> int | None:
+        known = self._features.get(feature)
+        return None if known is None else known.kept_age
+
+    def commands(self) -> list[Command]:
+        """Those of what was taken in since the last time."""
+        lives = {entity_type: self._life(entity_type) for entity_type, _ in self._rows}
+        found = [call("write", keys_of(*entity), lives[entity[0]], *rows) for entity, rows in self._rows.items()]
+        self._rows = {}
+        return found
+
+    def _life(self, entity_type: str) -> int:
+        """Milliseconds after which nothing of an entity of this type answers any more, 0 for never."""
+        ages = [feature.kept_age for feature in self._features.values() if feature.entity == entity_type]
+        if not ages or None in ages:
+            return 0
+        ahead = max(0, self._newest[entity_type] - self._now)
+        return (max(age for age in ages if age is not None) + ahead) // 1_000 + 1
+
+
+def carrying(shapes: Shapes, groups: Iterable[Sequence[LoadedRows]]) -> list[Command]:
+    """Commands that take in rows with the arrivals that they have."""
+    rows: dict[tuple[str, str], list[bytes]] = {}
+    for group in groups:
+        for whole in together([block for block, _ in group]):
+            entity_type = whole.blocks[0].feature.partition(".")[0]
+            number = shapes.number(entity_type, whole.shape)
+            for one in [whole] if number is not None else whole.apart():
+                own = shapes.number(entity_type, one.shape)
+                assert own is not None
+                head, block = _SHAPE.pack(own), one.blocks[0]
+                columns = block.times.tolist(), group[0].arrived.tolist(), payloads_of(one)
+                for entity, time, arrived, payload in zip(block.entities, *columns, strict=True):
+                    row = head + moment(time) + moment(arrived) + payload
+                    rows.setdefault((entity_type, entity), []).append(row)
+    return [call("carry", keys_of(*entity), *own) for entity, own in rows.items()]
+
+
+class _Found(NamedTuple):
+    """Rows of one shape: whose they are, and event time, arrival and payload in one."""
+
+    owners: list[int]
+    rows: list[bytes]
+
+
+class RowReader:
+    """Asks for rows and makes columns of them."""
+
+    def __init__(self, link: RedisLink, shapes: Shapes) -> None:
+        self._link = link
+        self._shapes = shapes
+
+    def latest(self, questions: Sequence[Newest]) -> list[Grid]:
+        """The newest values with event time <= at, of all questions in one visit, or two for older moments."""
+        found: list[dict[int, _Found]] = [{} for _ in questions]
+        late: list[tuple[int, int, int, Command]] = []
+        for (place, owner, number), row in self._newest_rows(questions):
+            question = questions[place]
+            if row[:8] > moment(question.at):
+                _, history = keys_of(question.entity_type, question.entities[owner])
+                late.append((place, owner, number, _before(history, number, question.at)))
+            else:
+                _note(found[place], number, owner, row)
+        if late:
+            for (place, owner, number, _), rows in zip(
+                late, self._link.ask([one[3] for one in late]), strict=True
+            ):
+                if rows:
+                    _note(found[place], number, owner, rows[0][4:])
+        return [
+            newest_of(question, self._parts(own, question.features))
+            for question, own in zip(questions, found, strict=True)
+        ]
+
+    def _newest_rows(self, questions: Sequence[Newest]) -> list[tuple[tuple[int, int, int], bytes]]:
+        """Place of the question, position of the entity and shape of each newest row, and the row."""
+        while True:
+            version = self._shapes.version
+            numbers = [self._shapes.holding(one.entity_type, one.features) for one in questions]
+            commands = [_VERSION]
+            for question, own in zip(questions, numbers, strict=True):
+                shapes = list(map(_SHAPE.pack, own))
+                if shapes:
+                    for entity in question.entities:
+                        newest, _ = keys_of(question.entity_type, entity)
+                        commands.append(Command(newest, ("HMGET", newest, *shapes)))
+            now, *replies = self._link.ask(commands)
+            if (now or b"0") == version:
+                break
+            self._shapes.load()
+        answers, rows = iter(replies), []
+        for place, (question, own) in enumerate(zip(questions, numbers, strict=True)):
+            for owner in range(len(question.entities) if own else 0):
+                for number, row in zip(own, next(answers), strict=True):
+                    if row is not None:
+                        rows.append(((place, owner, number), row))
+        return rows
+
+    def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[Rows]:
+        """By feature every version with start <= event time <= end, slots being positions in `entities`.
+
+        In order of arrival. Raises TooLarge.
+        """
+        entity_type = features[0].entity
+        while True:
+            version = self._shapes.version
+            numbers = self._shapes.holding(entity_type, features)
+            asked = [(owner, number) for owner in range(len(entities)) for number in numbers]
+            histories = [keys_of(entity_type, entity)[1] for entity in entities]
+            commands = [_between(histories[owner], number, start, end) for owner, number in asked]
+            now, *replies = self._link.ask([_VERSION, *commands])
+            if (now or b"0") == version:
+                break
+            self._shapes.load()
+        found: dict[int, _Found] = {}
+        check_count(sum(map(len, replies)), features)
+        for (owner, number), rows in zip(asked, replies, strict=True):
+            for row in rows:
+                _note(found, number, owner, row[4:])
+        parts = self._parts(found, features)
+        return [rows_of(feature, parts[feature.created]) for feature in features]
+
+    def _parts(self, found: Mapping[int, _Found], features: Sequence[Feature]) -> dict[int, list[Part]]:
+        parts: dict[int, list[Part]] = {feature.created: [] for feature in features}
+        for number, (owners, rows) in found.items():
+            heads = np.frombuffer(b"".join([row[:HEAD_BYTES] for row in rows]), ">u8").reshape(-1, 2)
+            # Modulo 2**64, so that the least becomes the least of the signed ones.
+            times, arrived = (
+                (heads[:, place].astype(np.uint64) ^ np.uint64(_BIAS)).view(np.int64) for place in (0, 1)
+            )
+            payloads = [row[HEAD_BYTES:] for row in rows]
+            for created, column in unpacked(self._shapes.of(number), payloads, set(parts)).columns.items():
+                if created in parts:
+                    parts[created].append(Part(np.array(owners, np.int64), times, arrived, *column))
+        return parts
+
+
+_VERSION = Command(ROOT, ("HGET", ROOT + b":versions", "shapes"))
+
+
+def _note(found: dict[int, _Found], number: int, owner: int, row: bytes) -> None:
+    own = found.get(number)
+    if own is None:
+        own = found[number] = _Found([], [])
+    own.owners.append(owner)
+    own.rows.append(row)
+
+
+def _before(history: bytes, number: int, at: int) -> Command:
+    shape = _SHAPE.pack(number)
+    return Command(
+        history,
+        ("ZREVRANGEBYLEX", history, b"(" + shape + moment(at + 1), b"[" + shape, "LIMIT", 0, 1),
+    )
+
+
+def _between(history: bytes, number: int, start: int, end: int) -> Command:
+    shape = _SHAPE.pack(number)
+    last = b"[" + shape + b"\xff" * 9 if end >= FOREVER else b"(" + shape + moment(end + 1)
+    words: tuple[Any, ...] = ("ZRANGEBYLEX", history, b"[" + shape + moment(start), last)
+    return Command(history, (*words, "LIMIT", 0, MAX_ROWS_FROM_SHARED + 1))
+
+
+def split_row(row: bytes) -> tuple[int, int, int, bytes]:
+    """Shape, event time, arrival and payload of a row of the history."""
+    number, time, arrived = struct.unpack(">IQQ", row[:20])
+    return number, time - _BIAS, arrived - _BIAS, row[20:]

@@ -1,0 +1,85 @@
+"""What the groups `postgresql` and `redis` have in common: the data, and two processes beside one."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from actors.timestamps import format_timestamp
+from loadtest.micro.client import Address, Connection, post
+from loadtest.micro.measure import Result, Target
+from loadtest.micro.service import Service
+
+ENTITIES, FEATURES, BATCHES, ROUNDS = 500, 20, 12, 60
+READ = 100
+TOGETHER_SECONDS = 4.0
+CONNECTIONS = 8
+NAMES = [f"user.f{number:02}.v1" for number in range(FEATURES)]
+
+
+def register(address: Address) -> None:
+    """Register the features."""
+    with Connection(address) as connection:
+        for name in NAMES:
+            body = {"name": name.split(".")[1], "entity": "user", "valueType": "number"}
+            connection.ask(post("/features/register", body))
+
+
+def batch(values: np.ndarray[Any, Any], moment: int) -> bytes:
+    """A batch of a value of each feature and entity at one time (microseconds), as a request."""
+    when = format_timestamp(moment)
+    rows = [
+        {"featureId": name, "entityId": entity_id(entity), "value": values[entity, place], "timestamp": when}
+        for entity in range(ENTITIES)
+        for place, name in enumerate(NAMES)
+    ]
+    return post("/features/write-batch", {"values": [{**row, "value": float(row["value"])} for row in rows]})
+
+
+def entity_id(number: int) -> str:
+    """The id of the entity of this number."""
+    return f"user{number:05}"
+
+
+def read() -> tuple[list[str], bytes]:
+    """Some entities, and a request for all of their features."""
+    entities = [entity_id(number * 3) for number in range(READ)]
+    return entities, post("/features/serve", {"entityIds": entities, "features": NAMES})
+
+
+def together(group: str, one: Service, two: Service, target: Target | None = None) -> Iterator[Result]:
+    """How much two processes serve together, of what one does; as far as there are cores for it."""
+    _, request = read()
+    ratios = []
+    for _ in range(3):
+        alone = _rate([one], request)
+        ratios.append(_rate([one, two], request) / alone)
+    cores = f"{os.cpu_count()} cores"
+    yield Result(f"{group}: serve 100x20, two processes to one ({cores})", "x", ratios, target)
+
+
+def _rate(services: Sequence[Service], request: bytes) -> float:
+    """Requests a second of several connections, which take the services in turn."""
+    until = time.perf_counter() + TOGETHER_SECONDS
+    counts = [0] * CONNECTIONS
+
+    def ask(number: int, service: Service) -> None:
+        with Connection(service.address) as connection:
+            while time.perf_counter() < until:
+                connection.ask(request)
+                counts[number] += 1
+
+    threads = [
+        threading.Thread(target=ask, args=(number, services[number % len(services)]))
+        for number in range(CONNECTIONS)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / TOGETHER_SECONDS
