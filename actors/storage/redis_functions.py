@@ -9,6 +9,7 @@ Times and arrivals are eight bytes that sort as the numbers do. Everything else 
 
     :features :groups :notes    hashes of records
     :versions                   hash: how often registry, notes and shapes have been changed
+    :aged                       hash: the entity types of which a feature has ever had a retention age
     :shapes :numbers            hashes: the number of a shape, and the shape of a number
     :writers :batches:<w>       the position of each writer; what its statistics do not cover, by arrival
     :windows:<feature>          hash: statistics by window
@@ -49,34 +50,43 @@ local function next_after(arrival)
   return struct.pack('>I4I4', high, low + 1)
 end
 
--- keys: newest, history; args: ms to live or 0, then for each row shape, time, oldest time to keep or '', payload.
+-- keys: newest and history of each entity; args: ms to live (0: for ever, '': as it is), then for each entity how
+-- many rows, and for each row its shape, time, oldest time to keep or '', payload.
 local function write(keys, args)
   local clock = redis.call('TIME')
   local now = packed(tonumber(clock[1]), tonumber(clock[2]))
-  for at = 2, #args, 4 do
-    local shape, time, cut, payload = args[at], args[at + 1], args[at + 2], args[at + 3]
-    local arrival = now
-    local newest = redis.call('HGET', keys[1], shape)
-    local is_newest = not newest or at_or_after(time, newest)
-    if newest and at_or_after(newest, time) then
-      -- Not the first of its time, maybe: each version arrives after the one before.
-      local before = redis.call('ZREVRANGEBYLEX', keys[2], '[' .. shape .. time .. string.rep('\\255', 9),
-        '[' .. shape .. time, 'LIMIT', 0, 1)[1]
-      if before then
-        local last = string.sub(before, 13, 20)
-        if at_or_after(last, arrival) then arrival = next_after(last) end
+  local life, at = args[1], 2
+  for entity = 1, #keys, 2 do
+    local newest_key, history = keys[entity], keys[entity + 1]
+    local last = at + 4 * tonumber(args[at])
+    at = at + 1
+    while at < last do
+      local shape, time, cut, payload = args[at], args[at + 1], args[at + 2], args[at + 3]
+      at = at + 4
+      local arrival = now
+      local newest = redis.call('HGET', newest_key, shape)
+      local is_newest = not newest or at_or_after(time, newest)
+      if newest and at_or_after(newest, time) then
+        -- Not the first of its time, maybe: each version arrives after the one before.
+        local before = redis.call('ZREVRANGEBYLEX', history, '[' .. shape .. time .. string.rep('\\255', 9),
+          '[' .. shape .. time, 'LIMIT', 0, 1)[1]
+        if before then
+          local known = string.sub(before, 13, 20)
+          if at_or_after(known, arrival) then arrival = next_after(known) end
+        end
       end
+      local row = time .. arrival .. payload
+      if is_newest then redis.call('HSET', newest_key, shape, row) end
+      redis.call('ZADD', history, 0, shape .. row)
+      if cut ~= '' then redis.call('ZREMRANGEBYLEX', history, '[' .. shape, '(' .. shape .. cut) end
     end
-    if is_newest then redis.call('HSET', keys[1], shape, time .. arrival .. payload) end
-    redis.call('ZADD', keys[2], 0, shape .. time .. arrival .. payload)
-    if cut ~= '' then redis.call('ZREMRANGEBYLEX', keys[2], '[' .. shape, '(' .. shape .. cut) end
-  end
-  if args[1] ~= '0' then
-    redis.call('PEXPIRE', keys[1], args[1])
-    redis.call('PEXPIRE', keys[2], args[1])
-  else
-    redis.call('PERSIST', keys[1])
-    redis.call('PERSIST', keys[2])
+    if life == '0' then
+      redis.call('PERSIST', newest_key)
+      redis.call('PERSIST', history)
+    elseif life ~= '' then
+      redis.call('PEXPIRE', newest_key, life)
+      redis.call('PEXPIRE', history, life)
+    end
   end
   return 1
 end

@@ -107,9 +107,10 @@ class Shapes:
 class RowWriter:
     """Puts rows together as commands, all of an entity in one."""
 
-    def __init__(self, shapes: Shapes, features: Mapping[str, Feature], now: int) -> None:
-        """`features` and `now`: for how long values are to be kept."""
+    def __init__(self, shapes: Shapes, features: Mapping[str, Feature], aged: set[str], now: int) -> None:
+        """`features`, `aged` (types of which one has ever had an age), `now`: for how long values are kept."""
         self._shapes = shapes
+        self._aged = aged
         self._features = features
         self._now = now
         self._rows: dict[tuple[str, str], list[bytes]] = {}
@@ -144,15 +145,29 @@ class RowWriter:
         known = self._features.get(feature)
         return None if known is None else known.kept_age
 
-    def commands(self) -> list[Command]:
-        """Those of what was taken in since the last time."""
-        lives = {entity_type: self._life(entity_type) for entity_type, _ in self._rows}
-        found = [call("write", keys_of(*entity), lives[entity[0]], *rows) for entity, rows in self._rows.items()]
+    def commands(self, entities: int) -> list[Command]:
+        """Those of what was taken in since the last time, of so many entities each."""
+        found = []
+        for entity_type in {entity_type for entity_type, _ in self._rows}:
+            life = self._life(entity_type)
+            own = [(id_, rows) for (type_, id_), rows in self._rows.items() if type_ == entity_type]
+            for start in range(0, len(own), entities):
+                keys, words = list[bytes](), list[bytes | int]()
+                for id_, rows in own[start : start + entities]:
+                    keys += keys_of(entity_type, id_)
+                    words.append(len(rows) // 4)
+                    words += rows
+                found.append(call("write", keys, life, *words))
         self._rows = {}
         return found
 
-    def _life(self, entity_type: str) -> int:
-        """Milliseconds after which nothing of an entity of this type answers any more, 0 for never."""
+    def _life(self, entity_type: str) -> int | bytes:
+        """Milliseconds after which nothing of an entity of this type answers any more, 0 for never.
+
+        Nothing where there never was such an end, so that none has to be taken back.
+        """
+        if entity_type not in self._aged:
+            return b""
         ages = [feature.kept_age for feature in self._features.values() if feature.entity == entity_type]
         if not ages or None in ages:
             return 0

@@ -24,6 +24,7 @@ from loadtest.micro.over_shared import (
     entity_id,
     read,
     register,
+    table,
     together,
 )
 from loadtest.micro.service import Service, timewell
@@ -50,22 +51,22 @@ def _over(url: str) -> Any:
 
 
 def _writing(service: Service, plain: psycopg.Connection[Any], random: np.random.Generator) -> Iterator[Result]:
-    ours, theirs, ratios = list[float](), list[float](), list[float]()
-    count = ENTITIES * FEATURES
+    took: dict[str, list[float]] = {"JSON": [], "Arrow": [], "COPY": []}
     with Connection(service.address) as connection:
         for number in range(BATCHES + 2):
             values = random.random((ENTITIES, FEATURES)) * 1_000
             moment = now() - (BATCHES + 2 - number) * 60 * SECOND
-            request = batch(values, moment)
-            took = seconds(lambda request=request: connection.ask(request))  # type: ignore[misc]
-            copied = seconds(lambda values=values, moment=moment: _copy(plain, values, moment))  # type: ignore[misc]
-            if number >= 2:
-                ours.append(count / took)
-                theirs.append(count / copied)
-                ratios.append(copied / took)
-    yield Result("postgresql: write-batch of 10,000, JSON", "values/s", ours)
-    yield Result("postgresql: COPY of the same", "values/s", theirs)
-    yield Result("postgresql: write-batch to COPY", "x", ratios, at_least(0.5))
+            requests = {"JSON": batch(values, moment), "Arrow": table(values, moment + 1)}
+            for form, request in requests.items():
+                took[form].append(seconds(lambda request=request: connection.ask(request)))  # type: ignore[misc]
+            took["COPY"].append(seconds(lambda values=values, moment=moment: _copy(plain, values, moment)))  # type: ignore[misc]
+    count, theirs = ENTITIES * FEATURES, took["COPY"][2:]
+    yield Result("postgresql: COPY of 10,000 values", "values/s", [count / one for one in theirs])
+    for form in ("JSON", "Arrow"):
+        ours = took[form][2:]
+        yield Result(f"postgresql: write-batch of the same, {form}", "values/s", [count / one for one in ours])
+        ratios = [two / one for one, two in zip(ours, theirs, strict=True)]
+        yield Result(f"postgresql: {form} to COPY", "x", ratios, at_least(0.5))
 
 
 def _copy(plain: psycopg.Connection[Any], values: np.ndarray[Any, Any], moment: int) -> None:

@@ -24,6 +24,7 @@ from loadtest.micro.over_shared import (
     entity_id,
     read,
     register,
+    table,
     together,
 )
 from loadtest.micro.service import Service, timewell
@@ -48,21 +49,22 @@ def _over(url: str) -> Any:
 
 
 def _writing(service: Service, plain: redis.Redis, random: np.random.Generator) -> Iterator[Result]:
-    ours, theirs, ratios = list[float](), list[float](), list[float]()
-    count = ENTITIES * FEATURES
+    took: dict[str, list[float]] = {"JSON": [], "Arrow": [], "HSET": []}
     with Connection(service.address) as connection:
         for number in range(BATCHES + 2):
             values = random.random((ENTITIES, FEATURES)) * 1_000
-            request = batch(values, now() - (BATCHES + 2 - number) * 60 * SECOND)
-            took = seconds(lambda request=request: connection.ask(request))  # type: ignore[misc]
-            set_ = seconds(lambda values=values: _set(plain, values))  # type: ignore[misc]
-            if number >= 2:
-                ours.append(count / took)
-                theirs.append(count / set_)
-                ratios.append(set_ / took)
-    yield Result("redis: write-batch of 10,000, JSON", "values/s", ours)
-    yield Result("redis: pipelined HSET of the same", "values/s", theirs)
-    yield Result("redis: write-batch to HSET", "x", ratios, at_least(1.0))
+            moment = now() - (BATCHES + 2 - number) * 60 * SECOND
+            requests = {"JSON": batch(values, moment), "Arrow": table(values, moment + 1)}
+            for form, request in requests.items():
+                took[form].append(seconds(lambda request=request: connection.ask(request)))  # type: ignore[misc]
+            took["HSET"].append(seconds(lambda values=values: _set(plain, values)))  # type: ignore[misc]
+    count, theirs = ENTITIES * FEATURES, took["HSET"][2:]
+    yield Result("redis: pipelined HSET of 10,000 values", "values/s", [count / one for one in theirs])
+    for form in ("JSON", "Arrow"):
+        ours = took[form][2:]
+        yield Result(f"redis: write-batch of the same, {form}", "values/s", [count / one for one in ours])
+        ratios = [two / one for one, two in zip(ours, theirs, strict=True)]
+        yield Result(f"redis: {form} to HSET", "x", ratios, at_least(1.0))
 
 
 def _set(plain: redis.Redis, values: np.ndarray[Any, Any]) -> None:

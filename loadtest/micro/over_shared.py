@@ -9,11 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from actors.timestamps import format_timestamp
 from loadtest.micro.client import Address, Connection, post
 from loadtest.micro.measure import Result, Target
 from loadtest.micro.service import Service
+from loadtest.wire import encoded
 
 ENTITIES, FEATURES, BATCHES, ROUNDS = 500, 20, 12, 60
 READ = 100
@@ -39,6 +41,18 @@ def batch(values: np.ndarray[Any, Any], moment: int) -> bytes:
         for place, name in enumerate(NAMES)
     ]
     return post("/features/write-batch", {"values": [{**row, "value": float(row["value"])} for row in rows]})
+
+
+def table(values: np.ndarray[Any, Any], moment: int) -> bytes:
+    """The same as an Arrow table."""
+    times = pa.array(np.full(len(values), moment)).cast(pa.timestamp("us", "UTC"))
+    keys = {"entityId": list(map(entity_id, range(len(values)))), "timestamp": times}
+    rows = pa.table({**keys, **{name: values[:, place] for place, name in enumerate(NAMES)}})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    body = sink.getvalue().to_pybytes()
+    return encoded("POST", "/features/write-batch", body, "application/vnd.apache.arrow.stream")
 
 
 def entity_id(number: int) -> str:
