@@ -60,11 +60,21 @@ def store(request: pytest.FixtureRequest) -> Environment:
     return over_redis(server.url)
 
 
-@pytest.fixture
-def pair(tmp_path: Path, store: Environment) -> Iterator[tuple[LiveServer, LiveServer]]:
-    """Two processes over one store."""
-    with live(tmp_path, store) as one, live(tmp_path, store) as two:
-        yield one, two
+@pytest.fixture(scope="module", params=["postgresql", "redis", "cluster"])
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[LiveServer, LiveServer]]:
+    """Two processes over one store, for tests that use names of their own."""
+    with ExitStack() as stack:
+        if request.param == "postgresql":
+            store = over_postgresql(stack.enter_context(request.getfixturevalue("postgres").database()))
+        else:
+            alone = request.param == "redis"
+            server: ValkeyServer | ValkeyCluster = ValkeyServer() if alone else ValkeyCluster()
+            stack.enter_context(server)
+            store = over_redis(server.url)
+        directory = tmp_path_factory.mktemp("pair")
+        yield stack.enter_context(live(directory, store)), stack.enter_context(live(directory, store))
 
 
 @contextmanager
@@ -87,26 +97,26 @@ def knows(server: LiveServer, feature: str) -> bool:
 
 def test_a_read_by_one_process_sees_what_another_has_acknowledged(pair: tuple[LiveServer, LiveServer]) -> None:
     one, two = pair
-    one.register("clicks", "integer")
-    eventually(lambda: knows(two, "user.clicks.v1"))
+    one.register("clicks1", "integer")
+    eventually(lambda: knows(two, "user.clicks1.v1"))
     for value in range(30):
         writer, reader = (one, two) if value % 2 else (two, one)
-        writer.write(("clicks", "u1", value, f"2026-01-01T00:00:{value:02}Z"))
-        assert reader.serve(["u1"], ["clicks"])[0]["features"] == {"clicks": value}
+        writer.write(("clicks1", "u1", value, f"2026-01-01T00:00:{value:02}Z"))
+        assert reader.serve(["u1"], ["clicks1"])[0]["features"] == {"clicks1": value}
 
 
 def test_the_later_event_time_wins_whoever_writes_it_and_a_tie_goes_to_the_later_arrival(
     pair: tuple[LiveServer, LiveServer],
 ) -> None:
     one, two = pair
-    one.register("clicks", "integer")
-    eventually(lambda: knows(two, "user.clicks.v1"))
-    one.write(("clicks", "u1", 2, "2026-01-02T00:00:00Z"))
-    two.write(("clicks", "u1", 1, "2026-01-01T00:00:00Z"))
-    assert two.serve(["u1"], ["clicks"])[0]["features"] == {"clicks": 2}
-    two.write(("clicks", "u1", 3, "2026-01-02T00:00:00Z"))
-    assert one.serve(["u1"], ["clicks"])[0]["features"] == {"clicks": 3}
-    page = one.get("/features/user.clicks.v1/history", entityId="u1").json()
+    one.register("clicks2", "integer")
+    eventually(lambda: knows(two, "user.clicks2.v1"))
+    one.write(("clicks2", "u1", 2, "2026-01-02T00:00:00Z"))
+    two.write(("clicks2", "u1", 1, "2026-01-01T00:00:00Z"))
+    assert two.serve(["u1"], ["clicks2"])[0]["features"] == {"clicks2": 2}
+    two.write(("clicks2", "u1", 3, "2026-01-02T00:00:00Z"))
+    assert one.serve(["u1"], ["clicks2"])[0]["features"] == {"clicks2": 3}
+    page = one.get("/features/user.clicks2.v1/history", entityId="u1").json()
     assert [row["value"] for row in page["observations"]] == [1, 3]
 
 
@@ -143,13 +153,13 @@ def test_a_repeated_idempotency_key_is_answered_alike_by_another_process(
     pair: tuple[LiveServer, LiveServer],
 ) -> None:
     one, two = pair
-    one.register("clicks", "integer")
-    eventually(lambda: knows(two, "user.clicks.v1"))
-    body = {"values": [{"featureId": "clicks", "entityId": "u1", "value": n, "timestamp": T} for n in (1, 2)]}
+    one.register("clicks5", "integer")
+    eventually(lambda: knows(two, "user.clicks5.v1"))
+    body = {"values": [{"featureId": "clicks5", "entityId": "u1", "value": n, "timestamp": T} for n in (1, 2)]}
     first = one.post("/features/write-batch", body, **{"Idempotency-Key": "k"})
     again = two.post("/features/write-batch", {"values": body["values"][:1]}, **{"Idempotency-Key": "k"})
     assert first.json() == again.json() == {"success": True, "count": 2}
-    assert one.serve(["u1"], ["clicks"])[0]["features"] == {"clicks": 2}
+    assert one.serve(["u1"], ["clicks5"])[0]["features"] == {"clicks5": 2}
 
 
 def test_statistics_are_those_of_all_processes_each_observation_counted_once_across_a_kill(

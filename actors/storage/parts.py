@@ -13,7 +13,8 @@ from actors.errors import TooLarge
 from actors.grid import Grid, unfilled
 from actors.rows import Rows, concatenate, order
 from actors.settings import MAX_ROWS_FROM_SHARED
-from actors.storage.protocol import Newest
+from actors.storage.packed import Shape
+from actors.storage.protocol import Newest, Removed
 from actors.timestamps import NEVER
 from actors.values import Array, Nulls, empty
 
@@ -56,6 +57,13 @@ def rows_of(feature: Feature, parts: Sequence[Part]) -> Rows:
     ] or [Rows(none.astype(np.int32), none, none, empty(feature, 0), np.zeros(0, np.bool_))]
     rows = concatenate(found)
     return rows.take(np.argsort(rows.arrived, kind="stable"))
+
+
+def removed(rows: Mapping[Shape, int], registered: set[int]) -> Removed:
+    """What an erasure took away: of so many rows of each shape the values of features that are there."""
+    members = {shape: registered.intersection(shape.members) for shape, count in rows.items() if count}
+    observations = sum(len(own) * rows[shape] for shape, own in members.items())
+    return Removed(observations, len(set().union(*members.values())))
 
 
 def by_time(rows: Rows) -> Rows:

@@ -22,7 +22,7 @@ from actors.settings import IDEMPOTENCY_HOURS
 from actors.stats.summary import Accepted
 from actors.stats.windows import Merge
 from actors.storage.carrying import by_row
-from actors.storage.parts import by_time, lots
+from actors.storage.parts import by_time, lots, removed
 from actors.storage.postgres_link import Connection, Link
 from actors.storage.postgres_monitored import PostgresMonitored, WriterLost, Writers
 from actors.storage.postgres_rows import ERASE, RowReader, RowWriter, Shapes
@@ -424,8 +424,10 @@ class _Commit:
         given = {"type": erased.entity_type, "id": erased.entity_id}
         found = dict(self._connection.execute(ERASE, given).fetchall())
         shapes = self._shapes.of(self._connection, found)
-        features = {member for number in found for member in shapes[number].members}
-        return Removed(sum(len(shapes[number].members) * count for number, count in found.items()), len(features))
+        registered = {
+            created for (created,) in self._connection.execute("SELECT created FROM features").fetchall()
+        }
+        return removed({shapes[number]: count for number, count in found.items()}, registered)
 
     def _change(self, entry: Entry) -> None:
         match entry:

@@ -26,7 +26,7 @@ from actors.stats.summary import Accepted
 from actors.stats.windows import Merge
 from actors.storage.carrying import by_row
 from actors.storage.packed import unpacked
-from actors.storage.parts import by_time
+from actors.storage.parts import by_time, removed
 from actors.storage.protocol import (
     Deleted,
     Entry,
@@ -229,12 +229,9 @@ class RedisStorage:
 
     def _erase(self, entity_type: str, entity_id: str) -> Removed:
         (found,) = self._link.ask([call("erase", keys_of(entity_type, entity_id))], whole=True, durable=True)
-        observations, members = 0, set[int]()
-        for number, count in zip(found[::2], found[1::2], strict=True):
-            shape = self._shapes.of(int.from_bytes(number, "big"))
-            observations += count * len(shape.members)
-            members.update(shape.members if count else ())
-        return Removed(observations, len(members))
+        numbers = [int.from_bytes(number, "big") for number in found[::2]]
+        counts = dict(zip(map(self._shapes.of, numbers), found[1::2], strict=True))
+        return removed(counts, {feature.created for feature in self._features.values()})
 
     def answers(self, keys: Sequence[str], given_after: int) -> Mapping[str, bytes]:
         """From keys that go by themselves."""

@@ -44,7 +44,7 @@ def test_other_variables_and_empty_ones_are_not_looked_at() -> None:
         ("PORT", "-1"),
         ("PORT", "http"),
         ("PORT", "1.5"),
-        ("STORAGE_TYPE", "redis"),
+        ("STORAGE_TYPE", "mysql"),
         ("CACHE_SIZE", "0"),
         ("SHARDS", "0"),
         ("SHARDS", "257"),
