@@ -11,7 +11,7 @@ serve: install
 install: $(VENV)/.installed
 
 test: $(VENV)/.dev check
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

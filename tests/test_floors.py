@@ -103,6 +103,9 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+MODULES = {module_of(path) for path in FILES}
+
+
 def floor_of(module: str) -> int:
     """The floor with the longest name that the module is or lies in."""
     found = [
@@ -125,7 +128,7 @@ def imports_of(tree: ast.AST) -> Iterator[str]:
 
 
 def known(name: str) -> bool:
-    return name in {module_of(path) for path in FILES} and name not in ("actors", "web")
+    return name in MODULES and name not in ("actors", "web")
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if "loadtest" not in path.parts], ids=module_of)

@@ -61,7 +61,7 @@ def store(request: pytest.FixtureRequest) -> Environment:
     return over_redis(server.url)
 
 
-@pytest.fixture(scope="module", params=["postgresql", "redis", "cluster"])
+@pytest.fixture(scope="module", params=["postgresql", "cluster"])
 def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[LiveServer, LiveServer]]:
@@ -70,10 +70,7 @@ def pair(
         if request.param == "postgresql":
             store = over_postgresql(stack.enter_context(request.getfixturevalue("postgres").database()))
         else:
-            alone = request.param == "redis"
-            server: ValkeyServer | ValkeyCluster = ValkeyServer() if alone else ValkeyCluster()
-            stack.enter_context(server)
-            store = over_redis(server.url)
+            store = over_redis(stack.enter_context(ValkeyCluster()).url)
         directory = tmp_path_factory.mktemp("pair")
         yield stack.enter_context(live(directory, store)), stack.enter_context(live(directory, store))
 

@@ -237,7 +237,7 @@ def test_any_sequence_of_requests_answers_as_the_oracle_does(
         trio.run(Service(chosen, drawing(data)).run, steps)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_steps, st.data())
 def test_so_it_does_over_postgresql(postgres: PostgresServer, steps: list[Step], data: st.DataObject) -> None:
     with postgres.database() as url:

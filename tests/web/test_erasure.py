@@ -118,11 +118,11 @@ def test_who_was_never_written_is_erased_without_a_trace(server: LiveServer) -> 
     assert erase(server, SECRET)["deleted"] == {"observations": 0, "features": 0}
 
 
-@pytest.mark.parametrize("entity", ["a/b", "/a//b/", "a..b", "Zoë ✓ 東京", "100%", "a?b#c", " "])
-def test_any_id_can_be_named_in_the_path(server: LiveServer, entity: str) -> None:
-    server.write(("age", entity, 5, "2025-11-07T10:00:00Z"))
-    assert erase(server, entity)["deleted"] == {"observations": 1, "features": 1}
-    assert known(server, entity) == GONE
+def test_any_id_can_be_named_in_the_path(server: LiveServer) -> None:
+    for entity in ("a/b", "/a//b/", "a..b", "Zoë ✓ 東京", "100%", "a?b#c", " "):
+        server.write(("age", entity, 5, "2025-11-07T10:00:00Z"))
+        assert erase(server, entity)["deleted"] == {"observations": 1, "features": 1}, entity
+        assert known(server, entity) == GONE, entity
 
 
 def test_an_entity_type_of_no_feature_and_an_id_that_cannot_be_are_refused(server: LiveServer) -> None:
