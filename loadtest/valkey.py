@@ -17,6 +17,7 @@ import redis
 
 START_SECONDS = 30.0
 SLOTS = 16_384
+CLUSTERED = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0")
 
 
 def free_port() -> int:
@@ -114,8 +115,7 @@ class ValkeyCluster:
     """Three servers that share the slots. A context manager."""
 
     def __init__(self) -> None:
-        timeout = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-        self.nodes = [ValkeyServer(*timeout) for _ in range(3)]
+        self.nodes = [ValkeyServer(*CLUSTERED) for _ in range(3)]
 
     @property
     def url(self) -> str:
@@ -134,6 +134,19 @@ class ValkeyCluster:
             assert time.monotonic() < until, "the cluster does not form"
             time.sleep(0.05)
         return self
+
+    def replicate(self, node: ValkeyServer) -> ValkeyServer:
+        """A further server, which takes over should this one go. Ends with the cluster."""
+        replica = ValkeyServer(*CLUSTERED)
+        self.nodes.append(replica)
+        replica.start()
+        self.say(replica, "CLUSTER", "MEET", "127.0.0.1", node.port)
+        own, until = self.say(node, "CLUSTER", "MYID"), time.monotonic() + START_SECONDS
+        while own not in self.say(replica, "CLUSTER", "NODES"):
+            assert time.monotonic() < until, "the servers do not meet"
+            time.sleep(0.05)
+        self.say(replica, "CLUSTER", "REPLICATE", own)
+        return replica
 
     def say(self, node: ValkeyServer, *words: Any) -> Any:
         """A command to one of them, and its answer as it comes."""

@@ -343,6 +343,15 @@ def test_a_redis_that_wants_a_password_or_is_none_is_refused_at_the_start_with_t
         make_storage(Settings(storage_type="redis", storage_url="http://host"))
 
 
+def test_what_a_later_version_keeps_in_redis_is_left_alone() -> None:
+    with ValkeyServer() as valkey:
+        opened(valkey.url)
+        with valkey.client() as client:
+            client.hset("tw:{timewell}:versions", "form", 1000)
+        with pytest.raises(StartupError, match="1000"):
+            opened(valkey.url)
+
+
 def test_a_redis_that_is_full_answers_503_to_writes_and_goes_on_reading(tmp_path: Path) -> None:
     with ValkeyServer() as valkey, live(tmp_path, over_redis(valkey.url)) as one:
         one.register("clicks", "integer")
@@ -414,6 +423,28 @@ def test_slots_may_move_from_one_node_to_another_while_both_processes_write(
         assert two.serve(["moving"], ["clicks"])[0]["features"] == {"clicks": 2}
         page = one.get("/features/user.clicks.v1/history", entityId="moving").json()
         assert [row["value"] for row in page["observations"]] == [0, 1, 2]
+
+
+def test_a_replica_takes_over_from_a_node_of_the_cluster_that_is_killed(tmp_path: Path) -> None:
+    with ValkeyCluster() as cluster, live(tmp_path, over_redis(cluster.url)) as one:
+        slot = key_slot(b"tw:{user:here}:h")
+        owner = next(node for node in cluster.nodes if owns(cluster, node, slot))
+        replica = cluster.replicate(owner)
+        one.register("clicks", "integer")
+        one.write(("clicks", "here", 1, T))
+
+        def has_it() -> bool:
+            cluster.say(replica, "READONLY")
+            with replica.client() as client:
+                return b"db0:keys=" in cluster.say(replica, "INFO", "keyspace") and bool(client.ping())
+
+        eventually(has_it)
+        owner.stop(signal.SIGKILL)
+        body = {"featureId": "clicks", "entityId": "here", "value": 2, "timestamp": "2026-01-02T00:00:00Z"}
+        eventually(lambda: one.post("/features/write", body).status_code == 200)
+        page = one.get("/features/user.clicks.v1/history", entityId="here").json()
+        assert [row["value"] for row in page["observations"]] == [1, 2]
+        eventually(lambda: one.get("/health/ready").status_code == 200)
 
 
 def owns(cluster: ValkeyCluster, node: ValkeyServer, slot: int) -> bool:

@@ -61,7 +61,7 @@ class Writers:
         self.own()
         with self._lock, self._guarded() as connection:
             leads = self._leads = self._leads or _tried(connection, _LEADER, 0)
-            if _any_dead(connection, self._own):
+            if leads and _any_dead(connection, self._own):
                 self._close()  # and be a new writer, which takes over what dead ones and this one had not counted
             return leads
 

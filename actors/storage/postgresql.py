@@ -20,9 +20,8 @@ from actors.partition import DiskRows
 from actors.rows import Rows
 from actors.settings import IDEMPOTENCY_HOURS
 from actors.stats.summary import Accepted
-from actors.stats.windows import Merge
 from actors.storage.carrying import by_row
-from actors.storage.parts import by_time, lots, removed
+from actors.storage.parts import lots, removed
 from actors.storage.postgres_link import Connection, Link
 from actors.storage.postgres_monitored import PostgresMonitored, WriterLost, Writers
 from actors.storage.postgres_rows import ERASE, RowReader, RowWriter, Shapes
@@ -30,31 +29,27 @@ from actors.storage.protocol import (
     Deleted,
     Entry,
     Erased,
-    Flush,
     Grouped,
-    HistoryPlan,
-    LoadedRows,
     Lot,
     Newest,
     Noted,
     Recovered,
     Registered,
     Removed,
-    SavedSummaries,
     SharedStorage,
     Stale,
-    SummaryKey,
     Ungrouped,
     Versions,
     Written,
 )
+from actors.storage.server import ServerStorage, starting
 from actors.timestamps import NEVER, SECOND
 
 OBSERVED_AT_ONCE = 100_000
 CARRIED_AT_ONCE = 200_000
 
 
-class PostgresStorage:
+class PostgresStorage(ServerStorage):
     """See the module, and `SharedStorage` for what the methods promise."""
 
     def __init__(self, url: str, timeout: float) -> None:
@@ -62,10 +57,8 @@ class PostgresStorage:
         self._link = Link(url, timeout)
         self._writers = Writers(self._link)
         self._monitored = PostgresMonitored(self._link, self._writers)
+        super().__init__(self._monitored)
         self._shapes = Shapes()
-        self._seen = 0
-        """The version of the registry that this process goes by."""
-        self._removed: dict[Erased, Removed] = {}
 
     @property
     def shared(self) -> SharedStorage:
@@ -75,8 +68,9 @@ class PostgresStorage:
     def open(self) -> Recovered:
         """Wait for the server, make the tables, become a writer."""
         self._link.open()
-        self._writers.own()
-        return self.registered()
+        with starting():
+            self._writers.own()
+            return self.registered()
 
     def close(self) -> None:
         """End the connections."""
@@ -104,11 +98,6 @@ class PostgresStorage:
         )
         assert row is not None
         return Versions(*row)
-
-    @property
-    def versions_seen(self) -> int:
-        """The version of the registry that was read or made last."""
-        return self._seen
 
     def leads(self) -> bool:
         """By an advisory lock."""
@@ -143,15 +132,6 @@ class PostgresStorage:
         given = list(keys), given_after
         return dict(self._link.read(lambda connection: connection.execute(query, given).fetchall()))
 
-    def erased(self) -> Sequence[Erased]:
-        """None: their rows go within the commit."""
-        return ()
-
-    def erase(self) -> Mapping[Erased, Removed]:
-        """What has been erased since the last call."""
-        removed, self._removed = self._removed, {}
-        return removed
-
     # Reading
 
     def latest(self, questions: Sequence[Newest]) -> Sequence[Grid]:
@@ -166,14 +146,6 @@ class PostgresStorage:
 
         return [DiskRows(0, entities, rows) for rows in self._link.read(ask)]
 
-    def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
-        """The ranges of one feature."""
-        return self.ranges([feature], entities, start, end)[0]
-
-    def versions(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> Rows:
-        """The same in another order."""
-        return by_time(self.read(feature, entities, start, end).rows)
-
     def observations(self, feature: Feature, start: int, end: int) -> Iterator[Accepted]:
         """Of all entities, which means to look at every row."""
 
@@ -183,19 +155,7 @@ class PostgresStorage:
         for rows in lots(self._link.read(ask), OBSERVED_AT_ONCE):
             yield Accepted(rows.times, rows.arrived, rows.values, rows.nulls)
 
-    # What a journal and history files are kept for elsewhere
-
-    def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
-        """What the statistics have not counted, without entities."""
-        return self._monitored.replay(after)
-
-    def trimmed(self) -> int:
-        """Nothing that has not been counted is ever trimmed."""
-        return 0
-
-    def flush(self, features: Mapping[str, Feature], now: int) -> Flush:
-        """There is nothing to move."""
-        return Flush(0, 0)
+    # Housekeeping
 
     def trim(self, monitored: int, now: int) -> None:
         """Forget what has been counted, and idempotency answers that are too old."""
@@ -219,43 +179,6 @@ class PostgresStorage:
                 connection.execute(_FORGET_ROWS, {"entity": entity, "created": created})
                 self._monitored.forget(connection, feature, created)
                 connection.execute("DELETE FROM forgotten WHERE created = %s", (created,))
-
-    def compact(self, features: Mapping[str, Feature], now: int) -> None:
-        """PostgreSQL sees to that by itself."""
-
-    def plan(self, budget: int) -> HistoryPlan:
-        """Nothing is loaded."""
-        return HistoryPlan(0, NEVER, ())
-
-    def load(self, plan: HistoryPlan, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
-        """Nothing."""
-        return iter(())
-
-    # The monitor's
-
-    def save_summaries(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
-        """Into those of all processes."""
-        self._monitored.save(position, parts, merge)
-
-    def read_summaries(self, feature: Feature, start: int, end: int) -> SavedSummaries:
-        """Those of all processes."""
-        return self._monitored.read(feature, start, end)
-
-    def read_whole(self, feature: Feature) -> SavedSummaries:
-        """That of all processes."""
-        return self._monitored.read_whole(feature)
-
-    def whole_summaries(self) -> tuple[int, Mapping[SummaryKey, bytes]]:
-        """Those of all processes, with the position of this one."""
-        return self._monitored.totals()
-
-    def coarsen_summaries(self, now: int, merge: Merge) -> None:
-        """In their table."""
-        self._monitored.coarsen(now, merge)
-
-    def monitored(self) -> int:
-        """This process's."""
-        return self._monitored.position
 
     def notes(self, kind: str) -> Mapping[str, bytes]:
         """From their table."""
@@ -302,10 +225,6 @@ class PostgresStorage:
             put_note(connection, note)
         for made in writer.made:
             self._shapes.note(*made)
-
-    def all_summaries(self) -> Iterator[tuple[SummaryKey, bytes]]:
-        """From their table."""
-        return self._monitored.all()
 
 
 _CARRIED = "SELECT shape, entity, time, arrived, payload FROM rows WHERE arrived > %s ORDER BY arrived"

@@ -8,11 +8,12 @@ An entity has two keys, in one slot of a cluster:
 Times and arrivals are eight bytes that sort as the numbers do. Everything else is in the slot of `tw:{timewell}`:
 
     :features :groups :notes    hashes of records
-    :versions                   hash: how often registry, notes and shapes have been changed
+    :versions                   hash: how often registry, notes and shapes have been changed; the form of it all
     :aged                       hash: the entity types of which a feature has ever had a retention age
     :shapes :numbers            hashes: the number of a shape, and the shape of a number
     :writers :batches:<w>       the position of each writer; what its statistics do not cover, by arrival
     :windows:<feature>          hash: statistics by window
+    :windowed                   set: the features that have some
     :lease:<w> :leader :merging who is a writer, who runs the checks, who merges statistics; with a time to live
     tw:answer:{key}             what was answered to an idempotency key
 """
@@ -179,6 +180,7 @@ local function save(keys, args)
   for at = 4, #args, 3 do
     if args[at + 2] == '' then redis.call('HDEL', root .. args[at], args[at + 1])
     else redis.call('HSET', root .. args[at], args[at + 1], args[at + 2]) end
+    redis.call('SADD', root .. ':windowed', args[at])
   end
   if args[2] ~= '' then redis.call('HSET', root .. ':writers', args[1], args[2]) end
   return 1

@@ -161,7 +161,7 @@ class RedisLink:
     def ask(self, commands: Sequence[Command], whole: bool = False, durable: bool = False) -> list[Any]:
         """The replies in the order of the commands, in one visit to each node. Raises StorageDown.
 
-        `whole`: a server of its own does all of them at once, or none; nodes of a cluster do them one by one.
+        `whole`: all of them are done at once, or none; nodes of a cluster do those of entities one by one.
         `durable`: as many replicas as there shall be have them, too.
         """
         replies: list[Any] = [None] * len(commands)
@@ -206,7 +206,8 @@ class RedisLink:
     def _visit(
         self, node: redis.Redis, commands: Sequence[Command], whole: bool, durable: bool, asking: bool
     ) -> list[Any]:
-        whole = whole and not self.cluster and len(commands) > 1
+        at_root = all(command.key is ROOT for command in commands)  # which is in one slot of a cluster
+        whole = whole and len(commands) > 1 and (at_root or not self.cluster)
         durable = durable and self.replicas > 0
         words = [command.words for command in commands]
         if asking:
@@ -222,6 +223,8 @@ class RedisLink:
                 raise StorageDown(f"only {reached} of {self.replicas} replicas have the write")
         if whole:
             for reply in replies[:-1]:
+                if _moved(reply):
+                    return [reply] * len(commands)
                 _checked(reply)
             return list(_checked(replies[-1]))
         return replies[1::2] if asking else replies

@@ -205,33 +205,33 @@ class RedisMonitored:
 
     def all(self, whole: bool = False) -> Iterator[tuple[SummaryKey, bytes]]:
         """Every summary, or those of whole streams."""
-        for keys in self._link.each_key(b"tw:{timewell}" + _WINDOWS + b"*"):
-            for key in keys:
-                feature, _, created = key[len(ROOT + _WINDOWS) :].decode().rpartition(":")
-                (found,) = self._link.ask([Command(ROOT, ("HGETALL", key))])
-                for field, state in zip(found[::2], found[1::2], strict=True):
-                    window = _window(field)
-                    if not whole or not window.width:
-                        yield SummaryKey(feature, int(created), *window), state
+        for key in self._windowed():
+            feature, _, created = key[len(ROOT + _WINDOWS) :].decode().rpartition(":")
+            (found,) = self._link.ask([Command(ROOT, ("HGETALL", key))])
+            for field, state in zip(found[::2], found[1::2], strict=True):
+                window = _window(field)
+                if not whole or not window.width:
+                    yield SummaryKey(feature, int(created), *window), state
+
+    def _windowed(self) -> list[bytes]:
+        (names,) = self._link.ask([Command(ROOT, ("SMEMBERS", ROOT + b":windowed"))])
+        return [ROOT + name for name in names]
 
     def forget(self, feature: str, created: int) -> None:
         """Delete the summaries of a deleted feature."""
         key = ROOT + _WINDOWS + b"%b:%d" % (feature.encode(), created)
-        self._link.ask([Command(ROOT, ("UNLINK", key))], whole=True, durable=True)
+        gone = Command(ROOT, ("SREM", ROOT + b":windowed", key[len(ROOT) :]))
+        self._link.ask([Command(ROOT, ("UNLINK", key)), gone], whole=True, durable=True)
 
     def coarsen(self, now: int, merge: Merge) -> None:
         """Merge windows that have grown old into wider ones."""
         oldest = {FIVE_MINUTES: now - FINE_FOR - FIVE_MINUTES, HOUR: now - HOURLY_FOR - HOUR}
-        for keys in self._link.each_key(b"tw:{timewell}" + _WINDOWS + b"*"):
-            for key in keys:
-                (fields,) = self._link.ask([Command(ROOT, ("HKEYS", key))])
-                old = [
-                    field
-                    for field in fields
-                    if (window := _window(field)).start < oldest.get(window.width, -(2**63))
-                ]
-                if old:
-                    self._coarsen(key, old[:COARSENED_AT_ONCE], now, merge)
+        for key in self._windowed():
+            (fields,) = self._link.ask([Command(ROOT, ("HKEYS", key))])
+            windows = [(field, _window(field)) for field in fields]
+            old = [field for field, window in windows if window.start < oldest.get(window.width, -(2**63))]
+            if old:
+                self._coarsen(key, old[:COARSENED_AT_ONCE], now, merge)
 
     def _coarsen(self, key: bytes, old: Sequence[bytes], now: int, merge: Merge) -> None:
         with _Merging(self._link) as token:

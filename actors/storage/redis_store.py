@@ -17,23 +17,19 @@ import numpy as np
 from actors import timestamps
 from actors.columns import Block
 from actors.domain import Feature, Group
-from actors.errors import Conflict, StorageDown, TimewellError
+from actors.errors import Conflict, StartupError, StorageDown, TimewellError
 from actors.grid import Grid
 from actors.partition import DiskRows
-from actors.rows import Rows
 from actors.settings import IDEMPOTENCY_HOURS
 from actors.stats.summary import Accepted
-from actors.stats.windows import Merge
 from actors.storage.carrying import by_row
 from actors.storage.packed import unpacked
-from actors.storage.parts import by_time, removed
+from actors.storage.parts import removed
 from actors.storage.protocol import (
     Deleted,
     Entry,
     Erased,
-    Flush,
     Grouped,
-    HistoryPlan,
     LoadedRows,
     Lot,
     Newest,
@@ -41,10 +37,8 @@ from actors.storage.protocol import (
     Recovered,
     Registered,
     Removed,
-    SavedSummaries,
     SharedStorage,
     Stale,
-    SummaryKey,
     Ungrouped,
     Versions,
     Written,
@@ -53,8 +47,10 @@ from actors.storage.redis_functions import ROOT
 from actors.storage.redis_link import Command, RedisLink, call
 from actors.storage.redis_monitored import RedisMonitored, Writers
 from actors.storage.redis_rows import RowReader, RowWriter, Shapes, carrying, entity_of, keys_of, split_row
-from actors.timestamps import NEVER
+from actors.storage.server import ServerStorage, starting
 
+FORM = 1
+"""Of keys and rows; a later one must be able to read an earlier one, or change it at the start."""
 CARRIED_AT_ONCE = 200_000
 ENTITIES_AT_ONCE = 500
 ENTITIES_PER_CALL = 64
@@ -63,7 +59,7 @@ _CLAIM_SECONDS = 60
 _PENDING = b"\0pending "
 
 
-class RedisStorage:
+class RedisStorage(ServerStorage):
     """See the module, and `SharedStorage` for what the methods promise."""
 
     def __init__(self, url: str, timeout: float, now: Callable[[], int] = timestamps.now) -> None:
@@ -71,14 +67,13 @@ class RedisStorage:
         self._link = RedisLink(url, timeout)
         self._writers = Writers(self._link)
         self._monitored = RedisMonitored(self._link, self._writers)
+        super().__init__(self._monitored)
         self._shapes = Shapes(self._link)
         self._now = now
-        self._seen = 0
         self._last = 0
         self._aged: set[str] = set()
         self._features: dict[str, Feature] = {}
         """By id, as of the version seen."""
-        self._removed: dict[Erased, Removed] = {}
 
     @property
     def shared(self) -> SharedStorage:
@@ -88,9 +83,19 @@ class RedisStorage:
     def open(self) -> Recovered:
         """Wait for the server, give it the functions, become a writer."""
         self._link.open()
-        self._writers.own()
-        self._shapes.load()
-        return self.registered()
+        with starting():
+            self._check_form()
+            self._writers.own()
+            self._shapes.load()
+            return self.registered()
+
+    def _check_form(self) -> None:
+        """Raises StartupError where what is there is of a later form than this code knows."""
+        key = ROOT + b":versions"
+        asked = ("HSETNX", key, "form", FORM), ("HGET", key, "form")
+        _, form = self._link.ask([Command(ROOT, one) for one in asked], whole=True)
+        if int(form) > FORM:
+            raise StartupError(f"what Redis has is of form {int(form)}, this Timewell knows {FORM}: upgrade")
 
     def close(self) -> None:
         """Be no writer any more, and end the connections."""
@@ -119,11 +124,6 @@ class RedisStorage:
         self._writers.renew()
         (found,) = self._link.ask([Command(ROOT, ("HMGET", ROOT + b":versions", "registry", "notes"))])
         return Versions(*(int(one or 0) for one in found))
-
-    @property
-    def versions_seen(self) -> int:
-        """The version of the registry that was read or made last."""
-        return self._seen
 
     def leads(self) -> bool:
         """By a key with a time to live."""
@@ -242,15 +242,6 @@ class RedisStorage:
             if answer is not None and not answer.startswith(_PENDING)
         }
 
-    def erased(self) -> Sequence[Erased]:
-        """None: their rows go within the commit."""
-        return ()
-
-    def erase(self) -> Mapping[Erased, Removed]:
-        """What has been erased since the last call."""
-        removed, self._removed = self._removed, {}
-        return removed
-
     # Reading
 
     def latest(self, questions: Sequence[Newest]) -> Sequence[Grid]:
@@ -261,14 +252,6 @@ class RedisStorage:
         """In one visit to each node."""
         found = RowReader(self._link, self._shapes).ranges(features, entities, start, end)
         return [DiskRows(0, entities, rows) for rows in found]
-
-    def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
-        """The ranges of one feature."""
-        return self.ranges([feature], entities, start, end)[0]
-
-    def versions(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> Rows:
-        """The same in another order."""
-        return by_time(self.read(feature, entities, start, end).rows)
 
     def observations(self, feature: Feature, start: int, end: int) -> Iterator[Accepted]:
         """Of all entities, which means to look for them among all keys."""
@@ -286,19 +269,7 @@ class RedisStorage:
             for start in range(0, len(ids), ENTITIES_AT_ONCE):
                 yield ids[start : start + ENTITIES_AT_ONCE]
 
-    # What a journal and history files are kept for elsewhere
-
-    def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
-        """What the statistics have not counted, without entities."""
-        return self._monitored.replay(after)
-
-    def trimmed(self) -> int:
-        """Nothing that has not been counted is ever trimmed."""
-        return 0
-
-    def flush(self, features: Mapping[str, Feature], now: int) -> Flush:
-        """There is nothing to move."""
-        return Flush(0, 0)
+    # Housekeeping
 
     def trim(self, monitored: int, now: int) -> None:
         """Forget what has been counted. Idempotency answers go by themselves."""
@@ -325,43 +296,6 @@ class RedisStorage:
                 self._link.ask(dropping, whole=True, durable=True)
             self._monitored.forget(feature.id, feature.created)
             self._link.ask([Command(ROOT, ("HDEL", ROOT + b":forgotten", created))], whole=True, durable=True)
-
-    def compact(self, features: Mapping[str, Feature], now: int) -> None:
-        """What is past its retention age goes at each write of its entity, or with its key."""
-
-    def plan(self, budget: int) -> HistoryPlan:
-        """Nothing is loaded."""
-        return HistoryPlan(0, NEVER, ())
-
-    def load(self, plan: HistoryPlan, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
-        """Nothing."""
-        return iter(())
-
-    # The monitor's
-
-    def save_summaries(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
-        """Into those of all processes."""
-        self._monitored.save(position, parts, merge)
-
-    def read_summaries(self, feature: Feature, start: int, end: int) -> SavedSummaries:
-        """Those of all processes."""
-        return self._monitored.read(feature, start, end)
-
-    def read_whole(self, feature: Feature) -> SavedSummaries:
-        """That of all processes."""
-        return self._monitored.read_whole(feature)
-
-    def whole_summaries(self) -> tuple[int, Mapping[SummaryKey, bytes]]:
-        """Those of all processes, with the position of this one."""
-        return self._monitored.totals()
-
-    def coarsen_summaries(self, now: int, merge: Merge) -> None:
-        """In their hashes."""
-        self._monitored.coarsen(now, merge)
-
-    def monitored(self) -> int:
-        """This process's."""
-        return self._monitored.position
 
     def notes(self, kind: str) -> Mapping[str, bytes]:
         """From their hash."""
@@ -426,10 +360,6 @@ class RedisStorage:
         for start in range(0, len(commands), ENTITIES_AT_ONCE):
             self._link.ask(commands[start : start + ENTITIES_AT_ONCE], whole=True, durable=True)
         self._link.ask([_note(*note)], whole=True, durable=True)
-
-    def all_summaries(self) -> Iterator[tuple[SummaryKey, bytes]]:
-        """From their hashes."""
-        return self._monitored.all()
 
 
 def _answer_key(key: str) -> bytes:

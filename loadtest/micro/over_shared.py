@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from actors.timestamps import format_timestamp
+from actors.timestamps import SECOND, format_timestamp, now
 from loadtest.micro.client import Address, Connection, post
-from loadtest.micro.measure import Result, Target
+from loadtest.micro.measure import Result, Target, seconds
 from loadtest.micro.service import Service
 from loadtest.wire import encoded
 
@@ -58,6 +58,48 @@ def table(values: np.ndarray[Any, Any], moment: int) -> bytes:
 def entity_id(number: int) -> str:
     """The id of the entity of this number."""
     return f"user{number:05}"
+
+
+Values = np.ndarray[Any, Any]
+
+
+def written(
+    group: str, peer: str, service: Service, write: Callable[[Values, int], None], target: Target
+) -> Iterator[Result]:
+    """Batches in both forms beside what the peer makes of `write`, in turns."""
+    random = np.random.default_rng(9)
+    took: dict[str, list[float]] = {"JSON": [], "Arrow": [], peer: []}
+    with Connection(service.address) as connection:
+        for number in range(BATCHES + 2):
+            values = random.random((ENTITIES, FEATURES)) * 1_000
+            moment = now() - (BATCHES + 2 - number) * 60 * SECOND
+            requests = {"JSON": batch(values, moment), "Arrow": table(values, moment + 1)}
+            for form, request in requests.items():
+                took[form].append(seconds(lambda request=request: connection.ask(request)))  # type: ignore[misc]
+            took[peer].append(seconds(lambda values=values, moment=moment: write(values, moment)))  # type: ignore[misc]
+    count, theirs = ENTITIES * FEATURES, took[peer][2:]
+    yield Result(f"{group}: {peer} of 10,000 values", "values/s", [count / one for one in theirs])
+    for form in ("JSON", "Arrow"):
+        ours = took[form][2:]
+        yield Result(f"{group}: write-batch of the same, {form}", "values/s", [count / one for one in ours])
+        ratios = [two / one for one, two in zip(ours, theirs, strict=True)]
+        yield Result(f"{group}: {form} to {peer}", "x", ratios, target)
+
+
+def served(
+    group: str, peer: str, service: Service, ask: Callable[[Sequence[str]], None], target: Target | None = None
+) -> Iterator[Result]:
+    """Reads beside those of the peer, in turns."""
+    entities, request = read()
+    ours, theirs = list[float](), list[float]()
+    with Connection(service.address) as connection:
+        for _ in range(ROUNDS):
+            ours.append(seconds(lambda: connection.ask(request)) * 1e3)
+            theirs.append(seconds(lambda: ask(entities)) * 1e3)
+    yield Result(f"{group}: serve 100x20", "ms", ours[10:])
+    yield Result(f"{group}: {peer} of the same", "ms", theirs[10:])
+    ratios = [one / two for one, two in zip(ours, theirs, strict=True)][10:]
+    yield Result(f"{group}: serve to {peer}", "x", ratios, target)
 
 
 def read() -> tuple[list[str], bytes]:
