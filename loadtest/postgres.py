@@ -86,6 +86,12 @@ class PostgresServer:
             with psycopg.connect(self.url(), autocommit=True) as connection:
                 connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
+    def empty(self) -> str:
+        """The address of the first database without the tables of Timewell, which is quicker than a new one."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute("DROP SCHEMA IF EXISTS timewell CASCADE")
+        return self.url()
+
     def __enter__(self) -> PostgresServer:
         if _USER is not None:
             shutil.chown(self._directory, _USER)

@@ -92,29 +92,28 @@ def test_every_version_comes_back_as_it_was_written(
     postgres: PostgresServer, batches: list[tuple[Feature, list[tuple[str, int]]]], seed: int
 ) -> None:
     random = np.random.default_rng(seed)
-    with postgres.database() as url:
-        storage = opened(url)
-        expected: dict[str, list[tuple[object, ...]]] = {one.id: [] for one in FEATURES}
-        for one, index in batches:
-            written = block(one, [entity for entity, _ in index], [time for _, time in index], random)
-            storage.commit([Written(0, [written], None, b"")])
-            expected[one.id] += zip(
-                written.entities,
-                written.times.tolist(),
-                written.values.tolist(),
-                written.nulls.tolist(),
-                strict=True,
-            )
-        for one in FEATURES:
-            rows: Rows = storage.read(one, ["a", "b", "c"], 0, 9).rows
-            owners = ["abc"[slot] for slot in rows.slots.tolist()]
-            found = zip(owners, rows.times.tolist(), rows.values.tolist(), rows.nulls.tolist(), strict=True)
-            assert sorted(found, key=repr) == sorted(expected[one.id], key=repr)
-            assert (
-                len(set(zip(rows.slots.tolist(), rows.times.tolist(), rows.arrived.tolist(), strict=True)))
-                == rows.size
-            )
-        storage.close()
+    storage = opened(postgres.empty())
+    expected: dict[str, list[tuple[object, ...]]] = {one.id: [] for one in FEATURES}
+    for one, index in batches:
+        written = block(one, [entity for entity, _ in index], [time for _, time in index], random)
+        storage.commit([Written(0, [written], None, b"")])
+        expected[one.id] += zip(
+            written.entities,
+            written.times.tolist(),
+            written.values.tolist(),
+            written.nulls.tolist(),
+            strict=True,
+        )
+    for one in FEATURES:
+        rows: Rows = storage.read(one, ["a", "b", "c"], 0, 9).rows
+        owners = ["abc"[slot] for slot in rows.slots.tolist()]
+        found = zip(owners, rows.times.tolist(), rows.values.tolist(), rows.nulls.tolist(), strict=True)
+        assert sorted(found, key=repr) == sorted(expected[one.id], key=repr)
+        assert (
+            len(set(zip(rows.slots.tolist(), rows.times.tolist(), rows.arrived.tolist(), strict=True)))
+            == rows.size
+        )
+    storage.close()
 
 
 def test_what_is_written_together_is_one_row(database: str) -> None:

@@ -240,9 +240,8 @@ def test_any_sequence_of_requests_answers_as_the_oracle_does(
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_steps, st.data())
 def test_so_it_does_over_postgresql(postgres: PostgresServer, steps: list[Step], data: st.DataObject) -> None:
-    with postgres.database() as url:
-        chosen = Settings(storage_type="postgresql", storage_url=url, shards=2)
-        trio.run(Service(chosen, drawing(data)).run, steps)
+    chosen = Settings(storage_type="postgresql", storage_url=postgres.empty(), shards=2)
+    trio.run(Service(chosen, drawing(data)).run, steps)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
