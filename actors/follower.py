@@ -55,9 +55,10 @@ class Follower:
         while True:
             try:
                 await self._look(registrar)
-            except TimewellError as error:
+            except Exception as error:  # whatever it is, serving may still work, and looking again may
                 if self.reached:
-                    log.error("the shared store is out of reach: %s", error.detail)
+                    known = isinstance(error, TimewellError)
+                    log.error("the shared store is out of reach: %s", error, exc_info=None if known else error)
                 self.reached = self.leads = False
             else:
                 if not self.reached:

@@ -50,11 +50,9 @@ class RemoteStoreActor:
             batch = await self.mailbox.drain()
             self._under_way += batch
             self.mailbox.take(self._under_way)
-            try:
-                await self._answer(batch)
-            finally:
-                self._under_way = [one for one in self._under_way if one not in batch]
-                self.mailbox.take(self._under_way)
+            await self._answer(batch)  # what fails here stays taken, and is answered by the crash
+            self._under_way = [one for one in self._under_way if one not in batch]
+            self.mailbox.take(self._under_way)
 
     async def _answer(self, batch: Sequence[Envelope]) -> None:
         newest = [envelope for envelope in batch if isinstance(envelope.message, Latest)]

@@ -149,6 +149,8 @@ class Link:
             if connection is not None and connection.broken and not watched.late:
                 raise _Lost(f"PostgreSQL went away: {_words(error)}") from error
             raise StorageDown(f"PostgreSQL cannot do it now: {_words(error)}") from error
+        except psycopg.Error as error:  # a right that was taken away, a table that is gone
+            raise StorageDown(f"PostgreSQL refuses: {_words(error)}") from error
 
 
 class _Lost(StorageDown):

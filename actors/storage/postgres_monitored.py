@@ -129,11 +129,10 @@ def _any_dead(connection: Connection, own: int | None) -> bool:
 
 def _adopt(connection: Connection, dead: int, writer: int) -> None:
     """What a dead writer did not count becomes another's, as if it arrived now."""
-    query = (
-        "SELECT arrived FROM batches WHERE writer = %(dead)s AND arrived >"
-        " (SELECT position FROM writers WHERE id = %(dead)s) ORDER BY arrived"
-    )
-    for (arrived,) in connection.execute(query, {"dead": dead}).fetchall():
+    # Locked, since it may not be dead but cut off, and about to save.
+    position = _number(connection.execute("SELECT position FROM writers WHERE id = %s FOR UPDATE", (dead,)))
+    query = "SELECT arrived FROM batches WHERE writer = %s AND arrived > %s ORDER BY arrived"
+    for (arrived,) in connection.execute(query, (dead, position)).fetchall():
         move = "UPDATE batches SET writer = %s, arrived = %s WHERE writer = %s AND arrived = %s"
         connection.execute(move, (writer, _later(connection), dead, arrived))
     connection.execute("DELETE FROM batches WHERE writer = %s", (dead,))
@@ -203,8 +202,11 @@ class PostgresMonitored:
         writer = self._writers.own()
         with self._link.write() as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (_MERGING,))
-            update = "UPDATE writers SET position = %s WHERE id = %s RETURNING id"
-            self._check(writer, connection.execute(update, (position, writer)))
+            self._check(writer, connection.execute("SELECT 1 FROM writers WHERE id = %s FOR UPDATE", (writer,)))
+            update = "UPDATE writers SET position = %s WHERE id = %s AND position <= %s RETURNING id"
+            if connection.execute(update, (position, writer, position)).fetchone() is None:
+                # Of an earlier writer of this process: what it had not saved is this one's to count.
+                raise StorageDown("these statistics are no longer this process's to save")
             for key, part in parts.items():
                 _merge_in(connection, key, [part], merge)
 

@@ -162,7 +162,7 @@ class RowReader:
         In order of arrival. Raises TooLarge.
         """
         given = {
-            "ids": entities,
+            "ids": _askable(entities),
             "type": features[0].entity,
             "members": [feature.created for feature in features],
             "start": start,
@@ -219,9 +219,16 @@ class RowReader:
         return parts
 
 
+def _askable(entities: Sequence[str]) -> list[str]:
+    """The ids; one that PostgreSQL has no text for is asked for as the empty one, which nobody has either."""
+    if "\0" not in "".join(entities):
+        return list(entities)
+    return ["" if "\0" in entity else entity for entity in entities]
+
+
 def _given(question: Newest) -> dict[str, Any]:
     return {
-        "ids": question.entities,
+        "ids": _askable(question.entities),
         "type": question.entity_type,
         "members": [feature.created for feature in question.features],
         "at": question.at,

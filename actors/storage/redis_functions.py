@@ -177,6 +177,8 @@ local function save(keys, args)
   local root = keys[1]
   if redis.call('HEXISTS', root .. ':writers', args[1]) == 0 then return 0 end
   if redis.call('GET', root .. ':merging') ~= args[3] then return -1 end
+  local before = tonumber(redis.call('HGET', root .. ':writers', args[1]))
+  if args[2] ~= '' and before > tonumber(args[2]) then return -2 end
   for at = 4, #args, 3 do
     if args[at + 2] == '' then redis.call('HDEL', root .. args[at], args[at + 1])
     else redis.call('HSET', root .. args[at], args[at + 1], args[at + 2]) end

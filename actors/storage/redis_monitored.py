@@ -169,6 +169,8 @@ class RedisMonitored:
         )
         if done == -1:
             raise StorageDown("merging the statistics took too long")
+        if done == -2:  # of an earlier writer of this process: what it had not saved is this one's to count
+            raise StorageDown("these statistics are no longer this process's to save")
         self._check(writer, done)
 
     def read(self, feature: Feature, start: int, end: int) -> SavedSummaries:

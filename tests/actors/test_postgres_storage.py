@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import actors.storage.postgres_rows
 from actors.columns import Block
 from actors.domain import Feature, ValueSchema, ValueType
+from actors.errors import StoreCrashed
 from actors.grid import Grid, kinds_of
 from actors.messages import Latest
 from actors.remote import RemoteStoreActor
@@ -22,6 +23,7 @@ from actors.storage.packed import copy_rows, together, unpacked
 from actors.storage.postgresql import PostgresStorage
 from actors.storage.protocol import Newest, Registered, Written
 from actors.supervisor import supervise
+from actors.timestamps import NEVER
 from actors.values import Array, dtype_of
 from loadtest.postgres import PostgresServer
 
@@ -116,6 +118,14 @@ def test_every_version_comes_back_as_it_was_written(
     storage.close()
 
 
+def test_an_id_that_cannot_be_is_nobody_s(database: str) -> None:
+    storage = opened(database)
+    storage.commit([Written(0, [block(FEATURES[0], ["a"], [5], np.random.default_rng(1))], None, b"")])
+    rows = storage.read(FEATURES[0], ["nul\0", "a"], 0, 9).rows
+    assert rows.slots.tolist() == [1]
+    storage.close()
+
+
 def test_what_is_written_together_is_one_row(database: str) -> None:
     random, storage = np.random.default_rng(1), opened(database)
     blocks = [block(one, ["a", "b"], [5, 5], random) for one in FEATURES]
@@ -153,6 +163,38 @@ def test_a_payload_is_a_bit_for_each_null_and_the_values() -> None:
     for one in blocks:
         values, nulls = unpacked(group.shape, [payload], {one.created}).columns[one.created]
         assert (values.tolist(), nulls.tolist()) == (one.values.tolist(), one.nulls.tolist())
+
+
+class Faulty(PostgresStorage):
+    """Fails as no storage should, once."""
+
+    failed = False
+
+    def latest(self, questions: Sequence[Newest]) -> Sequence[Grid]:
+        if not self.failed:
+            self.failed = True
+            raise RuntimeError("injected")
+        return super().latest(questions)
+
+
+async def test_a_store_that_crashes_answers_who_asked_and_goes_on(database: str) -> None:
+    storage = Faulty(database, 10.0)
+    await trio.to_thread.run_sync(storage.open)
+    one = FEATURES[0]
+    storage.commit([Registered(one)])
+    actor = RemoteStoreActor(0, storage)
+    question = Latest("user", ["u"], [one], kinds_of([one]), 9, True, [0])
+    async with trio.open_nursery() as nursery:
+        await nursery.start(supervise, actor)
+        with trio.fail_after(10):
+            with pytest.raises(StoreCrashed):
+                await actor.mailbox.ask(question)
+            while actor.mailbox.refusing:
+                await trio.lowlevel.checkpoint()
+            grid = await actor.mailbox.ask(question)
+        assert grid.times.tolist() == [[NEVER]]
+        nursery.cancel_scope.cancel()
+    storage.close()
 
 
 class Visited(PostgresStorage):
