@@ -13,14 +13,14 @@ twenty.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.columns import Block, Entities, Indices, Times, numbered
+from actors.columns import Block, Entities, Indices, Times, joined, numbered
 from actors.rows import last_of_each, order
 from actors.values import Array, Nulls
 
@@ -65,7 +65,9 @@ class Together(NamedTuple):
 
 
 def together(blocks: Sequence[Block]) -> list[Together]:
-    """The blocks, one of each feature, by what can share a row."""
+    """The blocks by what can share a row. Blocks of one feature are put together first, in their order."""
+    if len({block.feature for block in blocks}) < len(blocks):
+        blocks = joined(blocks)
     found: list[Together] = []
     groups: dict[tuple[Any, ...], list[Block]] = {}
     for block in blocks:
@@ -79,6 +81,25 @@ def together(blocks: Sequence[Block]) -> list[Together]:
         group.sort(key=lambda block: block.created)
         found.append(Together(_shape(group), group))
     return found
+
+
+def placed(
+    blocks: Sequence[Block], number: Callable[[str, Shape], int | None]
+) -> Iterator[tuple[str, Together, int]]:
+    """What can share a row, with its entity type and the number of its shape.
+
+    `number` is None for a shape that there shall not be; its blocks are then each on their own.
+    """
+    for group in together(blocks):
+        entity_type = group.blocks[0].feature.partition(".")[0]
+        known = number(entity_type, group.shape)
+        if known is not None:
+            yield entity_type, group, known
+            continue
+        for one in group.apart():
+            own = number(entity_type, one.shape)
+            assert own is not None, "there may be any number of shapes of one feature"
+            yield entity_type, one, own
 
 
 def _index(block: Block) -> tuple[Any, ...]:

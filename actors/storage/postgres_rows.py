@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from psycopg import Cursor
 from psycopg.rows import tuple_row
 
-from actors.columns import Block, joined
+from actors.columns import Block, Times
 from actors.domain import Feature
 from actors.grid import Grid
 from actors.rows import Rows
 from actors.settings import MAX_ROWS_FROM_SHARED, MOST_WIDE_SHAPES
-from actors.storage.packed import Shape, Together, copy_header, copy_rows, together, unpacked
+from actors.storage.packed import Shape, Together, copy_header, copy_rows, placed, unpacked
 from actors.storage.parts import Part, check_count, newest_of, rows_of
 from actors.storage.postgres_link import Connection
 from actors.storage.protocol import LoadedRows, Newest
@@ -103,30 +104,23 @@ class RowWriter:
     def add(self, arrived: int, blocks: Sequence[Block]) -> int:
         """Take a batch in. Returns the last arrival of its rows."""
         last = arrived
-        if len({block.feature for block in blocks}) < len(blocks):
-            blocks = joined(blocks)
-        for group in together(blocks):
-            entity_type = group.blocks[0].feature.partition(".")[0]
-            number = self._shapes.number(self._connection, entity_type, group.shape)
-            for one, its in [(group, number)] if number is not None else self._apart(entity_type, group):
-                self.made.append((entity_type, one.shape, its))
-                rows, latest = copy_rows(its, one, arrived)
-                self._parts.append(rows)
-                last = max(last, latest)
+        for place in self._placed(blocks):
+            last = max(last, self._take(*place, arrived))
         return last
 
     def add_carried(self, rows: Sequence[LoadedRows]) -> None:
         """Take in parts that have the same entities, times and arrivals."""
-        for group in together([block for block, _ in rows]):
-            entity_type = group.blocks[0].feature.partition(".")[0]
-            number = self._shapes.number(self._connection, entity_type, group.shape)
-            for one, its in [(group, number)] if number is not None else self._apart(entity_type, group):
-                self.made.append((entity_type, one.shape, its))
-                self._parts.append(copy_rows(its, one, rows[0].arrived)[0])
+        for place in self._placed([block for block, _ in rows]):
+            self._take(*place, rows[0].arrived)
 
-    def _apart(self, entity_type: str, group: Together) -> list[tuple[Together, int]]:
-        numbered = [(one, self._shapes.number(self._connection, entity_type, one.shape)) for one in group.apart()]
-        return [(one, number) for one, number in numbered if number is not None]
+    def _placed(self, blocks: Sequence[Block]) -> Iterator[tuple[str, Together, int]]:
+        return placed(blocks, partial(self._shapes.number, self._connection))
+
+    def _take(self, entity_type: str, group: Together, number: int, arrived: int | Times) -> int:
+        self.made.append((entity_type, group.shape, number))
+        rows, last = copy_rows(number, group, arrived)
+        self._parts.append(rows)
+        return last
 
     def write(self) -> None:
         """Send the rows taken in since the last time."""

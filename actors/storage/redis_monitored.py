@@ -149,7 +149,7 @@ class RedisMonitored:
 
     # Summaries
 
-    def save(self, position: int | None, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
+    def save(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
         """Merge the parts into what is saved, and note this writer's position with it."""
         with _Merging(self._link) as token:
             changes: list[bytes] = []
@@ -159,7 +159,7 @@ class RedisMonitored:
                 found = self._link.ask([Command(ROOT, ("HGET", ROOT + _hash(key), _field(key))) for key in cut])
                 for key, state in zip(cut, found, strict=True):
                     changes += [_hash(key), _field(key), merge([state, parts[key]]) if state else parts[key]]
-            self._store(b"" if position is None else str(position).encode(), token, changes)
+            self._store(b"%d" % position, token, changes)
 
     def _store(self, position: bytes, token: bytes, changes: Sequence[bytes]) -> None:
         """In one step, whatever there is."""

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from actors.columns import Block, joined
+from actors.columns import Block
 from actors.domain import Feature
 from actors.grid import Grid
 from actors.rows import Rows
 from actors.settings import MAX_ROWS_FROM_SHARED, MOST_WIDE_SHAPES
-from actors.storage.packed import Shape, Together, payloads_of, together, unpacked
+from actors.storage.packed import Shape, Together, payloads_of, placed, unpacked
 from actors.storage.parts import Part, check_count, newest_of, rows_of
 from actors.storage.protocol import LoadedRows, Newest
 from actors.storage.redis_functions import ROOT
@@ -118,21 +118,14 @@ class RowWriter:
 
     def add(self, blocks: Sequence[Block]) -> None:
         """Take a batch in."""
-        if len({block.feature for block in blocks}) < len(blocks):
-            blocks = joined(blocks)
-        for group in together(blocks):
-            entity_type = group.blocks[0].feature.partition(".")[0]
-            number = self._shapes.number(entity_type, group.shape)
-            for one in [group] if number is not None else group.apart():
-                self._add(entity_type, one)
+        for place in placed(blocks, self._shapes.number):
+            self._add(*place)
 
-    def _add(self, entity_type: str, group: Together) -> None:
-        number = self._shapes.number(entity_type, group.shape)
-        assert number is not None
+    def _add(self, entity_type: str, group: Together, number: int) -> None:
         shape, cut = _SHAPE.pack(number), self._cut(group)
         block = group.blocks[0]
         times = block.times.tolist()
-        self._newest[entity_type] = max(self._newest.get(entity_type, NEVER), *times[:1], int(block.times.max()))
+        self._newest[entity_type] = max(self._newest.get(entity_type, NEVER), int(block.times.max()))
         for entity, time, payload in zip(block.entities, times, payloads_of(group), strict=True):
             self._rows.setdefault((entity_type, entity), []).extend((shape, moment(time), cut, payload))
 
@@ -179,17 +172,12 @@ def carrying(shapes: Shapes, groups: Iterable[Sequence[LoadedRows]]) -> list[Com
     """Commands that take in rows with the arrivals that they have."""
     rows: dict[tuple[str, str], list[bytes]] = {}
     for group in groups:
-        for whole in together([block for block, _ in group]):
-            entity_type = whole.blocks[0].feature.partition(".")[0]
-            number = shapes.number(entity_type, whole.shape)
-            for one in [whole] if number is not None else whole.apart():
-                own = shapes.number(entity_type, one.shape)
-                assert own is not None
-                head, block = _SHAPE.pack(own), one.blocks[0]
-                columns = block.times.tolist(), group[0].arrived.tolist(), payloads_of(one)
-                for entity, time, arrived, payload in zip(block.entities, *columns, strict=True):
-                    row = head + moment(time) + moment(arrived) + payload
-                    rows.setdefault((entity_type, entity), []).append(row)
+        for entity_type, one, number in placed([block for block, _ in group], shapes.number):
+            head, block = _SHAPE.pack(number), one.blocks[0]
+            columns = block.times.tolist(), group[0].arrived.tolist(), payloads_of(one)
+            for entity, time, arrived, payload in zip(block.entities, *columns, strict=True):
+                row = head + moment(time) + moment(arrived) + payload
+                rows.setdefault((entity_type, entity), []).append(row)
     return [call("carry", keys_of(*entity), *own) for entity, own in rows.items()]
 
 
