@@ -101,8 +101,7 @@ class Checkpointer:
     async def _flush(self) -> int:
         moved = 0
         while True:
-            features = dict(self._registry.features)
-            flush = await trio.to_thread.run_sync(self._storage.flush, features, self._now())
+            flush = await trio.to_thread.run_sync(self._storage.flush, self._registry.known, self._now())
             if flush.observations == 0:
                 return moved
             moved += flush.observations
@@ -128,10 +127,9 @@ class Checkpointer:
             await store.tell(Flushed(self._position, kept_values))
 
     async def _tidy(self) -> None:
-        features = dict(self._registry.features)
-        await trio.to_thread.run_sync(self._storage.forget, features)
+        await trio.to_thread.run_sync(self._storage.forget, self._registry.known)
         for erased, removed in (await trio.to_thread.run_sync(self._storage.erase)).items():
             log.info("an entity of %r was erased: %d observations", erased.entity_type, removed.observations)
             if erased in self._removed:
                 self._removed[erased] = removed
-        await trio.to_thread.run_sync(self._storage.compact, features, self._now())
+        await trio.to_thread.run_sync(self._storage.compact, self._registry.known, self._now())

@@ -96,7 +96,7 @@ def _carry_rows(
         after = lot.mark
         target.carry(lot, Noted(KIND, name, msgspec.msgpack.encode(lot.mark)))
         if target.shared is None:
-            while target.flush(features, NEVER).observations:
+            while target.flush(lambda: features, NEVER).observations:
                 pass
         done += sum(len(part.arrived) for part in lot.parts)
         tell(done, _CARRYING * min(1.0, done / total))

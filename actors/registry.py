@@ -67,6 +67,10 @@ class FeatureRegistry:
         """All features by id."""
         return MappingProxyType(self._features)
 
+    def known(self) -> Mapping[str, Feature]:
+        """The features of this moment. For any thread: a copy is one step of the interpreter."""
+        return self._features.copy()
+
     @property
     def groups(self) -> Mapping[str, Group]:
         """All groups by name."""

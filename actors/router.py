@@ -337,12 +337,11 @@ async def _monitoring(
 async def _stores(settings: Settings, storage: Storage, registry: FeatureRegistry) -> list[StoreActor]:
     """The stores with their partitions, which are read from storage once for all of them."""
     shards, budget = settings.shards, max(1, settings.cache_size // settings.shards)
-    features = dict(registry.features)
     partitions = await trio.to_thread.run_sync(
-        rebuild, storage, features, shards, range(shards), settings.cache_size
+        rebuild, storage, registry.known, shards, range(shards), settings.cache_size
     )
     return [
-        StoreActor(shard, shards, budget, storage, registry.features, partitions[shard]) for shard in range(shards)
+        StoreActor(shard, shards, budget, storage, registry.known, partitions[shard]) for shard in range(shards)
     ]
 
 

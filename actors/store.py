@@ -39,7 +39,7 @@ from actors.partition import DiskRows, Partition
 from actors.rows import Rows
 from actors.series import Found, differences
 from actors.settings import WINDOWED_ROWS_AT_ONCE
-from actors.storage.protocol import Storage, Trimmed
+from actors.storage.protocol import Known, Storage, Trimmed
 from actors.timestamps import FOREVER
 from actors.values import Nulls, empty
 
@@ -255,16 +255,16 @@ class StoreActor:
         shards: int,
         budget: int,
         storage: Storage,
-        features: Mapping[str, Feature],
+        known: Known,
         partition: Partition | None = None,
     ) -> None:
-        """`features`: those registered, read at every rebuild. `partition`: a first state, if there is one."""
+        """`known`: what is registered, asked at every rebuild. `partition`: a first state, if there is one."""
         self.mailbox = Mailbox(f"store {shard}")
         self._shard = shard
         self._shards = shards
         self._budget = budget
         self._storage = storage
-        self._features = features
+        self._known = known
         self._prepared = partition
         self.store: FeatureStore
 
@@ -274,7 +274,7 @@ class StoreActor:
         if partition is None:
             wanted, budget = [self._shard], self._budget * self._shards
             rebuilt = await trio.to_thread.run_sync(
-                rebuild, self._storage, dict(self._features), self._shards, wanted, budget
+                rebuild, self._storage, self._known, self._shards, wanted, budget
             )
             partition = rebuilt[self._shard]
         self.store = FeatureStore(partition, self._budget)
@@ -327,14 +327,14 @@ class StoreActor:
 
 
 def rebuild(
-    storage: Storage, features: Mapping[str, Feature], shards: int, wanted: Sequence[int], budget: int
+    storage: Storage, known: Known, shards: int, wanted: Sequence[int], budget: int
 ) -> dict[int, Partition]:
     """Partitions of the wanted shards out of history and journal. Blocks; for a worker thread.
 
     `budget`: the observations that all shards together may hold.
     """
     while True:
-        plan = storage.plan(budget)
+        plan, features = storage.plan(budget), known()
         partitions = {shard: Partition(plan.base_floor, plan.position) for shard in wanted}
         for block, arrived in storage.load(plan, features):
             for shard, rows in _owned(block, shards, partitions):

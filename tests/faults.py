@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from actors.domain import Feature
 from actors.errors import StorageDown
 from actors.storage.local import MemoryStorage
-from actors.storage.protocol import Entry, Flush, HistoryPlan
+from actors.storage.protocol import Entry, Flush, HistoryPlan, Known
 
 PATIENCE_SECONDS = 20.0
 
@@ -50,6 +49,6 @@ class FaultyStorage(MemoryStorage):
         self._pass("plan")
         return super().plan(budget)
 
-    def flush(self, features: Mapping[str, Feature], now: int) -> Flush:
+    def flush(self, known: Known, now: int) -> Flush:
         self._pass("flush")
-        return super().flush(features, now)
+        return super().flush(known, now)

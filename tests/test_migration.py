@@ -147,7 +147,7 @@ def test_what_was_cut_off_goes_on_where_it_was(tmp_path: Path, database: str) ->
         for arrived in range(10 * run + 10, 10 * run + 20):
             block = Block(CLICKS.id, 1, ["a"], np.array([arrived]), np.array([arrived]), np.array([False]))
             source.commit([Written(arrived, [block], None, b"")])
-        source.flush({CLICKS.id: CLICKS}, 100)
+        source.flush({CLICKS.id: CLICKS}.copy, 100)
     source.close()
     with pytest.raises(StorageDown):
         migrate(source, CutOff(database, 60.0), "here", lambda rows, share: None)

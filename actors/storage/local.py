@@ -38,6 +38,7 @@ from actors.storage.protocol import (
     Erased,
     Flush,
     HistoryPlan,
+    Known,
     LoadedRows,
     Lot,
     Noted,
@@ -117,13 +118,13 @@ class LocalStorage:
 
     # From the journal into the history
 
-    def flush(self, features: Mapping[str, Feature], now: int) -> Flush:
+    def flush(self, known: Known, now: int) -> Flush:
         """One run of at most FLUSH_VALUES observations."""
         with self._runs_lock:
             batches, count = self._next_batches()
             if not batches:
                 return Flush(self._position, 0)
-            position = batches[-1][0]
+            position, features = batches[-1][0], known()
             table = history.to_table(batches, features)
             table = table.filter(history.live_rows(features, now)) if table.num_rows else table
             version = int(self._journal.meta("history_version", -1))
@@ -149,12 +150,13 @@ class LocalStorage:
         with self._runs_lock:
             self._journal.trim(min(self._position, monitored), now - IDEMPOTENCY_HOURS * 3_600 * SECOND)
 
-    def forget(self, features: Mapping[str, Feature]) -> None:
+    def forget(self, known: Known) -> None:
         """Rewrite the runs that hold rows of deleted features."""
         with self._runs_lock:
             gone = self._journal.forgotten()
             if not gone:
                 return
+            features = known()
             mine = pc.field("feature").isin(pa.array([feature.id for feature in gone], pa.string()))
             keep = ~mine
             for feature in gone:
@@ -194,13 +196,13 @@ class LocalStorage:
         features = {name for names in found for name in names.unique().to_pylist()}
         return Removed(sum(map(len, found)), len(features))
 
-    def compact(self, features: Mapping[str, Feature], now: int) -> None:
+    def compact(self, known: Known, now: int) -> None:
         """Merge the newest runs as far back as they are small beside what is merged already."""
         with self._runs_lock:
             chosen = _worth_merging(self._runs.runs())
             if len(chosen) < 2:
                 return
-            keep = history.live_rows(features, now)
+            keep = history.live_rows(known(), now)
             self._replace(chosen, history.merge_tables([run.table(keep) for run in chosen]))
             self._vacuum(VACUUM_HOURS)
 
@@ -324,7 +326,7 @@ class LocalStorage:
 
     def carried(self, features: Mapping[str, Feature], after: int) -> Iterator[Lot]:
         """Run by run; what the journal has beyond them is moved there first."""
-        while self.flush(features, NEVER).observations:
+        while self.flush(lambda: features, NEVER).observations:
             pass
         for run in self._runs.runs():
             if run.position > after:

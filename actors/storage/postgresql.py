@@ -30,6 +30,7 @@ from actors.storage.protocol import (
     Entry,
     Erased,
     Grouped,
+    Known,
     Lot,
     Newest,
     Noted,
@@ -164,7 +165,7 @@ class PostgresStorage(ServerStorage):
             old = now - IDEMPOTENCY_HOURS * 3_600 * SECOND
             connection.execute("DELETE FROM answers WHERE arrived <= %s", (old,))
 
-    def forget(self, features: Mapping[str, Feature]) -> None:
+    def forget(self, known: Known) -> None:
         """Delete the rows and statistics of deleted features.
 
         Values of theirs that share rows with those of a feature that is still there stay until that goes, and are

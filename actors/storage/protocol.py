@@ -7,7 +7,7 @@ all of them: int64 microseconds, strictly increasing, so that it is a sequence n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -21,6 +21,10 @@ from actors.partition import DiskRows
 from actors.rows import Rows
 from actors.stats.summary import Accepted
 from actors.stats.windows import Merge, Window
+
+Known = Callable[[], Mapping[str, Feature]]
+"""Asks what is registered. A storage asks after it has looked for rows: what was registered and written meanwhile
+would otherwise be taken for rows of a feature that is gone, and be lost."""
 
 
 class Written(NamedTuple):
@@ -206,10 +210,10 @@ class Storage(Protocol):
         Raises Trimmed where some of them have been trimmed away.
         """
 
-    def flush(self, features: Mapping[str, Feature], now: int) -> Flush:
+    def flush(self, known: Known, now: int) -> Flush:
         """Move the oldest part of the journal that the history does not have into it.
 
-        Called again until nothing is left to move. Rows of features that `features` does not have,
+        Called again until nothing is left to move. Rows of features that are not registered,
         and rows past their retention age at `now`, are left behind.
         """
 
@@ -219,7 +223,7 @@ class Storage(Protocol):
         Idempotency answers are deleted when they are too old at `now`.
         """
 
-    def forget(self, features: Mapping[str, Feature]) -> None:
+    def forget(self, known: Known) -> None:
         """Remove deleted features' observations from the history files."""
 
     def erased(self) -> Sequence[Erased]:
@@ -228,7 +232,7 @@ class Storage(Protocol):
     def erase(self) -> Mapping[Erased, Removed]:
         """Remove the rows of erased entities from the history files, as far as the journal has none of them."""
 
-    def compact(self, features: Mapping[str, Feature], now: int) -> None:
+    def compact(self, known: Known, now: int) -> None:
         """Merge small history files, where it pays."""
 
     def trimmed(self) -> int:

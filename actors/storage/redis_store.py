@@ -30,6 +30,7 @@ from actors.storage.protocol import (
     Entry,
     Erased,
     Grouped,
+    Known,
     LoadedRows,
     Lot,
     Newest,
@@ -275,7 +276,7 @@ class RedisStorage(ServerStorage):
         """Forget what has been counted. Idempotency answers go by themselves."""
         self._monitored.trim(monitored)
 
-    def forget(self, features: Mapping[str, Feature]) -> None:
+    def forget(self, known: Known) -> None:
         """Delete the rows and statistics of deleted features.
 
         Values of theirs that share rows with those of a feature that is still there stay until that goes, and are

@@ -15,7 +15,16 @@ from actors.partition import DiskRows
 from actors.rows import Rows
 from actors.stats.windows import Merge
 from actors.storage.parts import by_time
-from actors.storage.protocol import Erased, Flush, HistoryPlan, LoadedRows, Removed, SavedSummaries, SummaryKey
+from actors.storage.protocol import (
+    Erased,
+    Flush,
+    HistoryPlan,
+    Known,
+    LoadedRows,
+    Removed,
+    SavedSummaries,
+    SummaryKey,
+)
 from actors.timestamps import NEVER
 
 COARSENING_SECONDS = 60.0
@@ -106,11 +115,11 @@ class ServerStorage(ABC):
         """Nothing that has not been counted is ever trimmed."""
         return 0
 
-    def flush(self, features: Mapping[str, Feature], now: int) -> Flush:
+    def flush(self, known: Known, now: int) -> Flush:
         """There is nothing to move."""
         return Flush(0, 0)
 
-    def compact(self, features: Mapping[str, Feature], now: int) -> None:  # noqa: B027
+    def compact(self, known: Known, now: int) -> None:  # noqa: B027
         """The server sees to that by itself."""
 
     def plan(self, budget: int) -> HistoryPlan:

@@ -36,21 +36,23 @@ async def service(storage: Storage, settings: Settings = SETTINGS) -> AsyncItera
         yield router
 
 
-async def write(router: Router, entity: str, *values: float, key: str | None = None) -> bytes:
+async def write(
+    router: Router, entity: str, *values: float, key: str | None = None, feature: str = FEATURE
+) -> bytes:
     """Write values of one entity at the present."""
     count = len(values)
-    sent = Sent([FEATURE] * count, [entity] * count, values, [None] * count, [None] * count)
+    sent = Sent([feature] * count, [entity] * count, values, [None] * count, [None] * count)
     return await router.write(router.ingest(sent), b"done", key)
 
 
-async def read(router: Router, *entities: str) -> list[Any]:
+async def read(router: Router, *entities: str, feature: str = FEATURE) -> list[Any]:
     """The latest values, None for what is missing."""
-    return await read_as(router, router.now(), entities)
+    return await read_as(router, router.now(), entities, feature)
 
 
-async def read_as(router: Router, at: int, entities: Sequence[str]) -> list[Any]:
+async def read_as(router: Router, at: int, entities: Sequence[str], reference: str = FEATURE) -> list[Any]:
     """The values as of a moment, None for what is missing."""
-    feature = router.registry.resolve(FEATURE)
+    feature = router.registry.resolve(reference)
     grid = await router.latest(entities, Selection({feature.id: feature}), at, current=True)
     times, values = grid.times[0].tolist(), grid.values[0][0].tolist()
     return [value if time > 0 else None for time, value in zip(times, values, strict=True)]

@@ -260,6 +260,46 @@ async def test_a_journal_that_crashes_between_commit_and_handing_on_loses_nothin
         assert await read(timewell, ONE, OTHER) == [1.0, 2.0]
 
 
+async def crash(timewell: Router, monkeypatch: pytest.MonkeyPatch, entity: str) -> None:
+    armed = poison(monkeypatch, entity)
+    with pytest.raises(StoreCrashed):
+        await read(timewell, entity)
+    armed.clear()
+
+
+async def register_and_write(timewell: Router, name: str) -> str:
+    """A new feature with one value; its id."""
+    registered, _ = await timewell.register(FeatureChange(entity="user", name=name, value_type="number"))
+    await write(timewell, ONE, 7.0, feature=registered.id)
+    return registered.id
+
+
+async def test_what_is_registered_and_written_while_a_checkpoint_begins_gets_into_the_history(
+    storage: FaultyStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with service(storage) as timewell, trio.open_nursery() as nursery:
+        with storage.stalled("flush"):
+            nursery.start_soon(timewell.checkpointer.checkpoint)
+            await wait_all_tasks_blocked()
+            late = await register_and_write(timewell, "late")
+        await timewell.checkpointer.checkpoint()
+        await crash(timewell, monkeypatch, ONE)
+        await until_ready(timewell)
+        assert await read(timewell, ONE, feature=late) == [7.0]
+
+
+async def test_what_is_registered_and_written_while_a_store_begins_to_rebuild_itself_is_in_it(
+    storage: FaultyStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with service(storage) as timewell:
+        with storage.stalled("plan"):
+            await crash(timewell, monkeypatch, ONE)
+            late = await register_and_write(timewell, "late")
+            await timewell.checkpointer.checkpoint()
+        await until_ready(timewell)
+        assert await read(timewell, ONE, feature=late) == [7.0]
+
+
 async def test_a_store_that_missed_what_the_journal_no_longer_has_reads_the_history(
     storage: FaultyStorage,
 ) -> None:
@@ -267,7 +307,7 @@ async def test_a_store_that_missed_what_the_journal_no_longer_has_reads_the_hist
         feature, at = timewell.registry.resolve(FEATURE), timewell.now()
         one = Block(FEATURE, feature.created, [ONE], np.array([at]), np.array([5.0]), np.zeros(1, bool))
         storage.commit([Written(at, [one], None, b"")])
-        storage.flush({FEATURE: feature}, at)
+        storage.flush({FEATURE: feature}.copy, at)
         storage.trim(FOREVER, at)
         owner = timewell._mailboxes["store 0"]
         owner.missed = True

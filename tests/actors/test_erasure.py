@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
 
@@ -16,7 +16,7 @@ from actors.errors import StorageDown
 from actors.messages import Apply, Erase
 from actors.partition import DiskRows
 from actors.storage.local import EmbeddedStorage, MemoryStorage
-from actors.storage.protocol import Erased, Flush, Removed
+from actors.storage.protocol import Erased, Flush, Known, Removed
 from tests.actors.service import ONE, OTHER, SETTINGS, SHARDS, read, service, write
 
 PATIENCE_SECONDS = 20.0
@@ -25,7 +25,7 @@ PATIENCE_SECONDS = 20.0
 class Stuck(EmbeddedStorage):
     """The history cannot be written."""
 
-    def flush(self, features: Mapping[str, Feature], now: int) -> Flush:
+    def flush(self, known: Known, now: int) -> Flush:
         raise StorageDown("no room: injected")
 
 

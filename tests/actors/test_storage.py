@@ -151,7 +151,7 @@ def replayed(storage: LocalStorage, after: int = 0) -> list[int]:
 def flush(storage: LocalStorage, features: Mapping[str, Feature] = FEATURES, now: int = NOW) -> int:
     """Everything. The number of observations that took."""
     moved = 0
-    while observations := storage.flush(features, now).observations:
+    while observations := storage.flush(lambda: features, now).observations:
         moved += observations
     return moved
 
@@ -184,14 +184,14 @@ def loaded(rows: Iterator[LoadedRows]) -> list[tuple[str, str, int, int]]:
 
 def test_a_new_storage_knows_nothing(storage: LocalStorage) -> None:
     assert replayed(storage) == []
-    assert storage.flush(FEATURES, NOW) == (0, 0)
+    assert storage.flush(FEATURES.copy, NOW) == (0, 0)
     assert read(storage, X, "a") == []
     assert storage.trimmed() == 0
     assert storage.monitored() == 0
     assert storage.whole_summaries() == (0, {})
     assert storage.plan(10) == (0, NEVER, [])
-    storage.forget(FEATURES)
-    storage.compact(FEATURES, NOW)
+    storage.forget(FEATURES.copy)
+    storage.compact(FEATURES.copy, NOW)
     storage.trim(FOREVER, NOW)
 
 
@@ -325,8 +325,8 @@ def test_a_vector_column_of_nulls_alone_is_read_back(storage: LocalStorage) -> N
 def test_the_position_and_the_count_of_a_flush_are_those_of_what_it_moved(storage: LocalStorage) -> None:
     write(storage, 10, ("a", 1, 1.0), ("b", 1, 1.0))
     write(storage, 20, ("a", 1, 1.0))
-    assert storage.flush(FEATURES, NOW) == (20, 3)
-    assert storage.flush(FEATURES, NOW) == (20, 0)
+    assert storage.flush(FEATURES.copy, NOW) == (20, 3)
+    assert storage.flush(FEATURES.copy, NOW) == (20, 0)
     assert storage.read(X, ["a"], NEVER, FOREVER).position == 20
 
 
@@ -336,7 +336,7 @@ def test_a_flush_moves_the_oldest_first_and_no_more_than_so_many(
     monkeypatch.setattr(actors.storage.local, "FLUSH_VALUES", 3)
     for arrived in range(1, 6):
         write(storage, arrived, ("a", arrived, 1.0), ("b", arrived, 1.0))
-    assert [storage.flush(FEATURES, NOW) for _ in range(4)] == [(2, 4), (4, 4), (5, 2), (5, 0)]
+    assert [storage.flush(FEATURES.copy, NOW) for _ in range(4)] == [(2, 4), (4, 4), (5, 2), (5, 0)]
     assert [cell.time for cell in read(storage, X, "a")] == [1, 2, 3, 4, 5]
 
 
@@ -430,7 +430,7 @@ def test_forgetting_a_feature_leaves_the_order_of_the_others(storage: LocalStora
     write_corrections(storage, *range(10, 30))
     flush(storage)
     storage.commit([Deleted(Y)])
-    storage.forget(by_id(X))
+    storage.forget(by_id(X).copy)
     assert [cell.value for cell in read(storage, X, "a")] == list(range(40, 120))
 
 
@@ -439,7 +439,7 @@ def test_merging_runs_leaves_the_order_of_their_rows(storage: LocalStorage) -> N
     for first in (10, 20, 30):
         write_corrections(storage, *range(first, first + 10))
         flush(storage)
-    storage.compact(FEATURES, NOW)
+    storage.compact(FEATURES.copy, NOW)
     assert len(storage._runs.runs()) == 1
     assert [cell.value for cell in read(storage, X, "a")] == list(range(40, 160))
     keys = keys_of(storage)
@@ -515,11 +515,11 @@ def test_rows_of_a_deleted_feature_leave_the_history(storage: LocalStorage) -> N
     write(storage, 40, ("only", 1, 1.0))
     flush(storage)
     storage.commit([Deleted(X)])
-    storage.forget(by_id(Y))
+    storage.forget(by_id(Y).copy)
     assert stored(storage) == [(Y.id, "b")] * 3
     assert [run.position for run in storage._runs.runs()] == [10, 20, 30]
     assert [cell.time for cell in read(storage, Y, "b")] == [10, 20, 30]
-    storage.forget(by_id(Y))
+    storage.forget(by_id(Y).copy)
 
 
 def test_rows_of_a_deleted_feature_do_not_reach_the_history(storage: LocalStorage) -> None:
@@ -542,7 +542,7 @@ def test_a_feature_registered_again_does_not_see_the_rows_of_the_one_before(stor
     for _ in range(2):
         assert [(cell.time, cell.value) for cell in read(storage, again, "a")] == [(3, "new")]
         assert loaded(storage.load(storage.plan(10), by_id(again))) == [(again.id, "a", 3, 20)]
-        storage.forget(by_id(again))
+        storage.forget(by_id(again).copy)
     assert len(stored(storage)) == 1
 
 
@@ -569,8 +569,8 @@ def test_rows_past_their_age_do_not_reach_the_history(storage: LocalStorage) -> 
 def test_a_flush_of_nothing_but_old_rows_moves_on(storage: LocalStorage) -> None:
     aged = a_feature(age=3_600)
     write(storage, 10, ("a", 0, 1.0), feature=aged)
-    assert storage.flush(by_id(aged), NOW) == (10, 1)
-    assert storage.flush(by_id(aged), NOW) == (10, 0)
+    assert storage.flush(by_id(aged).copy, NOW) == (10, 1)
+    assert storage.flush(by_id(aged).copy, NOW) == (10, 0)
     assert storage._runs.runs() == []
     storage.trim(FOREVER, NOW)
     assert replayed(storage, 10) == []
@@ -586,7 +586,7 @@ def test_merging_leaves_behind_what_has_come_of_age_since(
         write(storage, arrived, ("a", NOW + arrived, 1.0), feature=aged)
         write(storage, arrived + 1, ("b", 0, 1.0), feature=Y)
         flush(storage, features)
-    storage.compact(features, NOW + HOUR + 11)
+    storage.compact(features.copy, NOW + HOUR + 11)
     assert [cell.time for cell in read(storage, aged, "a")] == [NOW + 20]
     assert len(read(storage, Y, "b")) == 2
     storage.commit([written(30, a_block(aged, ("a", NOW, 1.0)))])
@@ -601,7 +601,7 @@ def test_merging_runs_of_nothing_but_old_rows_leaves_none(
     for arrived in (10, 20):
         write(storage, arrived, ("a", NOW, 1.0), feature=aged)
         flush(storage, by_id(aged))
-    storage.compact(by_id(aged), NOW + 2 * HOUR)
+    storage.compact(by_id(aged).copy, NOW + 2 * HOUR)
     assert storage._runs.runs() == []
     assert read(storage, aged, "a") == []
     write(storage, 30, ("a", NOW, 2.0), feature=aged)
@@ -627,7 +627,7 @@ def test_many_small_runs_are_merged_and_nothing_is_lost(
             ]
         )
         flush(storage)
-        storage.compact(FEATURES, NOW)
+        storage.compact(FEATURES.copy, NOW)
     assert len(storage._runs.runs()) <= 4
     assert [(cell.value, cell.arrived) for cell in read(storage, X, "a")] == [(n, n) for n in range(1, 13)]
     assert len(read(storage, X, *(f"e{n}" for n in range(1, 13)))) == 12
@@ -643,9 +643,9 @@ def test_few_runs_and_large_ones_are_left_alone(storage: LocalStorage, monkeypat
         write(storage, arrived, *(("a", time, 1.0) for time in range(size)))
         flush(storage)
         if arrived == 2:
-            storage.compact(FEATURES, NOW)
+            storage.compact(FEATURES.copy, NOW)
             assert len(storage._runs.runs()) == 2
-    storage.compact(FEATURES, NOW)
+    storage.compact(FEATURES.copy, NOW)
     assert [(run.position, run.rows) for run in storage._runs.runs()] == [(1, 6), (4, 6)]
 
 
@@ -677,10 +677,10 @@ def check_steps(storage: LocalStorage, steps: list[tuple[str, list[tuple[str, in
     oracle: list[Seen] = []
     names = ["a", "b", "c"]
     actions: dict[str, Callable[[], object]] = {
-        "flush": lambda: storage.flush(FEATURES, NOW),
+        "flush": lambda: storage.flush(FEATURES.copy, NOW),
         "trim": lambda: storage.trim(FOREVER, NOW),
-        "compact": lambda: storage.compact(FEATURES, NOW),
-        "forget": lambda: storage.forget(FEATURES),
+        "compact": lambda: storage.compact(FEATURES.copy, NOW),
+        "forget": lambda: storage.forget(FEATURES.copy),
     }
     for arrived, (name, rows) in enumerate(steps, 10):
         if name == "write":
@@ -800,7 +800,7 @@ def test_a_deletion_that_was_not_carried_out_is_after_the_next_start(tmp_path: P
     flush(storage)
     storage.commit([Deleted(X)])
     storage = reopened(storage, tmp_path)
-    storage.forget(by_id(Y))
+    storage.forget(by_id(Y).copy)
     assert stored(storage) == []
     storage.close()
 
@@ -904,7 +904,7 @@ def test_a_history_that_was_tidied_again_and_again_without_a_write_opens(tmp_pat
     flush(storage)
     for gone in (Y, a_feature("never"), a_feature("neither"))[:deletions]:
         storage.commit([Deleted(gone)])
-        storage.forget(by_id(X))
+        storage.forget(by_id(X).copy)
         # Two days go by.
         for file in (tmp_path / "history" / "_delta_log").iterdir():
             os.utime(file, (0, 0))
@@ -934,7 +934,7 @@ def test_no_file_has_rows_of_a_forgotten_feature(embedded: EmbeddedStorage, tmp_
     flush(embedded)
     assert len(files_with(tmp_path / "data", X)) == 2
     embedded.commit([Deleted(X)])
-    embedded.forget(by_id(Y))
+    embedded.forget(by_id(Y).copy)
     assert files_with(tmp_path / "data", X) == []
     assert len(files_with(tmp_path / "data", Y)) == 1
 
@@ -948,7 +948,7 @@ def test_no_file_of_a_commit_that_was_undone_has_rows_of_a_forgotten_feature(tmp
     storage = reopened(storage, tmp_path)
     flush(storage)
     storage.commit([Deleted(X)])
-    storage.forget(by_id(Y))
+    storage.forget(by_id(Y).copy)
     storage.close()
     assert files_with(tmp_path, X) == []
 
@@ -1079,7 +1079,7 @@ def test_the_history_is_a_delta_table(
     for arrived in (10, 20, 30):
         write(embedded, arrived, ("a", arrived, [1.0, 2.0]), ("b", arrived, None), feature=feature)
         flush(embedded, by_id(feature))
-        embedded.compact(by_id(feature), NOW)
+        embedded.compact(by_id(feature).copy, NOW)
     table = DeltaTable(str(tmp_path / "data" / "history")).to_pyarrow_table()
     assert table.num_rows == 6
     columns = table.select(["entity_id", "event_timestamp", "vector", "number"])
