@@ -18,13 +18,13 @@ from redis.crc import key_slot
 
 from actors.columns import Block
 from actors.domain import Feature
-from actors.errors import StartupError, StorageDown
+from actors.errors import Conflict, StartupError, StorageDown
 from actors.monitor import FeatureMonitor
 from actors.router import make_storage, open_router
 from actors.settings import Settings
 from actors.stats.state import encode
 from actors.stats.summary import merge_states
-from actors.storage.protocol import Registered, Written
+from actors.storage.protocol import Deleted, Registered, Written
 from actors.timestamps import format_timestamp, now
 from loadtest.postgres import PostgresServer
 from loadtest.valkey import ValkeyCluster, ValkeyServer, free_port
@@ -312,28 +312,52 @@ def test_a_database_that_takes_no_writes_answers_503_to_them_and_goes_on_reading
         assert one.serve(["u1"], ["clicks"])[0]["features"] == {"clicks": 1}
 
 
-def test_what_a_writer_that_was_taken_over_had_not_saved_is_counted_once(store: Environment) -> None:
+CLICKS = Feature(
+    id="user.clicks.v1", entity="user", name="clicks", version=1, value_type="integer", created=1, updated=1
+)
+CLICK = Block(CLICKS.id, 1, ["u1"], np.array([5]), np.array([1]), np.array([False]))
+
+
+@contextmanager
+def storage_over(store: Environment) -> Iterator[Any]:
+    """The storage of a process of its own."""
     kind: Any = store["STORAGE_TYPE"]
-    storage: Any = make_storage(Settings(storage_type=kind, storage_url=store["STORAGE_URL"]))
+    storage = make_storage(Settings(storage_type=kind, storage_url=store["STORAGE_URL"]))
     storage.open()
-    clicks = Feature(
-        id="user.clicks.v1", entity="user", name="clicks", version=1, value_type="integer", created=1, updated=1
-    )
-    block = Block(clicks.id, 1, ["u1"], np.array([5]), np.array([1]), np.array([False]))
-    storage.commit([Registered(clicks), Written(0, [block], None, b"")])
-    monitor = FeatureMonitor(storage.monitored())
-    for batch in storage.replay(monitor.position):
-        monitor.apply(*batch)
-    for _ in monitor.folding():
-        pass
-    position, parts = monitor.leave()
-    storage._writers.close()  # as when the connection is lost between the two
-    encoded = {key: encode(part) for key, part in parts.items()}
-    with pytest.raises(StorageDown):
-        storage.save_summaries(position, encoded, merge_states)
-    assert storage.read_whole(clicks).states == {}
-    assert [len(blocks[0].times) for _, blocks in storage.replay(storage.monitored())] == [1]
-    storage.close()
+    try:
+        yield storage
+    finally:
+        storage.close()
+
+
+def test_a_write_refused_because_its_feature_is_gone_is_refused_again_under_the_same_key(
+    store: Environment,
+) -> None:
+    with storage_over(store) as one:
+        one.commit([Registered(CLICKS)])
+        with storage_over(store) as two:
+            two.commit([Deleted(CLICKS)])
+        for _ in range(2):
+            (answer,) = one.commit([Written(0, [CLICK], "key", b"taken")])
+            assert isinstance(answer, Conflict)
+            assert one.answers(["key"], 0) == {}
+
+
+def test_what_a_writer_that_was_taken_over_had_not_saved_is_counted_once(store: Environment) -> None:
+    with storage_over(store) as storage:
+        storage.commit([Registered(CLICKS), Written(0, [CLICK], None, b"")])
+        monitor = FeatureMonitor(storage.monitored())
+        for batch in storage.replay(monitor.position):
+            monitor.apply(*batch)
+        for _ in monitor.folding():
+            pass
+        position, parts = monitor.leave()
+        storage._writers.close()  # as when the connection is lost between the two
+        encoded = {key: encode(part) for key, part in parts.items()}
+        with pytest.raises(StorageDown):
+            storage.save_summaries(position, encoded, merge_states)
+        assert storage.read_whole(CLICKS).states == {}
+        assert [len(blocks[0].times) for _, blocks in storage.replay(storage.monitored())] == [1]
 
 
 def test_a_process_that_is_stopped_for_a_while_counts_nothing_twice(tmp_path: Path, database: str) -> None:

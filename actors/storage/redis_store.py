@@ -167,9 +167,20 @@ class RedisStorage(ServerStorage):
         if fresh and not replies[0]:
             found = self._kept_by_another(found, writer)
         if int(replies[-1] or 0) != self._seen:
-            created = self._created_now()
-            found = [_still(one, created) if isinstance(one, Written) else one for one in found]
+            found = self._still_registered(found)
         return found
+
+    def _still_registered(self, found: Sequence[Entry | TimewellError]) -> list[Entry | TimewellError]:
+        """What has been written, refused where a feature of it is none any more, also when its key comes again."""
+        created = self._created_now()
+        kept = [_still(one, created) if isinstance(one, Written) else one for one in found]
+        keys = [
+            _answer_key(one.key)
+            for one, now in zip(found, kept, strict=True)
+            if isinstance(one, Written) and one.key is not None and isinstance(now, Conflict)
+        ]
+        self._link.ask([Command(key, ("DEL", key)) for key in keys], whole=True, durable=True)
+        return kept
 
     def _kept_by_another(
         self, found: Sequence[Entry | TimewellError], writer: bytes
