@@ -3,6 +3,7 @@
 work.py          what is asked, what a round comes to, and who does it
 data.py          the values, questions and batches that everyone is given
 workloads.py     the list of workloads and how much of each
+stores.py        a server in which both keep their values
 environments.py  a virtual environment for each peer, and the server binary in it
 processes.py     pinned child processes, their memory and processor time
 driving.py       questions over HTTP, from several connections, until the time is up

@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--setting", action="append", default=[], metavar="NAME=VALUE", help="a setting of Timewell")
     add("--environments", type=Path, default=cache_directory(), metavar="DIR", help="where peers are installed")
     add("--results", type=Path, default=RESULTS, metavar="DIR", help="where the report is kept")
+    add("--name", default="compare", help="the report's name (default: compare)")
     add("--against", type=Path, metavar="FILE.json", help="an earlier result of the same machine")
 
 
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     with placed(where.driver):
         if trio.run(_interrupted, comparing, makers):
             document.missing["the rest"] = "interrupted"
-    return _conclude(document, then, arguments.results)
+    return _conclude(document, then, arguments.results, arguments.name)
 
 
 async def _interrupted(comparing: Comparing, makers: Mapping[str, Maker]) -> bool:
@@ -110,7 +111,7 @@ def _asked(arguments: argparse.Namespace) -> tuple[dict[str, Maker], list[Worklo
     return chosen(arguments.peers), workloads, settings
 
 
-def _conclude(document: Document, then: Document | None, results: Path) -> int:
+def _conclude(document: Document, then: Document | None, results: Path, report: str) -> int:
     """Print and keep what there is."""
     order = list(WORKLOADS)
     document.comparisons.sort(key=lambda one: order.index(one.workload))
@@ -119,7 +120,7 @@ def _conclude(document: Document, then: Document | None, results: Path) -> int:
         if then is not None:
             print(f"\n{change(document, then)}")
         files = {".json": as_json(document), ".md": markdown(document).encode()}
-        kept = save(results, "compare-quick" if document.quick else "compare", files, document.facts)
+        kept = save(results, f"{report}-quick" if document.quick else report, files, document.facts)
         print(f"\nkept in {kept}")
     for name, why in document.missing.items():
         print(f"{name}: {why}", file=sys.stderr)

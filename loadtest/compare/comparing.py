@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,11 +13,12 @@ import trio
 
 from loadtest.compare.comparison import of_sizes
 from loadtest.compare.data import Data
-from loadtest.compare.peers import Place
+from loadtest.compare.peers import STORES, Place
 from loadtest.compare.peers.timewell import Timewell
 from loadtest.compare.processes import Cores, at_rest, resident_bytes
 from loadtest.compare.report import Document
 from loadtest.compare.rounds import Contest
+from loadtest.compare.stores import Store
 from loadtest.compare.work import Memory, NotHad, Peer, Serve, Write
 from loadtest.compare.workloads import Workload
 
@@ -46,17 +47,18 @@ class Comparing:
         for name, make in makers.items():
             with tempfile.TemporaryDirectory(prefix="timewell-peer-", ignore_cleanup_errors=True) as directory:
                 try:
-                    await self._beside(make, Path(directory))
+                    with STORES[name](self._room.cores) if name in STORES else nullcontext() as store:
+                        await self._beside(make, Path(directory), store)
                 except NotHad as why:
                     tell(f"{name} cannot be had: {why}")
                     self._document.missing[name] = str(why)
 
-    async def _beside(self, make: Maker, directory: Path) -> None:
+    async def _beside(self, make: Maker, directory: Path, store: Store | None) -> None:
         places = [directory / name for name in ("timewell", "peer")]
         for place in places:
             place.mkdir()
-        ours = Timewell(places[0], self._room.cores, self._document.settings)
-        peer = make(Place(places[1], self._room.cores, self._room.environments))
+        ours = Timewell(places[0], self._room.cores, self._document.settings, store)
+        peer = make(Place(places[1], self._room.cores, self._room.environments, store))
         workloads = [one for one in self._workloads if isinstance(one.work, peer.kinds)]
         if not workloads:
             return

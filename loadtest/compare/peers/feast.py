@@ -1,7 +1,8 @@
 """Feast: its feature server over HTTP, its library for training sets from Parquet files.
 
-The online store is SQLite, as Feast comes, or a Valkey beside it. A feature view is as wide as what is asked of
-it, which is the best case, since whole views are read. Worker restarts and access logs are off.
+The online store is SQLite, as Feast comes, a Valkey beside it, or the store that Timewell has as well. A feature
+view is as wide as what is asked of it, which is the best case, since whole views are read. Worker restarts and
+access logs are off.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from loadtest.compare.columns import arrow_of, batch_table, columns_of
 from loadtest.compare.data import LOADED_AT, Data
 from loadtest.compare.driving import LOOPBACK, Rounds, ask, drive
 from loadtest.compare.environments import Environment
-from loadtest.compare.peers.redis import EVERY_SECOND, launch
 from loadtest.compare.processes import Cores
 from loadtest.compare.remote import Remote, remote
 from loadtest.compare.serving import Launch, Serving, over_http, serving
+from loadtest.compare.stores import Starting, Store, valkey
 from loadtest.compare.work import (
     SEPARATE,
     SERVED,
@@ -50,15 +51,17 @@ HEALTH = encoded("GET", "/health")
 
 
 class Kind(NamedTuple):
-    """Which online store."""
+    """Which online store: SQLite unless it is given one, or starts one of its own."""
 
     name: str
     kinds: tuple[type, ...]
-    redis: bool
+    own: Starting | None = None
 
 
-SQLITE = Kind("Feast, SQLite", (Serve, Write, TrainingSet, StartUp), redis=False)
-REDIS = Kind("Feast, Redis everysec", (Serve, Write, Memory), redis=True)
+SQLITE = Kind("Feast, SQLite", (Serve, Write, TrainingSet, StartUp))
+REDIS = Kind("Feast, Redis everysec", (Serve, Write, Memory), valkey)
+SHARED_REDIS = Kind("Feast, both over Redis", (Serve, Write))
+SHARED_POSTGRESQL = Kind("Feast, both over PostgreSQL", (Serve, Write))
 
 
 class Feast:
@@ -67,25 +70,21 @@ class Feast:
     remembers = True
 
     def __init__(
-        self, directory: Path, cores: Cores, environment: Environment, servers: Environment, kind: Kind
+        self, directory: Path, cores: Cores, environment: Environment, kind: Kind, store: Store | None
     ) -> None:
-        self._directory, self._cores, self._kind = directory, cores, kind
-        self._environment, self._servers = environment, servers
+        self._directory, self._cores, self._environment = directory, cores, environment
+        self._kind, self._store = kind, store
         self.name, self.kinds = kind.name, kind.kinds
         self._stack = AsyncExitStack()
         self._server: Serving | None = None
-        self._store: Serving | None = None
         self._driver: Remote | None = None
         self._prepared: set[View] = set()
 
     async def start(self) -> None:
         """Start the online store, the driver and the feature server. Raises NotHad."""
         python = await self._environment.python()
-        if self._kind.redis:
-            await self._servers.python()
-            options = EVERY_SECOND.options()
-            store = launch(self._servers.server_binary(), self._directory / "valkey", self._cores.server, options)
-            self._store = await self._stack.enter_async_context(serving(store))
+        if self._kind.own is not None:
+            self._store = self._stack.enter_context(self._kind.own(self._cores))
         words = self._directory / "driver.words"
         driver = remote(python, DRIVER, self._cores.all, words)
         self._driver = await self._stack.enter_async_context(driver)
@@ -95,8 +94,8 @@ class Feast:
         self._server = await self._stack.enter_async_context(serving(self._launch("server.words")))
 
     async def stop(self) -> None:
-        """End all of them."""
-        self._server = self._store = self._driver = None
+        """End all of them, but for a store that it shares."""
+        self._server = self._driver = None
         await self._stack.aclose()
 
     def _repository(self, name: str) -> Path:
@@ -105,14 +104,12 @@ class Feast:
     def _configure(self, name: str) -> None:
         repository = self._repository(name)
         repository.mkdir(exist_ok=True)
-        online: dict[str, str] = {"type": "sqlite", "path": "online.db"}
-        if self._store is not None:
-            online = {"type": "redis", "connection_string": f"{LOOPBACK}:{self._store.port}"}
+        online = self._store.online_store if self._store else {"type": "sqlite", "path": "online.db"}
         config = {
             "project": "timewell",
             "provider": "local",
             "registry": "registry.db",
-            "online_store": online,
+            "online_store": dict(online),
             "offline_store": {"type": "file"},
             "entity_key_serialization_version": 3,
         }

@@ -1,4 +1,4 @@
-"""Timewell itself: `python -m web` with its default settings, files in a directory of its own."""
+"""Timewell itself: `python -m web` with its default settings, on files of its own or over a shared store."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from loadtest.compare.data import LOADED_AT, Data
 from loadtest.compare.driving import Rounds, ask, drive
 from loadtest.compare.processes import Cores
 from loadtest.compare.serving import Launch, Serving, over_http, serving
+from loadtest.compare.stores import Store
 from loadtest.compare.work import (
     WIDE,
     WRITTEN,
@@ -53,9 +54,9 @@ class Timewell:
     kinds = (Serve, Write, TrainingSet, StartUp, Memory)
     remembers = True
 
-    def __init__(self, directory: Path, cores: Cores, settings: Mapping[str, str]) -> None:
-        self._directory, self._cores = directory, cores
-        self._environment = {**settings, "STORAGE_TYPE": "embedded"}
+    def __init__(self, directory: Path, cores: Cores, settings: Mapping[str, str], store: Store | None) -> None:
+        self._directory, self._cores, self._store = directory, cores, store
+        self._environment = {**settings, **(store.settings if store else {"STORAGE_TYPE": "embedded"})}
         self._stack = AsyncExitStack()
         self._server: Serving | None = None
         self._registered: set[View] = set()
@@ -148,8 +149,8 @@ class Timewell:
             return server.started_in
 
     def processes(self) -> list[int]:
-        """The server."""
-        return [] if self._server is None else self._server.processes()
+        """The server, and what it keeps its values in."""
+        return [process for one in (self._server, self._store) if one is not None for process in one.processes()]
 
     async def versions(self) -> dict[str, str]:
         """The product's and its server's."""
