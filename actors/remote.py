@@ -1,8 +1,9 @@
 """RemoteStoreActor: what a StoreActor answers, of a shard whose values are in a shared store.
 
 It keeps nothing, so that a read sees what any process has written. Requests for the shard meet here: those for the
-newest values that wait together go to the server in one visit. All else is answered by the kernels that a store
-has for its memory, out of the rows that the server has of the entities concerned.
+newest values that wait together go to the server in one visit, from the event loop where that is quick. All else
+is answered by the kernels that a store has for its memory, out of the rows that the server has of the entities
+concerned.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from actors.mailbox import Envelope, Mailbox
 from actors.messages import Agreement, Between, CountRows, Latest, Past, PastWindow, Scan, Whereabouts
 from actors.partition import Partition
 from actors.settings import REMOTE_WORKERS
-from actors.storage.protocol import Newest, SharedStorage
+from actors.storage.protocol import Newest, Quick, SharedStorage
 from actors.store import FeatureStore
 from actors.timestamps import FOREVER
 
@@ -32,6 +33,7 @@ class RemoteStoreActor:
     def __init__(self, shard: int, storage: SharedStorage) -> None:
         self.mailbox = Mailbox(f"store {shard}")
         self._storage = storage
+        self._quick: Quick
         self._under_way: list[Envelope] = []
         self._visitors = trio.CapacityLimiter(REMOTE_WORKERS)
 
@@ -41,7 +43,7 @@ class RemoteStoreActor:
     async def run(self) -> None:
         """Handle messages until cancelled."""
         self._under_way = []
-        async with trio.open_nursery() as nursery:
+        async with self._storage.quick() as self._quick, trio.open_nursery() as nursery:
             for _ in range(REMOTE_WORKERS):
                 nursery.start_soon(self._work)
 
@@ -66,7 +68,8 @@ class RemoteStoreActor:
         questions = [_question(envelope.message) for envelope in envelopes]
         answers: Sequence[Grid | TimewellError]
         try:
-            answers = await self._visit(self._storage.latest, questions)
+            quick = await self._quick(questions)
+            answers = await self._visit(self._storage.latest, questions) if quick is None else quick
         except TimewellError as error:
             answers = [error] * len(envelopes)
         for envelope, answer in zip(envelopes, answers, strict=True):

@@ -7,7 +7,8 @@ all of them: int64 microseconds, strictly increasing, so that it is a sequence n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -298,6 +299,10 @@ class Storage(Protocol):
         """All that is saved."""
 
 
+Quick = Callable[[Sequence[Newest]], Awaitable[Sequence[Grid] | None]]
+"""None where the questions have to be put to `latest`, in a worker thread."""
+
+
 class SharedStorage(Storage, Protocol):
     """A storage in a server that any number of processes use. It is asked at every read; nothing is kept here.
 
@@ -306,6 +311,9 @@ class SharedStorage(Storage, Protocol):
 
     def latest(self, questions: Sequence[Newest]) -> Sequence[Grid]:
         """The answers to several questions in one visit."""
+
+    def quick(self) -> AbstractAsyncContextManager[Quick]:
+        """What answers such questions from the event loop, while the context lasts."""
 
     def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[DiskRows]:
         """By feature the observations of some entities with start <= event time <= end. Raises TooLarge."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
@@ -59,6 +59,8 @@ class RedisLink:
             self._first = self._client(urlunsplit(parts._replace(query=query)))
         except ValueError as error:
             raise StartupError(f"STORAGE_URL is not what Redis takes: {error}") from None
+        self.plain = self._first.connection_pool.connection_class is redis.Connection
+        """Neither TLS nor the socket of a file."""
         self.cluster = False
         self._lock = threading.Lock()
         self._nodes: dict[tuple[str, int], redis.Redis] = {}
@@ -170,7 +172,7 @@ class RedisLink:
         lost = 0
         for attempt in range(ATTEMPTS):
             again: list[int] = []
-            for node, numbers in self._by_node(commands, waiting, asking):
+            for node, numbers in self.by_node(commands, waiting, asking):
                 try:
                     found = self._visit(
                         node, [commands[number] for number in numbers], whole, durable, bool(asking)
@@ -192,9 +194,10 @@ class RedisLink:
                 time.sleep(PAUSE_SECONDS)
         raise StorageDown("Redis keeps moving what is asked for")
 
-    def _by_node(
-        self, commands: Sequence[Command], waiting: Sequence[int], asking: dict[int, redis.Redis]
+    def by_node(
+        self, commands: Sequence[Command], waiting: Sequence[int], asking: Mapping[int, redis.Redis]
     ) -> list[tuple[redis.Redis, list[int]]]:
+        """The places of those that wait, by the node that has their keys, or that was named for them."""
         if not self.cluster:
             return [(self._first, list(waiting))]
         by_node: dict[int, tuple[redis.Redis, list[int]]] = {}

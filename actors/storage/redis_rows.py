@@ -188,6 +188,14 @@ class _Found(NamedTuple):
     rows: list[bytes]
 
 
+class Asked(NamedTuple):
+    """Of newest rows: by which version of the shapes, the shapes of each question, and the commands."""
+
+    version: bytes
+    numbers: Sequence[Sequence[int]]
+    commands: Sequence[Command]
+
+
 class RowReader:
     """Asks for rows and makes columns of them."""
 
@@ -197,49 +205,63 @@ class RowReader:
 
     def latest(self, questions: Sequence[Newest]) -> list[Grid]:
         """The newest values with event time <= at, of all questions in one visit, or two for older moments."""
+        while True:
+            asked = self.asking(questions)
+            replies = self._link.ask(asked.commands)
+            if asked.version == (replies[0] or b"0"):
+                break
+            self._shapes.load()
+        found, late = self._sorted_out(questions, asked, replies)
+        for (place, owner, number, _), rows in zip(late, self._link.ask([one[3] for one in late]), strict=True):
+            if rows:
+                _note(found[place], number, owner, rows[0][4:])
+        return self._grids(questions, found)
+
+    def asking(self, questions: Sequence[Newest]) -> Asked:
+        """What to ask for the newest rows of all questions."""
+        version = self._shapes.version
+        numbers = [self._shapes.holding(one.entity_type, one.features) for one in questions]
+        commands = [_VERSION]
+        for question, own in zip(questions, numbers, strict=True):
+            shapes = list(map(_SHAPE.pack, own))
+            if shapes:
+                for entity in question.entities:
+                    newest, _ = keys_of(question.entity_type, entity)
+                    commands.append(Command(newest, ("HMGET", newest, *shapes)))
+        return Asked(version, numbers, commands)
+
+    def answered(self, questions: Sequence[Newest], asked: Asked, replies: Sequence[Any]) -> list[Grid] | None:
+        """What the replies come to, None where they are not enough: there are other shapes, or an older moment."""
+        if asked.version != (replies[0] or b"0"):
+            return None
+        found, late = self._sorted_out(questions, asked, replies)
+        return None if late else self._grids(questions, found)
+
+    def _sorted_out(
+        self, questions: Sequence[Newest], asked: Asked, replies: Sequence[Any]
+    ) -> tuple[list[dict[int, _Found]], list[tuple[int, int, int, Command]]]:
+        """By question the newest rows; and those too new: the question, the entity, the shape and what to ask."""
+        answers = iter(replies[1:])
         found: list[dict[int, _Found]] = [{} for _ in questions]
-        late: list[tuple[int, int, int, Command]] = []
-        for (place, owner, number), row in self._newest_rows(questions):
-            question = questions[place]
-            if row[:8] > moment(question.at):
-                _, history = keys_of(question.entity_type, question.entities[owner])
-                late.append((place, owner, number, _before(history, number, question.at)))
-            else:
-                _note(found[place], number, owner, row)
-        if late:
-            for (place, owner, number, _), rows in zip(
-                late, self._link.ask([one[3] for one in late]), strict=True
-            ):
-                if rows:
-                    _note(found[place], number, owner, rows[0][4:])
+        late = []
+        for place, (question, numbers) in enumerate(zip(questions, asked.numbers, strict=True)):
+            own, at = found[place], moment(question.at)
+            for owner, entity in enumerate(question.entities if numbers else ()):
+                for number, row in zip(numbers, next(answers), strict=True):
+                    if row is None:
+                        continue
+                    if row[:8] <= at:
+                        _note(own, number, owner, row)
+                    else:
+                        history = keys_of(question.entity_type, entity)[1]
+                        late.append((place, owner, number, _before(history, number, question.at)))
+        return found, late
+
+    def _grids(self, questions: Sequence[Newest], found: Sequence[Mapping[int, _Found]]) -> list[Grid]:
         return [
             newest_of(question, self._parts(own, question.features))
             for question, own in zip(questions, found, strict=True)
         ]
-
-    def _newest_rows(self, questions: Sequence[Newest]) -> list[tuple[tuple[int, int, int], bytes]]:
-        """Place of the question, position of the entity and shape of each newest row, and the row."""
-        while True:
-            version = self._shapes.version
-            numbers = [self._shapes.holding(one.entity_type, one.features) for one in questions]
-            commands = [_VERSION]
-            for question, own in zip(questions, numbers, strict=True):
-                shapes = list(map(_SHAPE.pack, own))
-                if shapes:
-                    for entity in question.entities:
-                        newest, _ = keys_of(question.entity_type, entity)
-                        commands.append(Command(newest, ("HMGET", newest, *shapes)))
-            now, *replies = self._link.ask(commands)
-            if (now or b"0") == version:
-                break
-            self._shapes.load()
-        answers, rows = iter(replies), []
-        for place, (question, own) in enumerate(zip(questions, numbers, strict=True)):
-            for owner in range(len(question.entities) if own else 0):
-                for number, row in zip(own, next(answers), strict=True):
-                    if row is not None:
-                        rows.append(((place, owner, number), row))
-        return rows
 
     def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[Rows]:
         """By feature every version with start <= event time <= end, slots being positions in `entities`.

@@ -7,8 +7,8 @@ time and keeps every version; a read asks the server, so it sees what any proces
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -35,6 +35,7 @@ from actors.storage.protocol import (
     Lot,
     Newest,
     Noted,
+    Quick,
     Recovered,
     Registered,
     Removed,
@@ -48,12 +49,15 @@ from actors.storage.redis_functions import ROOT
 from actors.storage.redis_link import Command, RedisLink, call
 from actors.storage.redis_monitored import RedisMonitored, Writers
 from actors.storage.redis_rows import RowReader, RowWriter, Shapes, carrying, entity_of, keys_of, split_row
-from actors.storage.server import ServerStorage, starting
+from actors.storage.redis_stream import Streams
+from actors.storage.server import ServerStorage, never, starting
 
 FORM = 1
 """Of keys and rows; a later one must be able to read an earlier one, or change it at the start."""
 CARRIED_AT_ONCE = 200_000
 ENTITIES_AT_ONCE = 500
+QUICK_ENTITIES = 256
+"""More at once would hold the event loop up for milliseconds."""
 ENTITIES_PER_CALL = 64
 """A function holds the server up for as long as it runs: some 15 microseconds an entity."""
 _CLAIM_SECONDS = 60
@@ -66,6 +70,7 @@ class RedisStorage(ServerStorage):
     def __init__(self, url: str, timeout: float, now: Callable[[], int] = timestamps.now) -> None:
         """`url` and `timeout`: see `RedisLink`."""
         self._link = RedisLink(url, timeout)
+        self._timeout = timeout
         self._writers = Writers(self._link)
         self._monitored = RedisMonitored(self._link, self._writers)
         super().__init__(self._monitored)
@@ -259,6 +264,23 @@ class RedisStorage(ServerStorage):
     def latest(self, questions: Sequence[Newest]) -> Sequence[Grid]:
         """In one visit to each node, two for moments of the past."""
         return RowReader(self._link, self._shapes).latest(questions)
+
+    @asynccontextmanager
+    async def quick(self) -> AsyncIterator[Quick]:
+        """Few entities are asked for from the event loop, unless it takes TLS."""
+        streams, reader = Streams(self._link, self._timeout), RowReader(self._link, self._shapes)
+
+        async def answers(questions: Sequence[Newest]) -> Sequence[Grid] | None:
+            if sum(len(question.entities) for question in questions) > QUICK_ENTITIES:
+                return None
+            asked = reader.asking(questions)
+            replies = await streams.ask(asked.commands)
+            return None if replies is None else reader.answered(questions, asked, replies)
+
+        try:
+            yield answers if self._link.plain else never
+        finally:
+            streams.close()
 
     def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[DiskRows]:
         """In one visit to each node."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 
 from actors.columns import Block
@@ -21,6 +21,8 @@ from actors.storage.protocol import (
     HistoryPlan,
     Known,
     LoadedRows,
+    Newest,
+    Quick,
     Removed,
     SavedSummaries,
     SummaryKey,
@@ -59,6 +61,10 @@ class MonitoredInServer(Protocol):
         """Every one."""
 
 
+async def never(questions: Sequence[Newest]) -> None:
+    """No question is quick."""
+
+
 @contextmanager
 def starting() -> Iterator[None]:
     """What goes wrong within is why the process cannot start."""
@@ -83,6 +89,11 @@ class ServerStorage(ABC):
         return self._seen
 
     # Reading
+
+    @asynccontextmanager
+    async def quick(self) -> AsyncIterator[Quick]:
+        """None is."""
+        yield never
 
     @abstractmethod
     def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[DiskRows]:
