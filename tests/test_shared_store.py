@@ -179,7 +179,9 @@ def test_statistics_are_those_of_all_processes_each_observation_counted_once_acr
         with live(tmp_path, store, **MERGING) as three:
 
             def count(server: LiveServer) -> Any:
-                return server.get("/features/user.clicks.v1/stats").json()["count"]
+                answer = server.get("/features/user.clicks.v1/stats")
+                assert answer.status_code == 200, answer.text
+                return answer.json()["count"]
 
             eventually(lambda: count(three) == 100)
             eventually(lambda: count(one) == 100)
@@ -358,6 +360,14 @@ def test_what_a_writer_that_was_taken_over_had_not_saved_is_counted_once(store: 
             storage.save_summaries(position, encoded, merge_states)
         assert storage.read_whole(CLICKS).states == {}
         assert [len(blocks[0].times) for _, blocks in storage.replay(storage.monitored())] == [1]
+
+
+def test_statistics_can_be_asked_for_while_the_writer_is_another_from_now_on(store: Environment) -> None:
+    with storage_over(store) as storage:
+        storage.commit([Registered(CLICKS), Written(0, [CLICK], None, b"")])
+        for ask in (storage.whole_summaries, lambda: storage.read_whole(CLICKS), storage.monitored):
+            storage._writers.close()  # as who leads does where it finds a dead one
+            assert ask() is not None
 
 
 def test_a_process_that_is_stopped_for_a_while_counts_nothing_twice(tmp_path: Path, database: str) -> None:

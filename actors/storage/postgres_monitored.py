@@ -9,8 +9,8 @@ over what that had not counted, as if it arrived just then.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 import psycopg
 
@@ -18,7 +18,7 @@ from actors.columns import Block, pack, unpack
 from actors.domain import Feature
 from actors.errors import StorageDown
 from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge, Window, coarser
-from actors.storage.postgres_link import Connection, Link
+from actors.storage.postgres_link import Answer, Connection, Link
 from actors.storage.protocol import SavedSummaries, SummaryKey
 
 COARSENED_AT_ONCE = 5_000
@@ -180,14 +180,23 @@ class PostgresMonitored:
     @property
     def position(self) -> int:
         """What of this writer's has been counted."""
-        return self._link.read(self._position)
+        return self._as_writer(self._position)
 
-    def _position(self, connection: Connection) -> int:
+    def _as_writer(self, ask: Callable[[Connection, int], Answer]) -> Answer:
+        """What `ask` finds out for a writer that was one before; asked again where that was taken over since."""
+        with suppress(WriterLost):
+            return self._as_writer_now(ask)
+        return self._as_writer_now(ask)
+
+    def _as_writer_now(self, ask: Callable[[Connection, int], Answer]) -> Answer:
         writer = self._writers.own()
+        return self._link.read(lambda connection: ask(connection, writer))
+
+    def _position(self, connection: Connection, writer: int) -> int:
         found = connection.execute("SELECT position FROM writers WHERE id = %s", (writer,)).fetchone()
         if found is None:
             self._writers.lost(writer)
-            raise StorageDown("another process took over while this one was away")
+            raise WriterLost("another process took over while this one was away")
         return int(found[0])
 
     def _check(self, writer: int, found: psycopg.Cursor[tuple[int, ...]]) -> None:
@@ -222,25 +231,25 @@ class PostgresMonitored:
     def _read(self, which: str, feature: Feature, *bounds: int) -> SavedSummaries:
         query = f"SELECT width, start, state FROM windows WHERE feature = %s AND created = %s AND {which}"
 
-        def ask(connection: Connection) -> SavedSummaries:
+        def ask(connection: Connection, writer: int) -> SavedSummaries:
             with _snapshot(connection):  # so that position and summaries belong together
                 rows = connection.execute(query.encode(), (feature.id, feature.created, *bounds)).fetchall()
-                position = self._position(connection)
+                position = self._position(connection, writer)
             return SavedSummaries(position, {Window(width, from_): state for width, from_, state in rows})
 
-        return self._link.read(ask)
+        return self._as_writer(ask)
 
     def totals(self) -> tuple[int, dict[SummaryKey, bytes]]:
         """The summary of every feature's whole stream, and this writer's position."""
 
-        def ask(connection: Connection) -> tuple[int, dict[SummaryKey, bytes]]:
+        def ask(connection: Connection, writer: int) -> tuple[int, dict[SummaryKey, bytes]]:
             with _snapshot(connection):
                 query = "SELECT feature, created, width, start, state FROM windows WHERE width = 0"
                 rows = connection.execute(query).fetchall()
-                position = self._position(connection)
+                position = self._position(connection, writer)
             return position, {SummaryKey(*row[:4]): row[4] for row in rows}
 
-        return self._link.read(ask)
+        return self._as_writer(ask)
 
     def all(self) -> Iterator[tuple[SummaryKey, bytes]]:
         """Every summary."""

@@ -85,8 +85,8 @@ def std_of(values: list[Any]) -> float:
 
 
 def close(found: float, exact: float, values: list[Any]) -> bool:
-    """Within a few roundings of the largest value."""
-    return bool(abs(found - exact) <= 1e-12 * max(map(abs, values)))
+    """Within a few roundings of the largest value, or the least that there is."""
+    return bool(abs(found - exact) <= max(1e-12 * max(map(abs, values)), 5e-324))
 
 
 # Any type

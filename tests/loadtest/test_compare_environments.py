@@ -35,7 +35,7 @@ def test_an_environment_is_a_venv_with_exactly_the_versions_wanted(tmp_path: Pat
     create, install = Environment("feast", tmp_path).commands()
     assert create == [sys.executable, "-m", "venv", "--clear", str(tmp_path / "feast")]
     assert install[:4] == [str(tmp_path / "feast/bin/python"), "-m", "pip", "install"]
-    assert install[-1] == "feast[redis]==0.67.0"
+    assert install[-1] == "feast[postgres,redis]==0.67.0"
 
 
 def test_every_requirement_is_of_one_version() -> None:
