@@ -17,10 +17,34 @@ def server(tmp_path: Path) -> Iterator[LiveServer]:
         yield live
 
 
+STORES = ("embedded", "memory", "redis", "cluster", "postgresql")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The tests of a module that says `OVER_EVERY_STORE` are run over each."""
+    if "kept_in" in metafunc.fixturenames and getattr(metafunc.module, "OVER_EVERY_STORE", False):
+        metafunc.parametrize("kept_in", STORES, scope="module", indirect=True)
+
+
 @pytest.fixture(scope="module")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def kept_in(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """Settings of a server whose values are in an empty store of a kind; an embedded one unless told otherwise."""
+    kind = getattr(request, "param", "embedded")
+    if kind == "postgresql":
+        with request.getfixturevalue("postgres").database() as url:
+            yield {"STORAGE_TYPE": kind, "STORAGE_URL": url}
+    elif kind in ("redis", "cluster"):
+        server = request.getfixturevalue("valkey" if kind == "redis" else "valkey_cluster")
+        server.empty()
+        yield {"STORAGE_TYPE": "redis", "STORAGE_URL": server.url}
+    else:
+        yield {"STORAGE_TYPE": kind}
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory, kept_in: dict[str, str]) -> Iterator[LiveServer]:
     """One server for all tests of a module, which use names of their own."""
-    with LiveServer(tmp_path_factory.mktemp("shared") / "data") as live:
+    with LiveServer(tmp_path_factory.mktemp("shared") / "data", **kept_in) as live:
         yield live
 
 

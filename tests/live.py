@@ -5,37 +5,32 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.nursery import Nursery, Process
+
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30.0
+_NURSERY = Nursery()
 
 
 class LiveServer:
-    """`python -m web` on a free port. Use as a context manager; `kill` and `start` crash and restart it."""
+    """What `python -m web` runs, on a free port. A context manager; `kill` and `start` crash and restart it."""
 
     def __init__(self, data_dir: Path, **environment: str) -> None:
         self.data_dir = data_dir
         self.log = ""
         self._environment = environment
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Process | None = None
         self.http = httpx.Client()
 
     def start(self) -> None:
         """Start it and wait until it says where it listens. Raises RuntimeError with its words if it dies."""
         environment = {**os.environ, "PORT": "0", "DATA_DIR": str(self.data_dir), **self._environment}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "web"],
-            cwd=ROOT,
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self._process = _NURSERY.start(ROOT, environment)
         assert self._process.stderr is not None
         for line in self._process.stderr:
             self.log += line
@@ -63,7 +58,7 @@ class LiveServer:
         self._process.send_signal(how)
         _, rest = self._process.communicate(timeout=START_SECONDS)
         self.log += rest
-        return self._process.returncode
+        return int(self._process.returncode)
 
     def kill(self) -> None:
         """SIGKILL: nothing is said, nothing is finished."""

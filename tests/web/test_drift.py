@@ -13,6 +13,8 @@ from tests.live import LiveServer
 from tests.model import rfc3339
 from tests.web.test_errors import fields, problem
 
+OVER_EVERY_STORE = True
+
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND
 MONDAY = 1_762_128_000_000_000  # long past

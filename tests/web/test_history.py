@@ -11,6 +11,8 @@ import pytest
 from tests.live import LiveServer
 from tests.web.test_errors import fields, problem
 
+OVER_EVERY_STORE = True
+
 _NUMBERS = count()
 VALUES = [3.5, -2.0, 8.25, 8.25, 0.0, 100.0, 41.0]
 ARITHMETIC = ("avg", "sum", "min", "max", "std", "median", "p90", "p95", "p99")

@@ -11,6 +11,8 @@ import pytest
 from tests.live import LiveServer
 from tests.web.test_errors import fields, problem
 
+OVER_EVERY_STORE = True
+
 TEN = "2025-11-07T10:00:00Z"
 ALWAYS = {"id", "name", "description", "valueType", "entity", "version", "tags", "createdAt", "updatedAt"}
 TYPES = ("number", "integer", "string", "boolean", "timestamp", "vector", "json")

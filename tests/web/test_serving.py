@@ -11,6 +11,8 @@ import pytest
 from tests.live import LiveServer
 from tests.web.test_errors import fields, problem
 
+OVER_EVERY_STORE = True
+
 NINE, TEN, ELEVEN = (f"2025-11-07T{hour}:00:00Z" for hour in ("09", "10", "11"))
 FUTURE = "2999-01-01T00:00:00Z"
 _NUMBERS = count()

@@ -12,6 +12,8 @@ import pytest
 from tests.live import LiveServer
 from tests.web.test_errors import problem
 
+OVER_EVERY_STORE = True
+
 FIGURES = {"featureId", "count", "nullCount", "uniqueValues", "mean", "std", "min", "max", "lastUpdated"}
 NOON = "2025-11-07T12:00:00Z"
 _NUMBERS = count()

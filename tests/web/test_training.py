@@ -16,6 +16,8 @@ from actors.timestamps import LAST_MOMENT, YEAR_ONE, format_timestamp
 from tests.live import LiveServer
 from tests.web.test_errors import fields, problem
 
+OVER_EVERY_STORE = True
+
 _NUMBERS = count()
 PATH = "/features/training-set"
 ARROW = "application/vnd.apache.arrow.stream"

@@ -11,6 +11,8 @@ import pytest
 from tests.live import LiveServer
 from tests.web.test_errors import JSON, fields, problem
 
+OVER_EVERY_STORE = True
+
 TEN = "2025-11-07T10:00:00Z"
 _NUMBERS = count()
 
