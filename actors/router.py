@@ -259,7 +259,7 @@ async def open_router(
         async with _actors(settings, storage, now) as router:
             yield router
     except BaseExceptionGroup as group:
-        raise _only(group) from None
+        raise only(group) from None
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(storage.close)
@@ -267,7 +267,8 @@ async def open_router(
 
 @asynccontextmanager
 async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) -> AsyncIterator[Router]:
-    recovered = await trio.to_thread.run_sync(storage.open)
+    # A server may take its time, but nobody has to wait for the end of that.
+    recovered = await trio.to_thread.run_sync(storage.open, abandon_on_cancel=storage.shared is not None)
     clock = ArrivalClock(now)
     clock.start_after(recovered.last_arrived)
     registry = FeatureRegistry(recovered.features, recovered.groups)
@@ -354,11 +355,11 @@ async def _drained(journal: Mailbox) -> None:
         log.error("the last commit took more than %.0f s and was given up", SHUTDOWN_COMMIT_SECONDS)
 
 
-def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def only(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """A group of one is that one: nurseries wrap what their callers have no use for."""
     if len(group.exceptions) == 1:
-        only = group.exceptions[0]
-        return _only(only) if isinstance(only, BaseExceptionGroup) else only
+        alone = group.exceptions[0]
+        return only(alone) if isinstance(alone, BaseExceptionGroup) else alone
     for error in group.exceptions:
         if isinstance(error, StartupError):
             return error

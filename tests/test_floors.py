@@ -76,6 +76,7 @@ FLOORS = [
         "web.traffic",
         "web.metrics",
     ],
+    ["web.front"],
     ["web.writing_rows"],
     ["web.bulk"],
     ["web.rows"],

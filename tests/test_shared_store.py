@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import numpy as np
 import psycopg
 import pytest
@@ -29,6 +31,7 @@ from actors.timestamps import format_timestamp, now
 from loadtest.postgres import PostgresServer
 from loadtest.valkey import ValkeyCluster, ValkeyServer, free_port
 from tests.live import LiveServer
+from tests.tls import TlsProxy, certificate
 
 T = "2026-01-01T00:00:00Z"
 HASTY = {"STORAGE_TIMEOUT_SECONDS": "1"}
@@ -277,6 +280,38 @@ def opened(url: str) -> None:
     trio.run(main)
 
 
+@both
+def test_a_process_whose_server_is_not_there_yet_lives_says_that_it_is_not_ready_and_becomes_it(
+    tmp_path: Path, kind: str
+) -> None:
+    port = free_port()
+    with own_server(kind) as (server, store):
+        server.stop()
+        one = live(tmp_path, store, PORT=str(port))
+        starting = threading.Thread(target=one.start)
+        starting.start()
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            eventually(lambda: said(client, "/health/live") == 200)
+            ready, other = client.get("/health/ready"), client.get("/features/search")
+            assert (ready.status_code, ready.json()) == (503, {"status": "waiting for the storage"})
+            assert other.status_code == 503 and int(other.headers["retry-after"]) > 0
+            assert "storage is not open yet" in other.json()["detail"]
+            server.start()
+            eventually(lambda: said(client, "/health/ready") == 200)
+        starting.join()
+        assert f"storage: {kind} at 127.0.0.1:{server.port}" in one.log
+        one.register("clicks")
+        assert one.stop() == 0
+
+
+def said(client: httpx.Client, path: str) -> int | None:
+    """The status, None while nobody listens."""
+    try:
+        return client.get(path).status_code
+    except httpx.TransportError:
+        return None
+
+
 def test_what_cannot_work_is_refused_at_the_start_with_the_reason(postgres: PostgresServer) -> None:
     with pytest.raises(StartupError, match="STORAGE_URL"):
         make_storage(Settings(storage_type="postgresql"))
@@ -286,6 +321,26 @@ def test_what_cannot_work_is_refused_at_the_start_with_the_reason(postgres: Post
         opened(postgres.url("nowhere"))
     with pytest.raises(StartupError, match="nobody"):
         opened(postgres.url(user="nobody"))
+
+
+@both
+def test_tls_is_spoken_to_a_server_whose_certificate_is_trusted_and_to_no_other(tmp_path: Path, kind: str) -> None:
+    files = certificate(tmp_path)
+    with own_server(kind) as (server, store), TlsProxy(server.port, files, kind == "postgresql") as proxy:
+        if kind == "postgresql":
+            plain = urlsplit(store["STORAGE_URL"])
+            url = f"postgresql://{plain.username}@localhost:{proxy.port}{plain.path}?sslmode=verify-full"
+            trusting = f"{url}&sslrootcert={files[0]}"
+        else:
+            url = f"rediss://localhost:{proxy.port}/0"
+            trusting = f"{url}?ssl_ca_certs={files[0]}"
+        with live(tmp_path, {**store, "STORAGE_URL": trusting}) as one:
+            one.register("clicks")
+            one.write(("clicks", "u1", 1, T))
+            assert one.serve(["u1"], ["clicks"])[0]["features"] == {"clicks": 1}
+        assert proxy.connections > 0
+        with pytest.raises(RuntimeError, match=r"cannot be used: .*certificate"):
+            live(tmp_path, {**store, "STORAGE_URL": url}).start()
 
 
 def test_tables_of_a_later_version_are_left_alone(database: str) -> None:

@@ -10,7 +10,7 @@ rows.py lanes.py bulk.py      answers of many rows; the forms they go out in; th
 app.py        the Quart-Trio application
 commands/     the commands of timewell that speak to a service, over the client
 client*.py    the Python client: each route once, for `Client` and `AsyncClient` (timewell.py at the top)
-connections.py keepalive.py admission.py traffic.py   what every connection and request goes through
+connections.py keepalive.py admission.py front.py traffic.py   what every connection and request goes through
 fastlane.py   hot requests, before the framework sees them
 logs.py serve.py cli.py __main__.py   the process
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, Scope
 
-from actors.errors import Overloaded
+from actors.errors import Overloaded, Unavailable
 from actors.settings import BODY_BYTES_UNDER_WAY
 from web.errors import PROBLEM_TYPE, answer_to
 
@@ -30,7 +30,7 @@ def bounding_bodies(app: ASGIFramework, under_way: BodiesUnderWay, max_body_byte
     async def asgi(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         size = _declared_bytes(scope, max_body_bytes)
         if not under_way.admits(size):
-            await _refuse(send)
+            await refuse(send, Overloaded("too many bytes of request bodies are under way"))
             return
         under_way.total += size
         try:
@@ -52,8 +52,9 @@ def _declared_bytes(scope: Scope, max_body_bytes: int) -> int:
     return 0
 
 
-async def _refuse(send: ASGISendCallable) -> None:
-    answer = answer_to(Overloaded("too many bytes of request bodies are under way"))
+async def refuse(send: ASGISendCallable, why: Unavailable) -> None:
+    """Answer without having read the body."""
+    answer = answer_to(why)
     headers = [
         (b"content-type", PROBLEM_TYPE.encode()),
         (b"content-length", str(len(answer.body)).encode()),

@@ -1,7 +1,7 @@
 """The process: actors and front end in one `trio.run`, on one port, until a signal.
 
-Order of death: the web stops taking requests and finishes those it has, then the journal commits what waits,
-then the storage closes.
+It listens before its storage is open, so that it can say that it lives and is not ready. Order of death: the web
+stops taking requests and finishes those it has, then the journal commits what waits, then the storage closes.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ import logging
 import signal
 import sys
 from functools import partial
+from urllib.parse import urlsplit
 
 import trio
 from hypercorn.trio import serve as hypercorn_serve
 
 from actors.errors import StartupError
 from actors.memory import keep_for_reuse
-from actors.router import Router, open_router
+from actors.router import Router, only, open_router
 from actors.settings import Settings
 from web.admission import BodiesUnderWay, bounding_bodies
 from web.app import create_app
 from web.connections import ConnectionsConfig, install
 from web.fastlane import Connection, FastLane
+from web.front import Front
 from web.keepalive import ending_connections
 from web.traffic import Traffic, watched
 
@@ -46,28 +48,50 @@ async def serve(
     stop = stop or trio.Event()
     sys.setswitchinterval(SWITCH_SECONDS)
     keep_for_reuse()
-    async with open_router(settings) as router, trio.open_nursery() as nursery:
-        nursery.start_soon(_stop_on_signal, stop)
-        nursery.start_soon(_end_event_streams, router, stop)
-        under_way, traffic = BodiesUnderWay(), Traffic()
-        app = bounding_bodies(create_app(router, settings, traffic), under_way, settings.max_body_bytes)
-        gc.collect()
-        gc.freeze()  # else each full collection looks through 75,000 objects of libraries, and nobody is served
-        app = watched(ending_connections(app, stop), traffic)
-        config = _config(settings)
-        if settings.fast_lane == "on":
-            config.connection = partial(Connection, FastLane(router, settings, under_way, traffic, stop))
-        install()
-        try:
-            async with trio.open_nursery() as web:
-                binds = await web.start(partial(hypercorn_serve, app, config, shutdown_trigger=stop.wait))
-                log.info("serving on %s (storage: %s)", ", ".join(binds), _where(settings))
+    front, config, ended = Front(), _config(settings), trio.Event()
+    install()
+    try:
+        async with trio.open_nursery() as web:
+            binds = await web.start(_listen, front, config, stop, ended)
+            async with open_router(settings) as router, trio.open_nursery() as nursery:
+                await nursery.start(_stop_on_signal, stop)
+                nursery.start_soon(_end_event_streams, router, stop)
+                _open(front, config, router, settings, stop)
+                log.info("serving on %s (storage: %s)", ", ".join(binds), where(settings))
                 task_status.started(binds)
-        except* OSError as group:
-            reason = group.exceptions[0]
-            raise StartupError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from reason
-        log.info("stopped taking requests; committing what waits")
-        nursery.cancel_scope.cancel()
+                await ended.wait()
+                log.info("stopped taking requests; committing what waits")
+                nursery.cancel_scope.cancel()
+            web.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise only(group) from None
+
+
+async def _listen(
+    front: Front,
+    config: ConnectionsConfig,
+    stop: trio.Event,
+    ended: trio.Event,
+    task_status: trio.TaskStatus[list[str]],
+) -> None:
+    """Until `stop`, or until it is cancelled. Raises StartupError where the port cannot be had."""
+    try:
+        await hypercorn_serve(front, config, shutdown_trigger=stop.wait, task_status=task_status)
+        ended.set()
+    except* OSError as group:
+        reason = group.exceptions[0]
+        raise StartupError(f"cannot listen on {config.bind[0]}: {reason}") from reason
+
+
+def _open(front: Front, config: ConnectionsConfig, router: Router, settings: Settings, stop: trio.Event) -> None:
+    """From now on requests are answered by the application, those of new connections on the fast lane as well."""
+    under_way, traffic = BodiesUnderWay(), Traffic()
+    app = bounding_bodies(create_app(router, settings, traffic), under_way, settings.max_body_bytes)
+    gc.collect()
+    gc.freeze()  # else each full collection looks through 75,000 objects of libraries, and nobody is served
+    if settings.fast_lane == "on":
+        config.connection = partial(Connection, FastLane(router, settings, under_way, traffic, stop))
+    front.app = watched(ending_connections(app, stop), traffic)
 
 
 async def _end_event_streams(router: Router, stop: trio.Event) -> None:
@@ -76,8 +100,14 @@ async def _end_event_streams(router: Router, stop: trio.Event) -> None:
     router.end_event_streams()
 
 
-def _where(settings: Settings) -> str:
-    return f"embedded in {settings.data_dir}" if settings.storage_type == "embedded" else "memory, nothing is kept"
+def where(settings: Settings) -> str:
+    """What the storage is, without a password."""
+    if settings.storage_type == "embedded":
+        return f"embedded in {settings.data_dir}"
+    if settings.storage_type == "memory":
+        return "memory, nothing is kept"
+    parts = urlsplit(settings.storage_url)
+    return f"{settings.storage_type} at {parts.hostname or parts.path}" + (f":{parts.port}" if parts.port else "")
 
 
 def _config(settings: Settings) -> ConnectionsConfig:
@@ -89,11 +119,13 @@ def _config(settings: Settings) -> ConnectionsConfig:
     config.keep_alive_max_requests = KEEP_ALIVE_REQUESTS
     config.include_server_header = False
     config.errorlog = logging.getLogger("timewell.hypercorn")
+    config.errorlog.setLevel(logging.WARNING)  # where it listens is said here, once all is there
     return config
 
 
-async def _stop_on_signal(stop: trio.Event) -> None:
+async def _stop_on_signal(stop: trio.Event, task_status: trio.TaskStatus[None]) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
         async for _ in signals:
             if stop.is_set():
                 raise KeyboardInterrupt  # a second signal does not wait

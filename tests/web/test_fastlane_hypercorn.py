@@ -7,7 +7,6 @@ import json
 import signal
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -31,6 +30,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from trio.testing import MockClock
 
 from tests.live import LiveServer
+from tests.tls import certificate
 from tests.web.hostile_requests import SERVE, WRITE, bare, request
 from tests.web.two_lanes import FrontEnd, Lane, Wire, front_end, paths_taken, settled
 from web import fastlane
@@ -242,20 +242,15 @@ async def test_a_stalled_reader_is_cut_off_when_the_time_for_a_shutdown_is_over(
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """A self-signed certificate for localhost, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    certificate, key = str(folder / "certificate.pem"), str(folder / "key.pem")
-    make = "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 2 -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=DNS:localhost", "-out", certificate, "-keyout", key]
-    subprocess.run([*make.split(), *names], check=True, capture_output=True)
-    return certificate, key
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate and its key."""
+    return certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.mark.parametrize(("http2", "version"), [(False, "HTTP/1.1"), (True, "HTTP/2")])
 async def test_the_lane_is_taken_under_encryption_and_http_2_is_not_disturbed(
     nursery: trio.Nursery,
-    certificate: tuple[str, str],
+    files: tuple[Path, Path],
     monkeypatch: pytest.MonkeyPatch,
     http2: bool,
     version: str,
@@ -263,9 +258,9 @@ async def test_the_lane_is_taken_under_encryption_and_http_2_is_not_disturbed(
     taken = paths_taken(monkeypatch)
     async with front_end("on", max_body_bytes=200_000) as front:
         front.config.bind = ["127.0.0.1:0"]
-        front.config.certfile, front.config.keyfile = certificate
+        front.config.certfile, front.config.keyfile = map(str, files)
         (bound,) = await nursery.start(partial(serve, front.app, front.config, shutdown_trigger=front.stop.wait))
-        trusted = ssl.create_default_context(cafile=certificate[0])
+        trusted = ssl.create_default_context(cafile=files[0])
         url = bound.replace("127.0.0.1", "localhost")
         async with httpx.AsyncClient(http2=http2, verify=trusted, base_url=url) as client:
             for n in range(3):

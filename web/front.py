@@ -1,0 +1,46 @@
+"""What listens from the first moment: until the service is there, the process is alive and not ready."""
+
+from __future__ import annotations
+
+import msgspec
+from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, Scope
+
+from actors.errors import Unavailable
+from web.admission import refuse
+from web.requests import JSON_TYPE
+from web.schema import Health
+
+_ABOUT_HEALTH = {"/health/live": (200, Health("live")), "/health/ready": (503, Health("waiting for the storage"))}
+
+
+class Front:
+    """An application that is another one as soon as `app` is set."""
+
+    def __init__(self) -> None:
+        self.app: ASGIFramework | None = None
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Answer, or have the application answer."""
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+        elif self.app is not None:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] in _ABOUT_HEALTH:
+            await _say(send, *_ABOUT_HEALTH[scope["path"]])
+        else:
+            await refuse(send, Unavailable("the service is starting: its storage is not open yet"))
+
+
+async def _live(receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    """The application does nothing at its start or end that a server would have to know of."""
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _say(send: ASGISendCallable, status: int, health: Health) -> None:
+    body = msgspec.json.encode(health)
+    headers = [(b"content-type", JSON_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers, "trailers": False})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
