@@ -122,7 +122,7 @@ class Link:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction on a connection that has just been seen to be alive. Raises StorageDown."""
+        """A transaction on a connection that has just been alive: it has answered to BEGIN. Raises StorageDown."""
         with ExitStack() as stack:
             yield self._begun(stack)
 
@@ -130,8 +130,9 @@ class Link:
         for _ in range(STORAGE_CONNECTIONS):
             with suppress(_Lost), ExitStack() as own:
                 connection = own.enter_context(self._use())
-                connection.execute("")
-                own.enter_context(connection.transaction())
+                own.enter_context(
+                    connection.transaction()
+                )
                 stack.push(own.pop_all())
                 return connection
         raise StorageDown("PostgreSQL keeps going away")

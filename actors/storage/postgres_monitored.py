@@ -149,14 +149,17 @@ class PostgresMonitored:
 
     # What has not been counted yet
 
-    def keep(self, connection: Connection, writer: int, batches: Sequence[tuple[int, Sequence[Block]]]) -> None:
-        """Within a transaction: set batches aside for the statistics. Raises StorageDown for a lost writer."""
-        self._check(writer, connection.execute("SELECT 1 FROM writers WHERE id = %s FOR SHARE", (writer,)))
+    def keep(
+        self, connection: Connection, writer: int, batches: Sequence[tuple[int, Sequence[Block]]]
+    ) -> psycopg.Cursor[tuple[int, ...]]:
+        """Within a transaction: set batches aside for the statistics. What is returned is then to be checked."""
+        found = connection.execute("SELECT 1 FROM writers WHERE id = %s FOR SHARE", (writer,))
         for arrived, blocks in batches:
             bare = [block._replace(entities=[]) for block in blocks]
             count = sum(len(block.times) for block in blocks)
             insert = "INSERT INTO batches VALUES (%s, %s, %s, %s)"
             connection.execute(insert, (writer, arrived, count, pack(bare)))
+        return found
 
     def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
         """The batches of this writer that arrived later than `after`, without entities."""
@@ -199,7 +202,8 @@ class PostgresMonitored:
             raise WriterLost("another process took over while this one was away")
         return int(found[0])
 
-    def _check(self, writer: int, found: psycopg.Cursor[tuple[int, ...]]) -> None:
+    def check(self, writer: int, found: psycopg.Cursor[tuple[int, ...]]) -> None:
+        """Raises WriterLost where the writer was not found."""
         if found.fetchone() is None:
             self._writers.lost(writer)
             raise WriterLost("another process took over while this one was away")
@@ -211,7 +215,7 @@ class PostgresMonitored:
         writer = self._writers.own()
         with self._link.write() as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (_MERGING,))
-            self._check(writer, connection.execute("SELECT 1 FROM writers WHERE id = %s FOR UPDATE", (writer,)))
+            self.check(writer, connection.execute("SELECT 1 FROM writers WHERE id = %s FOR UPDATE", (writer,)))
             update = "UPDATE writers SET position = %s WHERE id = %s AND position <= %s RETURNING id"
             if connection.execute(update, (position, writer, position)).fetchone() is None:
                 # Of an earlier writer of this process: what it had not saved is this one's to count.

@@ -57,6 +57,7 @@ CREATE TABLE batches (
     writer integer NOT NULL, arrived bigint NOT NULL, count integer NOT NULL, blocks bytea NOT NULL,
     PRIMARY KEY (writer, arrived)
 );
+ALTER TABLE batches ALTER COLUMN blocks SET STORAGE EXTERNAL;
 CREATE TABLE windows (
     feature text, created bigint, width bigint, start bigint, state bytea NOT NULL,
     PRIMARY KEY (feature, created, width, start)

@@ -118,8 +118,10 @@ class PostgresStorage(ServerStorage):
             commit = _Commit(connection, self._shapes, self._seen, entries)
             recorded = [commit.taken(entry) for entry in entries]
             commit.rows.write()
-            commit.end()
-            self._monitored.keep(connection, writer, commit.batches)
+            with connection.pipeline():
+                commit.end()
+                kept = self._monitored.keep(connection, writer, commit.batches)
+            self._monitored.check(writer, kept)
         if commit.changed:
             self._seen = commit.registry
         self._removed.update(commit.removed)
@@ -228,6 +230,9 @@ class PostgresStorage(ServerStorage):
             self._shapes.note(*made)
 
 
+_TAKE_CLOCK = "UPDATE clock SET arrived = greatest(arrived, %s) RETURNING arrived, registry"
+_ANSWERS = "SELECT key, answer FROM answers WHERE key = ANY(%s) AND arrived > (SELECT arrived FROM clock) - %s"
+_CREATED = "SELECT id, created FROM features WHERE id = ANY(%s)"
 _CARRIED = "SELECT shape, entity, time, arrived, payload FROM rows WHERE arrived > %s ORDER BY arrived"
 _REGISTERED = """
 SELECT arrived, registry, (SELECT array_agg(record) FROM features), (SELECT array_agg(record) FROM groups)
@@ -273,31 +278,21 @@ class _Commit:
         self.removed: dict[Erased, Removed] = {}
         self._connection = connection
         self._shapes = shapes
-        # Whoever comes next waits here, so that this order of commits is that of their arrivals.
-        query = "UPDATE clock SET arrived = greatest(arrived, %s) RETURNING arrived, registry"
-        row = connection.execute(query, (max(map(_moment, entries), default=0) - 1,)).fetchone()
+        written = [entry for entry in entries if isinstance(entry, Written)]
+        keys = [entry.key for entry in written if entry.key]
+        ids = {block.feature for entry in written for block in entry.blocks}
+        with connection.pipeline():  # one visit
+            # Whoever comes next waits here, so that this order of commits is that of their arrivals.
+            clock = connection.execute(_TAKE_CLOCK, (max(map(_moment, entries), default=0) - 1,))
+            answers = connection.execute(_ANSWERS, (keys, IDEMPOTENCY_HOURS * 3_600 * SECOND)) if keys else None
+            created = connection.execute(_CREATED, (list(ids),)) if ids else None
+        row = clock.fetchone()
         assert row is not None
         self._arrived, self.registry = row
         self.changed = False
         self._stale = self.registry != seen
-        self._answers = self._answered(
-            [entry.key for entry in entries if isinstance(entry, Written) and entry.key]
-        )
-        self._created = self._registered(entries)
-
-    def _answered(self, keys: list[str]) -> dict[str, bytes]:
-        if not keys:
-            return {}
-        since = self._arrived - IDEMPOTENCY_HOURS * 3_600 * SECOND
-        query = "SELECT key, answer FROM answers WHERE key = ANY(%s) AND arrived > %s"
-        return dict(self._connection.execute(query, (keys, since)).fetchall())
-
-    def _registered(self, entries: Sequence[Entry]) -> dict[str, int]:
-        ids = {block.feature for entry in entries if isinstance(entry, Written) for block in entry.blocks}
-        if not ids:
-            return {}
-        query = "SELECT id, created FROM features WHERE id = ANY(%s)"
-        return dict(self._connection.execute(query, (list(ids),)).fetchall())
+        self._answers: dict[str, bytes] = dict(answers.fetchall()) if answers else {}
+        self._created: dict[str, int] = dict(created.fetchall()) if created else {}
 
     def end(self) -> None:
         """Let the clock be where this commit has brought it."""
