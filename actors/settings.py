@@ -136,7 +136,8 @@ MAX_RETENTION_VALUES = 1_000_000_000
 MAX_VERSION = 999_999_999
 IDEMPOTENCY_HOURS = 24
 STORAGE_CONNECTIONS = 16
-"""To a shared store, at most; each is in use for as long as one question takes."""
+"""To a shared store, at most; each is in use for as long as one question takes. Those of the event loop to Redis,
+REMOTE_WORKERS for each shard and node, are counted apart."""
 STORAGE_START_SECONDS = 60.0
 """A process waits so long for its shared store to come up before it gives up."""
 MAX_ROWS_FROM_SHARED = 2_000_000

@@ -130,9 +130,7 @@ class Link:
         for _ in range(STORAGE_CONNECTIONS):
             with suppress(_Lost), ExitStack() as own:
                 connection = own.enter_context(self._use())
-                own.enter_context(
-                    connection.transaction()
-                )
+                own.enter_context(connection.transaction())
                 stack.push(own.pop_all())
                 return connection
         raise StorageDown("PostgreSQL keeps going away")
