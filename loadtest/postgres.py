@@ -92,6 +92,32 @@ class PostgresServer:
             connection.execute("DROP SCHEMA IF EXISTS timewell CASCADE")
         return self.url()
 
+    @contextlib.contextmanager
+    def standby(self) -> Iterator[PostgresServer]:
+        """A server that has all that this one has, without which this one acknowledges nothing from now on."""
+        other = PostgresServer()
+        try:
+            if _USER is not None:
+                shutil.chown(other._directory, _USER)
+            copy = [
+                str(self._binaries / "pg_basebackup"),
+                "-h",
+                "127.0.0.1",
+                "-p",
+                str(self.port),
+                "-U",
+                "postgres",
+            ]
+            copy += ["-D", str(other._directory / "data"), "-R", "-X", "stream", "-c", "fast", "--no-sync"]
+            subprocess.run(copy, user=_USER, check=True, stdout=subprocess.DEVNULL)
+            with psycopg.connect(self.url(), autocommit=True) as connection:
+                connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+                connection.execute("SELECT pg_reload_conf()")
+            other.start()
+            yield other
+        finally:
+            other.__exit__()
+
     def __enter__(self) -> PostgresServer:
         if _USER is not None:
             shutil.chown(self._directory, _USER)

@@ -323,6 +323,28 @@ def test_what_cannot_work_is_refused_at_the_start_with_the_reason(postgres: Post
         opened(postgres.url(user="nobody"))
 
 
+def test_after_a_failover_of_postgresql_the_standby_is_found_and_has_all_that_was_acknowledged(
+    tmp_path: Path,
+) -> None:
+    with PostgresServer() as first, first.standby() as second:
+        hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
+        url = f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write"
+        with live(tmp_path, over_postgresql(url), **HASTY) as one:
+            assert f"postgresql at {hosts})" in one.log
+            one.register("clicks", "integer")
+            for second_of in range(20):
+                one.write(("clicks", "u1", second_of, f"2026-01-01T00:00:{second_of:02}Z"))
+            first.stop()
+            asked = {"entityIds": ["u1"], "features": ["clicks"]}
+            assert one.post("/features/serve", asked).status_code == 503
+            with psycopg.connect(second.url(), autocommit=True) as connection:
+                connection.execute("SELECT pg_promote()")
+            eventually(lambda: one.post("/features/serve", asked).status_code == 200)
+            one.write(("clicks", "u1", 20, "2026-01-01T00:00:20Z"))
+            page = one.get("/features/user.clicks.v1/history", entityId="u1").json()
+            assert [row["value"] for row in page["observations"]] == list(range(21))
+
+
 @both
 def test_tls_is_spoken_to_a_server_whose_certificate_is_trusted_and_to_no_other(tmp_path: Path, kind: str) -> None:
     files = certificate(tmp_path)

@@ -106,8 +106,8 @@ def where(settings: Settings) -> str:
         return f"embedded in {settings.data_dir}"
     if settings.storage_type == "memory":
         return "memory, nothing is kept"
-    parts = urlsplit(settings.storage_url)
-    return f"{settings.storage_type} at {parts.hostname or parts.path}" + (f":{parts.port}" if parts.port else "")
+    hosts = urlsplit(settings.storage_url).netloc.rpartition("@")[2]
+    return f"{settings.storage_type} at {hosts}" if hosts else settings.storage_type
 
 
 def _config(settings: Settings) -> ConnectionsConfig:

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from actors.settings import Settings
 from tests.live import ROOT, LiveServer
+from web.serve import where
 
 MODULE = [sys.executable, "-m", "web"]
 SCRIPT = [str(Path(sys.executable).parent / "timewell")]
@@ -120,6 +122,18 @@ def test_a_port_in_use_is_refused_in_one_line(shared_server: LiveServer, tmp_pat
 def test_a_data_directory_in_use_is_refused_in_one_line(shared_server: LiveServer) -> None:
     done = run(MODULE, PORT="0", DATA_DIR=str(shared_server.data_dir))
     _refused(done, str(shared_server.data_dir), str(shared_server.pid))
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "said"),
+    [
+        ("postgresql", "postgresql://me:secret@a:1,b/features", "postgresql at a:1,b"),
+        ("postgresql", "host=a password=secret", "postgresql"),
+        ("redis", "rediss://:secret@a:2/0", "redis at a:2"),
+    ],
+)
+def test_where_values_are_kept_is_said_without_the_password(kind: Any, url: str, said: str) -> None:
+    assert where(Settings(storage_type=kind, storage_url=url)) == said
 
 
 def test_memory_storage_leaves_no_files(tmp_path: Path) -> None:
