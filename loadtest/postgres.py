@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psycopg
 
+from loadtest.micro.process import with_children
+
 START_SECONDS = 30.0
 _USER = "nobody" if hasattr(os, "geteuid") and os.geteuid() == 0 else None
 """PostgreSQL refuses to run as root."""
@@ -70,7 +72,7 @@ class PostgresServer:
 
     def freeze(self, frozen: bool) -> None:
         """Have all its processes stand still, or go on."""
-        for pid in [self.pid, *map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())]:
+        for pid in with_children(self.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP if frozen else signal.SIGCONT)
 

@@ -55,11 +55,14 @@ def _declared_bytes(scope: Scope, max_body_bytes: int) -> int:
 async def refuse(send: ASGISendCallable, why: Unavailable) -> None:
     """Answer without having read the body."""
     answer = answer_to(why)
-    headers = [
-        (b"content-type", PROBLEM_TYPE.encode()),
-        (b"content-length", str(len(answer.body)).encode()),
-        (b"retry-after", str(answer.retry_after).encode()),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers, "trailers": False})
-    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+    more = (b"retry-after", str(answer.retry_after).encode()), (b"connection", b"close")
+    await say(send, answer.status, answer.body, PROBLEM_TYPE, *more)
+
+
+async def say(
+    send: ASGISendCallable, status: int, body: bytes, content_type: str, *headers: tuple[bytes, bytes]
+) -> None:
+    """A whole answer, below the framework."""
+    about = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": about, "trailers": False})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -6,7 +6,7 @@ import msgspec
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, Scope
 
 from actors.errors import Unavailable
-from web.admission import refuse
+from web.admission import refuse, say
 from web.requests import JSON_TYPE
 from web.schema import Health
 
@@ -26,7 +26,8 @@ class Front:
         elif self.app is not None:
             await self.app(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] in _ABOUT_HEALTH:
-            await _say(send, *_ABOUT_HEALTH[scope["path"]])
+            status, health = _ABOUT_HEALTH[scope["path"]]
+            await say(send, status, msgspec.json.encode(health), JSON_TYPE)
         else:
             await refuse(send, Unavailable("the service is starting: its storage is not open yet"))
 
@@ -37,10 +38,3 @@ async def _live(receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await send({"type": "lifespan.shutdown.complete"})
-
-
-async def _say(send: ASGISendCallable, status: int, health: Health) -> None:
-    body = msgspec.json.encode(health)
-    headers = [(b"content-type", JSON_TYPE.encode()), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers, "trailers": False})
-    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -52,7 +52,7 @@ class RedisLink:
         """
         parts = urlsplit(url)
         options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        self._timeout = timeout
+        self.timeout = timeout
         try:
             self.replicas = int(options.pop("replicas", 0))
             query = "&".join(f"{name}={value}" for name, value in options.items())
@@ -69,8 +69,8 @@ class RedisLink:
     def _client(self, url: str) -> redis.Redis:
         return redis.Redis.from_url(
             url,
-            socket_timeout=self._timeout,
-            socket_connect_timeout=self._timeout,
+            socket_timeout=self.timeout,
+            socket_connect_timeout=self.timeout,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
             max_connections=STORAGE_CONNECTIONS,
@@ -218,7 +218,7 @@ class RedisLink:
         if whole:
             words = [("MULTI",), *words, ("EXEC",)]
         if durable:
-            words.append(("WAIT", self.replicas, int(self._timeout * 500)))
+            words.append(("WAIT", self.replicas, int(self.timeout * 500)))
         replies = self._said(node, words)
         if durable:
             reached = _checked(replies.pop())

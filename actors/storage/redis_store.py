@@ -70,7 +70,6 @@ class RedisStorage(ServerStorage):
     def __init__(self, url: str, timeout: float, now: Callable[[], int] = timestamps.now) -> None:
         """`url` and `timeout`: see `RedisLink`."""
         self._link = RedisLink(url, timeout)
-        self._timeout = timeout
         self._writers = Writers(self._link)
         self._monitored = RedisMonitored(self._link, self._writers)
         super().__init__(self._monitored)
@@ -268,7 +267,7 @@ class RedisStorage(ServerStorage):
     @asynccontextmanager
     async def quick(self) -> AsyncIterator[Quick]:
         """Few entities are asked for from the event loop, unless it takes TLS."""
-        streams, reader = Streams(self._link, self._timeout), RowReader(self._link, self._shapes)
+        streams, reader = Streams(self._link), RowReader(self._link, self._shapes)
 
         async def answers(questions: Sequence[Newest]) -> Sequence[Grid] | None:
             if sum(len(question.entities) for question in questions) > QUICK_ENTITIES:

@@ -27,10 +27,8 @@ class _Unusual(Exception):
 class Streams:
     """Connections for the tasks of one event loop."""
 
-    def __init__(self, link: RedisLink, timeout: float) -> None:
-        """`timeout`: seconds after which a question is given up."""
+    def __init__(self, link: RedisLink) -> None:
         self._link = link
-        self._timeout = timeout
         self._idle: dict[int, list[_Stream]] = {}
 
     async def ask(self, commands: Sequence[Command]) -> list[Any] | None:
@@ -39,10 +37,10 @@ class Streams:
         Raises StorageDown where a node does not answer in time.
         """
         try:
-            with trio.fail_after(self._timeout):
+            with trio.fail_after(self._link.timeout):
                 return await self._asked(commands)
         except trio.TooSlowError:
-            raise StorageDown(f"Redis cannot be reached: no answer in {self._timeout:g} s") from None
+            raise StorageDown(f"Redis cannot be reached: no answer in {self._link.timeout:g} s") from None
         except (OSError, trio.BrokenResourceError, hiredis.HiredisError, _Unusual):
             return None
 

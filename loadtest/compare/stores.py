@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from pathlib import Path
-from typing import NamedTuple
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from loadtest.compare.processes import Cores, placed
+from loadtest.micro.process import with_children
 from loadtest.postgres import PostgresServer
 from loadtest.valkey import ValkeyServer
 
@@ -45,28 +45,30 @@ class Store(NamedTuple):
 
     def processes(self) -> list[int]:
         """The server and those that it has started."""
-        children = ""
-        with suppress(OSError):
-            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
-        return [self.pid, *map(int, children.split())]
+        return with_children(self.pid)
 
 
 Starting = Callable[[Cores], AbstractContextManager[Store]]
+Server = TypeVar("Server")
+
+
+@contextmanager
+def _on_core(cores: Cores, server: AbstractContextManager[Server]) -> Iterator[Server]:
+    with ExitStack() as stack:
+        with placed(cores.server):
+            running = stack.enter_context(server)
+        yield running
 
 
 @contextmanager
 def valkey(cores: Cores) -> Iterator[Store]:
     """An empty Valkey that appends to its file and syncs that every second."""
-    with ExitStack() as stack:
-        with placed(cores.server):
-            server = stack.enter_context(ValkeyServer())
+    with _on_core(cores, ValkeyServer()) as server:
         yield Store("redis", server.url, server.pid)
 
 
 @contextmanager
 def postgresql(cores: Cores) -> Iterator[Store]:
     """An empty PostgreSQL as it comes: what is committed is on stable storage."""
-    with ExitStack() as stack:
-        with placed(cores.server):
-            server = stack.enter_context(PostgresServer())
+    with _on_core(cores, PostgresServer()) as server:
         yield Store("postgresql", server.url(), server.pid)

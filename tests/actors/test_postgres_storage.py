@@ -177,12 +177,16 @@ class Faulty(PostgresStorage):
         return super().latest(questions)
 
 
-async def test_a_store_that_crashes_answers_who_asked_and_goes_on(database: str) -> None:
-    storage = Faulty(database, 10.0)
+async def over(storage: PostgresStorage, feature: Feature) -> RemoteStoreActor:
+    """A store over an opened storage with one feature."""
     await trio.to_thread.run_sync(storage.open)
-    one = FEATURES[0]
-    storage.commit([Registered(one)])
-    actor = RemoteStoreActor(0, storage)
+    storage.commit([Registered(feature)])
+    return RemoteStoreActor(0, storage)
+
+
+async def test_a_store_that_crashes_answers_who_asked_and_goes_on(database: str) -> None:
+    one, storage = FEATURES[0], Faulty(database, 10.0)
+    actor = await over(storage, one)
     question = Latest("user", ["u"], [one], kinds_of([one]), 9, True, [0])
     async with trio.open_nursery() as nursery:
         await nursery.start(supervise, actor)
@@ -208,13 +212,10 @@ class Visited(PostgresStorage):
 
 
 async def test_reads_that_wait_together_go_to_the_server_in_one_visit(database: str) -> None:
-    storage = Visited(database, 10.0)
-    await trio.to_thread.run_sync(storage.open)
-    one = FEATURES[0]
-    storage.commit([Registered(one)])
+    one, storage = FEATURES[0], Visited(database, 10.0)
+    actor, found = await over(storage, one), dict[int, Grid]()
     written = [block(one, [f"u{number}" for number in range(100)], [5] * 100, np.random.default_rng(1))]
     storage.commit([Written(0, written, None, b"")])
-    actor, found = RemoteStoreActor(0, storage), dict[int, Grid]()
 
     async def ask(number: int) -> None:
         message = Latest("user", [f"u{number}"], [one], kinds_of([one]), 9, True, [0])
