@@ -247,7 +247,7 @@ def test_a_dry_run_checks_and_counts_and_writes_nothing(
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "ndjson"])
 def test_only_a_part_of_the_file_is_held(name: str, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 1024)
+    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 256)  # of which some are read ahead
     file = reading.open_rows(Path(save(f"rows.{ending}", numbered(3000, name))))
     seen = [(len(lot[name]), round(file.share(), 1)) for lot in file.lots(100, file.names)]
     assert [rows for rows, _ in seen] == [100] * 30
