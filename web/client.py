@@ -32,6 +32,9 @@ class Client(_Routes, Blocking):
     every request. `retry` says how often to try again. Use as a context manager, or `close` it. Raises ValueError
     for a `base_url` that is not one of http.
 
+    Values are those of JSON, and what numpy, pandas, `decimal` and `uuid` have for them; entity ids are text,
+    whole numbers or UUIDs. Bytes, sets, dates and the like are refused as InvalidInput before anything is sent.
+
     Times are datetimes (naive ones are UTC), numpy's or pandas', or RFC 3339 text; lengths of time are timedeltas,
     seconds or text such as "7d". Every method may raise Unavailable, once its attempts are used up.
 

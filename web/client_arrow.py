@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from datetime import date, datetime
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from web.client_errors import InvalidInput, ServerFailed
-from web.client_times import as_datetime, to_plain
+from web.client_plain import to_plain
+from web.client_times import as_datetime
 
 Kind = Literal["pandas", "polars"]
 
@@ -61,37 +63,100 @@ def check_frame(frame: Any) -> Kind:
     return kind
 
 
+class Objects(NamedTuple):
+    """A column that only JSON can hold: dicts, lists of several types. Its values are plain, None for missing."""
+
+    values: list[Any]
+
+    def texts(self) -> Any:
+        """Each as its JSON, as a column."""
+        texts = [None if one is None else msgspec.json.encode(one).decode() for one in self.values]
+        return library("pyarrow").array(texts, "string")
+
+
+def value_column(frame: Any, name: str) -> Any:
+    """A column as a plain Arrow array, or Objects. What pandas has for missing is null.
+
+    Raises InvalidInput for what would become something else: bytes, and all that `to_plain` refuses.
+    """
+    pa = library("pyarrow")
+    column = _as_arrow(pa, frame, name)
+    if column is not None and _holds(column.type, pa.types.is_struct, pa.types.is_map):
+        column = None  # as structs each would have the keys of all
+    if column is None:
+        return _of_objects(pa, [to_plain(one, name, row) for row, one in enumerate(frame[name].to_list())])
+    if holds_bytes(column.type):
+        raise InvalidInput.at(name, f"a column of {column.type} is no text before it is decoded")
+    return plain_column(pa, column)
+
+
+def holds_bytes(kind: Any) -> bool:
+    """Whether an Arrow type is one of bytes, or has one within it: JSON has none."""
+    types = library("pyarrow").types
+    return _holds(kind, types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
+
+
+def _of_objects(pa: Any, values: list[Any]) -> Any:
+    if not any(isinstance(one, dict) for one in values):
+        try:
+            column = pa.array(values)
+            return Objects(values) if _holds(column.type, pa.types.is_struct) else column
+        except pa.ArrowException:
+            pass
+    return Objects(values)
+
+
 def arrow_column(frame: Any, name: str) -> Any:
-    """A column as a plain Arrow array: what pandas has for missing is null; no dictionaries, no views."""
+    """The same where it has to be of one type."""
+    column = value_column(frame, name)
+    if isinstance(column, Objects):
+        raise InvalidInput.at(name, "the column has no one type")
+    return column
+
+
+def _as_arrow(pa: Any, frame: Any, name: str) -> Any:
+    """A column as an Arrow array; None where Arrow has no type for it, or would make another one of its values."""
     if list(frame.columns).count(name) != 1:
         which = "several columns" if name in list(frame.columns) else "no column"
         raise InvalidInput.at(name, f"the frame has {which} of this name")
-    pa = library("pyarrow")
+    given = frame[name]
+    if str(given.dtype) == "Object" or (str(given.dtype) == "object" and _would_change(given)):
+        return None
     try:
-        column = pa.Array.from_pandas(frame[name]) if kind_of(frame) == "pandas" else frame[name].to_arrow()
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        raise InvalidInput.at(name, f"the column has no one type: {error}") from None
+        column = pa.Array.from_pandas(given) if kind_of(frame) == "pandas" else given.to_arrow()
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        return None
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if _has_objects(pa, column.type):
-        return pa.array(_texts(frame[name].to_list(), column.is_valid().to_pylist()), pa.string())
+    if str(column.type) == "extension<arrow.uuid>":
+        return None
+    return column.storage if isinstance(column, pa.ExtensionArray) else column
+
+
+def _would_change(values: Any) -> bool:
+    """Whether Arrow would make lists of sets, or dates of moments that stand beside dates."""
+    kinds = set(map(type, values))
+    dates = date in kinds and any(issubclass(kind, datetime) for kind in kinds)
+    return dates or bool({set, frozenset} & kinds)
+
+
+def _holds(kind: Any, *tests: Callable[[Any], bool]) -> bool:
+    """Whether a type, or one within it, is of these."""
+    if any(test(kind) for test in tests):
+        return True
+    parts = [kind.field(place).type for place in range(kind.num_fields)]
+    if getattr(kind, "value_type", None) is not None:
+        parts.append(kind.value_type)
+    return any(_holds(part, *tests) for part in parts)
+
+
+def plain_column(pa: Any, column: Any) -> Any:
+    """The column in the oldest type that says the same: no dictionaries, no views, no large offsets."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
     return column.cast(_plain_type(pa, column.type))
 
 
-def _has_objects(pa: Any, kind: Any) -> bool:
-    """Whether there are dicts in a column: as structs each would have the keys of all."""
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return _has_objects(pa, kind.value_type)
-    return bool(pa.types.is_struct(kind) or pa.types.is_map(kind))
-
-
-def _texts(values: Sequence[Any], valid: Sequence[bool]) -> list[str | None]:
-    """Values as their JSON."""
-    pairs = zip(values, valid, strict=True)
-    return [msgspec.json.encode(value, enc_hook=to_plain).decode() if there else None for value, there in pairs]
-
-
 def _plain_type(pa: Any, kind: Any) -> Any:
-    """The type that says the same in the oldest way."""
     types = pa.types
     if types.is_dictionary(kind):
         return _plain_type(pa, kind.value_type)

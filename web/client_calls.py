@@ -21,8 +21,8 @@ from uuid import uuid4
 import httpx
 import msgspec
 
-from web.client_errors import ServerFailed, TimewellError, Unavailable, Unreachable, error_of
-from web.client_times import to_plain
+from web.client_errors import InvalidInput, ServerFailed, TimewellError, Unavailable, Unreachable, error_of
+from web.client_plain import encode_body
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,7 +74,7 @@ def path(*parts: str) -> str:
     >>> path("features", "user.a/b", "stats")
     '/features/user.a%2Fb/stats'
     """
-    return "".join(f"/{quote(part, safe='')}" for part in parts)
+    return "".join(f"/{quote(_name(part), safe='')}" for part in parts)
 
 
 def query(**given: object) -> dict[str, str]:
@@ -86,12 +86,19 @@ def query(**given: object) -> dict[str, str]:
     return {name: _word(value) for name, value in given.items() if value is not None}
 
 
+def _name(given: object) -> str:
+    """A name in an address. Raises InvalidInput for bytes and the like: their text is another name."""
+    if not isinstance(given, str):
+        raise InvalidInput(f"{given!r} is no text, as a name has to be")
+    return str(given)
+
+
 def _word(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return str(value)
+        return ",".join(map(_name, value))
+    return str(value) if isinstance(value, int | float) else _name(value)
 
 
 def get(route_path: str, **given: object) -> Request:
@@ -99,12 +106,10 @@ def get(route_path: str, **given: object) -> Request:
     return Request("GET", route_path, query(**given))
 
 
-def send(method: str, route_path: str, body: object, **rest: Any) -> Request:
-    """A request with a JSON body."""
+def send(method: str, route_path: str, body: Mapping[str, Any], **rest: Any) -> Request:
+    """A request with a JSON body. Raises InvalidInput for a value that JSON cannot say."""
     headers = {"Content-Type": JSON, **rest.pop("headers", {})}
-    return Request(
-        method, route_path, content=msgspec.json.encode(body, enc_hook=to_plain), headers=headers, **rest
-    )
+    return Request(method, route_path, content=encode_body(body), headers=headers, **rest)
 
 
 def keyed(key: str | None) -> dict[str, str]:

@@ -9,8 +9,8 @@ from web import client_arrow as arrow
 from web.client_arrow import KEYS, Kind
 from web.client_calls import ARROW, Asking, Request, Talk, get, keyed, path, query, route, send
 from web.client_errors import InvalidInput, ServerFailed, TimewellError
+from web.client_plain import entity_text, listed
 from web.client_times import Length, Time, moment, moment_or_none, span, span_word
-from web.client_values import listed
 from web.schema import (
     FaultAnswer,
     FeatureAnswer,
@@ -58,7 +58,7 @@ class FrameRoutes(Asking):
 
             client.write_frame(df, "user", id_column="user_id", timestamp_column="ts")
         """
-        table = _wide(frame, entity, id_column, timestamp_column, columns)
+        table = yield from self._wide(frame, entity, id_column, timestamp_column, columns)
         written, start = Written(True, 0), 0
         for number, part in enumerate(arrow.slices_of(table)):
             key = None if idempotency_key is None else f"{idempotency_key}-{number}"
@@ -74,6 +74,41 @@ class FrameRoutes(Asking):
             written = _together(written, answer, start)
             start += part.num_rows
         return written
+
+    def _wide(
+        self,
+        frame: Any,
+        entity: str,
+        id_column: str,
+        timestamp_column: str | None,
+        columns: Mapping[str, str] | Sequence[str] | None,
+    ) -> Talk[Any]:
+        """The table that is written: the keys, and a column per feature."""
+        arrow.check_frame(frame)
+        if columns is None:
+            columns = [name for name in frame.columns if name not in (id_column, timestamp_column)]
+        listing = listed(columns, "columns") or []
+        names = columns if isinstance(columns, Mapping) else {name: name for name in listing}
+        table = {"entityId": arrow.id_column_of(frame, id_column)}
+        if timestamp_column is not None:
+            table["timestamp"] = arrow.time_column_of(frame, timestamp_column)
+        for name, feature in names.items():
+            reference = feature if "." in feature else f"{entity}.{feature}"
+            if reference in table:
+                raise InvalidInput.at("columns", f"two columns are {reference!r}")
+            column = arrow.value_column(frame, name)
+            if isinstance(column, arrow.Objects):
+                column = yield from self._json_texts(name, column, reference)
+            table[reference] = column
+        return arrow.library("pyarrow").table(table)
+
+    def _json_texts(self, name: str, column: arrow.Objects, reference: str) -> Talk[Any]:
+        """A column of objects as that of a feature of JSON. Raises InvalidInput for a feature of another type."""
+        feature = yield from self._ask(get(path("features", reference)), FeatureAnswer)
+        if feature.value_type != "json":
+            reason = f"the column has no one type, and {feature.id} is of type {feature.value_type}, not json"
+            raise InvalidInput.at(name, reason)
+        return column.texts()
 
     @route
     def serve_frame(
@@ -224,7 +259,7 @@ def _asked_by_table(keys: Any, asked: dict[str, Any]) -> Request:
 def _wanted(features: Sequence[Wanted] | None) -> list[Wanted] | None:
     """What is asked for; durations as the service takes them."""
     if features is None or isinstance(features, str):
-        return listed(features, "features")  # type: ignore[return-value]
+        return listed(features, "features")
     return [one if isinstance(one, str) else {name: _option(name, one[name]) for name in one} for one in features]
 
 
@@ -237,23 +272,14 @@ def _keys(row: Mapping[str, Any], index: int, id_column: str, timestamp_column: 
         if row.get(name) is None:
             raise InvalidInput.at(name, "is missing", index)
     at = moment(row[timestamp_column], timestamp_column, index)
-    return {"entityId": _entity(row[id_column], index), "timestamp": at}
+    return {"entityId": entity_text(row[id_column], id_column, index), "timestamp": at}
 
 
 def _entities(ids: Any) -> list[str]:
     if hasattr(ids, "columns"):
         raise InvalidInput.at("ids", "give the column of a frame that has them, not the frame")
     given = ids.to_list() if hasattr(ids, "to_list") else ids
-    return [_entity(one, index) for index, one in enumerate(listed(given, "ids") or [])]
-
-
-def _entity(given: Any, index: int) -> str:
-    """An entity id: text, or a whole number as its text."""
-    if isinstance(given, str):
-        return given
-    if isinstance(given, bool) or not hasattr(given, "__index__"):
-        raise InvalidInput.at("entityId", f"{given!r} is neither text nor a whole number", index)
-    return str(int(given))
+    return [entity_text(one, "entityId", index) for index, one in enumerate(listed(given, "ids") or [])]
 
 
 def _merged(row: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
@@ -265,29 +291,6 @@ def _merged(row: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
 def _check_count(got: int, asked: int) -> None:
     if got != asked:
         raise ServerFailed(f"the answer has {got} rows for {asked}")
-
-
-def _wide(
-    frame: Any,
-    entity: str,
-    id_column: str,
-    timestamp_column: str | None,
-    columns: Mapping[str, str] | Sequence[str] | None,
-) -> Any:
-    """The table that is written: the keys, and a column per feature."""
-    arrow.check_frame(frame)
-    if columns is None:
-        columns = [name for name in frame.columns if name not in (id_column, timestamp_column)]
-    names = columns if isinstance(columns, Mapping) else {name: name for name in listed(columns, "columns") or []}
-    table = {"entityId": arrow.id_column_of(frame, id_column)}
-    if timestamp_column is not None:
-        table["timestamp"] = arrow.time_column_of(frame, timestamp_column)
-    for name, feature in names.items():
-        reference = feature if "." in feature else f"{entity}.{feature}"
-        if reference in table:
-            raise InvalidInput.at("columns", f"two columns are {reference!r}")
-        table[reference] = arrow.arrow_column(frame, name)
-    return arrow.library("pyarrow").table(table)
 
 
 def _shifted(faults: Sequence[FaultAnswer], start: int) -> list[FaultAnswer]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from web import monitor_schema as schema
 from web.client_calls import Asking, Talk, get, path, route, send
+from web.client_plain import listed
 from web.client_times import Time, moment, moment_or_none, period
 
 Period = tuple[Time, Time]
@@ -107,8 +108,8 @@ class MonitoringRoutes(Asking):
             client.drift_of_samples("purchases_7d", reference=trained["purchases"], current=scored["purchases"])
         """
         given = {
-            "reference": list(reference),
-            "current": list(current),
+            "reference": listed(reference, "reference"),
+            "current": listed(current, "current"),
             "method": method,
             "threshold": threshold,
         }

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from actors.domain import ValueType
 from web.client_calls import Asking, Request, Talk, get, path, query, route, send
+from web.client_plain import EntityId, entity_text, listed
 from web.client_times import Length, span
 from web.schema import Erasure, FeatureAnswer, FeaturesAnswer, GroupAnswer, GroupsAnswer, VersionsAnswer
 
@@ -51,12 +53,12 @@ class RegistryRoutes(Asking):
             "valueType": value_type,
             "version": version,
             "description": description,
-            "tags": tags,
+            "tags": tags if tags is LEFT_OUT else listed(tags, "tags"),
             "owner": owner,
             "group": group,
-            "schema": schema,
+            "schema": msgspec.to_builtins(schema) if isinstance(schema, msgspec.Struct) else schema,
             "maxAge": max_age if isinstance(max_age, UnsetType) else span(max_age, "maxAge"),
-            "retention": retention,
+            "retention": msgspec.to_builtins(retention) if isinstance(retention, msgspec.Struct) else retention,
         }
         body = {key: value for key, value in given.items() if value is not UNSET}
         return (yield from self._ask(send("POST", "/features/register", body), FeatureAnswer))
@@ -79,8 +81,7 @@ class RegistryRoutes(Asking):
 
             [feature.id for feature in client.features(entity="user", tags=["shop"])]
         """
-        words = list(tags) if tags is not None else None
-        given = query(entity=entity, tags=words, match=match, group=group, q=q)
+        given = query(entity=entity, tags=listed(tags, "tags"), match=match, group=group, q=q)
         found: list[FeatureAnswer] = []
         cursor: str | None = None
         while limit is None or len(found) < limit:
@@ -114,12 +115,12 @@ class RegistryRoutes(Asking):
         yield from self._delete(path("features", feature_id))
 
     @route
-    def erase(self, entity: str, entity_id: str) -> Talk[Erasure]:
+    def erase(self, entity: str, entity_id: EntityId) -> Talk[Erasure]:
         """Erase all that is known of an entity, for good. Raises NotFound (an entity type without features).
 
         client.erase("user", "ada").deleted.observations
         """
-        return (yield from self._ask(Request("DELETE", path("entities", entity, entity_id)), Erasure))
+        return (yield from self._ask(Request("DELETE", path("entities", entity, entity_text(entity_id))), Erasure))
 
     @route
     def put_group(
@@ -141,9 +142,9 @@ class RegistryRoutes(Asking):
         body = {
             "name": name,
             "entity": entity,
-            "features": list(features),
+            "features": listed(features, "features"),
             "description": description,
-            "tags": list(tags),
+            "tags": listed(tags, "tags"),
         }
         return (yield from self._ask(send("POST", "/groups", body), GroupAnswer))
 

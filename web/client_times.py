@@ -1,8 +1,8 @@
-"""Times, durations and values as Python, numpy and pandas have them, to what the contract takes."""
+"""Times and durations as Python, numpy and pandas have them, to what the contract takes."""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ def _to_datetime(given: Any) -> datetime | None:
             return None
     if isinstance(given, np.datetime64):
         given = given.astype("datetime64[us]").item()
-    if not isinstance(given, datetime) or _is_missing(given):
+    if not isinstance(given, datetime) or is_missing(given):
         return None
     return given.to_pydatetime(warn=False) if hasattr(given, "to_pydatetime") else given
 
@@ -88,36 +88,8 @@ def period(given: tuple[Time, Time] | None, name: str) -> str | None:
     return None if given is None else f"{moment(given[0], name)}/{moment(given[1], name)}"
 
 
-def to_plain(value: Any) -> Any:
-    """A value that JSON has no type for: numpy's and pandas' own. Missing ones (NaT, NA) are null.
-
-    >>> to_plain(np.int64(5)), to_plain(np.array([1.5, 2.0]))
-    (5, [1.5, 2.0])
-    """
-    if _is_missing(value):
-        return None
-    if isinstance(value, datetime | np.datetime64):
-        return moment(value)
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    if hasattr(value, "to_list"):
-        return value.to_list()
-    raise InvalidInput(f"a {type(value).__name__} is no value of a feature: {value!r}")
-
-
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     """Whether it is NaT or pandas' NA."""
     return type(value).__name__ in ("NaTType", "NAType") or (
         isinstance(value, np.datetime64) and bool(np.isnat(value))
     )
-
-
-def checked(value: Any, index: int | None = None) -> Any:
-    """A value to write. JSON would make null of what is no number; None says that on purpose."""
-    if isinstance(value, float | np.floating) and not np.isfinite(value):
-        raise InvalidInput.at("value", f"{value} is not a number; None writes a null", index)
-    if isinstance(value, date) and not isinstance(value, datetime):
-        raise InvalidInput.at("value", f"{value!r} is a date; a datetime says which moment", index)
-    return value

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from web.client_calls import Asking, Request, Talk, keyed, path, query, route, send
 from web.client_errors import InvalidInput
+from web.client_plain import EntityId, entity_text, listed
 from web.client_registry import page_limit
-from web.client_times import Length, Time, checked, moment, moment_or_none, span
+from web.client_times import Length, Time, moment, moment_or_none, span
 from web.schema import (
     HistoricalAnswer,
     HistoryAnswer,
@@ -18,7 +19,7 @@ from web.schema import (
     Written,
 )
 
-Value = Mapping[str, Any] | tuple[str, str, Any] | tuple[str, str, Any, Time | None]
+Value = Mapping[str, Any] | tuple[str, EntityId, Any] | tuple[str, EntityId, Any, Time | None]
 """A value to write: as the service takes it (featureId, entityId, value, timestamp), or the same as a tuple."""
 Aggregation = str | Mapping[str, str]
 """latest first avg sum min max count std median p90 p95 p99 distinct; or one for each feature."""
@@ -31,7 +32,7 @@ class ValueRoutes(Asking):
     def write(
         self,
         feature: str,
-        entity_id: str,
+        entity_id: EntityId,
         value: Any,
         timestamp: Time | None = None,
         *,
@@ -48,8 +49,8 @@ class ValueRoutes(Asking):
         """
         body = {
             "featureId": feature,
-            "entityId": entity_id,
-            "value": checked(value),
+            "entityId": entity_text(entity_id),
+            "value": value,
             "timestamp": moment_or_none(timestamp, "timestamp"),
             "version": version,
         }
@@ -79,7 +80,7 @@ class ValueRoutes(Asking):
     @route
     def serve(
         self,
-        entity_ids: Sequence[str],
+        entity_ids: Sequence[EntityId],
         features: Sequence[str] | None = None,
         *,
         group: str | None = None,
@@ -105,7 +106,7 @@ class ValueRoutes(Asking):
     @route
     def historical(
         self,
-        entity_ids: Sequence[str],
+        entity_ids: Sequence[EntityId],
         features: Sequence[str] | None = None,
         *,
         start: Time,
@@ -137,7 +138,7 @@ class ValueRoutes(Asking):
     def history(
         self,
         feature: str,
-        entity_id: str,
+        entity_id: EntityId,
         *,
         start: Time | None = None,
         end: Time | None = None,
@@ -151,7 +152,7 @@ class ValueRoutes(Asking):
             client.history("user.purchases_7d", "ada", order="desc", limit=1)
         """
         given = query(
-            entityId=entity_id,
+            entityId=entity_text(entity_id),
             startTime=moment_or_none(start, "startTime"),
             endTime=moment_or_none(end, "endTime"),
             order=order,
@@ -169,16 +170,12 @@ class ValueRoutes(Asking):
         return found
 
 
-def _reading(entity_ids: Sequence[str], features: Sequence[str] | None, group: str | None) -> dict[str, Any]:
+def _reading(entity_ids: Sequence[EntityId], features: Sequence[str] | None, group: str | None) -> dict[str, Any]:
     """The part that every read of values has."""
-    return {"entityIds": listed(entity_ids, "entityIds"), "features": listed(features, "features"), "group": group}
-
-
-def listed(given: Iterable[str] | None, name: str) -> list[str] | None:
-    """Names as a list. One text would otherwise be read as its letters."""
-    if isinstance(given, str):
-        raise InvalidInput.at(name, f"give a list: [{given!r}]")
-    return None if given is None else list(given)
+    ids = [
+        entity_text(one, f"entityIds[{place}]") for place, one in enumerate(listed(entity_ids, "entityIds") or ())
+    ]
+    return {"entityIds": ids, "features": listed(features, "features"), "group": group}
 
 
 def _item(value: Value, index: int) -> dict[str, Any]:
@@ -188,8 +185,8 @@ def _item(value: Value, index: int) -> dict[str, Any]:
             raise InvalidInput.at("values", "a tuple is (feature, entity id, value) with or without a time", index)
         value = dict(zip(("featureId", "entityId", "value", "timestamp"), value, strict=False))
     item = {**value}
-    if "value" in item:
-        item["value"] = checked(item["value"], index)
+    if "entityId" in item:
+        item["entityId"] = entity_text(item["entityId"], index=index)
     if item.get("timestamp") is not None:
         item["timestamp"] = moment(item["timestamp"], "timestamp", index)
     return item

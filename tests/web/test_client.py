@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import enum
 import inspect
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from itertools import count
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, assert_type
+from uuid import UUID
 
 import httpx
 import numpy as np
@@ -23,7 +30,8 @@ from tests.live import ROOT, LiveServer
 from timewell import AsyncClient, Client, Retry
 from web import client_registry
 from web.client_calls import Route
-from web.client_times import checked, moment, period, span, span_word, to_plain
+from web.client_plain import to_plain
+from web.client_times import moment, period, span, span_word
 from web.schema import ServedEntity
 
 TEN = datetime(2025, 11, 7, 10, tzinfo=UTC)
@@ -147,6 +155,95 @@ def test_a_value_that_json_would_change_is_refused_before_it_is_sent(
     with pytest.raises(timewell.InvalidInput, match=words) as refused:
         client.write_batch([("f", "ada", 1), ("f", "ada", value)])
     assert (refused.value.status, refused.value.errors[0].index) == (None, 1)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    RAW = b"red"
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+
+
+BYTES = [b"ada", bytearray(b"ada"), memoryview(b"ada"), np.bytes_(b"ada"), np.array([b"ada"]), Colour.RAW]
+ODD: list[Any] = [
+    *BYTES, {1, 2}, frozenset(), Point(1), {1: 2}, {b"a": 1}, TEN.date(), TEN.time(), HOUR, np.timedelta64(1, "h"),
+    pd.Timedelta(HOUR), Path("ada"), 1j, np.complex128(1), float("nan"), Decimal("nan"), Decimal("1e999"),
+    "\ud800", range(3), np.void(b"a"), pd.Period("2025"), object(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: f"{type(odd).__name__}")
+def test_a_value_that_would_become_another_one_is_refused_wherever_it_stands(odd: Any) -> None:
+    with Client(transport=httpx.MockTransport(lambda _: pytest.fail("was sent"))) as client:
+        for value, place in ((odd, "value"), ([1, odd], "value[1]"), ({"a": [{"b": odd}]}, "value.a[0].b")):
+            for index, write in ((None, lambda one: client.write("f", "ada", one)), (1, both(client))):
+                with pytest.raises(timewell.InvalidInput, match="^" + re.escape(place)) as refused:
+                    write(value)
+                assert (refused.value.errors[0].index, refused.value.errors[0].field[: len(place)]) == (
+                    index,
+                    place,
+                )
+        with pytest.raises(timewell.InvalidInput, match=r"config\.values\[0\]"):
+            client.put_check("f", "enum", {"values": [odd]})
+
+
+def both(client: Client) -> Callable[[Any], object]:
+    return lambda one: client.write_batch([("f", "ada", 1), {"featureId": "f", "entityId": "a", "value": one}])
+
+
+@pytest.mark.parametrize("odd", [*BYTES, None, 1.5, True, Path("ada"), object(), TEN])
+def test_an_entity_id_that_is_no_text_is_refused_on_every_way(odd: Any) -> None:
+    moments = {"start": TEN, "end": TEN}
+    with Client(transport=httpx.MockTransport(lambda _: pytest.fail("was sent"))) as client:
+        for ask in (
+            lambda: client.write("f", odd, 1),
+            lambda: client.write_batch([("f", "ada", 1), ("f", odd, 1)]),
+            lambda: client.serve(["ada", odd], ["f"]),
+            lambda: client.historical([odd], ["f"], **moments),  # type: ignore[arg-type]
+            lambda: client.history("f", odd),
+            lambda: client.erase("user", odd),
+            lambda: client.training_set([{"entityId": odd, "timestamp": TEN}], ["f"]),
+        ):
+            with pytest.raises(timewell.InvalidInput, match="entityId"):
+                ask()
+
+
+def test_a_name_that_is_bytes_is_refused_and_not_looked_for() -> None:
+    name: Any = b"f"
+    with Client(transport=httpx.MockTransport(lambda _: pytest.fail("was sent"))) as client:
+        for ask in (
+            lambda: client.feature(name),
+            lambda: client.serve(["ada"], [name]),
+            lambda: client.serve(["ada"], name),
+            lambda: client.features(tags=[name]),
+            lambda: client.features(q=name),
+            lambda: client.write(name, "ada", 1),
+            lambda: client.register(name, "user", "number"),
+            lambda: client.drift_of_samples("f", reference=name, current=[1]),
+        ):
+            with pytest.raises(timewell.InvalidInput):
+                ask()
+
+
+def test_values_of_python_are_written_as_what_they_are(client: Client, name: str) -> None:
+    client.register(name, "user", "json")
+    numbers: list[Any] = [Decimal("1.10"), Decimal("5.00"), Decimal("1e3"), np.float32(0.5), 2**60 + 1, True]
+    texts: list[Any] = [UUID(int=5), Colour.RED, np.str_("é"), TEN, pd.Timestamp(TEN), np.datetime64("2025-11-07")]
+    nothing: list[Any] = [None, pd.NA, pd.NaT, np.datetime64("NaT")]
+    given = {"numbers": tuple(numbers), "texts": pd.Series(texts), "nothing": np.array(nothing, object)}
+    client.write(name, UUID(int=7), MappingProxyType(given), TEN)
+    (served,) = client.serve([str(UUID(int=7))], [name])
+    assert served.features[name] == {
+        "numbers": [1.1, 5, 1000, 0.5, 2**60 + 1, True],
+        "texts": [str(UUID(int=5)), "red", "é", *["2025-11-07T10:00:00Z"] * 2, "2025-11-07T00:00:00Z"],
+        "nothing": [None] * 4,
+    }
+    copied = client.register(f"{name}_copy", "user", "number", schema={"min": 0}, retention={"values": 5})
+    again = client.register(f"{name}_2", "user", "number", schema=copied.schema, retention=copied.retention)  # type: ignore[arg-type]
+    assert (again.schema, again.retention) == (copied.schema, copied.retention)
 
 
 def test_vectors_and_moments_are_written_as_numpy_and_pandas_have_them(client: Client, name: str) -> None:
@@ -504,7 +601,7 @@ def test_values_of_other_libraries_become_plain() -> None:
     assert to_plain(np.bool_(True)) is True
     assert to_plain(pd.Series([1, 2])) == [1, 2]
     assert to_plain(pd.NaT) is to_plain(np.datetime64("NaT")) is None
-    assert checked(TEN) == TEN
+    assert to_plain(TEN) == "2025-11-07T10:00:00Z"
     with pytest.raises(timewell.InvalidInput, match="no value of a feature"):
         to_plain(object())
 

@@ -6,8 +6,10 @@ import importlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import count
 from typing import Any
+from uuid import UUID
 
 import httpx
 import numpy as np
@@ -443,6 +445,71 @@ def test_a_refused_part_says_what_is_written_and_which_row_is_to_blame(small_par
     assert (written.success, written.count) == (False, 3)
     assert written.errors is not None and written.errors[0].index == 3
     assert taken.requests[0].url.params["partial"] == "true"
+
+
+ODD_COLUMNS: list[Any] = [
+    pd.Series([b"ada"]), pd.Series([bytearray(b"ada")]), pd.Series(["a", b"b"]), pd.Series([np.array([b"ada"])]),
+    pd.Series([{"a": b"ada"}]), pd.Series([b"ada"], dtype="category"), pd.Series([[b"ada"], ["bob"]]),
+    pl.Series([b"ada"]), pl.Series([[b"ada"]]), pl.Series([{"a": b"ada"}]), pl.Series([b"a"], dtype=pl.Object),
+    pd.Series([{1, 2}]), pd.Series([[1], {2}]), pd.Series([TEN.date(), TEN]), pd.Series([{"a": float("nan")}]),
+    pd.Series([{1: 2}]), pd.Series(["\ud800"], dtype=object),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("values", ODD_COLUMNS, ids=range(len(ODD_COLUMNS)))
+def test_a_column_that_would_become_another_one_is_refused_by_its_name(values: Any) -> None:
+    given = (
+        values.to_frame("odd").assign(entityId="a") if isinstance(values, pd.Series) else values.to_frame("odd")
+    )
+    if isinstance(given, pl.DataFrame):
+        given = given.with_columns(entityId=pl.lit("a"))
+    with pytest.raises(timewell.InvalidInput, match=r"^odd"):
+        Client().write_frame(given, "user", timestamp_column=None)
+    with pytest.raises(timewell.InvalidInput, match=r"^odd"):
+        Client().write_frame(given, "user", id_column="odd", timestamp_column=None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_objects_of_unlike_fields_are_written_to_a_feature_of_json_and_to_no_other(
+    client: Client, name: str, kind: str
+) -> None:
+    json_id, text_id = (client.register(f"{name}{one}", "user", one).id for one in ("json", "string"))
+    values = [{"a": 1}, {"a": "x"}, None, [1, "a"], [{"b": None}, {"c": 2}]]
+    values = values if kind == "pandas" else [{"a": 1}, {"a": 2}, None, {"a": None}, {"a": 3}]
+    given = frame(kind, entityId=list("abcde"), timestamp=[TEN] * 5, values=values)
+    assert client.write_frame(given, "user", columns={"values": json_id}).count == 4
+    assert [one.features[json_id] for one in client.serve(list("abcde"), [json_id])] == values
+    with pytest.raises(timewell.InvalidInput, match=r"^values: .* is of type string, not json"):
+        client.write_frame(given, "user", columns={"values": text_id})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Series(["rome", "oslo", None], dtype="category"),
+        pd.Series(["rome", "oslo", None], dtype="string[pyarrow]"),
+        pl.Series(["rome", "oslo", None], dtype=pl.Categorical),
+        pl.Series(["rome", "oslo", None], dtype=pl.Enum(["oslo", "rome"])),
+    ],
+)
+def test_categories_are_written_as_their_texts(client: Client, name: str, values: Any) -> None:
+    id_ = client.register(name, "user", "string").id
+    given = values.to_frame(name)
+    keys = {"entityId": list("abc"), "timestamp": [TEN] * 3}
+    given = given.assign(**keys) if isinstance(given, pd.DataFrame) else given.hstack(pl.DataFrame(keys))
+    assert client.write_frame(given, "user").count == 2
+    assert [one.features[id_] for one in client.serve(list("abc"), [id_])] == ["rome", "oslo", None]
+
+
+def test_values_of_python_in_a_column_are_what_they_are_elsewhere() -> None:
+    taken = Taken()
+    mixed: list[Any] = [Decimal("1.5"), 2.25]
+    given = pd.DataFrame({"entityId": [UUID(int=5), UUID(int=6)], "x": [UUID(int=7), UUID(int=8)], "y": mixed})
+    taken.client.write_frame(given, "user", timestamp_column=None)
+    assert taken.tables[0].to_pylist() == [
+        {"entityId": str(UUID(int=5)), "user.x": str(UUID(int=7)), "user.y": 1.5},
+        {"entityId": str(UUID(int=6)), "user.x": str(UUID(int=8)), "user.y": 2.25},
+    ]
 
 
 def test_vectors_of_both_libraries_are_lists() -> None:

@@ -365,6 +365,19 @@ def test_a_value_that_cannot_be_of_its_type_is_found(value_type: str, column: An
     assert bad.value.index == index
 
 
+@pytest.mark.parametrize("value_type", ["json", "string", "number"])
+def test_a_column_of_bytes_is_refused_before_it_becomes_another_text(
+    load: Load, shared_server: LiveServer, name: str, value_type: str
+) -> None:
+    shared_server.register(name, value_type)
+    for values in (pa.array([b"ada"]), pa.array([[b"ada"]]), pa.array([{"a": b"ada"}])):
+        table = pa.table({"entityId": ["a"], "timestamp": [TEN], name: values})
+        pa_parquet.write_table(table, "bytes.parquet")
+        refused(load("bytes.parquet"), f"bytes.parquet: column '{name}'", "is no text before it is decoded")
+    pa_parquet.write_table(pa.table({"entityId": [b"a"], "timestamp": [TEN], name: ["x"]}), "ids.parquet")
+    refused(load("ids.parquet"), "ids.parquet: column 'entityId'", "not binary")
+
+
 def test_keys_are_found_wrong_by_their_row() -> None:
     for find, column in ((id_column, ["a", None]), (time_column, [TEN, None]), (time_column, [TEN, "noon"])):
         with pytest.raises(BadValue) as bad:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from actors.arrow_keys import times_of_arrow
 from actors.errors import InvalidInput
+from web.client_arrow import holds_bytes
 
 MOMENT = pa.timestamp("us", "UTC")
 WORDS_FOR_NOTHING = pa.array(["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"])
@@ -36,6 +37,8 @@ def value_column(value_type: str, column: Any, is_text: bool) -> pa.Array:
         return _from_json(value_type, column)
     if is_text and value_type in _OF_TEXT:
         return _OF_TEXT[value_type](column)
+    if holds_bytes(column.type):
+        raise BadValue(None, f"a column of {column.type} is no text before it is decoded")
     return column
 
 
