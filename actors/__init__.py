@@ -2,7 +2,7 @@
 
 errors.py settings.py memory.py   the tree of errors; every setting and limit; the allocator
 timestamps.py domain.py           time; the nouns, frozen
-values.py constraints.py          values between JSON and columns; what a schema adds to a type
+values.py patterns.py constraints.py  values between JSON and columns; users' expressions; what a schema adds
 columns.py rows.py                a batch as columns; kernels over sorted rows
 grid.py latest.py series.py       many latest values; the tables they are kept in; one feature in one shard
 aggregates.py stats/              aggregates of groups; statistics of a stream, mergeable, and drift

@@ -5,15 +5,15 @@ A check looks at everything accepted, or with `window` at the event times of the
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal, get_args
 
 import msgspec
 
-from actors.constraints import camel, constraint_value
-from actors.domain import Feature
+from actors.constraints import camel, check_enum, constraint_value
+from actors.domain import Feature, check_record
 from actors.drift import check_method
-from actors.errors import Fault, InvalidInput
+from actors.errors import InvalidInput, fault_of
+from actors.patterns import check_pattern
 from actors.timestamps import Duration, duration, parse_duration
 
 CheckType = Literal["null", "range", "enum", "pattern", "unique", "freshness", "volume", "drift"]
@@ -24,9 +24,6 @@ _TYPES: dict[str, tuple[str, ...]] = {
     "enum": ("number", "integer", "string", "boolean", "timestamp"),
     "pattern": ("string",),
 }
-
-
-_FIELD = re.compile(r"(?:missing required|contains unknown) field `(?P<field>.*)`")
 
 
 class _Config(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
@@ -59,7 +56,7 @@ class EnumConfig(_Windowed, frozen=True, kw_only=True):
 
 
 class PatternConfig(_Windowed, frozen=True, kw_only=True):
-    """At most this share of values in which the expression is not found."""
+    """At most this share of values in which the expression, written as a schema's `pattern`, is not found."""
 
     regex: str
     max_violation_rate: float = 0.0
@@ -158,25 +155,16 @@ def make_check(feature: Feature, id_: str, check_type: str, config: dict[str, An
         check_type=check_type,  # type: ignore[arg-type]
         config=config,
     )
+    for name, value in config.items():
+        _check_storable(f"config.{name}", value)
+    check_record("the check", check)
     try:
         typed = check.typed
     except msgspec.ValidationError as error:
-        fault = _fault(str(error))
+        fault = fault_of(error, "config")
         raise InvalidInput(f"{fault.field}: {fault.message}", [fault]) from None
     _check_config(feature, typed)
-    for name, value in config.items():
-        _check_storable(f"config.{name}", value)
     return check
-
-
-def _fault(message: str) -> Fault:
-    """msgspec's words: the field stands in the path, or in the reason where it is missing or unknown."""
-    reason, _, path = message.partition(" - at `$")
-    named = _FIELD.search(reason)
-    if named is None:
-        return Fault("config" + path.rstrip("`"), reason)
-    said = "is required" if "missing" in reason else "is not a known field"
-    return Fault(f"config{path.rstrip('`')}.{named['field']}", said)
 
 
 def _check_storable(field: str, value: Any) -> None:
@@ -199,10 +187,11 @@ def _check_config(feature: Feature, config: Any) -> None:
         case RangeConfig() | UniqueConfig() | VolumeConfig():
             _check_bounds(feature, config)
         case EnumConfig(values=values):
+            check_enum(values, "config.values")
             for position, value in enumerate(values):
                 constraint_value(feature.value_type, value, f"config.values[{position}]")
         case PatternConfig(regex=regex):
-            _check_regex(regex)
+            check_pattern(regex, "config.regex")
         case DriftConfig():
             _check_drift(feature, config)
 
@@ -211,13 +200,6 @@ def _check_drift(feature: Feature, config: DriftConfig) -> None:
     if config.threshold is not None and not config.threshold > 0:
         raise InvalidInput.at("config.threshold", "must be greater than 0")
     check_method(feature, config.method, "config.method")
-
-
-def _check_regex(regex: str) -> None:
-    try:
-        re.compile(regex)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise InvalidInput.at("config.regex", f"is not a regular expression: {error}") from None
 
 
 def _check_bounds(feature: Feature, config: RangeConfig | UniqueConfig | VolumeConfig) -> None:

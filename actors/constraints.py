@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from actors.domain import Feature, ValueSchema
 from actors.errors import InvalidInput
-from actors.settings import MAX_VALUE_BYTES, MAX_VECTOR_DIMENSION
+from actors.patterns import Search, Unusable, check_pattern
+from actors.settings import MAX_ENUM_VALUES, MAX_VALUE_BYTES, MAX_VECTOR_DIMENSION
 from actors.values import Array, Column, Nulls, Refused, convert, convert_one, shown
 
 _BOUNDED = ("number", "integer", "timestamp")
@@ -53,11 +54,9 @@ def check_schema(value_type: str, schema: ValueSchema | None) -> None:
     for name, types in _CONSTRAINTS.items():
         if getattr(schema, name) is not None and value_type not in types:
             raise InvalidInput.at(f"schema.{camel(name)}", f"makes no sense for valueType {value_type}")
+    _check_sizes(schema)
     _check_storable(schema)
     _check_bounds(value_type, schema)
-    _check_sizes(schema)
-    if schema.enum is not None and not schema.enum:
-        raise InvalidInput.at("schema.enum", "is empty: no value could be written")
     for position, item in enumerate(schema.enum or ()):
         constraint_value(value_type, item, f"schema.enum[{position}]")
 
@@ -93,10 +92,16 @@ def _check_sizes(schema: ValueSchema) -> None:
     if schema.max_length is not None and not 0 <= schema.max_length <= MAX_VALUE_BYTES:
         raise InvalidInput.at("schema.maxLength", f"must be from 0 to {MAX_VALUE_BYTES}")
     if schema.pattern is not None:
-        try:
-            re.compile(schema.pattern)
-        except (re.error, RecursionError, OverflowError) as error:
-            raise InvalidInput.at("schema.pattern", f"is not a regular expression: {error}") from None
+        check_pattern(schema.pattern, "schema.pattern")
+    if schema.enum is not None and not schema.enum:
+        raise InvalidInput.at("schema.enum", "is empty: no value could be written")
+    check_enum(schema.enum or (), "schema.enum")
+
+
+def check_enum(values: Sequence[Any], field: str) -> None:
+    """Raise InvalidInput where too many are listed."""
+    if len(values) > MAX_ENUM_VALUES:
+        raise InvalidInput.at(field, f"has {len(values)} values, at most {MAX_ENUM_VALUES} are taken")
 
 
 def constraint_value(value_type: str, value: Any, field: str) -> Any:
@@ -138,15 +143,30 @@ def _broken(value_type: str, schema: ValueSchema, values: Array, skip: Nulls) ->
             )
         )
     if schema.enum is not None:
-        allowed = {constraint_value(value_type, item, "schema.enum") for item in schema.enum}
+        allowed = _allowed(value_type, schema.enum)
         found.append((_each(values, skip, lambda value: value not in allowed), "is not one of the enum"))
     if schema.max_length is not None:
         longest = schema.max_length
         found.append((_each(values, skip, lambda text: len(text) > longest), f"is longer than {longest}"))
     if schema.pattern is not None:
-        search = re.compile(schema.pattern).search
-        found.append((_each(values, skip, lambda text: not search(text)), f"does not match {schema.pattern}"))
+        found.append(_unmatched(schema.pattern, values, skip))
     return found
+
+
+@lru_cache(maxsize=128)
+def _allowed(value_type: str, enum: tuple[Any, ...]) -> frozenset[Any]:
+    return frozenset(constraint_value(value_type, item, "schema.enum") for item in enum)
+
+
+def _unmatched(pattern: str, values: Array, skip: Nulls) -> tuple[Nulls, str]:
+    try:
+        search = Search(pattern)
+    except Unusable as error:
+        return ~skip, f"cannot be judged: the schema's pattern {error}; register the feature with another one"
+    looked_at = np.flatnonzero(~skip)
+    broken = np.zeros(len(values), np.bool_)
+    broken[looked_at] = search.misses(values[looked_at].tolist())
+    return broken, f"does not match {pattern}"
 
 
 def _each(values: Array, skip: Nulls, broken: Callable[[Any], bool]) -> Nulls:

@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from actors.errors import InvalidInput
-from actors.settings import DEFAULT_RETENTION_VALUES
+from actors.errors import InvalidInput, TooLarge
+from actors.settings import DEFAULT_RETENTION_VALUES, MAX_RECORD_BYTES
 from actors.timestamps import Duration, duration
 
 ValueType = Literal["number", "integer", "string", "boolean", "timestamp", "vector", "json"]
@@ -21,7 +21,11 @@ _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
 
 
 class ValueSchema(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
-    """What a value must be beyond its type. `pattern` is searched for, as in JSON Schema, not anchored."""
+    """What a value must be beyond its type.
+
+    `pattern` is searched for, as in JSON Schema, not anchored. It is a regular expression of RE2: no lookaround,
+    no backreferences, `\\d \\w \\s \\b` are of ASCII (`\\p{L}` is any letter), `$` is the very end of the text.
+    """
 
     nullable: bool = True
     min: int | float | str | None = None
@@ -130,6 +134,16 @@ def check_name(text: str, field: str) -> None:
     """Raise InvalidInput unless `text` may name an entity type, a feature or a group."""
     if not _NAME.fullmatch(text):
         raise InvalidInput.at(field, f"{text!r} does not match [A-Za-z_][A-Za-z0-9_-]{{0,127}}")
+
+
+def check_record(what: str, record: msgspec.Struct) -> None:
+    """Raise TooLarge for more than the registry keeps of one thing: it is held in memory and told in whole."""
+    size = len(msgspec.msgpack.encode(record))
+    if size > MAX_RECORD_BYTES:
+        largest = max(
+            record.__struct_fields__, key=lambda name: len(msgspec.msgpack.encode(getattr(record, name)))
+        )
+        raise TooLarge(f"{what} takes {size} bytes, {largest} most of them; at most {MAX_RECORD_BYTES} are kept")
 
 
 def parse_reference(text: str) -> Reference | None:

@@ -28,6 +28,34 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
     index: int | None = None
 
 
+MOST_NAMED_CHARACTERS = 200
+"""Of a field that the asker has named."""
+
+
+def fault_of(told: msgspec.ValidationError, root: str = "") -> Fault:
+    """msgspec's words: the field stands in the path, or in the reason where it is missing or unknown.
+
+    Taken apart without a regular expression: the names in them are the asker's, and as long as he likes.
+    """
+    reason, _, path = str(told).rpartition(" - at `$") if str(told).endswith("`") else (str(told), "", "")
+    if not reason:
+        reason, path = str(told), ""
+    path = root + path.removesuffix("`")
+    for beginning, said in _ABOUT_FIELDS.items():
+        if reason.startswith(beginning):
+            path, reason = f"{path}.{reason[len(beginning) :].removesuffix('`')}", said
+            break
+    path = path.lstrip(".")
+    shown = path if len(path) <= MOST_NAMED_CHARACTERS else path[: MOST_NAMED_CHARACTERS - 3] + "..."
+    return Fault(shown or "body", reason)
+
+
+_ABOUT_FIELDS = {
+    "Object missing required field `": "is required",
+    "Object contains unknown field `": "is not a known field",
+}
+
+
 class TimewellError(Exception):
     """The root. `detail` is one sentence for a person; `faults` name the parts of the input to blame."""
 

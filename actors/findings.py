@@ -5,8 +5,8 @@ What a summary cannot tell (how many values are out of range, once some are) is 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence, Set
+from itertools import compress
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from actors.checks import (
 )
 from actors.constraints import constraint_value
 from actors.domain import Feature
+from actors.patterns import Search, Unusable
 from actors.stats.drift.judgement import Judgement
 from actors.stats.summary import Accepted, Summary
 from actors.stats.top_values import LONGEST_BYTES
@@ -68,7 +69,10 @@ def evaluate(
     values = summary.count - summary.null_count
     if values == 0:
         return Finding("insufficient", None, "nothing but nulls to look at")
-    broken, values = _violations(config, feature, summary, read)
+    try:
+        broken, values = _violations(config, feature, summary, read)
+    except Unusable as error:
+        return Finding("insufficient", None, f"config.regex {error}; put the check anew with another one")
     what = f"{broken} of {values} values {_BREAKS[type(config)]}"
     return _rate(broken / max(1, values), config.max_violation_rate, what)
 
@@ -112,9 +116,12 @@ def _violations(config: Any, feature: Feature, summary: Summary, read: Reader) -
         return _count(read, lambda values: _outside(values, low, high))
     if isinstance(config, EnumConfig):
         allowed = {constraint_value(feature.value_type, value, "config.values") for value in config.values}
-        return _count_texts(summary, feature, read, lambda value: value not in allowed)
-    search = re.compile(config.regex).search
-    return _count_texts(summary, feature, read, lambda text: not search(text))
+        return _count_texts(summary, feature, read, lambda values: _foreign(values, allowed))
+    return _count_texts(summary, feature, read, Search(config.regex).misses)
+
+
+def _foreign(values: Sequence[Any], allowed: Set[Any]) -> Nulls:
+    return np.fromiter((value not in allowed for value in values), np.bool_, len(values))
 
 
 def _outside(values: Any, low: Any, high: Any) -> Nulls:
@@ -135,22 +142,23 @@ def _count(read: Reader, broken: Callable[[Any], Nulls]) -> tuple[int, int]:
 
 
 def _count_texts(
-    summary: Summary, feature: Feature, read: Reader, broken: Callable[[Any], bool]
+    summary: Summary, feature: Feature, read: Reader, broken: Callable[[Sequence[Any]], Nulls]
 ) -> tuple[int, int]:
     texts = summary.top.counts
-    total = sum(texts.values())
+    known: Sequence[Any] | None = None
     if feature.value_type == "boolean" and summary.top.exact:
-        return sum(count for word, count in texts.items() if broken(word == "true")), total
-    if feature.value_type == "string" and summary.top.exact and _whole(texts):
-        return sum(count for text, count in texts.items() if broken(text)), total
+        known = [word == "true" for word in texts]
+    elif feature.value_type == "string" and summary.top.exact and _whole(texts):
+        known = list(texts)
+    if known is not None:
+        counts = np.fromiter(texts.values(), np.int64, len(texts))
+        return int(counts[broken(known)].sum()), int(counts.sum())
 
     def each(values: Any) -> Nulls:
-        known: dict[Any, bool] = {}
-        found = (
-            known[value] if value in known else known.setdefault(value, value is not None and broken(value))
-            for value in values.tolist()
-        )
-        return np.fromiter(found, np.bool_, len(values))
+        told = values.tolist()
+        distinct = list({value for value in told if value is not None})
+        bad = set(compress(distinct, broken(distinct).tolist()))
+        return np.fromiter((value in bad for value in told), np.bool_, len(told))
 
     return _count(read, each)
 

@@ -6,6 +6,7 @@ after the change is durable.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -15,15 +16,25 @@ from msgspec import UNSET
 
 from actors.clock import ArrivalClock
 from actors.constraints import check_schema
-from actors.domain import Feature, FeatureChange, Group, check_name, feature_id, parse_reference
+from actors.domain import (
+    Feature,
+    FeatureChange,
+    Group,
+    check_name,
+    check_record,
+    feature_id,
+    parse_reference,
+)
 from actors.errors import Conflict, InvalidInput, NotFound, TimewellError, Unavailable
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import ChangeRegistry, DeleteFeature, DeleteGroup, PutGroup, Refresh, Register
+from actors.patterns import Unusable, instructions_of
 from actors.selection import Selection
 from actors.settings import MAX_RETENTION_VALUES, MAX_VERSION
 from actors.storage.protocol import Deleted, Grouped, Registered, Stale, Ungrouped
 from actors.timestamps import parse_duration
 
+log = logging.getLogger("timewell.registry")
 _ATTEMPTS = 5
 _MOST_REMEMBERED = 100_000
 _MOST_SELECTIONS = 256
@@ -43,6 +54,8 @@ class FeatureRegistry:
         self._versions: dict[tuple[str, str], list[Feature]] = {}
         self._entities: dict[str, set[str]] = {}
         self._selected: dict[tuple[tuple[str, ...] | None, str | None], Selection] = {}
+        self.pattern_instructions = 0
+        """Of the largest pattern in a schema: what the values of a request may cost, times their bytes."""
         for feature in self._features.values():
             self._index_one(feature)
 
@@ -51,6 +64,7 @@ class FeatureRegistry:
         versions[:] = [*(other for other in versions if other.id != feature.id), feature]
         versions.sort(key=lambda version: version.version)
         self._entities.setdefault(feature.name, set()).add(feature.entity)
+        self.pattern_instructions = max(self.pattern_instructions, _instructions(feature))
         self._resolved.clear()
 
     def replace(self, features: Iterable[Feature], groups: Iterable[Group]) -> None:
@@ -233,6 +247,7 @@ class FeatureRegistry:
         old = self._groups.get(group.name)
         if old is not None and old.entity != group.entity:
             raise Conflict(f"group {group.name!r} is of entity type {old.entity!r}, not {group.entity!r}")
+        check_record("the group", group)
         created = old.created if old else now
         return Grouped(msgspec.structs.replace(group, created=created, updated=now)), old is None
 
@@ -256,6 +271,16 @@ class FeatureRegistry:
         self._selected.clear()
 
 
+def _instructions(feature: Feature) -> int:
+    if feature.schema is None or feature.schema.pattern is None:
+        return 0
+    try:
+        return instructions_of(feature.schema.pattern)
+    except Unusable as error:  # taken by an earlier version
+        log.warning("%s: the pattern of its schema %s; its values are refused", feature.id, error)
+        return 0
+
+
 def _check(feature: Feature) -> None:
     check_schema(feature.value_type, feature.schema)
     if feature.max_age is not None:
@@ -265,6 +290,7 @@ def _check(feature: Feature) -> None:
             raise InvalidInput.at("retention.values", f"must be from 1 to {MAX_RETENTION_VALUES}")
         if feature.retention.age is not None:
             parse_duration(feature.retention.age, "retention.age")
+    check_record("the feature", feature)
 
 
 def _created(change: FeatureChange, now: int) -> Feature:

@@ -28,6 +28,7 @@ from actors.journal import JournalActor
 from actors.mailbox import Mailbox
 from actors.messages import DeleteFeature, DeleteGroup, Erase, PutGroup, Register, Scanned, Write
 from actors.monitor import MonitorActor
+from actors.patterns import one_budget
 from actors.registry import FeatureRegistry, RegistryActor
 from actors.remote import RemoteStoreActor
 from actors.schedule import Schedule
@@ -37,6 +38,8 @@ from actors.settings import (
     FLUSH_VALUES,
     IDEMPOTENCY_HOURS,
     MERGE_SECONDS,
+    PATTERN_SEARCHERS,
+    PATTERN_STEPS_AT_ONCE,
     PENDING_VALUES,
     SHUTDOWN_COMMIT_SECONDS,
     Settings,
@@ -86,6 +89,7 @@ class Router:
         self._storage = storage
         self._mailboxes = mailboxes
         self._pending = 0
+        self._searchers = trio.CapacityLimiter(PATTERN_SEARCHERS)
         self._monitoring = monitoring
 
     @property
@@ -149,6 +153,24 @@ class Router:
     def ingest(self, sent: Sent) -> Ingested:
         """Judge rows against the registry; nothing is written."""
         return ingest(self.registry, sent, self.now())
+
+    async def judged(self, sent: Sent, size: int) -> Ingested:
+        """The same of rows that came in so many bytes, in a worker thread where it may take its time."""
+        if not self._takes_time(size):
+            return self.ingest(sent)
+        return await self.judge(lambda: self.ingest(sent), size)
+
+    async def judge(self, judge: Callable[[], Ingested], size: int) -> Ingested:
+        """Have rows judged in a worker thread; those with patterns to search for leave some to the others."""
+
+        def judging() -> Ingested:
+            with one_budget():
+                return judge()
+
+        return await trio.to_thread.run_sync(judging, limiter=self._searchers if self._takes_time(size) else None)
+
+    def _takes_time(self, size: int) -> bool:
+        return size * self.registry.pattern_instructions > PATTERN_STEPS_AT_ONCE
 
     async def repeated(self, key: str) -> bytes | None:
         """What a write with this idempotency key was answered, None where there was none of late."""

@@ -90,6 +90,18 @@ MAX_NAME_CHARACTERS = 128
 MAX_VALUE_BYTES = 64 * 1024
 MAX_VECTOR_DIMENSION = 16_384
 MAX_JSON_DEPTH = 64
+MAX_PATTERN_CHARACTERS = 1_000
+MAX_PATTERN_INSTRUCTIONS = 10_000
+"""Of a regular expression when it is compiled; \\pL has 1,200. A search takes at worst so many steps a byte."""
+PATTERN_SECONDS = 5.0
+"""Processor time for which the values of a request, or those that a check looks at, may be searched."""
+PATTERN_STEPS_AT_ONCE = 4_000_000
+"""Bytes times instructions: at most some 20 ms. A request with more is judged in a worker thread."""
+PATTERN_SEARCHERS = 2
+"""Such threads at once: what waits for the disk has its own."""
+MAX_ENUM_VALUES = 10_000
+MAX_RECORD_BYTES = 256 * 1024
+"""A feature, a group or a check as the registry keeps it, all texts and lists included."""
 MAX_FEATURES_PER_READ = 1_000
 MAX_PAGE_ROWS = 10_000
 DEFAULT_PAGE_ROWS = 1_000

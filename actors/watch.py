@@ -24,6 +24,7 @@ from actors.findings import Finding, evaluate, evaluate_drift
 from actors.mailbox import Mailbox
 from actors.messages import ChangeRegistry, MonitorStatus, Newest, Status, Vitals
 from actors.registry import FeatureRegistry
+from actors.settings import STATISTICS_READERS
 from actors.statistics import Statistics
 from actors.stats.drift.judge import decide
 from actors.stats.drift.judgement import Judgement
@@ -96,6 +97,7 @@ class Watch:
         self._checks: dict[str, Check] = {}
         self._pinned: dict[str, Pinned] = {}
         self._results: dict[str, Result] = {}
+        self._evaluators = trio.CapacityLimiter(STATISTICS_READERS)
         self._failing: set[str] = set()
         """The checks whose last run that could tell was failing."""
 
@@ -205,7 +207,9 @@ class Watch:
                 summary = await self.statistics.whole(feature)
             else:
                 summary = await self.statistics.period(feature, *period)
-            return await trio.to_thread.run_sync(evaluate, check, feature, summary, vitals.newest, now, read)
+            return await trio.to_thread.run_sync(
+                evaluate, check, feature, summary, vitals.newest, now, read, limiter=self._evaluators
+            )
         except TooLarge as error:
             return _too_large(error)
 

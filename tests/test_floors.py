@@ -17,6 +17,7 @@ FLOORS = [
     ["actors.timestamps"],
     ["actors.domain"],
     ["actors.values"],
+    ["actors.patterns"],
     ["actors.constraints"],
     ["actors.columns"],
     ["actors.arrow_keys", "actors.spool"],

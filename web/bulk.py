@@ -57,7 +57,7 @@ async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:
         async with aclosing(lots_of_lines(LOT_BYTES, LONGEST_LINE_BYTES)) as lots:
             async for lot in lots:
                 observations, indices, unread, lines = _read(lot, first)
-                ingested = router.ingest(to_sent(observations))
+                ingested = await router.judged(to_sent(observations), len(lot))
                 found = merge_faults(unread, ingested, indices)
                 if not partial:
                     refuse(found, "line")
@@ -150,7 +150,7 @@ async def write_table(router: Router, partial: bool, key: str | None) -> bytes:
         except pa.ArrowException as error:
             raise InvalidInput(f"the table cannot be taken: {error}") from None
 
-    ingested = await trio.to_thread.run_sync(judge)
+    ingested = await router.judge(judge, len(data))
     if not partial:
         refuse(ingested.faults, "row")
     faults = fault_answers(ingested.faults) or None

@@ -11,15 +11,12 @@ import msgspec
 import pyarrow as pa
 from quart import Response, request
 
-from actors.errors import Fault, InvalidInput
+from actors.errors import InvalidInput, fault_of
 from actors.timestamps import parse_timestamp
 from web.errors import UnsupportedMediaType
 
 JSON_TYPE = "application/json"
 T = TypeVar("T")
-
-_PATH = re.compile(r"(?P<reason>.*) - at `\$\.?(?P<path>.*)`")
-_FIELD = re.compile(r"Object (?:missing required|contains unknown) field `(?P<field>.*)`")
 
 
 async def json_body(kind: type[T]) -> T:
@@ -42,7 +39,7 @@ def decode(data: bytes | bytearray | msgspec.Raw, kind: type[T]) -> T:
     try:
         decoded: T = _decoder(kind).decode(data)  # type: ignore[arg-type]
     except msgspec.ValidationError as error:
-        fault = _fault(str(error))
+        fault = fault_of(error)
         raise InvalidInput(f"{fault.field}: {fault.message}", [fault]) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"the body is not valid JSON: {error}") from None
@@ -54,17 +51,6 @@ def decode(data: bytes | bytearray | msgspec.Raw, kind: type[T]) -> T:
 @cache
 def _decoder(kind: type[Any]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
-
-
-def _fault(message: str) -> Fault:
-    """msgspec's words taken apart: the reason, and the field that the path leads to."""
-    match = _PATH.fullmatch(message)
-    reason, path = (match["reason"], match["path"]) if match else (message, "")
-    named = _FIELD.search(reason)
-    if named:
-        path = f"{path}.{named['field']}".lstrip(".")
-        reason = "is required" if "missing" in reason else "is not a known field"
-    return Fault(path or "body", reason)
 
 
 def read_table(data: str | bytes) -> pa.Table:

@@ -101,3 +101,38 @@ def test_too_many_features_are_refused(shared_server: LiveServer) -> None:
     versions = [shared_server.register("many", version=version)["id"] for version in range(1, 1_002)]
     problem(shared_server.post("/features/serve", {"entityIds": ["u"], "features": versions}), 413)
     assert len(shared_server.serve(["u"], versions[:1_000])[0]["features"]) == 1_000
+
+
+def test_a_pattern_that_backtracks_and_a_name_made_to_be_slow_hold_nobody_up(shared_server: LiveServer) -> None:
+    shared_server.register("address", "string", schema={"pattern": "^(a+)+$"})
+    shared_server.register("plain", "string")
+    evil = "a" * 27 + "!"
+    refused = shared_server.post("/features/write", {"featureId": "address", "entityId": "ada", "value": evil})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "value")
+    shared_server.write(("user.plain.v1", "ada", evil, "2025-11-01T00:00:00Z"))
+    check = {"checkType": "pattern", "config": {"regex": "^(a+)+$"}}
+    assert shared_server.post("/features/plain/checks", check).json()["status"] == "failing"
+    name = " - at `$" * 100_000 + "\n"
+    refused = shared_server.post("/features/register", {name: 1})
+    assert refused.status_code == 400
+    assert len(refused.content) < 2_000
+
+
+@pytest.mark.parametrize(
+    ("schema", "rest", "status"),
+    [
+        ({"pattern": "a" * 5_000_000}, {}, 400),
+        ({"enum": [str(number) for number in range(1_000_000)]}, {}, 400),
+        (None, {"description": "a" * 300_000}, 413),
+        (None, {"tags": [str(number) for number in range(100_000)]}, 413),
+    ],
+    ids=["pattern", "enum", "description", "tags"],
+)
+def test_what_the_registry_keeps_of_a_feature_has_limits(
+    shared_server: LiveServer, schema: dict[str, Any] | None, rest: dict[str, Any], status: int
+) -> None:
+    body = {"name": "large", "entity": "user", "valueType": "string", "schema": schema, **rest}
+    refused = shared_server.post("/features/register", body)
+    assert refused.status_code == status
+    assert next(iter(rest), "schema") in refused.json()["detail"]
+    assert shared_server.get("/features/user.large.v1").status_code == 404

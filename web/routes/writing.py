@@ -62,7 +62,7 @@ async def write_one(router: Router, body: bytes | bytearray, key: str | None = N
     """`POST /features/write`, from the body to the answer."""
     observation = decode(body, Observation)
     resolve_version(router.registry, observation.feature_id, observation.version)
-    ingested = router.ingest(to_sent([observation]))
+    ingested = await router.judged(to_sent([observation]), len(body))
     refuse(ingested.faults)
     return await router.write(ingested, b'{"success":true}', key)
 
@@ -74,7 +74,7 @@ async def write_many(
     observations, indices, faults = read_batch(body)
     if len(observations) + len(faults) > settings.max_batch_values:
         raise TooLarge(f"a batch takes at most {settings.max_batch_values} values")
-    ingested = router.ingest(to_sent(observations))
+    ingested = await router.judged(to_sent(observations), len(body))
     faults = merge_faults(faults, ingested, indices)
     if not partial:
         refuse(faults, "values")
