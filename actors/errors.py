@@ -10,6 +10,7 @@ TimewellError
         Overloaded          an inbox stayed full
         StoreCrashed        the actor died under the call and is being rebuilt
         StorageDown         the journal cannot take writes (disk full, I/O error)
+        Damaged             what is stored is not what was written
     StartupError            the process cannot start
 """
 
@@ -108,6 +109,12 @@ class StorageDown(Unavailable):
     """The journal cannot take writes: disk full, I/O error."""
 
     retry_after_seconds = 5
+
+
+class Damaged(Unavailable):
+    """What is stored is not what was written: a checksum says so. `detail` names the file and what it held."""
+
+    retry_after_seconds = 60
 
 
 class StartupError(TimewellError):

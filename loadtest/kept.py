@@ -12,7 +12,7 @@ import msgspec
 
 from loadtest.micro.report import environment
 
-_LIBRARIES = ("trio", "hypercorn", "quart", "quart-trio", "numpy", "msgspec", "pyarrow", "deltalake")
+_LIBRARIES = ("trio", "hypercorn", "quart", "quart-trio", "numpy", "msgspec", "pyarrow")
 _DIRTY = "-dirty"
 
 

@@ -32,7 +32,6 @@ _IMPORTED = (
     "actors.router",
     "actors.storage.postgresql",
     "actors.storage.redis_store",
-    "deltalake",
     "psycopg_pool",
     "pyarrow.dataset",
     "web.cli",

@@ -25,6 +25,7 @@ from actors.storage.protocol import (
     Ungrouped,
     Written,
 )
+from actors.storage.run_files import Change, RunFile
 
 FORMAT = 1
 REPLAY_ENTRIES = 64
@@ -39,6 +40,7 @@ CREATE TABLE IF NOT EXISTS forgotten (feature TEXT PRIMARY KEY, record BLOB NOT 
 CREATE TABLE IF NOT EXISTS erased (
     entity_type TEXT, entity_id TEXT, arrived INTEGER NOT NULL, PRIMARY KEY (entity_type, entity_id)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (
     kind TEXT, key TEXT, record BLOB NOT NULL, PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
@@ -129,10 +131,19 @@ class Journal(Database):
 
     # Positions
 
-    def set_history(self, position: int, version: int) -> None:
-        """The history reaches `position` with its table version `version`, and both are on disk."""
+    def set_history(self, position: int, change: Change) -> None:
+        """The history reaches `position` with a change of its files, and both are on disk."""
         with self.transaction() as database:
-            set_meta(database, history_position=position, history_version=version)
+            set_meta(database, history_position=position, history_version=change.version)
+            if change.metadata is not None:
+                set_meta(database, history_metadata=change.metadata)
+            records = [(file.path, msgspec.msgpack.encode(file)) for file in change.files]
+            database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?)", records)
+            database.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in change.gone])
+
+    def files(self) -> list[RunFile]:
+        """The files of the history, and those that were until lately."""
+        return [msgspec.msgpack.decode(row[0], type=RunFile) for row in self.rows("SELECT record FROM files")]
 
     @property
     def position(self) -> int:

@@ -47,6 +47,7 @@ from actors.storage.protocol import (
     SavedSummaries,
     SummaryKey,
 )
+from actors.storage.run_files import Change
 from actors.storage.runs import DeltaRuns, MemoryRuns, Run, Runs
 from actors.timestamps import NEVER, SECOND
 from actors.values import Nulls
@@ -73,7 +74,10 @@ class LocalStorage:
         self._journal.open()
         self._monitored.open()
         if isinstance(self._runs, DeltaRuns):
-            self._runs.open(self._journal.meta("history_version", -1))
+            version, metadata = self._journal.meta("history_version", -1), self._journal.meta("history_metadata")
+            looked_up = self._runs.open(version, metadata, self._journal.files())
+            if looked_up is not None:
+                self._journal.set_history(self._journal.position, looked_up)
         self._position = self._journal.position
         recovered = self._journal.recover()
         self._note_erasures()
@@ -127,14 +131,20 @@ class LocalStorage:
             position, features = batches[-1][0], known()
             table = history.to_table(batches, features)
             table = table.filter(history.live_rows(features, now)) if table.num_rows else table
-            version = int(self._journal.meta("history_version", -1))
             try:
-                version = self._runs.append(position, table) if table.num_rows else version
+                change = self._runs.append(position, table) if table.num_rows else None
             except Exception as error:  # the library raises many kinds
                 raise StorageDown(f"the history cannot be written: {error}") from error
-            self._journal.set_history(position, version)
-            self._position = position
+            self._note(position, change)
             return Flush(position, count)
+
+    def _note(self, position: int, change: Change | None) -> None:
+        """The history reaches a position, with a change where there is one."""
+        version = int(self._journal.meta("history_version", -1))
+        self._journal.set_history(position, change or Change(version))
+        if change is not None:
+            self._runs.adopt(change)
+        self._position = position
 
     def _next_batches(self) -> tuple[list[tuple[int, list[Block]]], int]:
         batches, count = [], 0
@@ -208,13 +218,13 @@ class LocalStorage:
 
     def _replace(self, runs: Sequence[Run], table: pa.Table) -> None:
         try:
-            version = self._runs.replace(runs[0].position, runs[-1].position, table)
+            change = self._runs.replace(runs[0].position, runs[-1].position, table)
         except Exception as error:  # the library raises many kinds
             raise StorageDown(f"the history cannot be written: {error}") from error
-        self._journal.set_history(self._position, version)
+        self._note(self._position, change)
 
     def _vacuum(self, hours: int) -> None:
-        self._journal.set_history(self._position, self._runs.vacuum(hours))
+        self._note(self._position, self._runs.vacuum(hours))
 
     # Out of the history
 
@@ -379,7 +389,7 @@ class EmbeddedStorage(LocalStorage):
     """Durable files in a directory, which belongs to one process at a time."""
 
     def __init__(self, directory: str) -> None:
-        self._directory = Path(directory)
+        self._directory = Path(directory).absolute()
         self._lock_file: int | None = None
         super().__init__(
             Journal(str(self._directory / "journal.db")),

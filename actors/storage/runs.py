@@ -7,32 +7,52 @@ are. `MemoryRuns` keeps Arrow tables.
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import unquote
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import ColumnProperties, DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
+import pyarrow.parquet as pq
 
 from actors.errors import StartupError
-from actors.storage.history import SCHEMA, greatest_time, micros
-from actors.timestamps import NEVER
+from actors.storage import delta
+from actors.storage.history import SCHEMA
+from actors.storage.run_files import Change, RunFile, VerifiedFile, bounds_of, damage, noted, sums_of
+from actors.timestamps import FOREVER, NEVER
 
 ROW_GROUP_ROWS = 65_536
+_DICTIONARIES = [
+    *(name for name in SCHEMA.names if name not in ("event_timestamp", "number", "boolean", "vector")),
+    "vector.list.element",
+]
+"""Moments are smaller as differences."""
 
 
 class Run(NamedTuple):
-    """A sorted run: its name, size, greatest event time, and how to read it."""
+    """A sorted run: its name, size, the least and greatest event time of each feature, and how to read it.
+
+    `scan` raises Damaged where what it needs is not what was written; `damage` reads all and says what is not.
+    """
 
     position: int
     rows: int
-    greatest: int
+    features: Mapping[str, tuple[int, int]]
     scan: Callable[[Sequence[str], pc.Expression | None], Iterator[pa.RecordBatch]]
+    damage: Callable[[], list[str]]
+
+    @property
+    def greatest(self) -> int:
+        """The greatest event time."""
+        return max(greatest for _, greatest in self.features.values())
+
+    def has(self, feature: str, start: int, end: int) -> bool:
+        """Whether there may be rows of a feature in a closed range of event time."""
+        least, greatest = self.features.get(feature, (FOREVER, NEVER))
+        return least <= end and start <= greatest
 
     def table(self, keep: pc.Expression | None = None) -> pa.Table:
         """The rows of a run that `keep` names, in memory."""
@@ -45,14 +65,17 @@ class Runs(Protocol):
     def runs(self) -> list[Run]:
         """All runs, oldest first."""
 
-    def append(self, position: int, table: pa.Table) -> int:
-        """Add a run. Returns the version of the table, on stable storage."""
+    def append(self, position: int, table: pa.Table) -> Change:
+        """Add a run. It is on stable storage, and seen once the change is noted and adopted."""
 
-    def replace(self, first: int, last: int, table: pa.Table) -> int:
+    def replace(self, first: int, last: int, table: pa.Table) -> Change:
         """Put one run (named `last`; none where it has no rows) in the place of the runs first..last."""
 
-    def vacuum(self, hours: int) -> int:
-        """Delete files that no run has used for so many hours. Returns the version of the table then."""
+    def vacuum(self, hours: int) -> Change:
+        """Delete files that no run has used for so many hours."""
+
+    def adopt(self, change: Change) -> None:
+        """Go by a change that has been noted."""
 
 
 class MemoryRuns:
@@ -65,37 +88,53 @@ class MemoryRuns:
         """All runs, oldest first."""
         return [_memory_run(position, table) for position, table in sorted(self._tables.items())]
 
-    def append(self, position: int, table: pa.Table) -> int:
+    def append(self, position: int, table: pa.Table) -> Change:
         """Add a run."""
         self._tables[position] = table
-        return 0
+        return Change(0)
 
-    def replace(self, first: int, last: int, table: pa.Table) -> int:
+    def replace(self, first: int, last: int, table: pa.Table) -> Change:
         """Put one run in the place of several."""
         kept = {position: kept for position, kept in self._tables.items() if not first <= position <= last}
         self._tables = {**kept, last: table} if table.num_rows else kept
-        return 0
+        return Change(0)
 
-    def vacuum(self, hours: int) -> int:
+    def vacuum(self, hours: int) -> Change:
         """Nothing is left over in memory."""
-        return 0
+        return Change(0)
+
+    def adopt(self, change: Change) -> None:
+        """It is seen already."""
 
 
 def _memory_run(position: int, table: pa.Table) -> Run:
     def scan(columns: Sequence[str], keep: pc.Expression | None) -> Iterator[pa.RecordBatch]:
         return _batches(table, columns, keep)
 
-    return Run(position, table.num_rows, greatest_time(table), scan)
+    return Run(position, table.num_rows, bounds_of(table), scan, list)
 
 
-def _batches(
-    source: pa.Table | list[str], columns: Sequence[str], keep: pc.Expression | None
-) -> Iterator[pa.RecordBatch]:
-    """The rows of a table or of Parquet files that `keep` names, without reading more of the files than needed."""
+def _batches(source: pa.Table, columns: Sequence[str], keep: pc.Expression | None) -> Iterator[pa.RecordBatch]:
     # Imported when first needed: it takes a third of a second, in which an empty service is up.
     import pyarrow.dataset as ds
 
-    dataset = ds.dataset(source) if isinstance(source, pa.Table) else ds.dataset(source, SCHEMA, format="parquet")
+    return _scanned(ds.dataset(source), columns, keep)
+
+
+def _read(
+    directory: Path, files: Sequence[RunFile], columns: Sequence[str], keep: pc.Expression | None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of Parquet files that `keep` names, without reading more of the files than needed."""
+    import pyarrow.dataset as ds
+
+    format_ = ds.ParquetFileFormat()
+    with ExitStack() as stack:
+        opened = [stack.enter_context(VerifiedFile(directory, file)) for file in files]
+        parts = [format_.make_fragment(pa.PythonFile(file, mode="r")) for file in opened]
+        yield from _scanned(ds.FileSystemDataset(parts, SCHEMA, format_), columns, keep)
+
+
+def _scanned(dataset: Any, columns: Sequence[str], keep: pc.Expression | None) -> Iterator[pa.RecordBatch]:
     scanner = dataset.scanner(
         columns=list(columns), filter=keep, batch_size=ROW_GROUP_ROWS, batch_readahead=2, fragment_readahead=1
     )
@@ -104,176 +143,164 @@ def _batches(
 
 
 class DeltaRuns:
-    """Runs as the partitions of a Delta table in a directory."""
+    """Runs as the partitions of a Delta table in a directory.
 
-    _CONFIGURATION = {  # noqa: RUF012
-        "delta.logRetentionDuration": "interval 1 day",
-        "delta.dataSkippingStatsColumns": "feature,entity_id,event_timestamp",
-    }
-    # The log is tidied by `vacuum`, once the journal knows the version: a commit must be possible to undo.
-    _HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
-    # What hardly repeats is written in half the time without a dictionary; moments are smaller as differences.
-    _WRITER = WriterProperties(
-        max_row_group_size=ROW_GROUP_ROWS,
-        compression="ZSTD",
-        compression_level=1,
-        column_properties={
-            "number": ColumnProperties(dictionary_enabled=False),
-            "event_timestamp": ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED"),
-        },
-    )
+    Which files there are is what the journal notes; the table's log tells it to others.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._version = -1
+        self._metadata: str | None = None
+        self._files: dict[str, RunFile] = {}
 
-    def open(self, version: int) -> None:
+    def open(self, version: int, metadata: str | None, files: Sequence[RunFile]) -> Change | None:
         """Return to the table version that the journal knows of.
 
-        A commit beyond it was cut off before it was known to be on disk; the journal still has its rows.
-        Raises StartupError where the table cannot be read.
+        A commit beyond it was cut off before it was known to be on disk; the journal still has its rows. Without
+        `metadata` the journal has not noted the files yet; returns what it is to note then. Raises StartupError
+        where files are missing, or the log does not say which there are.
         """
+        self._version, self._metadata = version, metadata
+        self._files = {file.path: file for file in files}
         self._undo_after(version)
         if version < 0:
-            return
+            return None
+        if not (self._log / f"{version:020}.json").exists():
+            raise StartupError(f"the history table {self._directory} has not the version {version} in its log")
+        looked_up = self._look_up() if metadata is None else None
+        missing = [file.path for file in self._in_use() if not (self._directory / file.path).exists()]
+        if missing:
+            raise StartupError(f"the history table {self._directory} lacks the file {missing[0]}")
+        return looked_up
+
+    def _look_up(self) -> Change:
+        """What an earlier version wrote."""
         try:
-            found = DeltaTable(str(self._directory)).version()
-            missing = [path for path in self._paths() if not path.exists()]
+            metadata, named = delta.read(self._log, self._version)
+            found = [
+                noted(self._directory, path, int(about["partitionValues"]["run"]), str(about["stats"]))
+                for path, about in sorted(named.items())
+            ]
         except Exception as error:  # the library raises many kinds
             raise StartupError(f"cannot read the history table {self._directory}: {error}") from error
-        if found != version:
-            raise StartupError(
-                f"the history table {self._directory} is at version {found}, the journal knows {version}"
-            )
-        if missing:
-            raise StartupError(f"the history table {self._directory} lacks the file {missing[0].name}")
+        change = Change(self._version, found, (), metadata)
+        self.adopt(change)
+        return change
 
     def _undo_after(self, version: int) -> None:
-        late = [path for path in self._log.glob("*") if path.name[:20].isdigit() and int(path.name[:20]) > version]
-        if late:
+        late = [path for path in self._log.glob("*") if not delta.is_before(path, version + 1)]
+        late = [path for path in late if delta.version_of(path) is not None]
+        if any(path.suffix == ".parquet" for path in late):
             (self._log / "_last_checkpoint").unlink(missing_ok=True)
         for path in sorted(late, reverse=True):
             if path.suffix == ".json":
-                for added in _added(path):
-                    (self._directory / added).unlink(missing_ok=True)
+                for added in delta.files_added(path):
+                    if added not in self._files:
+                        (self._directory / added).unlink(missing_ok=True)
             path.unlink()
 
     @property
     def _log(self) -> Path:
         return self._directory / "_delta_log"
 
-    def _exists(self) -> bool:
-        return any(self._log.glob("*.json"))
-
-    def _paths(self) -> list[Path]:
-        return [self._directory / str(action["path"]) for action in self._actions()]
-
-    def _actions(self) -> list[dict[str, Any]]:
-        """What the table says of each file it is made of."""
-        actions: list[dict[str, Any]] = pa.table(
-            DeltaTable(str(self._directory)).get_add_actions(flatten=True)
-        ).to_pylist()
-        return actions
+    def _in_use(self) -> list[RunFile]:
+        return [file for file in self._files.values() if file.removed is None]
 
     def runs(self) -> list[Run]:
         """All runs, oldest first."""
-        if not self._exists():
-            return []
-        by_run: dict[int, list[dict[str, Any]]] = {}
-        for action in self._actions():
-            by_run.setdefault(int(action["partition.run"]), []).append(action)
+        by_run: dict[int, list[RunFile]] = {}
+        for file in self._in_use():
+            by_run.setdefault(file.run, []).append(file)
         return [self._run(position, files) for position, files in sorted(by_run.items())]
 
-    def _run(self, position: int, files: Sequence[dict[str, Any]]) -> Run:
-        paths = sorted(str(self._directory / file["path"]) for file in files)
-        rows = sum(int(file["num_records"]) for file in files)
-        greatest = [file.get("max.event_timestamp") for file in files]
-        bounds = [int(micros(pa.array([bound], pa.timestamp("us", "UTC")))[0]) for bound in greatest if bound]
+    def _run(self, position: int, files: Sequence[RunFile]) -> Run:
+        files = sorted(files, key=lambda file: file.path)
+        bounds: dict[str, tuple[int, int]] = {}
+        for file in files:
+            for feature, (least, greatest) in file.features.items():
+                before = bounds.get(feature, (least, greatest))
+                bounds[feature] = min(least, before[0]), max(greatest, before[1])
 
         def scan(columns: Sequence[str], keep: pc.Expression | None) -> Iterator[pa.RecordBatch]:
-            return _batches(paths, columns, keep)
+            return _read(self._directory, files, columns, keep)
 
-        # Delta keeps statistics to the millisecond, rounded down.
-        return Run(position, rows, max(bounds, default=NEVER) + 1_000, scan)
+        def damaged() -> list[str]:
+            return [what for file in files for what in damage(self._directory, file)]
 
-    def append(self, position: int, table: pa.Table) -> int:
+        return Run(position, sum(file.rows for file in files), bounds, scan, damaged)
+
+    def append(self, position: int, table: pa.Table) -> Change:
         """Add a run."""
-        write_deltalake(
-            str(self._directory),
-            _named(table, position),
-            partition_by=["run"],
-            mode="append",
-            writer_properties=self._WRITER,
-            post_commithook_properties=self._HOOKS,
-            configuration=self._CONFIGURATION,
-        )
-        return self._synced()
+        return self._commit("WRITE", [self._written(position, table)])
 
-    def replace(self, first: int, last: int, table: pa.Table) -> int:
+    def replace(self, first: int, last: int, table: pa.Table) -> Change:
         """Put one run in the place of several."""
-        predicate = f"run >= {first} AND run <= {last}"
-        if table.num_rows:
-            write_deltalake(
-                str(self._directory),
-                _named(table, last),
-                mode="overwrite",
-                predicate=predicate,
-                writer_properties=self._WRITER,
-                post_commithook_properties=self._HOOKS,
+        now = delta.now()
+        gone = [msgspec.structs.replace(file, removed=now) for file in self._in_use() if first <= file.run <= last]
+        come = [self._written(last, table)] if table.num_rows else []
+        return self._commit("OPTIMIZE", [*gone, *come])
+
+    def _written(self, position: int, table: pa.Table) -> RunFile:
+        """A new file, on stable storage. What hardly repeats is written in half the time without a dictionary."""
+        folder = self._directory / f"run={position}"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"part-{uuid.uuid4()}.zstd.parquet"
+        with path.open("wb") as file:
+            pq.write_table(
+                table,
+                file,
+                row_group_size=ROW_GROUP_ROWS,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=_DICTIONARIES,
+                column_encoding={"event_timestamp": "DELTA_BINARY_PACKED"},
+                store_schema=False,
             )
-        else:
-            table_now = DeltaTable(str(self._directory))
-            table_now.delete(predicate, post_commithook_properties=self._HOOKS)
-        return self._synced()
-
-    def _synced(self) -> int:
-        """fsync what the last commit wrote, which the library leaves to the operating system."""
-        version = DeltaTable(str(self._directory)).version()
-        commit = self._log / f"{version:020}.json"
-        written = [self._directory / added for added in _added(commit)]
-        for path in (*written, commit, *{path.parent for path in written}, self._log, self._directory):
-            _fsync(path)
-        return version
-
-    def vacuum(self, hours: int) -> int:
-        """Delete files that no run has used for so many hours, and shorten the table's log.
-
-        This too is a commit of the library's, so the journal has to learn of its version.
-        """
-        if not self._exists():
-            return -1
-        table = DeltaTable(str(self._directory))
-        table.create_checkpoint()
-        table.cleanup_metadata()
-        table.vacuum(
-            retention_hours=hours,
-            dry_run=False,
-            enforce_retention_duration=False,
-            post_commithook_properties=self._HOOKS,
+        for written in (path, folder, self._directory):
+            delta.sync(written)
+        about = path.stat()
+        return RunFile(
+            path=path.relative_to(self._directory).as_posix(),
+            run=position,
+            rows=table.num_rows,
+            size=about.st_size,
+            modified=about.st_mtime_ns // 1_000_000,
+            stats=delta.stats_of(table),
+            features=bounds_of(table),
+            sums=sums_of(path),
         )
-        return self._synced()
 
+    def _commit(self, operation: str, files: Sequence[RunFile]) -> Change:
+        """The next version, in the place of one that the journal never learnt of."""
+        self._undo_after(self._version)
+        self._log.mkdir(parents=True, exist_ok=True)
+        metadata = None if self._version >= 0 else delta.new_table()
+        actions = [] if metadata is None else delta.begun(metadata)
+        actions += [delta.added(file) if file.removed is None else delta.removed(file) for file in files]
+        delta.commit(self._log, self._version + 1, operation, actions)
+        delta.sync(self._directory)
+        return Change(self._version + 1, files, (), metadata)
 
-def _named(table: pa.Table, position: int) -> pa.Table:
-    """The table with its run's name in a column, which becomes the partition.
+    def adopt(self, change: Change) -> None:
+        """Go by a change that has been noted."""
+        files = {path: file for path, file in self._files.items() if path not in set(change.gone)}
+        self._files = {**files, **{file.path: file for file in change.files}}
+        self._version = change.version
+        self._metadata = change.metadata or self._metadata
 
-    In one piece: the library writes several in any order, and a run is sorted.
-    """
-    return table.combine_chunks().append_column("run", pa.repeat(pa.scalar(position, pa.int64()), table.num_rows))
-
-
-def _added(commit: Path) -> list[str]:
-    """The files that a commit added; none for one that was torn."""
-    found = []
-    for line in commit.read_text(errors="replace").splitlines():
-        with suppress(ValueError):
-            entry = json.loads(line)
-            found += [unquote(str(entry["add"]["path"]))] if "add" in entry else []
-    return found
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def vacuum(self, hours: int) -> Change:
+        """Delete files that no run has used for so many hours, and shorten the table's log."""
+        if self._version < 0 or self._metadata is None:
+            return Change(self._version)
+        until = delta.now() - hours * 3_600_000
+        gone = [path for path, file in self._files.items() if file.removed is not None and file.removed <= until]
+        for path in gone:
+            (self._directory / path).unlink(missing_ok=True)
+        for stray in self._directory.glob("run=*/*.parquet"):
+            known = stray.relative_to(self._directory).as_posix() in self._files
+            if not known and stray.stat().st_mtime_ns // 1_000_000 <= until:
+                stray.unlink()
+        kept = [file for path, file in self._files.items() if path not in set(gone)]
+        delta.checkpoint(self._log, self._version, self._metadata, kept)
+        return Change(self._version, (), gone)

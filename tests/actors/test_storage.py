@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,7 +43,7 @@ from actors.storage.protocol import (
     Ungrouped,
     Written,
 )
-from actors.storage.runs import DeltaRuns
+from actors.storage.run_files import Change
 from actors.timestamps import FOREVER, NEVER, parse_timestamp
 from actors.values import render
 
@@ -818,11 +818,11 @@ def test_a_file_in_the_place_of_the_directory_is_refused_by_its_name(tmp_path: P
         EmbeddedStorage(str(tmp_path / "data")).open()
 
 
-def commit_unknown_to_the_journal(storage: EmbeddedStorage, arrived: int) -> None:
+def commit_unknown_to_the_journal(storage: EmbeddedStorage, arrived: int) -> Change:
     """What a crash leaves behind that comes after the history was written and before the journal knew."""
     blocks = [a_block(X, ("a", arrived, float(arrived)))]
     storage.commit([written(arrived, *blocks)])
-    storage._runs.append(arrived, history.to_table([(arrived, blocks)], FEATURES))
+    return storage._runs.append(arrived, history.to_table([(arrived, blocks)], FEATURES))
 
 
 @pytest.mark.parametrize("flushes", [0, 1, 3])
@@ -857,21 +857,18 @@ def test_a_merge_that_the_journal_does_not_know_is_undone(tmp_path: Path) -> Non
     storage.close()
 
 
-def test_no_commit_tidies_the_log_before_the_journal_knows_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    often = {**DeltaRuns._CONFIGURATION, "delta.checkpointInterval": "4"}
-    monkeypatch.setattr(DeltaRuns, "_CONFIGURATION", often)
+def test_no_commit_tidies_the_log_before_the_journal_knows_of_it(tmp_path: Path) -> None:
     storage = EmbeddedStorage(str(tmp_path))
     storage.open()
     log = tmp_path / "history" / "_delta_log"
     for count in range(1, 10):
-        commit_unknown_to_the_journal(storage, count)
+        change = commit_unknown_to_the_journal(storage, count)
         assert sorted(path.name for path in log.glob("*[a-z]")) == [
             f"{version:020}.json" for version in range(count)
         ]
         # The journal learns of this one. The log is two days old when the next comes.
-        storage._journal.set_history(count, DeltaTable(str(tmp_path / "history")).version())
+        storage._journal.set_history(count, change)
+        storage._runs.adopt(change)
         for file in log.iterdir():
             os.utime(file, (0, 0))
     commit_unknown_to_the_journal(storage, 10)
@@ -984,6 +981,111 @@ def test_a_history_that_lacks_a_file_is_not_opened(tmp_path: Path, what: str) ->
     with pytest.raises(StartupError, match="history"):
         storage.open()
     storage.close()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("data [1]",),
+        ("repo%2Fbranch", "repo/branch"),
+        ("a%20b", "a b", "a%2520b"),
+        (
+            "x#1?y=2&z",
+            "~",
+            "{a}*",
+            "ünï\u200d",
+            "s3:",
+            "file:",
+            "back\\slash",
+            "new\nline",
+            "^`|<>\"'",
+            "%",
+            "%zz",
+        ),
+    ],
+)
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_directory_of_any_name_keeps_its_own_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], relative: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 1)
+    for round_ in (1, 2):
+        for place, name in enumerate(names):
+            storage = EmbeddedStorage(name if relative else str(tmp_path / name))
+            storage.open()
+            write(storage, 10 * round_, ("a", round_, float(place)))
+            flush(storage)
+            storage.compact(FEATURES.copy, NOW)
+            storage.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({Path(name).parts[0] for name in names})
+    for place, name in enumerate(names):
+        storage = EmbeddedStorage(name)
+        storage.open()
+        assert len(storage._runs.runs()) == 1
+        assert [(cell.time, cell.value) for cell in read(storage, X, "a")] == [(1, place), (2, place)]
+        storage.close()
+
+
+def as_written_before(directory: Path, tables: Mapping[int, pa.Table]) -> None:
+    """Have the history as the deltalake library writes it, and a journal that knows nothing but its version."""
+    storage = EmbeddedStorage(str(directory))
+    storage.open()
+    storage.commit([Registered(X)])
+    for run, table in tables.items():
+        named = table.append_column("run", pa.repeat(pa.scalar(run, pa.int64()), table.num_rows))
+        write_deltalake(str(directory / "history"), named, partition_by=["run"], mode="append")
+    table = DeltaTable(str(directory / "history"))
+    table.delete("run = 1")
+    table.create_checkpoint()
+    write_deltalake(str(directory / "history"), named, mode="overwrite", predicate="run = 30")
+    storage._journal.set_history(30, Change(DeltaTable(str(directory / "history")).version()))
+    storage.close()
+
+
+def test_a_history_that_the_deltalake_library_wrote_opens_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {run: [(run, [a_block(X, ("a", run, float(run))), a_block(Y, ("a", 1, 0.0))])] for run in (1, 20, 30)}
+    as_written_before(tmp_path, {run: history.to_table(batch, FEATURES) for run, batch in rows.items()})
+    storage = EmbeddedStorage(str(tmp_path))
+    storage.open()
+    assert [cell.arrived for cell in read(storage, X, "a")] == [20, 30]
+    assert [run.features[X.id] for run in storage._runs.runs()] == [(20, 20), (30, 30)]
+    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 1)
+    write(storage, 40, ("a", 40, 1.0))
+    flush(storage)
+    storage.compact(FEATURES.copy, NOW)
+    storage = reopened(storage, tmp_path)
+    assert [cell.arrived for cell in read(storage, X, "a")] == [20, 30, 40]
+    assert len(storage._runs.runs()) == 1
+    assert DeltaTable(str(tmp_path / "history")).to_pyarrow_table().num_rows == 5
+    storage.close()
+
+
+def test_others_read_the_table_when_its_log_has_been_summed_up(
+    embedded: EmbeddedStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 1)
+    rows = [(10, EARLIEST), (20, LATEST), (30, 1_500)]
+    for arrived, time in rows:
+        write(embedded, arrived, ('é😀"', time, 1.0))
+        flush(embedded)
+        embedded.compact(FEATURES.copy, NOW)
+        for file in (tmp_path / "data" / "history" / "_delta_log").iterdir():
+            os.utime(file, (0, 0))
+    embedded._vacuum(0)
+    log = tmp_path / "data" / "history" / "_delta_log"
+    table = DeltaTable(str(tmp_path / "data" / "history"))
+    assert sorted(path.suffix for path in log.iterdir()) == ["", ".json", ".parquet"]
+    assert table.to_pyarrow_table()["arrived_at"].cast(pa.int64()).to_pylist() == [10, 30, 20]
+    (stats,) = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    assert (stats["num_records"], stats["min.entity_id"]) == (3, 'é😀"')
+    assert stats["min.event_timestamp"].year == 1 and stats["max.event_timestamp"].year == 9999
+    columns = ["add", "metaData", "protocol"]
+    checkpoint = pq.read_table(next(log.glob("*.parquet")), columns=columns).to_pylist()
+    named = [name for row in checkpoint for name, body in row.items() if body]
+    assert named == ["protocol", "metaData", "add"]
 
 
 def test_a_journal_that_is_garbage_is_refused_by_the_name_of_its_file(tmp_path: Path) -> None:
@@ -1137,9 +1239,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 columns = {field.name: pa.nulls(100_000, field.type) for field in SCHEMA}
 columns["number"] = pa.repeat(1.0, 100_000)
+columns["feature"] = columns["entity_id"] = pa.repeat("x", 100_000)
+columns["event_timestamp"] = pa.array(range(100_000), pa.timestamp("us", "UTC"))
 with tempfile.TemporaryDirectory() as directory:
     runs = DeltaRuns(Path(directory))
-    runs.append(1, pa.table(columns, SCHEMA))
+    runs.adopt(runs.append(1, pa.table(columns, SCHEMA)))
     read = runs.runs()[0].table(pc.field("number") > 0)
 print(pa.mimalloc_memory_pool().max_memory(), pa.system_memory_pool().max_memory() > 0)
 """

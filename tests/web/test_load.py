@@ -27,6 +27,8 @@ from web.client import Client
 from web.client_calls import Retry
 from web.commands import load_parts, load_state, reading
 from web.commands.columns import BadValue, id_column, time_column, value_column
+from web.commands.reading import open_rows
+from web.commands.saving import Saved
 
 TEN, ELEVEN, NOON = (f"2025-11-07T{hour}:00:00Z" for hour in (10, 11, 12))
 SCRIPT = str(Path(sys.executable).parent / "timewell")
@@ -624,3 +626,17 @@ def test_a_service_that_goes_away_exits_with_3_and_is_gone_on_with(
     gate.at = 0
     assert loaded(load("rows.csv", "--url", gate.url, "--json"))["resumedAfter"] == 2
     assert stored(shared_server, name) == 5
+
+
+@pytest.mark.parametrize("name", ["s3:rows", "file:rows", "a%20b [1]", "x#?"])
+@pytest.mark.parametrize("ending", ["csv", "parquet", "ndjson"])
+def test_a_file_whose_name_looks_like_a_url_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, ending: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path(f"{name}.{ending}")
+    with Saved(path, []) as saved:
+        saved.write(pa.table({"a": [1.5]}))
+    assert sorted(path.name for path in tmp_path.glob("*.*")) == [path.name]
+    (lot,) = open_rows(path).lots(10, ["a"])
+    assert [float(value) for value in pa.array(lot["a"]).to_pylist()] == [1.5]

@@ -66,7 +66,7 @@ class ParquetRows:
         self.path = path
         self._read = 0
         try:
-            self._file = pa_parquet.ParquetFile(path)
+            self._file = pa_parquet.ParquetFile(path.absolute())  # else one named "s3:x" is a URL
         except pa.ArrowInvalid as error:
             raise Failed(f"{path}: this is no Parquet file: {error}") from None
         self.names = list(self._file.schema_arrow.names)

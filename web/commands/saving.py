@@ -53,7 +53,7 @@ class Saved:
     def _open(self, schema: pa.Schema) -> Sink:
         ending = self._path.suffix.lower()
         if ending == ".parquet":
-            return pa_parquet.ParquetWriter(self._part, schema)  # type: ignore[no-any-return]
+            return pa_parquet.ParquetWriter(self._part.absolute(), schema)  # type: ignore[no-any-return]
         if ending == ".csv":
             return _CsvLines(self._part, schema)
         return _JsonLines(self._part, self._json)
