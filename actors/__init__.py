@@ -1,14 +1,14 @@
 """The concurrent core, in reading order, bottom floor first. Imports point down only.
 
 errors.py settings.py memory.py   the tree of errors; every setting and limit; the allocator
-timestamps.py domain.py           time; the nouns, frozen
+timestamps.py clock.py domain.py  time; the clocks; the nouns, frozen
 values.py patterns.py constraints.py  values between JSON and columns; users' expressions; what a schema adds
 columns.py rows.py                a batch as columns; kernels over sorted rows
 grid.py latest.py series.py       many latest values; the tables they are kept in; one feature in one shard
 aggregates.py stats/              aggregates of groups; statistics of a stream, mergeable, and drift
 partition.py selection.py         what one store owns; the features that a request reads
 storage/                          where durable things live: one protocol, one file per implementation
-clock.py messages.py              the arrival clock; what may be asked
+messages.py                       what may be asked
 mailbox.py supervisor.py          ask, tell, drain; crash, reload, run again
 registry.py ingest.py             what is registered; from rows as sent to blocks
 ingest_arrow.py arrow_values.py   the same from Arrow tables

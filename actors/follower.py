@@ -50,6 +50,10 @@ class Follower:
         self._registry.replace(found.features, found.groups)
         self._journal.note_registry()
 
+    async def look_at_the_clock(self) -> None:
+        """Have a present that is not before what any process has acknowledged."""
+        self._clock.start_after((await trio.to_thread.run_sync(self._storage.versions_now)).arrived)
+
     async def run(self, registrar: Mailbox) -> None:
         """Look until cancelled."""
         while True:
@@ -68,6 +72,7 @@ class Follower:
 
     async def _look(self, registrar: Mailbox) -> None:
         now = await trio.to_thread.run_sync(self._storage.versions_now)
+        self._clock.start_after(now.arrived)
         if now.registry != self._storage.versions_seen:
             await registrar.ask(Refresh())
         if self.watch is not None:

@@ -100,6 +100,7 @@ class JournalActor:
         if self.stores:
             self.unflushed += sum(entry.observations for entry in written)
         self.newest = max([self.newest, *(entry.arrived for entry in written)])
+        self._clock.start_after(self.newest)  # a shared store gives arrivals of its own
         await self._hand_on(durable)
         for (envelope, _), entry in zip(accepted, recorded, strict=True):
             if isinstance(entry, TimewellError):
@@ -113,7 +114,7 @@ class JournalActor:
         keys = [envelope.message.key for envelope in group if _key(envelope) is not None]
         if not keys:
             return {}
-        since = self._clock.now() - IDEMPOTENCY_HOURS * 3_600 * SECOND
+        since = self._clock.steady() - IDEMPOTENCY_HOURS * 3_600 * SECOND
         return dict(await trio.to_thread.run_sync(self._storage.answers, keys, since))
 
     def _accept(

@@ -87,7 +87,9 @@ class RemoteStoreActor:
 
 
 def _question(message: Latest) -> Newest:
-    return Newest(message.entity_type, message.entities, message.features, message.kinds, message.at)
+    return Newest(
+        message.entity_type, message.entities, message.features, message.kinds, message.at, message.current
+    )
 
 
 def _reply(envelope: Envelope, answer: Any) -> None:

@@ -85,6 +85,10 @@ class Router:
         self.training = TrainingSets(serving, storage)
         self.checkpointer = checkpointer
         self.now = clock.now
+        """The present, which is never before the last arrival."""
+        self.wall = clock.wall
+        """What ages are told by."""
+        self.clock = clock
         self._journal = journal
         self._storage = storage
         self._mailboxes = mailboxes
@@ -152,13 +156,22 @@ class Router:
 
     def ingest(self, sent: Sent) -> Ingested:
         """Judge rows against the registry; nothing is written."""
-        return ingest(self.registry, sent, self.now())
+        return ingest(self.registry, sent, self.clock.stamp())
 
     async def judged(self, sent: Sent, size: int) -> Ingested:
         """The same of rows that came in so many bytes, in a worker thread where it may take its time."""
+        if self._follower is not None and None in sent.timestamps:
+            await self._follower.look_at_the_clock()
         if not self._takes_time(size):
             return self.ingest(sent)
-        return await self.judge(lambda: self.ingest(sent), size)
+        now = self.clock.stamp()
+        return await self.judge(lambda: ingest(self.registry, sent, now), size)
+
+    async def stamp(self) -> int:
+        """The event time of values that come without one: later than any of processes that share the store."""
+        if self._follower is not None:
+            await self._follower.look_at_the_clock()
+        return self.clock.stamp()
 
     async def judge(self, judge: Callable[[], Ingested], size: int) -> Ingested:
         """Have rows judged in a worker thread; those with patterns to search for leave some to the others."""
@@ -174,7 +187,7 @@ class Router:
 
     async def repeated(self, key: str) -> bytes | None:
         """What a write with this idempotency key was answered, None where there was none of late."""
-        since = self.now() - IDEMPOTENCY_HOURS * 3_600 * timestamps.SECOND
+        since = self.clock.steady() - IDEMPOTENCY_HOURS * 3_600 * SECOND
         answers = await trio.to_thread.run_sync(self._storage.answers, [key], since)
         return answers.get(key)
 
@@ -211,7 +224,7 @@ class Router:
 
         `current`: `at` is the present, so that what is read counts as used.
         """
-        now = at if current else self.now()
+        now = self.wall()
         if not selected.by_entity_type:
             return await self.serving.latest(entities, selected, at, now, current)
         owned = selected.by_entity_type
@@ -220,19 +233,19 @@ class Router:
 
     async def aggregate(self, entities: Sequence[str], feature: Feature, aggregation: str, span: Span) -> Answer:
         """One aggregate per entity and window, entities outermost."""
-        return await self.serving.aggregate(entities, feature, aggregation, span, self.now())
+        return await self.serving.aggregate(entities, feature, aggregation, span, self.wall())
 
     async def observations(
         self, entity: str, feature: Feature, span: Span, limit: int, descending: bool
     ) -> Scanned:
         """The observations of one entity in time order."""
-        return await self.serving.scan(entity, feature, span, limit, descending, self.now())
+        return await self.serving.scan(entity, feature, span, limit, descending, self.wall())
 
     async def fill(self, moments: Moments, wanted: Sequence[Wanted]) -> list[Filled]:
         """The columns of a training set, for some of its rows."""
         if len(moments.at) == 0:
             return [blank_column(column) for column in wanted]
-        return await self.training.fill(moments, wanted, self.now())
+        return await self.training.fill(moments, wanted, self.wall())
 
     async def statistics(self, feature: Feature, start: int = NEVER, end: int = FOREVER) -> Summary:
         """The statistics of a feature's stream, over a closed range of event time where one is given.
@@ -292,7 +305,7 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
     # A server may take its time, but nobody has to wait for the end of that.
     recovered = await trio.to_thread.run_sync(storage.open, abandon_on_cancel=storage.shared is not None)
     clock = ArrivalClock(now)
-    clock.start_after(recovered.last_arrived)
+    clock.begin_after(recovered.last_arrived)
     registry = FeatureRegistry(recovered.features, recovered.groups)
     checkpoint_values = min(FLUSH_VALUES, max(settings.cache_size // 4, 10_000))
     journal = JournalActor(storage, clock, registry.features, recovered.unflushed, checkpoint_values)
@@ -309,7 +322,7 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
     journal.monitor = monitor.mailbox if monitor else None
     actors: list[Actor] = [*stores, *([monitor] if monitor else []), journal, registrar]
     seconds = settings.checkpoint_seconds if shared is None else min(settings.checkpoint_seconds, MERGE_SECONDS)
-    checkpointer = Checkpointer(storage, journal, journal.stores, journal.monitor, registry, seconds, now)
+    checkpointer = Checkpointer(storage, journal, journal.stores, journal.monitor, registry, seconds, clock.steady)
     monitoring, webhook = None, Webhook(settings.webhook_url, settings.webhook_secret)
     if monitor is not None:
         monitoring = await _monitoring(settings, storage, registry, clock, journal, monitor, webhook, follower)
@@ -346,8 +359,9 @@ async def _monitoring(
     follower: Follower | None,
 ) -> Monitoring:
     window = int(settings.drift_window_seconds * SECOND)
-    watch = Watch(storage, registry, journal.mailbox, monitor.mailbox, Events(clock), window, clock.now)
+    watch = Watch(storage, registry, journal.mailbox, monitor.mailbox, Events(clock), window, clock)
     await trio.to_thread.run_sync(watch.load)
+    clock.start_after(watch.last_alert)
     policy = Policy(settings.alert_windows, int(settings.alert_cooldown_seconds * SECOND))
     leads = (lambda: follower.leads) if follower is not None else (lambda: True)
     schedule = Schedule(watch, registry, webhook, policy, settings.monitor_seconds, leads)

@@ -54,7 +54,7 @@ class Schedule:
         self._policy = policy
         self._seconds = seconds
         self._leads = leads
-        self._scored_until = watch.now() // watch.window * watch.window
+        self._scored_until = watch.wall() // watch.window * watch.window
         self.scores: dict[str, list[Score]] = {}
         for alert in watch.alerts.values():
             if alert.state == "firing":
@@ -89,8 +89,8 @@ class Schedule:
             if check.key in results:
                 await self._move_alert(check, results[check.key])
         await self._forget_old_alerts()
-        closed = self._watch.now() // self._watch.window * self._watch.window
-        if closed > self._scored_until:
+        closed = self._watch.wall() // self._watch.window * self._watch.window
+        if closed != self._scored_until:  # also where the clock was ahead for a while
             await self._score(Period(closed - self._watch.window, closed - 1))
             self._scored_until = closed
 
@@ -165,7 +165,7 @@ class Schedule:
             await self._keep(feature, score)
 
     def _is_scored(self, feature: Feature, current: Period) -> bool:
-        return any(score.current[0] == current.start for score in self.scores_of(feature)[:1])
+        return any(score.current[0] == current.start for score in self.scores_of(feature))
 
     async def _with_vitals(self) -> Sequence[tuple[Feature, int]]:
         features = list(self._registry.features.values())

@@ -147,6 +147,8 @@ DEFAULT_RETENTION_VALUES = 1_000
 MAX_RETENTION_VALUES = 1_000_000_000
 MAX_VERSION = 999_999_999
 IDEMPOTENCY_HOURS = 24
+CLOCK_DOUBTED_HOURS = 24
+"""What has grown old is removed for good once the wall clock has said so for this long (or all along)."""
 STORAGE_CONNECTIONS = 16
 """To a shared store, at most; each is in use for as long as one question takes. Those of the event loop to Redis,
 REMOTE_WORKERS for each shard and node, are counted apart."""

@@ -7,7 +7,7 @@ never wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +17,7 @@ import trio
 from actors import drift
 from actors.alerts import Alert
 from actors.checks import Check, DriftConfig
+from actors.clock import ArrivalClock
 from actors.domain import Feature
 from actors.errors import NotFound, TooLarge
 from actors.events import Events
@@ -82,13 +83,14 @@ class Watch:
         monitor: Mailbox,
         events: Events,
         window: int,
-        now: Callable[[], int],
+        clock: ArrivalClock,
     ) -> None:
         """`window`: the width of the windows that drift is scored by, in microseconds."""
         self.statistics = Statistics(monitor, storage)
         self.events = events
         self.window = window
-        self.now = now
+        self.now = clock.now
+        self.wall = clock.wall
         self.alerts: dict[str, Alert] = {}
         self._storage = storage
         self._registry = registry
@@ -110,6 +112,12 @@ class Watch:
         if alerts:
             raised = [msgspec.msgpack.decode(one, type=Alert) for one in self._storage.notes("alert").values()]
             self.alerts = {alert.id: alert for alert in raised}
+
+    @property
+    def last_alert(self) -> int:
+        """When the last change of an alert was, 0 for never."""
+        moments = [(alert.since, alert.fired, alert.resolved) for alert in self.alerts.values()]
+        return max((moment or 0 for one in moments for moment in one), default=0)
 
     async def note(self, kind: str, key: str, record: object | None) -> None:
         """Make a note durable; None deletes it."""
@@ -194,8 +202,8 @@ class Watch:
             self.events.publish(kind, {**told, "observed": finding.observed, "message": finding.message})
 
     async def _find(self, check: Check, feature: Feature, vitals: Vitals) -> Finding:
-        now, window = self.now(), check.window
-        period = Period(NEVER, FOREVER) if window is None else Period(now - window + 1, now)
+        now, window = self.wall(), check.window
+        period = Period(NEVER, FOREVER) if window is None else self.latest_window(window)
         if check.check_type == "freshness":
             return evaluate(check, feature, Summary(feature.created), vitals.newest, now, lambda: ())
 
@@ -263,9 +271,9 @@ class Watch:
         return Period(start, max(start, current.start - 1))
 
     def latest_window(self, width: int | None = None) -> Period:
-        """The window that ends now."""
+        """The window that ends now. What arrived last is in it, also where the wall clock was ahead then."""
         now = self.now()
-        return Period(now - (width or self.window) + 1, now)
+        return Period(min(now, self.wall()) - (width or self.window) + 1, now)
 
     async def score(
         self,

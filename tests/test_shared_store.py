@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,14 +19,18 @@ import trio
 from redis.crc import key_slot
 
 from actors.columns import Block
-from actors.domain import Feature
+from actors.domain import Feature, FeatureChange, Retention
 from actors.errors import Conflict, StartupError, StorageDown
+from actors.ingest import Sent
+from actors.messages import Refresh
 from actors.monitor import FeatureMonitor
-from actors.router import make_storage, open_router
+from actors.router import Router, make_storage, open_router
+from actors.serving import Span
 from actors.settings import Settings
 from actors.stats.state import encode
 from actors.stats.summary import merge_states
 from actors.storage.protocol import Deleted, Registered, Written
+from actors.storage.redis_store import RedisStorage
 from actors.timestamps import format_timestamp, now
 from loadtest.postgres import PostgresServer
 from loadtest.valkey import ValkeyCluster, ValkeyServer, free_port
@@ -611,3 +615,68 @@ def test_what_is_past_its_retention_age_is_trimmed_in_redis_at_the_next_write(
         one.write(("clicks", "u1", 3, format_timestamp(now())))
         with valkey.client() as client:
             assert client.pttl("tw:{user:u1}:h") == -1
+
+
+class Wall:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.micros = now()
+
+    def __call__(self) -> int:
+        return self.micros
+
+
+@asynccontextmanager
+async def routers(store: Environment, *walls: Wall) -> AsyncIterator[list[Router]]:
+    """Processes with clocks of their own, in one."""
+    kind: Any = store["STORAGE_TYPE"]
+    settings = Settings(storage_type=kind, storage_url=store["STORAGE_URL"], checkpoint_seconds=1e6)
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(open_router(settings, now=wall)) for wall in walls]
+
+
+async def write_now(router: Router, value: float) -> None:
+    ingested = await router.judged(Sent(["user.clicks.v1"], ["u"], [value], [None], [None]), 1)
+    await router.write(ingested, b"")
+
+
+async def served_now(router: Router) -> float:
+    grid = await router.latest(["u"], router.registry.select(["clicks"], None), router.now(), current=True)
+    return float(grid.values[0][0, 0])
+
+
+@pytest.mark.parametrize("store", ["postgresql", "redis", "cluster"], indirect=True)
+async def test_processes_whose_clocks_differ_see_what_the_other_wrote_and_the_later_write_wins(
+    store: Environment,
+) -> None:
+    ahead, behind = Wall(), Wall()
+    ahead.micros += 3_600_000_000
+    async with routers(store, ahead, behind) as (one, two):
+        await one.register(FeatureChange(entity="user", name="clicks", value_type="number"))
+        await two._mailboxes["registry"].ask(Refresh())
+        for value in range(4):
+            writer, reader = (one, two) if value % 2 == 0 else (two, one)
+            await write_now(writer, value)
+            assert await served_now(reader) == await served_now(writer) == value
+            ahead.micros -= 600_000_000
+    async with routers(store, behind) as (three,):
+        assert await served_now(three) == 3
+        await write_now(three, 4)
+        assert await served_now(three) == 4
+
+
+async def test_a_clock_that_is_ahead_for_a_while_costs_no_value_in_redis(valkey: ValkeyServer) -> None:
+    valkey.empty()
+    wall = Wall()
+    storage = RedisStorage(valkey.url, 10.0, wall)
+    async with open_router(Settings(storage_type="redis", checkpoint_seconds=1e6), storage, wall) as router:
+        change = FeatureChange(entity="user", name="clicks", value_type="number", retention=Retention(age="1h"))
+        await router.register(change)
+        for ahead in (0, 7_200_000_000, 0):
+            at = format_timestamp(wall.micros - 1_800_000_000)
+            wall.micros += ahead
+            await router.write(router.ingest(Sent(["user.clicks.v1"], ["u"], [1.0], [at], [None])), b"")
+            wall.micros += 1_000_000 - ahead
+        found = await router.observations("u", router.registry.resolve("clicks"), Span(0, 2**62), 10, False)
+        assert len(found.times) == 3

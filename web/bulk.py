@@ -142,7 +142,7 @@ def _ingested(blocks: Sequence[Block]) -> Ingested:
 async def write_table(router: Router, partial: bool, key: str | None) -> bytes:
     """Arrow: everything is judged, then written in slices, then answered."""
     data = await request.get_data(cache=False)
-    now = router.now()
+    now = await router.stamp()
 
     def judge() -> Ingested:
         try:

@@ -13,7 +13,7 @@ async def freshness_answer(router: Router) -> FreshnessAnswer:
     """Of all that is registered, by id and name."""
     features = sorted(router.registry.features.values(), key=lambda feature: feature.id)
     vitals = await router.monitoring.watch.vitals(features)
-    now = router.now()
+    now = router.wall()
     found = [_feature(feature, one, now) for feature, one in zip(features, vitals, strict=True)]
     by_id = {one.feature_id: one for one in found}
     groups = [

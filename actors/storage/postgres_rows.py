@@ -28,6 +28,7 @@ SELECT e.n, s.number, r.time, r.arrived, r.payload FROM {_ENTITIES} CROSS JOIN {
     ORDER BY time DESC, arrived DESC LIMIT 1
 ) AS r
 """
+_PRESENT = _LATEST.replace("%(at)s", "(SELECT greatest(arrived, %(at)s) FROM clock)")
 _RANGE = f"""
 SELECT e.n, s.number, r.time, r.arrived, r.payload FROM {_ENTITIES} CROSS JOIN {_SHAPES} CROSS JOIN LATERAL (
     SELECT time, arrived, payload FROM rows
@@ -140,10 +141,10 @@ class RowReader:
     def latest(self, questions: Sequence[Newest]) -> list[Grid]:
         """The newest values with event time <= at, of all questions in one visit to the server."""
         if len(questions) == 1:
-            cursors = [self._asked(_LATEST, _given(questions[0]))]
+            cursors = [self._newest(questions[0])]
         else:
             with self._connection.pipeline():
-                cursors = [self._asked(_LATEST, _given(question)) for question in questions]
+                cursors = [self._newest(question) for question in questions]
         fetched = [cursor.fetchall() for cursor in cursors]
         return [
             newest_of(question, self._parts(rows, question.features))
@@ -190,6 +191,9 @@ class RowReader:
                     block = Block(features[created].id, created, *index, *column)
                     found.append(LoadedRows(block, np.array(arrived, np.int64)))
         return found
+
+    def _newest(self, question: Newest) -> Cursor[tuple[Any, ...]]:
+        return self._asked(_PRESENT if question.current else _LATEST, _given(question))
 
     def _asked(self, query: str, given: Mapping[str, Any]) -> Cursor[tuple[Any, ...]]:
         return self._connection.cursor(binary=True, row_factory=tuple_row).execute(query.encode(), given)

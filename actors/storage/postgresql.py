@@ -95,7 +95,7 @@ class PostgresStorage(ServerStorage):
     def versions_now(self) -> Versions:
         """From the clock's row."""
         row = self._link.read(
-            lambda connection: connection.execute("SELECT registry, notes FROM clock").fetchone()
+            lambda connection: connection.execute("SELECT registry, notes, arrived FROM clock").fetchone()
         )
         assert row is not None
         return Versions(*row)
@@ -231,7 +231,7 @@ class PostgresStorage(ServerStorage):
 
 
 _TAKE_CLOCK = "UPDATE clock SET arrived = greatest(arrived, %s) RETURNING arrived, registry"
-_ANSWERS = "SELECT key, answer FROM answers WHERE key = ANY(%s) AND arrived > (SELECT arrived FROM clock) - %s"
+_ANSWERS = "SELECT key, answer FROM answers WHERE key = ANY(%s)"
 _CREATED = "SELECT id, created FROM features WHERE id = ANY(%s)"
 _CARRIED = "SELECT shape, entity, time, arrived, payload FROM rows WHERE arrived > %s ORDER BY arrived"
 _REGISTERED = """
@@ -284,7 +284,7 @@ class _Commit:
         with connection.pipeline():  # one visit
             # Whoever comes next waits here, so that this order of commits is that of their arrivals.
             clock = connection.execute(_TAKE_CLOCK, (max(map(_moment, entries), default=0) - 1,))
-            answers = connection.execute(_ANSWERS, (keys, IDEMPOTENCY_HOURS * 3_600 * SECOND)) if keys else None
+            answers = connection.execute(_ANSWERS, (keys,)) if keys else None
             created = connection.execute(_CREATED, (list(ids),)) if ids else None
         row = clock.fetchone()
         assert row is not None

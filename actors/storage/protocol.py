@@ -165,13 +165,16 @@ class Newest(NamedTuple):
     features: Sequence[Feature]
     kinds: Sequence[Kind]
     at: int
+    current: bool = False
+    """Whether `at` is the present of this process: what another one has acknowledged may be later."""
 
 
 class Versions(NamedTuple):
-    """How often the registry and the monitor's notes have been changed, by whichever process."""
+    """How often the registry and the monitor's notes have been changed, and the last arrival, of all processes."""
 
     registry: int
     notes: int
+    arrived: int
 
 
 class Stale(Unavailable):

@@ -9,6 +9,7 @@ Times and arrivals are eight bytes that sort as the numbers do. Everything else 
 
     :features :groups :notes    hashes of records
     :versions                   hash: how often registry, notes and shapes have been changed; the form of it all
+    :arrived                    sorted set: what the last arrival of all processes is (`last`)
     :aged                       hash: the entity types of which a feature has ever had a retention age
     :shapes :numbers            hashes: the number of a shape, and the shape of a number
     :writers :batches:<w>       the position of each writer; what its statistics do not cover, by arrival

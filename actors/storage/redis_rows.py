@@ -221,7 +221,7 @@ class RowReader:
         """What to ask for the newest rows of all questions."""
         version = self._shapes.version
         numbers = [self._shapes.holding(one.entity_type, one.features) for one in questions]
-        commands = [_VERSION]
+        commands = [_VERSION, LAST_ARRIVAL]
         for question, own in zip(questions, numbers, strict=True):
             shapes = list(map(_SHAPE.pack, own))
             if shapes:
@@ -241,11 +241,12 @@ class RowReader:
         self, questions: Sequence[Newest], asked: Asked, replies: Sequence[Any]
     ) -> tuple[list[dict[int, _Found]], list[tuple[int, int, int, Command]]]:
         """By question the newest rows; and those too new: the question, the entity, the shape and what to ask."""
-        answers = iter(replies[1:])
+        answers, last = iter(replies[2:]), last_arrival(replies[1])
         found: list[dict[int, _Found]] = [{} for _ in questions]
         late = []
         for place, (question, numbers) in enumerate(zip(questions, asked.numbers, strict=True)):
-            own, at = found[place], moment(question.at)
+            present = max(question.at, last) if question.current else question.at
+            own, at = found[place], moment(present)
             for owner, entity in enumerate(question.entities if numbers else ()):
                 for number, row in zip(numbers, next(answers), strict=True):
                     if row is None:
@@ -254,7 +255,7 @@ class RowReader:
                         _note(own, number, owner, row)
                     else:
                         history = keys_of(question.entity_type, entity)[1]
-                        late.append((place, owner, number, _before(history, number, question.at)))
+                        late.append((place, owner, number, _before(history, number, present)))
         return found, late
 
     def _grids(self, questions: Sequence[Newest], found: Sequence[Mapping[int, _Found]]) -> list[Grid]:
@@ -303,6 +304,12 @@ class RowReader:
 
 
 _VERSION = Command(ROOT, ("HGET", ROOT + b":versions", "shapes"))
+LAST_ARRIVAL = Command(ROOT, ("ZSCORE", ROOT + b":arrived", "last"))
+
+
+def last_arrival(reply: Any) -> int:
+    """What LAST_ARRIVAL is answered with, 0 where nothing has arrived. A score is exact up to 2**53."""
+    return int(float(reply or 0))
 
 
 def _note(found: dict[int, _Found], number: int, owner: int, row: bytes) -> None:

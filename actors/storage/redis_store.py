@@ -7,6 +7,7 @@ time and keeps every version; a read asks the server, so it sees what any proces
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -15,6 +16,7 @@ import msgspec
 import numpy as np
 
 from actors import timestamps
+from actors.clock import SteadyClock
 from actors.columns import Block
 from actors.domain import Feature, Group
 from actors.errors import Conflict, StartupError, StorageDown, TimewellError
@@ -48,7 +50,17 @@ from actors.storage.protocol import (
 from actors.storage.redis_functions import ROOT
 from actors.storage.redis_link import Command, RedisLink, call
 from actors.storage.redis_monitored import RedisMonitored, Writers
-from actors.storage.redis_rows import RowReader, RowWriter, Shapes, carrying, entity_of, keys_of, split_row
+from actors.storage.redis_rows import (
+    LAST_ARRIVAL,
+    RowReader,
+    RowWriter,
+    Shapes,
+    carrying,
+    entity_of,
+    keys_of,
+    last_arrival,
+    split_row,
+)
 from actors.storage.redis_stream import Streams
 from actors.storage.server import ServerStorage, never, starting
 
@@ -74,7 +86,7 @@ class RedisStorage(ServerStorage):
         self._monitored = RedisMonitored(self._link, self._writers)
         super().__init__(self._monitored)
         self._shapes = Shapes(self._link)
-        self._now = now
+        self._steady = SteadyClock(now, time.monotonic)  # which worker threads ask, and so not trio's
         self._last = 0
         self._aged: set[str] = set()
         self._features: dict[str, Feature] = {}
@@ -92,7 +104,9 @@ class RedisStorage(ServerStorage):
             self._check_form()
             self._writers.own()
             self._shapes.load()
-            return self.registered()
+            found = self.registered()
+            self._steady.begin_after(found.last_arrived)
+            return found
 
     def _check_form(self) -> None:
         """Raises StartupError where what is there is of a later form than this code knows."""
@@ -115,20 +129,26 @@ class RedisStorage(ServerStorage):
         hashes = [("HVALS", ROOT + name) for name in (b":features", b":groups", b":writers")]
         hashes.append(("HKEYS", ROOT + b":aged"))
         asked = [Command(ROOT, ("HGET", ROOT + b":versions", "registry")), *(Command(ROOT, one) for one in hashes)]
-        version, records, groups, positions, aged = self._link.ask(asked, whole=True)
+        version, records, groups, positions, aged, last = self._link.ask([*asked, LAST_ARRIVAL], whole=True)
         features = [msgspec.msgpack.decode(record, type=Feature) for record in records]
         found = [msgspec.msgpack.decode(record, type=Group) for record in groups]
         self._features = {feature.id: feature for feature in features}
         self._aged = {entity_type.decode() for entity_type in aged}
         self._seen = int(version or 0)
-        marks = [*map(int, positions), *(one.updated for one in features), *(one.updated for one in found), 0]
+        marks = [
+            *map(int, positions),
+            *(one.updated for one in features),
+            *(one.updated for one in found),
+            last_arrival(last),
+        ]
         return Recovered(features, found, max(marks), 0)
 
     def versions_now(self) -> Versions:
         """From their hash. The lease is renewed with it."""
         self._writers.renew()
-        (found,) = self._link.ask([Command(ROOT, ("HMGET", ROOT + b":versions", "registry", "notes"))])
-        return Versions(*(int(one or 0) for one in found))
+        asked = Command(ROOT, ("HMGET", ROOT + b":versions", "registry", "notes")), LAST_ARRIVAL
+        (registry, notes), arrived = self._link.ask(asked)
+        return Versions(int(registry or 0), int(notes or 0), last_arrival(arrived))
 
     def leads(self) -> bool:
         """By a key with a time to live."""
@@ -156,11 +176,12 @@ class RedisStorage(ServerStorage):
         found: list[Entry | TimewellError] = [self._claimed(entry, writer) for entry in entries]
         found = [self._later(entry) if isinstance(entry, Written) else entry for entry in found]
         fresh = [entry for entry in found if isinstance(entry, Written) and entry.blocks]
-        rows = RowWriter(self._shapes, self._features, self._aged, self._now())
+        rows = RowWriter(self._shapes, self._features, self._aged, self._steady())
         for entry in fresh:
             rows.add(entry.blocks)
         commands = rows.commands(1 if self._link.cluster else ENTITIES_PER_CALL)
         ending = [self._monitored.keeping(writer, [(one.arrived, one.blocks) for one in fresh])] if fresh else []
+        ending += [_arrival(max(one.arrived for one in fresh))] if fresh else []
         ending += [_put_answer(one) for one in found if isinstance(one, Written) and one.key is not None]
         ending.append(Command(ROOT, ("HGET", ROOT + b":versions", "registry")))
         if self._link.cluster:  # the version is to be looked at after all has been written
@@ -392,11 +413,16 @@ class RedisStorage(ServerStorage):
         commands = carrying(self._shapes, by_row(lot.parts))
         for start in range(0, len(commands), ENTITIES_AT_ONCE):
             self._link.ask(commands[start : start + ENTITIES_AT_ONCE], whole=True, durable=True)
-        self._link.ask([_note(*note)], whole=True, durable=True)
+        newest = max((int(part.arrived.max()) for part in lot.parts), default=lot.mark)
+        self._link.ask([_arrival(newest), _note(*note)], whole=True, durable=True)
 
 
 def _answer_key(key: str) -> bytes:
     return b"tw:answer:{%b}" % key.encode()
+
+
+def _arrival(arrived: int) -> Command:
+    return Command(ROOT, ("ZADD", ROOT + b":arrived", "GT", arrived, "last"))
 
 
 def _put_answer(entry: Written) -> Command:

@@ -40,12 +40,13 @@ async def serve_latest(router: Router, settings: Settings, body: bytes | bytearr
     check_read(asked.entity_ids, selected.features, 1, settings)
     current = asked.as_of is None
     at = router.now() if asked.as_of is None else parse_timestamp(asked.as_of, "asOf")
+    aged_at = min(at, router.wall()) if current else at
     if not asked.entity_ids:
         return b'{"results":[]}'
     grid = await router.latest(asked.entity_ids, selected, at, current)
     cells = len(asked.entity_ids) * len(selected.features) * (3 if asked.include_metadata else 1)
     return await encode_rows(
-        cells, lambda: served_rows(asked.entity_ids, selected, grid, at, asked.include_metadata)
+        cells, lambda: served_rows(asked.entity_ids, selected, grid, at, aged_at, asked.include_metadata)
     )
 
 
@@ -70,16 +71,16 @@ def check_ids(entities: Sequence[str]) -> None:
 
 
 def served_rows(
-    entities: Sequence[str], selected: Selection, grid: Grid, at: int, metadata: bool
+    entities: Sequence[str], selected: Selection, grid: Grid, at: int, aged_at: int, metadata: bool
 ) -> Iterator[ServedEntity]:
-    """One result per entity id in the order asked."""
+    """One result per entity id in the order asked. `aged_at`: the moment by which values are so and so old."""
     keyed = keyed_by(selected.references)
     moment = format_timestamp(at)
-    expired = grid.times < selected.served_from(at)
+    expired = grid.times < selected.served_from(aged_at)
     rows = map(keyed, *columns(grid, expired | grid.nulls))
     if not metadata:
         return map(ServedEntity, entities, rows, repeat(moment))
-    described = map(keyed, *map(_metadata, grid.times, grid.nulls, expired, repeat(at)))
+    described = map(keyed, *map(_metadata, grid.times, grid.nulls, expired, repeat(aged_at)))
     return map(ServedEntity, entities, rows, repeat(moment), described)
 
 
@@ -88,6 +89,6 @@ def _metadata(times: Times, nulls: Nulls, expired: Nulls, at: int) -> list[Value
     return [
         ValueMetadata("missing", None, None)
         if time == NEVER
-        else ValueMetadata(word, format_timestamp(time), (at - time) / SECOND)
+        else ValueMetadata(word, format_timestamp(time), max(0, at - time) / SECOND)
         for word, time in zip(status.tolist(), times.tolist(), strict=True)
     ]
