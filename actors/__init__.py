@@ -13,6 +13,7 @@ mailbox.py supervisor.py          ask, tell, drain; crash, reload, run again
 registry.py ingest.py             what is registered; from rows as sent to blocks
 ingest_arrow.py arrow_values.py   the same from Arrow tables
 arrow_keys.py spool.py            ids and timestamps of Arrow; blocks set aside
+overwriting.py                    rows that a later one of their batch overwrites
 journal.py store.py monitor.py    the actors
 remote.py                         a store whose values are in a server
 checkpoint.py serving.py          the journal into the history; questions over all shards

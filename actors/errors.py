@@ -47,10 +47,13 @@ def fault_of(told: msgspec.ValidationError, root: str = "") -> Fault:
             path, reason = f"{path}.{reason[len(beginning) :].removesuffix('`')}", said
             break
     path = path.lstrip(".")
+    if path.rpartition(".")[2] in _MOMENTS and reason.endswith(("`int`", "`float`")):
+        reason += "; a moment is an RFC 3339 text such as 2025-11-07T10:00:00Z, a number does not say its unit"
     shown = path if len(path) <= MOST_NAMED_CHARACTERS else path[: MOST_NAMED_CHARACTERS - 3] + "..."
     return Fault(shown or "body", reason)
 
 
+_MOMENTS = ("timestamp", "asOf", "startTime", "endTime", "knownAt")
 _ABOUT_FIELDS = {
     "Object missing required field `": "is required",
     "Object contains unknown field `": "is not a known field",

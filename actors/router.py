@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import trio
 
@@ -55,6 +55,7 @@ from actors.watch import Watch
 from actors.webhook import Webhook
 
 log = logging.getLogger("timewell.router")
+T = TypeVar("T")
 
 
 class Monitoring(NamedTuple):
@@ -173,10 +174,10 @@ class Router:
             await self._follower.look_at_the_clock()
         return self.clock.stamp()
 
-    async def judge(self, judge: Callable[[], Ingested], size: int) -> Ingested:
+    async def judge(self, judge: Callable[[], T], size: int) -> T:
         """Have rows judged in a worker thread; those with patterns to search for leave some to the others."""
 
-        def judging() -> Ingested:
+        def judging() -> T:
             with one_budget():
                 return judge()
 

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
 
 import msgspec
@@ -24,8 +25,16 @@ YEAR_ONE = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 LAST_MOMENT = (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _MICROSECOND = timedelta(microseconds=1)
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([dhms])")
-_SHAPES = (20, 24, 27)
+_DURATION = re.compile(r"([0-9]+)(?:\.([0-9]+))?([dhms])")
+_MOMENT = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(?:[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?(?:([Zz]| UTC)|([+-][0-9]{2})(?::?([0-9]{2}))?)?)?"
+)
+_LONGEST_TEXT = 128
+_LONGEST_DURATION = 32
+_SHAPES = (20, 24, 27, 30)
+_MICROSECONDS = 27
+"""What is longer has digits beyond microseconds, which are cut."""
 _SEPARATORS = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":"}
 
 
@@ -35,31 +44,38 @@ def now() -> int:
 
 
 def parse_timestamp(text: str, field: str = "timestamp") -> int:
-    """RFC 3339 to microseconds; without an offset it is UTC.
+    """RFC 3339 to microseconds; what is finer is cut, so that no moment is later than it was given.
 
-    >>> parse_timestamp("2025-11-07T10:00:00Z")
-    1762509600000000
-    >>> parse_timestamp("2025-11-07T12:00:00.25+02:00")
-    1762509600250000
+    Also as databases write it: with a space for the T, an offset without minutes or colon, ` UTC`, or a date
+    alone, which is its first moment. Without an offset it is UTC.
+
+    >>> parse_timestamp("2025-11-07T10:00:00Z"), parse_timestamp("2025-11-07T10:00:00.0000019Z")
+    (1762509600000000, 1762509600000001)
+    >>> parse_timestamp("2025-11-07 12:00:00.25+02"), parse_timestamp("2025-11-07")
+    (1762509600250000, 1762473600000000)
 
     Raises InvalidInput naming `field`.
     """
+    found = _MOMENT.fullmatch(text) if len(text) <= _LONGEST_TEXT else None
     try:
-        moment = msgspec.convert(text, datetime)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
+        if found is None:
+            raise ValueError
+        day, time, fraction, _, hours, minutes = found.groups()
+        offset = "Z" if hours is None else f"{hours}:{minutes or '00'}"
+        moment = msgspec.convert(f"{day}T{time or '00:00:00'}.{(fraction or '0')[:6]}{offset}", datetime)
         return (moment.astimezone(UTC) - _EPOCH) // _MICROSECOND
-    except (msgspec.ValidationError, OverflowError):
+    except (ValueError, OverflowError):
+        cut = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."
         raise InvalidInput.at(
-            field, f"{text!r} is not an RFC 3339 timestamp such as 2025-11-07T10:00:00Z"
+            field, f"{cut!r} is not an RFC 3339 timestamp such as 2025-11-07T10:00:00Z"
         ) from None
 
 
 def parse_timestamps(texts: Sequence[str]) -> NDArray[np.int64] | None:
-    """Many timestamps in one of the three common UTC shapes at once, or None where one has another shape.
+    """Many timestamps in one of the four common UTC shapes at once, or None where one has another shape.
 
-    Shapes: seconds, milliseconds or microseconds, with `Z`. Returns int64[n]. None asks the caller to go
-    one by one, which also finds the one to blame.
+    Shapes: seconds, milliseconds, microseconds or nanoseconds, which are cut, with `Z`. Returns int64[n].
+    None asks the caller to go one by one, which also finds the one to blame.
     """
     width = len(texts[0])
     if width not in _SHAPES:
@@ -71,7 +87,8 @@ def parse_timestamps(texts: Sequence[str]) -> NDArray[np.int64] | None:
     if not _has_shape(letters, width):
         return None
     try:
-        moments = letters[:, :-1].copy().view(f"S{width - 1}").ravel().astype("datetime64[us]")
+        kept = min(width, _MICROSECONDS) - 1
+        moments = letters[:, :kept].copy().view(f"S{kept}").ravel().astype("datetime64[us]")
     except ValueError:
         return None
     micros: NDArray[np.int64] = moments.view(np.int64)
@@ -106,25 +123,31 @@ Duration = int | float | str
 def parse_duration(given: object, field: str) -> int:
     """Seconds as a number, or "7d", "12h", "30m", "45s", to microseconds; it must be positive.
 
-    >>> parse_duration("7d", "window"), parse_duration(1.5, "window")
-    (604800000000, 1500000)
+    What is finer than a microsecond is cut.
+
+    >>> parse_duration("7d", "window"), parse_duration(1.5, "window"), parse_duration("0.0000019s", "window")
+    (604800000000, 1500000, 1)
     """
     micros = _duration_micros(given)
     if micros is None or not 0 < micros < 2**62:
-        raise InvalidInput.at(field, f"{given!r} is not a positive duration such as 3600, '7d' or '12h'")
+        shown = repr(given)
+        shown = shown if len(shown) <= _LONGEST_TEXT else shown[:_LONGEST_TEXT] + "..."
+        raise InvalidInput.at(field, f"{shown} is not a positive duration such as 3600, '7d' or '12h'")
     return micros
 
 
 def _duration_micros(given: object) -> int | None:
     if isinstance(given, str):
         match = _DURATION.fullmatch(given)
-        if match is None:
+        if match is None or len(given) > _LONGEST_DURATION:
             return None
-        number, unit = match.groups()
-        return round(float(number) * _UNITS[unit] * SECOND) if len(number) < 16 else None
+        whole, fraction, unit = match.groups(default="")
+        micros: int = int(whole + fraction) * _UNITS[unit] * SECOND // 10 ** len(fraction)
+        return micros
     if isinstance(given, bool) or not isinstance(given, int | float):
         return None
-    return round(given * SECOND) if abs(given) < 2**42 else None
+    # Through its shortest digits: 0.29 means 290,000 microseconds, though its float64 is a little less.
+    return int(Decimal(repr(given)) * SECOND) if abs(given) < 2**42 else None
 
 
 @lru_cache(maxsize=4_096)

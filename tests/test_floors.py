@@ -20,7 +20,7 @@ FLOORS = [
     ["actors.patterns"],
     ["actors.constraints"],
     ["actors.columns"],
-    ["actors.arrow_keys", "actors.spool"],
+    ["actors.arrow_keys", "actors.overwriting", "actors.spool"],
     ["actors.arrow_values"],
     ["actors.rows", "actors.grid", "actors.latest"],
     ["actors.series", "actors.aggregates", "actors.selection"],

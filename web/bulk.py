@@ -17,6 +17,7 @@ from actors.columns import Block, joined
 from actors.errors import Fault, InvalidInput
 from actors.ingest import MOST_FAULTS_NAMED, Ingested
 from actors.ingest_arrow import ingest_table
+from actors.overwriting import Overwriting, overwritten
 from actors.router import Router
 from actors.settings import GROUP_COMMIT_VALUES
 from actors.spool import Spool
@@ -53,7 +54,12 @@ class UnderWay:
 async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:
     """NDJSON: everything is judged and set aside first, then written, then answered."""
     count, first, faults, faulty = 0, 0, list[Fault](), False
-    with Spool() as spool:
+    with Spool() as spool, Overwriting() as overwriting:
+
+        def set_aside(blocks: Sequence[Block]) -> None:
+            spool.put(blocks)
+            overwriting.add(blocks)
+
         async with aclosing(lots_of_lines(LOT_BYTES, LONGEST_LINE_BYTES)) as lots:
             async for lot in lots:
                 observations, indices, unread, lines = _read(lot, first)
@@ -65,9 +71,10 @@ async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:
                 faults += found[: MOST_FAULTS_NAMED - len(faults)]
                 first += lines
                 if ingested.accepted:
-                    await trio.to_thread.run_sync(spool.put, ingested.blocks)
+                    await trio.to_thread.run_sync(set_aside, ingested.blocks)
                     count += ingested.accepted
-        answer = msgspec.json.encode(Written(not faulty, count, fault_answers(faults) or None))
+        again = await trio.to_thread.run_sync(overwriting.count)
+        answer = msgspec.json.encode(Written(not faulty, count, fault_answers(faults) or None, again or None))
         return await _write(router, spool, answer, key)
 
 
@@ -144,17 +151,18 @@ async def write_table(router: Router, partial: bool, key: str | None) -> bytes:
     data = await request.get_data(cache=False)
     now = await router.stamp()
 
-    def judge() -> Ingested:
+    def judge() -> tuple[Ingested, int]:
         try:
-            return ingest_table(router.registry, read_table(data), now)
+            ingested = ingest_table(router.registry, read_table(data), now)
+            return ingested, overwritten(ingested.blocks)
         except pa.ArrowException as error:
             raise InvalidInput(f"the table cannot be taken: {error}") from None
 
-    ingested = await router.judge(judge, len(data))
+    ingested, again = await router.judge(judge, len(data))
     if not partial:
         refuse(ingested.faults, "row")
     faults = fault_answers(ingested.faults) or None
-    answer = msgspec.json.encode(Written(faults is None, ingested.accepted, faults))
+    answer = msgspec.json.encode(Written(faults is None, ingested.accepted, faults, again or None))
     slices = list(_slices(ingested.blocks))
     for blocks in slices[:-1]:
         await router.write(_ingested(blocks), b"")

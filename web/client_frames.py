@@ -311,4 +311,5 @@ def _together(written: Written, answer: Written, start: int) -> Written:
     """What two parts wrote. The index of a fault is that of the row in the frame."""
     faults = [*(written.errors or ()), *_shifted(answer.errors or (), start)]
     count = (written.count or 0) + (answer.count or 0)
-    return Written(written.success and answer.success, count, faults or None)
+    again = (written.overwritten or 0) + (answer.overwritten or 0)
+    return Written(written.success and answer.success, count, faults or None, again or None)

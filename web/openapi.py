@@ -279,7 +279,8 @@ ROUTES = (
         "post",
         "/features/write-batch",
         "Writing",
-        "Write many values, all or none.",
+        "Write many values, all or none. `overwritten`, where it is there: so many were overwritten by a"
+        " later value of the same batch, feature, entity and timestamp.",
         {200: schema.Written},
         schema.Observations,
         (("partial", "true: write the good ones and name the others"),),

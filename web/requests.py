@@ -17,6 +17,7 @@ from web.errors import UnsupportedMediaType
 
 JSON_TYPE = "application/json"
 T = TypeVar("T")
+_DATE_AND_MARK = len("2025-03-01 ")
 
 
 async def json_body(kind: type[T]) -> T:
@@ -80,6 +81,15 @@ def no_content() -> Response:
     return response
 
 
+def with_offset(text: str) -> str:
+    """A timestamp of a query string. A `+` that was not escaped has become a space, and means an offset still.
+
+    >>> with_offset("2025-03-01 10:00:00 02:00"), with_offset("2025-03-01 10:00:00 UTC")
+    ('2025-03-01 10:00:00+02:00', '2025-03-01 10:00:00 UTC')
+    """
+    return text[:_DATE_AND_MARK] + re.sub(" (?=[0-9])", "+", text[_DATE_AND_MARK:])
+
+
 class Query:
     """The query string. Parameters that the route does not know are refused: they are most often typing errors."""
 
@@ -125,5 +135,4 @@ class Query:
     def time(self, name: str, default: int) -> int:
         """A timestamp in microseconds."""
         found = self.text(name)
-        # A `+` in a query string is a space; an offset that was not escaped still means what it says.
-        return default if found is None else parse_timestamp(found.replace(" ", "+"), name)
+        return default if found is None else parse_timestamp(with_offset(found), name)

@@ -10,7 +10,9 @@ from msgspec import UNSET, Meta, UnsetType
 from actors.domain import Feature, FeatureChange, Group, Retention, ValueSchema, ValueType
 from actors.timestamps import Duration, format_timestamp
 
-Timestamp = Annotated[str, Meta(description="RFC 3339, with an offset or Z; without one, UTC")]
+Timestamp = Annotated[
+    str, Meta(description="RFC 3339, with an offset or Z; without one, UTC; finer than microseconds is cut")
+]
 Reference = Annotated[str, Meta(description="entity.name.vN, entity.name (highest version) or a bare name")]
 
 
@@ -155,11 +157,15 @@ class FaultAnswer(msgspec.Struct, omit_defaults=True):
 
 
 class Written(msgspec.Struct, omit_defaults=True):
-    """The answer to a write; `count` for batches, `errors` with `?partial=true`."""
+    """The answer to a write; `count` for batches, `errors` with `?partial=true`.
+
+    `overwritten`: how many of the `count` a later value of the same batch, feature, entity and moment overwrites.
+    """
 
     success: bool
     count: int | None = None
     errors: list[FaultAnswer] | None = None
+    overwritten: int | None = None
 
 
 class ValueMetadata(msgspec.Struct, rename="camel"):

@@ -82,12 +82,56 @@ def test_lower_case_letters_are_taken_as_rfc_3339_has_it() -> None:
     assert parse_timestamp("2025-11-07t10:00:00z") == parse_timestamp("2025-11-07T10:00:00Z")
 
 
+FORMS = [
+    "2025-11-07T10:00:00.000000Z",
+    "2025-11-07T10:00:00",
+    "2025-11-07 10:00:00",
+    "2025-11-07 10:00:00Z",
+    "2025-11-07 10:00:00 UTC",
+    "2025-11-07 12:00:00+02",
+    "2025-11-07T12:00:00+0200",
+    "2025-11-07 05:30:00-04:30",
+]
+
+
+@pytest.mark.parametrize("text", FORMS)
+def test_a_timestamp_may_be_written_as_databases_do(text: str) -> None:
+    assert parse_timestamp(text) == parse_timestamp("2025-11-07T10:00:00Z")
+
+
+def test_a_date_is_its_first_moment_in_utc() -> None:
+    assert parse_timestamp("2025-11-07") == parse_timestamp("2025-11-07T00:00:00Z")
+
+
+@given(MOMENTS, st.text("0123456789", max_size=12), st.sampled_from(["Z", "+00:00", "+00", ""]))
+@example(-1, "9", "Z")
+@example(LAST, "999", "Z")
+@settings(deadline=None, max_examples=100)
+def test_what_is_finer_than_a_microsecond_is_cut_towards_the_past(micros: int, finer: str, offset: str) -> None:
+    text = written(micros, "microseconds")[:-1] + finer + offset
+    assert parse_timestamp(text) == micros
+    assert parse_timestamps([text]) in (None, [micros])
+
+
+def test_a_column_of_nanoseconds_is_cut_at_once() -> None:
+    texts = ["1969-12-31T23:59:59.999999999Z", "2025-11-07T10:00:00.000001999Z"]
+    found = parse_timestamps(texts)
+    assert found is not None
+    assert found.tolist() == [-1, 1_762_509_600_000_001]
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "",
         "yesterday",
-        "2025-11-07",
+        "2025-11-07Z",
+        "2025-11-07T",
+        "2025-11-07T10:00Z",
+        "2025-11-07T10:00:00.Z",
+        "2025-11-07T10:00:00+2",
+        "2025-11-07  10:00:00",
+        "2025-11-07T10:00:00." + "9" * 200 + "Z",
         "2025-02-29T00:00:00Z",
         "2025-13-01T00:00:00Z",
         "2025-01-01T24:00:00Z",
@@ -186,6 +230,21 @@ def test_a_leap_second_and_hour_24_are_declined() -> None:
 )
 def test_durations_are_read_in_their_units(given_: object, seconds: float) -> None:
     assert parse_duration(given_, "window") == seconds * SECOND
+
+
+@pytest.mark.parametrize(
+    ("given_", "micros"),
+    [
+        ("0.0000019s", 1),
+        (0.0000019, 1),
+        (59.9999999, 59_999_999),
+        (0.29, 290_000),
+        ("0.29s", 290_000),
+        (1.1, 1_100_000),
+    ],
+)
+def test_a_duration_is_cut_to_the_microsecond_and_not_for_its_float(given_: object, micros: int) -> None:
+    assert parse_duration(given_, "window") == micros
 
 
 @given(st.integers(1, 10**6), st.sampled_from(["d", "h", "m", "s"]))

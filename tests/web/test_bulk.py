@@ -110,14 +110,52 @@ def served_text(server: LiveServer, feature: str, entities: list[str]) -> str:
 @pytest.mark.parametrize("query", ["", "?partial=false", "?partial=true"])
 def test_lines_and_tables_are_answered_with_their_count(shared_server: LiveServer, name: str, query: str) -> None:
     id_ = shared_server.register(name)["id"]
-    body = b"\n".join([line(id_, 1), line(id_, None, "v"), line(id_, 2)])
+    body = b"\n".join([line(id_, 1), line(id_, None, "v"), line(id_, 2, "w")])
     for answer in (
         send_lines(shared_server, body, query),
-        send_table(shared_server, long_table(id_, [1.0, None, 2.0]), query),
-        send_table(shared_server, wide_table(["u", "v", "u"], **{id_: [1.0, 3.0, 2.0]}), query),
+        send_table(shared_server, long_table(id_, [1.0, None, 2.0], ["u", "v", "w"]), query),
+        send_table(shared_server, wide_table(["u", "v", "w"], **{id_: [1.0, 3.0, 2.0]}), query),
     ):
         assert (answer.status_code, answer.text) == (200, '{"success":true,"count":3}')
         assert answer.headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("query", ["", "?partial=true"])
+def test_a_batch_that_overwrites_its_own_values_says_how_many(
+    shared_server: LiveServer, name: str, query: str
+) -> None:
+    id_ = shared_server.register(name)["id"]
+    values = [
+        json.loads(line(id_, value, entity)) for value, entity in ((1, "u"), (None, "v"), (2, "u"), (3, "u"))
+    ]
+    lines = b"\n".join(json.dumps(one).encode() for one in values)
+    numbers = [1.0, None, 2.0, 3.0]
+    for answer in (
+        shared_server.post(BATCH + query, {"values": values}),
+        send_lines(shared_server, lines, query),
+        send_table(shared_server, long_table(id_, numbers, ["u", "v", "u", "u"]), query),
+        send_table(shared_server, wide_table(["u", "v", "u", "u"], **{id_: [1.0, 0.0, 2.0, 3.0]}), query),
+    ):
+        assert answer.text == '{"success":true,"count":4,"overwritten":2}'
+
+
+def test_values_without_timestamps_in_one_batch_happen_at_one_moment_and_it_says_so(
+    shared_server: LiveServer, name: str
+) -> None:
+    id_ = shared_server.register(name)["id"]
+    values = [{"featureId": id_, "entityId": "u", "value": value} for value in (1, 2, 3)]
+    answer = shared_server.post(BATCH, {"values": values})
+    assert answer.text == '{"success":true,"count":3,"overwritten":2}'
+    assert stored(shared_server, id_) == [3]
+
+
+def test_values_that_lines_far_apart_overwrite_are_counted_and_refused_ones_are_not(
+    shared_server: LiveServer, name: str
+) -> None:
+    id_ = shared_server.register(name)["id"]
+    far = [b" " * MEGABYTE + line(id_, value, "u") for value in (1, 2, "no", 3)]
+    answer = send_lines(shared_server, b"\n".join(far), "?partial=true").json()
+    assert (answer["count"], answer["overwritten"], indices(answer)) == (3, 2, [2])
 
 
 @pytest.mark.parametrize("body", [b"", b"\n", b"\r\n \n\t\r\n\n"])
@@ -427,7 +465,8 @@ def test_a_table_is_written_in_slices_as_it_is_written_whole(rows: list[tuple[st
 
     whole, sliced = trio.run(written, 1_000), trio.run(written, room)
     assert sliced[:2] == whole[:2]
-    assert whole[0] == {"success": True, "count": len(rows)}
+    again = len(rows) - len({row[1:] for row in rows})
+    assert whole[0] == {"success": True, "count": len(rows), **({"overwritten": again} if again else {})}
     assert max(sliced[2]) <= room
     assert sum(sliced[2]) == len(rows)
 
@@ -650,7 +689,7 @@ def test_a_long_body_is_a_repeat_as_a_short_one_is(shared_server: LiveServer, na
     key = {"Idempotency-Key": name}
     padded = (line(id_, 1) + b" " * 400_000 + b"\n") * 100
     first = send_lines(shared_server, padded, **key)
-    assert first.json() == {"success": True, "count": 100}
+    assert first.json() == {"success": True, "count": 100, "overwritten": 99}
     assert send_lines(shared_server, padded, **key).text == first.text
     assert shared_server.get(f"/features/{id_}/stats").json()["count"] == 100
 

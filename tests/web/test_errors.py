@@ -277,3 +277,10 @@ def test_a_refused_request_leaves_the_connection_usable(shared_server: LiveServe
         problem(shared_server.post("/features/write", {}), 400)
         problem(shared_server.get("/nothing"), 404)
         assert shared_server.get("/health/live").status_code == 200
+
+
+def test_a_moment_given_as_a_number_is_told_what_to_write(shared_server: LiveServer) -> None:
+    asked = {"entityIds": ["u"], "features": ["x"], "asOf": 1762509600}
+    body = problem(shared_server.post("/features/serve", asked), 400)
+    assert fields(body) == ["asOf"]
+    assert "RFC 3339" in body["detail"]

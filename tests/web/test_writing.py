@@ -65,9 +65,11 @@ def test_a_write_is_answered_with_success(shared_server: LiveServer, name: str) 
 @pytest.mark.parametrize("query", ["", "?partial=false", "?partial=true"])
 def test_a_batch_is_answered_with_its_count(shared_server: LiveServer, name: str, query: str) -> None:
     id_ = shared_server.register(name)["id"]
-    values = [item(id_, 1), item(id_, None, "v"), item(id_, 2)]
+    values = [item(id_, 1), item(id_, None, "v"), item(id_, 2, "w")]
     answer = shared_server.post(f"/features/write-batch{query}", {"values": values})
     assert (answer.status_code, answer.text) == (200, '{"success":true,"count":3}')
+    answer = shared_server.post(f"/features/write-batch{query}", {"values": [*values, item(id_, 3, "w")]})
+    assert (answer.status_code, answer.text) == (200, '{"success":true,"count":4,"overwritten":1}')
     assert answer.headers["Content-Type"] == "application/json"
 
 
@@ -192,7 +194,7 @@ REFUSED = {
     "integer": ['"5"', "true", "5.5", "[]", "9223372036854775808", "-9223372036854775809", "1e999", "NaN", "1e30"],
     "string": ["5", "true", "[]", '["a"]', "{}", r'"\ud800"'],
     "boolean": ["0", "1", '"true"', "[]", "0.0", str(10**30)],
-    "timestamp": ["5", '"now"', '"2025-11-07"', '""', '"2025-02-30T00:00:00Z"', '"2025-11-07T25:00:00Z"', "true"],
+    "timestamp": ["5", '"now"', '"2025-11-07Z"', '""', '"2025-02-30T00:00:00Z"', '"2025-11-07T25:00:00Z"', "true"],
     "vector": [
         "5", "[]", "[1,2]", "[1,2,3,4]", "[1,2,null]", '[1,2,"3"]', "[1,2,true]", "[[1,2,3]]", "[1,2,[3]]",
         "[1,2,1e39]", "[1,2,NaN]", "[1,2,1e999]", '{"0":1}', '"[1,2,3]"',
@@ -410,7 +412,7 @@ def test_timestamps_of_all_forms_may_stand_in_one_batch(shared_server: LiveServe
 @pytest.mark.parametrize(
     "sent",
     [
-        "", "now", "2025-11-07", "1762509600", "2025-11-07T10:00Z", "2025-11-07T24:00:00Z", "2025-02-29T00:00:00Z",
+        "", "now", "2025-11-07Z", "1762509", "2025-11-07T10:00Z", "2025-11-07T24:00:00Z", "2025-02-29T00:00:00Z",
         "2025-13-01T00:00:00Z", "2025-11-07T10:60:00Z", "2025-11-07T10:00:00+25:00", "0000-01-01T00:00:00Z",
         "0000-12-31T23:59:59.999Z", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00",
         "10000-01-01T00:00:00Z", "2025-11-07T10:00:00Zx",

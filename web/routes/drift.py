@@ -14,7 +14,7 @@ from actors.stats.drift.judgement import Judgement
 from actors.timestamps import format_timestamp, parse_timestamp
 from actors.watch import Period
 from web import monitor_schema as schema
-from web.requests import Query, encode, json_body, no_content
+from web.requests import Query, encode, json_body, no_content, with_offset
 
 DEFAULT_SCORES = 100
 
@@ -88,10 +88,10 @@ def blueprint(router: Router) -> Blueprint:
 
 def _period(text: str, field: str) -> Period:
     """`START/END`, two timestamps (ISO 8601's way to write an interval)."""
-    start, slash, end = text.replace(" ", "+").partition("/")
+    start, slash, end = text.partition("/")
     if not slash:
         raise InvalidInput.at(field, f"{text!r} is not START/END, two RFC 3339 timestamps")
-    period = Period(parse_timestamp(start, field), parse_timestamp(end, field))
+    period = Period(parse_timestamp(with_offset(start), field), parse_timestamp(with_offset(end), field))
     if period.start > period.end:
         raise InvalidInput.at(field, "starts after its end")
     return period

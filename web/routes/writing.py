@@ -9,6 +9,7 @@ from quart import Blueprint, Response, request
 
 from actors.errors import InvalidInput, TooLarge
 from actors.ingest import resolve_version
+from actors.overwriting import overwritten
 from actors.router import Router
 from actors.settings import Settings
 from web.bulk import UnderWay, write_lines, write_table
@@ -78,7 +79,8 @@ async def write_many(
     faults = merge_faults(faults, ingested, indices)
     if not partial:
         refuse(faults, "values")
-    answer = Written(not faults, ingested.accepted, fault_answers(faults) or None)
+    told = fault_answers(faults) or None
+    answer = Written(not faults, ingested.accepted, told, overwritten(ingested.blocks) or None)
     return await router.write(ingested, msgspec.json.encode(answer), key)
 
 
