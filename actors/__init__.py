@@ -10,6 +10,7 @@ partition.py selection.py         what one store owns; the features that a reque
 storage/                          where durable things live: one protocol, one file per implementation
 messages.py                       what may be asked
 mailbox.py supervisor.py          ask, tell, drain; crash, reload, run again
+repeats.py                        one write at a time of an idempotency key
 registry.py ingest.py             what is registered; from rows as sent to blocks
 ingest_arrow.py arrow_values.py   the same from Arrow tables
 arrow_keys.py spool.py            ids and timestamps of Arrow; blocks set aside

@@ -13,7 +13,7 @@ after the answer sees the write.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import trio
 
@@ -29,7 +29,9 @@ from actors.timestamps import SECOND
 
 
 class _Accepted(NamedTuple):
-    envelope: Envelope
+    """An entry to commit, and everybody who gets its outcome: who sent it first, then who repeats its key."""
+
+    askers: list[Envelope]
     entry: Entry
 
 
@@ -84,11 +86,10 @@ class JournalActor:
     async def _commit(self, group: Sequence[Envelope]) -> None:
         """One group, one transaction."""
         try:
-            answered = await self._answered_before(group)
-            accepted, repeats = self._accept(group, answered)
+            accepted = self._accept(group, await self._answered_before(group))
             recorded: Sequence[Entry | TimewellError] = []
             if accepted:
-                entries = [entry for _, entry in accepted]
+                entries = [one.entry for one in accepted]
                 recorded = await trio.to_thread.run_sync(self._storage.commit, entries)
         except StorageDown as error:
             await self.load()
@@ -101,14 +102,15 @@ class JournalActor:
             self.unflushed += sum(entry.observations for entry in written)
         self.newest = max([self.newest, *(entry.arrived for entry in written)])
         self._clock.start_after(self.newest)  # a shared store gives arrivals of its own
+        for change in durable:
+            self._note(change)
         await self._hand_on(durable)
-        for (envelope, _), entry in zip(accepted, recorded, strict=True):
-            if isinstance(entry, TimewellError):
-                _fail(envelope, entry)
-            else:
-                _answer(envelope, entry.answer if isinstance(entry, Written) else entry)
-        for envelope, answer in repeats:
-            _answer(envelope, answer)
+        for (askers, _), entry in zip(accepted, recorded, strict=True):
+            for envelope in askers:
+                if isinstance(entry, TimewellError):
+                    _fail(envelope, entry)
+                else:
+                    _answer(envelope, entry.answer if isinstance(entry, Written) else entry)
 
     async def _answered_before(self, group: Sequence[Envelope]) -> dict[str, bytes]:
         keys = [envelope.message.key for envelope in group if _key(envelope) is not None]
@@ -117,29 +119,28 @@ class JournalActor:
         since = self._clock.steady() - IDEMPOTENCY_HOURS * 3_600 * SECOND
         return dict(await trio.to_thread.run_sync(self._storage.answers, keys, since))
 
-    def _accept(
-        self, group: Sequence[Envelope], answered: dict[str, bytes]
-    ) -> tuple[list[_Accepted], list[tuple[Envelope, bytes]]]:
-        """The entries to commit, and the answers to keys that have been seen. Refusals are answered here."""
-        accepted, repeats = [], []
+    def _accept(self, group: Sequence[Envelope], answered: Mapping[str, bytes]) -> list[_Accepted]:
+        """The entries to commit. What needs none, a key answered before or a refusal, is answered here."""
+        accepted: list[_Accepted] = []
+        first: dict[str, _Accepted] = {}
         for envelope in group:
             key = _key(envelope)
             if key is not None and key in answered:
-                repeats.append((envelope, answered[key]))
-                continue
-            try:
-                entry = self._entry(envelope.message)
-            except TimewellError as error:
-                _fail(envelope, error)
-                continue
-            if key is not None:
-                answered[key] = envelope.message.answer
-            accepted.append(_Accepted(envelope, entry))
-        return accepted, repeats
+                _answer(envelope, answered[key])
+            elif key is not None and key in first:
+                first[key].askers.append(envelope)
+            else:
+                try:
+                    accepted.append(_Accepted([envelope], self._entry(envelope.message)))
+                except TimewellError as error:
+                    _fail(envelope, error)
+                    continue
+                if key is not None:
+                    first[key] = accepted[-1]
+        return accepted
 
     def _entry(self, message: Write | ChangeRegistry | Erase) -> Entry:
         if isinstance(message, ChangeRegistry):
-            self._note(message.change)
             return message.change
         if isinstance(message, Erase):
             return Erased(message.entity_type, message.entity_id, self._clock.tick())
@@ -151,7 +152,7 @@ class JournalActor:
         return Written(self._clock.tick(), message.blocks, message.key, message.answer)
 
     def _note(self, change: Entry) -> None:
-        """Writes that come after a change in the same group are judged by it."""
+        """Writes that come after a change of the registry are judged by it."""
         if isinstance(change, Registered):
             self._created[change.feature.id] = change.feature.created
         elif isinstance(change, Deleted):
@@ -203,17 +204,25 @@ class JournalActor:
 
 
 def _groups(waiting: Sequence[Envelope]) -> list[list[Envelope]]:
-    """Neighbours, up to GROUP_COMMIT_VALUES observations together."""
+    """Neighbours, up to GROUP_COMMIT_VALUES observations together.
+
+    A feature that comes or goes ends a group: what follows is judged once it is known whether that is durable.
+    """
     groups: list[list[Envelope]] = [[]]
-    values = 0
+    values, ended = 0, False
     for envelope in waiting:
         count = envelope.message.count if isinstance(envelope.message, Write) else 0
-        if groups[-1] and values + count > GROUP_COMMIT_VALUES:
+        if groups[-1] and (ended or values + count > GROUP_COMMIT_VALUES):
             groups.append([])
             values = 0
         groups[-1].append(envelope)
         values += count
+        ended = _changes_features(envelope.message)
     return groups
+
+
+def _changes_features(message: Any) -> bool:
+    return isinstance(message, ChangeRegistry) and isinstance(message.change, Registered | Deleted)
 
 
 def _key(envelope: Envelope) -> str | None:

@@ -31,6 +31,7 @@ from actors.monitor import MonitorActor
 from actors.patterns import one_budget
 from actors.registry import FeatureRegistry, RegistryActor
 from actors.remote import RemoteStoreActor
+from actors.repeats import Repeats
 from actors.schedule import Schedule
 from actors.selection import Selection
 from actors.serving import FeatureServingEngine, Span
@@ -90,6 +91,7 @@ class Router:
         self.wall = clock.wall
         """What ages are told by."""
         self.clock = clock
+        self.repeats = Repeats()
         self._journal = journal
         self._storage = storage
         self._mailboxes = mailboxes

@@ -34,7 +34,7 @@ FLOORS = [
     ["actors.alerts"],
     ["actors.messages"],
     ["actors.mailbox"],
-    ["actors.supervisor"],
+    ["actors.supervisor", "actors.repeats"],
     ["actors.registry"],
     ["actors.ingest"],
     ["actors.ingest_arrow"],

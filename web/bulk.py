@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 from itertools import chain
-from weakref import WeakValueDictionary
 
 import msgspec
 import numpy as np
@@ -32,23 +31,6 @@ LONGEST_LINE_BYTES = 8 * 1024 * 1024
 LOTS_PER_COMMIT = 16
 """What is committed together is bounded in bytes by this, and in values by GROUP_COMMIT_VALUES."""
 _LINES = msgspec.json.Decoder(Observation)
-
-
-class UnderWay:
-    """The idempotency keys of bulk writes that go on: a repeat waits for the first."""
-
-    def __init__(self) -> None:
-        self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
-
-    @asynccontextmanager
-    async def one(self, key: str | None) -> AsyncIterator[None]:
-        """One at a time of a key."""
-        if key is None:
-            yield
-            return
-        lock = self._locks.setdefault(key, trio.Lock())
-        async with lock:
-            yield
 
 
 async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:

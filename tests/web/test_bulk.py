@@ -702,17 +702,20 @@ async def test_a_repeat_that_comes_while_the_first_is_written_writes_nothing(
     answers = []
     async with service() as it:
 
-        async def send() -> None:
-            answer = await it.client.post(BATCH, data=body, headers={**ARROW, "Idempotency-Key": "k"})
+        async def send(body: bytes, type_: str) -> None:
+            headers = {"Content-Type": type_, "Idempotency-Key": "k"}
+            answer = await it.client.post(BATCH, data=body, headers=headers)
             answers.append(await answer.get_json())
 
         async with trio.open_nursery() as nursery:
             with it.storage.stalled("commit"):
-                nursery.start_soon(send)
-                nursery.start_soon(send)
+                nursery.start_soon(send, body, ARROW["Content-Type"])
+                await wait_all_tasks_blocked(0.01)
+                nursery.start_soon(send, body, ARROW["Content-Type"])
+                nursery.start_soon(send, b'{"values": [%b]}' % line("user.number.v1", 4.0), "application/json")
                 await wait_all_tasks_blocked(0.01)
         figures = await it.router.statistics(it.router.registry.resolve("number"))
-        assert answers == [{"success": True, "count": 3}] * 2
+        assert answers == [{"success": True, "count": 3}] * 3
         assert figures.count == 3
 
 

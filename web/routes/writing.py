@@ -12,7 +12,7 @@ from actors.ingest import resolve_version
 from actors.overwriting import overwritten
 from actors.router import Router
 from actors.settings import Settings
-from web.bulk import UnderWay, write_lines, write_table
+from web.bulk import write_lines, write_table
 from web.errors import fault_answers
 from web.lanes import ARROW_TYPE, NDJSON_TYPE
 from web.requests import Query, decode, json_bytes, said
@@ -26,7 +26,6 @@ _LANES = {NDJSON_TYPE: write_lines, ARROW_TYPE: write_table}
 def blueprint(router: Router, settings: Settings) -> Blueprint:
     """The chapter "Writing"."""
     routes = Blueprint("writing", __name__)
-    under_way = UnderWay()
 
     @routes.post("/features/write")
     async def write() -> Response:
@@ -45,8 +44,7 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
             partial = Query(("partial",)).flag("partial")
             if (lane := _LANES.get(request.mimetype)) is None:
                 return await write_many(router, settings, await json_bytes(), key, partial)
-            async with under_way.one(key):
-                return await once(router, key, lambda: lane(router, partial, key))
+            return await lane(router, partial, key)
 
         return said(await once(router, key, fresh))
 
@@ -55,8 +53,11 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
 
 async def once(router: Router, key: str | None, write: Callable[[], Awaitable[bytes]]) -> bytes:
     """What a write with this idempotency key was answered before, or what `write` answers now."""
-    before = None if key is None else await router.repeated(key)
-    return await write() if before is None else before
+    if key is None:
+        return await write()
+    async with router.repeats.one(key):
+        before = await router.repeated(key)
+        return await write() if before is None else before
 
 
 async def write_one(router: Router, body: bytes | bytearray, key: str | None = None) -> bytes:
