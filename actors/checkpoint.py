@@ -14,6 +14,7 @@ fails (a full disk) is tried again later; until then the journal keeps everythin
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import trio
@@ -22,12 +23,12 @@ from actors.errors import TimewellError, Unavailable
 from actors.journal import JournalActor
 from actors.mailbox import Mailbox
 from actors.memory import give_back
-from actors.messages import Flushed, Saved, Snapshot
+from actors.messages import Erase, Flushed, Saved, Snapshot
 from actors.registry import FeatureRegistry
 from actors.stats.state import encode
 from actors.stats.summary import Summary, merge_states
 from actors.storage.protocol import Erased, Removed, Storage, SummaryKey
-from actors.timestamps import FOREVER
+from actors.timestamps import FOREVER, NEVER
 
 log = logging.getLogger("timewell.checkpoint")
 RETRY_SECONDS = 5.0
@@ -56,8 +57,7 @@ class Checkpointer:
         self._seconds = seconds
         self._now = now
         self._one_at_a_time = trio.Lock()
-        self._removed: dict[Erased, Removed] = {}
-        """Of erasures that somebody waits for."""
+        self._erasures: set[_Erasure] = set()
 
     async def run(self) -> None:
         """Checkpoint until cancelled."""
@@ -73,29 +73,38 @@ class Checkpointer:
     async def checkpoint(self) -> None:
         """One checkpoint, as the module says. Raises StorageDown where a step fails."""
         async with self._one_at_a_time:
-            self._journal.wants_checkpoint = trio.Event()
-            moved = await self._flush()
-            monitored = await self._save_monitor()
-            if moved:
-                await self._tell()
-            await trio.to_thread.run_sync(self._storage.trim, monitored, self._now())
-            await self._tidy()
-            if moved:
-                await trio.to_thread.run_sync(give_back)
+            await self._checkpoint()
 
-    async def erase(self, erased: Erased) -> Removed:
-        """Checkpoint until the files have nothing more of an entity.
+    async def _checkpoint(self) -> None:
+        self._journal.wants_checkpoint = trio.Event()
+        moved = await self._flush()
+        monitored = await self._save_monitor()
+        if moved:
+            await self._tell()
+        await trio.to_thread.run_sync(self._storage.trim, monitored, self._now())
+        await self._tidy()
+        if moved:
+            await trio.to_thread.run_sync(give_back)
+
+    async def erase(self, entity_type: str, entity_id: str) -> tuple[Erased, Removed]:
+        """Erase an entity, and checkpoint until the files have nothing more of it.
 
         Raises StorageDown, or Unavailable where that takes too long; it will then be done by a later checkpoint.
         """
-        self._removed[erased] = Removed(0, 0)
+        erasure = _Erasure(entity_type, entity_id)
+        self._erasures.add(erasure)
         try:
+            erased: Erased = await self._journal.mailbox.ask(Erase(entity_type, entity_id))
+            if erased.removed is not None:
+                return erased, erased.removed
             for _ in range(ERASURE_CHECKPOINTS):
-                await self.checkpoint()
-                if erased not in await trio.to_thread.run_sync(self._storage.erased):
-                    return self._removed[erased]
+                async with self._one_at_a_time:
+                    if not erasure.covers(erased):  # by the checkpoint that another one waited for
+                        await self._checkpoint()
+                if erasure.covers(erased):
+                    return erased, erasure.removed
         finally:
-            del self._removed[erased]
+            self._erasures.discard(erasure)
         raise Unavailable("the entity is hidden, but not yet gone from the files: ask again")
 
     async def _flush(self) -> int:
@@ -128,8 +137,32 @@ class Checkpointer:
 
     async def _tidy(self) -> None:
         await trio.to_thread.run_sync(self._storage.forget, self._registry.known)
-        for erased, removed in (await trio.to_thread.run_sync(self._storage.erase)).items():
-            log.info("an entity of %r was erased: %d observations", erased.entity_type, removed.observations)
-            if erased in self._removed:
-                self._removed[erased] = removed
+        for erased, counts in (await trio.to_thread.run_sync(self._storage.erase)).items():
+            log.info("an entity of %r was erased: %d observations", erased.entity_type, sum(counts.values()))
+            for erasure in self._erasures:
+                erasure.note(erased, counts)
         await trio.to_thread.run_sync(self._storage.compact, self._registry.known, self._now())
+
+
+class _Erasure:
+    """What left the files of an entity since somebody asked for it. Several who ask at once are told the same."""
+
+    def __init__(self, entity_type: str, entity_id: str) -> None:
+        self._entity = entity_type, entity_id
+        self._until = NEVER
+        self._counts = Counter[str]()
+
+    def note(self, erased: Erased, counts: Mapping[str, int]) -> None:
+        """An erasure is done with."""
+        if self._entity == erased[:2]:
+            self._until = max(self._until, erased.arrived)
+            self._counts.update(counts)
+
+    def covers(self, erased: Erased) -> bool:
+        """Whether this one is."""
+        return erased.arrived <= self._until
+
+    @property
+    def removed(self) -> Removed:
+        """What went."""
+        return Removed(self._counts.total(), len(self._counts))

@@ -26,7 +26,7 @@ from actors.grid import Grid, stack
 from actors.ingest import Ingested, Sent, check_entity_id, ingest
 from actors.journal import JournalActor
 from actors.mailbox import Mailbox
-from actors.messages import DeleteFeature, DeleteGroup, Erase, PutGroup, Register, Scanned, Write
+from actors.messages import DeleteFeature, DeleteGroup, PutGroup, Register, Scanned, Write
 from actors.monitor import MonitorActor
 from actors.patterns import one_budget
 from actors.registry import FeatureRegistry, RegistryActor
@@ -217,8 +217,7 @@ class Router:
             raise NotFound(f"no feature is of the entity type {entity_type!r}")
         if (reason := check_entity_id(entity_id)) is not None:
             raise InvalidInput.at("entityId", reason)
-        erased: Erased = await self._mailboxes["journal"].ask(Erase(entity_type, entity_id))
-        return erased, await self.checkpointer.erase(erased)
+        return await self.checkpointer.erase(entity_type, entity_id)
 
     # Reading
 

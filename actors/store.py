@@ -88,7 +88,7 @@ class FeatureStore:
             case Forget(feature):
                 self.partition.drop(feature.id)
             case Purge(erased):
-                self.partition.purge(*erased)
+                self.partition.purge(*erased[:3])
             case _:
                 raise TypeError(f"not for a store: {message!r}")
         return None

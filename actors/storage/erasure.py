@@ -6,47 +6,68 @@ next checkpoint, which may be cut off; until it is done, all that is read goes t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.columns import Block
+from actors.columns import Block, Times
 from actors.storage import history
-
-Erasures = Mapping[tuple[str, str], int]
-"""By entity type and id the arrival up to which everything is gone."""
-
-
-def rows_of(erasures: Erasures) -> pc.Expression:
-    """The rows of a history file that are to go. At least one erasure."""
-    found = pc.scalar(False)
-    for (entity_type, entity_id), until in erasures.items():
-        found |= (
-            (pc.field("entity_id") == entity_id)
-            & pc.starts_with(pc.field("feature"), f"{entity_type}.")
-            & (pc.field("arrived_at") <= history.moment(until))
-        )
-    return found
+from actors.storage.protocol import Erased
+from actors.timestamps import NEVER
+from actors.values import Nulls
 
 
-def kept(erasures: Erasures, keep: pc.Expression | None = None) -> pc.Expression | None:
-    """A filter that also leaves out the rows of erased entities."""
-    if not erasures:
-        return keep
-    gone = ~rows_of(erasures)
-    return gone if keep is None else keep & gone
+class Erasures:
+    """Those that are not done with. Rows are looked up among them, not compared with each."""
 
+    def __init__(self, pending: Iterable[Erased] = ()) -> None:
+        self._until: dict[str, dict[str, int]] = {}
+        for erased in pending:
+            self._until.setdefault(erased.entity_type, {})[erased.entity_id] = erased.arrived
+        self._ids = {type_: pa.array(until, pa.string()) for type_, until in self._until.items()}
+        # One place more, for who is none of them.
+        self._latest = {type_: np.array([*until.values(), NEVER]) for type_, until in self._until.items()}
 
-def without(erasures: Erasures, arrived: int, blocks: Sequence[Block]) -> list[Block]:
-    """A batch of the journal without the rows of erased entities."""
-    return [_without(erasures, arrived, block) for block in blocks]
+    def __bool__(self) -> bool:
+        return bool(self._until)
 
+    def somebody(self) -> pc.Expression:
+        """The rows of a history file that are of an erased id at least. At least one erasure."""
+        return history.of_ids([id_ for until in self._until.values() for id_ in until])
 
-def _without(erasures: Erasures, arrived: int, block: Block) -> Block:
-    entity_type = block.feature.partition(".")[0]
-    gone = {id_ for (type_, id_), until in erasures.items() if type_ == entity_type and arrived <= until}
-    if not gone:
-        return block
-    keep = np.fromiter((entity not in gone for entity in block.entities), np.bool_, len(block.entities))
-    return block if keep.all() else block.take(np.flatnonzero(keep))
+    def gone(self, feature: str, ids: pa.Array, arrived: Times) -> Nulls | None:
+        """Which rows of a feature are of erased entities; None where none can be."""
+        known = self._ids.get(entity_type := feature.partition(".")[0])
+        if known is None:
+            return None
+        places = pc.fill_null(pc.index_in(ids, value_set=known), -1).to_numpy(zero_copy_only=False)
+        found: Nulls = arrived <= self._latest[entity_type][places]
+        return found
+
+    def kept(self, batch: pa.RecordBatch) -> Nulls:
+        """Which rows of a part of a run are of nobody who is erased."""
+        kept, arrived = np.ones(len(batch), np.bool_), history.micros(batch["arrived_at"])
+        for feature, own in history.stretches(batch):
+            gone = self.gone(feature, batch["entity_id"][own], arrived[own])
+            if gone is not None:
+                kept[own] = ~gone
+        return kept
+
+    def only(self, feature: str, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """A batch of one feature without the rows of erased entities."""
+        gone = self.gone(feature, batch["entity_id"], history.micros(batch["arrived_at"]))
+        return batch if gone is None or not gone.any() else batch.filter(pa.array(~gone))
+
+    def without(self, arrived: int, blocks: Sequence[Block]) -> list[Block]:
+        """A batch of the journal without the rows of erased entities."""
+        return [self._without(arrived, block) for block in blocks]
+
+    def _without(self, arrived: int, block: Block) -> Block:
+        until = self._until.get(block.feature.partition(".")[0])
+        if until is None:
+            return block
+        gone = (arrived <= until.get(entity, NEVER) for entity in block.entities)
+        rows = np.flatnonzero(~np.fromiter(gone, np.bool_, len(block.entities)))
+        return block if len(rows) == len(block.entities) else block.take(rows)

@@ -13,7 +13,8 @@ arrival, so that the statistics of a row group tell which entities it can hold.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from actors.columns import Block, Entities, Indices, names_of
 from actors.domain import Feature
 from actors.rows import Rows, order
 from actors.storage.protocol import LoadedRows
-from actors.timestamps import NEVER
+from actors.timestamps import FOREVER, NEVER
 from actors.values import Array, Nulls, blank, dtype_of
 
 MOMENT = pa.timestamp("us", "UTC")
@@ -48,16 +49,52 @@ KEYS = pa.schema(
 SCHEMA = pa.schema([*KEYS, *(pa.field(name, kind) for name, kind in VALUE_TYPES.items())])
 
 
-def live_rows(features: Mapping[str, Feature], now: int) -> pc.Expression:
-    """Which rows still answer: not past a retention age."""
-    alive = pc.scalar(True)
-    for feature in features.values():
-        if feature.kept_age is not None:
-            alive &= ~(
-                (pc.field("feature") == feature.id)
-                & (pc.field("event_timestamp") < moment(now - feature.kept_age))
-            )
-    return alive
+Keep = Callable[[pa.RecordBatch], Nulls]
+"""Which rows of a part of a run are kept. An expression for the reader of files would be nested a level for each
+feature, and whoever walks through ten thousand levels is out of stack."""
+
+
+def stretches(batch: pa.RecordBatch) -> Iterator[tuple[str, slice]]:
+    """The features of a part of a run, each with its rows."""
+    names = batch["feature"].dictionary_encode()
+    codes = names.indices.to_numpy()
+    edges = np.flatnonzero(np.diff(codes, prepend=-1, append=-1)).tolist()
+    for begin, end in pairwise(edges):
+        yield names.dictionary[int(codes[begin])].as_py(), slice(begin, end)
+
+
+def only(batch: pa.RecordBatch, keep: Keep) -> pa.RecordBatch:
+    """The rows that are kept."""
+    mask = keep(batch)
+    return batch if mask.all() else batch.filter(pa.array(mask))
+
+
+def live_rows(features: Mapping[str, Feature], now: int) -> Keep:
+    """Those that still answer: not past a retention age."""
+    ages = {feature.id: feature.kept_age for feature in features.values() if feature.kept_age is not None}
+
+    def keep(batch: pa.RecordBatch) -> Nulls:
+        kept, times = np.ones(len(batch), np.bool_), micros(batch["event_timestamp"])
+        for feature, own in stretches(batch) if ages else ():
+            if feature in ages:
+                kept[own] = times[own] >= max(now - ages[feature], NEVER)
+        return kept
+
+    return keep
+
+
+def rows_of_others(gone: Sequence[Feature], features: Mapping[str, Feature]) -> Keep:
+    """All rows but those of deleted features, of which some may be registered again since."""
+    again = {one.id: features[one.id].created if one.id in features else FOREVER for one in gone}
+
+    def keep(batch: pa.RecordBatch) -> Nulls:
+        kept, arrived = np.ones(len(batch), np.bool_), micros(batch["arrived_at"])
+        for feature, own in stretches(batch):
+            if feature in again:
+                kept[own] = arrived[own] >= again[feature]
+        return kept
+
+    return keep
 
 
 def moment(micros: int) -> pa.Scalar:
@@ -189,13 +226,14 @@ def period_filter(feature: Feature, start: int, end: int) -> pc.Expression:
 
 def pairs_filter(feature: Feature, entities: Sequence[str], start: int, end: int) -> pc.Expression:
     """The rows of some entities in a closed range of event time, written for this very feature."""
+    return period_filter(feature, start, end) & of_ids(entities)
+
+
+def of_ids(entities: Sequence[str]) -> pc.Expression:
+    """The rows of entities of these ids, the statistics of row groups looked at first."""
     who = pc.field("entity_id")
-    return (
-        period_filter(feature, start, end)
-        & (who >= min(entities, key=str.encode))
-        & (who <= max(entities, key=str.encode))
-        & who.isin(pa.array(entities, pa.string()))
-    )
+    bounds = (who >= min(entities, key=str.encode)) & (who <= max(entities, key=str.encode))
+    return bounds & who.isin(pa.array(entities, pa.string()))
 
 
 def to_rows(feature: Feature, entities: Sequence[str] | None, tables: Sequence[pa.Table]) -> Rows:
@@ -223,13 +261,10 @@ def nothing(feature: Feature) -> Rows:
 
 def loaded(batch: pa.RecordBatch, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
     """A sorted record batch as the rows of its features; rows of features since deleted are passed over."""
-    names = batch["feature"].dictionary_encode()
-    codes = names.indices.to_numpy()
-    edges = np.flatnonzero(np.diff(codes, prepend=-1, append=-1))
-    for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        feature = features.get(names.dictionary[int(codes[begin])].as_py())
+    for name, own in stretches(batch):
+        feature = features.get(name)
         if feature is not None:
-            rows = _loaded_rows(feature, batch.slice(begin, end - begin))
+            rows = _loaded_rows(feature, batch.slice(own.start, own.stop - own.start))
             if len(rows.arrived):
                 yield rows
 

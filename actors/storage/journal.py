@@ -74,7 +74,7 @@ class Journal(Database):
                 if key is not None:
                     database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (key, arrived, answer))
             case Erased():
-                database.execute("INSERT OR REPLACE INTO erased VALUES (?, ?, ?)", entry)
+                database.execute("INSERT OR REPLACE INTO erased VALUES (?, ?, ?)", entry[:3])
             case Noted(kind, key, None):
                 database.execute("DELETE FROM notes WHERE kind = ? AND key = ?", (kind, key))
             case Noted(kind, key, record):
@@ -104,9 +104,8 @@ class Journal(Database):
 
     def answers(self, keys: Sequence[str], given_after: int) -> dict[str, bytes]:
         """The answers given later than `given_after` to those of the keys that are known."""
-        marks = ",".join("?" * len(keys))
-        query = f"SELECT key, answer FROM answers WHERE key IN ({marks}) AND arrived > ?"
-        return dict(self.rows(query, *keys, given_after))
+        query = "SELECT key, answer FROM answers WHERE key IN (SELECT value FROM json_each(?)) AND arrived > ?"
+        return dict(self.rows(query, msgspec.json.encode(keys).decode(), given_after))
 
     def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
         """The batches that arrived later than `after`, in order. Raises Trimmed where some are gone."""
@@ -178,7 +177,8 @@ class Journal(Database):
         """The files have nothing of them any more. Nor has this one: its free pages are written over."""
         with self.transaction() as database:
             database.executemany(
-                "DELETE FROM erased WHERE entity_type = ? AND entity_id = ? AND arrived = ?", erasures
+                "DELETE FROM erased WHERE entity_type = ? AND entity_id = ? AND arrived = ?",
+                [one[:3] for one in erasures],
             )
         self.scrub()
 

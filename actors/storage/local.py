@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -31,7 +32,8 @@ from actors.stats.summary import Accepted
 from actors.stats.windows import Merge
 from actors.storage import history
 from actors.storage.carrying import by_arrival, whole
-from actors.storage.erasure import Erasures, kept, rows_of, without
+from actors.storage.erasure import Erasures
+from actors.storage.history import Keep
 from actors.storage.journal import Journal
 from actors.storage.monitored import Monitored
 from actors.storage.protocol import (
@@ -44,7 +46,6 @@ from actors.storage.protocol import (
     Lot,
     Noted,
     Recovered,
-    Removed,
     SavedSummaries,
     SummaryKey,
 )
@@ -67,7 +68,7 @@ class LocalStorage:
         self._runs_lock = threading.RLock()
         self._position = 0
         self._monitored = monitored
-        self._erasures: Erasures = {}
+        self._erasures = Erasures()
         self._erasures_lock = threading.Lock()
 
     def open(self) -> Recovered:
@@ -105,7 +106,7 @@ class LocalStorage:
 
     def _note_erasures(self) -> None:
         with self._erasures_lock:  # a commit and a checkpoint may both be here: the later look is to count
-            self._erasures = {(type_, id_): arrived for type_, id_, arrived in self._journal.erased()}
+            self._erasures = Erasures(self._journal.erased())
 
     def answers(self, keys: Sequence[str], given_after: int) -> Mapping[str, bytes]:
         """From the journal."""
@@ -115,7 +116,7 @@ class LocalStorage:
         """From the journal."""
         for arrived, blocks in self._journal.replay(after):
             erasures = self._erasures
-            yield arrived, without(erasures, arrived, blocks) if erasures else blocks
+            yield arrived, erasures.without(arrived, blocks) if erasures else blocks
 
     def trimmed(self) -> int:
         """From the journal."""
@@ -131,7 +132,8 @@ class LocalStorage:
                 return Flush(self._position, 0)
             position, features = batches[-1][0], known()
             table = history.to_table(batches, features)
-            table = table.filter(history.live_rows(features, now)) if table.num_rows else table
+            live = history.live_rows(features, now)
+            table = pa.Table.from_batches([history.only(one, live) for one in table.to_batches()], history.SCHEMA)
             try:
                 change = self._runs.append(position, table) if table.num_rows else None
             except Exception as error:  # the library raises many kinds
@@ -168,44 +170,46 @@ class LocalStorage:
             if not gone:
                 return
             features = known()
-            mine = pc.field("feature").isin(pa.array([feature.id for feature in gone], pa.string()))
-            keep = ~mine
             for feature in gone:
                 self._monitored.forget(feature.id, features.get(feature.id))
-                if (again := features.get(feature.id)) is not None:
-                    reborn = pc.field("arrived_at") >= history.moment(again.created)
-                    keep |= (pc.field("feature") == feature.id) & reborn
-            self._remove_all_but(keep)
+            mine = pc.field("feature").isin(pa.array([feature.id for feature in gone], pa.string()))
+            self._remove_all_but(history.rows_of_others(gone, features), mine)
             self._journal.forgot(gone)
 
     def erased(self) -> Sequence[Erased]:
         """From the journal."""
         return self._journal.erased()
 
-    def erase(self) -> Mapping[Erased, Removed]:
+    def erase(self) -> Mapping[Erased, Mapping[str, int]]:
         """Rewrite the runs that hold rows of erased entities."""
         with self._runs_lock:
             ready = [one for one in self._journal.erased() if not self._journal.holds(one.arrived)]
             if not ready:
                 return {}
-            removed = {one: self._removed(one) for one in ready}
-            self._remove_all_but(~rows_of({(one.entity_type, one.entity_id): one.arrived for one in ready}))
+            erasures = Erasures(ready)
+            removed = self._removed(erasures, ready)
+            self._remove_all_but(erasures.kept, erasures.somebody())
             self._journal.erasing_done(ready)
             self._note_erasures()
             return removed
 
-    def _remove_all_but(self, keep: pc.Expression) -> None:
+    def _remove_all_but(self, keep: Keep, others: pc.Expression) -> None:
         """Rewrite the runs that hold other rows, and delete the files that these were in."""
         for run in self._runs.runs():
-            if any(batch.num_rows for batch in run.scan(["feature"], ~keep)):
+            if any(not keep(batch).all() for batch in run.scan(history.KEYS.names, others)):
                 self._replace([run], run.table(keep))
         self._vacuum(0)
 
-    def _removed(self, erasure: Erased) -> Removed:
-        mine = rows_of({(erasure.entity_type, erasure.entity_id): erasure.arrived})
-        found = [batch["feature"] for run in self._runs.runs() for batch in run.scan(["feature"], mine)]
-        features = {name for names in found for name in names.unique().to_pylist()}
-        return Removed(sum(map(len, found)), len(features))
+    def _removed(self, erasures: Erasures, ready: Sequence[Erased]) -> Mapping[Erased, Mapping[str, int]]:
+        """How many rows of each feature are to go."""
+        counts: dict[tuple[str, str], Counter[str]] = {one[:2]: Counter() for one in ready}
+        for run in self._runs.runs():
+            for batch in run.scan(history.KEYS.names, erasures.somebody()):
+                gone = history.only(batch, lambda batch: ~erasures.kept(batch))
+                for feature, own in history.stretches(gone):
+                    for id_, count in Counter(gone["entity_id"][own].to_pylist()).items():
+                        counts[feature.partition(".")[0], id_][feature] += count
+        return {one: counts[one[:2]] for one in ready}
 
     def compact(self, known: Known, now: int) -> None:
         """Merge the newest runs as far back as they are small beside what is merged already."""
@@ -244,8 +248,11 @@ class LocalStorage:
     def load(self, plan: HistoryPlan, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
         """The planned runs, oldest first."""
         for run in plan.runs:
-            for batch in run.scan(history.SCHEMA.names, kept(self._erasures)):
-                yield from history.loaded(batch, features)
+            for batch in run.scan(history.SCHEMA.names, None):
+                yield from history.loaded(self._not_erased(batch), features)
+
+    def _not_erased(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        return history.only(batch, self._erasures.kept) if self._erasures else batch
 
     def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
         """Filtered by the statistics of files and row groups, then by row."""
@@ -262,7 +269,8 @@ class LocalStorage:
     def _scan(self, runs: Sequence[Run], feature: Feature, keep: pc.Expression) -> list[pa.Table]:
         tables, rows = [], 0
         for run in runs:
-            for batch in run.scan(history.columns_read(feature), kept(self._erasures, keep)):
+            for found in run.scan(history.columns_read(feature), keep):
+                batch = self._erasures.only(feature.id, found)
                 rows += batch.num_rows
                 if rows > MAX_ROWS_FROM_DISK:
                     raise TooLarge(
@@ -287,18 +295,28 @@ class LocalStorage:
         return rows.take(order(rows.slots, rows.times))
 
     def observations(self, feature: Feature, start: int, end: int) -> Iterator[Accepted]:
-        """Out of the runs, then out of what the journal has beyond them."""
-        keep = history.period_filter(feature, start, end)
+        """Out of the runs, then out of what the journal has beyond them.
+
+        All that is to be had is in hand before the first is given out: whoever asks may stop half way, and what is
+        left of this generator then ends in whatever thread, which could not give back a lock.
+        """
+        tables, waiting = self._accepted(feature, start, end)
+        for part in tables:
+            rows = history.to_rows(feature, None, [part])
+            yield Accepted(rows.times, rows.arrived, rows.values, rows.nulls)
+        yield from waiting
+
+    def _accepted(self, feature: Feature, start: int, end: int) -> tuple[list[pa.Table], list[Accepted]]:
+        keep, waiting = history.period_filter(feature, start, end), []
         with self._runs_lock:  # no checkpoint comes between the two, and no file goes
-            for part in self._scan(self._runs.runs(), feature, keep):
-                rows = history.to_rows(feature, None, [part])
-                yield Accepted(rows.times, rows.arrived, rows.values, rows.nulls)
+            tables = self._scan(self._runs.runs(), feature, keep)
             for arrived, blocks in self.replay(self._position):
                 for block in blocks:
                     if (block.feature, block.created) == (feature.id, feature.created):
                         inside = (block.times >= start) & (block.times <= end)
                         if inside.any():
-                            yield _accepted(block, arrived, inside)
+                            waiting.append(_accepted(block, arrived, inside))
+        return tables, waiting
 
     # The monitor's
 
@@ -343,7 +361,7 @@ class LocalStorage:
             pass
         for run in self._runs.runs():
             if run.position > after:
-                batches = run.scan(history.SCHEMA.names, kept(self._erasures))
+                batches = map(self._not_erased, run.scan(history.SCHEMA.names, None))
                 parts = (_later(part, after) for batch in batches for part in history.loaded(batch, features))
                 yield Lot(run.position, whole(part for part in parts if len(part.arrived)))
 

@@ -124,7 +124,6 @@ class PostgresStorage(ServerStorage):
             self._monitored.check(writer, kept)
         if commit.changed:
             self._seen = commit.registry
-        self._removed.update(commit.removed)
         for made in commit.rows.made:
             self._shapes.note(*made)
         return recorded
@@ -275,7 +274,6 @@ class _Commit:
     def __init__(self, connection: Connection, shapes: Shapes, seen: int, entries: Sequence[Entry]) -> None:
         self.rows = RowWriter(connection, shapes)
         self.batches: list[tuple[int, Sequence[Block]]] = []
-        self.removed: dict[Erased, Removed] = {}
         self._connection = connection
         self._shapes = shapes
         written = [entry for entry in entries if isinstance(entry, Written)]
@@ -304,10 +302,8 @@ class _Commit:
         match entry:
             case Written():
                 return self._written(entry)
-            case Erased(entity_type, entity_id, _):
-                erased = Erased(entity_type, entity_id, self._arrived)
-                self.removed[erased] = self._erase(erased)
-                return erased
+            case Erased():
+                return entry._replace(arrived=self._arrived, removed=self._erase(entry))
             case Noted():
                 put_note(self._connection, entry)
             case _ if self._stale:

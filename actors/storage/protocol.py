@@ -76,22 +76,26 @@ class Noted(NamedTuple):
     record: bytes | None
 
 
+class Removed(NamedTuple):
+    """How many observations of an erased entity are gone, and of how many features."""
+
+    observations: int
+    features: int
+
+
 class Erased(NamedTuple):
-    """Everything that arrived of an entity by `arrived` is no more."""
+    """Everything that arrived of an entity by `arrived` is no more.
+
+    `removed` is what a shared store took away within the commit; None where files are still to be written anew.
+    """
 
     entity_type: str
     entity_id: str
     arrived: int
+    removed: Removed | None = None
 
 
 Entry = Written | Registered | Deleted | Grouped | Ungrouped | Noted | Erased
-
-
-class Removed(NamedTuple):
-    """How many observations of an erased entity left the files, and of how many features."""
-
-    observations: int
-    features: int
 
 
 class SummaryKey(NamedTuple):
@@ -233,8 +237,11 @@ class Storage(Protocol):
     def erased(self) -> Sequence[Erased]:
         """The erasures of which something may be left in the files; what is read does not show it."""
 
-    def erase(self) -> Mapping[Erased, Removed]:
-        """Remove the rows of erased entities from the history files, as far as the journal has none of them."""
+    def erase(self) -> Mapping[Erased, Mapping[str, int]]:
+        """Remove the rows of erased entities from the history files, as far as the journal has none of them.
+
+        Returns how many went of each feature, by the latest erasure of each entity that is done with.
+        """
 
     def compact(self, known: Known, now: int) -> None:
         """Merge small history files, where it pays."""

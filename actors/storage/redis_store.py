@@ -243,9 +243,8 @@ class RedisStorage(ServerStorage):
 
     def _changed(self, entry: Entry) -> Entry | TimewellError:
         match entry:
-            case Erased(entity_type, entity_id, _):
-                self._removed[entry] = self._erase(entity_type, entity_id)
-                return entry
+            case Erased(entity_type, entity_id):
+                return entry._replace(removed=self._erase(entity_type, entity_id))
             case Noted(kind, key, record):
                 self._link.ask([_note(kind, key, record)], whole=True, durable=True)
                 return entry

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from actors.errors import StartupError
 from actors.storage import delta
-from actors.storage.history import SCHEMA
+from actors.storage.history import SCHEMA, Keep, only
 from actors.storage.run_files import Change, RunFile, VerifiedFile, bounds_of, damage, noted, sums_of
 from actors.timestamps import FOREVER, NEVER
 
@@ -54,9 +54,10 @@ class Run(NamedTuple):
         least, greatest = self.features.get(feature, (FOREVER, NEVER))
         return least <= end and start <= greatest
 
-    def table(self, keep: pc.Expression | None = None) -> pa.Table:
-        """The rows of a run that `keep` names, in memory."""
-        return pa.Table.from_batches(self.scan(SCHEMA.names, keep), SCHEMA)
+    def table(self, keep: Keep | None = None) -> pa.Table:
+        """The rows of a run that are kept, in memory."""
+        batches = self.scan(SCHEMA.names, None)
+        return pa.Table.from_batches((only(batch, keep) for batch in batches) if keep else batches, SCHEMA)
 
 
 class Runs(Protocol):

@@ -23,7 +23,6 @@ from actors.storage.protocol import (
     LoadedRows,
     Newest,
     Quick,
-    Removed,
     SavedSummaries,
     SummaryKey,
 )
@@ -80,7 +79,6 @@ class ServerStorage(ABC):
     def __init__(self, monitored: MonitoredInServer) -> None:
         self._summaries = monitored
         self._seen = 0
-        self._removed: dict[Erased, Removed] = {}
         self._coarsen_at = 0.0
 
     @property
@@ -113,10 +111,9 @@ class ServerStorage(ABC):
         """None: their rows go within the commit."""
         return ()
 
-    def erase(self) -> Mapping[Erased, Removed]:
-        """What has been erased since the last call."""
-        removed, self._removed = self._removed, {}
-        return removed
+    def erase(self) -> Mapping[Erased, Mapping[str, int]]:
+        """Nothing is left to do."""
+        return {}
 
     def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
         """What the statistics have not counted, without entities."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import msgspec
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from actors.columns import shard_of
 from actors.domain import Feature
@@ -93,3 +95,45 @@ async def test_a_store_that_missed_an_erasure_finds_it_in_the_storage() -> None:
         store.missed = True
         await store.ask(Apply([]))
         assert await read(timewell, ONE) == [None]
+
+
+class Gated(EmbeddedStorage):
+    """Writing files anew waits, once it has begun, until `go` is set."""
+
+    def __init__(self, directory: str, at: str) -> None:
+        super().__init__(directory)
+        self.begun, self.go = Event(), Event()
+        sane = getattr(self, at)
+
+        def waiting(*arguments: Any) -> Any:
+            self.begun.set()
+            assert self.go.wait(PATIENCE_SECONDS)
+            return sane(*arguments)
+
+        setattr(self, at, waiting)
+
+
+@pytest.mark.parametrize("at", ["flush", "_remove_all_but"])
+async def test_erasures_of_one_entity_at_once_are_told_the_same_and_none_before_the_files_are_clean(
+    tmp_path: Path, at: str
+) -> None:
+    storage = Gated(str(tmp_path / "data"), at)
+    told: list[Removed] = []
+    async with service(storage) as timewell:
+        await write(timewell, ONE, 1.0, 2.0, 3.0)
+
+        async def erase() -> None:
+            _, removed = await timewell.erase("user", ONE)
+            assert storage._runs.runs() == []
+            told.append(removed)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(erase)
+            assert await trio.to_thread.run_sync(storage.begun.wait, PATIENCE_SECONDS)
+            nursery.start_soon(erase)
+            nursery.start_soon(erase)
+            await wait_all_tasks_blocked()
+            assert told == []
+            storage.go.set()
+        assert told == [Removed(3, 1)] * 3
+        assert (await timewell.erase("user", ONE))[1] == Removed(0, 0)

@@ -1244,6 +1244,6 @@ columns["event_timestamp"] = pa.array(range(100_000), pa.timestamp("us", "UTC"))
 with tempfile.TemporaryDirectory() as directory:
     runs = DeltaRuns(Path(directory))
     runs.adopt(runs.append(1, pa.table(columns, SCHEMA)))
-    read = runs.runs()[0].table(pc.field("number") > 0)
+    read = pa.Table.from_batches(runs.runs()[0].scan(SCHEMA.names, pc.field("number") > 0))
 print(pa.mimalloc_memory_pool().max_memory(), pa.system_memory_pool().max_memory() > 0)
 """
