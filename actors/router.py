@@ -106,6 +106,10 @@ class Router:
             raise NotFound("monitoring is off (ENABLE_MONITORING=false)")
         return self._monitoring
 
+    def require_monitoring(self) -> None:
+        """Raises NotFound where monitoring is off."""
+        _ = self.monitoring
+
     def end_event_streams(self) -> None:
         """Let go of those who listen to events: the process stops."""
         if self._monitoring is not None:

@@ -69,6 +69,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["debug", "info", "warning", "error"], Meta(description="debug adds a line for each request")
     ] = "info"
     log_format: Annotated[Literal["text", "json"], Meta(description="how log lines are written")] = "text"
+    max_connections: Annotated[
+        int, Meta(ge=1, description="most connections at once, fewer where the limit of open files is lower")
+    ] = 10_000
     max_body_bytes: Annotated[
         int, Meta(ge=1024, description="largest request body; more is answered with 413")
     ] = 32 * 1024 * 1024
@@ -110,6 +113,10 @@ MAX_ROWS_FROM_DISK = 10_000_000
 INBOX_MESSAGES = 512
 INBOX_WAIT_SECONDS = 2.0
 """How long an asker waits for a place in a full inbox before it is told to come back."""
+MOST_DESCRIPTORS = 65_536
+"""The limit of open files is raised to this, where the system lets it be."""
+DESCRIPTORS_RESERVED = 256
+"""Open files that connections leave: databases, history files being read or merged, a shared store's sockets."""
 BODY_BYTES_UNDER_WAY = 512 * 1024 * 1024
 """Request bodies being read or answered at once; more are refused before they are read."""
 CELLS_PER_TURN = 20_000

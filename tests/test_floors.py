@@ -72,7 +72,8 @@ FLOORS = [
         "web.requests",
         "web.pages",
         "web.admission",
-        "web.connections",
+        "web.http1",
+        "web.places",
         "web.keepalive",
         "web.logs",
         "web.traffic",
@@ -160,6 +161,21 @@ def test_files_and_functions_stay_small_and_finished(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_every_module_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "loadtest" not in path.parts], ids=module_of)
+def test_no_assertion_guards_anything_since_python_may_be_told_to_leave_them_out(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Assert):
+            told = node.test.values if isinstance(node.test, ast.BoolOp) else [node.test]
+            assert all(map(tells_a_type, told)), f"{module_of(path)}: assert {ast.unparse(node.test)}"
+
+
+def tells_a_type(test: ast.expr) -> bool:
+    """Whether a condition is one that only the type checker needs."""
+    if isinstance(test, ast.Compare):
+        return isinstance(test.ops[0], ast.IsNot) and ast.unparse(test.comparators[0]) == "None"
+    return isinstance(test, ast.Call) and ast.unparse(test.func) == "isinstance"
 
 
 def test_the_project_speaks_of_itself_alone() -> None:

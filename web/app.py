@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from quart import Response, request
 from quart_trio import QuartTrio
 
 from actors.router import Router
@@ -12,9 +13,18 @@ from web.streamed_body import Request
 from web.traffic import Traffic
 
 
+class _App(QuartTrio):
+    async def make_default_options_response(self) -> Response:
+        """The answer to OPTIONS of a route."""
+        response = Response(b"", 204, {"Allow": ", ".join(errors.allowed_methods(self, request.path))})
+        del response.headers["Content-Type"]
+        return response
+
+
 def create_app(router: Router, settings: Settings, traffic: Traffic | None = None) -> QuartTrio:
     """All routes of the contract. `traffic`: what sees the requests, for the metrics."""
-    app = QuartTrio("web", static_folder=None)
+    app = _App("web", static_folder=None)
+    app.url_map.merge_slashes = False  # the redirect would name a host and port that are not the client's
     app.request_class = Request
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     errors.install(app)

@@ -1,23 +1,33 @@
-"""Connections of our own making in Hypercorn's server, and one at fault ends alone.
+"""Connections of our own making in Hypercorn's server: as many as there is room for, and one at fault ends alone.
 
 Hypercorn has no setting for the class of its connections, so the name that it calls is replaced. It runs all of
-them in one nursery: an exception that leaves one, as the handshake of a websocket with anything behind it makes
-h11 raise, would end the process. `Guarded` logs it instead.
+them in one nursery: an exception that leaves one would end the process. `Guarded` logs it instead.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+import trio
 from hypercorn.config import Config
+from hypercorn.events import Closed, RawData
 from hypercorn.trio import run
-from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
+from actors.errors import Overloaded
+from actors.settings import Settings
+from web import http1
+from web.errors import PROBLEM_TYPE, answer_to
+from web.http1 import Http1
 from web.keepalive import IdleTimer
+from web.places import TURNED_AWAY_AT_ONCE, Places
 
 log = logging.getLogger("timewell.connections")
+TURNED_AWAY_SECONDS = 1.0
+"""For so long who is turned away may read why: what it sends to a closed connection takes the words away."""
 
 
 class Guarded(TCPServer):
@@ -25,21 +35,68 @@ class Guarded(TCPServer):
 
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)  # type: ignore[arg-type]
+        config: Any = self.config
+        self._places: Places = config.places
         self._idle = IdleTimer(
             self.config.keep_alive_timeout, self.context.terminated, self._initiate_server_close, self._cut_off
         )
         self.idle_task = self._idle  # type: ignore[assignment]
 
     async def run(self) -> None:
-        """Serve it to its end."""
+        """Serve it to its end, if there is a place for it."""
+        places = self._places
+        if not places.take(self):
+            await self._turn_away(places)
+            return
         try:
             await super().run()
         except* Exception as group:
             log.warning("a connection was given up: %s", _causes(group), exc_info=_if_debugging(group))
+        finally:
+            places.give_back(self)
+
+    def idle_since(self) -> float:
+        """Trio's time from which on it has been idle, infinite while it is at work."""
+        return self._idle.since
+
+    def drop(self) -> None:
+        """Close it at once, so that its descriptor is free."""
+        self._cut_off()
+
+    async def _turn_away(self, places: Places) -> None:
+        stream: Any = self.stream
+        if places.turned_away >= TURNED_AWAY_AT_ONCE or not isinstance(stream, trio.SocketStream):
+            return  # under encryption, saying anything would cost more than serving
+        places.turned_away += 1
+        try:
+            with trio.move_on_after(TURNED_AWAY_SECONDS), suppress(trio.BrokenResourceError, OSError):
+                await stream.send_all(self._busy())
+                await stream.send_eof()
+                while await stream.receive_some(MAX_RECV):
+                    pass
+        finally:
+            places.turned_away -= 1
+
+    def _busy(self) -> bytes:
+        answer = answer_to(Overloaded("there are as many connections as there may be (MAX_CONNECTIONS)"))
+        about = b"content-type: %b\r\ncontent-length: %d\r\nretry-after: %d\r\nconnection: close\r\n"
+        more = b"".join(b"%b: %b\r\n" % header for header in self.config.response_headers("h11"))
+        head = about % (PROBLEM_TYPE.encode(), len(answer.body), answer.retry_after)
+        return b"HTTP/1.1 %d \r\n%b%b\r\n%b" % (answer.status, head, more, answer.body)
 
     async def _read_data(self) -> None:
-        with self._idle.running():
-            await super()._read_data()
+        with self._idle.running(), suppress(OSError, trio.ClosedResourceError, trio.BrokenResourceError):
+            # else the client has left, or the connection was closed from this side
+            while data := await self._next_data():
+                await self.protocol.handle(RawData(data))
+            await self.protocol.handle(RawData(b""))
+            if isinstance(self.protocol.protocol, Http1):
+                await self.protocol.protocol.answered()
+        await self.protocol.handle(Closed())
+
+    async def _next_data(self) -> bytes:
+        """What the client sends next; nothing at its end."""
+        return bytes(await self.stream.receive_some(MAX_RECV))
 
     def _cut_off(self) -> None:
         getattr(self.stream, "transport_stream", self.stream).socket.close()
@@ -50,10 +107,15 @@ class ConnectionsConfig(Config):
 
     connection: Callable[..., TCPServer] = Guarded
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = Places(Settings().max_connections)
+
 
 def install() -> None:
     """Have connections made as their configuration says. Servers with Hypercorn's own are served as ever."""
     run.TCPServer = _connection  # type: ignore[attr-defined, assignment]
+    http1.install(ConnectionsConfig)
 
 
 def _connection(app: Any, config: Config, *rest: Any) -> TCPServer:

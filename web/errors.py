@@ -8,9 +8,9 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 import msgspec
-from quart import Response
+from quart import Response, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from actors.errors import Conflict, Fault, InvalidInput, NotFound, TimewellError, TooLarge, Unavailable
 from web.schema import FaultAnswer, Problem
@@ -84,11 +84,25 @@ def _response(status: int, body: bytes) -> Response:
     return Response(body, status, content_type=PROBLEM_TYPE)
 
 
+def allowed_methods(app: QuartTrio, path: str) -> list[str]:
+    """The methods of a path. One that a route has for its own is no reference: those of `/features/serve` are not
+    those of `/features/{ref}` as well.
+    """
+    own = [rule.methods or set() for rule in app.url_map.iter_rules() if rule.rule == path]
+    if own:
+        return sorted(set[str]().union(*own))
+    return sorted(app.url_map.bind("").allowed_methods(path))
+
+
 def install(app: QuartTrio) -> None:
     """Have the application answer every failure in this way."""
 
     @app.errorhandler(Exception)
     async def _failure(error: Exception) -> Response:
+        if isinstance(error, NotFound):
+            methods = allowed_methods(app, request.path)
+            if methods and request.method not in methods:  # looked up as a reference, which nothing has
+                return await _http(MethodNotAllowed(methods))
         answer = answer_to(error)
         response = _response(answer.status, answer.body)
         if answer.retry_after is not None:
@@ -102,4 +116,6 @@ def install(app: QuartTrio) -> None:
         for name, value in error.get_headers():
             if name.lower() not in ("content-type", "content-length"):
                 response.headers[name] = value
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["Allow"] = ", ".join(allowed_methods(app, request.path))
         return response

@@ -26,8 +26,6 @@ from typing import NamedTuple
 
 import h11
 import trio
-from hypercorn.events import Closed, RawData
-from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import MAX_RECV
 
 from actors.router import Router
@@ -35,6 +33,7 @@ from actors.settings import Settings
 from web.admission import BodiesUnderWay
 from web.connections import Guarded
 from web.errors import PROBLEM_TYPE, answer_to
+from web.http1 import Http1
 from web.requests import JSON_TYPE
 from web.routes.serving import serve_latest
 from web.routes.writing import MOST_KEY_CHARACTERS, once, write_many, write_one
@@ -141,15 +140,11 @@ class Connection(Guarded):
         """The socket, but for TLS: trio's own reading and writing take a third more of what the two cost."""
         self._ended = False
 
-    async def _read_data(self) -> None:
-        with self._idle.running(), suppress(OSError, trio.ClosedResourceError, trio.BrokenResourceError):
-            # else the client has left, or the connection was closed from this side
-            while not self._ended:
-                data = await self._take_hot(await self._read(MAX_RECV))
-                if data:
-                    await self.protocol.handle(RawData(data))
-            await self.protocol.handle(RawData(b""))
-        await self.protocol.handle(Closed())
+    async def _next_data(self) -> bytes:
+        while not self._ended:
+            if data := await self._take_hot(await self._read(MAX_RECV)):
+                return data
+        return b""
 
     async def _read(self, most: int) -> bytes:
         if self._plain is None:
@@ -190,7 +185,7 @@ class Connection(Guarded):
     def _between_requests(self) -> bool:
         """Whether Hypercorn has nothing of this connection in hand, so that what comes next begins a request."""
         protocol = self.protocol.protocol
-        if type(protocol) is not H11Protocol or protocol.stream is not None:
+        if type(protocol) is not Http1 or protocol.stream is not None:
             return False
         connection = protocol.connection
         return (

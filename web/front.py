@@ -23,6 +23,8 @@ class Front:
         """Answer, or have the application answer."""
         if scope["type"] == "lifespan":
             await _live(receive, send)
+        elif scope["type"] == "websocket":  # by HTTP/2; none is spoken
+            await send({"type": "websocket.close", "code": 1000, "reason": None})
         elif self.app is not None:
             await self.app(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] in _ABOUT_HEALTH:

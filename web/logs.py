@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any, Literal
 
 import msgspec
 
 from actors.settings import Settings
 from actors.timestamps import format_timestamp
+
+_UNSEEN = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
+    code: f"\\u{code:04x}" for code in (0x2028, 0x2029)
+}
+_UNSEEN_IN_JSON = {code: f"\\u{code:04x}" for code in (*range(127, 160), 0x2028, 0x2029)}
+"""JSON itself has the others."""
+
+
+class _Text(logging.Formatter):
+    """A record is one line, whatever stands in a path or an id; what comes after it is indented."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return super().formatMessage(record).translate(_UNSEEN)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        lines = super().formatException(ei).splitlines()
+        return "\n".join("    " + line.translate(_UNSEEN) for line in lines)
 
 
 class _Json(logging.Formatter):
@@ -22,13 +40,17 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
+        return msgspec.json.encode(line).decode().translate(_UNSEEN_IN_JSON)
+
+
+def formatter(form: Literal["text", "json"]) -> logging.Formatter:
+    """What makes lines of records."""
+    return _Json() if form == "json" else _Text("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
 
 def configure(settings: Settings) -> None:
     """Set up the loggers below `timewell`; those of libraries speak from warning on."""
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(_Json() if settings.log_format == "json" else text)
+    handler.setFormatter(formatter(settings.log_format))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("timewell").setLevel(settings.log_level.upper())

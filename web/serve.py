@@ -26,6 +26,7 @@ from web.connections import ConnectionsConfig, install
 from web.fastlane import Connection, FastLane
 from web.front import Front
 from web.keepalive import ending_connections
+from web.places import Places, room_for_connections
 from web.traffic import Traffic, watched
 
 log = logging.getLogger("timewell.serve")
@@ -49,6 +50,9 @@ async def serve(
     sys.setswitchinterval(SWITCH_SECONDS)
     keep_for_reuse()
     front, config, ended = Front(), _config(settings), trio.Event()
+    config.places = Places(room_for_connections(settings))
+    if config.places.most < settings.max_connections:
+        log.warning("room for %d connections: the limit of open files is low (ulimit -n)", config.places.most)
     install()
     try:
         async with trio.open_nursery() as web:
@@ -78,9 +82,10 @@ async def _listen(
     try:
         await hypercorn_serve(front, config, shutdown_trigger=stop.wait, task_status=task_status)
         ended.set()
-    except* OSError as group:
-        reason = group.exceptions[0]
-        raise StartupError(f"cannot listen on {config.bind[0]}: {reason}") from reason
+    except* (OSError, UnicodeError) as group:
+        reason = only(group)
+        words = getattr(reason, "strerror", None) or str(reason)
+        raise StartupError(f"cannot listen on {config.bind[0]}: {words} (HOST, PORT)") from None
 
 
 def _open(front: Front, config: ConnectionsConfig, router: Router, settings: Settings, stop: trio.Event) -> None:

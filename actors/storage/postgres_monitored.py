@@ -78,7 +78,8 @@ class Writers:
     @contextmanager
     def _guarded(self) -> Iterator[Connection]:
         try:
-            assert self._connection is not None
+            if self._connection is None:
+                raise StorageDown("the connection that holds the monitor's place was lost")
             with self._link.watching(self._connection):
                 yield self._connection
         except psycopg.Error as error:

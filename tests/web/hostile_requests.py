@@ -224,7 +224,7 @@ ORDINARY: tuple[bytes, ...] = (
         observation(),
     ),
     assemble(
-        b"GET /monitor/events HTTP/1.1",
+        b"GET /monitor/agreement HTTP/1.1",
         (
             b"Host: a",
             b"Connection: Upgrade",

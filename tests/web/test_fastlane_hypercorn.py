@@ -206,16 +206,15 @@ async def test_a_connection_of_http_2_ends_at_a_shutdown_once_it_is_answered(
 
 
 @both_lanes
-async def test_a_handshake_for_a_websocket_followed_by_anything_ends_that_connection_alone(lane: Lane) -> None:
+async def test_a_handshake_for_a_websocket_is_answered_as_the_request_that_it_is_otherwise(lane: Lane) -> None:
     fields = (
         b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n"
     )
     async with front_end(lane) as front:
         wire = front.connect()
-        await wire.send(HOT + bare(b"GET", b"/monitor/events")[:-2] + fields + b"\r\nx")
-        await wire.take()
-        assert wire.ended
-        assert (front.connections, front.crashes) == (0, [])
+        await wire.send(HOT + bare(b"GET", b"/features/a")[:-2] + fields + b"\r\n" + HOT)
+        assert (await wire.take()).count(b"HTTP/1.1 200 ") == 3
+        assert (front.connections, front.crashes) == (1, [])
 
 
 @both_lanes

@@ -133,6 +133,34 @@ def test_the_document_and_the_application_have_the_same_routes(document: dict[st
     assert {(method, path) for method, path, _ in operations(document)} == answered
 
 
+def test_allow_names_the_methods_of_the_document_and_no_others(
+    shared_server: LiveServer, document: dict[str, Any]
+) -> None:
+    for path, item in document["paths"].items():
+        wanted = {method.upper() for method in item} | {"OPTIONS"} | ({"HEAD"} if "get" in item else set())
+        url = re.sub(r"{\w+}", "nonesuch", path)
+        options = shared_server.http.options(url)
+        assert set(options.headers["Allow"].split(", ")) == wanted, path
+        for method in {"GET", "HEAD", "PUT", "POST", "DELETE", "PATCH"} - wanted:
+            refused = shared_server.http.request(method, url)
+            assert refused.status_code == 405, (method, path)
+            assert set(refused.headers["Allow"].split(", ")) == wanted, path
+            assert refused.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", ["//nonesuch", "/features//a", "/groups//", "/nonesuch%0A", "/features/"])
+def test_a_path_that_is_none_is_answered_where_it_is(shared_server: LiveServer, path: str) -> None:
+    answer = shared_server.http.get(shared_server.url + path)
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_a_feature_with_the_name_of_a_route_can_be_read(shared_server: LiveServer) -> None:
+    shared_server.register("serve")
+    assert shared_server.get("/features/serve").json()["id"] == "user.serve.v1"
+    assert shared_server.http.put("/features/serve").headers["Allow"] == "OPTIONS, POST"
+
+
 def test_the_page_for_people_shows_every_operation(shared_server: LiveServer, document: dict[str, Any]) -> None:
     answer = shared_server.get("/docs")
     assert answer.status_code == 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from quart import Blueprint, Response, make_response, request
+from quart import Blueprint, Response, request
 
 from actors.alerts import STATES
 from actors.errors import InvalidInput
@@ -46,7 +46,7 @@ def blueprint(router: Router) -> Blueprint:
     @routes.get("/monitor/agreement")
     async def agreement() -> Response:
         Query(())
-        assert router.monitoring
+        router.require_monitoring()
         found = sorted((await router.serving.agreement()).items())
         return encode(schema.AgreementAnswer([schema.FeatureAgreement(id_, *counts) for id_, counts in found]))
 
@@ -62,11 +62,9 @@ def blueprint(router: Router) -> Blueprint:
         Query(())
         after = request.headers.get("Last-Event-ID", "")
         known = int(after) if re.fullmatch("[0-9]{1,19}", after) else None
-        body = stream(router.monitoring.watch.events, known)
-        response = await make_response(
-            body, 200, {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
-        )
-        assert isinstance(response, Response)
+        body = stream(router.monitoring.watch.events, known) if request.method == "GET" else b""
+        about = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
+        response = Response(body, 200, about)
         response.timeout = None  # it lasts as long as the client listens
         return response
 
