@@ -129,7 +129,7 @@ def _as_arrow(pa: Any, frame: Any, name: str) -> Any:
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if str(column.type) == "extension<arrow.uuid>":
         return None
-    return column.storage if isinstance(column, pa.ExtensionArray) else column
+    return column
 
 
 def _would_change(values: Any) -> bool:
@@ -150,7 +150,9 @@ def _holds(kind: Any, *tests: Callable[[Any], bool]) -> bool:
 
 
 def plain_column(pa: Any, column: Any) -> Any:
-    """The column in the oldest type that says the same: no dictionaries, no views, no large offsets."""
+    """The column in the oldest type that says the same: no extensions, dictionaries, views, large offsets."""
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     return column.cast(_plain_type(pa, column.type))

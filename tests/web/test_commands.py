@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -10,6 +11,8 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
@@ -331,11 +334,96 @@ def test_a_training_set_stands_beside_the_rows_it_is_for(
     found = rows_of(f"o.{ending}")
     assert list(found[0]) == ["label", "user", "ts", "note", name, f"{name}_json"]
     nothing = "" if ending == "csv" else None
-    assert [row["label"] or nothing for row in found] == [*("1", "", "3")] if ending == "csv" else [1, None, 3]
+    assert [row["label"] for row in found] == ["1", nothing, "3"]
     assert [row[name] for row in found] == ([*("2", "1", "")] if ending == "csv" else [2, 1, None])
     shown = {"a": 1} if ending == "ndjson" else '{"a":1}'
     assert [row[f"{name}_json"] for row in found] == [shown, shown, nothing]
     assert found[0]["ts"] == NOON and found[0]["note"] == "a, b"
+
+
+LABELS = '''\
+entityId,timestamp,zip,price,account,"a ""name""",note
+ada,2025-11-07T12:00:00+00:00,00501,1.10,12345678901234567890,0x1F,2024-01-01T00:00:00+02:00
+007,2025-11-07T12:00:00Z,A12,1e5,-0,"","a, ""b"""
+"bob, jr.",2025-11-07T12:00:00Z,,NaN,true,,"two
+lines"
+'''
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_labels_of_a_csv_file_come_back_as_they_stand(
+    timewell: Command, shared_server: LiveServer, name: str, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.commands.reading.CSV_BLOCK_BYTES", 100)  # the first row is no rule for the others
+    id_ = fill(shared_server, name)
+    shared_server.write((id_, "007", 5, TEN))
+    content = LABELS.encode("utf-8-sig")
+    rows = "rows.csv.gz" if packed else "rows.csv"
+    Path(rows).write_bytes(gzip.compress(content) if packed else content)
+    for file in ("o.csv", "o.parquet", "o.ndjson"):
+        timewell("training-set", "--rows", rows, "--features", name, "-o", file)
+    filled = ["2", "5", ""]
+    expected = LABELS.replace("note\n", f"note,{name}\n").replace("+02:00\n", "+02:00,2\n")
+    expected = expected.replace('b"""\n', 'b""",5\n').replace('lines"\n', 'lines",\n')
+    assert Path("o.csv").read_text() == expected
+    cells = [[cell or None for cell in row] for row in csv.reader(io.StringIO(LABELS))][1:]
+    cells[1][5] = ""  # quoted, so that it is a text and not missing
+    for file in ("o.parquet", "o.ndjson"):
+        numbers = [float(one) if one else None for one in filled]
+        assert [list(row.values()) for row in rows_of(file)] == [
+            [*row, number] for row, number in zip(cells, numbers, strict=True)
+        ]
+
+
+def test_labels_of_a_parquet_file_keep_their_types(
+    timewell: Command, shared_server: LiveServer, name: str
+) -> None:
+    fill(shared_server, name)
+    labels = {
+        "city": pa.array(["rome", "oslo"]).dictionary_encode(),
+        "price": pa.array([Decimal("1.10"), None], pa.decimal128(10, 2)),
+        "nanos": pa.array([1762509600123456789, None], pa.timestamp("ns")),
+        "local": pa.array([1762509600000000, None], pa.timestamp("us", "Europe/Berlin")),
+        "day": pa.array([20000, None], pa.date32()),
+        "large": pa.array([2**64 - 1, None], pa.uint64()),
+        "some": pa.array([{"a": [1]}, None]),
+    }
+    table = pa.table({"entityId": ["ada", "bob"], "timestamp": [NOON, NOON], **labels})
+    pa_parquet.write_table(table, "rows.parquet")
+    command = ["training-set", "--rows", "rows.parquet", "--features", name, "-o"]
+    for file in ("o.parquet", "o.csv", "o.ndjson"):
+        assert timewell(*command, file)[0] == 0
+    kept = pa_parquet.read_table("o.parquet")
+    assert kept.schema.remove(9) == table.schema and kept.drop_columns([name]).equals(table)
+    assert Path("o.csv").read_text().splitlines()[1] == (
+        f"ada,{NOON},rome,1.10,2025-11-07T10:00:00.123456789,2025-11-07T10:00:00.000000Z,2024-10-04,"
+        '18446744073709551615,"{""a"":[1]}",2'
+    )
+    assert Path("o.ndjson").read_text().splitlines()[0] == (
+        f'{{"entityId":"ada","timestamp":"{NOON}","city":"rome","price":1.10,"nanos":"2025-11-07T10:00:00.123456789",'
+        '"local":"2025-11-07T10:00:00.000000Z","day":"2024-10-04","large":18446744073709551615,"some":{"a":[1]},'
+        f'"{name}":2.0}}'
+    )
+    pa_parquet.write_table(table.append_column("raw", pa.array([b"a", b"b"])), "rows.parquet")
+    assert timewell(*command, "o.parquet")[0] == 0
+    for file in ("bytes.csv", "bytes.ndjson"):
+        refused(timewell(*command, file), 1, file, "'raw'", "save to .parquet")
+        assert not Path(file).exists()
+
+
+def test_moments_of_an_older_parquet_file_are_those_that_were_written(
+    timewell: Command, shared_server: LiveServer, name: str
+) -> None:
+    id_ = shared_server.register(name, "timestamp")["id"]
+    far = datetime(9999, 12, 31, tzinfo=UTC)
+    table = pa.table({"entityId": ["ada"], "timestamp": [datetime(2025, 1, 1, tzinfo=UTC)], id_: [far]})
+    plain = pa.schema([*list(table.schema)[:2], (id_, pa.timestamp("us"))])
+    pa_parquet.write_table(table.cast(plain), "rows.parquet", use_deprecated_int96_timestamps=True)
+    assert said(timewell("load", "rows.parquet", "--entity", "user", "--json"))["values"] == 1
+    (ada,) = shared_server.serve(["ada"], [name])
+    assert ada["features"] == {name: "9999-12-31T00:00:00.000Z"}
+    assert timewell("training-set", "--rows", "rows.parquet", "--features", name, "-o", "o.parquet")[0] == 0
+    assert pa_parquet.read_table("o.parquet")[id_].to_pylist() == [far.replace(tzinfo=None)]
 
 
 def test_a_training_set_looks_back_as_it_is_told(timewell: Command, shared_server: LiveServer, name: str) -> None:
@@ -366,7 +454,7 @@ def test_a_training_set_of_no_rows_has_the_columns(
     Path("rows.csv").write_text("entityId,timestamp,label\n")
     for file in ("o.csv", "o.parquet"):
         assert timewell("training-set", "--rows", "rows.csv", "--features", name, "-o", file)[0] == 0
-    assert Path("o.csv").read_text() == f'"entityId","timestamp","label","{name}"\n'
+    assert Path("o.csv").read_text() == f"entityId,timestamp,label,{name}\n"
     assert pa_parquet.read_schema("o.parquet").names == ["entityId", "timestamp", "label", name]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -222,6 +223,27 @@ def test_lines_of_json_may_be_blank_and_may_lack_columns(load: Load, shared_serv
     assert (answer["rows"], answer["values"]) == (2, 2)
     served = shared_server.serve(["7", "é"], [f"{name}_a", f"{name}_b"])
     assert [list(one["features"].values()) for one in served] == [[{"x": [1]}, None], [None, [1, 2.5]]]
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "ndjson", "ndjson.gz"])
+def test_marks_and_compression_are_taken_off(
+    load: Load, shared_server: LiveServer, name: str, ending: str, parts_of_two: None
+) -> None:
+    shared_server.register(name)
+    rows = [row | {"entityId": "00501"} for row in numbered(5, name)]
+    content = b"\xef\xbb\xbf" + Path(save(f"rows.{ending.removesuffix('.gz')}", rows)).read_bytes()
+    if ending.endswith(".gz"):
+        half = content.index(b"\n", len(content) // 2)  # members one after another are one file
+        Path(f"rows.{ending}").write_bytes(gzip.compress(content[:half]) + gzip.compress(content[half:]))
+    else:
+        Path(f"rows.{ending}").write_bytes(content)
+    assert loaded(load(f"rows.{ending}", "--json"))["values"] == 5
+    assert shared_server.serve(["00501"], [name])[0]["features"] == {name: 5}
+    if ending.endswith(".gz"):
+        whole = Path(f"rows.{ending}").read_bytes()
+        for damaged in (whole[:-20], b"no gzip at all"):
+            Path(f"bad.{ending}").write_bytes(damaged)
+            refused(load(f"bad.{ending}"), f"bad.{ending}: cannot be")
 
 
 def test_files_without_rows_are_loaded_at_once(load: Load, shared_server: LiveServer, name: str) -> None:

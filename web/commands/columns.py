@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from actors.arrow_keys import times_of_arrow
 from actors.errors import InvalidInput
-from web.client_arrow import holds_bytes
+from web.client_arrow import holds_bytes, plain_column
 
 MOMENT = pa.timestamp("us", "UTC")
 WORDS_FOR_NOTHING = pa.array(["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"])
@@ -35,6 +35,7 @@ def value_column(value_type: str, column: Any, is_text: bool) -> pa.Array:
     """
     if isinstance(column, list):
         return _from_json(value_type, column)
+    column = plain_column(pa, column)
     if is_text and value_type in _OF_TEXT:
         return _OF_TEXT[value_type](column)
     if holds_bytes(column.type):
@@ -52,9 +53,9 @@ def id_column(column: Any) -> pa.Array:
             if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
                 raise BadValue(index, f"{value!r} is neither text nor a whole number")
         column = pa.array([None if value is None else str(value) for value in column], pa.string())
+    column = plain_column(pa, column)
     kind = column.type
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    if not (text or pa.types.is_integer(kind) or len(column) == 0):
+    if not (pa.types.is_string(kind) or pa.types.is_integer(kind) or len(column) == 0):
         raise BadValue(None, f"entity ids are text or whole numbers, not {kind}")
     return _whole(column).cast(pa.string())
 

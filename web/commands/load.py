@@ -26,7 +26,7 @@ the load is done. After a bad row, mend the file and run the same command again.
 def add(commands: Subparsers) -> None:
     """What it takes."""
     parser = add_command(commands, "load", run, "write a file of rows: a column per feature", MORE)
-    endings = (".csv", ".parquet", ".ndjson")
+    endings = (".csv", ".csv.gz", ".parquet", ".ndjson", ".ndjson.gz")
     parser.add_argument("file", type=file_of(*endings), metavar="FILE", help=f"ends in {', '.join(endings)}")
     parser.add_argument("--entity", required=True, help="the entity type that the rows are about")
     add_key_columns(parser)

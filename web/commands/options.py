@@ -63,7 +63,7 @@ def file_of(*endings: str) -> Callable[[str], Path]:
 
     def read(text: str) -> Path:
         path = Path(text)
-        if path.suffix.lower() not in endings:
+        if not path.name.lower().endswith(endings):
             raise ArgumentTypeError(f"{text!r} does not end in {', '.join(endings)}")
         return path
 

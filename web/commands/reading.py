@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from gzip import BadGzipFile, GzipFile
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,20 +41,25 @@ class RowsFile(Protocol):
         ...
 
 
-def open_rows(path: Path, text_columns: Sequence[str] | None = None) -> RowsFile:
-    """A file by its ending. `text_columns`: those of a CSV that stay text, None for all."""
-    ending = path.suffix.lower()
-    opened: RowsFile
-    if ending == ".parquet":
-        opened = ParquetRows(path)
-    elif ending == ".csv":
-        opened = CsvRows(path, text_columns)
-    else:
-        opened = LineRows(path)
+def open_rows(path: Path) -> RowsFile:
+    """A file by its ending; `.gz` after it says that it is compressed."""
+    ending = (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
+    kinds: dict[str, Callable[[Path], RowsFile]] = {".parquet": ParquetRows, ".csv": CsvRows}
+    opened = kinds.get(ending, LineRows)(path)
     for name in opened.names:
         if opened.names.count(name) > 1:
             raise Failed(f"{path}: two columns are named {name!r}")
     return opened
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Any]:
+    """What a file says, out of its compression. Raises Failed where it is damaged."""
+    try:
+        with path.open("rb") as packed:
+            yield GzipFile(fileobj=packed) if path.suffix.lower() == ".gz" else packed
+    except (BadGzipFile, EOFError, zlib.error) as error:
+        raise Failed(f"{path}: cannot be unpacked: {error}") from None
 
 
 def need(file: RowsFile, names: Iterable[str]) -> None:
@@ -66,7 +76,9 @@ class ParquetRows:
         self.path = path
         self._read = 0
         try:
-            self._file = pa_parquet.ParquetFile(path.absolute())  # else one named "s3:x" is a URL
+            # Absolute, else one named "s3:x" is a URL.
+            # INT96 is read as nanoseconds unless told, which end in 2262: later moments would become earlier ones.
+            self._file = pa_parquet.ParquetFile(path.absolute(), coerce_int96_timestamp_unit="us")
         except pa.ArrowInvalid as error:
             raise Failed(f"{path}: this is no Parquet file: {error}") from None
         self.names = list(self._file.schema_arrow.names)
@@ -87,23 +99,23 @@ class ParquetRows:
 
 
 class CsvRows:
-    """A CSV file with a header, in UTF-8. An empty field without quotes is a missing value."""
+    """A CSV file with a header, in UTF-8. All columns are text; an empty field without quotes is missing."""
 
-    def __init__(self, path: Path, text_columns: Sequence[str] | None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            self.names = next(csv.reader(file), [])
-            self._has_rows = any(line.strip() for line in file)
+        with _unpacked(path) as file:
+            lines = TextIOWrapper(file, newline="", encoding="utf-8-sig", errors="surrogateescape")
+            self.names = next(csv.reader(lines), [])
+            self._has_rows = any(line.strip() for line in lines)
         if not all(name.isprintable() for name in self.names):
             raise Failed(f"{path}: the header is not in UTF-8")
         if not self.names:
             raise Failed(f"{path}: there is no header")
-        self._text = self.names if text_columns is None else text_columns
         self._size = max(1, path.stat().st_size)
         self._file: Any = None
 
     def lots(self, rows: int, columns: Sequence[str]) -> Iterator[Lot]:
-        """See RowsFile. Columns that are not to stay text have the type that their first values suggest."""
+        """See RowsFile."""
         if not self._has_rows:
             yield {name: pa.array([], pa.string()) for name in columns}
             return
@@ -117,6 +129,8 @@ class CsvRows:
             with pa.OSFile(str(self.path)) as self._file, self._open(columns, note) as reader:
                 for table in _cut(reader, reader.schema, rows):
                     yield _lot(table, columns)
+        except OSError as error:
+            raise Failed(f"{self.path}: cannot be read: {error}") from None
         except pa.ArrowInvalid as error:
             if bad:
                 fields = f"{bad[0].actual_columns} fields, the header has {bad[0].expected_columns}"
@@ -126,7 +140,7 @@ class CsvRows:
 
     def _open(self, columns: Sequence[str], note: Any) -> Any:
         convert = pa_csv.ConvertOptions(
-            column_types={name: pa.string() for name in self._text},
+            column_types={name: pa.string() for name in self.names},
             include_columns=list(columns),
             null_values=[""],
             strings_can_be_null=True,
@@ -134,7 +148,9 @@ class CsvRows:
         )
         parse = pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note)
         read = pa_csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES)
-        return pa_csv.open_csv(self._file, read, parse, convert)
+        packed = self.path.suffix.lower() == ".gz"
+        file = pa.CompressedInputStream(self._file, "gzip") if packed else self._file
+        return pa_csv.open_csv(file, read, parse, convert)
 
     def share(self) -> float:
         """See RowsFile."""
@@ -150,15 +166,15 @@ class LineRows:
         self.path = path
         self.has_others = True
         self._size, self._done = max(1, path.stat().st_size), 0
-        with path.open("rb") as file:
-            first = next((line for line in file if line.strip()), b"{}")
+        with _unpacked(path) as file:
+            first = next(filter(bytes.strip, _without_mark(file)), b"{}")
         self.names = list(self._decode([first], 0)[0])
 
     def lots(self, rows: int, columns: Sequence[str]) -> Iterator[Lot]:
         """See RowsFile."""
         start = 0
-        with self.path.open("rb") as file:
-            for lines in self._lines(file, rows):
+        with _unpacked(self.path) as file:
+            for lines in self._lines(_without_mark(file), rows):
                 decoded = self._decode(lines, start)
                 self._check(decoded, start)
                 start += len(lines)
@@ -227,10 +243,10 @@ def _lot(table: pa.Table, columns: Sequence[str]) -> Lot:
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
-    """A column in one piece and in a type that every reader of Arrow knows."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-    elif pa.types.is_string_view(kind):
-        column = column.cast(pa.string())
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _without_mark(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Without the mark of UTF-8 that some programs put first."""
+    for place, line in enumerate(lines):
+        yield line if place else line.removeprefix(BOM_UTF8)

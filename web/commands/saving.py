@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -10,8 +11,10 @@ from typing import Any, Protocol
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
+
+from web.client_arrow import holds_bytes, plain_column
+from web.commands.exits import Failed
 
 ROWS_PER_SLICE = 10_000
 
@@ -44,7 +47,7 @@ class Saved:
     def write(self, table: pa.Table) -> None:
         """More rows; the first table says the columns."""
         if self._path.suffix.lower() != ".parquet":
-            table = _as_text(table)
+            table = _as_text(self._path, table)
         if self._sink is None:
             self._sink = self._open(table.schema)
         self._sink.write_table(table)
@@ -55,7 +58,7 @@ class Saved:
         if ending == ".parquet":
             return pa_parquet.ParquetWriter(self._part.absolute(), schema)  # type: ignore[no-any-return]
         if ending == ".csv":
-            return _CsvLines(self._part, schema)
+            return _CsvLines(self._part, schema.names)
         return _JsonLines(self._part, self._json)
 
     def __enter__(self) -> Saved:
@@ -73,18 +76,36 @@ class Saved:
 
 
 class _CsvLines:
-    """Text is quoted, so that an empty one and nothing at all are not the same."""
+    """Quotes stand where they are needed, and around an empty text: nothing at all is a missing value."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._writer = pa_csv.CSVWriter(str(path), _flat(schema.empty_table()).schema)
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._file.write(",".join(_quoted(pa.array(names)).to_pylist()) + "\n")
 
     def write_table(self, table: pa.Table) -> None:
         """See Sink."""
-        self._writer.write_table(_flat(table))
+        for start in range(0, table.num_rows, ROWS_PER_SLICE):
+            part = table.slice(start, ROWS_PER_SLICE).combine_chunks()
+            cells = [_cells(column) for column in part.columns]
+            lines = pc.binary_join_element_wise(*cells, ",", null_handling="replace", null_replacement="")
+            self._file.write("\n".join(lines.to_pylist()) + "\n")
 
     def close(self) -> None:
         """See Sink."""
-        self._writer.close()
+        self._file.close()
+
+
+def _cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_nested(column.type):  # a field of a CSV has no parts
+        texts = [None if one is None else msgspec.json.encode(one).decode() for one in column.to_pylist()]
+        return _quoted(pa.chunked_array([texts], pa.string()))
+    return _quoted(column.cast(pa.string()))
+
+
+def _quoted(texts: Any) -> Any:
+    """Texts as fields of a CSV."""
+    doubled = pc.binary_join_element_wise('"', pc.replace_substring(texts, '"', '""'), '"', "")
+    return pc.if_else(pc.match_substring_regex(texts, r'^$|[",\r\n]'), doubled, texts)
 
 
 class _JsonLines:
@@ -104,7 +125,7 @@ class _JsonLines:
 
     def _values(self, name: str, values: list[Any]) -> list[Any]:
         if name not in self._json:
-            return values
+            return [msgspec.Raw(f"{one:f}".encode()) if isinstance(one, Decimal) else one for one in values]
         return [None if value is None else msgspec.Raw(value.encode()) for value in values]
 
     def close(self) -> None:
@@ -115,21 +136,21 @@ class _JsonLines:
 _LINES = msgspec.json.Encoder()
 
 
-def _as_text(table: pa.Table) -> pa.Table:
-    """Moments in RFC 3339; those without a zone stay without."""
+def _as_text(path: Path, table: pa.Table) -> pa.Table:
+    """Columns as files of text can hold them: moments in RFC 3339, those without a zone stay without."""
     for place, field in enumerate(table.schema):
-        if pa.types.is_timestamp(field.type):
-            plain = table[place].cast(pa.timestamp("us", field.type.tz), safe=False).cast(pa.timestamp("us"))
-            text = pc.strftime(plain, format=f"%Y-%m-%dT%H:%M:%S{'Z' if field.type.tz else ''}")
-            table = table.set_column(place, field.name, text)
+        if holds_bytes(field.type):
+            reason = f"a column of {field.type} cannot stand in a file of text; save to .parquet"
+            raise Failed(f"{path}: column {field.name!r}: {reason}")
+        column = plain_column(pa, table[place].combine_chunks())
+        if pa.types.is_timestamp(column.type):
+            column = _moments(column)
+        table = table.set_column(place, field.name, column)
     return table
 
 
-def _flat(table: pa.Table) -> pa.Table:
-    """Lists and the like as their JSON: a field of a CSV has no parts."""
-    for place, field in enumerate(table.schema):
-        if pa.types.is_nested(field.type):
-            values = table[place].to_pylist()
-            texts = [None if value is None else msgspec.json.encode(value).decode() for value in values]
-            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
-    return table
+def _moments(column: pa.Array) -> pa.Array:
+    """To the microsecond, and finer where the column is."""
+    unit = "ns" if column.type.unit == "ns" else "us"
+    plain = column.cast(pa.timestamp(unit, column.type.tz)).cast(pa.timestamp(unit))
+    return pc.strftime(plain, format=f"%Y-%m-%dT%H:%M:%S{'Z' if column.type.tz else ''}")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 ROWS_PER_PART = 50_000
 MORE = """\
-All columns of the rows are kept, in their order, and the features stand to the right of them. Only ids and moments
+All columns of the rows are kept as they are, in their order, and the features stand to the right of them. The
+fields of a CSV stay the texts that they are, the columns of a Parquet file keep their types. Only ids and moments
 leave this machine. The rows are read, sent and saved a part at a time."""
 
 
@@ -28,7 +29,11 @@ def add(commands: Subparsers) -> None:
     about = "put beside each row what the features were at its moment"
     parser = add_command(commands, "training-set", run, about, MORE)
     parser.add_argument(
-        "--rows", type=file_of(".parquet", ".csv"), required=True, metavar="FILE", help="ends in .parquet or .csv"
+        "--rows",
+        type=file_of(".parquet", ".csv", ".csv.gz"),
+        required=True,
+        metavar="FILE",
+        help="ends in .parquet, .csv or .csv.gz",
     )
     add_wanted(parser)
     add_key_columns(parser)
@@ -54,7 +59,7 @@ def run(asked: Namespace) -> None:
     from web.commands.saving import Saved
     from web.commands.service import TableClient
 
-    file = open_rows(asked.rows, (asked.id_column, asked.timestamp_column))
+    file = open_rows(asked.rows)
     need(file, (asked.id_column, asked.timestamp_column))
     with TableClient(asked.url) as client:
         references = references_of(client, asked.features, asked.group)
