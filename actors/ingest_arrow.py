@@ -1,7 +1,7 @@
 """From Arrow tables to blocks that may be written: one value a row (long), or one column per feature (wide).
 
 Long: `featureId, entityId, value, timestamp?`; a null or NaN is a written null. Wide: `entityId, timestamp?` and a
-column for each feature reference; there a null or NaN means that nothing was written.
+column for each feature reference; there a null or NaN means that nothing was written, unless nulls are asked for.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ class _Keys(NamedTuple):
     good: Nulls
 
 
-def ingest_table(registry: FeatureRegistry, table: pa.Table, now: int) -> Ingested:
-    """Judge every value of a table in either form. Raises InvalidInput for columns that cannot be."""
+def ingest_table(registry: FeatureRegistry, table: pa.Table, now: int, nulls: bool = False) -> Ingested:
+    """Judge every value of a table in either form; `nulls`: those of a wide one are written.
+
+    Raises InvalidInput for columns that cannot be.
+    """
     names = table.column_names
     for name in names:
         if names.count(name) > 1:
@@ -42,7 +45,7 @@ def ingest_table(registry: FeatureRegistry, table: pa.Table, now: int) -> Ingest
     if FEATURE in table.column_names:
         blocks = _long(registry, table, keys, faults)
     else:
-        blocks = _wide(registry, table, keys, faults)
+        blocks = _wide(registry, table, keys, faults, nulls)
     faults.sort(key=lambda fault: fault.index or 0)
     return Ingested(blocks, sum(len(block.entities) for block in blocks), faults[:MOST_FAULTS_NAMED])
 
@@ -99,7 +102,9 @@ def _by_reference(column: pa.ChunkedArray) -> list[tuple[str, Indices]]:
     return list(zip(texts, rows_of_codes(codes, len(texts)), strict=True))
 
 
-def _wide(registry: FeatureRegistry, table: pa.Table, keys: _Keys, faults: list[Fault]) -> list[Block]:
+def _wide(
+    registry: FeatureRegistry, table: pa.Table, keys: _Keys, faults: list[Fault], nulls: bool
+) -> list[Block]:
     names = [name for name in table.column_names if name not in (ENTITY, TIMESTAMP)]
     if not names:
         raise InvalidInput("the table has no column for a feature")
@@ -108,7 +113,7 @@ def _wide(registry: FeatureRegistry, table: pa.Table, keys: _Keys, faults: list[
     for name in names:
         feature = registry.resolve(name)
         column = convert_arrow(feature, _one_chunk(table[name]), name)
-        written = ~column.nulls
+        written = np.ones(len(rows), np.bool_) if nulls else ~column.nulls
         written[[position for position, _ in column.refused]] = True  # told of below
         some = np.flatnonzero(written)
         whole = len(some) == len(rows)

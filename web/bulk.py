@@ -21,7 +21,7 @@ from actors.router import Router
 from actors.settings import GROUP_COMMIT_VALUES
 from actors.spool import Spool
 from web.errors import fault_answers
-from web.requests import decode, read_table
+from web.requests import Query, decode, read_table
 from web.schema import Observation, Written
 from web.streamed_body import lots_of_lines
 from web.writing_rows import merge_faults, refuse, to_sent
@@ -30,6 +30,8 @@ LOT_BYTES = 1024 * 1024
 LONGEST_LINE_BYTES = 8 * 1024 * 1024
 LOTS_PER_COMMIT = 16
 """What is committed together is bounded in bytes by this, and in values by GROUP_COMMIT_VALUES."""
+OF_TABLES = ("partial", "nulls")
+"""What a query string may say of a table."""
 _LINES = msgspec.json.Decoder(Observation)
 
 
@@ -130,12 +132,13 @@ def _ingested(blocks: Sequence[Block]) -> Ingested:
 
 async def write_table(router: Router, partial: bool, key: str | None) -> bytes:
     """Arrow: everything is judged, then written in slices, then answered."""
+    nulls = Query(OF_TABLES).choice("nulls", ("skip", "write"), "skip") == "write"
     data = await request.get_data(cache=False)
     now = await router.stamp()
 
     def judge() -> tuple[Ingested, int]:
         try:
-            ingested = ingest_table(router.registry, read_table(data), now)
+            ingested = ingest_table(router.registry, read_table(data), now, nulls)
             return ingested, overwritten(ingested.blocks)
         except pa.ArrowException as error:
             raise InvalidInput(f"the table cannot be taken: {error}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -192,6 +192,16 @@ def _whole(column: Any, name: str) -> Any:
     if column.null_count:
         raise InvalidInput.at(name, "is missing", column.is_null().index(True).as_py())
     return column
+
+
+def missing_in(columns: Iterable[Any]) -> int:
+    """How many of the values of Arrow columns are null or NaN."""
+    pa = library("pyarrow")
+    pc = library("pyarrow.compute")
+    return sum(
+        one.null_count + (pc.sum(pc.is_nan(one)).as_py() or 0 if pa.types.is_floating(one.type) else 0)
+        for one in columns
+    )
 
 
 # Tables as streams

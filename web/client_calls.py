@@ -117,6 +117,11 @@ def keyed(key: str | None) -> dict[str, str]:
     return {"Idempotency-Key": uuid4().hex if key is None else key}
 
 
+def is_repeat(answer: Answer) -> bool:
+    """Whether the answer was given before to the same Idempotency-Key, and not to an attempt of this request."""
+    return answer.attempts == 1 and answer.headers.get("idempotent-replayed") == "true"
+
+
 def read(answer: Answer, kind: type[T]) -> T:
     """The body of a success. Raises ServerFailed for one that is not what the route promises."""
     try:

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from web import client_arrow as arrow
 from web.client_arrow import KEYS, Kind
-from web.client_calls import ARROW, Asking, Request, Talk, get, keyed, path, query, route, send
+from web.client_calls import (
+    ARROW,
+    Asking,
+    Request,
+    Talk,
+    get,
+    is_repeat,
+    keyed,
+    path,
+    query,
+    read,
+    route,
+    send,
+)
 from web.client_errors import InvalidInput, ServerFailed, TimewellError
 from web.client_plain import entity_text, listed
 from web.client_times import Length, Time, moment, moment_or_none, span, span_word
@@ -28,6 +41,14 @@ MOST_ENTITIES = 10_000
 """Entities that one serve asks for: what a service takes unless told."""
 
 
+class WrittenFrame(Written, kw_only=True):
+    """What came of a frame. `skipped`: missing values, of which nothing was written. `repeated`: of `count`, those
+    that an earlier call with the same key has written."""
+
+    skipped: int = 0
+    repeated: int = 0
+
+
 class FrameRoutes(Asking):
     """Frames in, frames out."""
 
@@ -40,38 +61,54 @@ class FrameRoutes(Asking):
         id_column: str = "entityId",
         timestamp_column: str | None = "timestamp",
         columns: Mapping[str, str] | Sequence[str] | None = None,
+        nulls: Literal["skip", "write"] = "skip",
         partial: bool = False,
         idempotency_key: str | None = None,
-    ) -> Talk[Written]:
+    ) -> Talk[WrittenFrame]:
         """Write a pandas or Polars frame: a row per entity and moment, a column per feature.
 
         `columns` names the columns to write, or maps them to features; left out it is all but the two keys. A
         name without a dot is a feature of `entity`. Ids are text or whole numbers. Moments are datetimes (naive
-        ones are UTC) or RFC 3339 text; `timestamp_column=None` writes everything at the present moment. A missing
-        value (null, NaN) is not written. json is given as dicts or as its text.
+        ones are UTC) or RFC 3339 text; `timestamp_column=None` writes everything at the present moment. json is
+        given as dicts or as its text.
 
-        Returns `.count`, the values written. Goes out in parts of at most 100,000 rows, each taken whole or
-        refused whole; an error says which rows are written, and its `.errors` have the `index` of the row.
-        `partial` writes the good values and names the others in the answer's `.errors`. With an `idempotency_key`
-        of yours the same call can be made again: the parts that were taken are not written twice. Raises
-        InvalidInput, NotFound, Conflict, Unavailable; ImportError without pyarrow.
+        A missing value (null, NaN) is not written, so that an older one goes on being the latest:
+        `nulls="write"` writes a null in its place, which says that it was measured and there was nothing.
+
+        Returns `.count`, the values written; `.skipped`, the missing ones that were not; `.repeated`, how many of
+        the written ones an earlier call with the same `idempotency_key` has written.
+
+        Goes out in parts of at most 100,000 rows, each taken whole or refused whole; an error says which rows are
+        written, and its `.errors` have the `index` of the row. `partial` writes the good values and names the
+        others in the answer's `.errors`. With an `idempotency_key` of yours the same call can be made again: the
+        parts that were taken are not written twice. Raises InvalidInput, NotFound, Conflict, Unavailable;
+        ImportError without pyarrow.
 
             client.write_frame(df, "user", id_column="user_id", timestamp_column="ts")
         """
         table = yield from self._wide(frame, entity, id_column, timestamp_column, columns)
-        written, start = Written(True, 0), 0
+        asked = query(partial=partial or None, nulls=None if nulls == "skip" else nulls)
+        skipped = (
+            0 if asked.get("nulls") else arrow.missing_in(table.columns[1 if timestamp_column is None else 2 :])
+        )
+        return (yield from self._write(table, asked, idempotency_key, WrittenFrame(True, 0, skipped=skipped)))
+
+    def _write(
+        self, table: Any, asked: Mapping[str, str], given_key: str | None, written: WrittenFrame
+    ) -> Talk[WrittenFrame]:
+        """A table in parts, each with a key of its own."""
+        start = 0
         for number, part in enumerate(arrow.slices_of(table)):
-            key = None if idempotency_key is None else f"{idempotency_key}-{number}"
+            key = None if given_key is None else f"{given_key}-{number}"
             headers = {"Content-Type": ARROW, **keyed(key)}
-            content, target = arrow.to_stream(part), "/features/write-batch"
-            request = Request("POST", target, query(partial=partial or None), content, headers)
+            request = Request("POST", "/features/write-batch", asked, arrow.to_stream(part), headers)
             try:
-                answer = yield from self._ask(request, Written)
+                answer = yield from self._retry.ask(request)
             except TimewellError as error:
                 raise _moved(
                     error, start, f"rows before {start} are written" if start else ""
                 ) from error.__cause__
-            written = _together(written, answer, start)
+            written = _together(written, read(answer, Written), start, is_repeat(answer))
             start += part.num_rows
         return written
 
@@ -307,9 +344,15 @@ def _moved(error: TimewellError, start: int, told: str = "") -> TimewellError:
     return error
 
 
-def _together(written: Written, answer: Written, start: int) -> Written:
+def _together(written: WrittenFrame, answer: Written, start: int, repeated: bool) -> WrittenFrame:
     """What two parts wrote. The index of a fault is that of the row in the frame."""
     faults = [*(written.errors or ()), *_shifted(answer.errors or (), start)]
-    count = (written.count or 0) + (answer.count or 0)
-    again = (written.overwritten or 0) + (answer.overwritten or 0)
-    return Written(written.success and answer.success, count, faults or None, again or None)
+    more = answer.count or 0
+    return WrittenFrame(
+        written.success and answer.success,
+        (written.count or 0) + more,
+        faults or None,
+        (written.overwritten or 0) + (answer.overwritten or 0) or None,
+        skipped=written.skipped,
+        repeated=written.repeated + (more if repeated else 0),
+    )

@@ -36,7 +36,7 @@ from web.errors import PROBLEM_TYPE, answer_to
 from web.http1 import Http1
 from web.requests import JSON_TYPE
 from web.routes.serving import serve_latest
-from web.routes.writing import MOST_KEY_CHARACTERS, once, write_many, write_one
+from web.routes.writing import MOST_KEY_CHARACTERS, REPLAYED, Repeated, once, write_many, write_one
 from web.traffic import Traffic
 
 BODY_SECONDS = 2.0
@@ -59,6 +59,8 @@ _FIELDS: dict[bytes, re.Pattern[bytes]] = {
 """Fields that matter here, with the values that are plain. The first three must be there, none of them twice."""
 _NEEDED = (b"host", b"content-type", b"content-length")
 _ELSEWHERE = (b"transfer-encoding", b"expect", b"upgrade", b"http2-settings")
+
+_REPLAYED = b"%b: true\r\n" % REPLAYED.encode()
 
 Answering = Callable[[bytes | bytearray, str | None], Awaitable[bytes]]
 
@@ -243,6 +245,8 @@ class Connection(Guarded):
         status, kind, more = 200, JSON_TYPE, b""
         try:
             body = await hot.answer(asked)
+            if isinstance(body, Repeated):
+                more = _REPLAYED
         except Exception as error:
             status, body, retry_after = answer_to(error)
             kind = PROBLEM_TYPE

@@ -45,7 +45,8 @@ class Route(NamedTuple):
 _KEY = (
     (
         "Idempotency-Key",
-        "a repeat within 24 hours answers what the first answered and writes nothing, whatever its body",
+        "a repeat within 24 hours answers what the first answered and writes nothing, whatever its body;"
+        " the answer then has the header Idempotent-Replayed: true",
     ),
 )
 _PAGE = (("limit", "most items of a page, up to 10000"), ("cursor", "nextCursor of the page before"))
@@ -283,7 +284,13 @@ ROUTES = (
         " later value of the same batch, feature, entity and timestamp.",
         {200: schema.Written},
         schema.Observations,
-        (("partial", "true: write the good ones and name the others"),),
+        (
+            ("partial", "true: write the good ones and name the others"),
+            (
+                "nulls",
+                "of a wide Arrow table: skip (default) writes nothing where a field is null or NaN, write nulls",
+            ),
+        ),
         (400, 413, 415, 503),
         _KEY,
         takes_also=(NDJSON_TYPE, ARROW_TYPE),

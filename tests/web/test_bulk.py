@@ -250,6 +250,21 @@ def test_a_null_is_written_in_the_long_form_and_nothing_in_the_wide_form(
     assert found == [["present", "null", "null"], ["present", "missing", "missing"]]
 
 
+def test_a_null_of_the_wide_form_is_written_where_that_is_asked_for(shared_server: LiveServer, name: str) -> None:
+    id_ = shared_server.register(name)["id"]
+    whole = shared_server.register(f"{name}_whole", schema={"nullable": False})["id"]
+    table = wide_table(["a", "b", "c"], **{id_: pa.array([1.0, np.nan, None])})
+    assert send_table(shared_server, table, "?nulls=write").json() == {"success": True, "count": 3}
+    results = shared_server.serve(["a", "b", "c"], [id_], includeMetadata=True)
+    assert [one["metadata"][id_]["status"] for one in results] == ["present", "null", "null"]
+    refused = send_table(shared_server, wide_table(["a"], **{whole: pa.nulls(1)}), "?nulls=write")
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, whole)
+    for query, field in (("?nulls=some", "nulls"), ("?null=write", "null")):
+        assert send_table(shared_server, table, query).json()["errors"][0]["field"] == field
+    lines = shared_server.http.post("/features/write-batch?nulls=write", json={"values": []})
+    assert (lines.status_code, lines.json()["errors"][0]["field"]) == (400, "nulls")
+
+
 def test_a_table_without_timestamps_is_written_now(shared_server: LiveServer, name: str) -> None:
     id_ = shared_server.register(name)["id"]
     before = shared_server.serve(["u"], [id_])[0]["timestamp"]

@@ -554,6 +554,28 @@ def test_missing_values_are_not_written_and_integers_with_gaps_are_integers(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_missing_values_are_counted_and_written_as_nulls_where_that_is_asked_for(
+    client: Client, name: str, kind: str, small_parts: None
+) -> None:
+    id_ = client.register(name, "user", "number").id
+    text = client.register(f"{name}_text", "user", "string").id
+    client.write(id_, f"{kind}b", 7, TEN - HOUR)
+    keys = {"entityId": [f"{kind}{one}" for one in "abc"], "timestamp": [TEN] * 3}
+    given = frame(kind, **keys, **{name: [1.0, float("nan"), None], f"{name}_text": ["x", None, "z"]})
+    skipped = client.write_frame(given, "user", idempotency_key=name + kind)
+    assert (skipped.count, skipped.skipped, skipped.repeated) == (3, 3, 0)
+    again = client.write_frame(given, "user", idempotency_key=name + kind)
+    assert (again.count, again.repeated) == (3, 3)
+    asked = [f"{kind}b", f"{kind}c"]
+    assert [one.features[id_] for one in client.serve(asked, [id_])] == [7, None]
+    written = client.write_frame(given, "user", nulls="write")
+    assert (written.count, written.skipped) == (6, 0)
+    served = client.serve(asked, [id_, text], include_metadata=True)
+    statuses = [[one.metadata[id_].status, one.metadata[text].status] for one in served]  # type: ignore[index]
+    assert statuses == [["null", "null"], ["null", "present"]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_service_names_the_row_of_the_frame_and_what_is_written(
     client: Client, name: str, kind: str, small_parts: None
 ) -> None:

@@ -370,6 +370,17 @@ async def test_a_repeat_is_answered_from_before_whichever_way_it_comes(taken: li
         assert await value_of(front, "one") == 3
 
 
+@both_lanes
+async def test_an_answer_that_was_given_before_says_so(lane: Lane) -> None:
+    async with front_end(lane) as front:
+        wire = front.connect()
+        for answers in (1, 2):
+            await wire.send(write_of("one", b"Idempotency-Key: abc", value=1))
+            heads = (await wire.take()).split(b'{"success":true}')[:-1]
+            told = [b"\r\nidempotent-replayed: true\r\n" in head for head in heads]
+            assert told == [False, True][:answers]
+
+
 # Shutting down
 
 

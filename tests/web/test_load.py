@@ -449,6 +449,54 @@ def test_rows_loaded_again_are_written_once_unless_told_to_restart(
     assert stored(shared_server, name) == 10
 
 
+def test_rows_of_an_entity_that_was_erased_are_said_to_be_loaded_already_and_how_to_load_them_anew(
+    load: Load, shared_server: LiveServer, name: str, parts_of_two: None
+) -> None:
+    shared_server.register(name)
+    save("rows.csv", [row | {"entityId": name} for row in numbered(3, name)])
+    assert loaded(load("rows.csv", "--json"))["alreadyLoaded"] == 0
+    assert shared_server.http.delete(f"/entities/user/{name}").status_code == 200
+    again = loaded(load("rows.csv", "--json"))
+    assert (again["values"], again["alreadyLoaded"]) == (3, 3)
+    code, out, _ = load("rows.csv")
+    assert code == 0
+    assert "already loaded  3 of the values were loaded before and not written again; --restart writes" in out
+    assert shared_server.serve([name], [name])[0]["features"] == {name: None}
+    assert loaded(load("rows.csv", "--restart", "--json"))["alreadyLoaded"] == 0
+    assert shared_server.serve([name], [name])[0]["features"] == {name: 3}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "ndjson"])
+def test_missing_values_are_counted_and_written_as_nulls_where_that_is_asked_for(
+    load: Load, shared_server: LiveServer, name: str, ending: str, parts_of_two: None
+) -> None:
+    shared_server.register(name)
+    shared_server.register(f"{name}_text", "string")
+    rows = [row | {f"{name}_text": "x" if place else None} for place, row in enumerate(numbered(4, name, r4=None))]
+    file = save(f"rows.{ending}", rows)
+    for more in (["--dry-run"], []):
+        answer = loaded(load(file, "--json", *more))
+        assert (answer["values"], answer["skipped"]) == (6, 2)
+    assert shared_server.serve(["ada"], [name])[0]["features"] == {name: 3}
+    assert "2 missing values; --nulls write writes them as nulls" in load(file)[1]
+    for more in (["--dry-run"], []):
+        answer = loaded(load(file, "--nulls", "write", "--json", *more))
+        assert (answer["values"], answer["skipped"]) == (8, 0)
+    assert answer["alreadyLoaded"] == 0
+    (ada,) = shared_server.serve(["ada"], [name], includeMetadata=True)
+    assert (ada["features"], ada["metadata"][name]["status"]) == ({name: None}, "null")
+    assert shared_server.get(f"/features/{name}_text/stats").json()["nullCount"] == 1
+
+
+def test_what_is_remembered_of_a_load_is_for_its_user_alone(
+    load: Load, shared_server: LiveServer, name: str, parts_of_two: None
+) -> None:
+    shared_server.register(name)
+    refused(load(save("rows.csv", numbered(5, name, r5="x"))), "row 5")
+    (state,) = states()
+    assert (state.stat().st_mode & 0o077, state.parent.stat().st_mode & 0o077) == (0, 0)
+
+
 def test_a_feature_that_was_registered_anew_gets_its_rows_again(
     load: Load, shared_server: LiveServer, name: str
 ) -> None:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from web.commands.exits import Failed
 from web.commands.options import Subparsers, add_command, file_of
 
 if TYPE_CHECKING:
     from web.commands.load_parts import Plan
-    from web.commands.load_state import StateFile
+    from web.commands.load_state import State, StateFile
     from web.commands.service import TableClient
 
 MORE = """\
-The file is read and sent in parts of about 50,000 rows, each taken whole or refused whole. A missing value (null,
-NaN, an empty field of a CSV) is not written. Rows are counted from 1, without the header.
+The file is read and sent in parts of about 50,000 rows, each taken whole or refused whole. Rows are counted from
+1, without the header.
+
+A missing value (null, NaN, an empty field of a CSV) is not written, so that an older one goes on being the latest;
+how many there were is said at the end. --nulls write writes a null in its place.
 
 An interrupted load goes on where it stopped when the same command is run again; nothing is written twice. How far
 it came stands in a small file in the user's cache directory (XDG_CACHE_HOME/timewell/load), which is removed once
 the load is done. After a bad row, mend the file and run the same command again. The same rows loaded again within
-24 hours are known to the service and written once; --restart writes them anew."""
+24 hours are known to the service and not written again, also where an entity of theirs has been erased since: the
+answer says so, and --restart writes them anew."""
 
 
 def add(commands: Subparsers) -> None:
@@ -35,6 +39,12 @@ def add(commands: Subparsers) -> None:
         type=_columns,
         metavar="A,B=REF",
         help="the columns to write; one whose feature has another name as COLUMN=REFERENCE (default: all others)",
+    )
+    parser.add_argument(
+        "--nulls",
+        choices=("skip", "write"),
+        default="skip",
+        help="what to do about missing values (default: %(default)s)",
     )
     parser.add_argument("--restart", action="store_true", help="forget an interrupted load and start over")
     parser.add_argument(
@@ -75,16 +85,20 @@ def run(asked: Namespace) -> None:
 
 def _check(plan: Plan, asked: Namespace) -> None:
     """Go over the file and write nothing."""
+    from web.client_arrow import missing_in
     from web.commands.load_parts import parts
+    from web.commands.load_state import State
     from web.commands.progress import progress
 
-    rows = values = 0
+    rows = values = skipped = 0
     with progress(f"checking {plan.file.path.name}") as tell:
         for _, table in parts(plan):
             rows += table.num_rows
-            values += sum(len(column) - column.null_count for column in table.columns[2:])
+            missing = missing_in(table.columns[2:]) if asked.nulls == "skip" else 0
+            values += table.num_rows * (table.num_columns - 2) - missing
+            skipped += missing
             tell(rows, plan.file.share())
-    _report(plan, asked, rows, values, dryRun=True)
+    _report(plan, asked, State(rows, values, skipped=skipped), dryRun=True)
 
 
 def _load(client: TableClient, plan: Plan, asked: Namespace) -> None:
@@ -93,26 +107,27 @@ def _load(client: TableClient, plan: Plan, asked: Namespace) -> None:
 
     registered = sorted((name, one.id, one.created_at) for name, one in plan.features.items())
     keys = (plan.id_column, plan.timestamp_column)
-    kept = StateFile(str(plan.file.path.resolve()), asked.url, keys, [one[:2] for one in registered])
+    kept = StateFile(str(plan.file.path.resolve()), asked.url, keys, [one[:2] for one in registered], asked.nulls)
     resumed = 0
     try:
         if asked.restart:
             kept.restart()
         resumed = kept.read().rows
-        rows, values = _send(client, plan, kept, [one[1:] for one in registered])
+        state = _send(client, plan, kept, [asked.nulls, *(one[1:] for one in registered)], asked.nulls)
     except BaseException as error:
         if not isinstance(error, _Changed) and (done := kept.read().rows):
             error.add_note(f"the first {done:,} rows are written; the same command goes on after them")
         raise
     kept.remove()
-    _report(plan, asked, rows, values, resumedAfter=resumed)
+    _report(plan, asked, state, resumedAfter=resumed, alreadyLoaded=state.loaded)
 
 
-def _send(client: TableClient, plan: Plan, kept: StateFile, seed: list[tuple[str, str]]) -> tuple[int, int]:
-    """All parts, without those that are written already. Returns rows and values, of earlier runs too."""
+def _send(client: TableClient, plan: Plan, kept: StateFile, seed: list[Any], nulls: str) -> State:
+    """All parts, without those that are written already. Returns what has been done, by earlier runs too."""
+    from web.client_arrow import missing_in
     from web.client_errors import InvalidInput, TooLarge
     from web.commands.load_parts import blame, parts
-    from web.commands.load_state import Chain, State
+    from web.commands.load_state import Chain
     from web.commands.progress import progress
 
     state = kept.read()
@@ -126,17 +141,18 @@ def _send(client: TableClient, plan: Plan, kept: StateFile, seed: list[tuple[str
                     break
                 key = f"load-{digest}-{start}-{end}"
                 try:
-                    written = client.write_table(table, key)
+                    written, repeated = client.write_table(table, key, nulls)
                 except (InvalidInput, TooLarge) as error:
                     raise Failed(blame(plan, error, start)) from None
-                state = State(end, state.values + (written.count or 0), digest, state.salt)
+                missing = missing_in(table.columns[2:]) if nulls == "skip" else 0
+                state = state.after(end, digest, written.count or 0, missing, repeated)
                 kept.write(state)
             elif end == state.rows and digest != state.digest:
                 break
             tell(end, plan.file.share())
     if end != state.rows or digest != state.digest:
         raise _Changed(plan)
-    return state.rows, state.values
+    return state
 
 
 class _Changed(Failed):
@@ -147,15 +163,21 @@ class _Changed(Failed):
         super().__init__(f"{plan.file.path}: {reason}; --restart writes all rows anew")
 
 
-def _report(plan: Plan, asked: Namespace, rows: int, values: int, **more: object) -> None:
+def _report(plan: Plan, asked: Namespace, done: State, **more: object) -> None:
     from web.commands.output import show_json, show_pairs
 
     features = {name: feature.id for name, feature in plan.features.items()}
-    answer = {"file": str(plan.file.path), "rows": rows, "values": values, "features": features, **more}
+    counts = {"rows": done.rows, "values": done.values, "skipped": done.skipped}
+    answer = {"file": str(plan.file.path), **counts, "features": features, **more}
     if asked.json:
         show_json(answer)
         return
-    pairs = [("file", str(plan.file.path)), ("rows", rows), ("values", values), *features.items()]
+    pairs = [("file", answer["file"]), ("rows", done.rows), ("values", done.values), *features.items()]
+    if done.skipped:
+        pairs.append(("skipped", f"{done.skipped} missing values; --nulls write writes them as nulls"))
+    if done.loaded:
+        told = "were loaded before and not written again; --restart writes them anew"
+        pairs.append(("already loaded", f"{done.loaded} of the values {told}"))
     if more.get("resumedAfter"):
         pairs.append(("rows of earlier runs", more["resumedAfter"]))
     show_pairs([*pairs, ("written", "nothing: this was a dry run")] if asked.dry_run else pairs)

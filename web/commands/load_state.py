@@ -21,12 +21,22 @@ from web.client_arrow import to_stream
 
 
 class State(msgspec.Struct):
-    """`rows` are on stable storage in the service, with `values`. `salt` sets a load apart from earlier ones."""
+    """`rows` are on stable storage in the service, with `values`. `salt` sets a load apart from earlier ones.
+
+    `skipped` fields were empty and are not written; `loaded` of the values were written by an earlier load.
+    """
 
     rows: int = 0
     values: int = 0
     digest: str = ""
     salt: str = ""
+    skipped: int = 0
+    loaded: int = 0
+
+    def after(self, rows: int, digest: str, values: int, skipped: int, repeated: bool) -> State:
+        """Once one more part is on stable storage."""
+        loaded = self.loaded + (values if repeated else 0)
+        return State(rows, self.values + values, digest, self.salt, self.skipped + skipped, loaded)
 
 
 def cache_directory() -> Path:
@@ -62,8 +72,9 @@ class StateFile:
 
     def write(self, state: State) -> None:
         """Replace it at once, whole."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         new = self.path.with_suffix(f".{os.getpid()}.new")
+        new.touch(mode=0o600)
         new.write_bytes(msgspec.json.encode(state))
         new.replace(self.path)
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from web.client import Client
 from web.client_arrow import from_stream, to_stream
-from web.client_calls import ARROW, Request, Retry, Talk, get, path, query, route
+from web.client_calls import ARROW, Request, Retry, Talk, get, is_repeat, path, query, read, route
 from web.schema import Written
 
 TIMEOUT_SECONDS = 300.0
@@ -31,11 +31,12 @@ class TableClient(Client):
         return self
 
     @route
-    def write_table(self, table: pa.Table, key: str) -> Talk[Written]:
-        """Write a wide table, whole or not at all. The same key again writes nothing."""
+    def write_table(self, table: pa.Table, key: str, nulls: str) -> Talk[tuple[Written, bool]]:
+        """Write a wide table, whole or not at all. The same key again writes nothing, and is told of: True."""
         headers = {"Content-Type": ARROW, "Idempotency-Key": key}
-        request = Request("POST", "/features/write-batch", content=to_stream(table), headers=headers)
-        return (yield from self._ask(request, Written))
+        request = Request("POST", "/features/write-batch", query(nulls=nulls), to_stream(table), headers)
+        answer = yield from self._retry.ask(request)
+        return read(answer, Written), is_repeat(answer)
 
     @route
     def observations(self, feature: str, entity_id: str, start: str | None, end: str | None) -> Talk[pa.Table]:

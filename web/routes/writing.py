@@ -12,7 +12,7 @@ from actors.ingest import resolve_version
 from actors.overwriting import overwritten
 from actors.router import Router
 from actors.settings import Settings
-from web.bulk import write_lines, write_table
+from web.bulk import OF_TABLES, write_lines, write_table
 from web.errors import fault_answers
 from web.lanes import ARROW_TYPE, NDJSON_TYPE
 from web.requests import Query, decode, json_bytes, said
@@ -20,7 +20,13 @@ from web.schema import Observation, Written
 from web.writing_rows import merge_faults, read_batch, refuse, to_sent
 
 MOST_KEY_CHARACTERS = 255
+REPLAYED = "idempotent-replayed"
+"""The header that tells an answer which was given before from one to what was written now."""
 _LANES = {NDJSON_TYPE: write_lines, ARROW_TYPE: write_table}
+
+
+class Repeated(bytes):
+    """An answer that was given before, to the same idempotency key."""
 
 
 def blueprint(router: Router, settings: Settings) -> Blueprint:
@@ -34,19 +40,20 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
         async def fresh() -> bytes:
             return await write_one(router, await json_bytes(), key)
 
-        return said(await once(router, key, fresh))
+        return _said(await once(router, key, fresh))
 
     @routes.post("/features/write-batch")
     async def write_batch() -> Response:
         key = _idempotency_key("write-batch")
 
         async def fresh() -> bytes:
-            partial = Query(("partial",)).flag("partial")
+            known = OF_TABLES if request.mimetype == ARROW_TYPE else ("partial",)
+            partial = Query(known).flag("partial")
             if (lane := _LANES.get(request.mimetype)) is None:
                 return await write_many(router, settings, await json_bytes(), key, partial)
             return await lane(router, partial, key)
 
-        return said(await once(router, key, fresh))
+        return _said(await once(router, key, fresh))
 
     return routes
 
@@ -57,7 +64,14 @@ async def once(router: Router, key: str | None, write: Callable[[], Awaitable[by
         return await write()
     async with router.repeats.one(key):
         before = await router.repeated(key)
-        return await write() if before is None else before
+        return await write() if before is None else Repeated(before)
+
+
+def _said(answer: bytes) -> Response:
+    response = said(answer)
+    if isinstance(answer, Repeated):
+        response.headers[REPLAYED] = "true"
+    return response
 
 
 async def write_one(router: Router, body: bytes | bytearray, key: str | None = None) -> bytes:
