@@ -1,6 +1,7 @@
 """The concurrent core, in reading order, bottom floor first. Imports point down only.
 
 errors.py settings.py memory.py   the tree of errors; every setting and limit; the allocator
+turns.py                          long work in steps, others taking their turns in between
 timestamps.py clock.py domain.py  time; the clocks; the nouns, frozen
 values.py patterns.py constraints.py  values between JSON and columns; users' expressions; what a schema adds
 columns.py rows.py                a batch as columns; kernels over sorted rows

@@ -16,6 +16,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.settings import ROWS_PER_TURN
+from actors.turns import Steps, at_once
 from actors.values import Array, Nulls
 
 Times = NDArray[np.int64]
@@ -131,12 +133,24 @@ class Block(NamedTuple):
 
 def joined(blocks: Sequence[Block]) -> list[Block]:
     """All rows of a feature in one block, in order of arrival, and one list of names for all blocks."""
+    return at_once(joining(blocks))
+
+
+def joining(blocks: Sequence[Block]) -> Steps[list[Block]]:
+    """The same in steps."""
     names, places = Names(), dict[int, Codes]()
     of_feature: dict[tuple[str, int], list[tuple[Codes, Block]]] = {}
     for block in blocks:
+        known = len(places)
         codes = _renumbered(block.entities, names, places)
         of_feature.setdefault((block.feature, block.created), []).append((codes, block))
-    return [_one(names.distinct, parts) for parts in of_feature.values()]
+        if len(places) > known:
+            yield
+    whole = []
+    for parts in of_feature.values():
+        whole.append(_one(names.distinct, parts))
+        yield
+    return whole
 
 
 def _renumbered(entities: Sequence[str], names: Names, places: dict[int, Codes]) -> Codes:
@@ -266,14 +280,23 @@ def split(blocks: Sequence[Block], shards: int) -> dict[int, list[Block]]:
 
     Ids that blocks have in common, as those of a batch and of a table's features are, are looked at once.
     """
+    return at_once(splitting(blocks, shards))
+
+
+def splitting(blocks: Sequence[Block], shards: int) -> Steps[dict[int, list[Block]]]:
+    """The same in steps."""
     parts: dict[int, list[Block]] = {}
-    owners = _Owners(shards)
+    owners, done = _Owners(shards), 0
     for block in blocks:
+        done += len(block.times)
+        if done > ROWS_PER_TURN:
+            yield
+            done = len(block.times)
         entity_type = block.feature.partition(".")[0]
         if len(block.entities) == 1 or shards == 1:
             parts.setdefault(shard_of(entity_type, block.entities[0], shards), []).append(block)
             continue
-        for share in owners.shares(entity_type, block.entities):
+        for share in (yield from owners.shares(entity_type, block.entities)):
             rows = share.rows
             times = share.times(block.times)
             own = Block(*block[:2], share.entities, times, block.values[rows], block.nulls[rows])
@@ -305,21 +328,30 @@ class _Owners:
         self._shares: dict[tuple[int, str], list[_Share]] = {}
         self._of_names: dict[tuple[int, str], Indices] = {}
 
-    def shares(self, entity_type: str, entities: Sequence[str]) -> list[_Share]:
+    def shares(self, entity_type: str, entities: Sequence[str]) -> Steps[list[_Share]]:
         key = id(entities), entity_type
         if key not in self._shares:
-            owners = self._owners(entity_type, entities)
+            owners = yield from self._owners(entity_type, entities)
             rows = ((shard, np.flatnonzero(owners == shard)) for shard in range(self._shards))
             self._shares[key] = [_Share(shard, own, ids_at(entities, own)) for shard, own in rows if len(own)]
         return self._shares[key]
 
-    def _owners(self, entity_type: str, entities: Sequence[str]) -> Indices:
+    def _owners(self, entity_type: str, entities: Sequence[str]) -> Steps[Indices]:
         if not isinstance(entities, Entities):
-            return shards_of(entity_type, entities, self._shards)
+            return (yield from self._looked_up(entity_type, entities))
         key = id(entities.names), entity_type
         if key not in self._of_names:
-            self._of_names[key] = shards_of(entity_type, entities.names, self._shards)
+            self._of_names[key] = yield from self._looked_up(entity_type, entities.names)
         return self._of_names[key][entities.codes]
+
+    def _looked_up(self, entity_type: str, ids: Sequence[str]) -> Steps[Indices]:
+        if len(ids) <= ROWS_PER_TURN:
+            return shards_of(entity_type, ids, self._shards)
+        parts = []
+        for start in range(0, len(ids), ROWS_PER_TURN):
+            parts.append(shards_of(entity_type, ids[start : start + ROWS_PER_TURN], self._shards))
+            yield
+        return np.concatenate(parts)
 
 
 class Numbering(dict[Any, int]):

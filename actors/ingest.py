@@ -16,12 +16,15 @@ from actors.constraints import coerce
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, RequestError
 from actors.registry import FeatureRegistry
-from actors.settings import MAX_ENTITY_ID_BYTES
+from actors.settings import MAX_ENTITY_ID_BYTES, ROWS_PER_TURN
 from actors.timestamps import parse_timestamp, parse_timestamps
-from actors.values import Nulls
+from actors.turns import Steps, at_once
+from actors.values import FEW, Column, Nulls, width_of
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 MOST_FAULTS_NAMED = 10_000
+SLOW_ROWS_PER_TURN = 500
+"""Where a row costs microseconds: one by one, JSON, timestamps, patterns."""
 WORTH_NUMBERING = 1_000
 """With fewer rows it costs more to number ids than to look up each of them."""
 
@@ -37,31 +40,48 @@ class Sent(NamedTuple):
 
 
 class Ingested(NamedTuple):
-    """What may be written, how many rows that is, and what is wrong with the others, by index."""
+    """What may be written, how many rows that is, and what is wrong with the others, by index.
+
+    `more`: so many more faults than are named.
+    """
 
     blocks: list[Block]
     accepted: int
     faults: list[Fault]
+    more: int = 0
 
 
 def ingest(registry: FeatureRegistry, sent: Sent, now: int) -> Ingested:
     """Judge every row. The good ones are in the blocks in order of arrival, the bad ones in the faults."""
+    return at_once(judging(registry, sent, now))
+
+
+def judging(registry: FeatureRegistry, sent: Sent, now: int) -> Steps[Ingested]:
+    """The same in steps."""
     count = len(sent.references)
     if count == 0:
         return Ingested([], 0, [])
     if count >= WORTH_NUMBERING:
         sent = sent._replace(entities=numbered(sent.entities))
+        yield
     faults = [Fault("entityId", why, row) for row, why in check_entity_ids(sent.entities)]
     good = np.ones(count, np.bool_)
-    times = _times(sent.timestamps, now, faults)
+    times = yield from _times(sent.timestamps, now, faults)
     plan = _by_feature(registry, sent, faults)
     for fault in faults:
         good[fault.index] = False
-    blocks = [
-        block for feature, rows in plan if (block := _block(feature, rows, sent, times, good, faults)) is not None
-    ]
+    blocks, done = [], ROWS_PER_TURN if count > ROWS_PER_TURN else 0
+    for feature, rows in plan:
+        done += len(rows)
+        if done > ROWS_PER_TURN:
+            yield
+            done = len(rows)
+        block = yield from _block(feature, rows, sent, times, good, faults)
+        if block is not None:
+            blocks.append(block)
     faults.sort(key=lambda fault: fault.index or 0)
-    return Ingested(blocks, sum(len(block.entities) for block in blocks), faults[:MOST_FAULTS_NAMED])
+    named = faults[:MOST_FAULTS_NAMED]
+    return Ingested(blocks, sum(len(block.entities) for block in blocks), named, len(faults) - len(named))
 
 
 def check_entity_id(entity: str) -> str | None:
@@ -87,23 +107,34 @@ def check_entity_ids(entities: Sequence[str]) -> list[tuple[int, str]]:
     return [(index, why) for index, entity in enumerate(entities) if (why := check_entity_id(entity)) is not None]
 
 
-def _times(timestamps: Sequence[str | None], now: int, faults: list[Fault]) -> Times:
-    missing = timestamps.count(None)
-    if missing == len(timestamps):
-        return np.full(len(timestamps), now, np.int64)
+def _times(timestamps: Sequence[str | None], now: int, faults: list[Fault]) -> Steps[Times]:
+    count = len(timestamps)
+    if timestamps.count(None) == count:
+        return np.full(count, now, np.int64)
+    if count <= ROWS_PER_TURN:
+        return (yield from _some_times(timestamps, 0, now, faults))
+    times = np.empty(count, np.int64)
+    for start in range(0, count, ROWS_PER_TURN):
+        some = timestamps[start : start + ROWS_PER_TURN]
+        times[start : start + len(some)] = yield from _some_times(some, start, now, faults)
+        yield
+    return times
+
+
+def _some_times(timestamps: Sequence[str | None], first: int, now: int, faults: list[Fault]) -> Steps[Times]:
     texts: list[str] = [text for text in timestamps if text is not None]
-    parsed = parse_timestamps(texts) if missing == 0 else None
-    return _times_one_by_one(timestamps, now, faults) if parsed is None else parsed
-
-
-def _times_one_by_one(timestamps: Sequence[str | None], now: int, faults: list[Fault]) -> Times:
+    parsed = parse_timestamps(texts) if len(texts) == len(timestamps) else None
+    if parsed is not None:
+        return parsed
     times = np.full(len(timestamps), now, np.int64)
     for index, text in enumerate(timestamps):
         if text is not None:
             try:
                 times[index] = parse_timestamp(text)
             except InvalidInput as error:
-                faults.append(Fault("timestamp", error.faults[0].message, index))
+                faults.append(Fault("timestamp", error.faults[0].message, first + index))
+        if index % SLOW_ROWS_PER_TURN == SLOW_ROWS_PER_TURN - 1:
+            yield
     return times
 
 
@@ -148,9 +179,9 @@ def resolve_version(registry: FeatureRegistry, reference: str, version: int | No
 
 def _block(
     feature: Feature, rows: Indices, sent: Sent, times: Times, good: Nulls, faults: list[Fault]
-) -> Block | None:
+) -> Steps[Block | None]:
     """The good rows of one feature, or None where there are none."""
-    column = coerce(feature, picked(sent.values, rows))
+    column = yield from _column(feature, picked(sent.values, rows))
     for position, reason in column.refused:
         row = int(rows[position])
         faults.append(Fault("value", reason, row))
@@ -161,3 +192,19 @@ def _block(
     if kept.all():
         return block
     return block.take(np.flatnonzero(kept)) if kept.any() else None
+
+
+def _column(feature: Feature, given: Sequence[Any]) -> Steps[Column]:
+    most = ROWS_PER_TURN
+    if feature.schema is not None or feature.value_type in ("json", "timestamp"):
+        most = SLOW_ROWS_PER_TURN
+    most = max(1, most // (1 + width_of(feature) // FEW))
+    if len(given) <= most:
+        return coerce(feature, given)
+    parts = []
+    for start in range(0, len(given), most):
+        parts.append(coerce(feature, given[start : start + most]))
+        yield
+    values, nulls = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
+    refused = [one._replace(position=one.position + at * most) for at, part in enumerate(parts) for one in part[2]]
+    return Column(values, nulls, refused)

@@ -47,7 +47,8 @@ def ingest_table(registry: FeatureRegistry, table: pa.Table, now: int, nulls: bo
     else:
         blocks = _wide(registry, table, keys, faults, nulls)
     faults.sort(key=lambda fault: fault.index or 0)
-    return Ingested(blocks, sum(len(block.entities) for block in blocks), faults[:MOST_FAULTS_NAMED])
+    named = faults[:MOST_FAULTS_NAMED]
+    return Ingested(blocks, sum(len(block.entities) for block in blocks), named, len(faults) - len(named))
 
 
 def _keys(table: pa.Table, now: int, faults: list[Fault]) -> _Keys:

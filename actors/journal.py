@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import trio
 
 from actors.clock import ArrivalClock
-from actors.columns import Block, shard_of, split
+from actors.columns import Block, shard_of, splitting
 from actors.domain import Feature
 from actors.errors import Conflict, Overloaded, StorageDown, TimewellError
 from actors.mailbox import Envelope, Mailbox
@@ -26,6 +26,7 @@ from actors.messages import Apply, ChangeRegistry, Erase, Forget, Purge, Write
 from actors.settings import GROUP_COMMIT_VALUES, IDEMPOTENCY_HOURS, UNFLUSHED_VALUES
 from actors.storage.protocol import Deleted, Entry, Erased, Registered, Storage, Written
 from actors.timestamps import SECOND
+from actors.turns import by_turns
 
 
 class _Accepted(NamedTuple):
@@ -185,7 +186,7 @@ class JournalActor:
             return
         parts: dict[int, list[tuple[int, list[Block]]]] = {}
         for arrived, blocks in batches if self.stores else ():
-            for shard, own in split(blocks, len(self.stores)).items():
+            for shard, own in (await by_turns(splitting(blocks, len(self.stores)))).items():
                 parts.setdefault(shard, []).append((arrived, own))
         for shard, own_batches in parts.items():
             await self.stores[shard].tell(Apply(own_batches))

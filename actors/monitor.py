@@ -12,7 +12,7 @@ a microsecond each; a question folds what it concerns.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import trio
@@ -27,6 +27,7 @@ from actors.stats.state import decode, encode
 from actors.stats.summary import Summary
 from actors.stats.windows import Window
 from actors.storage.protocol import SavedSummaries, Storage, SummaryKey
+from actors.turns import Steps, by_turns
 
 CATCH_UP_BATCHES = 256
 CATCH_UP_ROWS = 1_000_000
@@ -94,7 +95,7 @@ class FeatureMonitor:
             if stream.folding.waiting.rows >= PENDING_OF_A_FEATURE:
                 self._overdue.add(block.feature)
 
-    def overdue(self) -> Iterator[None]:
+    def overdue(self) -> Steps[None]:
         """Fold where much waits. A generator that does a little at each step."""
         if self._bytes >= PENDING_BYTES:
             self._overdue.update(self._streams)
@@ -113,7 +114,7 @@ class FeatureMonitor:
         """What has been counted but for its windows, in bytes."""
         return sum(stream.folding.aside.bytes for stream in self._streams.values())
 
-    def folding(self, feature: str | None = None) -> Iterator[None]:
+    def folding(self, feature: str | None = None) -> Steps[None]:
         """Fold all that came of one feature, or of all features."""
         for id_ in [feature] if feature is not None else list(self._streams):
             stream = self._streams.get(id_)
@@ -121,7 +122,7 @@ class FeatureMonitor:
                 yield from self._fold(stream)
                 yield from stream.folding.fold_aside()
 
-    def _fold(self, stream: _Stream) -> Iterator[None]:
+    def _fold(self, stream: _Stream) -> Steps[None]:
         self._count(stream, -1)
         yield from stream.folding.fold()
 
@@ -239,7 +240,7 @@ class MonitorActor:
             missed = await self._caught_up()
             while batch:
                 await self._handle(batch.popleft(), missed)
-                await _stepping(self.monitor.overdue())
+                await by_turns(self.monitor.overdue())
                 await trio.lowlevel.checkpoint()
 
     async def _handle(self, envelope: Envelope, missed: Unavailable | None) -> None:
@@ -265,7 +266,7 @@ class MonitorActor:
         while self.mailbox.missed:
             self.mailbox.missed = False
             while self._apply(await trio.to_thread.run_sync(_some, self._storage, self.monitor.position)):
-                await _stepping(self.monitor.overdue())
+                await by_turns(self.monitor.overdue())
         self.monitor.keep_only(self._features)
 
     async def _reconcile(self, saved: int) -> None:
@@ -287,7 +288,7 @@ class MonitorActor:
                 self._apply(batches)
             case Fresh(feature, position):
                 await self._reconcile(position)
-                await _stepping(self.monitor.folding(feature.id))
+                await by_turns(self.monitor.folding(feature.id))
                 answer = self.monitor.fresh(feature, position)
             case Newest(features):
                 answer = [self.monitor.vitals(feature) for feature in features]
@@ -295,7 +296,7 @@ class MonitorActor:
                 self.monitor.forget(feature)
             case Snapshot():
                 await self._reconcile(await trio.to_thread.run_sync(self._storage.monitored))
-                await _stepping(self.monitor.folding())
+                await by_turns(self.monitor.folding())
                 answer = self.monitor.leave()
             case Saved(position):
                 await self._reconcile(position)
@@ -310,12 +311,6 @@ def _none_of(envelope: Envelope, error: Unavailable) -> Envelope:
     if envelope.reply is not None:
         raise error
     return Envelope(Apply([]), None) if isinstance(envelope.message, Apply) else envelope
-
-
-async def _stepping(steps: Iterator[None]) -> None:
-    """Take all the steps, others running in between."""
-    for _ in steps:
-        await trio.lowlevel.checkpoint()
 
 
 def _some(storage: Storage, after: int) -> list[tuple[int, list[Block]]]:

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.columns import Block, Entities, names_of
+from actors.settings import ROWS_PER_TURN
+from actors.turns import Steps, at_once
 from actors.values import FEW
 
 Keys = NDArray[np.uint64]
@@ -26,6 +28,11 @@ _KEY_BYTES = 8
 
 def overwritten(blocks: Sequence[Block]) -> int:
     """How many rows of a batch a later one overwrites."""
+    return at_once(counting(blocks))
+
+
+def counting(blocks: Sequence[Block]) -> Steps[int]:
+    """The same in steps."""
     rows = sum(len(block.times) for block in blocks)
     if rows <= FEW:
         distinct = {
@@ -38,8 +45,12 @@ def overwritten(blocks: Sequence[Block]) -> int:
     for block in blocks:
         of_feature.setdefault(block.feature, []).append(block)
     names, alike = _Names(), dict[tuple[int, int], int]()
-    count = 0
+    count, since = 0, 0
     for own in of_feature.values():
+        since += sum(len(block.times) for block in own)
+        if since > ROWS_PER_TURN:
+            yield
+            since = 0
         # The features of a table have their rows in common.
         key = (id(own[0].entities), id(own[0].times)) if len(own) == 1 else (0, id(own))
         if key not in alike:

@@ -16,7 +16,9 @@ from actors.grid import Cells, Grid, Kind, unfilled
 from actors.latest import Latest, Places
 from actors.rows import Ranges, Rows, merge
 from actors.series import Found, Series
+from actors.settings import ROWS_PER_TURN
 from actors.timestamps import NEVER
+from actors.turns import Steps, at_once
 from actors.values import dtype_of, width_of
 
 QUESTIONS_REMEMBERED = 256
@@ -77,24 +79,32 @@ class Partition:
 
     def apply(self, arrived: int, blocks: Sequence[Block]) -> None:
         """Take what was made durable as `arrived`. What is applied already is passed over."""
+        at_once(self.applying(arrived, blocks))
+
+    def applying(self, arrived: int, blocks: Sequence[Block]) -> Steps[None]:
+        """The same in steps, between which nothing else may be asked of the partition."""
         if arrived <= self.position:
             return
         blocks = list(filter(_has_rows, blocks))
-        names, slots = self._slots_of_names(blocks), dict[_Key, Indices]()
+        names, slots, done = (yield from self._slots_of_names(blocks)), dict[_Key, Indices](), 0
         for block in blocks:
+            done += len(block.times)
+            if done > ROWS_PER_TURN // 2:
+                yield
+                done = len(block.times)
             entity_type = block.feature.partition(".")[0]
             key = id(block.entities), entity_type  # those of a table's features are one list
             if key not in slots:
-                slots[key] = self._slots_for(entity_type, block.entities, names)
+                slots[key] = yield from self._slots_for(entity_type, block.entities, names)
             self._append(block, slots[key], np.full(len(block.entities), arrived, np.int64))
         self.position = arrived
 
     def append(self, block: Block, arrived: Times) -> None:
         """Take the rows of one block, later than all before them."""
-        entity_type, names = block.feature.partition(".")[0], self._slots_of_names([block])
-        self._append(block, self._slots_for(entity_type, block.entities, names), arrived)
+        entity_type, names = block.feature.partition(".")[0], at_once(self._slots_of_names([block]))
+        self._append(block, at_once(self._slots_for(entity_type, block.entities, names)), arrived)
 
-    def _slots_of_names(self, blocks: Sequence[Block]) -> dict[_Key, Indices]:
+    def _slots_of_names(self, blocks: Sequence[Block]) -> Steps[dict[_Key, Indices]]:
         """The slot of each name that occurs in the blocks, by list of names: each is looked up once."""
         names, slots = dict[_Key, list[str]](), dict[_Key, Indices]()
         for block in blocks:
@@ -105,15 +115,24 @@ class Partition:
                 slots[key][block.entities.codes] = 1
         for key, occurs in slots.items():
             some = np.flatnonzero(occurs)
-            occurs[some] = self._slots_for(key[1], picked(names[key], some), {})
+            occurs[some] = yield from self._slots_for(key[1], picked(names[key], some), {})
         return slots
 
-    def _slots_for(self, entity_type: str, entities: Sequence[str], names: Mapping[_Key, Indices]) -> Indices:
+    def _slots_for(
+        self, entity_type: str, entities: Sequence[str], names: Mapping[_Key, Indices]
+    ) -> Steps[Indices]:
         """The slot of each entity; those without one get one."""
         if isinstance(entities, Entities):
             return names[id(entities.names), entity_type][entities.codes]
         known = self._slots.setdefault(entity_type, Numbering())
-        return np.fromiter(map(known.__getitem__, entities), np.int64, len(entities))
+        if len(entities) <= ROWS_PER_TURN:
+            return np.fromiter(map(known.__getitem__, entities), np.int64, len(entities))
+        slots = np.empty(len(entities), np.int64)
+        for start in range(0, len(entities), ROWS_PER_TURN):
+            some = entities[start : start + ROWS_PER_TURN]
+            slots[start : start + len(some)] = np.fromiter(map(known.__getitem__, some), np.int64, len(some))
+            yield
+        return slots
 
     def _append(self, block: Block, slots: Indices, arrived: Times) -> None:
         width = block.values.shape[1] if block.values.ndim == 2 else 0

@@ -52,6 +52,7 @@ from actors.store import StoreActor, rebuild
 from actors.supervisor import Actor, supervise
 from actors.timestamps import FOREVER, NEVER, SECOND
 from actors.training import Filled, Moments, TrainingSets, Wanted, blank_column
+from actors.turns import Steps, at_once, by_turns
 from actors.watch import Watch
 from actors.webhook import Webhook
 
@@ -173,6 +174,13 @@ class Router:
             return self.ingest(sent)
         now = self.clock.stamp()
         return await self.judge(lambda: ingest(self.registry, sent, now), size)
+
+    async def judged_by_turns(self, judging: Callable[[int], Steps[T]], size: int) -> T:
+        """What comes of judging rows in steps, given the time of those without one; see `judged`."""
+        now = await self.stamp()
+        if not self._takes_time(size):
+            return await by_turns(judging(now))
+        return await self.judge(lambda: at_once(judging(now)), size)
 
     async def stamp(self) -> int:
         """The event time of values that come without one: later than any of processes that share the store."""

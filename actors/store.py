@@ -41,6 +41,7 @@ from actors.series import Found, differences
 from actors.settings import WINDOWED_ROWS_AT_ONCE
 from actors.storage.protocol import Known, Storage, Trimmed
 from actors.timestamps import FOREVER
+from actors.turns import Steps, at_once, by_turns
 from actors.values import Nulls, empty
 
 log = logging.getLogger("timewell.store")
@@ -74,7 +75,7 @@ class FeatureStore:
             case Latest() | Past() | PastWindow() | Between() | Scan():
                 return self._read(message)
             case Apply(batches):
-                self._apply(batches)
+                at_once(self.applying(batches))
             case Flushed(position, kept_values):
                 self.partition.flush(position)
                 self.chores = self.partition.trimming(kept_values)
@@ -106,9 +107,10 @@ class FeatureStore:
             case Scan():
                 return self._scan(message)
 
-    def _apply(self, batches: Sequence[tuple[int, Sequence[Block]]]) -> None:
+    def applying(self, batches: Sequence[tuple[int, Sequence[Block]]]) -> Steps[None]:
+        """Take batches in, in steps between which nothing else may be asked."""
         for arrived, blocks in batches:
-            self.partition.apply(arrived, blocks)
+            yield from self.partition.applying(arrived, blocks)
             self._at_most += sum(len(block.entities) for block in blocks)
 
     def keep_within_budget(self) -> None:
@@ -288,7 +290,10 @@ class StoreActor:
                 await self._catch_up()
             until = trio.current_time() + LONGEST_TURN_SECONDS
             for envelope in batch:
-                self._answer(envelope)
+                if isinstance(envelope.message, Apply) and envelope.reply is None:
+                    await by_turns(self.store.applying(envelope.message.batches))
+                else:
+                    self._answer(envelope)
                 if trio.current_time() > until:
                     await trio.lowlevel.checkpoint()
                     until = trio.current_time() + LONGEST_TURN_SECONDS

@@ -12,7 +12,7 @@ from tests.live import ROOT
 
 # Bottom floor first. A module imports only from floors below its own, or from its own where that is a folder.
 FLOORS = [
-    ["actors.errors", "actors.memory"],
+    ["actors.errors", "actors.memory", "actors.turns"],
     ["actors.settings"],
     ["actors.timestamps"],
     ["actors.clock", "actors.domain"],
@@ -67,7 +67,7 @@ FLOORS = [
     ["web.client"],
     ["timewell"],
     ["web.errors"],
-    ["web.streamed_body"],
+    ["web.streamed_body", "web.outline"],
     [
         "web.requests",
         "web.pages",
@@ -80,6 +80,7 @@ FLOORS = [
         "web.metrics",
     ],
     ["web.front"],
+    ["web.items"],
     ["web.writing_rows"],
     ["web.bulk"],
     ["web.rows"],

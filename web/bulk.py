@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
+from functools import partial as partial_of
 from itertools import chain
 
 import msgspec
@@ -17,14 +18,16 @@ from actors.errors import Fault, InvalidInput
 from actors.ingest import MOST_FAULTS_NAMED, Ingested
 from actors.ingest_arrow import ingest_table
 from actors.overwriting import Overwriting, overwritten
+from actors.registry import FeatureRegistry
 from actors.router import Router
 from actors.settings import GROUP_COMMIT_VALUES
 from actors.spool import Spool
-from web.errors import fault_answers
-from web.requests import Query, decode, read_table
-from web.schema import Observation, Written
+from actors.turns import Steps
+from web.outline import CHUNK_BYTES
+from web.requests import Query, read_table
+from web.schema import Observation
 from web.streamed_body import lots_of_lines
-from web.writing_rows import merge_faults, refuse, to_sent
+from web.writing_rows import Judging, refuse, written
 
 LOT_BYTES = 1024 * 1024
 LONGEST_LINE_BYTES = 8 * 1024 * 1024
@@ -37,7 +40,7 @@ _LINES = msgspec.json.Decoder(Observation)
 
 async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:
     """NDJSON: everything is judged and set aside first, then written, then answered."""
-    count, first, faults, faulty = 0, 0, list[Fault](), False
+    count, first, faults, more = 0, 0, list[Fault](), 0
     with Spool() as spool, Overwriting() as overwriting:
 
         def set_aside(blocks: Sequence[Block]) -> None:
@@ -46,45 +49,52 @@ async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:
 
         async with aclosing(lots_of_lines(LOT_BYTES, LONGEST_LINE_BYTES)) as lots:
             async for lot in lots:
-                observations, indices, unread, lines = _read(lot, first)
-                ingested = await router.judged(to_sent(observations), len(lot))
-                found = merge_faults(unread, ingested, indices)
+                ingested, following = await router.judged_by_turns(
+                    partial_of(_judging, router.registry, lot, first), len(lot)
+                )
                 if not partial:
-                    refuse(found, "line")
-                faulty = faulty or bool(found)
-                faults += found[: MOST_FAULTS_NAMED - len(faults)]
-                first += lines
+                    refuse(ingested.faults, "line", ingested.more)
+                room = MOST_FAULTS_NAMED - len(faults)
+                more += ingested.more + max(0, len(ingested.faults) - room)
+                faults += ingested.faults[:room]
+                first = following
                 if ingested.accepted:
                     await trio.to_thread.run_sync(set_aside, ingested.blocks)
                     count += ingested.accepted
         again = await trio.to_thread.run_sync(overwriting.count)
-        answer = msgspec.json.encode(Written(not faulty, count, fault_answers(faults) or None, again or None))
-        return await _write(router, spool, answer, key)
+        return await _write(router, spool, written(Ingested([], count, faults, more), again), key)
 
 
-def _read(lot: bytes, first: int) -> tuple[list[Observation], Sequence[int], list[Fault], int]:
-    """The observations of a lot of lines, their line numbers from 0, what is wrong with others, and all lines."""
+def _judging(registry: FeatureRegistry, lot: bytes, first: int, now: int) -> Steps[tuple[Ingested, int]]:
+    """The rows of some lines, in steps, and the index of the next line.
+
+    An index counts lines as an editor does, from 0: blank ones as well.
+    """
+    rows, start = Judging(registry, now, first), 0
+    while start < len(lot):
+        stop = (lot.find(b"\n", start + CHUNK_BYTES) + 1) or len(lot)
+        yield from _reading(rows, lot[start:stop])
+        yield
+        start = stop
+    return (yield from rows.done()), rows.count
+
+
+def _reading(rows: Judging, lot: bytes) -> Steps[None]:
+    first, lines = rows.count, lot.count(b"\n") + (not lot.endswith(b"\n"))
     try:
         observations = _LINES.decode_lines(lot)
-        count = len(observations)
-        if _one_a_line(lot, count):
-            return observations, range(first, first + count), [], count
+        places = _places(lot, len(observations))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    lines = [line for line in lot.split(b"\n") if line.strip()]
-    observations, indices, faults = [], [], []
-    for index, line in enumerate(lines, first):
-        try:
-            observations.append(decode(line, Observation))
-            indices.append(index)
-        except InvalidInput as error:
-            fault = error.faults[0] if error.faults else Fault("body", error.detail)
-            faults.append(Fault(fault.field, fault.message, index))
-    return observations, indices, faults, len(lines)
+        places = None
+    if places is None:
+        yield from rows.reading([line if line.strip() else None for line in lot.split(b"\n")], "body")
+    else:
+        rows.take(observations, places)
+    rows.count = first + lines
 
 
-def _one_a_line(lot: bytes, count: int) -> bool:
-    """Whether each of so many objects has a line: none begins on one and ends on another, or shares its line.
+def _places(lot: bytes, count: int) -> Sequence[int] | None:
+    """The line of each of so many objects; None where one begins on one and ends on another, or shares its line.
 
     The quick way goes by line feeds between `}` and `{`: JSON has none of these within an object.
     """
@@ -93,9 +103,11 @@ def _one_a_line(lot: bytes, count: int) -> bool:
     if len(ends) == count - 1 and lot.startswith(b"{"):
         between = (letters[ends - 1] == ord("}")) & (letters[ends + 1] == ord("{"))
         if between.all():
-            return True
-    lines = [line for line in map(bytes.strip, lot.split(b"\n")) if line]
-    return len(lines) == count and all(line[:1] == b"{" and line[-1:] == b"}" for line in lines)
+            return range(count)
+    lines = [(place, line) for place, one in enumerate(lot.split(b"\n")) if (line := one.strip())]
+    if len(lines) == count and all(line[:1] == b"{" and line[-1:] == b"}" for _, line in lines):
+        return [place for place, _ in lines]
+    return None
 
 
 async def _write(router: Router, spool: Spool, answer: bytes, key: str | None) -> bytes:
@@ -145,9 +157,8 @@ async def write_table(router: Router, partial: bool, key: str | None) -> bytes:
 
     ingested, again = await router.judge(judge, len(data))
     if not partial:
-        refuse(ingested.faults, "row")
-    faults = fault_answers(ingested.faults) or None
-    answer = msgspec.json.encode(Written(faults is None, ingested.accepted, faults, again or None))
+        refuse(ingested.faults, "row", ingested.more)
+    answer = written(ingested, again)
     slices = list(_slices(ingested.blocks))
     for blocks in slices[:-1]:
         await router.write(_ingested(blocks), b"")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Any, TypeVar
 
@@ -35,18 +35,51 @@ async def json_bytes() -> bytes:
     return data if isinstance(data, bytes) else data.encode()
 
 
-def decode(data: bytes | bytearray | msgspec.Raw, kind: type[T]) -> T:
-    """JSON to a struct. Raises InvalidInput that names the field, or where the text is not JSON."""
+def decode(
+    data: bytes | bytearray | msgspec.Raw, kind: type[T], place_of: Callable[[int], int] | None = None
+) -> T:
+    """JSON to a struct. Raises InvalidInput that names the field, or where the text is not JSON.
+
+    `place_of`: where in the body a byte of a piece of it stands.
+    """
     try:
         decoded: T = _decoder(kind).decode(data)  # type: ignore[arg-type]
     except msgspec.ValidationError as error:
         fault = fault_of(error)
         raise InvalidInput(f"{fault.field}: {fault.message}", [fault]) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"the body is not valid JSON: {error}") from None
+        raise InvalidInput(f"the body is not valid JSON: {not_json(error, bytes(data), place_of)}") from None
     except RecursionError:
         raise InvalidInput("the body is nested too deeply") from None
     return decoded
+
+
+def not_json(error: Exception, data: bytes, place_of: Callable[[int], int] | None = None) -> str:
+    """What is wrong with a text, and at which byte, for what people send most often."""
+    place_of = place_of or (lambda place: place)
+    if isinstance(error, UnicodeDecodeError):
+        at = data.find(error.object) + error.start
+        return f"a text is not UTF-8: 0x{error.object[error.start]:02x} (byte {place_of(at)})"
+    found = _BYTE.search(str(error))
+    if found is None:
+        return str(error) if data.strip() else "it is empty"
+    at = int(found[1])
+    for start, words in _RIDDLES.items():
+        for begin in (at, at - 1):  # the sign of an infinity is still a number's
+            if begin >= 0 and data.startswith(start, begin):
+                return f"{words} (byte {place_of(begin)})"
+    return _BYTE.sub(f"(byte {place_of(at)})", str(error))
+
+
+_BYTE = re.compile(r"\(byte ([0-9]+)\)")
+_RIDDLES = {
+    b"\xef\xbb\xbf": "it begins with a byte order mark, which JSON has none of",
+    b"\x1f\x8b": "it looks compressed; say so with Content-Encoding: gzip",
+    b"-Infinity": "JSON has no -Infinity; write null",
+    b"Infinity": "JSON has no Infinity; write null",
+    b"NaN": "JSON has no NaN; write null",
+    b"'": "texts are in double quotes, not in single ones",
+}
 
 
 @cache

@@ -70,12 +70,6 @@ class Observations(Body):
     values: list[Observation]
 
 
-class RawObservations(Body):
-    """The same before its items are looked at."""
-
-    values: list[msgspec.Raw]
-
-
 class Serve(Body):
     """`POST /features/serve`"""
 
@@ -153,11 +147,14 @@ class FaultAnswer(msgspec.Struct, omit_defaults=True):
 
     field: str
     message: str
-    index: int | None = None
+    index: Annotated[
+        int | None,
+        Meta(description="the item's place in the batch, or the line's in the body, blank ones counted; from 0"),
+    ] = None
 
 
 class Written(msgspec.Struct, omit_defaults=True):
-    """The answer to a write; `count` for batches, `errors` with `?partial=true`.
+    """The answer to a write; `count` for batches, `errors` with `?partial=true`, `moreErrors` beyond the first.
 
     `overwritten`: how many of the `count` a later value of the same batch, feature, entity and moment overwrites.
     """
@@ -166,6 +163,9 @@ class Written(msgspec.Struct, omit_defaults=True):
     count: int | None = None
     errors: list[FaultAnswer] | None = None
     overwritten: int | None = None
+    more_errors: Annotated[
+        int | None, Meta(description="so many more parts are to blame than `errors` names; absent for none")
+    ] = msgspec.field(default=None, name="moreErrors")
 
 
 class ValueMetadata(msgspec.Struct, rename="camel"):

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import msgspec
 from quart import Blueprint, Response, request
 
-from actors.errors import InvalidInput, TooLarge
+from actors.errors import InvalidInput
 from actors.ingest import resolve_version
-from actors.overwriting import overwritten
+from actors.overwriting import counting
 from actors.router import Router
 from actors.settings import Settings
+from actors.turns import by_turns
 from web.bulk import OF_TABLES, write_lines, write_table
-from web.errors import fault_answers
 from web.lanes import ARROW_TYPE, NDJSON_TYPE
 from web.requests import Query, decode, json_bytes, said
-from web.schema import Observation, Written
-from web.writing_rows import merge_faults, read_batch, refuse, to_sent
+from web.schema import Observation
+from web.writing_rows import judge_batch, refuse, to_sent, written
 
 MOST_KEY_CHARACTERS = 255
 REPLAYED = "idempotent-replayed"
@@ -87,16 +86,11 @@ async def write_many(
     router: Router, settings: Settings, body: bytes | bytearray, key: str | None = None, partial: bool = False
 ) -> bytes:
     """`POST /features/write-batch` with a JSON body, from the body to the answer."""
-    observations, indices, faults = read_batch(body)
-    if len(observations) + len(faults) > settings.max_batch_values:
-        raise TooLarge(f"a batch takes at most {settings.max_batch_values} values")
-    ingested = await router.judged(to_sent(observations), len(body))
-    faults = merge_faults(faults, ingested, indices)
+    ingested = await judge_batch(router, body, settings.max_batch_values)
     if not partial:
-        refuse(faults, "values")
-    told = fault_answers(faults) or None
-    answer = Written(not faults, ingested.accepted, told, overwritten(ingested.blocks) or None)
-    return await router.write(ingested, msgspec.json.encode(answer), key)
+        refuse(ingested.faults, "values", ingested.more)
+    again = await by_turns(counting(ingested.blocks))
+    return await router.write(ingested, written(ingested, again), key)
 
 
 def _idempotency_key(route: str) -> str | None:
