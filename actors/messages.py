@@ -53,13 +53,14 @@ class Refresh(msgspec.Struct, frozen=True):
 class Write(msgspec.Struct, frozen=True):
     """Make blocks durable and visible. Answered with the bytes to say.
 
-    `answer` is what to say for an idempotency `key` that comes back.
+    `answer` is what to say for an idempotency `key` that comes back; `judged` as for `Written`.
     """
 
     blocks: Sequence[Block]
     count: int
     answer: bytes
     key: str | None = None
+    judged: int | None = None
 
 
 class ChangeRegistry(msgspec.Struct, frozen=True):
@@ -118,6 +119,8 @@ class Latest(msgspec.Struct, frozen=True):
     disk: Mapping[str, DiskRows] = {}
     verify: bool = False
     """Whether the store compares what it serves with a point-in-time read of the same moment."""
+    judged: int | None = None
+    """The version of the registry that the features are of; a shared store with another answers Stale."""
 
 
 class Agreement(msgspec.Struct, frozen=True):

@@ -7,9 +7,9 @@ after the change is durable.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import UNSET
@@ -25,7 +25,7 @@ from actors.domain import (
     feature_id,
     parse_reference,
 )
-from actors.errors import Conflict, InvalidInput, NotFound, TimewellError, Unavailable
+from actors.errors import Conflict, InvalidInput, NotFound, RequestError, TimewellError, Unavailable
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import ChangeRegistry, DeleteFeature, DeleteGroup, PutGroup, Refresh, Register
 from actors.patterns import Unusable, instructions_of
@@ -44,37 +44,50 @@ _UPDATABLE = ("description", "tags", "owner", "schema", "max_age", "retention")
 class FeatureRegistry:
     """Features, their versions and groups, and what a reference means."""
 
-    def __init__(self, features: Iterable[Feature] = (), groups: Iterable[Group] = ()) -> None:
+    def __init__(self, features: Iterable[Feature] = (), groups: Iterable[Group] = (), version: int = 0) -> None:
+        self.version = version
+        """Which of the registries that a shared store has had this one is."""
         self._features = {feature.id: feature for feature in features}
         self._groups = {group.name: group for group in groups}
         self._index()
 
     def _index(self) -> None:
-        self._resolved: dict[str, Feature] = {}
-        self._versions: dict[tuple[str, str], list[Feature]] = {}
-        self._entities: dict[str, set[str]] = {}
-        self._selected: dict[tuple[tuple[str, ...] | None, str | None], Selection] = {}
-        self.pattern_instructions = 0
+        """Put together what is derived. Threads may look at it meanwhile, and find the old or the new."""
+        versions: dict[tuple[str, str], list[Feature]] = {}
+        entities: dict[str, set[str]] = {}
+        for feature in sorted(self._features.values(), key=lambda feature: feature.version):
+            versions.setdefault((feature.entity, feature.name), []).append(feature)
+            entities.setdefault(feature.name, set()).add(feature.entity)
+        self._versions, self._entities = versions, entities
+        self.pattern_instructions = max(map(_instructions, self._features.values()), default=0)
         """Of the largest pattern in a schema: what the values of a request may cost, times their bytes."""
-        for feature in self._features.values():
-            self._index_one(feature)
+        self._forget_answers()
+
+    def _forget_answers(self) -> None:
+        # New ones: what a thread has looked up before must not be remembered as what is so now.
+        self._resolved: dict[str, Feature] = {}
+        self._selected: dict[tuple[tuple[str, ...] | None, str | None], Selection] = {}
 
     def _index_one(self, feature: Feature) -> None:
-        versions = self._versions.setdefault((feature.entity, feature.name), [])
-        versions[:] = [*(other for other in versions if other.id != feature.id), feature]
-        versions.sort(key=lambda version: version.version)
+        versions = self._versions.get((feature.entity, feature.name), [])
+        kept = [*(other for other in versions if other.id != feature.id), feature]
+        self._versions[feature.entity, feature.name] = sorted(kept, key=lambda version: version.version)
         self._entities.setdefault(feature.name, set()).add(feature.entity)
         self.pattern_instructions = max(self.pattern_instructions, _instructions(feature))
-        self._resolved.clear()
+        self._forget_answers()
 
-    def replace(self, features: Iterable[Feature], groups: Iterable[Group]) -> None:
+    def replace(self, features: Iterable[Feature], groups: Iterable[Group], version: int = 0) -> None:
         """Be this instead: another process has changed what is registered."""
         fresh = {feature.id: feature for feature in features}
-        self._features.clear()  # in place: others look at this very dict
-        self._features.update(fresh)
-        self._groups.clear()
-        self._groups.update((group.name, group) for group in groups)
+        named = {group.name: group for group in groups}
+        for id_ in self._features.keys() - fresh.keys():
+            del self._features[id_]
+        self._features.update(fresh)  # in place, and never without what stays: others look at this very dict
+        for name in self._groups.keys() - named.keys():
+            del self._groups[name]
+        self._groups.update(named)
         self._index()
+        self.version = version
 
     @property
     def features(self) -> Mapping[str, Feature]:
@@ -97,12 +110,13 @@ class FeatureRegistry:
 
         Raises NotFound that names it, or Conflict where a bare name stands for several entity types.
         """
-        found = self._resolved.get(reference)
+        resolved = self._resolved
+        found = resolved.get(reference)
         if found is None:
             found = self._look_up(reference)
-            if len(self._resolved) > _MOST_REMEMBERED:
-                self._resolved.clear()
-            self._resolved[reference] = found
+            if len(resolved) > _MOST_REMEMBERED:
+                resolved.clear()
+            resolved[reference] = found
         return found
 
     def _look_up(self, reference: str) -> Feature:
@@ -268,7 +282,7 @@ class FeatureRegistry:
                 self._groups[group.name] = group
             case Ungrouped(name):
                 self._groups.pop(name, None)
-        self._selected.clear()
+        self._forget_answers()
 
 
 def _instructions(feature: Feature) -> int:
@@ -314,22 +328,28 @@ def _check_compatible(old: Feature, new: Feature) -> None:
         raise Conflict(f"feature {old.id!r} has dimension {before}; register dimension {after} as a new version")
 
 
+class Others(Protocol):
+    """The processes that change the same registry in a shared store."""
+
+    @property
+    def version(self) -> int:
+        """That of the registry which this process has read or made last."""
+
+    async def take_over(self) -> bool:
+        """Have what they have changed in the registry; whether there was anything."""
+
+
 class RegistryActor:
     """Makes one change at a time: checks it against the registry, has it journaled, then shows it."""
 
     def __init__(
-        self,
-        registry: FeatureRegistry,
-        journal: Mailbox,
-        clock: ArrivalClock,
-        anew: Callable[[], Awaitable[None]] | None = None,
+        self, registry: FeatureRegistry, journal: Mailbox, clock: ArrivalClock, others: Others | None = None
     ) -> None:
-        """`anew`: takes over what other processes have changed, where there are any."""
         self.mailbox = Mailbox("registry")
         self._registry = registry
         self._journal = journal
         self._clock = clock
-        self._anew = anew
+        self._others = others
 
     async def load(self) -> None:
         """The registry holds durable changes only, and outlives a crash of its actor."""
@@ -353,22 +373,30 @@ class RegistryActor:
             envelope.reply.answer(answer)
 
     async def _handled(self, message: Any) -> Any:
+        if isinstance(message, Refresh):
+            await self._overtaken()
+            return None
         for _ in range(_ATTEMPTS):
-            if isinstance(message, Refresh):
-                return await self._refresh()
-            change, answer = self._judge(message)
+            try:
+                change, answer = self._judge(message)
+            except RequestError:
+                if await self._overtaken():
+                    continue
+                raise
             try:
                 await self._journal.ask(ChangeRegistry(change))
             except Stale:
-                await self._refresh()
+                await self._overtaken()
                 continue
             self._registry.apply(change)
+            if self._others is not None:
+                self._registry.version = self._others.version
             return answer
         raise Unavailable("other processes keep changing the registry")
 
-    async def _refresh(self) -> None:
-        if self._anew is not None:
-            await self._anew()
+    async def _overtaken(self) -> bool:
+        """Whether others had changed the registry, which is taken over now."""
+        return self._others is not None and await self._others.take_over()
 
     def _judge(self, message: Any) -> tuple[Registered | Deleted | Grouped | Ungrouped, Any]:
         now = self._clock.tick()

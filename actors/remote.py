@@ -15,12 +15,11 @@ import numpy as np
 import trio
 
 from actors.errors import TimewellError
-from actors.grid import Grid
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import Agreement, Between, CountRows, Latest, Past, PastWindow, Scan, Whereabouts
 from actors.partition import Partition
 from actors.settings import REMOTE_WORKERS
-from actors.storage.protocol import Newest, Quick, SharedStorage
+from actors.storage.protocol import Latests, Newest, Quick, SharedStorage, Stale
 from actors.store import FeatureStore
 from actors.timestamps import FOREVER
 
@@ -66,14 +65,17 @@ class RemoteStoreActor:
 
     async def _answer_newest(self, envelopes: Sequence[Envelope]) -> None:
         questions = [_question(envelope.message) for envelope in envelopes]
-        answers: Sequence[Grid | TimewellError]
         try:
-            quick = await self._quick(questions)
-            answers = await self._visit(self._storage.latest, questions) if quick is None else quick
+            found: Latests | None = await self._quick(questions)
+            if found is None:
+                found = await self._visit(self._storage.latest, questions)
         except TimewellError as error:
-            answers = [error] * len(envelopes)
-        for envelope, answer in zip(envelopes, answers, strict=True):
-            _reply(envelope, answer)
+            for envelope in envelopes:
+                _reply(envelope, error)
+            return
+        for envelope, grid in zip(envelopes, found.grids, strict=True):
+            current = envelope.message.judged in (None, found.registry)
+            _reply(envelope, grid if current else Stale("another process has changed what is registered"))
 
     async def _answer_one(self, envelope: Envelope) -> None:
         try:

@@ -7,7 +7,7 @@ is inside the `with`), then the inboxes, then the storage.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple, TypeVar
 
@@ -19,7 +19,7 @@ from actors.alerts import Policy
 from actors.checkpoint import Checkpointer
 from actors.clock import ArrivalClock
 from actors.domain import Feature, FeatureChange, Group
-from actors.errors import InvalidInput, NotFound, Overloaded, StartupError, Unavailable
+from actors.errors import InvalidInput, NotFound, Overloaded, RequestError, StartupError, Unavailable
 from actors.events import Events
 from actors.follower import Follower
 from actors.grid import Grid, stack
@@ -47,7 +47,7 @@ from actors.settings import (
 )
 from actors.stats.summary import Summary
 from actors.storage.local import EmbeddedStorage, MemoryStorage
-from actors.storage.protocol import Erased, Removed, Storage
+from actors.storage.protocol import Erased, Removed, Stale, Storage
 from actors.store import StoreActor, rebuild
 from actors.supervisor import Actor, supervise
 from actors.timestamps import FOREVER, NEVER, SECOND
@@ -140,6 +140,42 @@ class Router:
         away = ["the shared store"] if self._follower is not None and not self._follower.reached else []
         return [*away, *(name for name, mailbox in self._mailboxes.items() if mailbox.refusing)]
 
+    # What is registered, where other processes may have changed it
+
+    async def registered(self) -> FeatureRegistry:
+        """The registry with all that any process has been told was changed. Raises Unavailable."""
+        if self._follower is not None:
+            await self._follower.catch_up()
+        return self.registry
+
+    async def watching(self) -> Monitoring:
+        """Checks, pinned references, alerts and the registry, in the same way. Raises NotFound, Unavailable."""
+        if self._follower is not None:
+            await self._follower.catch_up_notes()
+        return self.monitoring
+
+    async def settled(self, answer: Callable[[int | None], Awaitable[T]]) -> T:
+        """What `answer` comes to, whichever process has changed what is registered.
+
+        It goes by what this process knows, which is nearly always all there is, and is called with the version of
+        that. Where it refuses, or the store is of another version (Stale), it is called once more after this
+        process has caught up, with None: what others change now, they change while the request is under way.
+        """
+        if self._follower is None:
+            return await answer(None)
+        version = self.registry.version
+        try:
+            return await answer(version)
+        except (RequestError, Stale) as error:
+            await self._follower.catch_up()
+            if isinstance(error, RequestError) and self.registry.version == version:
+                raise
+        return await answer(None)
+
+    async def overtaken(self, version: int | None) -> bool:
+        """Whether the registry is not of this version any more, in whichever process it was changed."""
+        return version is not None and (await self.registered()).version != version
+
     # Registry
 
     async def register(self, change: FeatureChange) -> tuple[Feature, bool]:
@@ -169,7 +205,7 @@ class Router:
     async def judged(self, sent: Sent, size: int) -> Ingested:
         """The same of rows that came in so many bytes, in a worker thread where it may take its time."""
         if self._follower is not None and None in sent.timestamps:
-            await self._follower.look_at_the_clock()
+            await self._follower.catch_up()
         if not self._takes_time(size):
             return self.ingest(sent)
         now = self.clock.stamp()
@@ -185,7 +221,7 @@ class Router:
     async def stamp(self) -> int:
         """The event time of values that come without one: later than any of processes that share the store."""
         if self._follower is not None:
-            await self._follower.look_at_the_clock()
+            await self._follower.catch_up()
         return self.clock.stamp()
 
     async def judge(self, judge: Callable[[], T], size: int) -> T:
@@ -206,16 +242,21 @@ class Router:
         answers = await trio.to_thread.run_sync(self._storage.answers, [key], since)
         return answers.get(key)
 
-    async def write(self, ingested: Ingested, answer: bytes, key: str | None = None) -> bytes:
+    async def write(
+        self, ingested: Ingested, answer: bytes, key: str | None = None, judged: int | None = None
+    ) -> bytes:
         """Write what was found good. Returns once it is durable and visible to the next read.
 
-        Returns `answer`, or what was answered first where the idempotency key is a repeat.
+        Returns `answer`, or what was answered first where the idempotency key is a repeat. Raises Stale where
+        `judged` is not the version of the registry in a shared store.
         """
         if self._pending and self._pending + ingested.accepted > PENDING_VALUES:
             raise Overloaded("too many values wait for their commit")
         self._pending += ingested.accepted
         try:
-            said = await self._mailboxes["journal"].ask(Write(ingested.blocks, ingested.accepted, answer, key))
+            said = await self._mailboxes["journal"].ask(
+                Write(ingested.blocks, ingested.accepted, answer, key, judged)
+            )
             return bytes(said)
         finally:
             self._pending -= ingested.accepted
@@ -225,7 +266,8 @@ class Router:
 
         Raises NotFound for an entity type that no feature is of, InvalidInput for an id that cannot be.
         """
-        if not any(feature.entity == entity_type for feature in self.registry.features.values()):
+        features = (await self.registered()).features.values()
+        if not any(feature.entity == entity_type for feature in features):
             raise NotFound(f"no feature is of the entity type {entity_type!r}")
         if (reason := check_entity_id(entity_id)) is not None:
             raise InvalidInput.at("entityId", reason)
@@ -233,16 +275,23 @@ class Router:
 
     # Reading
 
-    async def latest(self, entities: Sequence[str], selected: Selection, at: int, current: bool = False) -> Grid:
+    async def latest(
+        self,
+        entities: Sequence[str],
+        selected: Selection,
+        at: int,
+        current: bool = False,
+        judged: int | None = None,
+    ) -> Grid:
         """The newest value of each feature for each entity with event time <= at, in the orders given.
 
-        `current`: `at` is the present, so that what is read counts as used.
+        `current`: `at` is the present, so that what is read counts as used. Raises Stale as `write` does.
         """
         now = self.wall()
         if not selected.by_entity_type:
-            return await self.serving.latest(entities, selected, at, now, current)
+            return await self.serving.latest(entities, selected, at, now, current, judged)
         owned = selected.by_entity_type
-        grids = [await self.serving.latest(entities, own, at, now, current) for _, own in owned]
+        grids = [await self.serving.latest(entities, own, at, now, current, judged) for _, own in owned]
         return stack(grids, [places for places, _ in owned], selected.features)
 
     async def aggregate(self, entities: Sequence[str], feature: Feature, aggregation: str, span: Span) -> Answer:
@@ -320,10 +369,10 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
     recovered = await trio.to_thread.run_sync(storage.open, abandon_on_cancel=storage.shared is not None)
     clock = ArrivalClock(now)
     clock.begin_after(recovered.last_arrived)
-    registry = FeatureRegistry(recovered.features, recovered.groups)
+    shared = storage.shared
+    registry = FeatureRegistry(recovered.features, recovered.groups, shared.versions_seen if shared else 0)
     checkpoint_values = min(FLUSH_VALUES, max(settings.cache_size // 4, 10_000))
     journal = JournalActor(storage, clock, registry.features, recovered.unflushed, checkpoint_values)
-    shared = storage.shared
     follower = Follower(shared, registry, journal, clock) if shared is not None else None
     stores: Sequence[StoreActor | RemoteStoreActor]
     if shared is not None:
@@ -332,7 +381,7 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
         stores = await _stores(settings, storage, registry)
         journal.stores = [store.mailbox for store in stores]
     monitor = MonitorActor(storage, registry.features) if settings.enable_monitoring else None
-    registrar = RegistryActor(registry, journal.mailbox, clock, follower.take_over if follower else None)
+    registrar = RegistryActor(registry, journal.mailbox, clock, follower)
     journal.monitor = monitor.mailbox if monitor else None
     actors: list[Actor] = [*stores, *([monitor] if monitor else []), journal, registrar]
     seconds = settings.checkpoint_seconds if shared is None else min(settings.checkpoint_seconds, MERGE_SECONDS)
@@ -378,7 +427,8 @@ async def _monitoring(
     clock.start_after(watch.last_alert)
     policy = Policy(settings.alert_windows, int(settings.alert_cooldown_seconds * SECOND))
     leads = (lambda: follower.leads) if follower is not None else (lambda: True)
-    schedule = Schedule(watch, registry, webhook, policy, settings.monitor_seconds, leads)
+    catch_up = follower.catch_up_notes if follower is not None else None
+    schedule = Schedule(watch, registry, webhook, policy, settings.monitor_seconds, leads, catch_up)
     schedule.load(dict(await trio.to_thread.run_sync(storage.notes, "score")))
     if follower is not None:
         follower.watch, follower.schedule = watch, schedule

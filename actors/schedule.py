@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -46,14 +46,16 @@ class Schedule:
         policy: Policy,
         seconds: float,
         leads: Callable[[], bool] = lambda: True,
+        catch_up: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`leads`: whether this process is the one to do it, of all that share a store."""
+        """Over a shared store, `leads`: whether this process is to do it; `catch_up`: with what others do."""
         self._watch = watch
         self._registry = registry
         self._webhook = webhook
         self._policy = policy
         self._seconds = seconds
         self._leads = leads
+        self._catch_up = catch_up
         self._scored_until = watch.wall() // watch.window * watch.window
         self.scores: dict[str, list[Score]] = {}
         for alert in watch.alerts.values():
@@ -82,6 +84,8 @@ class Schedule:
 
     async def tick(self) -> None:
         """One round."""
+        if self._catch_up is not None:
+            await self._catch_up()
         await self._forget_gone()
         checks = self._watch.checks()
         results = await self._watch.results(checks, refresh=True)

@@ -60,10 +60,19 @@ class FeatureServingEngine:
 
     # The latest values
 
-    async def latest(self, entities: Sequence[str], selected: Selection, at: int, now: int, current: bool) -> Grid:
+    async def latest(
+        self,
+        entities: Sequence[str],
+        selected: Selection,
+        at: int,
+        now: int,
+        current: bool,
+        judged: int | None = None,
+    ) -> Grid:
         """The newest value with event time <= at of each feature and entity, in the orders given.
 
         The features are of one entity type. `current`: `at` is the present, so what is read counts as used.
+        `judged`: the version of the registry that they are of; raises Stale where a shared store has another.
         """
         features = selected.features
         parts = self._parts(features[0].entity, entities)
@@ -74,9 +83,8 @@ class FeatureServingEngine:
             replies = []
             for part in parts:
                 mine = {id_: own for id_, rows in disk.items() if (own := _of(rows, part)).entities}
-                question = Latest(
-                    features[0].entity, part.entities, features, selected.kinds, at, current, visible, mine, verify
-                )
+                whose = features[0].entity, part.entities, features, selected.kinds
+                question = Latest(*whose, at, current, visible, mine, verify, judged)
                 store = self.stores[part.shard]
                 # Rows from disk are taken into memory, which is for the store's own task to bound.
                 replies.append((None if mine else store.turn(question)) or await store.send(question))

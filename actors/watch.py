@@ -7,8 +7,9 @@ never wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -34,6 +35,7 @@ from actors.storage.protocol import Noted, Storage
 from actors.timestamps import FOREVER, NEVER, SECOND, YEAR_ONE, format_timestamp
 from actors.values import empty
 
+One = TypeVar("One")
 REFERENCE_WINDOWS = 24
 """Without a pinned reference, the current window is compared with so many before it."""
 
@@ -52,6 +54,21 @@ class Pinned(msgspec.Struct, frozen=True):
     created: int
     start: int
     end: int
+
+
+class Notes(NamedTuple):
+    """What the storage has of checks, pinned references and alerts, by their keys."""
+
+    checks: Mapping[str, Check]
+    pinned: Mapping[str, Pinned]
+    alerts: Mapping[str, Alert]
+
+
+class Changes(NamedTuple):
+    """Checks and pinned references as they are now, by their keys; None: no more."""
+
+    checks: dict[str, Check | None]
+    pinned: dict[str, Pinned | None]
 
 
 class Scored(NamedTuple):
@@ -100,18 +117,61 @@ class Watch:
         self._pinned: dict[str, Pinned] = {}
         self._results: dict[str, Result] = {}
         self._evaluators = trio.CapacityLimiter(STATISTICS_READERS)
+        self._meanwhile: Changes | None = None
+        """What has been set up here since notes were asked for that have not come yet."""
         self._failing: set[str] = set()
         """The checks whose last run that could tell was failing."""
 
-    def load(self, alerts: bool = True) -> None:
-        """Read the notes. Blocks; for a worker thread. Alerts are this process's own while it is to raise them."""
+    def load(self) -> None:
+        """Read the notes, before anybody asks. Blocks; for a worker thread."""
+        self.take_over(self.noted())
+
+    def noted(self) -> Notes:
+        """The notes as they are in the storage. Blocks; for a worker thread."""
         checks = [msgspec.msgpack.decode(one, type=Check) for one in self._storage.notes("check").values()]
         pinned = [msgspec.msgpack.decode(one, type=Pinned) for one in self._storage.notes("pinned").values()]
-        self._checks = {check.key: check for check in checks}
-        self._pinned = {one.feature_id: one for one in pinned}
+        raised = [msgspec.msgpack.decode(one, type=Alert) for one in self._storage.notes("alert").values()]
+        return Notes(
+            {check.key: check for check in checks},
+            {one.feature_id: one for one in pinned},
+            {alert.id: alert for alert in raised},
+        )
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """While notes are read, which may or may not have what is set up here meanwhile."""
+        self._meanwhile = Changes({}, {})
+        try:
+            yield
+        finally:
+            self._meanwhile = None
+
+    def take_over(self, noted: Notes, alerts: bool = True) -> None:
+        """Go by these notes, and by what has been set up here since they were asked for.
+
+        Without `alerts` where they are this process's own to raise.
+        """
+        checks, pinned = dict(noted.checks), dict(noted.pinned)
+        if self._meanwhile is not None:
+            _change(checks, self._meanwhile.checks)
+            _change(pinned, self._meanwhile.pinned)
+        for key in self._results.keys() | self._failing:
+            if checks.get(key) != self._checks.get(key):
+                self._forget_results(key)
+        self._checks, self._pinned = checks, pinned
         if alerts:
-            raised = [msgspec.msgpack.decode(one, type=Alert) for one in self._storage.notes("alert").values()]
-            self.alerts = {alert.id: alert for alert in raised}
+            self.alerts = dict(noted.alerts)
+
+    def _set_check(self, key: str, check: Check | None) -> None:
+        _change(self._checks, {key: check})
+        if self._meanwhile is not None:
+            self._meanwhile.checks[key] = check
+        self._forget_results(key)
+
+    def _set_pinned(self, key: str, pinned: Pinned | None) -> None:
+        _change(self._pinned, {key: pinned})
+        if self._meanwhile is not None:
+            self._meanwhile.pinned[key] = pinned
 
     @property
     def last_alert(self) -> int:
@@ -142,8 +202,7 @@ class Watch:
     async def put_check(self, check: Check) -> None:
         """Add a check, or replace the one of this id."""
         await self.note("check", check.key, check)
-        self._checks[check.key] = check
-        self._forget_results(check.key)
+        self._set_check(check.key, check)
 
     def _forget_results(self, key: str) -> None:
         self._results.pop(key, None)
@@ -155,8 +214,7 @@ class Watch:
         if key not in self._checks or self._checks[key].created != feature.created:
             raise NotFound(f"feature {feature.id!r} has no check {id_!r}")
         await self.note("check", key, None)
-        self._checks.pop(key, None)
-        self._forget_results(key)
+        self._set_check(key, None)
         for alert in [one for one in self.alerts.values() if f"{one.feature_id} {one.check_id}" == key]:
             if alert.state != "resolved":
                 await self.note("alert", alert.id, None)
@@ -225,14 +283,13 @@ class Watch:
         """Drop what belongs to features that were deleted since."""
         for check in list(self._checks.values()):
             if self.feature_of(check) is None and self._checks.get(check.key) is check:
-                del self._checks[check.key]  # first of all, so that one put meanwhile is not taken for it
-                self._forget_results(check.key)
+                self._set_check(check.key, None)  # first of all, so that one put meanwhile is not taken for it
                 await self.note("check", check.key, None)
         for pinned in list(self._pinned.values()):
             feature = self._registry.features.get(pinned.feature_id)
             gone = feature is None or feature.created != pinned.created
             if gone and self._pinned.get(pinned.feature_id) is pinned:
-                del self._pinned[pinned.feature_id]
+                self._set_pinned(pinned.feature_id, None)
                 await self.note("pinned", pinned.feature_id, None)
         for alert in list(self.alerts.values()):
             check_now = self._checks.get(f"{alert.feature_id} {alert.check_id}")
@@ -246,7 +303,7 @@ class Watch:
         """Compare with this period from now on."""
         pinned = Pinned(feature.id, feature.created, *period)
         await self.note("pinned", feature.id, pinned)
-        self._pinned[feature.id] = pinned
+        self._set_pinned(feature.id, pinned)
         return pinned
 
     async def unpin(self, feature: Feature) -> None:
@@ -254,7 +311,7 @@ class Watch:
         if self.pinned(feature) is None:
             raise NotFound(f"feature {feature.id!r} has no pinned reference")
         await self.note("pinned", feature.id, None)
-        self._pinned.pop(feature.id, None)
+        self._set_pinned(feature.id, None)
 
     def pinned(self, feature: Feature) -> Pinned | None:
         """The pinned reference of a feature."""
@@ -339,6 +396,14 @@ class Watch:
         """How far the monitor is."""
         found: MonitorStatus = await self._monitor.ask(Status())
         return found
+
+
+def _change(known: dict[str, One], changes: Mapping[str, One | None]) -> None:
+    for key, one in changes.items():
+        if one is None:
+            known.pop(key, None)
+        else:
+            known[key] = one
 
 
 def together(scores: Sequence[Scored]) -> list[Scored]:

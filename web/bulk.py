@@ -49,6 +49,7 @@ async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:
 
         async with aclosing(lots_of_lines(LOT_BYTES, LONGEST_LINE_BYTES)) as lots:
             async for lot in lots:
+                await router.registered()
                 ingested, following = await router.judged_by_turns(
                     partial_of(_judging, router.registry, lot, first), len(lot)
                 )
@@ -146,11 +147,11 @@ async def write_table(router: Router, partial: bool, key: str | None) -> bytes:
     """Arrow: everything is judged, then written in slices, then answered."""
     nulls = Query(OF_TABLES).choice("nulls", ("skip", "write"), "skip") == "write"
     data = await request.get_data(cache=False)
-    now = await router.stamp()
+    now, registry = await router.stamp(), router.registry  # it has caught up by then
 
     def judge() -> tuple[Ingested, int]:
         try:
-            ingested = ingest_table(router.registry, read_table(data), now, nulls)
+            ingested = ingest_table(registry, read_table(data), now, nulls)
             return ingested, overwritten(ingested.blocks)
         except pa.ArrowException as error:
             raise InvalidInput(f"the table cannot be taken: {error}") from None

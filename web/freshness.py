@@ -11,7 +11,8 @@ from web.monitor_schema import FeatureFreshness, FreshnessAnswer, GroupFreshness
 
 async def freshness_answer(router: Router) -> FreshnessAnswer:
     """Of all that is registered, by id and name."""
-    features = sorted(router.registry.features.values(), key=lambda feature: feature.id)
+    registry = await router.registered()
+    features = sorted(registry.features.values(), key=lambda feature: feature.id)
     vitals = await router.monitoring.watch.vitals(features)
     now = router.wall()
     found = [_feature(feature, one, now) for feature, one in zip(features, vitals, strict=True)]

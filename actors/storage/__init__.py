@@ -6,6 +6,7 @@ journal.py    the journal, the registry's records and the monitor's notes, in SQ
 monitored.py  the monitor's summaries, in another
 history.py    observations as Arrow tables: sorting, filtering, reading back
 runs.py       the history as sorted runs in memory, or as a Delta table on disk
+redis_*.py    in Redis: its functions, the link to it, rows, what changes, statistics, moving house
 local.py      all of these together: `embedded` in a directory, `memory` in none
 """
 

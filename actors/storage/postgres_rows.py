@@ -12,21 +12,22 @@ from psycopg.rows import tuple_row
 
 from actors.columns import Block, Times
 from actors.domain import Feature
-from actors.grid import Grid
 from actors.rows import Rows
 from actors.settings import MAX_ROWS_FROM_SHARED, MOST_WIDE_SHAPES
 from actors.storage.packed import Shape, Together, copy_header, copy_rows, placed, unpacked
 from actors.storage.parts import Part, check_count, newest_of, rows_of
 from actors.storage.postgres_link import Connection
-from actors.storage.protocol import LoadedRows, Newest
+from actors.storage.protocol import Latests, LoadedRows, Newest
 
 _SHAPES = "(SELECT number FROM shapes WHERE entity = %(type)s AND members && %(members)s::bigint[]) AS s"
 _ENTITIES = "unnest(%(ids)s::text[]) WITH ORDINALITY AS e(id, n)"
 _LATEST = f"""
-SELECT e.n, s.number, r.time, r.arrived, r.payload FROM {_ENTITIES} CROSS JOIN {_SHAPES} CROSS JOIN LATERAL (
-    SELECT time, arrived, payload FROM rows WHERE entity = e.id AND shape = s.number AND time <= %(at)s
-    ORDER BY time DESC, arrived DESC LIMIT 1
-) AS r
+SELECT found.*, clock.registry FROM clock LEFT JOIN (
+    SELECT e.n, s.number, r.time, r.arrived, r.payload FROM {_ENTITIES} CROSS JOIN {_SHAPES} CROSS JOIN LATERAL (
+        SELECT time, arrived, payload FROM rows WHERE entity = e.id AND shape = s.number AND time <= %(at)s
+        ORDER BY time DESC, arrived DESC LIMIT 1
+    ) AS r
+) AS found ON true
 """
 _PRESENT = _LATEST.replace("%(at)s", "(SELECT greatest(arrived, %(at)s) FROM clock)")
 _RANGE = f"""
@@ -138,7 +139,7 @@ class RowReader:
         self._connection = connection
         self._shapes = shapes
 
-    def latest(self, questions: Sequence[Newest]) -> list[Grid]:
+    def latest(self, questions: Sequence[Newest]) -> Latests:
         """The newest values with event time <= at, of all questions in one visit to the server."""
         if len(questions) == 1:
             cursors = [self._newest(questions[0])]
@@ -146,10 +147,14 @@ class RowReader:
             with self._connection.pipeline():
                 cursors = [self._newest(question) for question in questions]
         fetched = [cursor.fetchall() for cursor in cursors]
-        return [
-            newest_of(question, self._parts(rows, question.features))
-            for question, rows in zip(questions, fetched, strict=True)
-        ]
+        registry = fetched[0][0][-1]  # there is a row of the clock, whatever there is of values
+        return Latests(
+            registry,
+            [
+                newest_of(question, self._parts(rows if rows[0][0] is not None else [], question.features))
+                for question, rows in zip(questions, fetched, strict=True)
+            ],
+        )
 
     def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[Rows]:
         """By feature every version with start <= event time <= end, slots being positions in `entities`.
@@ -209,7 +214,7 @@ class RowReader:
             by_shape.setdefault(row[1], []).append(row)
         shapes = self._shapes.of(self._connection, by_shape)
         for number, rows in by_shape.items():
-            owners, _, times, arrived, payloads = zip(*rows, strict=True)
+            owners, _, times, arrived, payloads, *_ = zip(*rows, strict=True)
             index = np.array(owners, np.int64) - 1, np.array(times, np.int64), np.array(arrived, np.int64)
             for created, column in unpacked(shapes[number], payloads, set(parts)).columns.items():
                 if created in parts:

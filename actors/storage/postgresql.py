@@ -15,7 +15,6 @@ import msgspec
 from actors.columns import Block
 from actors.domain import Feature, Group
 from actors.errors import Conflict, TimewellError
-from actors.grid import Grid
 from actors.partition import DiskRows
 from actors.rows import Rows
 from actors.settings import IDEMPOTENCY_HOURS
@@ -31,6 +30,7 @@ from actors.storage.protocol import (
     Erased,
     Grouped,
     Known,
+    Latests,
     Lot,
     Newest,
     Noted,
@@ -136,7 +136,7 @@ class PostgresStorage(ServerStorage):
 
     # Reading
 
-    def latest(self, questions: Sequence[Newest]) -> Sequence[Grid]:
+    def latest(self, questions: Sequence[Newest]) -> Latests:
         """In one visit."""
         return self._link.read(lambda connection: RowReader(connection, self._shapes).latest(questions))
 
@@ -289,6 +289,7 @@ class _Commit:
         self._arrived, self.registry = row
         self.changed = False
         self._stale = self.registry != seen
+        self._begun_at = self.registry
         self._answers: dict[str, bytes] = dict(answers.fetchall()) if answers else {}
         self._created: dict[str, int] = dict(created.fetchall()) if created else {}
 
@@ -315,6 +316,8 @@ class _Commit:
     def _written(self, entry: Written) -> Entry | TimewellError:
         if entry.key is not None and entry.key in self._answers:
             return Written(self._arrived, (), entry.key, self._answers[entry.key])
+        if entry.judged not in (None, self._begun_at):
+            return Stale("another process has changed what is registered")
         for block in entry.blocks:
             if self._created.get(block.feature) != block.created:
                 return Conflict(f"feature {block.feature!r} was deleted while it was written")

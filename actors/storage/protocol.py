@@ -29,12 +29,17 @@ would otherwise be taken for rows of a feature that is gone, and be lost."""
 
 
 class Written(NamedTuple):
-    """A batch of observations, with the answer to give again should its idempotency key come back."""
+    """A batch of observations, with the answer to give again should its idempotency key come back.
+
+    `judged`: the version of the registry by which it was found good. A shared store with another one refuses it as
+    `Stale`; where this is None, only if a feature of it is not registered any more.
+    """
 
     arrived: int
     blocks: Sequence[Block]
     key: str | None
     answer: bytes
+    judged: int | None = None
 
     @property
     def observations(self) -> int:
@@ -173,6 +178,13 @@ class Newest(NamedTuple):
     """Whether `at` is the present of this process: what another one has acknowledged may be later."""
 
 
+class Latests(NamedTuple):
+    """The answers to some `Newest`, and the version that the registry was of when they were given."""
+
+    registry: int
+    grids: Sequence[Grid]
+
+
 class Versions(NamedTuple):
     """How often the registry and the monitor's notes have been changed, and the last arrival, of all processes."""
 
@@ -182,7 +194,7 @@ class Versions(NamedTuple):
 
 
 class Stale(Unavailable):
-    """A change of the registry was judged by one that another process has changed since: look at it again."""
+    """Something was judged by a registry that another process has changed since: look at it again."""
 
 
 class Trimmed(Unavailable):
@@ -309,7 +321,7 @@ class Storage(Protocol):
         """All that is saved."""
 
 
-Quick = Callable[[Sequence[Newest]], Awaitable[Sequence[Grid] | None]]
+Quick = Callable[[Sequence[Newest]], Awaitable[Latests | None]]
 """None where the questions have to be put to `latest`, in a worker thread."""
 
 
@@ -319,7 +331,7 @@ class SharedStorage(Storage, Protocol):
     What it says of journal and history concerns this process's part of the statistics alone.
     """
 
-    def latest(self, questions: Sequence[Newest]) -> Sequence[Grid]:
+    def latest(self, questions: Sequence[Newest]) -> Latests:
         """The answers to several questions in one visit."""
 
     def quick(self) -> AbstractAsyncContextManager[Quick]:

@@ -13,15 +13,19 @@ Times and arrivals are eight bytes that sort as the numbers do. Everything else 
     :aged                       hash: the entity types of which a feature has ever had a retention age
     :shapes :numbers            hashes: the number of a shape, and the shape of a number
     :writers :batches:<w>       the position of each writer; what its statistics do not cover, by arrival
+    :leases                     hash: until when each writer is taken to be alive, in ms
     :windows:<feature>          hash: statistics by window
     :windowed                   set: the features that have some
-    :lease:<w> :leader :merging who is a writer, who runs the checks, who merges statistics; with a time to live
+    :leader :merging            who runs the checks, who merges statistics; with a time to live
     tw:answer:{key}             what was answered to an idempotency key
+
+A function names all keys that it touches: while their slot moves to another node of a cluster some of them may be
+there already, and only a call that names them is sent where all of them are, or told to come again.
 """
 
 from __future__ import annotations
 
-LIBRARY = "timewell1"
+LIBRARY = "timewell2"
 """The name has the version: a newer library comes beside an older one, so that processes of both may run."""
 
 SOURCE = (
@@ -67,6 +71,9 @@ local function write(keys, args)
       at = at + 4
       local arrival = now
       local newest = redis.call('HGET', newest_key, shape)
+      if newest and at_or_after(string.sub(newest, 9, 16), arrival) then
+        arrival = string.sub(newest, 9, 16) -- the server's clock may have been put back since
+      end
       local is_newest = not newest or at_or_after(time, newest)
       if newest and at_or_after(newest, time) then
         -- Not the first of its time, maybe: each version arrives after the one before.
@@ -129,118 +136,147 @@ local function drop(keys, args)
   return 1
 end
 
--- keys: tw:{timewell}; args: the version this was judged by, then: which hash, field, record ('' deletes), ...
--- Returns the version from now on, or -1 where another was first.
+-- keys: versions, then the hashes that change; args: the version this was judged by, then: the number of a hash,
+-- field, record ('' deletes), ... Returns the version from now on, or -1 where another was first.
 local function change(keys, args)
-  local root = keys[1]
-  if tonumber(redis.call('HGET', root .. ':versions', 'registry') or '0') ~= tonumber(args[1]) then return -1 end
+  if tonumber(redis.call('HGET', keys[1], 'registry') or '0') ~= tonumber(args[1]) then return -1 end
   for at = 2, #args, 3 do
-    if args[at + 2] == '' then redis.call('HDEL', root .. args[at], args[at + 1])
-    else redis.call('HSET', root .. args[at], args[at + 1], args[at + 2]) end
+    local hash = keys[1 + tonumber(args[at])]
+    if args[at + 2] == '' then redis.call('HDEL', hash, args[at + 1])
+    else redis.call('HSET', hash, args[at + 1], args[at + 2]) end
   end
-  return redis.call('HINCRBY', root .. ':versions', 'registry', 1)
+  return redis.call('HINCRBY', keys[1], 'registry', 1)
 end
 
--- keys: tw:{timewell}; args: kind and key of a note, record ('' deletes).
+-- keys: versions, notes; args: kind and key of a note, record ('' deletes).
 local function note(keys, args)
-  local root = keys[1]
-  if args[2] == '' then redis.call('HDEL', root .. ':notes', args[1])
-  else redis.call('HSET', root .. ':notes', args[1], args[2]) end
-  return redis.call('HINCRBY', root .. ':versions', 'notes', 1)
+  if args[2] == '' then redis.call('HDEL', keys[2], args[1])
+  else redis.call('HSET', keys[2], args[1], args[2]) end
+  return redis.call('HINCRBY', keys[1], 'notes', 1)
 end
 
--- keys: tw:{timewell}; args: a shape, the most there may be of its type (0: any number), its type.
+-- keys: versions, shapes, numbers, wide; args: a shape, the most of its type that there may be (0: any), its type.
 -- Returns its number, or 0 where there shall be no more.
 local function shape(keys, args)
-  local root = keys[1]
-  local known = redis.call('HGET', root .. ':shapes', args[1])
+  local known = redis.call('HGET', keys[2], args[1])
   if known then return tonumber(known) end
   if args[2] ~= '0' then
-    if tonumber(redis.call('HGET', root .. ':wide', args[3]) or '0') >= tonumber(args[2]) then return 0 end
-    redis.call('HINCRBY', root .. ':wide', args[3], 1)
+    if tonumber(redis.call('HGET', keys[4], args[3]) or '0') >= tonumber(args[2]) then return 0 end
+    redis.call('HINCRBY', keys[4], args[3], 1)
   end
-  local made = redis.call('HINCRBY', root .. ':versions', 'shapes', 1)
-  redis.call('HSET', root .. ':shapes', args[1], made)
-  redis.call('HSET', root .. ':numbers', made, args[1])
+  local made = redis.call('HINCRBY', keys[1], 'shapes', 1)
+  redis.call('HSET', keys[2], args[1], made)
+  redis.call('HSET', keys[3], made, args[1])
   return made
 end
 
--- keys: tw:{timewell}; args: writer, then arrival and blob of each batch. Returns 0 where it is none any more.
+-- keys: writers, the batches of one; args: writer, then arrival and blob of each batch.
+-- Returns 0 where it is none any more.
 local function keep(keys, args)
-  local root = keys[1]
-  if redis.call('HEXISTS', root .. ':writers', args[1]) == 0 then return 0 end
-  for at = 2, #args, 2 do redis.call('HSET', root .. ':batches:' .. args[1], args[at], args[at + 1]) end
+  if redis.call('HEXISTS', keys[1], args[1]) == 0 then return 0 end
+  for at = 2, #args, 2 do redis.call('HSET', keys[2], args[at], args[at + 1]) end
   return 1
 end
 
--- keys: tw:{timewell}; args: writer, position, token of who merges, then: hash, field, state of each window.
+-- keys: writers, merging, windowed, then the hashes of windows that change; args: writer, position, token of who
+-- merges, then: number of a hash, field, state of each window.
 local function save(keys, args)
-  local root = keys[1]
-  if redis.call('HEXISTS', root .. ':writers', args[1]) == 0 then return 0 end
-  if redis.call('GET', root .. ':merging') ~= args[3] then return -1 end
-  local before = tonumber(redis.call('HGET', root .. ':writers', args[1]))
+  if redis.call('HEXISTS', keys[1], args[1]) == 0 then return 0 end
+  if redis.call('GET', keys[2]) ~= args[3] then return -1 end
+  local before = tonumber(redis.call('HGET', keys[1], args[1]))
   if args[2] ~= '' and before > tonumber(args[2]) then return -2 end
   for at = 4, #args, 3 do
-    if args[at + 2] == '' then redis.call('HDEL', root .. args[at], args[at + 1])
-    else redis.call('HSET', root .. args[at], args[at + 1], args[at + 2]) end
-    redis.call('SADD', root .. ':windowed', args[at])
+    local hash = keys[3 + tonumber(args[at])]
+    if args[at + 2] == '' then redis.call('HDEL', hash, args[at + 1])
+    else redis.call('HSET', hash, args[at + 1], args[at + 2]) end
   end
-  if args[2] ~= '' then redis.call('HSET', root .. ':writers', args[1], args[2]) end
+  for at = 4, #keys do
+    redis.call('SADD', keys[3], string.sub(keys[at], string.find(keys[at], '}:', 1, true) + 1))
+  end
+  if args[2] ~= '' then redis.call('HSET', keys[1], args[1], args[2]) end
   return 1
 end
 
--- keys: tw:{timewell}; args: a new writer, ms to live, a moment later than all so far. Takes over dead writers.
+local function milliseconds()
+  local clock = redis.call('TIME')
+  return clock[1] * 1000 + math.floor(clock[2] / 1000)
+end
+
+-- keys: writers, leases; args: a new writer, ms to live, a moment later than all so far.
 local function lease(keys, args)
-  local root = keys[1]
-  local arrived = tonumber(args[3])
-  redis.call('HSET', root .. ':writers', args[1], string.format('%.0f', arrived))
-  redis.call('SET', root .. ':lease:' .. args[1], '1', 'PX', args[2])
-  for _, other in ipairs(redis.call('HKEYS', root .. ':writers')) do
-    if redis.call('EXISTS', root .. ':lease:' .. other) == 0 then
-      local position = tonumber(redis.call('HGET', root .. ':writers', other))
-      local left = redis.call('HKEYS', root .. ':batches:' .. other)
-      table.sort(left, function(a, b) return tonumber(a) < tonumber(b) end)
-      for _, field in ipairs(left) do
-        if tonumber(field) > position then
-          arrived = arrived + 1
-          redis.call('HSET', root .. ':batches:' .. args[1], string.format('%.0f', arrived),
-            redis.call('HGET', root .. ':batches:' .. other, field))
-        end
-      end
-      redis.call('UNLINK', root .. ':batches:' .. other)
-      redis.call('HDEL', root .. ':writers', other)
+  redis.call('HSET', keys[1], args[1], args[3])
+  redis.call('HSET', keys[2], args[1], string.format('%.0f', milliseconds() + tonumber(args[2])))
+  return 1
+end
+
+local function is_dead(leases, writer)
+  local ends = redis.call('HGET', leases, writer)
+  return not ends or tonumber(ends) < milliseconds()
+end
+
+-- keys: writers, leases. Returns the writers that are dead.
+local function dead(keys, args)
+  local found = {}
+  for _, writer in ipairs(redis.call('HKEYS', keys[1])) do
+    if is_dead(keys[2], writer) then found[#found + 1] = writer end
+  end
+  return found
+end
+
+-- keys: writers, leases, the batches of a dead writer and of another; args: the dead one, a moment later than all
+-- that the other has. What the one has not counted becomes the other's. Returns the last moment given to it.
+local function adopt(keys, args)
+  local position, arrived = redis.call('HGET', keys[1], args[1]), tonumber(args[2])
+  if not position or not is_dead(keys[2], args[1]) then return args[2] end
+  local left = redis.call('HKEYS', keys[3])
+  table.sort(left, function(a, b) return tonumber(a) < tonumber(b) end)
+  for _, field in ipairs(left) do
+    if tonumber(field) > tonumber(position) then
+      arrived = arrived + 1
+      redis.call('HSET', keys[4], string.format('%.0f', arrived), redis.call('HGET', keys[3], field))
     end
   end
+  redis.call('UNLINK', keys[3])
+  redis.call('HDEL', keys[1], args[1])
+  redis.call('HDEL', keys[2], args[1])
   return string.format('%.0f', arrived)
 end
 
--- keys: tw:{timewell}. Whether a writer is dead.
-local function dead(keys, args)
-  for _, writer in ipairs(redis.call('HKEYS', keys[1] .. ':writers')) do
-    if redis.call('EXISTS', keys[1] .. ':lease:' .. writer) == 0 then return 1 end
-  end
-  return 0
-end
-
--- keys: tw:{timewell}; args: writer, ms. Whether it still is one.
+-- keys: writers, leases; args: writer, ms (0: it is no more). Whether it still is one.
 local function renew(keys, args)
-  if redis.call('HEXISTS', keys[1] .. ':writers', args[1]) == 0 then return 0 end
-  redis.call('SET', keys[1] .. ':lease:' .. args[1], '1', 'PX', args[2])
+  if redis.call('HEXISTS', keys[1], args[1]) == 0 then return 0 end
+  redis.call('HSET', keys[2], args[1], string.format('%.0f', milliseconds() + tonumber(args[2])))
   return 1
 end
 
--- keys: tw:{timewell}; args: what is wanted, token, ms. Whether the token has it now.
+-- keys: an idempotency key's; args: what was answered, seconds.
+local function answer(keys, args)
+  redis.call('SET', keys[1], args[1], 'EX', args[2])
+  return 1
+end
+
+-- The same functions, with one key and one argument more in front: versions, and the version by which something
+-- was judged. Where the registry is of another one, nothing is done and 0 returned.
+local function judged(change)
+  return function(keys, args)
+    if (redis.call('HGET', table.remove(keys, 1), 'registry') or '0') ~= table.remove(args, 1) then return 0 end
+    return change(keys, args)
+  end
+end
+
+local judged_write, judged_keep, judged_answer = judged(write), judged(keep), judged(answer)
+
+-- keys: what is wanted; args: token, ms. Whether the token has it now.
 local function have(keys, args)
-  local key = keys[1] .. args[1]
-  local holder = redis.call('GET', key)
-  if holder and holder ~= args[2] then return 0 end
-  redis.call('SET', key, args[2], 'PX', args[3])
+  local holder = redis.call('GET', keys[1])
+  if holder and holder ~= args[1] then return 0 end
+  redis.call('SET', keys[1], args[1], 'PX', args[2])
   return 1
 end
 
--- keys: tw:{timewell}; args: what, token.
+-- keys: what is given back; args: token.
 local function release(keys, args)
-  if redis.call('GET', keys[1] .. args[1]) == args[2] then redis.call('UNLINK', keys[1] .. args[1]) end
+  if redis.call('GET', keys[1]) == args[1] then redis.call('UNLINK', keys[1]) end
   return 1
 end
 """
@@ -257,9 +293,14 @@ def _registered() -> str:
         "note",
         "shape",
         "keep",
+        "answer",
+        "judged_write",
+        "judged_keep",
+        "judged_answer",
         "save",
         "lease",
         "dead",
+        "adopt",
         "renew",
         "have",
         "release",
@@ -269,6 +310,7 @@ def _registered() -> str:
 
 CODE = _registered()
 ROOT = b"tw:{timewell}"
+VERSIONS, WRITERS, LEASES = (ROOT + name for name in (b":versions", b":writers", b":leases"))
 
 
 def function(name: str) -> str:

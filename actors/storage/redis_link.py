@@ -21,12 +21,13 @@ from redis.retry import Retry
 
 from actors.errors import StartupError, StorageDown
 from actors.settings import STORAGE_CONNECTIONS, STORAGE_START_SECONDS
-from actors.storage.redis_functions import CODE, LIBRARY, ROOT, function
+from actors.storage.redis_functions import CODE, LIBRARY, ROOT, VERSIONS, function
 
 log = logging.getLogger("timewell.storage")
-ATTEMPTS = 40
+RETRY_SECONDS = 3.0
 PAUSE_SECONDS = 0.05
-"""A cluster that moves a slot, or elects a primary, is asked again after this."""
+"""A cluster that moves a slot, or elects a primary, is asked again after this at most, and for so long."""
+_LOST = exceptions.ClusterDownError("the connection was lost")
 _ROOT_SLOT = key_slot(ROOT)
 
 
@@ -40,6 +41,13 @@ class Command(NamedTuple):
 def call(name: str, keys: Sequence[bytes], *words: Any) -> Command:
     """A call of a function of the library."""
     return Command(keys[0], ("FCALL", function(name), len(keys), *keys, *words))
+
+
+def judged(version: int | None, name: str, keys: Sequence[bytes], *words: Any) -> Command:
+    """The same, which does nothing where the registry is not of this version."""
+    if version is None:
+        return call(name, keys, *words)
+    return call(f"judged_{name}", [VERSIONS, *keys], version, *words)
 
 
 class RedisLink:
@@ -131,8 +139,7 @@ class RedisLink:
                     continue
                 slots = [self._first] * 16_384
                 for first, last, (host, port, *_), *_ in ranges:
-                    here = self._first.connection_pool.connection_kwargs["host"]
-                    node = self._node(host.decode() if host else here, int(port))
+                    node = self._node(*self._where(host, port))
                     slots[first : last + 1] = [node] * (last + 1 - first)
                 self._slots = slots
                 return
@@ -150,13 +157,13 @@ class RedisLink:
                 port=port,
                 **kept,
             )
-            found = self._nodes[host, port] = redis.Redis(connection_pool=pool)
+            found = self._nodes.setdefault((host, port), redis.Redis(connection_pool=pool))
         return found
 
     def _owner(self, command: Command) -> redis.Redis:
         if not self.cluster:
             return self._first
-        return self._slots[_ROOT_SLOT if command.key is ROOT else key_slot(command.key)]
+        return self._slots[_slot(command)]
 
     # Visits
 
@@ -166,57 +173,56 @@ class RedisLink:
         `whole`: all of them are done at once, or none; nodes of a cluster do those of entities one by one.
         `durable`: as many replicas as there shall be have them, too.
         """
+        if not commands:
+            return []
         replies: list[Any] = [None] * len(commands)
-        waiting = list(range(len(commands)))
-        asking: dict[int, redis.Redis] = {}
-        lost = 0
-        for attempt in range(ATTEMPTS):
-            again: list[int] = []
-            for node, numbers in self.by_node(commands, waiting, asking):
+        waiting: Sequence[int] = range(len(commands))
+        sent_on: dict[int, redis.Redis] = {}
+        until, lost, pause = time.monotonic() + RETRY_SECONDS, 0, 0.0
+        while waiting and time.monotonic() < until:
+            if pause:
+                time.sleep(pause)
+            for node, numbers in self.by_node(commands, waiting, sent_on):
+                some = [commands[number] for number in numbers]
                 try:
-                    found = self._visit(
-                        node, [commands[number] for number in numbers], whole, durable, bool(asking)
-                    )
+                    found = self._visit(node, some, whole, durable, numbers[0] in sent_on)
                 except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
                     lost += 1
                     if isinstance(error, exceptions.TimeoutError) or lost > (20 if self.cluster else 1):
                         raise StorageDown(f"Redis cannot be reached: {_words(error)}") from None
-                    again += numbers
-                    continue
+                    found = [_LOST] * len(numbers)
                 for number, reply in zip(numbers, found, strict=True):
                     replies[number] = reply
-            again += [number for number in waiting if _moved(replies[number])]
-            if not again:
-                return [_checked(reply) for reply in replies]
-            asking = self._sent_on(replies, again)
-            waiting = sorted(set(again))
-            if attempt and not asking:
-                time.sleep(PAUSE_SECONDS)
-        raise StorageDown("Redis keeps moving what is asked for")
+            waiting = [number for number in waiting if _moved(replies[number])]
+            sent_on = self._sent_on(replies, waiting)
+            pause = 0.0 if len(sent_on) == len(waiting) else min(PAUSE_SECONDS, 2 * pause + 0.001)
+        if waiting:
+            raise StorageDown("Redis keeps moving what is asked for")
+        return [_checked(reply) for reply in replies]
 
     def by_node(
-        self, commands: Sequence[Command], waiting: Sequence[int], asking: Mapping[int, redis.Redis]
+        self, commands: Sequence[Command], waiting: Sequence[int], sent_on: Mapping[int, redis.Redis]
     ) -> list[tuple[redis.Redis, list[int]]]:
-        """The places of those that wait, by the node that has their keys, or that was named for them."""
+        """The places of those that wait, by the node that has their keys, or the one that they were sent on to."""
         if not self.cluster:
             return [(self._first, list(waiting))]
-        by_node: dict[int, tuple[redis.Redis, list[int]]] = {}
+        by_node: dict[tuple[int, bool], tuple[redis.Redis, list[int]]] = {}
         for number in waiting:
-            node = asking.get(number) or self._owner(commands[number])
-            by_node.setdefault(id(node), (node, []))[1].append(number)
+            node = sent_on.get(number) or self._owner(commands[number])
+            by_node.setdefault((id(node), number in sent_on), (node, []))[1].append(number)
         return list(by_node.values())
 
     def _visit(
         self, node: redis.Redis, commands: Sequence[Command], whole: bool, durable: bool, asking: bool
     ) -> list[Any]:
-        at_root = all(command.key is ROOT for command in commands)  # which is in one slot of a cluster
-        whole = whole and len(commands) > 1 and (at_root or not self.cluster)
+        """`asking`: the node has been named by another that moves the slot to it."""
+        whole = whole and len(commands) > 1 and (not self.cluster or len({_slot(one) for one in commands}) == 1)
         durable = durable and self.replicas > 0
         words = [command.words for command in commands]
-        if asking:
-            words = [one for command in words for one in (("ASKING",), command)]
         if whole:
             words = [("MULTI",), *words, ("EXEC",)]
+        if asking:  # holds for one command, and for a whole transaction
+            words = [("ASKING",), *words] if whole else [one for word in words for one in (("ASKING",), word)]
         if durable:
             words.append(("WAIT", self.replicas, int(self.timeout * 500)))
         replies = self._said(node, words)
@@ -225,11 +231,12 @@ class RedisLink:
             if reached < self.replicas:
                 raise StorageDown(f"only {reached} of {self.replicas} replicas have the write")
         if whole:
-            for reply in replies[:-1]:
+            for reply in replies:
                 if _moved(reply):
                     return [reply] * len(commands)
+            for reply in replies:
                 _checked(reply)
-            return list(_checked(replies[-1]))
+            return list(replies[-1])
         return replies[1::2] if asking else replies
 
     def _said(self, node: redis.Redis, words: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -245,17 +252,25 @@ class RedisLink:
         finally:
             pool.release(connection)
 
-    def _sent_on(self, replies: Sequence[Any], again: Sequence[int]) -> dict[int, redis.Redis]:
-        """Where nodes have sent us once; and look anew where slots have moved for good."""
-        asking = {
-            number: self._node(replies[number].host, replies[number].port)
-            for number in again
-            if isinstance(replies[number], exceptions.AskError)
-        }
-        if len(asking) < len(again):
+    def _sent_on(self, replies: Sequence[Any], waiting: Sequence[int]) -> dict[int, redis.Redis]:
+        """Where nodes have sent us, this once; what has moved for good is noted."""
+        sent_on, lost = dict[int, redis.Redis](), False
+        for number in waiting:
+            reply = replies[number]
+            if isinstance(reply, exceptions.MovedError):
+                self._slots[reply.slot_id] = self._node(*self._where(reply.host, reply.port))
+            elif isinstance(reply, exceptions.AskError):
+                sent_on[number] = self._node(*self._where(reply.host, reply.port))
+            else:
+                lost = lost or not isinstance(reply, exceptions.TryAgainError)
+        if lost:
             self._look()
-            return {}
-        return asking
+        return sent_on
+
+    def _where(self, host: Any, port: Any) -> tuple[str, int]:
+        """A node as others name it; one that has no name for them has the host that we know."""
+        name = host.decode() if isinstance(host, bytes) else host
+        return name or self._first.connection_pool.connection_kwargs["host"], int(port)
 
     def each_key(self, pattern: bytes) -> Any:
         """All keys that match, in lists."""
@@ -279,6 +294,10 @@ def _reply(connection: Any) -> Any:
         return connection.read_response(disable_decoding=True)
     except exceptions.ResponseError as error:
         return error
+
+
+def _slot(command: Command) -> int:
+    return _ROOT_SLOT if command.key.startswith(ROOT) else key_slot(command.key)
 
 
 def _moved(reply: Any) -> bool:

@@ -1,7 +1,7 @@
 """The statistics in Redis, merged over all writers, each observation counted once.
 
-As in PostgreSQL (`postgres_monitored.py`), but that a writer holds a key with a time to live, which it renews as
-it looks at the registry. One that has not for WRITER_SECONDS is taken for dead; should it wake up, it finds that
+As in PostgreSQL (`postgres_monitored.py`), but that a writer holds a lease, which it renews as it looks at the
+registry. One that has not for WRITER_SECONDS is taken for dead; should it wake up, it finds that
 it is no writer any more, and becomes a new one.
 """
 
@@ -17,8 +17,8 @@ from actors.domain import Feature
 from actors.errors import StorageDown
 from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge, Window, coarser
 from actors.storage.protocol import SavedSummaries, SummaryKey
-from actors.storage.redis_functions import ROOT
-from actors.storage.redis_link import Command, RedisLink, call
+from actors.storage.redis_functions import LEASES, ROOT, WRITERS
+from actors.storage.redis_link import Command, RedisLink, call, judged
 
 WRITER_SECONDS = 6
 """One that has not said for so long that it is alive is taken for dead."""
@@ -28,6 +28,12 @@ COARSENED_AT_ONCE = 1_000
 MERGED_AT_ONCE = 500
 _PAUSE_SECONDS = 0.05
 _WINDOWS = b":windows:"
+_LEADER, _MERGING = ROOT + b":leader", ROOT + b":merging"
+
+
+def batches_of(writer: bytes) -> bytes:
+    """The key of what a writer has not counted."""
+    return ROOT + b":batches:" + writer
 
 
 class Writers:
@@ -45,12 +51,23 @@ class Writers:
         """The writer that this process is; a new one where it was none or lost it. Raises StorageDown."""
         with self._lock:
             if self._own is None:
-                name = secrets.token_hex(8).encode()
-                (now,) = self._link.ask([Command(ROOT, ("TIME",))])
-                micros = int(now[0]) * 10**6 + int(now[1])
-                (last,) = self._link.ask([call("lease", [ROOT], name, WRITER_SECONDS * 1_000, micros)])
-                self._own, self.begun = name, int(last)
+                self._own = self._made()
             return self._own
+
+    def _made(self) -> bytes:
+        """A new writer, which has taken over what dead ones had not counted."""
+        name = secrets.token_hex(8).encode()
+        (now,) = self._link.ask([Command(ROOT, ("TIME",))])
+        self.begun = int(now[0]) * 10**6 + int(now[1])
+        # The batch of the arrival 0, which is none, keeps their key in being.
+        self._link.ask([Command(batches_of(name), ("HSET", batches_of(name), "0", ""))])
+        self._link.ask([call("lease", [WRITERS, LEASES], name, WRITER_SECONDS * 1_000, self.begun)])
+        (dead,) = self._link.ask([call("dead", [WRITERS, LEASES])])
+        for one in dead:
+            keys = [WRITERS, LEASES, batches_of(one), batches_of(name)]
+            (last,) = self._link.ask([call("adopt", keys, one, self.begun)])
+            self.begun = int(last)
+        return name
 
     def lost(self, writer: bytes) -> None:
         """Another process has taken this writer over."""
@@ -68,7 +85,7 @@ class Writers:
         writer = self.own()
         if time.monotonic() < self._renew_at:
             return
-        (still,) = self._link.ask([call("renew", [ROOT], writer, WRITER_SECONDS * 1_000)])
+        (still,) = self._link.ask([call("renew", [WRITERS, LEASES], writer, WRITER_SECONDS * 1_000)])
         if still:
             self._renew_at = time.monotonic() + WRITER_SECONDS / 10
         else:
@@ -78,16 +95,11 @@ class Writers:
         """Whether this process is the one of all; where there is none, it becomes that. Raises StorageDown."""
         own = self.own()
         having, dead = self._link.ask(
-            [call("have", [ROOT], ":leader", own, LEADER_SECONDS * 1_000), call("dead", [ROOT])]
+            [call("have", [_LEADER], own, LEADER_SECONDS * 1_000), call("dead", [WRITERS, LEASES])]
         )
         if having and dead:
             # Become a new writer, which takes over what dead ones and this one had not counted.
-            self._link.ask(
-                [
-                    Command(ROOT, ("UNLINK", ROOT + b":lease:" + own)),
-                    call("release", [ROOT], ":leader", own),
-                ]
-            )
+            self._link.ask(_leaving(own))
             self.renewed(own)
         return bool(having)
 
@@ -96,8 +108,12 @@ class Writers:
         with self._lock:
             own, self._own = self._own, None
         if own is not None:
-            gone = Command(ROOT, ("UNLINK", ROOT + b":lease:" + own))
-            self._link.ask([gone, call("release", [ROOT], ":leader", own)])
+            self._link.ask(_leaving(own))
+
+
+def _leaving(writer: bytes) -> list[Command]:
+    """What makes a writer a dead one, and not the leader."""
+    return [call("renew", [WRITERS, LEASES], writer, -1), call("release", [_LEADER], writer)]
 
 
 class RedisMonitored:
@@ -109,12 +125,17 @@ class RedisMonitored:
 
     # What has not been counted yet
 
-    def keeping(self, writer: bytes, batches: Sequence[tuple[int, Sequence[Block]]]) -> Command:
-        """Sets batches aside for the statistics; answered with 0 where the writer is none any more."""
+    def keeping(
+        self, writer: bytes, batches: Sequence[tuple[int, Sequence[Block]]], version: int | None = None
+    ) -> Command:
+        """Sets batches aside for the statistics; answered with 0 where the writer is none any more.
+
+        It does nothing where the registry is not of the version by which they were judged.
+        """
         words: list[bytes | int] = []
         for arrived, blocks in batches:
             words += [arrived, pack([block._replace(entities=[]) for block in blocks])]
-        return call("keep", [ROOT], writer, *words)
+        return judged(version, "keep", [WRITERS, batches_of(writer)], writer, *words)
 
     def _check(self, writer: bytes, known: object) -> None:
         """Raises StorageDown for a writer that is none any more."""
@@ -124,7 +145,7 @@ class RedisMonitored:
 
     def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
         """The batches of this writer that arrived later than `after`, without entities."""
-        key = ROOT + b":batches:" + self._writers.own()
+        key = batches_of(self._writers.own())
         (fields,) = self._link.ask([Command(ROOT, ("HKEYS", key))])
         for arrived in sorted(arrived for arrived in map(int, fields) if arrived > after):
             (blocks,) = self._link.ask([Command(ROOT, ("HGET", key, arrived))])
@@ -133,9 +154,9 @@ class RedisMonitored:
 
     def trim(self, monitored: int) -> None:
         """Forget what has been counted."""
-        key = ROOT + b":batches:" + self._writers.own()
+        key = batches_of(self._writers.own())
         (fields,) = self._link.ask([Command(ROOT, ("HKEYS", key))])
-        old = [field for field in fields if int(field) <= monitored]
+        old = [field for field in fields if 0 < int(field) <= monitored]
         if old:
             self._link.ask([Command(ROOT, ("HDEL", key, *old))], whole=True, durable=True)
 
@@ -143,7 +164,7 @@ class RedisMonitored:
     def position(self) -> int:
         """What of this writer's has been counted."""
         writer = self._writers.own()
-        (found,) = self._link.ask([Command(ROOT, ("HGET", ROOT + b":writers", writer))])
+        (found,) = self._link.ask([Command(WRITERS, ("HGET", WRITERS, writer))])
         self._check(writer, found is not None)
         return int(found)
 
@@ -164,9 +185,11 @@ class RedisMonitored:
     def _store(self, position: bytes, token: bytes, changes: Sequence[bytes]) -> None:
         """In one step, whatever there is."""
         writer = self._writers.own()
-        (done,) = self._link.ask(
-            [call("save", [ROOT], writer, position, token, *changes)], whole=True, durable=True
-        )
+        hashes = {name: number for number, name in enumerate(dict.fromkeys(changes[::3]), 1)}
+        words: list[bytes | int] = list(changes)
+        words[::3] = [hashes[name] for name in changes[::3]]
+        keys = [WRITERS, _MERGING, ROOT + b":windowed", *(ROOT + name for name in hashes)]
+        (done,) = self._link.ask([call("save", keys, writer, position, token, *words)], durable=True)
         if done == -1:
             raise StorageDown("merging the statistics took too long")
         if done == -2:  # of an earlier writer of this process: what it had not saved is this one's to count
@@ -191,9 +214,10 @@ class RedisMonitored:
     def _read(self, feature: Feature) -> SavedSummaries:
         writer = self._writers.own()
         key = ROOT + _WINDOWS + b"%b:%d" % (feature.id.encode(), feature.created)
-        position, found = self._link.ask(
-            [Command(ROOT, ("HGET", ROOT + b":writers", writer)), Command(ROOT, ("HGETALL", key))], whole=True
-        )
+        covered = Command(WRITERS, ("HGET", WRITERS, writer))
+        position, found = self._link.ask([covered, Command(ROOT, ("HGETALL", key))])
+        while self._link.ask([covered]) != [position]:
+            position, found = self._link.ask([covered, Command(ROOT, ("HGETALL", key))])
         self._check(writer, position is not None)
         states = {_window(field): state for field, state in zip(found[::2], found[1::2], strict=True)}
         return SavedSummaries(int(position), states)
@@ -223,7 +247,7 @@ class RedisMonitored:
         """Delete the summaries of a deleted feature."""
         key = ROOT + _WINDOWS + b"%b:%d" % (feature.encode(), created)
         gone = Command(ROOT, ("SREM", ROOT + b":windowed", key[len(ROOT) :]))
-        self._link.ask([Command(ROOT, ("UNLINK", key)), gone], whole=True, durable=True)
+        self._link.ask([Command(ROOT, ("UNLINK", key)), gone], durable=True)
 
     def coarsen(self, now: int, merge: Merge) -> None:
         """Merge windows that have grown old into wider ones."""
@@ -280,7 +304,7 @@ class _Merging:
     def __enter__(self) -> bytes:
         until = time.monotonic() + MERGING_SECONDS
         while True:
-            (mine,) = self._link.ask([call("have", [ROOT], ":merging", self._token, MERGING_SECONDS * 1_000)])
+            (mine,) = self._link.ask([call("have", [_MERGING], self._token, MERGING_SECONDS * 1_000)])
             if mine:
                 return self._token
             if time.monotonic() > until:
@@ -288,4 +312,4 @@ class _Merging:
             time.sleep(_PAUSE_SECONDS)
 
     def __exit__(self, *_: object) -> None:
-        self._link.ask([call("release", [ROOT], ":merging", self._token)])
+        self._link.ask([call("release", [_MERGING], self._token)])

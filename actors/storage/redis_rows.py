@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,14 +12,13 @@ import numpy as np
 
 from actors.columns import Block
 from actors.domain import Feature
-from actors.grid import Grid
 from actors.rows import Rows
 from actors.settings import MAX_ROWS_FROM_SHARED, MOST_WIDE_SHAPES
 from actors.storage.packed import Shape, Together, payloads_of, placed, unpacked
 from actors.storage.parts import Part, check_count, newest_of, rows_of
-from actors.storage.protocol import LoadedRows, Newest
-from actors.storage.redis_functions import ROOT
-from actors.storage.redis_link import Command, RedisLink, call
+from actors.storage.protocol import Latests, LoadedRows, Newest
+from actors.storage.redis_functions import ROOT, VERSIONS
+from actors.storage.redis_link import Command, RedisLink, call, judged
 from actors.timestamps import FOREVER, NEVER
 
 _SHAPE = struct.Struct(">I")
@@ -44,31 +44,41 @@ def entity_of(key: bytes) -> tuple[str, str]:
     return type_.decode(), id_.decode()
 
 
+class _Known:
+    """The shapes there are as of a version. Never changed."""
+
+    def __init__(self, version: bytes, shapes: Mapping[int, tuple[str, Shape]]) -> None:
+        self.version = version
+        self.shapes = shapes
+        self._having: dict[tuple[str, int], list[int]] = {}
+        for number, (entity_type, shape) in shapes.items():
+            for member in shape.members:
+                self._having.setdefault((entity_type, member), []).append(number)
+
+    def holding(self, entity_type: str, features: Sequence[Feature]) -> list[int]:
+        """The numbers of the shapes that have one of the features at least."""
+        found = [self._having.get((entity_type, feature.created), ()) for feature in features]
+        return list(dict.fromkeys(chain.from_iterable(found)))
+
+
 class Shapes:
     """The shapes there are, as of a version that each reader compares. Safe for use by several threads."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
-        self.version = b"0"
         self._numbers: dict[tuple[str, Shape], int] = {}
-        self._shapes: dict[int, tuple[str, Shape]] = {}
-        self._holding: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+        self.known = _Known(b"0", {})
 
     def load(self) -> None:
         """Read them all."""
-        version, found = self._link.ask(
-            [
-                Command(ROOT, ("HGET", ROOT + b":versions", "shapes")),
-                Command(ROOT, ("HGETALL", ROOT + b":numbers")),
-            ]
-        )
+        (version,) = self._link.ask([Command(ROOT, ("HGET", VERSIONS, "shapes"))])
+        (found,) = self._link.ask([Command(ROOT, ("HGETALL", ROOT + b":numbers"))])
+        shapes: dict[int, tuple[str, Shape]] = {}
         for number, record in zip(found[::2], found[1::2], strict=True):
             entity_type, members, kinds = msgspec.msgpack.decode(record)
-            shape = Shape(tuple(members), tuple(kinds))
-            self._shapes[int(number)] = entity_type, shape
-            self._numbers[entity_type, shape] = int(number)
-        self._holding = {}
-        self.version = version or b"0"
+            shapes[int(number)] = entity_type, Shape(tuple(members), tuple(kinds))
+        self._numbers = {shape: number for number, shape in shapes.items()}
+        self.known = _Known(version or b"0", shapes)
 
     def number(self, entity_type: str, shape: Shape) -> int | None:
         """The number of a shape, made where it is new; None where there shall be no more of them."""
@@ -77,31 +87,18 @@ class Shapes:
             return known
         record = msgspec.msgpack.encode((entity_type, shape.members, shape.kinds))
         most = MOST_WIDE_SHAPES if len(shape.members) > 1 else 0
-        (made,) = self._link.ask([call("shape", [ROOT], record, most, entity_type)])
+        keys = [VERSIONS, *(ROOT + name for name in (b":shapes", b":numbers", b":wide"))]
+        (made,) = self._link.ask([call("shape", keys, record, most, entity_type)])
         if not made:
             return None
-        self._numbers[entity_type, shape] = made
-        self._shapes[made] = entity_type, shape
+        self._numbers[entity_type, shape] = int(made)
         return int(made)
 
     def of(self, number: int) -> Shape:
         """The shape of a number."""
-        if number not in self._shapes:
+        if number not in self.known.shapes:
             self.load()
-        return self._shapes[number][1]
-
-    def holding(self, entity_type: str, features: Sequence[Feature]) -> list[int]:
-        """The numbers of the shapes that have one of the features at least."""
-        members = tuple(feature.created for feature in features)
-        found = self._holding.get((entity_type, members))
-        if found is None:
-            wanted = set(members)
-            shapes = list(self._shapes.items())
-            found = [
-                number for number, (type_, one) in shapes if type_ == entity_type and wanted & set(one.members)
-            ]
-            self._holding[entity_type, members] = found
-        return found
+        return self.known.shapes[number][1]
 
 
 class RowWriter:
@@ -138,8 +135,11 @@ class RowWriter:
         known = self._features.get(feature)
         return None if known is None else known.kept_age
 
-    def commands(self, entities: int) -> list[Command]:
-        """Those of what was taken in since the last time, of so many entities each."""
+    def commands(self, entities: int, version: int | None = None) -> list[Command]:
+        """Those of what was taken in since the last time, of so many entities each.
+
+        They do nothing where the registry is not of the version by which all was judged.
+        """
         found = []
         for entity_type in {entity_type for entity_type, _ in self._rows}:
             life = self._life(entity_type)
@@ -150,7 +150,7 @@ class RowWriter:
                     keys += keys_of(entity_type, id_)
                     words.append(len(rows) // 4)
                     words += rows
-                found.append(call("write", keys, life, *words))
+                found.append(judged(version, "write", keys, life, *words))
         self._rows = {}
         return found
 
@@ -203,24 +203,24 @@ class RowReader:
         self._link = link
         self._shapes = shapes
 
-    def latest(self, questions: Sequence[Newest]) -> list[Grid]:
+    def latest(self, questions: Sequence[Newest]) -> Latests:
         """The newest values with event time <= at, of all questions in one visit, or two for older moments."""
         while True:
             asked = self.asking(questions)
             replies = self._link.ask(asked.commands)
-            if asked.version == (replies[0] or b"0"):
+            if asked.version == (replies[0][0] or b"0"):
                 break
             self._shapes.load()
         found, late = self._sorted_out(questions, asked, replies)
         for (place, owner, number, _), rows in zip(late, self._link.ask([one[3] for one in late]), strict=True):
             if rows:
                 _note(found[place], number, owner, rows[0][4:])
-        return self._grids(questions, found)
+        return self._answers(questions, found, replies)
 
     def asking(self, questions: Sequence[Newest]) -> Asked:
         """What to ask for the newest rows of all questions."""
-        version = self._shapes.version
-        numbers = [self._shapes.holding(one.entity_type, one.features) for one in questions]
+        known = self._shapes.known
+        numbers = [known.holding(one.entity_type, one.features) for one in questions]
         commands = [_VERSION, LAST_ARRIVAL]
         for question, own in zip(questions, numbers, strict=True):
             shapes = list(map(_SHAPE.pack, own))
@@ -228,14 +228,14 @@ class RowReader:
                 for entity in question.entities:
                     newest, _ = keys_of(question.entity_type, entity)
                     commands.append(Command(newest, ("HMGET", newest, *shapes)))
-        return Asked(version, numbers, commands)
+        return Asked(known.version, numbers, commands)
 
-    def answered(self, questions: Sequence[Newest], asked: Asked, replies: Sequence[Any]) -> list[Grid] | None:
+    def answered(self, questions: Sequence[Newest], asked: Asked, replies: Sequence[Any]) -> Latests | None:
         """What the replies come to, None where they are not enough: there are other shapes, or an older moment."""
-        if asked.version != (replies[0] or b"0"):
+        if asked.version != (replies[0][0] or b"0"):
             return None
         found, late = self._sorted_out(questions, asked, replies)
-        return None if late else self._grids(questions, found)
+        return None if late else self._answers(questions, found, replies)
 
     def _sorted_out(
         self, questions: Sequence[Newest], asked: Asked, replies: Sequence[Any]
@@ -258,11 +258,16 @@ class RowReader:
                         late.append((place, owner, number, _before(history, number, present)))
         return found, late
 
-    def _grids(self, questions: Sequence[Newest], found: Sequence[Mapping[int, _Found]]) -> list[Grid]:
-        return [
-            newest_of(question, self._parts(own, question.features))
-            for question, own in zip(questions, found, strict=True)
-        ]
+    def _answers(
+        self, questions: Sequence[Newest], found: Sequence[Mapping[int, _Found]], replies: Sequence[Any]
+    ) -> Latests:
+        return Latests(
+            int(replies[0][1] or 0),
+            [
+                newest_of(question, self._parts(own, question.features))
+                for question, own in zip(questions, found, strict=True)
+            ],
+        )
 
     def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[Rows]:
         """By feature every version with start <= event time <= end, slots being positions in `entities`.
@@ -271,13 +276,13 @@ class RowReader:
         """
         entity_type = features[0].entity
         while True:
-            version = self._shapes.version
-            numbers = self._shapes.holding(entity_type, features)
+            known = self._shapes.known
+            numbers = known.holding(entity_type, features)
             asked = [(owner, number) for owner in range(len(entities)) for number in numbers]
             histories = [keys_of(entity_type, entity)[1] for entity in entities]
             commands = [_between(histories[owner], number, start, end) for owner, number in asked]
             now, *replies = self._link.ask([_VERSION, *commands])
-            if (now or b"0") == version:
+            if (now[0] or b"0") == known.version:
                 break
             self._shapes.load()
         found: dict[int, _Found] = {}
@@ -303,7 +308,7 @@ class RowReader:
         return parts
 
 
-_VERSION = Command(ROOT, ("HGET", ROOT + b":versions", "shapes"))
+_VERSION = Command(ROOT, ("HMGET", VERSIONS, "shapes", "registry"))
 LAST_ARRIVAL = Command(ROOT, ("ZSCORE", ROOT + b":arrived", "last"))
 
 

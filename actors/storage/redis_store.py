@@ -6,34 +6,28 @@ time and keeps every version; a read asks the server, so it sees what any proces
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from actors import timestamps
 from actors.clock import SteadyClock
-from actors.columns import Block
 from actors.domain import Feature, Group
 from actors.errors import Conflict, StartupError, StorageDown, TimewellError
-from actors.grid import Grid
 from actors.partition import DiskRows
 from actors.settings import IDEMPOTENCY_HOURS
 from actors.stats.summary import Accepted
-from actors.storage.carrying import by_row
-from actors.storage.packed import unpacked
+from actors.storage import redis_moving as moving
 from actors.storage.parts import removed
 from actors.storage.protocol import (
     Deleted,
     Entry,
     Erased,
-    Grouped,
     Known,
-    LoadedRows,
+    Latests,
     Lot,
     Newest,
     Noted,
@@ -43,31 +37,27 @@ from actors.storage.protocol import (
     Removed,
     SharedStorage,
     Stale,
-    Ungrouped,
     Versions,
     Written,
 )
-from actors.storage.redis_functions import ROOT
-from actors.storage.redis_link import Command, RedisLink, call
+from actors.storage.redis_changes import change_of
+from actors.storage.redis_functions import ROOT, VERSIONS
+from actors.storage.redis_link import Command, RedisLink, call, judged
 from actors.storage.redis_monitored import RedisMonitored, Writers
 from actors.storage.redis_rows import (
     LAST_ARRIVAL,
     RowReader,
     RowWriter,
     Shapes,
-    carrying,
     entity_of,
     keys_of,
     last_arrival,
-    split_row,
 )
 from actors.storage.redis_stream import Streams
 from actors.storage.server import ServerStorage, never, starting
 
-FORM = 1
+FORM = 2
 """Of keys and rows; a later one must be able to read an earlier one, or change it at the start."""
-CARRIED_AT_ONCE = 200_000
-ENTITIES_AT_ONCE = 500
 QUICK_ENTITIES = 256
 """More at once would hold the event loop up for milliseconds."""
 ENTITIES_PER_CALL = 64
@@ -110,11 +100,13 @@ class RedisStorage(ServerStorage):
 
     def _check_form(self) -> None:
         """Raises StartupError where what is there is of a later form than this code knows."""
-        key = ROOT + b":versions"
+        key = VERSIONS
         asked = ("HSETNX", key, "form", FORM), ("HGET", key, "form")
         _, form = self._link.ask([Command(ROOT, one) for one in asked], whole=True)
         if int(form) > FORM:
             raise StartupError(f"what Redis has is of form {int(form)}, this Timewell knows {FORM}: upgrade")
+        if int(form) < FORM:  # its writers have no lease, and are taken for dead
+            self._link.ask([Command(ROOT, ("HSET", key, "form", FORM))])
 
     def close(self) -> None:
         """Be no writer any more, and end the connections."""
@@ -128,8 +120,12 @@ class RedisStorage(ServerStorage):
         """Features and groups, as of one moment."""
         hashes = [("HVALS", ROOT + name) for name in (b":features", b":groups", b":writers")]
         hashes.append(("HKEYS", ROOT + b":aged"))
-        asked = [Command(ROOT, ("HGET", ROOT + b":versions", "registry")), *(Command(ROOT, one) for one in hashes)]
-        version, records, groups, positions, aged, last = self._link.ask([*asked, LAST_ARRIVAL], whole=True)
+        # Not in one transaction, for which all keys would have to be on one node: their slot may be moving.
+        asked = [_REGISTRY, *(Command(ROOT, one) for one in hashes), LAST_ARRIVAL]
+        while True:
+            version, records, groups, positions, aged, last = self._link.ask(asked)
+            if self._link.ask([_REGISTRY]) == [version]:
+                break
         features = [msgspec.msgpack.decode(record, type=Feature) for record in records]
         found = [msgspec.msgpack.decode(record, type=Group) for record in groups]
         self._features = {feature.id: feature for feature in features}
@@ -146,7 +142,7 @@ class RedisStorage(ServerStorage):
     def versions_now(self) -> Versions:
         """From their hash. The lease is renewed with it."""
         self._writers.renew()
-        asked = Command(ROOT, ("HMGET", ROOT + b":versions", "registry", "notes")), LAST_ARRIVAL
+        asked = Command(ROOT, ("HMGET", VERSIONS, "registry", "notes")), LAST_ARRIVAL
         (registry, notes), arrived = self._link.ask(asked)
         return Versions(int(registry or 0), int(notes or 0), last_arrival(arrived))
 
@@ -162,6 +158,9 @@ class RedisStorage(ServerStorage):
         waiting: list[Written] = []
         for entry in entries:
             if isinstance(entry, Written):
+                if entry.key is not None and any(one.key == entry.key for one in waiting):
+                    recorded += self._written(waiting)  # what that is answered is the answer to this one
+                    waiting = []
                 waiting.append(entry)
                 continue
             recorded += self._written(waiting)
@@ -172,33 +171,69 @@ class RedisStorage(ServerStorage):
     def _written(self, entries: Sequence[Written]) -> list[Entry | TimewellError]:
         if not entries:
             return []
-        writer = self._writers.own()
-        found: list[Entry | TimewellError] = [self._claimed(entry, writer) for entry in entries]
+        writer, given = self._writers.own(), [one.judged for one in entries if one.judged is not None]
+        version = max(given, default=None)
+        found = self._admitted(entries, writer, version)
         found = [self._later(entry) if isinstance(entry, Written) else entry for entry in found]
         fresh = [entry for entry in found if isinstance(entry, Written) and entry.blocks]
         rows = RowWriter(self._shapes, self._features, self._aged, self._steady())
         for entry in fresh:
             rows.add(entry.blocks)
-        commands = rows.commands(1 if self._link.cluster else ENTITIES_PER_CALL)
-        ending = [self._monitored.keeping(writer, [(one.arrived, one.blocks) for one in fresh])] if fresh else []
-        ending += [_arrival(max(one.arrived for one in fresh))] if fresh else []
-        ending += [_put_answer(one) for one in found if isinstance(one, Written) and one.key is not None]
-        ending.append(Command(ROOT, ("HGET", ROOT + b":versions", "registry")))
-        if self._link.cluster:  # the version is to be looked at after all has been written
-            self._link.ask(commands, whole=True, durable=True)
-            replies = self._link.ask(ending, whole=True, durable=True)
+        if self._link.cluster:  # the version is looked at before all is written, and after
+            self._link.ask(rows.commands(1), durable=True)
+            replies = self._link.ask(self._ending(found, fresh, writer), durable=True)
         else:
+            commands = rows.commands(ENTITIES_PER_CALL, version)
+            ending = self._ending(found, fresh, writer, version)
             replies = self._link.ask([*commands, *ending], whole=True, durable=True)[len(commands) :]
+            if version not in (None, int(replies[-1] or 0)):
+                return self._overtaken(found, writer)
         if fresh and not replies[0]:
             found = self._kept_by_another(found, writer)
-        if int(replies[-1] or 0) != self._seen:
-            found = self._still_registered(found)
-        return found
+        return self._still_registered(found, int(replies[-1] or 0))
 
-    def _still_registered(self, found: Sequence[Entry | TimewellError]) -> list[Entry | TimewellError]:
+    def _ending(
+        self,
+        found: Sequence[Entry | TimewellError],
+        fresh: Sequence[Written],
+        writer: bytes,
+        version: int | None = None,
+    ) -> list[Command]:
+        """What comes after the rows: batches for the statistics, answers, and the version of the registry."""
+        batches = [(one.arrived, one.blocks) for one in fresh]
+        kept = [self._monitored.keeping(writer, batches, version)] if fresh else []
+        keyed = [one for one in found if isinstance(one, Written) and one.key is not None]
+        kept += [_arrival(max(one.arrived for one in fresh))] if fresh else []
+        return [*kept, *(_put_answer(one, version) for one in keyed), _REGISTRY]
+
+    def _overtaken(self, found: Sequence[Entry | TimewellError], writer: bytes) -> list[Entry | TimewellError]:
+        """Nothing has been written, since the registry is another by now: only what does not go by it is."""
+        anyway = [one for one in found if isinstance(one, Written) and one.judged is None]
+        written = iter(self._written(anyway))
+        stale = [isinstance(one, Written) and one.judged is not None for one in found]
+        self._give_back([one for one, is_stale in zip(found, stale, strict=True) if is_stale], writer)
+        return [
+            _STALE if is_stale else next(written) if isinstance(one, Written) else one
+            for one, is_stale in zip(found, stale, strict=True)
+        ]
+
+    def _give_back(self, entries: Sequence[Any], writer: bytes) -> None:
+        """The keys of what is not written after all."""
+        keys = [_answer_key(entry.key) for entry in entries if entry.key is not None]
+        self._link.ask([call("release", [key], _PENDING + writer) for key in keys])
+
+    def _still_registered(
+        self, found: Sequence[Entry | TimewellError], version: int
+    ) -> list[Entry | TimewellError]:
         """What has been written, refused where a feature of it is none any more, also when its key comes again."""
-        created = self._created_now()
-        kept = [_still(one, created) if isinstance(one, Written) else one for one in found]
+        blocks = [one.blocks for one in found if isinstance(one, Written) and one.judged != version]
+        doubtful = {block.feature for some in blocks for block in some}
+        if not doubtful:
+            return list(found)
+        created = self._created_now(sorted(doubtful))
+        kept = [
+            _still(one, created) if isinstance(one, Written) and one.judged != version else one for one in found
+        ]
         keys = [
             _answer_key(one.key)
             for one, now in zip(found, kept, strict=True)
@@ -223,22 +258,35 @@ class RedisStorage(ServerStorage):
         self._last = max(entry.arrived, self._last + 1, self._writers.begun + 1)
         return entry._replace(arrived=self._last)
 
-    def _claimed(self, entry: Written, writer: bytes) -> Entry | TimewellError:
-        """The entry, or what was said to its key before."""
-        if entry.key is None:
-            return entry
-        key = _answer_key(entry.key)
-        claim = ("SET", key, _PENDING + writer, "NX", "GET", "EX", _CLAIM_SECONDS)
-        (before,) = self._link.ask([Command(key, claim)])
-        if before is None or before == _PENDING + writer:
-            return entry
-        if before.startswith(_PENDING):
-            return StorageDown("another process is at work on this Idempotency-Key")
-        return Written(entry.arrived, (), None, before)
+    def _admitted(
+        self, entries: Sequence[Written], writer: bytes, version: int | None
+    ) -> list[Entry | TimewellError]:
+        """The entries, or what was said to their keys before, or why they may not be written."""
+        mine, keys = _PENDING + writer, [_answer_key(entry.key) for entry in entries if entry.key is not None]
+        asked = [Command(key, ("SET", key, mine, "NX", "GET", "EX", _CLAIM_SECONDS)) for key in keys]
+        if self._link.cluster and version is not None:
+            asked.append(_REGISTRY)
+        said = self._link.ask(asked)
+        if len(asked) > len(keys):
+            version = int(said[-1] or 0)
+        before, found, stale = iter(said), list[Entry | TimewellError](), list[Written]()
+        for entry in entries:
+            answer = None if entry.key is None else next(before)
+            if answer is not None and answer != mine:
+                found.append(_answered(entry, answer))
+            elif entry.judged in (None, version):
+                found.append(entry)
+            else:
+                found.append(_STALE)
+                stale.append(entry)
+        self._give_back(stale, writer)
+        return found
 
-    def _created_now(self) -> dict[str, int]:
-        (records,) = self._link.ask([Command(ROOT, ("HVALS", ROOT + b":features"))])
-        features = [msgspec.msgpack.decode(record, type=Feature) for record in records]
+    def _created_now(self, ids: Sequence[str] | None = None) -> dict[str, int]:
+        """When the features there are were registered; those of some ids, or all."""
+        asked = ("HVALS", ROOT + b":features") if ids is None else ("HMGET", ROOT + b":features", *ids)
+        (records,) = self._link.ask([Command(ROOT, asked)])
+        features = [msgspec.msgpack.decode(record, type=Feature) for record in records if record is not None]
         return {feature.id: feature.created for feature in features}
 
     def _changed(self, entry: Entry) -> Entry | TimewellError:
@@ -248,9 +296,7 @@ class RedisStorage(ServerStorage):
             case Noted(kind, key, record):
                 self._link.ask([_note(kind, key, record)], whole=True, durable=True)
                 return entry
-        (version,) = self._link.ask(
-            [call("change", [ROOT], self._seen, *_changes(entry))], whole=True, durable=True
-        )
+        (version,) = self._link.ask([change_of(entry, self._seen)], durable=True)
         if version == -1:
             return Stale("the registry was changed by another process")
         self._seen = version
@@ -280,7 +326,7 @@ class RedisStorage(ServerStorage):
 
     # Reading
 
-    def latest(self, questions: Sequence[Newest]) -> Sequence[Grid]:
+    def latest(self, questions: Sequence[Newest]) -> Latests:
         """In one visit to each node, two for moments of the past."""
         return RowReader(self._link, self._shapes).latest(questions)
 
@@ -289,7 +335,7 @@ class RedisStorage(ServerStorage):
         """Few entities are asked for from the event loop, unless it takes TLS."""
         streams, reader = Streams(self._link), RowReader(self._link, self._shapes)
 
-        async def answers(questions: Sequence[Newest]) -> Sequence[Grid] | None:
+        async def answers(questions: Sequence[Newest]) -> Latests | None:
             if sum(len(question.entities) for question in questions) > QUICK_ENTITIES:
                 return None
             asked = reader.asking(questions)
@@ -319,8 +365,8 @@ class RedisStorage(ServerStorage):
             fresh = [key for key in keys if key not in seen]
             seen.update(fresh)
             ids = [entity_of(key)[1] for key in fresh]
-            for start in range(0, len(ids), ENTITIES_AT_ONCE):
-                yield ids[start : start + ENTITIES_AT_ONCE]
+            for start in range(0, len(ids), moving.ENTITIES_AT_ONCE):
+                yield ids[start : start + moving.ENTITIES_AT_ONCE]
 
     # Housekeeping
 
@@ -340,7 +386,7 @@ class RedisStorage(ServerStorage):
             registered = set(self._created_now().values())
             numbers = [
                 number
-                for number in self._shapes.holding(feature.entity, [feature])
+                for number in self._shapes.known.holding(feature.entity, [feature])
                 if not registered & set(self._shapes.of(number).members)
             ]
             shapes = [number.to_bytes(4, "big") for number in numbers]
@@ -361,57 +407,15 @@ class RedisStorage(ServerStorage):
 
     def held(self, after: int) -> int:
         """The rows of all entities, each of which may be of several features."""
-        total = 0
-        for keys in self._link.each_key(b"tw:{*}:h"):
-            total += sum(self._link.ask([Command(key, ("ZCARD", key)) for key in keys]))
-        return total
+        return moving.held(self._link)
 
     def carried(self, features: Mapping[str, Feature], after: int) -> Iterator[Lot]:
         """All rows, put in order of arrival by way of a temporary file."""
-        with sqlite3.connect("") as database:
-            database.execute("CREATE TABLE rows (arrived INTEGER, entity TEXT, row BLOB)")
-            seen = set[bytes]()
-            for keys in self._link.each_key(b"tw:{*}:h"):
-                fresh = [key for key in keys if key not in seen]
-                seen.update(fresh)
-                found = self._link.ask([Command(key, ("ZRANGE", key, 0, -1)) for key in fresh])
-                for key, own in zip(fresh, found, strict=True):
-                    rows = ((split_row(row)[2], "\0".join(entity_of(key)), row) for row in own)
-                    database.executemany(
-                        "INSERT INTO rows VALUES (?, ?, ?)", (row for row in rows if row[0] > after)
-                    )
-            cursor = database.execute("SELECT arrived, entity, row FROM rows ORDER BY arrived")
-            held: list[tuple[int, str, bytes]] = []
-            while fetched := cursor.fetchmany(CARRIED_AT_ONCE):
-                held += fetched
-                last = held[-1][0]
-                ready, held = [row for row in held if row[0] < last], [row for row in held if row[0] == last]
-                if ready:
-                    yield Lot(last - 1, self._loaded(ready, features))
-            if held:
-                yield Lot(held[0][0], self._loaded(held, features))
-
-    def _loaded(self, rows: Sequence[tuple[int, str, bytes]], features: Mapping[str, Feature]) -> list[LoadedRows]:
-        by_created = {feature.created: feature for feature in features.values()}
-        by_shape: dict[int, list[tuple[str, int, int, bytes]]] = {}
-        for _, entity, row in rows:
-            number, time, arrived, payload = split_row(row)
-            by_shape.setdefault(number, []).append((entity.partition("\0")[2], time, arrived, payload))
-        found = []
-        for number, own in by_shape.items():
-            entities, times, arrivals, payloads = zip(*own, strict=True)
-            index = list(entities), np.array(times, np.int64)
-            for created, column in unpacked(self._shapes.of(number), payloads, set(by_created)).columns.items():
-                if created in by_created:
-                    block = Block(by_created[created].id, created, *index, *column)
-                    found.append(LoadedRows(block, np.array(arrivals, np.int64)))
-        return found
+        return moving.carried(self._link, self._shapes, features, after)
 
     def carry(self, lot: Lot, note: Noted) -> None:
         """Rows as they are, then the note. What is carried twice is there once."""
-        commands = carrying(self._shapes, by_row(lot.parts))
-        for start in range(0, len(commands), ENTITIES_AT_ONCE):
-            self._link.ask(commands[start : start + ENTITIES_AT_ONCE], whole=True, durable=True)
+        moving.carry(self._link, self._shapes, lot)
         newest = max((int(part.arrived.max()) for part in lot.parts), default=lot.mark)
         self._link.ask([_arrival(newest), _note(*note)], whole=True, durable=True)
 
@@ -424,10 +428,20 @@ def _arrival(arrived: int) -> Command:
     return Command(ROOT, ("ZADD", ROOT + b":arrived", "GT", arrived, "last"))
 
 
-def _put_answer(entry: Written) -> Command:
+_STALE = Stale("another process has changed what is registered")
+_REGISTRY = Command(ROOT, ("HGET", VERSIONS, "registry"))
+
+
+def _put_answer(entry: Written, version: int | None) -> Command:
     assert entry.key is not None
-    key = _answer_key(entry.key)
-    return Command(key, ("SET", key, entry.answer, "EX", IDEMPOTENCY_HOURS * 3_600))
+    return judged(version, "answer", [_answer_key(entry.key)], entry.answer, IDEMPOTENCY_HOURS * 3_600)
+
+
+def _answered(entry: Written, before: bytes) -> Entry | TimewellError:
+    """What is said to a key that is known."""
+    if before.startswith(_PENDING):
+        return StorageDown("another process is at work on this Idempotency-Key")
+    return Written(entry.arrived, (), None, before)
 
 
 def _still(entry: Written, created: Mapping[str, int]) -> Entry | TimewellError:
@@ -439,26 +453,4 @@ def _still(entry: Written, created: Mapping[str, int]) -> Entry | TimewellError:
 
 
 def _note(kind: str, key: str, record: bytes | None) -> Command:
-    return call("note", [ROOT], kind.encode() + b"\0" + key.encode(), record or b"")
-
-
-def _changes(entry: Entry) -> list[Any]:
-    """Hash, field and record of each change, an empty record to delete."""
-    encode = msgspec.msgpack.encode
-    changes: list[Any]
-    match entry:
-        case Registered(feature, groups):
-            changes = [":features", feature.id, encode(feature)]
-            if feature.kept_age is not None:
-                changes += [":aged", feature.entity, b"1"]
-        case Deleted(feature, groups):
-            changes = [":features", feature.id, b"", ":forgotten", feature.created, encode(feature)]
-        case Grouped(group):
-            changes, groups = [], [group]
-        case Ungrouped(name):
-            changes, groups = [":groups", name, b""], []
-        case _:
-            raise TypeError(f"no change of the registry: {entry!r}")
-    for group in groups:
-        changes += [":groups", group.name, encode(group)]
-    return changes
+    return call("note", [VERSIONS, ROOT + b":notes"], kind.encode() + b"\0" + key.encode(), record or b"")

@@ -21,7 +21,7 @@ from actors.remote import RemoteStoreActor
 from actors.rows import Rows
 from actors.storage.packed import copy_rows, together, unpacked
 from actors.storage.postgresql import PostgresStorage
-from actors.storage.protocol import Newest, Registered, Written
+from actors.storage.protocol import Latests, Newest, Registered, Written
 from actors.supervisor import supervise
 from actors.timestamps import NEVER
 from actors.values import Array, dtype_of
@@ -170,7 +170,7 @@ class Faulty(PostgresStorage):
 
     failed = False
 
-    def latest(self, questions: Sequence[Newest]) -> Sequence[Grid]:
+    def latest(self, questions: Sequence[Newest]) -> Latests:
         if not self.failed:
             self.failed = True
             raise RuntimeError("injected")
@@ -206,7 +206,7 @@ class Visited(PostgresStorage):
 
     visits = 0
 
-    def latest(self, questions: Sequence[Newest]) -> Sequence[Grid]:
+    def latest(self, questions: Sequence[Newest]) -> Latests:
         self.visits += 1
         return super().latest(questions)
 

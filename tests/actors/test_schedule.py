@@ -24,7 +24,7 @@ from actors.ingest import Sent
 from actors.router import Router, open_router
 from actors.settings import Settings
 from actors.storage.protocol import SavedSummaries
-from actors.watch import Period
+from actors.watch import Period, Pinned
 from tests.faults import FaultyStorage
 from tests.model import rfc3339
 
@@ -383,6 +383,25 @@ async def test_a_check_that_is_replaced_while_it_is_looked_at_is_answered_all_th
             nursery.start_soon(watch.results, watch.checks())
             await trio.to_thread.run_sync(storage.reached.wait, STALLED_SECONDS)
             await add_check(router, one, "unique", minUnique=2)
+
+
+async def test_what_is_set_up_while_notes_are_read_is_not_hidden_by_them(wall: Wall, storage: SlowStorage) -> None:
+    async with watched(wall, storage) as router:
+        watch = router.monitoring.watch
+        one, other = await feature_of(router, "a"), await feature_of(router, "b")
+        await add_check(router, one, "unique", minUnique=1)
+        await watch.pin(one, Period(1, 2))
+        with watch.noting():
+            before = watch.noted()
+            await add_check(router, other, "unique", minUnique=1)
+            await watch.delete_check(one, "c")
+            await watch.unpin(one)
+            await watch.pin(other, Period(3, 4))
+            watch.take_over(before)
+        assert [check.feature_id for check in watch.checks()] == [other.id]
+        assert (watch.pinned(one), watch.pinned(other)) == (None, Pinned(other.id, other.created, 3, 4))
+        watch.take_over(before)  # as read again later
+        assert [check.feature_id for check in watch.checks()] == [one.id]
 
 
 async def test_a_check_that_is_deleted_while_it_fails_leaves_no_alert_behind(

@@ -491,10 +491,10 @@ def sizes_written(router: Router) -> list[int]:
     sizes: list[int] = []
     write = router.write
 
-    async def noted(ingested: Ingested, answer: bytes, key: str | None = None) -> bytes:
+    async def noted(ingested: Ingested, answer: bytes, key: str | None = None, judged: int | None = None) -> bytes:
         sizes.append(sum(len(block.entities) for block in ingested.blocks))
         assert ingested.accepted == sizes[-1]
-        return await write(ingested, answer, key)
+        return await write(ingested, answer, key, judged)
 
     router.write = noted  # type: ignore[method-assign]
     return sizes

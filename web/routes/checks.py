@@ -20,7 +20,7 @@ def blueprint(router: Router) -> Blueprint:
 
     @routes.post("/features/<reference>/checks")
     async def put_check(reference: str) -> Response:
-        watch = router.monitoring.watch
+        watch = (await router.watching()).watch
         feature = router.registry.resolve(reference)
         asked = await json_body(schema.PutCheck)
         check = make_check(feature, _check_id(router, feature, asked), asked.check_type, asked.config)
@@ -33,17 +33,18 @@ def blueprint(router: Router) -> Blueprint:
     @routes.get("/features/<reference>/checks")
     async def checks_of(reference: str) -> Response:
         Query(())
-        watch = router.monitoring.watch
+        watch = (await router.watching()).watch
         return encode(await _checks(router, watch.checks(router.registry.resolve(reference))))
 
     @routes.get("/checks")
     async def checks() -> Response:
         Query(())
-        return encode(await _checks(router, router.monitoring.watch.checks()))
+        return encode(await _checks(router, (await router.watching()).watch.checks()))
 
     @routes.delete("/features/<reference>/checks/<id_>")
     async def delete_check(reference: str, id_: str) -> Response:
-        await router.monitoring.watch.delete_check(router.registry.resolve(reference), id_)
+        watch = (await router.watching()).watch
+        await watch.delete_check(router.registry.resolve(reference), id_)
         return no_content()
 
     return routes

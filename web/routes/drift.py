@@ -26,7 +26,7 @@ def blueprint(router: Router) -> Blueprint:
     @routes.get("/features/<reference>/drift")
     async def between_periods(reference: str) -> Response:
         query = Query(("reference", "current", "method", "threshold"))
-        watch = router.monitoring.watch
+        watch = (await router.watching()).watch
         feature = router.registry.resolve(reference)
         method = query.text("method")
         drift.check_method(feature, method)
@@ -41,7 +41,7 @@ def blueprint(router: Router) -> Blueprint:
     @routes.post("/features/<reference>/drift")
     async def between_samples(reference: str) -> Response:
         router.require_monitoring()
-        feature = router.registry.resolve(reference)
+        feature = (await router.registered()).resolve(reference)
         asked = await json_body(schema.CompareSamples)
         method = None if asked.method is UNSET else asked.method
         threshold = None if asked.threshold is UNSET else asked.threshold
@@ -60,16 +60,17 @@ def blueprint(router: Router) -> Blueprint:
     @routes.get("/features/<reference>/drift/history")
     async def scores(reference: str) -> Response:
         query = Query(("limit",))
+        schedule = (await router.watching()).schedule
         feature = router.registry.resolve(reference)
         limit = query.number("limit", DEFAULT_SCORES, 10_000)
-        found = router.monitoring.schedule.scores_of(feature)[:limit]
+        found = schedule.scores_of(feature)[:limit]
         return encode(
             schema.ScoresAnswer([_answer(feature, one.judgement, one.reference, one.current) for one in found])
         )
 
     @routes.put("/features/<reference>/reference")
     async def pin(reference: str) -> Response:
-        watch = router.monitoring.watch
+        watch = (await router.watching()).watch
         feature = router.registry.resolve(reference)
         asked = await json_body(schema.PutReference)
         period = Period(parse_timestamp(asked.start_time, "startTime"), parse_timestamp(asked.end_time, "endTime"))
@@ -80,7 +81,8 @@ def blueprint(router: Router) -> Blueprint:
 
     @routes.delete("/features/<reference>/reference")
     async def unpin(reference: str) -> Response:
-        await router.monitoring.watch.unpin(router.registry.resolve(reference))
+        watch = (await router.watching()).watch
+        await watch.unpin(router.registry.resolve(reference))
         return no_content()
 
     return routes

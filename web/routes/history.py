@@ -35,7 +35,7 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
     @routes.post("/features/historical")
     async def historical() -> Response:
         asked = await json_body(Historical)
-        features = router.registry.select(asked.features, asked.group).by_reference
+        features = (await router.registered()).select(asked.features, asked.group).by_reference
         span = span_of(asked.start_time, asked.end_time, asked.window)
         aggregations = aggregation_of(asked.aggregation, features)
         lane = accepted_lane()
@@ -61,7 +61,7 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
     @routes.get("/features/<reference>/history")
     async def history(reference: str) -> Response:
         query = Query(("entityId", "startTime", "endTime", "limit", "order", "cursor"))
-        feature = router.registry.resolve(reference)
+        feature = (await router.registered()).resolve(reference)
         entity = query.needed("entityId")
         if (why := check_entity_id(entity)) is not None:
             raise InvalidInput.at("entityId", why)

@@ -25,7 +25,7 @@ def blueprint(router: Router) -> Blueprint:
     @routes.get("/features/<reference>/stats")
     async def stats(reference: str) -> Response:
         query = Query(("startTime", "endTime"))
-        feature = router.registry.resolve(reference)
+        feature = (await router.registered()).resolve(reference)
         start, end = query.time("startTime", NEVER), query.time("endTime", FOREVER)
         if start > end:
             raise InvalidInput.at("startTime", "is after endTime")
@@ -40,7 +40,7 @@ def blueprint(router: Router) -> Blueprint:
     async def alerts() -> Response:
         query = Query(("state",))
         state = query.choice("state", STATES, "") if query.text("state") else None
-        found = sorted(router.monitoring.watch.alerts.values(), key=lambda alert: -alert.since)
+        found = sorted((await router.watching()).watch.alerts.values(), key=lambda alert: -alert.since)
         return encode(schema.AlertsAnswer([alert_data(one) for one in found if state in (None, one.state)]))
 
     @routes.get("/monitor/agreement")

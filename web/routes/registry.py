@@ -8,6 +8,7 @@ from quart import Blueprint, Response
 
 from actors.domain import Feature, parse_reference
 from actors.errors import NotFound
+from actors.registry import FeatureRegistry
 from actors.router import Router
 from actors.settings import DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS
 from web.pages import from_cursor, to_cursor
@@ -35,15 +36,16 @@ def blueprint(router: Router) -> Blueprint:
     @routes.get("/features")
     async def list_features() -> Response:
         query = Query(("entity", "tags", "match", "group", "q", "limit", "cursor"))
-        return encode(_page(_matching(router, query), query))
+        return encode(_page(_matching(await router.registered(), query), query))
 
     @routes.get("/features/<reference>")
     async def get_feature(reference: str) -> Response:
-        return encode(feature_answer(router.registry.resolve(reference)))
+        return encode(feature_answer((await router.registered()).resolve(reference)))
 
     @routes.get("/features/<reference>/versions")
     async def list_versions(reference: str) -> Response:
-        return encode(VersionsAnswer([feature_answer(version) for version in _versions(router, reference)]))
+        versions = _versions(await router.registered(), reference)
+        return encode(VersionsAnswer([feature_answer(version) for version in versions]))
 
     @routes.delete("/features/<reference>")
     async def delete_feature(reference: str) -> Response:
@@ -57,12 +59,12 @@ def blueprint(router: Router) -> Blueprint:
 
     @routes.get("/groups")
     async def list_groups() -> Response:
-        groups = sorted(router.registry.groups.values(), key=lambda group: group.name)
+        groups = sorted((await router.registered()).groups.values(), key=lambda group: group.name)
         return encode(GroupsAnswer([group_answer(group) for group in groups]))
 
     @routes.get("/groups/<name>")
     async def get_group(name: str) -> Response:
-        return encode(group_answer(router.registry.group(name)))
+        return encode(group_answer((await router.registered()).group(name)))
 
     @routes.delete("/groups/<name>")
     async def delete_group(name: str) -> Response:
@@ -72,24 +74,24 @@ def blueprint(router: Router) -> Blueprint:
     return routes
 
 
-def _versions(router: Router, reference: str) -> Sequence[Feature]:
+def _versions(registry: FeatureRegistry, reference: str) -> Sequence[Feature]:
     parts = parse_reference(reference)
     if parts is None or parts.version is not None:
         raise NotFound(f"unknown feature {reference!r}; versions are listed for entity.name")
-    feature = router.registry.resolve(reference)
-    return router.registry.versions(feature.entity, feature.name)
+    feature = registry.resolve(reference)
+    return registry.versions(feature.entity, feature.name)
 
 
-def _matching(router: Router, query: Query) -> list[Feature]:
+def _matching(registry: FeatureRegistry, query: Query) -> list[Feature]:
     """The features that pass every filter given, sorted by id."""
-    features = sorted(router.registry.features.values(), key=lambda feature: feature.id)
+    features = sorted(registry.features.values(), key=lambda feature: feature.id)
     entity, group, words = query.text("entity"), query.text("group"), query.text("q")
     tags = {tag for tag in (query.text("tags") or "").split(",") if tag}
     match_all = query.choice("match", ("any", "all"), "any") == "all"
     if entity is not None:
         features = [feature for feature in features if feature.entity == entity]
     if group is not None:
-        members = router.registry.members(group)
+        members = registry.members(group)
         features = [feature for feature in features if feature.id in members]
     if tags:
         features = [f for f in features if (tags <= set(f.tags) if match_all else tags & set(f.tags))]

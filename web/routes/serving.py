@@ -36,14 +36,19 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
 async def serve_latest(router: Router, settings: Settings, body: bytes | bytearray) -> bytes:
     """`POST /features/serve`, from the body to the answer."""
     asked = decode(body, Serve)
+    return await router.settled(lambda judged: _serve(router, settings, asked, judged))
+
+
+async def _serve(router: Router, settings: Settings, asked: Serve, judged: int | None) -> bytes:
     selected = router.registry.select(asked.features, asked.group)
     check_read(asked.entity_ids, selected.features, 1, settings)
     current = asked.as_of is None
     at = router.now() if asked.as_of is None else parse_timestamp(asked.as_of, "asOf")
     aged_at = min(at, router.wall()) if current else at
     if not asked.entity_ids:
+        (await router.registered()).select(asked.features, asked.group)
         return b'{"results":[]}'
-    grid = await router.latest(asked.entity_ids, selected, at, current)
+    grid = await router.latest(asked.entity_ids, selected, at, current, judged)
     cells = len(asked.entity_ids) * len(selected.features) * (3 if asked.include_metadata else 1)
     return await encode_rows(
         cells, lambda: served_rows(asked.entity_ids, selected, grid, at, aged_at, asked.include_metadata)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from quart import Blueprint, Response, request
 
-from actors.domain import Feature
 from actors.errors import InvalidInput, TooLarge
 from actors.router import Router
 from actors.settings import CELLS_PER_LOT, MAX_FEATURES_PER_READ
@@ -34,7 +33,9 @@ def blueprint(router: Router) -> Blueprint:
     async def training_set() -> Response:
         lane = accepted_lane()
         rows, options = await _asked()
-        wanted = wanted_columns(router.registry, _of_group(router, options.group), options)
+        registry = await router.registered()
+        group = {} if options.group is None else registry.select(None, options.group).by_reference
+        wanted = wanted_columns(registry, group, options)
         if len(wanted) > MAX_FEATURES_PER_READ:
             raise TooLarge(f"features: {len(wanted)} columns, at most {MAX_FEATURES_PER_READ} are read at once")
         taken = {column.name for column in rows.columns}
@@ -60,10 +61,6 @@ async def _asked() -> tuple[Rows, Options]:
     options = options_of_query(Query(_OPTIONS))
     table = read_table(await request.get_data(cache=False))
     return rows_of_arrow(table, options.known_at), options
-
-
-def _of_group(router: Router, group: str | None) -> Mapping[str, Feature]:
-    return {} if group is None else router.registry.select(None, group).by_reference
 
 
 async def _lots(

@@ -11,6 +11,7 @@ from actors.ingest import resolve_version
 from actors.overwriting import counting
 from actors.router import Router
 from actors.settings import Settings
+from actors.storage.protocol import Stale
 from actors.turns import by_turns
 from web.bulk import OF_TABLES, write_lines, write_table
 from web.lanes import ARROW_TYPE, NDJSON_TYPE
@@ -76,21 +77,31 @@ def _said(answer: bytes) -> Response:
 async def write_one(router: Router, body: bytes | bytearray, key: str | None = None) -> bytes:
     """`POST /features/write`, from the body to the answer."""
     observation = decode(body, Observation)
-    resolve_version(router.registry, observation.feature_id, observation.version)
-    ingested = await router.judged(to_sent([observation]), len(body))
-    refuse(ingested.faults)
-    return await router.write(ingested, b'{"success":true}', key)
+
+    async def judge_and_write(judged: int | None) -> bytes:
+        resolve_version(router.registry, observation.feature_id, observation.version)
+        ingested = await router.judged(to_sent([observation]), len(body))
+        refuse(ingested.faults)
+        return await router.write(ingested, b'{"success":true}', key, judged)
+
+    return await router.settled(judge_and_write)
 
 
 async def write_many(
     router: Router, settings: Settings, body: bytes | bytearray, key: str | None = None, partial: bool = False
 ) -> bytes:
     """`POST /features/write-batch` with a JSON body, from the body to the answer."""
-    ingested = await judge_batch(router, body, settings.max_batch_values)
-    if not partial:
-        refuse(ingested.faults, "values", ingested.more)
-    again = await by_turns(counting(ingested.blocks))
-    return await router.write(ingested, written(ingested, again), key)
+
+    async def judge_and_write(judged: int | None) -> bytes:
+        ingested = await judge_batch(router, body, settings.max_batch_values)
+        if ingested.faults and await router.overtaken(judged):
+            raise Stale("another process has changed what is registered")
+        if not partial:
+            refuse(ingested.faults, "values", ingested.more)
+        again = await by_turns(counting(ingested.blocks))
+        return await router.write(ingested, written(ingested, again), key, judged)
+
+    return await router.settled(judge_and_write)
 
 
 def _idempotency_key(route: str) -> str | None:
