@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from actors.domain import Feature
-from actors.errors import Conflict, TimewellError, Unavailable
+from actors.errors import Conflict, NotFound, TimewellError, Unavailable
 from actors.monitor import FeatureMonitor
 from actors.stats.state import encode
 from actors.stats.summary import merge_states
@@ -43,11 +43,13 @@ class Migrated(NamedTuple):
 def migrate(source: Storage, target: Storage, name: str, tell: Tell) -> Migrated:
     """Carry everything. `name` is that of the source, by which an attempt that was cut off is recognised.
 
-    Raises StartupError where a storage cannot be opened, Conflict where the target has something of another
-    origin, Unavailable where the two differ in the end. Blocks.
+    Raises StartupError where a storage cannot be opened, NotFound where the source is empty, Conflict where the
+    target has something of another origin, Unavailable where the two differ in the end. Blocks.
     """
     found = source.open()
     try:
+        if not (found.features or found.groups):
+            raise NotFound("there is nothing in the source")
         present = target.open()
         try:
             return _carried(source, found, target, present, name, tell)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -200,4 +200,11 @@ def _check(name: str, value: object) -> None:
         msgspec.convert({name: value}, Settings, strict=False)
     except msgspec.ValidationError as error:
         reason = str(error).split(" - at ")[0]
-        raise StartupError(f"{name.upper()}={value!r}: {reason}") from None
+        raise StartupError(f"{name.upper()}={value!r}: {reason}{_choices(name)}") from None
+
+
+def _choices(name: str) -> str:
+    """What a setting may be, where that is one of some words."""
+    hint = get_args(get_type_hints(Settings, include_extras=True).get(name))
+    words = get_args(hint[0]) if hint else ()
+    return f"; it is one of {', '.join(words)}" if words else ""

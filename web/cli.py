@@ -25,6 +25,7 @@ from web.commands import (
     write,
 )
 from web.commands.exits import MEANINGS, attempt
+from web.commands.options import Parser
 
 COMMANDS = (features, register, write, serve_values, load, export, training_set, stats, drift, migrate)
 
@@ -58,7 +59,7 @@ def _serve(flags: dict[str, Any]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="timewell",
         description="A feature store for machine learning: the service, and commands that speak to one.",
         epilog=MEANINGS,
@@ -89,16 +90,28 @@ def describe_settings() -> list[tuple[str, dict[str, Any]]]:
     """Name, placeholder, words and default of every setting."""
     hints = get_type_hints(Settings, include_extras=True)
     return [
-        (field.name, _describe(hints[field.name], field.default)) for field in msgspec.structs.fields(Settings)
+        (field.name, _describe(field.name, hints[field.name], field.default))
+        for field in msgspec.structs.fields(Settings)
     ]
 
 
-def _describe(hint: Any, default: object) -> dict[str, Any]:
+def _describe(name: str, hint: Any, default: object) -> dict[str, Any]:
     kind, meta = get_args(hint)
     choices = get_args(kind)
-    metavar = "|".join(choices) if choices else {int: "N", float: "SECONDS", bool: "true|false", str: "TEXT"}[kind]
+    metavar = "|".join(choices) if choices else _placeholder(name, kind)
     shown = str(default).lower() if isinstance(default, bool) else default
     return {"metavar": metavar, "help": meta.description, "default": shown}
+
+
+def _placeholder(name: str, kind: type) -> str:
+    """What stands for a value: its unit, which a setting has in its name."""
+    last = name.rpartition("_")[2]
+    if last in _UNITS:
+        return _UNITS[last]
+    return {int: "N", float: "SHARE", bool: "true|false", str: "TEXT"}[kind]
+
+
+_UNITS = {"seconds": "SECONDS", "bytes": "BYTES", "url": "URL", "dir": "DIRECTORY", "host": "ADDRESS"}
 
 
 if __name__ == "__main__":

@@ -6,11 +6,25 @@ import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
 
-from web.client_calls import BROKEN, Answer, Awaited, Blocking, Outcome, Pause, Request, Retry, Step, Talk
+from web.client_calls import (
+    BROKEN,
+    RETRY_SECONDS,
+    Answer,
+    Awaited,
+    Blocking,
+    Outcome,
+    Pause,
+    Request,
+    Retry,
+    Step,
+    Talk,
+)
+from web.client_errors import shown_address
 from web.client_frames import FrameRoutes
 from web.client_monitoring import MonitoringRoutes
 from web.client_registry import RegistryRoutes
@@ -29,8 +43,9 @@ class Client(_Routes, Blocking):
     """Timewell from plain Python. Keeps its connections, so keep it; safe to share between threads.
 
     `timeout` is in seconds, for each attempt: to connect, and between two parts of the answer. `headers` go with
-    every request. `retry` says how often to try again. Use as a context manager, or `close` it. Raises ValueError
-    for a `base_url` that is not one of http.
+    every request. A service that is away or busy is asked again for `retry_seconds`, with growing pauses;
+    `retry` says it in detail. Use as a context manager, or `close` it. Raises ValueError for a `base_url` that is
+    not one of http.
 
     Values are those of JSON, and what numpy, pandas, `decimal` and `uuid` have for them; entity ids are text,
     whole numbers or UUIDs. Bytes, sets, dates and the like are refused as InvalidInput before anything is sent.
@@ -50,12 +65,13 @@ class Client(_Routes, Blocking):
         *,
         timeout: float | httpx.Timeout | None = TIMEOUT_SECONDS,
         headers: Mapping[str, str] | None = None,
+        retry_seconds: float = RETRY_SECONDS,
         retry: Retry | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._retry = retry or Retry()
+        self._retry = retry or Retry(seconds=retry_seconds)
         self._http = httpx.Client(
-            base_url=_checked(base_url), timeout=timeout, headers=headers, transport=transport
+            base_url=checked_url(base_url), timeout=timeout, headers=headers, transport=transport
         )
         self._sleep: Callable[[float], None] = time.sleep
 
@@ -104,12 +120,13 @@ class AsyncClient(_Routes, Awaited):
         *,
         timeout: float | httpx.Timeout | None = TIMEOUT_SECONDS,
         headers: Mapping[str, str] | None = None,
+        retry_seconds: float = RETRY_SECONDS,
         retry: Retry | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._retry = retry or Retry()
+        self._retry = retry or Retry(seconds=retry_seconds)
         self._http = httpx.AsyncClient(
-            base_url=_checked(base_url), timeout=timeout, headers=headers, transport=transport
+            base_url=checked_url(base_url), timeout=timeout, headers=headers, transport=transport
         )
 
     async def close(self) -> None:
@@ -144,10 +161,17 @@ class AsyncClient(_Routes, Awaited):
             return error
 
 
-def _checked(base_url: str) -> str:
-    if not base_url.lower().startswith(("http://", "https://")):
-        raise ValueError(f"base_url {base_url!r} must start with http:// or https://")
-    return base_url
+def checked_url(url: str, name: str = "base_url") -> str:
+    """An address of a service. Raises ValueError, which says no password, for what is none."""
+    if not url.lower().startswith(("http://", "https://")):
+        raise ValueError(f"{name} {shown_address(url)!r} must start with http:// or https://")
+    try:
+        parts = urlsplit(url)
+        if httpx.URL(url).host and parts.port != 0 and "@" not in parts.path + parts.query + parts.fragment:
+            return url
+    except (httpx.InvalidURL, ValueError):
+        pass
+    raise ValueError(f"{name} {shown_address(url)!r} is no address such as http://localhost:3001") from None
 
 
 def _arguments(request: Request) -> dict[str, Any]:

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
-BUSY = (429, 503)
+RETRY_SECONDS = 30.0
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 BROKEN = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError, httpx.ProxyError)
 
@@ -132,17 +132,17 @@ def read(answer: Answer, kind: type[T]) -> T:
 
 @dataclass(frozen=True)
 class Retry:
-    """When and how often to try again: on broken connections, 429 and 503.
+    """How long and how often to try again: on broken connections, 429 and 503.
 
-    `attempts`: how many times a request is sent at most; 1 for never again.
-    `seconds`: no attempt starts later than this after the first.
+    `seconds`: no attempt starts later than this after the first. A large service takes some of them to restart.
+    `attempts`: how many times a request is sent at most; 1 for never again, None for as often as there is time.
     `first_pause`, `longest_pause`: seconds; pauses double from one to the other. The actual pause is a random part
     of it, so that clients which failed together do not return together; where the service says `Retry-After`, that
     is waited first. `clock` (seconds) and `chance` (0 to 1) are there for tests.
     """
 
-    attempts: int = 5
-    seconds: float = 30.0
+    attempts: int | None = None
+    seconds: float = RETRY_SECONDS
     first_pause: float = 0.1
     longest_pause: float = 5.0
     clock: Callable[[], float] = time.monotonic
@@ -163,9 +163,9 @@ class Retry:
 
     def _pause(self, request: Request, outcome: Answer | httpx.TransportError, attempt: int) -> float | None:
         """Seconds to wait before trying again, or None for this outcome to be final."""
-        if attempt >= self.attempts or not _worth_repeating(request, outcome):
+        if attempt == self.attempts or not _worth_repeating(request, outcome):
             return None
-        doubled = min(self.longest_pause, self.first_pause * 2.0 ** (attempt - 1))
+        doubled = min(self.longest_pause, self.first_pause * 2.0 ** min(attempt - 1, 60))
         return (retry_after(outcome) or 0.0) + doubled * self.chance()
 
 

@@ -14,14 +14,40 @@ TimewellError
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import msgspec
 
 from web.schema import FaultAnswer
 
 MOST_SHOWN_CHARACTERS = 200
+
+
+def shown_address(url: str) -> str:
+    """An address for a message: without what may be a password; only its scheme where it is not plainly one.
+
+    >>> shown_address("http://ada:secret@host:3001/store?key=1"), shown_address("http:/ada:secret@host")
+    ('http://host:3001/store', 'http:...')
+    """
+    scheme = url.partition(":")[0]
+    try:
+        parts = urlsplit(url)
+        if (
+            parts.hostname
+            and (parts.port is None or parts.port > 0)
+            and "@" not in parts.path + parts.query + parts.fragment
+        ):
+            return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    except ValueError:
+        pass
+    return url if _PLAIN_HOST.fullmatch(url) else f"{scheme}:..." if scheme.isalpha() else "..."
+
+
+_PLAIN_HOST = re.compile(r"[\w.-]*(:\d{1,5})?(/[\w./-]*)?", re.ASCII)
+"""What people give where the scheme is missing: a host, perhaps a port and a path."""
 
 
 class TimewellError(Exception):

@@ -81,6 +81,16 @@ def test_a_bad_setting_is_named_with_its_value(name: str, value: str) -> None:
     _refused(run(MODULE, **{name: value}), name, value)
 
 
+def test_a_setting_that_is_one_of_some_words_names_them() -> None:
+    _refused(run(MODULE, LOG_LEVEL="loud"), "LOG_LEVEL", "'loud'", "debug, info, warning, error")
+
+
+def test_every_flag_shows_what_it_takes() -> None:
+    words = " ".join(run([*SCRIPT, "serve", "--help"]).stdout.split())
+    for flag in ("--agreement-sample SHARE", "--checkpoint-seconds SECONDS", "--max-body-bytes BYTES", "--port N"):
+        assert f"{flag} " in words
+
+
 def test_a_bad_flag_is_named_with_its_value() -> None:
     _refused(run([*SCRIPT, "serve", "--shards", "many"]), "SHARDS", "many")
 

@@ -365,6 +365,7 @@ class Scripted:
         self.pauses: list[float] = []
         self.time = 0.0
         self._replies = list(replies)
+        self.replies: Callable[[], Reply] = self._next
         self.client = Client(transport=httpx.MockTransport(self.reply), retry=self.retry(**retry))
         self.client._sleep = self._pause
 
@@ -373,10 +374,13 @@ class Scripted:
 
     def reply(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        reply = self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
+        reply = self.replies()
         if isinstance(reply, Exception):
             raise reply
         return httpx.Response(reply.status_code, headers=reply.headers, content=reply.content)
+
+    def _next(self) -> Reply:
+        return self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
 
     def _pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -413,6 +417,25 @@ def test_attempts_are_bounded_and_their_pauses_double_up_to_a_limit() -> None:
         script.client.serve(["u"], ["f"])
     assert script.pauses == [0.1, 0.2, 0.4, 0.5, 0.5]
     assert (given_up.value.status, given_up.value.attempts) == (503, 6)
+
+
+@pytest.mark.parametrize("seconds", [7.0, 29.0])
+def test_a_service_that_takes_seconds_to_restart_is_waited_for(seconds: float) -> None:
+    script = Scripted(longest_pause=2.0)
+    script.replies = lambda: httpx.ConnectError("refused") if script.time < seconds else OK
+    script.client.write("f", "ada", 1)
+    assert seconds <= script.time <= 30
+    assert script.pauses[:6] == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0]
+
+
+def test_for_how_long_a_service_is_asked_again_can_be_said() -> None:
+    for kind in (Client, AsyncClient):
+        assert kind(retry_seconds=60)._retry.seconds == 60
+        assert kind()._retry == Retry(seconds=30.0, attempts=None)
+    script = Scripted(busy(), seconds=0.0)
+    with pytest.raises(timewell.Unavailable):
+        script.client.serve(["u"], ["f"])
+    assert len(script.requests) == 1
 
 
 def test_the_whole_time_is_bounded() -> None:

@@ -19,13 +19,17 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import httpx
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 import pytest
 
+import timewell as timewell_client
 from tests.live import ROOT, LiveServer
 from web.cli import COMMANDS, main
+from web.client import Client
+from web.client_calls import Request
 from web.commands import export, output, training_set
 from web.commands.exits import attempt
 
@@ -568,12 +572,85 @@ def test_the_service_refuses_with_exit_code_1_and_names_the_input(
         ["training-set", "--rows", "rows.ndjson", "--features", "f", "-o", "o.csv"],
         ["drift", "f", "--reference", "yesterday"],
         ["drift", "f", "--threshold", "much"],
+        ["features", "--retry-seconds", "-1"],
+        ["features", "--retry-seconds", "nan"],
     ],
 )
 def test_a_command_line_that_is_not_understood_exits_with_2(timewell: Command, arguments: list[str]) -> None:
     code, out, err = timewell(*arguments)
     assert (code, out) == (2, "")
     assert "usage: timewell" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["serve-values", "ada", "--group", "a", "--group", "b"], "--group"),
+        (["serve-values", "ada", "--features", "a", "--features", "b"], "--features"),
+        (["features", "--tags", "a", "--tags=b"], "--tags"),
+        (["export", "f", "-o", "o.csv", "--entity-ids", "a", "--entity-ids", "b"], "--entity-ids"),
+        (["export", "f", "-o", "o.csv", "--output", "p.csv", "--entity-ids", "a"], "--output"),
+        (["load", "f.csv", "--entity", "user", "--columns", "a", "--columns", "b"], "--columns"),
+        (["serve", "--port", "1", "--port", "2"], "--port"),
+    ],
+)
+def test_an_option_that_is_given_twice_is_refused(timewell: Command, arguments: list[str], option: str) -> None:
+    code, out, err = timewell(*arguments)
+    assert (code, out) == (2, "")
+    assert option in err and "is given twice" in err
+
+
+SECRET = "geheim7x"
+MISTYPED = [
+    "http://ada:{}@", "http:/ada:{}@h", "http//ada:{}@h", "ada:{}@h:3001", "htp://ada:{}@h", "http://ada:{}@h:port",
+    "http://ada:{}/x@h", "http://ada:{}?x@h", "http://ada:{}#x@h", "http://ada:{}", " http://ada:{}@h",
+    "http://ada:{}@[h", "http://{}@h:99999", "http://ada:x{}@h\n", "//ada:{}@h", "{}@h",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", MISTYPED)
+def test_a_password_is_in_nothing_that_a_command_says(
+    timewell: Command, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    url = form.format(SECRET)
+    results = [timewell("features", "--url", url), timewell("features", url), timewell(url)]
+    results.append(timewell("migrate", "--from", url, "--to", url.replace("ada", "eve")))
+    results.append(timewell("migrate", "--from", url.replace("http", "postgresql", 1) + "@x:port", "--to", "x"))
+    monkeypatch.setenv("TIMEWELL_URL", url)
+    results.append(timewell("features"))
+    with pytest.raises(ValueError, match="base_url") as refused:
+        Client(url)
+    assert SECRET not in str(refused.value)
+    for code, out, err in results:
+        assert code in (1, 2) and err
+        assert SECRET not in out + err
+
+
+def test_a_password_of_an_address_that_is_right_is_sent_and_not_said(
+    timewell: Command, server: LiveServer
+) -> None:
+    url = server.url.replace("http://", f"http://ada:{SECRET}@")
+    assert timewell("features", "--url", url)[0] == 0
+    assert SECRET not in timewell("features", "--url", url, "--help")[1]
+    server.stop()
+    refused(timewell("features", "--url", url, "--retry-seconds", "0"), 3, f"{server.url}: no answer")
+    with pytest.raises(timewell_client.Unreachable) as away, Client(url, retry_seconds=0) as client:
+        client.groups()
+    assert SECRET not in str(away.value)
+
+
+def test_a_source_that_is_not_there_is_no_source_and_is_not_made(timewell: Command) -> None:
+    refused(timewell("migrate", "--from", "embedded:typo", "--to", "embedded:new"), 1, "no storage in", "typo")
+    assert list(Path().iterdir()) == []
+
+
+def test_who_may_read_a_file_stays_when_it_is_written_anew(
+    timewell: Command, shared_server: LiveServer, name: str
+) -> None:
+    fill(shared_server, name)
+    Path("o.csv").touch(mode=0o600)
+    assert timewell("export", name, "--entity-ids", "ada", "-o", "o.csv")[0] == 0
+    assert Path("o.csv").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_value_that_is_none_of_its_feature_exits_with_2(
@@ -585,7 +662,28 @@ def test_a_value_that_is_none_of_its_feature_exits_with_2(
 
 
 def test_a_service_that_is_not_there_exits_with_3(timewell: Command) -> None:
-    refused(timewell("features", "--url", "http://127.0.0.1:1"), 3, "http://127.0.0.1:1: no answer")
+    away = ["features", "--url", "http://127.0.0.1:1", "--retry-seconds", "0"]
+    refused(timewell(*away), 3, "http://127.0.0.1:1: no answer")
+
+
+def test_a_command_waits_for_a_service_that_restarts_and_says_so(
+    timewell: Command, shared_server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, time = Client._take, [0.0]
+
+    def restarting(client: Client, step: Any) -> Any:
+        if isinstance(step, Request) and time[0] < 7:
+            return httpx.ConnectError("refused")
+        return take(client, step)
+
+    def sleep(seconds: float) -> None:
+        time[0] += seconds
+
+    monkeypatch.setattr("web.client.time.sleep", sleep)
+    monkeypatch.setattr(Client, "_take", restarting)
+    code, _, err = timewell("features")
+    assert code == 0
+    assert err == f"timewell: {shared_server.url}: away or busy, asking again\n"
 
 
 class _Busy(BaseHTTPRequestHandler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentTypeError, Namespace
 from typing import Any
 
-from web.commands.options import Subparsers, add_command
+from web.commands.options import Subparsers, add_command, client_of
 from web.commands.output import show_json, show_pairs
 
 MORE = """\
@@ -32,9 +32,7 @@ def _period(text: str) -> tuple[str, str]:
 
 def run(asked: Namespace) -> None:
     """Compare them."""
-    from web.client import Client
-
-    with Client(asked.url) as client:
+    with client_of(asked) as client:
         found = client.drift(
             asked.feature,
             reference=asked.reference,

@@ -58,10 +58,10 @@ def _told(error: BaseException, asked: Namespace) -> int:
     if isinstance(error, OSError):
         say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return FAILED
-    from web.client_errors import TimewellError, Unreachable
+    from web.client_errors import TimewellError, Unreachable, shown_address
 
     if isinstance(error, Unreachable):
-        say(f"{asked.url}: {error.detail}")
+        say(f"{shown_address(asked.url)}: {error.detail}")
         return UNREACHABLE
     if not isinstance(error, TimewellError):
         raise error

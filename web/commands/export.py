@@ -55,7 +55,7 @@ def run(asked: Namespace) -> None:
     from web.commands.service import TableClient
 
     entities = _entities(asked.entity_ids)
-    with TableClient(asked.url) as client:
+    with TableClient(asked.url, asked.retry_seconds) as client:
         references = references_of(client, asked.features, asked.group)
         types = {reference: client.feature(reference).value_type for reference in references}
         json_columns = [reference for reference, value_type in types.items() if value_type == "json"]

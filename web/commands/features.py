@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from web.commands.options import Subparsers, add_command, names
+from web.commands.options import Subparsers, add_command, client_of, names
 from web.commands.output import NOTHING, show_json, show_table
 
 
@@ -18,9 +18,7 @@ def add(commands: Subparsers) -> None:
 
 def run(asked: Namespace) -> None:
     """List them."""
-    from web.client import Client
-
-    with Client(asked.url) as client:
+    with client_of(asked) as client:
         found = client.features(entity=asked.entity, tags=asked.tags, q=asked.q)
     if asked.json:
         show_json({"features": found})

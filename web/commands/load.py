@@ -74,7 +74,7 @@ def run(asked: Namespace) -> None:
     from web.commands.load_parts import make_plan
     from web.commands.service import TableClient
 
-    with TableClient(asked.url) as client:
+    with TableClient(asked.url, asked.retry_seconds) as client:
         plan = make_plan(client, asked)
         if asked.dry_run:
             _check(plan, asked)
@@ -103,11 +103,14 @@ def _check(plan: Plan, asked: Namespace) -> None:
 
 def _load(client: TableClient, plan: Plan, asked: Namespace) -> None:
     """Send what has not been sent, and remember how far it came."""
+    from web.client_errors import shown_address
     from web.commands.load_state import StateFile
 
     registered = sorted((name, one.id, one.created_at) for name, one in plan.features.items())
     keys = (plan.id_column, plan.timestamp_column)
-    kept = StateFile(str(plan.file.path.resolve()), asked.url, keys, [one[:2] for one in registered], asked.nulls)
+    kept = StateFile(
+        str(plan.file.path.resolve()), shown_address(asked.url), keys, [one[:2] for one in registered], asked.nulls
+    )
     resumed = 0
     try:
         if asked.restart:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -48,14 +49,34 @@ def run(asked: Namespace) -> None:
         raise Misused("--from and --to name the same storage")
     try:
         source, target = storage_of(asked.source), storage_of(asked.target)
+        _check_source(asked.source)
         with progress("migrating") as bar:
             done = migrate(source, target, _name(asked.source), bar)
     except TimewellError as error:
-        raise Failed(error.detail) from error
+        raise Failed(_without_secrets(error.detail, asked)) from None
     if asked.json:
         show_json(done._asdict())
     else:
         show_pairs(list(done._asdict().items()))
+
+
+def _check_source(words: str) -> None:
+    """Raises Failed where a directory holds no storage: to open it would make one."""
+    kind, _, where = words.partition(":")
+    journal = Path(where or "./data") / "journal.db"
+    if kind == "embedded" and not journal.is_file():
+        raise Failed(f"--from: there is no storage in {journal.parent.resolve()}: it has no {journal.name}")
+
+
+def _without_secrets(message: str, asked: Namespace) -> str:
+    """What a library says of an address may repeat parts of it: what may be a password is taken out."""
+    for words in (asked.source, asked.target):
+        kind, _, rest = words.partition(":")
+        secrets = re.split(r"[:/@]", rest.rpartition("@")[0]) if kind != "embedded" else []
+        secrets += re.findall(r"password=([^&\s]+)", words)
+        for secret in sorted(filter(None, secrets), key=len, reverse=True):
+            message = message.replace(secret, "...")
+    return message
 
 
 def _name(words: str) -> str:
@@ -68,6 +89,7 @@ def storage_of(words: str) -> Storage:
     """The storage that is meant. Raises Misused."""
     from actors.router import make_storage
     from actors.settings import Settings
+    from web.client_errors import shown_address
 
     kind, _, where = words.partition(":")
     if kind == "embedded":
@@ -83,4 +105,4 @@ def storage_of(words: str) -> Storage:
         return make_storage(
             Settings(storage_type=chosen, storage_url=words, storage_timeout_seconds=TIMEOUT_SECONDS)
         )
-    raise Misused(f"{words!r} is none of embedded:DIRECTORY, postgresql://... and redis://...")
+    raise Misused(f"{shown_address(words)!r} is none of embedded:DIRECTORY, postgresql://... and redis://...")

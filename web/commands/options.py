@@ -3,23 +3,87 @@
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+import re
+from argparse import (
+    Action,
+    ArgumentError,
+    ArgumentParser,
+    ArgumentTypeError,
+    Namespace,
+    RawDescriptionHelpFormatter,
+)
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
-from web.commands.exits import MEANINGS
+from web.commands.exits import MEANINGS, say
 
 if TYPE_CHECKING:
     from web.client import Client
 
 DEFAULT_URL = "http://localhost:3001"
+RETRY_SECONDS = 30.0
+QUIET_SECONDS = 1.0
+C = TypeVar("C", bound="Client")
+
+
+class Parser(ArgumentParser):
+    """Refuses an option that is given twice, of which the last alone would count, and repeats no password."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        for kind in (None, "store"):
+            self.register("action", kind, _Once)
+
+    def error(self, message: str) -> NoReturn:
+        """See ArgumentParser."""
+        message = re.sub(r"\S*:\S.*@", "...@", message)
+        if not message.startswith("argument -"):  # a word in the wrong place, which may be an address
+            message = re.sub(r"\S*(:\S|@)\S*", "...", message)
+        super().error(message)
+
+
+class _Once(Action):
+    """Keeps a value."""
+
+    given = False
+
+    def __call__(self, parser: ArgumentParser, space: Namespace, value: Any, option: str | None = None) -> None:
+        if option is not None and self.given:
+            words = f", as {self.metavar}" if isinstance(self.metavar, str) and "," in self.metavar else ""
+            raise ArgumentError(self, f"is given twice; give it once{words}")
+        self.given = option is not None
+        setattr(space, self.dest, value)
 
 
 class Subparsers(Protocol):
     """What argparse makes of `add_subparsers`."""
 
     def add_parser(self, name: str, **named: object) -> ArgumentParser: ...
+
+
+def client_of(asked: Namespace) -> Client:
+    """The client of a command."""
+    from web.client import Client
+
+    return telling(Client(asked.url, retry_seconds=asked.retry_seconds))
+
+
+def telling(client: C) -> C:
+    """Have a client say once that it waits, where it does so for more than a moment."""
+    from web.client_errors import shown_address
+
+    sleep, waited = client._sleep, 0.0
+
+    def tell(seconds: float) -> None:
+        nonlocal waited
+        if waited < QUIET_SECONDS <= waited + seconds:
+            say(f"{shown_address(str(client._http.base_url))}: away or busy, asking again")
+        waited += seconds
+        sleep(seconds)
+
+    client._sleep = tell
+    return client
 
 
 def add_command(
@@ -37,17 +101,39 @@ def add_command(
     parser.add_argument(
         "--url",
         type=_url,
+        metavar="URL",
         default=os.environ.get("TIMEWELL_URL") or DEFAULT_URL,
-        help="where the service is (default: TIMEWELL_URL, else %(default)s)",
+        help=f"where the service is (default: TIMEWELL_URL, else {DEFAULT_URL})",
+    )
+    parser.add_argument(
+        "--retry-seconds",
+        type=_seconds,
+        metavar="SECONDS",
+        default=RETRY_SECONDS,
+        help="try again for so long where the service is away or busy (default: %(default)g)",
     )
     parser.add_argument("--json", action="store_true", help="answer in JSON, for machines")
     return parser
 
 
 def _url(text: str) -> str:
-    if not text.startswith(("http://", "https://")):
-        raise ArgumentTypeError(f"{text!r} does not begin with http:// or https://")
-    return text
+    """Raises ArgumentTypeError, which repeats no password."""
+    from web.client import checked_url
+
+    try:
+        return checked_url(text, "the address")
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
 
 
 def names(text: str) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from web.commands.exits import Failed
-from web.commands.options import Subparsers, add_command
+from web.commands.options import Subparsers, add_command, client_of
 from web.commands.output import show_json, show_table
 
 if TYPE_CHECKING:
@@ -43,12 +43,10 @@ def add(commands: Subparsers) -> None:
 
 def run(asked: Namespace) -> None:
     """Register them, and say what came of each."""
-    from web.client import Client
-
     content = sys.stdin.buffer.read() if asked.file == "-" else Path(asked.file).read_bytes()
     source = "stdin" if asked.file == "-" else asked.file
     wanted = _wanted(source, content)
-    with Client(asked.url) as client:
+    with client_of(asked) as client:
         features = [_feature(client, f"{source}: {place}", one) for place, one in wanted.features]
         groups = [_group(client, f"{source}: {place}", one) for place, one in wanted.groups]
     if asked.json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
+from shutil import copymode
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -70,6 +71,8 @@ class Saved:
         if self._sink is not None:
             self._sink.close()
         if kind is None:
+            if self._path.exists():  # who may read it does not change
+                copymode(self._path, self._part)
             self._part.replace(self._path)
         else:
             self._part.unlink(missing_ok=True)

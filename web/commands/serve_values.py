@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from web.commands.options import Subparsers, add_command, add_wanted
+from web.commands.options import Subparsers, add_command, add_wanted, client_of
 from web.commands.output import show_json, show_table
 
 
@@ -18,9 +18,7 @@ def add(commands: Subparsers) -> None:
 
 def run(asked: Namespace) -> None:
     """Show them, in the order of the ids."""
-    from web.client import Client
-
-    with Client(asked.url) as client:
+    with client_of(asked) as client:
         results = client.serve(asked.ids, asked.features, group=asked.group, as_of=asked.as_of)
     if asked.json:
         show_json({"results": results})

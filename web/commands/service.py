@@ -10,22 +10,25 @@ import pyarrow as pa
 from web.client import Client
 from web.client_arrow import from_stream, to_stream
 from web.client_calls import ARROW, Request, Retry, Talk, get, is_repeat, path, query, read, route
+from web.commands.options import RETRY_SECONDS, telling
 from web.schema import Written
 
 TIMEOUT_SECONDS = 300.0
-PATIENT = Retry(attempts=12, seconds=120.0)
+PATIENT = Retry(seconds=120.0)
 """Long work outlives a restart of the service."""
 
 
 class TableClient(Client):
     """Asks in tables. Waits longer for answers, as these take longer."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url, timeout=TIMEOUT_SECONDS)
+    def __init__(self, url: str, retry_seconds: float) -> None:
+        super().__init__(url, timeout=TIMEOUT_SECONDS, retry_seconds=retry_seconds)
+        telling(self)
 
     def be_patient(self) -> None:
-        """From here on try again for longer: the service was there, and will be again."""
-        self._retry = PATIENT
+        """From here on try again for longer, unless told how long: the service was there, and will be again."""
+        if self._retry.seconds == RETRY_SECONDS:
+            self._retry = PATIENT
 
     def __enter__(self) -> Self:
         return self

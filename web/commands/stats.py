@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from web.commands.options import Subparsers, add_command
+from web.commands.options import Subparsers, add_command, client_of
 from web.commands.output import show_json, show_pairs
 
 if TYPE_CHECKING:
@@ -22,9 +22,7 @@ def add(commands: Subparsers) -> None:
 
 def run(asked: Namespace) -> None:
     """Show them."""
-    from web.client import Client
-
-    with Client(asked.url) as client:
+    with client_of(asked) as client:
         found = client.stats(asked.feature, start=asked.start, end=asked.end)
     if asked.json:
         show_json(found)

@@ -61,7 +61,7 @@ def run(asked: Namespace) -> None:
 
     file = open_rows(asked.rows)
     need(file, (asked.id_column, asked.timestamp_column))
-    with TableClient(asked.url) as client:
+    with TableClient(asked.url, asked.retry_seconds) as client:
         references = references_of(client, asked.features, asked.group)
         json_columns = [one for one in references if client.feature(one).value_type == "json"]
         _check_new(file, references)

@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from web.commands.exits import Misused
-from web.commands.options import Subparsers, add_command
+from web.commands.options import Subparsers, add_command, client_of
 from web.commands.output import show_json, show_pairs
 
 MORE = """\
@@ -30,9 +30,7 @@ def add(commands: Subparsers) -> None:
 
 def run(asked: Namespace) -> None:
     """Write it."""
-    from web.client import Client
-
-    with Client(asked.url) as client:
+    with client_of(asked) as client:
         feature = client.feature(asked.feature)
         value = None if asked.null else _value(feature.value_type, asked.value, feature.id)
         client.write(feature.id, asked.entity_id, value, asked.timestamp)
