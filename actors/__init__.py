@@ -5,7 +5,8 @@ turns.py                          long work in steps, others taking their turns 
 timestamps.py clock.py domain.py  time; the clocks; the nouns, frozen
 values.py patterns.py constraints.py  values between JSON and columns; users' expressions; what a schema adds
 columns.py rows.py                a batch as columns; kernels over sorted rows
-grid.py latest.py series.py       many latest values; the tables they are kept in; one feature in one shard
+grid.py pieces.py latest.py       many latest values; arrays that grow where they are; the tables of the latest
+series.py                         one feature in one shard
 aggregates.py stats/              aggregates of groups; statistics of a stream, mergeable, and drift
 partition.py selection.py         what one store owns; the features that a request reads
 storage/                          where durable things live: one protocol, one file per implementation

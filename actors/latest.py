@@ -14,8 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.columns import Indices, Times
+from actors.pieces import Pieces
 from actors.timestamps import NEVER
 from actors.values import Array, Nulls, blank
+
+SLOTS_AT_ONCE = 1_024
+"""Room is added for so many, and doubled while it is less: with 200 features some 5 MB, a few milliseconds."""
 
 _Kept = tuple[str, int]
 """What features must have in common to be in one table of values: the dtype, and a vector's dimension or 0."""
@@ -41,21 +45,44 @@ class Gathered(NamedTuple):
 
 
 class Latest:
-    """The tables. Room for slots doubles and room for columns grows by half, which keeps growth linear."""
+    """The tables. Room for slots is added in pieces where the tables are, without a copy; that of values, nulls
+    and uses takes memory where something is written. Columns are added an eighth at a time. A vector has a table
+    of its own."""
 
     def __init__(self) -> None:
         self.room = 1
         """How many slots there is room for."""
         self.newest = NEVER
         """The newest event time of all."""
-        self.times: NDArray[np.int64] = np.empty((1, 0), np.int64)
-        self.nulls: NDArray[np.bool_] = np.empty((1, 0), np.bool_)
-        self.used: NDArray[np.int64] = np.empty((1, 0), np.int64)
-        self.floor: NDArray[np.int64] | None = None
-        self.values: dict[_Kept, Array] = {}
+        self._times = Pieces(np.dtype(np.int64), (0,), NEVER)
+        self._nulls = Pieces(np.dtype(np.bool_), (0,))
+        self._used = Pieces(np.dtype(np.int64), (0,))
+        self._floor: Pieces | None = None
+        self._values: dict[_Kept, Pieces] = {}
+        self._vectors: dict[_Kept, list[Pieces]] = {}
         self._bases: list[int] = []
         self._taken: dict[_Kept, int] = {}
         self._free: dict[_Kept, list[tuple[int, int]]] = {}
+
+    @property
+    def times(self) -> NDArray[np.int64]:
+        """int64[room, columns], NEVER where nothing was written."""
+        return self._times.array
+
+    @property
+    def nulls(self) -> NDArray[np.bool_]:
+        """bool[room, columns]"""
+        return self._nulls.array
+
+    @property
+    def used(self) -> NDArray[np.int64]:
+        """int64[room, columns], the tick of the last use."""
+        return self._used.array
+
+    @property
+    def floor(self) -> NDArray[np.int64] | None:
+        """int64[room, columns], None while no feature has one."""
+        return None if self._floor is None else self._floor.array
 
     def column(self, dtype: np.dtype[Any], width: int, base_floor: int) -> Column:
         """A column that says of every slot that nothing was written. `base_floor`: of slots not heard of yet."""
@@ -71,50 +98,51 @@ class Latest:
         if base_floor != NEVER:
             self.have_floors()
         column = Column(self, kept, at, own)
-        column.clear(base_floor)
+        if self._floor is not None:
+            self._floor.array[:, at] = base_floor
         return column
 
     def free(self, column: Column) -> None:
         """The column may be another's from now on."""
-        column.clear(NEVER)
+        column.clear()
         self._free.setdefault(column.kept, []).append((column.at, column.own))
 
     def have_floors(self) -> None:
         """Make room for floors, which a service with little in it does without."""
-        if self.floor is None:
-            self.floor = np.full(self.times.shape, NEVER, np.int64)
-            self.floor[:, : len(self._bases)] = self._bases
+        if self._floor is None:
+            self._floor = Pieces(np.dtype(np.int64), self._times.array.shape[1:], NEVER)
+            self._floor.grow(self.room)
+            self._floor.array[:, : len(self._bases)] = self._bases
 
     def _widen(self, dtype: np.dtype[Any], width: int, columns: int, own: int) -> None:
-        if columns > self.times.shape[1]:
-            more = _grown(columns) - self.times.shape[1]
-            self.times = _padded(self.times, 1, more, NEVER)
-            self.nulls = _padded(self.nulls, 1, more, False)
-            self.used = _padded(self.used, 1, more, 0)
-            self.floor = None if self.floor is None else _padded(self.floor, 1, more, NEVER)
+        if columns > self._times.array.shape[1]:
+            for table in filter(None, (self._times, self._nulls, self._used, self._floor)):
+                table.widen(_grown(columns))
         kept = dtype.str, width
-        shape = (width,) if width else ()
-        table = self.values.get(kept, blank(dtype, (self.room, 0, *shape)))
-        if own > table.shape[1]:
-            table = np.concatenate(
-                [table, blank(dtype, (self.room, _grown(own) - table.shape[1], *shape))], axis=1
-            )
-        self.values[kept] = table
+        if width:
+            self._vectors.setdefault(kept, []).append(Pieces(dtype, (width,), sparse=True))
+            self._vectors[kept][-1].grow(self.room)
+        elif kept not in self._values:
+            self._values[kept] = Pieces(dtype, (_grown(own),))
+            self._values[kept].grow(self.room)
+        elif own > self._values[kept].array.shape[1]:
+            self._values[kept].widen(_grown(own))
 
     def make_room(self, slots: int) -> None:
         """Room for slots below `slots`, which every question may then name."""
         if slots <= self.room:
             return
-        more = max(slots, 2 * self.room) - self.room
-        self.room += more
-        self.times = _padded(self.times, 0, more, NEVER)
-        self.nulls = _padded(self.nulls, 0, more, False)
-        self.used = _padded(self.used, 0, more, 0)
-        if self.floor is not None:
-            self.floor = _padded(self.floor, 0, more, NEVER)
-            self.floor[-more:, : len(self._bases)] = self._bases
-        for kept, table in self.values.items():
-            self.values[kept] = np.concatenate([table, blank(table.dtype, (more, *table.shape[1:]))])
+        before, self.room = self.room, max(slots, min(2 * self.room, self.room + SLOTS_AT_ONCE))
+        vectors = [table for tables in self._vectors.values() for table in tables]
+        for table in (self._times, self._nulls, self._used, *self._values.values(), *vectors):
+            table.grow(self.room)
+        if self._floor is not None:
+            self._floor.grow(self.room)
+            self._floor.array[before:, : len(self._bases)] = self._bases
+
+    def cells_of(self, kept: _Kept, own: int) -> Array:
+        """The values of a column: [room], or [room, width]."""
+        return self._vectors[kept][own].array if kept[1] else self._values[kept].array[:, own]
 
     # Reading
 
@@ -124,24 +152,27 @@ class Latest:
         A `tick` other than 0 marks the cells as used then. Values with times before `visible_from`, one per
         feature, are the caller's to hide; no disk is asked for them.
         """
-        index = places.columns[:, None] + slots * self.times.shape[1]
+        table = self._times.array
+        index = places.columns[:, None] + slots * table.shape[1]
         if tick:
-            self.used.ravel()[index] = tick
+            self._used.array.ravel()[index] = tick
         # Every cell is within the tables; `take` is half as fast where it is to check that.
-        times, cold = self.times.ravel().take(index, mode="clip"), None
-        if self.floor is not None:
-            floor = self.floor.ravel().take(index, mode="clip")
+        times, cold = table.ravel().take(index, mode="clip"), None
+        if self._floor is not None:
+            floor = self._floor.array.ravel().take(index, mode="clip")
             below = (times < floor) & (floor > np.array(visible_from, np.int64)[:, None])
             cold = below if below.any() else None
         values = []
         for kept, own in places.tables:
-            table = self.values[kept]
-            cells = own[:, None] + slots * table.shape[1]
-            if table.ndim == 2:
-                values.append(table.ravel().take(cells, mode="clip"))
+            if kept[1]:
+                tables = self._vectors[kept]
+                values.append(
+                    np.stack([tables[one].array.take(slots, axis=0, mode="clip") for one in own.tolist()])
+                )
             else:
-                values.append(table.reshape(-1, table.shape[2]).take(cells, axis=0, mode="clip"))
-        return Gathered(times, self.nulls.ravel().take(index, mode="clip"), values, cold)
+                table = self._values[kept].array
+                values.append(table.ravel().take(own[:, None] + slots * table.shape[1], mode="clip"))
+        return Gathered(times, self._nulls.array.ravel().take(index, mode="clip"), values, cold)
 
 
 class Column:
@@ -164,7 +195,7 @@ class Column:
     @property
     def values(self) -> Array:
         """The kind's dtype, [room] or [room, width]."""
-        return self.table.values[self.kept][:, self.own]
+        return self.table.cells_of(self.kept, self.own)
 
     @property
     def nulls(self) -> Nulls:
@@ -181,22 +212,16 @@ class Column:
         """int64[room], None while no feature has one."""
         return None if self.table.floor is None else self.table.floor[:, self.at]
 
-    def clear(self, base_floor: int) -> None:
-        """Nothing was written."""
-        self.times[:] = NEVER
-        self.nulls[:] = False
-        self.used[:] = 0
-        values, floor = self.values, self.floor
-        values[:] = blank(values.dtype, (1,))[0]
-        if floor is not None:
-            floor[:] = base_floor
+    def clear(self) -> None:
+        """Nothing was written: only where something was is written to."""
+        some = np.flatnonzero(self.times != NEVER)
+        self.times[some] = NEVER
+        self.nulls[some] = False
+        values = self.values
+        values[some] = blank(values.dtype, (1,))[0]
+        if self.used.any():
+            self.used[:] = 0
 
 
 def _grown(columns: int) -> int:
-    return max(columns, 4, columns + columns // 2)
-
-
-def _padded(table: NDArray[Any], axis: int, more: int, filling: int | bool) -> NDArray[Any]:
-    rows, columns = table.shape
-    added = (more, columns) if axis == 0 else (rows, more)
-    return np.concatenate([table, np.full(added, filling, table.dtype)], axis=axis)
+    return max(columns, 4, columns + columns // 8)

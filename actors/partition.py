@@ -19,11 +19,12 @@ from actors.series import Found, Series
 from actors.settings import ROWS_PER_TURN
 from actors.timestamps import NEVER
 from actors.turns import Steps, at_once
-from actors.values import dtype_of, width_of
+from actors.values import Nulls, dtype_of, width_of
 
 QUESTIONS_REMEMBERED = 256
 EVICT_DOWN_TO = 0.9
 """Eviction frees a tenth at a time, so that its cost is spread over the writes that made it necessary."""
+SAMPLED_PAIRS = 100_000
 
 
 _Key = tuple[int, str]
@@ -295,29 +296,62 @@ class Partition:
             yield
 
     def evict(self, budget: int) -> None:
+        """All of `evicting` at once."""
+        for _ in self.evicting(budget):
+            pass
+
+    def evicting(self, budget: int) -> Iterator[int]:
         """Let the least recently used pairs go where more than `budget` observations are held.
 
-        Observations that the history files do not have yet stay, whatever the budget.
+        Observations that the history files do not have yet stay, whatever the budget. A generator whose steps say
+        how many rows they looked at, so that its store can serve in between. First a sample of each series tells
+        which use was so long ago that what has not been used since has to go.
         """
         if self.rows <= budget:
             return
-        parts = [(series, *series.usage(self.flushed)) for _, series in self._series.values()]
-        held = self.rows  # looking at the usage has merged corrections away
-        if held <= budget:
+        each, samples = max(50, SAMPLED_PAIRS // max(1, len(self._series))), []
+        for _, series in list(self._series.values()):
+            samples.append(_sampled(*series.usage(self.flushed)[1:], each))
+            yield series.rows
+        excess = self.rows - budget * EVICT_DOWN_TO  # looking at the usage has merged corrections away
+        if self.rows <= budget:
             return
-        stamps = np.concatenate([stamps for _, _, stamps, _ in parts])
-        counts = np.concatenate([counts for _, _, _, counts in parts])
-        oldest = np.argsort(stamps, kind="stable")
-        freed = np.cumsum(counts[oldest])
-        enough = int(np.searchsorted(freed, held - budget * EVICT_DOWN_TO)) + 1
-        chosen = np.zeros(len(stamps), np.bool_)
-        chosen[oldest[:enough]] = True
-        start = 0
-        for series, slots, _, _ in parts:
-            mine = slots[chosen[start : start + len(slots)]]
-            start += len(slots)
+        oldest = _Oldest(samples, excess)
+        for _, series in list(self._series.values()):
+            slots, stamps, counts = series.usage(self.flushed)
+            mine = slots[oldest.chosen(stamps, counts)]
+            yield series.rows
             if len(mine):
-                series.evict(mine, self.flushed)
+                yield from series.evicting(mine, self.flushed)
+
+
+def _sampled(stamps: Times, counts: Indices, most: int) -> tuple[Times, Indices]:
+    """Every so manieth of some pairs, each standing for as many."""
+    step = 1 + len(stamps) // most
+    return stamps[::step], counts[::step] * step
+
+
+class _Oldest:
+    """Pairs by when they were last used: those that have to go for so many rows to be gone."""
+
+    def __init__(self, samples: Sequence[tuple[Times, Indices]], excess: float) -> None:
+        stamps, counts = (np.concatenate(parts) for parts in zip(*samples, strict=True))
+        order = np.argsort(stamps, kind="stable")
+        freed = np.cumsum(counts[order])
+        place = min(int(np.searchsorted(freed, excess)), len(order) - 1)
+        self._last = int(stamps[order[place]]) if len(order) else NEVER
+        self._left = excess - int(counts[stamps < self._last].sum())
+        """How many rows have to go of the pairs that were used just then."""
+
+    def chosen(self, stamps: Times, counts: Indices) -> Nulls:
+        """Which of some pairs have to go."""
+        chosen = stamps < self._last
+        same = np.flatnonzero(stamps == self._last)
+        before = np.cumsum(counts[same]) - counts[same]
+        same = same[before < self._left]
+        chosen[same] = True
+        self._left -= int(counts[same].sum())
+        return chosen
 
 
 def _has_rows(block: Block) -> bool:

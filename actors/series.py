@@ -17,6 +17,7 @@ Slot 0 belongs to nobody: entities without a slot are asked for there and nothin
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,8 @@ TAIL_ROWS = 8_192
 MOST_RUNS = 16
 FAN = 4
 """So many runs of like size are merged into one: of two at a time, writing costs half as much again."""
+MERGED_AT_ONCE = 200_000
+"""An eviction first merges no more rows than this, some milliseconds of work."""
 SLOTS_WORTH_COMPACTING = 64
 """A range over this many entities first merges all runs: reading one run is five times as fast as merging
 what is read, and the next such question finds the work done."""
@@ -328,12 +331,7 @@ class Series:
 
     def _most_of_a_slot(self) -> int:
         """At least as many rows as any slot has (corrections count until they are merged), without a merge."""
-        counts = np.zeros(1, np.int64)
-        for slots in (self._tail.slots, *(run.slots for run in self.runs)):
-            more = np.bincount(slots, minlength=len(counts))
-            more[: len(counts)] += counts
-            counts = more
-        return int(counts.max())
+        return int(_counted((self._tail.slots, *(run.slots for run in self.runs))).max())
 
     def purge(self, slot: int, until: int) -> int:
         """Lose a slot's rows that arrived by `until`, without raising its floor: the disk has none either.
@@ -355,29 +353,42 @@ class Series:
 
     def usage(self, flushed: int) -> tuple[Indices, Times, Times]:
         """The slots with rows that arrived by `flushed`, when each was last used, and how many these are."""
-        rows = self._compact()
-        counts = np.bincount(rows.slots[rows.arrived <= flushed], minlength=1)
+        if self.rows <= MERGED_AT_ONCE:
+            self._compact()  # and so without corrections
+        self._settle()
+        counts = _counted(run.slots[run.arrived <= flushed] for run in self.runs)
         slots = np.flatnonzero(counts)
         return slots, self.column.used[slots], counts[slots]
 
-    def evict(self, slots: Indices, flushed: int) -> None:
-        """Let go of every row of these slots, as far as it arrived by `flushed`."""
-        rows = self._compact()
+    def evicting(self, slots: Indices, flushed: int) -> Iterator[int]:
+        """Let go of every row of these slots, as far as it arrived by `flushed`.
+
+        A run a step, which yields how many rows it has looked at. What is merged meanwhile is left for later.
+        """
+        self._settle()
         chosen = np.zeros(self.room, np.bool_)
         chosen[slots] = True
-        self._let_go(chosen[rows.slots] & (rows.arrived <= flushed))
+        for run in list(self.runs):
+            place = next((place for place, one in enumerate(self.runs) if one is run), None)
+            if place is not None:
+                self._let_go(chosen[run.slots] & (run.arrived <= flushed), place)
+            yield run.size
 
-    def _let_go(self, gone: Nulls) -> None:
+    def _let_go(self, gone: Nulls, place: int = 0) -> None:
+        """Of the rows of one run."""
         if not gone.any():
             return
-        rows = self.runs[0]
+        rows = self.runs[place]
         self.column.table.have_floors()
         floor = self.column.floor
         assert floor is not None
-        np.maximum.at(floor, rows.slots[gone], rows.times[gone] + 1)
-        self.runs = [rows.take(~gone)]
+        slots, times = rows.slots[gone], rows.times[gone]
+        last = np.append(slots[1:] != slots[:-1], True)
+        slots = slots[last].astype(np.int64)
+        floor[slots] = np.maximum(floor[slots], times[last] + 1)
+        self.runs[place] = rows.take(~gone)
         self._forget_index()
-        self._forget_latest(np.flatnonzero(self.column.times < floor))
+        self._forget_latest(slots[self.column.times[slots] < floor[slots]])
 
     def _forget_latest(self, slots: Indices) -> None:
         self.column.times[slots] = NEVER
@@ -407,6 +418,16 @@ class Series:
         self._note_newest(int(cells.times.max(initial=NEVER)))
         column = self.column
         column.times[slots], column.values[slots], column.nulls[slots] = cells.times, cells.values, cells.nulls
+
+
+def _counted(parts: Iterable[Slots]) -> Indices:
+    """How often each slot occurs in all the parts: int64[n], up to the highest."""
+    counts = np.zeros(1, np.int64)
+    for slots in parts:
+        more = np.bincount(slots, minlength=len(counts))
+        more[: len(counts)] += counts
+        counts = more
+    return counts
 
 
 class _Tail:

@@ -49,6 +49,10 @@ EVICTION_SHARE = 20
 """After an eviction the budget is looked at again when a twentieth of it has been added."""
 USES_NOTED_FROM = 0.5
 """While memory is not so full nothing will have to leave it soon, and what is read need not be noted as used."""
+EVICTED_ROWS_PER_TURN = 50_000
+"""An eviction looks at so many rows, and lets the others run: some milliseconds."""
+VALUES_PER_TURN = 1_500
+"""While one is under way, so many values that come in are worth a turn: it ends before a tenth has been added."""
 LONGEST_TURN_SECONDS = 0.005
 """A store that has handled messages for so long lets the others run."""
 
@@ -60,12 +64,14 @@ class FeatureStore:
         """`budget`: the observations to hold, but for those that the history files do not have yet."""
         self.partition = partition
         self.chores: Iterator[None] = iter(())
+        self._evicting: Iterator[int] | None = None
+        self.taken = 0
+        """How many values have come in."""
         self.agreement: dict[str, tuple[int, int]] = {}
         """By feature id: values compared with a point-in-time read, and those that differed."""
         self._budget = budget
         self._look_at = budget
         self._at_most = partition.rows
-        self.keep_within_budget()
 
     def handle(self, message: Any) -> Any:
         """The answer to a message, None where it wants none."""
@@ -111,15 +117,31 @@ class FeatureStore:
         """Take batches in, in steps between which nothing else may be asked."""
         for arrived, blocks in batches:
             yield from self.partition.applying(arrived, blocks)
-            self._at_most += sum(len(block.entities) for block in blocks)
+            count = sum(len(block.entities) for block in blocks)
+            self.taken += count
+            self._at_most += count
 
-    def keep_within_budget(self) -> None:
-        """Let the least recently used pairs go where memory holds too much."""
-        if self._at_most <= self._look_at:
-            return
-        self.partition.evict(self._budget)
+    def keep_within_budget(self) -> bool:
+        """Let the least recently used pairs go where memory holds too much; a turn's work. Whether it is done."""
+        if self._evicting is None:
+            if self._at_most <= self._look_at:
+                return True
+            self._evicting = self.partition.evicting(self._budget)
+        looked_at = 0
+        for rows in self._evicting:
+            looked_at += rows
+            if looked_at >= EVICTED_ROWS_PER_TURN:
+                return False
+        self._evicting = None
         self._at_most = self.partition.rows
         self._look_at = max(self._budget, self._at_most + self._budget // EVICTION_SHARE)
+        return True
+
+    def housekeep(self) -> bool:
+        """One piece of what is to be done between messages. Whether there may be more."""
+        for _ in self.chores:
+            return True
+        return not self.keep_within_budget()
 
     # Reading. Rows from disk that are older than what memory has let go of since are not enough.
 
@@ -284,7 +306,7 @@ class StoreActor:
     async def run(self) -> None:
         """Handle messages until cancelled; between them, one piece of housekeeping at a time."""
         while True:
-            batch = await self._next()
+            batch, taken = await self._next(), self.store.taken
             self.mailbox.take(batch)
             if self.mailbox.missed:
                 await self._catch_up()
@@ -297,10 +319,13 @@ class StoreActor:
                 if trio.current_time() > until:
                     await trio.lowlevel.checkpoint()
                     until = trio.current_time() + LONGEST_TURN_SECONDS
-            self.store.keep_within_budget()
+            turns = 1 + (self.store.taken - taken) // VALUES_PER_TURN
+            while turns and not self.store.keep_within_budget():
+                turns -= 1
+                await trio.lowlevel.checkpoint()
 
     async def _next(self) -> list[Envelope]:
-        for _ in self.store.chores:
+        while self.store.housekeep():
             await trio.lowlevel.checkpoint()
             if waiting := self.mailbox.drain_now():
                 return waiting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -316,6 +317,26 @@ def test_pairs_that_must_stay_do_not_keep_others_from_making_room() -> None:
     partition.evict(80)
     assert partition.rows <= 80
     assert shown(latest(partition, X, "flushed", "fresh")) == ["cold", 1.0]
+
+
+def test_an_eviction_goes_in_steps_and_what_comes_in_between_is_kept() -> None:
+    features = [msgspec.structs.replace(X, id=f"user.x{number}.v1") for number in range(6)]
+    names = [f"e{number}" for number in range(100)]
+    partition = Partition()
+    partition.apply(10, [a_block(feature, *((name, 1, 1.0) for name in names)) for feature in features])
+    flush(partition, {feature.id: 1_000 for feature in features})
+    steps = partition.evicting(300)
+    looked_at = []
+    for number, rows in enumerate(steps):
+        looked_at.append(rows)
+        partition.apply(11 + number, [a_block(features[number % 6], (f"new{number}", 2, float(number)))])
+    assert max(looked_at) < 150
+    assert len(looked_at) >= 2 * len(features)
+    assert partition.rows <= 300 + len(looked_at)
+    for number in range(len(looked_at)):
+        assert shown(latest(partition, features[number % 6], f"new{number}")) == [float(number)]
+    for feature in features:
+        assert set(shown(latest(partition, feature, *names))) <= {"cold", 1.0}
 
 
 # Rows from disk

@@ -112,7 +112,8 @@ class World:
         self.series.trim(keep, self.flushed)
 
     def evict(self, slots: list[int]) -> None:
-        self.series.evict(np.array(slots, np.int64), self.flushed)
+        for _ in self.series.evicting(np.array(slots, np.int64), self.flushed):
+            pass
 
     def install(self, slots: list[int], keep: int) -> None:
         self.tick += 1

@@ -1,0 +1,82 @@
+"""Arrays that grow where they are: a table of a gigabyte is never copied to be given some rows more."""
+
+from __future__ import annotations
+
+import mmap
+from contextlib import suppress
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from actors.values import Array
+
+MAPPED_BYTES = 1024 * 1024
+"""Smaller ones are ordinary arrays, which are copied in no time."""
+_FLAGS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+_HUGE = getattr(mmap, "MADV_HUGEPAGE", None)
+
+
+class Pieces:
+    """Rows of numbers or objects. Of numbers, large ones are pages of the system's.
+
+    It gives more of them without moving what is there (mremap), as zeros that take no memory until written to.
+    """
+
+    def __init__(
+        self, dtype: np.dtype[Any], columns: tuple[int, ...], filling: int = 0, sparse: bool = False
+    ) -> None:
+        """One row. `filling`: what new cells are, those of objects None. `sparse`: few rows will be written."""
+        self.array: Array = np.empty((0, *columns), dtype)
+        self._filling = None if dtype.kind == "O" else filling
+        self._sparse = sparse
+        self._memory: mmap.mmap | None = None
+        self.grow(1)
+
+    def grow(self, rows: int) -> None:
+        """Have so many rows. Nobody may keep a view of the array meanwhile: it would go on with the old rows."""
+        before, shape, dtype = len(self.array), (rows, *self.array.shape[1:]), self.array.dtype
+        size = prod(shape) * dtype.itemsize
+        if dtype.kind == "O":
+            self._resize(shape)
+        elif size < MAPPED_BYTES:
+            array = np.zeros(shape, dtype)
+            array[:before] = self.array
+            self.array = array
+        else:
+            self.array = np.frombuffer(self._mapped(size), dtype, prod(shape)).reshape(shape)
+        if self._filling != 0:
+            self.array[before:] = self._filling
+
+    def _resize(self, shape: tuple[int, ...]) -> None:
+        try:
+            self.array.resize(shape)
+        except ValueError:  # there is a view of it
+            array = np.empty(shape, self.array.dtype)
+            array[: len(self.array)] = self.array
+            self.array = array
+
+    def _mapped(self, size: int) -> mmap.mmap:
+        """The memory of the array, with so many bytes."""
+        old, self.array = self.array, np.empty(0, self.array.dtype)
+        if self._memory is not None:
+            shape, dtype, memory = old.shape, old.dtype, self._memory
+            del old
+            with suppress(BufferError, OSError, SystemError):  # a view is left, or the system cannot
+                memory.resize(size)
+                return memory
+            old = np.frombuffer(memory, dtype, prod(shape)).reshape(shape)
+        self._memory = mmap.mmap(-1, size, flags=_FLAGS)
+        if _HUGE is not None and not self._sparse:
+            with suppress(OSError):
+                self._memory.madvise(_HUGE)
+        np.frombuffer(self._memory, old.dtype, old.size)[:] = old.ravel()
+        return self._memory
+
+    def widen(self, columns: int) -> None:
+        """Have so many columns, which takes a copy."""
+        old, rows = self.array, len(self.array)
+        self.array = np.empty((0, columns), old.dtype)
+        self._memory = None
+        self.grow(rows)
+        self.array[:, : old.shape[1]] = old
