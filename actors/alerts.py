@@ -55,7 +55,7 @@ def step(alert: Alert | None, check: Check, finding: Finding, now: int, policy: 
     if finding.status == "insufficient":
         return alert
     if finding.status == "passing":
-        return _passing(alert, now, policy)
+        return _passing(alert, finding, now, policy)
     if alert is None or alert.state == "resolved":
         # The cooldown goes with the check: `resolved` of the one before holds the next one back.
         started = _started(check, finding, now)
@@ -91,7 +91,7 @@ def _maybe_fire(alert: Alert, finding: Finding, now: int, policy: Policy, resolv
     return msgspec.structs.replace(told, state="firing", fired=now, resolved=None, streak=0)
 
 
-def _passing(alert: Alert | None, now: int, policy: Policy) -> Alert | None:
+def _passing(alert: Alert | None, finding: Finding, now: int, policy: Policy) -> Alert | None:
     if alert is None or alert.state == "resolved":
         return alert
     if alert.state == "pending":
@@ -99,4 +99,6 @@ def _passing(alert: Alert | None, now: int, policy: Policy) -> Alert | None:
     streak = alert.streak + 1
     if streak < policy.windows:
         return msgspec.structs.replace(alert, streak=streak)
-    return msgspec.structs.replace(alert, state="resolved", resolved=now, streak=0)
+    return msgspec.structs.replace(
+        alert, state="resolved", resolved=now, streak=0, observed=finding.observed, message=finding.message
+    )

@@ -15,7 +15,7 @@ import numpy as np
 from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.stats.components import Components
-from actors.stats.drift import vector_shift
+from actors.stats.drift import nulls, vector_shift
 from actors.stats.drift.judge import (
     CATEGORICAL_METHODS,
     NUMERIC_METHODS,
@@ -27,7 +27,7 @@ from actors.stats.drift.judgement import Judgement
 from actors.stats.drift.sample import Sample, of, weighted
 from actors.stats.summary import Summary
 from actors.stats.top_values import cut
-from actors.values import Array, convert
+from actors.values import Array, Column, convert
 
 MOST_GIVEN = 1_000_000
 OTHER = "(others)"
@@ -57,7 +57,14 @@ def between(
     method: str | None = None,
     threshold: float | None = None,
 ) -> Judgement:
-    """How far the current stretch of the stream is from the reference."""
+    """How far the current stretch of the stream is from the reference, in its values and in its nulls."""
+    one, two = [nulls.Share(summary.null_count, summary.count) for summary in (reference, current)]
+    return nulls.judged(_values_between(feature, reference, current, method, threshold), one, two)
+
+
+def _values_between(
+    feature: Feature, reference: Summary, current: Summary, method: str | None, threshold: float | None
+) -> Judgement:
     kind = _kind(feature)
     if kind == "category":
         pair = _counts(reference), _counts(current)
@@ -93,12 +100,14 @@ def of_samples(
     method: str | None = None,
     threshold: float | None = None,
 ) -> Judgement:
-    """The same for two samples of JSON values; nulls are left out.
+    """The same for two samples of JSON values.
 
     Raises InvalidInput that names the values that are not of the feature's type.
     """
-    columns = _column(feature, reference, "reference"), _column(feature, current, "current")
-    return of_columns(feature, *columns, method, threshold)
+    one, two = _column(feature, reference, "reference"), _column(feature, current, "current")
+    judgement = of_columns(feature, one.values[~one.nulls], two.values[~two.nulls], method, threshold)
+    before, after = [nulls.Share(int(np.count_nonzero(column.nulls)), len(column.nulls)) for column in (one, two)]
+    return nulls.judged(judgement, before, after)
 
 
 def of_columns(
@@ -124,13 +133,12 @@ def of_columns(
     return judge_numbers(*samples, method=method, threshold=threshold)
 
 
-def _column(feature: Feature, given: Sequence[Any], field: str) -> Array:
+def _column(feature: Feature, given: Sequence[Any], field: str) -> Column:
     column = convert(feature, given)
     if column.refused:
         position, reason = column.refused[0]
         raise InvalidInput.at(f"{field}[{position}]", reason)
-    values: Array = column.values[~column.nulls]
-    return values
+    return column
 
 
 def _counted(feature: Feature, values: Array) -> Mapping[str, int]:

@@ -52,7 +52,7 @@ def evaluate(
     config = check.typed
     match config:
         case FreshnessConfig():
-            return _freshness(config, newest, now)
+            return _freshness(config, newest, feature.created, now)
         case VolumeConfig():
             found, low, high = summary.count, config.min, config.max
             return _bounded(found, low, high, f"{found} observations in the last {config.window}")
@@ -84,9 +84,11 @@ _BREAKS: dict[type, str] = {
 }
 
 
-def _freshness(config: FreshnessConfig, newest: int | None, now: int) -> Finding:
-    if newest is None:
-        return Finding("insufficient", None, "never written")
+def _freshness(config: FreshnessConfig, newest: int | None, created: int, now: int) -> Finding:
+    if newest is None:  # a feature that was just registered is given the time that it may be without
+        age = max(0.0, (now - created) / SECOND)
+        message = f"never written up to now, registered {age:.0f} s ago (at most {config.max_age})"
+        return Finding("insufficient" if age * SECOND <= duration(config.max_age) else "failing", None, message)
     age = max(0.0, (now - newest) / SECOND)
     message = f"the newest event time is {format_timestamp(newest)}, {age:.0f} s ago (at most {config.max_age})"
     return Finding("passing" if age * SECOND <= duration(config.max_age) else "failing", age, message)

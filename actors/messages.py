@@ -4,7 +4,7 @@ RegistryActor  Register, DeleteFeature, PutGroup, DeleteGroup, Refresh
 JournalActor   Write, ChangeRegistry, Erase
 StoreActor     Apply, Forget, Purge, Flushed, Latest, Past, PastWindow, Between, Scan, Whereabouts, CountRows,
                Agreement
-MonitorActor   Apply, Forget, Fresh, Newest, Snapshot, Saved, Status
+MonitorActor   Apply, Forget, Fresh, Newest, Late, Snapshot, Saved, Status
 """
 
 from __future__ import annotations
@@ -238,6 +238,16 @@ class Newest(msgspec.Struct, frozen=True):
     """When the newest observations of features came. Answered with a list of `Vitals`."""
 
     features: Sequence[Feature]
+
+
+class Late(msgspec.Struct, frozen=True):
+    """Windows of drift that had closed when observations of them came, where none has come since `settled`.
+
+    Answered with [(feature id, start, last arrival)], at most `most`, the newest first; they are told once.
+    """
+
+    settled: int
+    most: int
 
 
 class Snapshot(msgspec.Struct, frozen=True):

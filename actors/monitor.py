@@ -21,11 +21,12 @@ from actors.columns import Block
 from actors.domain import Feature
 from actors.errors import Unavailable
 from actors.mailbox import Envelope, Mailbox
-from actors.messages import Apply, Forget, Fresh, MonitorStatus, Newest, Saved, Snapshot, Status, Vitals
+from actors.messages import Apply, Forget, Fresh, Late, MonitorStatus, Newest, Saved, Snapshot, Status, Vitals
 from actors.stats.folding import Folding
+from actors.stats.late_windows import LateWindows
 from actors.stats.state import decode, encode
 from actors.stats.summary import Summary
-from actors.stats.windows import Window
+from actors.stats.windows import HOUR, Window
 from actors.storage.protocol import SavedSummaries, Storage, SummaryKey
 from actors.turns import Steps, by_turns
 
@@ -57,8 +58,11 @@ class _Stream:
 class FeatureMonitor:
     """What came since `saved`, by feature and window, up to `position`. `rows` of it wait to be folded."""
 
-    def __init__(self, position: int = 0, totals: Mapping[SummaryKey, bytes] | None = None) -> None:
-        """`position`: what the saved summaries cover; `totals`: those of whole streams."""
+    def __init__(
+        self, position: int = 0, totals: Mapping[SummaryKey, bytes] | None = None, window: int = HOUR
+    ) -> None:
+        """`position`: what the saved summaries cover; `totals`: those of whole streams; `window`: of drift."""
+        self.late = LateWindows(window)
         self.position = position
         self.saved = position
         self.rows = 0
@@ -91,6 +95,7 @@ class FeatureMonitor:
         if stream.created == block.created:
             self._count(stream, -1)
             stream.append(block, arrived)
+            self.late.note(block.feature, block.times, arrived)
             self._count(stream, 1)
             if stream.folding.waiting.rows >= PENDING_OF_A_FEATURE:
                 self._overdue.add(block.feature)
@@ -193,6 +198,7 @@ class FeatureMonitor:
     def _drop(self, feature: str, created: int) -> None:
         self._count(self._streams.pop(feature), -1)
         self._overdue.discard(feature)
+        self.late.forget(feature)
         self._leaving.pop((feature, created), None)
 
 
@@ -214,18 +220,19 @@ def merged(summaries: Sequence[Summary]) -> Summary:
 class MonitorActor:
     """Runs a FeatureMonitor on the write stream."""
 
-    def __init__(self, storage: Storage, features: Mapping[str, Feature]) -> None:
+    def __init__(self, storage: Storage, features: Mapping[str, Feature], window: int = HOUR) -> None:
         self.mailbox = Mailbox("monitor")
         self._storage = storage
         self._features = features
-        self.monitor = FeatureMonitor()
+        self._window = window
+        self.monitor = FeatureMonitor(window=window)
 
     async def load(self) -> None:
         """Go on from what was saved last."""
         position, totals = await trio.to_thread.run_sync(self._storage.whole_summaries)
         # Where monitoring was off for a time, the journal no longer has what came by meanwhile.
         trimmed = await trio.to_thread.run_sync(self._storage.trimmed)
-        self.monitor = FeatureMonitor(position, totals)
+        self.monitor = FeatureMonitor(position, totals, self._window)
         self.monitor.position = max(position, trimmed)
         self.monitor.keep_only(self._features)
         self.mailbox.missed = True
@@ -292,6 +299,8 @@ class MonitorActor:
                 answer = self.monitor.fresh(feature, position)
             case Newest(features):
                 answer = [self.monitor.vitals(feature) for feature in features]
+            case Late(settled, most):
+                answer = self.monitor.late.take(settled, most)
             case Forget(feature):
                 self.monitor.forget(feature)
             case Snapshot():

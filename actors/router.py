@@ -380,7 +380,7 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
     else:
         stores = await _stores(settings, storage, registry)
         journal.stores = [store.mailbox for store in stores]
-    monitor = MonitorActor(storage, registry.features) if settings.enable_monitoring else None
+    monitor = _monitor(settings, storage, registry)
     registrar = RegistryActor(registry, journal.mailbox, clock, follower)
     journal.monitor = monitor.mailbox if monitor else None
     actors: list[Actor] = [*stores, *([monitor] if monitor else []), journal, registrar]
@@ -409,6 +409,11 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
             if not nursery.cancel_scope.cancel_called:  # else an actor has failed for good, maybe the journal
                 await _drained(journal.mailbox)
             nursery.cancel_scope.cancel()
+
+
+def _monitor(settings: Settings, storage: Storage, registry: FeatureRegistry) -> MonitorActor | None:
+    window = int(settings.drift_window_seconds * SECOND)
+    return MonitorActor(storage, registry.features, window) if settings.enable_monitoring else None
 
 
 async def _monitoring(

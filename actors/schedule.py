@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -15,12 +16,14 @@ from actors.domain import Feature
 from actors.errors import TimewellError
 from actors.registry import FeatureRegistry
 from actors.stats.drift.judgement import Judgement
-from actors.timestamps import format_timestamp
+from actors.timestamps import SECOND, format_timestamp
 from actors.watch import Period, Result, Scored, Watch, together
 from actors.webhook import Webhook
 
 log = logging.getLogger("timewell.schedule")
 RESOLVED_KEPT = 1_000
+LATE_WINDOWS_A_ROUND = 50
+"""So many windows, of all features, are scored anew for what came late; the others wait for the next round."""
 SCORES_KEPT = 500
 """Scores remembered per feature."""
 
@@ -57,6 +60,7 @@ class Schedule:
         self._leads = leads
         self._catch_up = catch_up
         self._scored_until = watch.wall() // watch.window * watch.window
+        self._scored_at = watch.now()
         self.scores: dict[str, list[Score]] = {}
         for alert in watch.alerts.values():
             if alert.state == "firing":
@@ -96,7 +100,8 @@ class Schedule:
         closed = self._watch.wall() // self._watch.window * self._watch.window
         if closed != self._scored_until:  # also where the clock was ahead for a while
             await self._score(Period(closed - self._watch.window, closed - 1))
-            self._scored_until = closed
+            self._scored_until, self._scored_at = closed, self._watch.now()
+        await self._score_late()
 
     # Alerts
 
@@ -155,18 +160,42 @@ class Schedule:
 
     async def _score(self, current: Period) -> None:
         """Score every feature that had values in a window, as one family."""
+        await self._score_all(
+            [
+                (feature, current)
+                for feature, newest in await self._with_vitals()
+                if newest >= current.start and not self._is_scored(feature, current)
+            ]
+        )
+
+    async def _score_late(self) -> None:
+        """Score windows, as one family, that got values after they had closed, by a backfill that has settled.
+
+        What had no score and has nothing to be compared with gets none.
+        """
+        settled = self._watch.now() - int(self._seconds * SECOND)
+        windows: list[tuple[Feature, Period]] = []
+        for id_, start, arrived in await self._watch.late(settled, LATE_WINDOWS_A_ROUND):
+            feature, end = self._registry.features.get(id_), start + self._watch.window
+            scored_with_it = end == self._scored_until and arrived <= self._scored_at
+            if feature is not None and not scored_with_it:
+                windows.append((feature, Period(start, end - 1)))
+        await self._score_all(windows, late=True)
+
+    async def _score_all(self, windows: Sequence[tuple[Feature, Period]], late: bool = False) -> None:
         scored: list[tuple[Feature, Scored]] = []
-        for feature, vitals in await self._with_vitals():
-            if vitals >= current.start and not self._is_scored(feature, current):
-                reference = self._watch.reference_for(feature, current)
-                try:
-                    scored.append((feature, await self._watch.score(feature, reference, current)))
-                except TimewellError as error:
-                    log.warning("%s was not scored: %s", feature.id, error.detail)
-        scored = [(feature, score) for feature, score in scored if score.current_count]
+        for feature, current in windows:
+            reference = self._watch.reference_for(feature, current)
+            try:
+                scored.append((feature, await self._watch.score(feature, reference, current)))
+            except TimewellError as error:
+                log.warning("%s was not scored: %s", feature.id, error.detail)
+        scored = [(feature, score) for feature, score in scored if score.has_current]
         judged = together([score for _, score in scored])
         for (feature, _), score in zip(scored, judged, strict=True):
-            await self._keep(feature, score)
+            told = score.judgement.verdict != "insufficient" or self._is_scored(feature, score.current)
+            if told or not late:
+                await self._keep(feature, score)
 
     def _is_scored(self, feature: Feature, current: Period) -> bool:
         return any(score.current[0] == current.start for score in self.scores_of(feature))
@@ -190,7 +219,8 @@ class Schedule:
         )
         kept = self.scores.setdefault(feature.id, [])
         await self._watch.note("score", _key(score), score)
-        kept.append(score)
+        place = bisect_left(kept, score.current[0], key=lambda one: one.current[0])
+        kept[place : place + (place < len(kept) and _key(kept[place]) == _key(score))] = [score]
         for old in kept[:-SCORES_KEPT]:
             await self._watch.note("score", _key(old), None)
         del kept[:-SCORES_KEPT]

@@ -24,12 +24,13 @@ from actors.errors import NotFound, TooLarge
 from actors.events import Events
 from actors.findings import Finding, evaluate, evaluate_drift
 from actors.mailbox import Mailbox
-from actors.messages import ChangeRegistry, MonitorStatus, Newest, Status, Vitals
+from actors.messages import ChangeRegistry, Late, MonitorStatus, Newest, Status, Vitals
 from actors.registry import FeatureRegistry
 from actors.settings import STATISTICS_READERS
 from actors.statistics import Statistics
 from actors.stats.drift.judge import decide
 from actors.stats.drift.judgement import Judgement
+from actors.stats.drift.nulls import Share, judged
 from actors.stats.summary import Accepted, Summary
 from actors.storage.protocol import Noted, Storage
 from actors.timestamps import FOREVER, NEVER, SECOND, YEAR_ONE, format_timestamp
@@ -79,6 +80,11 @@ class Scored(NamedTuple):
     reference_count: int
     current: Period
     current_count: int
+
+    @property
+    def has_current(self) -> bool:
+        """Whether anything was observed in the current period, be it nulls alone."""
+        return self.current_count > 0 or self.judgement.metrics.get("nullRateCurrent", 0.0) > 0
 
 
 class Result(NamedTuple):
@@ -355,11 +361,16 @@ class Watch:
         self, feature: Feature, reference: Period, current: Period, method: str, threshold: float | None
     ) -> Scored:
         """By another tool's definition, out of all the values themselves."""
-        columns = []
+        columns, shares = [], []
         for period in (reference, current):
-            parts = [part.values[~part.nulls] for part in self._storage.observations(feature, *period)]
+            parts, missing = [], 0
+            for part in self._storage.observations(feature, *period):
+                parts.append(part.values[~part.nulls])
+                missing += int(np.count_nonzero(part.nulls))
             columns.append(np.concatenate([empty(feature, 0), *parts]))
-        judgement = drift.of_columns(feature, columns[0], columns[1], method, threshold)
+            shares.append(Share(missing, missing + len(columns[-1])))
+        of_values = drift.of_columns(feature, columns[0], columns[1], method, threshold)
+        judgement = judged(of_values, shares[0], shares[1])
         return Scored(judgement, reference, len(columns[0]), current, len(columns[1]))
 
     async def _find_drift(
@@ -390,6 +401,11 @@ class Watch:
     async def vitals(self, features: Sequence[Feature]) -> list[Vitals]:
         """When the newest observations of each feature came."""
         found: list[Vitals] = await self._monitor.ask(Newest(features))
+        return found
+
+    async def late(self, settled: int, most: int) -> list[tuple[str, int, int]]:
+        """The windows to be scored again, see `Late`."""
+        found: list[tuple[str, int, int]] = await self._monitor.ask(Late(settled, most))
         return found
 
     async def status(self) -> MonitorStatus:

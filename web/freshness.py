@@ -33,8 +33,15 @@ def _feature(feature: Feature, vitals: Vitals, now: int) -> FeatureFreshness:
         age,
         _age(vitals.arrived, now),
         None if max_age is None else max_age / SECOND,
-        None if max_age is None or age is None else age > max_age / SECOND,
+        None if max_age is None else _late(feature, vitals, now, max_age),
     )
+
+
+def _late(feature: Feature, vitals: Vitals, now: int, max_age: int) -> bool | None:
+    """What was never written up to now is late once it has been registered for so long."""
+    if vitals.newest is None:
+        return True if now - feature.created > max_age else None
+    return now - vitals.newest > max_age
 
 
 def _age(time: int | None, now: int) -> float | None:

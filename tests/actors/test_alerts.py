@@ -224,3 +224,9 @@ def test_an_alert_survives_its_note(rounds: list[str], policy: Policy) -> None:
     for alert in lived(rounds, policy):
         if alert is not None:
             assert msgspec.msgpack.decode(msgspec.msgpack.encode(alert), type=Alert) == alert
+
+
+def test_a_resolved_alert_tells_what_is_so_now() -> None:
+    last = lived("ffpp", Policy(2, 0))[-1]
+    assert last is not None
+    assert (last.state, last.observed, last.message) == ("resolved", 3, "p3")

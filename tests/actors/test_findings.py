@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -261,8 +262,13 @@ def test_how_old_the_newest_observation_is(age: int, max_age: Any) -> None:
     assert rfc3339(NOW - age)[:19] in finding.message
 
 
-def test_what_was_never_written_is_neither_fresh_nor_late() -> None:
-    assert stream("vector").found("freshness", newest=None, maxAge="1h")[:2] == ("insufficient", None)
+@pytest.mark.parametrize(("age", "status"), [(0, "insufficient"), (3_600, "insufficient"), (3_601, "failing")])
+def test_what_was_never_written_is_late_from_its_registration_on(age: int, status: str) -> None:
+    feature = msgspec.structs.replace(feature_of("vector"), created=NOW - age * SECOND)
+    check = make_check(feature, "c", "freshness", {"maxAge": "1h"})
+    found = evaluate(check, feature, Summary(feature.created), None, NOW, lambda: ())
+    assert found[:2] == (status, None)
+    assert "never written" in found.message
 
 
 @pytest.mark.parametrize(

@@ -530,6 +530,45 @@ async def test_scores_are_newest_first_and_no_more_than_so_many_are_kept(
         assert len(storage.notes("score")) == 3
 
 
+async def test_windows_that_a_backfill_fills_are_scored_when_it_has_settled(
+    wall: Wall, storage: SlowStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LATE_WINDOWS_A_ROUND", 2)
+    async with watched(wall, storage) as router:
+        feature = await feature_of(router, "f")
+        schedule = router.monitoring.schedule
+        for hour in range(4):
+            shift = 4.0 if hour == 2 else 0.0
+            await write(router, feature, normal(hour, shift), START - (10 - hour) * HOUR, step=SECOND)
+        await tick(router, wall)
+        assert schedule.scores_of(feature) == [], "it may go on"
+        with hearing(router) as heard:
+            await tick(router, wall)
+        assert [one.current[0] for one in schedule.scores_of(feature)] == [START - 7 * HOUR, START - 8 * HOUR]
+        await tick(router, wall, 2)
+        scores = schedule.scores_of(feature)
+        assert [one.current[0] for one in scores] == [START - hour * HOUR for hour in (7, 8, 9)]
+        assert [one.judgement.verdict for one in scores][1:] == ["drift", "stable"]
+        assert "drift" in [event.kind for event in heard]
+        await write(router, feature, normal(9, 0.0, 4_000), START - 8 * HOUR, step=SECOND // 2)
+        await tick(router, wall, 3)
+        assert len(schedule.scores_of(feature)) == 3
+        assert schedule.scores_of(feature)[1].current[2] == 4_500, "and once more for what comes later still"
+        assert len(storage.notes("score")) == 3
+
+
+async def test_a_window_of_nothing_but_nulls_has_drifted(wall: Wall, storage: SlowStorage) -> None:
+    async with watched(wall, storage) as router:
+        feature = await feature_of(router, "f")
+        await write(router, feature, normal(1, 0.0), START - HOUR, step=SECOND)
+        await write(router, feature, [None] * 100, START, step=SECOND)
+        wall.micros = START + HOUR
+        await router.monitoring.schedule.tick()
+        (score,) = router.monitoring.schedule.scores_of(feature)
+        assert (score.judgement.verdict, score.judgement.severity) == ("drift", "high")
+        assert "nulls went from 0.00% to 100.00%" in score.judgement.reasons[0]
+
+
 async def test_a_feature_without_values_in_a_window_has_no_score_for_it(wall: Wall, storage: SlowStorage) -> None:
     async with watched(wall, storage) as router:
         before, during, after = [await feature_of(router, name) for name in ("before", "during", "after")]

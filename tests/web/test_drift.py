@@ -112,6 +112,24 @@ def test_a_shift_is_drift_the_same_distribution_is_stable_and_five_values_are_to
     assert found[0]["reference"] == {"startTime": start.replace("000Z", "Z"), "endTime": end, "count": 400}
 
 
+def test_nulls_that_go_from_none_to_most_are_drift_between_periods_and_samples(
+    shared_server: LiveServer, name: str
+) -> None:
+    id_ = registered(shared_server, name)
+    before = drawn("number", 1)
+    after = [value if n % 10 == 0 else None for n, value in enumerate(drawn("number", 2))]
+    write(shared_server, id_, before, MONDAY)
+    write(shared_server, id_, after, MONDAY + HOUR)
+    for found in (
+        drift(shared_server, id_, reference=hour(0), current=hour(1)),
+        shared_server.post(f"/features/{id_}/drift", {"reference": before, "current": after}).json(),
+    ):
+        assert (found["verdict"], found["drift"], found["severity"]) == ("drift", True, "high")
+        assert (found["metrics"]["nullRateReference"], found["metrics"]["nullRateCurrent"]) == (0, 0.9)
+        assert "nulls went from 0.00% to 90.00%" in found["reasons"][0]
+        assert found["current"]["count"] == 40
+
+
 def test_the_metrics_of_numbers_have_the_names_of_the_contract(shared_server: LiveServer, name: str) -> None:
     id_ = registered(shared_server, name)
     found = compared(shared_server, id_, drawn("number", 1), drawn("number", 2, shifted=True))
