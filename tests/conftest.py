@@ -3,11 +3,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from loadtest.postgres import PostgresServer
 from loadtest.valkey import ValkeyCluster, ValkeyServer
 from tests.live import LiveServer
+
+hypothesis.settings.register_profile("whatever the machine does meanwhile", deadline=None)
+hypothesis.settings.load_profile("whatever the machine does meanwhile")
 
 
 @pytest.fixture
