@@ -170,11 +170,11 @@ local function shape(keys, args)
   return made
 end
 
--- keys: writers, the batches of one; args: writer, then arrival and blob of each batch.
--- Returns 0 where it is none any more.
+-- keys: the batches of a writer; args: arrival and blob of each batch. Returns 0 where it is none any more.
+-- The batch of the arrival 0, which is none, is there as long as the writer is.
 local function keep(keys, args)
-  if redis.call('HEXISTS', keys[1], args[1]) == 0 then return 0 end
-  for at = 2, #args, 2 do redis.call('HSET', keys[2], args[at], args[at + 1]) end
+  if redis.call('HEXISTS', keys[1], '0') == 0 then return 0 end
+  for at = 1, #args, 2 do redis.call('HSET', keys[1], args[at], args[at + 1]) end
   return 1
 end
 
@@ -202,23 +202,20 @@ local function milliseconds()
   return clock[1] * 1000 + math.floor(clock[2] / 1000)
 end
 
--- keys: writers, leases; args: a new writer, ms to live, a moment later than all so far.
+-- keys: leases; args: a writer, ms to live (below 0: it is no more), whether it is a new one ('1') or to go on.
+-- Whether it still is one.
 local function lease(keys, args)
-  redis.call('HSET', keys[1], args[1], args[3])
-  redis.call('HSET', keys[2], args[1], string.format('%.0f', milliseconds() + tonumber(args[2])))
+  if args[3] ~= '1' and redis.call('HEXISTS', keys[1], args[1]) == 0 then return 0 end
+  redis.call('HSET', keys[1], args[1], string.format('%.0f', milliseconds() + tonumber(args[2])))
   return 1
 end
 
-local function is_dead(leases, writer)
-  local ends = redis.call('HGET', leases, writer)
-  return not ends or tonumber(ends) < milliseconds()
-end
-
--- keys: writers, leases. Returns the writers that are dead.
+-- keys: leases. Returns the writers that are dead.
 local function dead(keys, args)
-  local found = {}
-  for _, writer in ipairs(redis.call('HKEYS', keys[1])) do
-    if is_dead(keys[2], writer) then found[#found + 1] = writer end
+  local found, now = {}, milliseconds()
+  local leases = redis.call('HGETALL', keys[1])
+  for at = 1, #leases, 2 do
+    if tonumber(leases[at + 1]) < now then found[#found + 1] = leases[at] end
   end
   return found
 end
@@ -226,8 +223,9 @@ end
 -- keys: writers, leases, the batches of a dead writer and of another; args: the dead one, a moment later than all
 -- that the other has. What the one has not counted becomes the other's. Returns the last moment given to it.
 local function adopt(keys, args)
-  local position, arrived = redis.call('HGET', keys[1], args[1]), tonumber(args[2])
-  if not position or not is_dead(keys[2], args[1]) then return args[2] end
+  local position, arrived = redis.call('HGET', keys[1], args[1]) or '0', tonumber(args[2])
+  local ends = redis.call('HGET', keys[2], args[1])
+  if not ends or tonumber(ends) >= milliseconds() then return args[2] end
   local left = redis.call('HKEYS', keys[3])
   table.sort(left, function(a, b) return tonumber(a) < tonumber(b) end)
   for _, field in ipairs(left) do
@@ -240,13 +238,6 @@ local function adopt(keys, args)
   redis.call('HDEL', keys[1], args[1])
   redis.call('HDEL', keys[2], args[1])
   return string.format('%.0f', arrived)
-end
-
--- keys: writers, leases; args: writer, ms (0: it is no more). Whether it still is one.
-local function renew(keys, args)
-  if redis.call('HEXISTS', keys[1], args[1]) == 0 then return 0 end
-  redis.call('HSET', keys[2], args[1], string.format('%.0f', milliseconds() + tonumber(args[2])))
-  return 1
 end
 
 -- keys: an idempotency key's; args: what was answered, seconds.
@@ -301,7 +292,6 @@ def _registered() -> str:
         "lease",
         "dead",
         "adopt",
-        "renew",
         "have",
         "release",
     ]

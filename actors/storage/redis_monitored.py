@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from actors.columns import Block, pack, unpack
 from actors.domain import Feature
@@ -59,14 +60,15 @@ class Writers:
         name = secrets.token_hex(8).encode()
         (now,) = self._link.ask([Command(ROOT, ("TIME",))])
         self.begun = int(now[0]) * 10**6 + int(now[1])
-        # The batch of the arrival 0, which is none, keeps their key in being.
+        self._link.ask([Command(WRITERS, ("HSET", WRITERS, name, self.begun))])
         self._link.ask([Command(batches_of(name), ("HSET", batches_of(name), "0", ""))])
-        self._link.ask([call("lease", [WRITERS, LEASES], name, WRITER_SECONDS * 1_000, self.begun)])
-        (dead,) = self._link.ask([call("dead", [WRITERS, LEASES])])
-        for one in dead:
-            keys = [WRITERS, LEASES, batches_of(one), batches_of(name)]
-            (last,) = self._link.ask([call("adopt", keys, one, self.begun)])
-            self.begun = int(last)
+        self._link.ask([_lease(name, WRITER_SECONDS * 1_000, b"1")])
+        (dead,) = self._link.ask([call("dead", [LEASES])])
+        with suppress(StorageDown):  # where their keys are being moved, they are there the next time
+            for one in dead:
+                keys = [WRITERS, LEASES, batches_of(one), batches_of(name)]
+                (last,) = self._link.ask([call("adopt", keys, one, self.begun)])
+                self.begun = int(last)
         return name
 
     def lost(self, writer: bytes) -> None:
@@ -85,7 +87,7 @@ class Writers:
         writer = self.own()
         if time.monotonic() < self._renew_at:
             return
-        (still,) = self._link.ask([call("renew", [WRITERS, LEASES], writer, WRITER_SECONDS * 1_000)])
+        (still,) = self._link.ask([_lease(writer, WRITER_SECONDS * 1_000)])
         if still:
             self._renew_at = time.monotonic() + WRITER_SECONDS / 10
         else:
@@ -95,7 +97,7 @@ class Writers:
         """Whether this process is the one of all; where there is none, it becomes that. Raises StorageDown."""
         own = self.own()
         having, dead = self._link.ask(
-            [call("have", [_LEADER], own, LEADER_SECONDS * 1_000), call("dead", [WRITERS, LEASES])]
+            [call("have", [_LEADER], own, LEADER_SECONDS * 1_000), call("dead", [LEASES])]
         )
         if having and dead:
             # Become a new writer, which takes over what dead ones and this one had not counted.
@@ -111,9 +113,13 @@ class Writers:
             self._link.ask(_leaving(own))
 
 
+def _lease(writer: bytes, milliseconds: int, new: bytes = b"0") -> Command:
+    return call("lease", [LEASES], writer, milliseconds, new)
+
+
 def _leaving(writer: bytes) -> list[Command]:
     """What makes a writer a dead one, and not the leader."""
-    return [call("renew", [WRITERS, LEASES], writer, -1), call("release", [_LEADER], writer)]
+    return [_lease(writer, -1), call("release", [_LEADER], writer)]
 
 
 class RedisMonitored:
@@ -135,7 +141,7 @@ class RedisMonitored:
         words: list[bytes | int] = []
         for arrived, blocks in batches:
             words += [arrived, pack([block._replace(entities=[]) for block in blocks])]
-        return judged(version, "keep", [WRITERS, batches_of(writer)], writer, *words)
+        return judged(version, "keep", [batches_of(writer)], *words)
 
     def _check(self, writer: bytes, known: object) -> None:
         """Raises StorageDown for a writer that is none any more."""
