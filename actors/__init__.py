@@ -16,6 +16,8 @@ repeats.py                        one write at a time of an idempotency key
 registry.py ingest.py             what is registered; from rows as sent to blocks
 ingest_arrow.py arrow_values.py   the same from Arrow tables
 arrow_keys.py spool.py            ids and timestamps of Arrow; blocks set aside
+arrow_plain.py arrow_objects.py   Arrow types written out; Arrow values as JSON has them
+arrow_stream.py                   a stream of Arrow, judged before it is read
 overwriting.py                    rows that a later one of their batch overwrites
 journal.py store.py monitor.py    the actors
 remote.py                         a store whose values are in a server

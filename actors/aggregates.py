@@ -203,7 +203,9 @@ def _cuts(groups: Groups) -> list[Array]:
 
 
 def _distinct_objects(values: Array) -> int:
-    return len({value.tobytes() for value in values} if values.ndim == 2 else set(values.tolist()))
+    if values.ndim == 2:
+        return len({value.tobytes() for value in values + 0.0})  # -0.0 and 0.0 are one value
+    return len(set(values.tolist()))
 
 
 _KERNELS: dict[str, Callable[[Groups, str], _Result]] = {

@@ -6,26 +6,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from actors.arrow_plain import plain, without_values
 from actors.columns import Entities, Times
 from actors.errors import Fault, InvalidInput
 from actors.timestamps import LAST_MOMENT, SECOND, YEAR_ONE, parse_timestamp, parse_timestamps
 from actors.values import Nulls
 
 
-def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A dictionary column as its values: what goes out has no dictionaries, not even within lists."""
-    if pa.types.is_dictionary(column.type):
-        chunks = [chunk.dictionary_decode() for chunk in column.chunks]
-        column = pa.chunked_array(chunks, column.type.value_type)
-    if pa.types.is_string_view(column.type):
-        return column.cast(pa.string())
-    if "dictionary" in str(column.type):
-        return pa.chunked_array([pa.array(column.to_pylist())])
-    return column
+def settled(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column in a plain type; one of missing values only in none, whatever it was given."""
+    column = plain(column)
+    return pa.chunked_array([pa.nulls(len(column))]) if without_values(column) else column
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a plain type is one of texts."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def ids_of_arrow(column: pa.ChunkedArray, field: str) -> list[str]:
@@ -38,8 +34,8 @@ def ids_of_arrow(column: pa.ChunkedArray, field: str) -> list[str]:
 
 def entities_of_arrow(column: pa.ChunkedArray, field: str) -> Entities:
     """The same with each distinct one once: a Python string is made of these alone."""
-    column = plain(column)
-    if not (_is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
+    column = settled(column)
+    if not (is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
         raise InvalidInput.at(field, f"must be strings or integers, not {column.type}")
     names, codes = coded(column)
     return Entities(["" if name is None else name for name in names.cast(pa.string()).to_pylist()], codes)
@@ -47,6 +43,8 @@ def entities_of_arrow(column: pa.ChunkedArray, field: str) -> Entities:
 
 def coded(column: pa.ChunkedArray) -> tuple[pa.Array, NDArray[np.int32]]:
     """The distinct values of a column, a null among them where it has some, and for each row its place there."""
+    if pa.types.is_null(column.type):
+        column = column.cast(pa.string())
     encoded = column.dictionary_encode().combine_chunks()
     names, indices = encoded.dictionary, encoded.indices
     if encoded.null_count:
@@ -54,7 +52,8 @@ def coded(column: pa.ChunkedArray) -> tuple[pa.Array, NDArray[np.int32]]:
     return names, np.asarray(indices.to_numpy(zero_copy_only=False), np.int32)
 
 
-_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_DAY = 86_400 * SECOND
+_MICROS = {"s": SECOND, "ms": 1_000, "us": 1}
 
 
 def times_of_arrow(column: pa.ChunkedArray, field: str) -> Times:
@@ -68,13 +67,14 @@ def times_of_arrow(column: pa.ChunkedArray, field: str) -> Times:
 
 def judged_times(column: pa.ChunkedArray, field: str) -> tuple[Times, list[Fault]]:
     """The same with what is wrong with single rows, whose times are 0. Raises InvalidInput for other types."""
-    column = plain(column)
+    column = settled(column)
     if pa.types.is_null(column.type):
         return np.zeros(len(column), np.int64), []
-    if _is_text(column.type):
+    if is_text(column.type):
         return _judged_texts(column.cast(pa.string()).fill_null(_EPOCH).to_pylist(), field)
-    if not pa.types.is_timestamp(column.type):
-        raise InvalidInput.at(field, f"must be a timestamp or RFC 3339 strings, not {column.type}")
+    if not (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
+        hint = "; cast what counts seconds to pa.timestamp('s')" if pa.types.is_integer(column.type) else ""
+        raise InvalidInput.at(field, f"must be a timestamp, a date or RFC 3339 strings, not {column.type}{hint}")
     times, beyond = micros_of(column)
     rows = np.flatnonzero(beyond).tolist()
     return np.where(beyond, 0, times), [Fault(field, "is not within the years 1 to 9999", row) for row in rows]
@@ -84,13 +84,20 @@ _EPOCH = "1970-01-01T00:00:00Z"
 
 
 def micros_of(column: pa.ChunkedArray | pa.Array) -> tuple[Times, Nulls]:
-    """A timestamp column as microseconds, 0 for nulls, and where it leaves the years that RFC 3339 can say."""
+    """A column of timestamps or dates as microseconds, 0 for nulls, and where it leaves the years of RFC 3339.
+
+    What is finer is cut towards the past, before 1970 too. Arrow's own conversions cut towards 1970, and overflow.
+    """
+    kind = column.type
+    if pa.types.is_date32(kind):
+        column = column.cast(pa.int32())
     given = np.asarray(column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False), np.int64)
-    scale = _PER_SECOND[column.type.unit]
+    if kind == pa.timestamp("ns", getattr(kind, "tz", None)):
+        return given // 1_000, np.zeros(len(given), np.bool_)  # 64 bits of them end in 2262
+    unit = _DAY if pa.types.is_date32(kind) else _MICROS["ms" if pa.types.is_date64(kind) else kind.unit]
     # Compared in the column's own unit: microseconds may not hold what seconds do.
-    beyond = (given > LAST_MOMENT * scale // SECOND) | (given < YEAR_ONE * scale // SECOND)
-    given = np.where(beyond, 0, given)
-    return given * (SECOND // scale) if scale <= SECOND else given // (scale // SECOND), beyond
+    beyond = (given > LAST_MOMENT // unit) | (given < YEAR_ONE // unit)
+    return np.where(beyond, 0, given) * unit, beyond
 
 
 def times_of_texts(texts: list[str], field: str) -> Times:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -12,13 +13,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.arrow_keys import micros_of
+from actors.arrow_objects import Unsayable, has_bytes, objects
+from actors.arrow_plain import plain_array, without_values
 from actors.constraints import constrain
 from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.settings import MAX_VALUE_BYTES
-from actors.values import Array, Column, Nulls, Refused, blank, convert, dtype_of, render_all, width_of
+from actors.values import (
+    FIRST_INEXACT,
+    Array,
+    Column,
+    Nulls,
+    Refused,
+    blank,
+    convert,
+    dtype_of,
+    empty,
+    render_all,
+    width_of,
+)
 
-_LARGEST_EXACT = 2.0**63
+_FIRST_INEXACT = {pa.float16(): 2.0**11, pa.float32(): 2.0**24, pa.float64(): FIRST_INEXACT}
 
 
 def convert_arrow(feature: Feature, values: pa.Array, field: str) -> Column:
@@ -27,10 +42,9 @@ def convert_arrow(feature: Feature, values: pa.Array, field: str) -> Column:
     Raises InvalidInput that names `field` where the array's type cannot be the feature's at all; single values
     that are not acceptable are refused in the column.
     """
-    if pa.types.is_string_view(values.type):
-        values = values.cast(pa.string())
-    if pa.types.is_null(values.type):
-        return convert(feature, [None] * len(values))
+    values = plain_array(values)
+    if without_values(values):
+        return Column(empty(feature, len(values)), np.ones(len(values), np.bool_), [])
     return _CONVERT[feature.value_type](feature, values, field)
 
 
@@ -76,6 +90,7 @@ def _numbers(feature: Feature, values: pa.Array, field: str) -> Column:
     infinite = np.isinf(numbers)
     refused = [Refused(int(place), "not a finite float64") for place in np.flatnonzero(infinite)]
     numbers[nulls | infinite] = 0.0
+    numbers += 0.0  # no -0.0, which is 0 and would be told apart from it
     return Column(numbers, nulls, refused)
 
 
@@ -95,13 +110,16 @@ def _integers(feature: Feature, values: pa.Array, field: str) -> Column:
         refused = [Refused(int(p), "does not fit in 64 bits") for p in np.flatnonzero(unsigned >= 2**63)]
         return Column(unsigned.astype(np.int64), _nulls(values), refused)
     column = _numbers(feature, values, field)  # floats: what pandas makes of integers with gaps
-    odd = (
-        (np.floor(column.values) != column.values)
-        | (column.values >= _LARGEST_EXACT)
-        | (column.values < -_LARGEST_EXACT)
-    )
-    refused = [Refused(int(place), "expected an integer") for place in np.flatnonzero(odd)]
+    # Beyond its digits a float stands for its neighbours as well.
+    odd = (np.floor(column.values) != column.values) | (np.abs(column.values) >= _FIRST_INEXACT[values.type])
+    refused = [Refused(p, _why_no_integer(float(column.values[p]))) for p in np.flatnonzero(odd).tolist()]
     return Column(np.where(odd, 0, column.values).astype(np.int64), column.nulls, [*column.refused, *refused])
+
+
+def _why_no_integer(number: float) -> str:
+    if number.is_integer():
+        return "a float of this size stands for several integers; give it as an integer"
+    return "expected an integer"
 
 
 def _booleans(feature: Feature, values: pa.Array, field: str) -> Column:
@@ -114,7 +132,7 @@ def _booleans(feature: Feature, values: pa.Array, field: str) -> Column:
 def _timestamps(feature: Feature, values: pa.Array, field: str) -> Column:
     if _is_text(values.type):
         return convert(feature, values.to_pylist())
-    if not pa.types.is_timestamp(values.type):
+    if not (pa.types.is_timestamp(values.type) or pa.types.is_date(values.type)):
         raise _mismatch(feature, values, field)
     micros, beyond = micros_of(values)
     refused = [Refused(int(place), "is not within the years 1 to 9999") for place in np.flatnonzero(beyond)]
@@ -141,7 +159,12 @@ def _texts(feature: Feature, values: pa.Array, field: str) -> Column:
 def _json(feature: Feature, values: pa.Array, field: str) -> Column:
     """JSON texts, as they come out of a training set; values that are no texts are taken as they are."""
     if not _is_text(values.type):
-        given = values.to_pylist()
+        if has_bytes(values.type):
+            raise _mismatch(feature, values, field)
+        try:
+            given = objects(values, _number_of)
+        except Unsayable as error:
+            raise InvalidInput.at(field, str(error)) from None
         return convert(feature, [None if isinstance(one, float) and math.isnan(one) else one for one in given])
     decoded, refused = [], []
     for place, text in enumerate(values.to_pylist()):
@@ -152,6 +175,10 @@ def _json(feature: Feature, values: pa.Array, field: str) -> Column:
             refused.append(Refused(place, "expected JSON text"))
     column = convert(feature, decoded)
     return Column(column.values, column.nulls, [*column.refused, *refused])
+
+
+def _number_of(exact: Decimal) -> int | float:
+    return int(exact) if exact == int(exact) else float(exact)
 
 
 def _vectors(feature: Feature, values: pa.Array, field: str) -> Column:
@@ -170,7 +197,7 @@ def _vectors(feature: Feature, values: pa.Array, field: str) -> Column:
     good = np.flatnonzero(~(nulls | wrong))
     flat = values.take(pa.array(good)).flatten().cast(pa.float64(), safe=False).fill_null(np.nan)
     with np.errstate(over="ignore"):
-        vectors[good] = flat.to_numpy(zero_copy_only=False).reshape(-1, dimension).astype(np.float32)
+        vectors[good] = flat.to_numpy(zero_copy_only=False).reshape(-1, dimension).astype(np.float32) + 0.0
     endless = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     refused += [Refused(int(p), "a component is not a finite float32") for p in endless]
     vectors[endless] = 0

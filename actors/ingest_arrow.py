@@ -6,12 +6,14 @@ column for each feature reference; there a null or NaN means that nothing was wr
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from actors.arrow_keys import coded, entities_of_arrow, judged_times, plain
+from actors.arrow_keys import coded, entities_of_arrow, is_text, judged_times, settled
+from actors.arrow_plain import plain
 from actors.arrow_values import constrain_arrow, convert_arrow
 from actors.columns import Block, Entities, Indices, Times, ids_at, rows_of_codes
 from actors.domain import Feature
@@ -37,8 +39,8 @@ def ingest_table(registry: FeatureRegistry, table: pa.Table, now: int, nulls: bo
     Raises InvalidInput for columns that cannot be.
     """
     names = table.column_names
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(names).items():
+        if count > 1:
             raise InvalidInput.at(name, "the table has two columns of this name")
     faults: list[Fault] = []
     keys = _keys(table, now, faults)
@@ -59,8 +61,9 @@ def _keys(table: pa.Table, now: int, faults: list[Fault]) -> _Keys:
         good[index] = False
     if TIMESTAMP not in table.column_names:
         return _Keys(entities, np.full(len(entities), now, np.int64), good)
-    missing = np.asarray(plain(table[TIMESTAMP]).is_null().to_numpy(), np.bool_)
-    times, wrong = judged_times(table[TIMESTAMP], TIMESTAMP)
+    given = settled(table[TIMESTAMP])
+    missing = np.asarray(given.is_null().to_numpy(), np.bool_)
+    times, wrong = judged_times(given, TIMESTAMP)
     faults += wrong
     for fault in wrong:
         good[fault.index] = False
@@ -98,7 +101,10 @@ def _long(registry: FeatureRegistry, table: pa.Table, keys: _Keys, faults: list[
 
 def _by_reference(column: pa.ChunkedArray) -> list[tuple[str, Indices]]:
     """Each distinct text of a column with its rows, ascending; nulls as an empty text."""
-    names, codes = coded(plain(column))
+    column = settled(column)
+    if not (is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
+        raise InvalidInput.at(FEATURE, f"must be strings, not {column.type}")
+    names, codes = coded(column)
     texts = ["" if name is None else str(name) for name in names.to_pylist()]
     return list(zip(texts, rows_of_codes(codes, len(texts)), strict=True))
 

@@ -43,6 +43,7 @@ from actors.settings import (
     PATTERN_STEPS_AT_ONCE,
     PENDING_VALUES,
     SHUTDOWN_COMMIT_SECONDS,
+    TABLES_AT_ONCE,
     Settings,
 )
 from actors.stats.summary import Summary
@@ -97,6 +98,8 @@ class Router:
         self._storage = storage
         self._mailboxes = mailboxes
         self._pending = 0
+        self.tables = trio.CapacityLimiter(TABLES_AT_ONCE)
+        """To be held while an Arrow table is read and judged."""
         self._searchers = trio.CapacityLimiter(PATTERN_SEARCHERS)
         self._monitoring = monitoring
 

@@ -78,6 +78,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_batch_values: Annotated[
         int, Meta(ge=1, description="most values in one JSON batch; more is answered with 413")
     ] = 200_000
+    max_table_values: Annotated[
+        int, Meta(ge=1, description="most values (rows x columns) in one Arrow table; more is answered with 413")
+    ] = 10_000_000
+    max_decompressed_bytes: Annotated[
+        int, Meta(ge=1024, description="most bytes that a compressed Arrow body may stand for; more gets 413")
+    ] = 256 * 1024 * 1024
     max_entities: Annotated[
         int, Meta(ge=1, description="most entity ids in one read; more is answered with 413")
     ] = 10_000
@@ -91,6 +97,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 MAX_ENTITY_ID_BYTES = 512
 MAX_NAME_CHARACTERS = 128
 MAX_VALUE_BYTES = 64 * 1024
+MAX_TABLE_COLUMNS = 2_000
+MAX_ARROW_SCHEMA_BYTES = 4 * 1024 * 1024
+MAX_ARROW_CHUNKS = 500_000
+"""Each column of each record batch takes some hundred bytes, however few rows it has."""
 MAX_VECTOR_DIMENSION = 16_384
 MAX_JSON_DEPTH = 64
 MAX_PATTERN_CHARACTERS = 1_000
@@ -178,6 +188,8 @@ MOST_WIDE_SHAPES = 256
 """Features of one entity type are kept together in at most so many ways; beyond, each value has its own row."""
 STATISTICS_READERS = 2
 """Worker threads that may put statistics together at once."""
+TABLES_AT_ONCE = 2
+"""Arrow tables read and judged at once, which may each take some hundred megabytes."""
 HISTORY_READERS = 2
 """Worker threads that may read history files at once."""
 

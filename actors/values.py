@@ -34,6 +34,8 @@ _DTYPES = {
 }
 _JSON = msgspec.json.Encoder(order="sorted")
 _LARGEST_WHOLE = 2.0**63
+FIRST_INEXACT = 2.0**53
+"""From here on a float64 stands for several integers."""
 FEW = 128
 """Up to so many values Python is done before numpy has begun."""
 
@@ -112,7 +114,7 @@ def _all_numbers(given: Sequence[Any]) -> Array | None:
         values = np.array(given, np.float64)
     except OverflowError:
         return None
-    return values if np.isfinite(values).all() else None
+    return values + 0.0 if np.isfinite(values).all() else None
 
 
 def _all_integers(given: Sequence[Any]) -> Array | None:
@@ -182,10 +184,16 @@ def _number(_: Feature, value: Any) -> float:
         number = np.inf
     if not np.isfinite(number):
         raise _Refusal("not a finite float64")
-    return number
+    return number + 0.0  # no -0.0, which is 0 and would be told apart from it
 
 
 def _integer(_: Feature, value: Any) -> int:
+    if type(value) is float and value.is_integer():  # 5.0, as whole numbers with gaps are written
+        if abs(value) >= FIRST_INEXACT:
+            raise _Refusal(
+                "a float of this size stands for several integers; write it without fraction or exponent"
+            )
+        return int(value)
     if type(value) is not int:
         raise _expected("an integer", value)
     if not -(2**63) <= value < 2**63:
@@ -224,7 +232,7 @@ def _vector(feature: Feature, value: Any) -> Array:
         raise _Refusal(f"has {len(value)} components, the feature's dimension is {dimension}")
     try:
         with np.errstate(over="ignore"):
-            vector = np.array(value, np.float64).astype(np.float32)
+            vector = np.array(value, np.float64).astype(np.float32) + 0.0
     except OverflowError:
         vector = np.full(1, np.inf, np.float32)
     if not np.isfinite(vector).all():
@@ -241,7 +249,17 @@ def _json(_: Feature, value: Any) -> str:
         raise _Refusal("holds a number that JSON cannot carry") from None
     if len(text) > MAX_VALUE_BYTES:
         raise _Refusal(f"longer than {MAX_VALUE_BYTES} bytes of canonical JSON")
+    if b"-0.0" in text:
+        text = _JSON.encode(_without_negative_zero(value))
     return text.decode()
+
+
+def _without_negative_zero(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_negative_zero(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_negative_zero(one) for one in value]
+    return value + 0.0 if type(value) is float else value
 
 
 def _depth(value: Any) -> int:

@@ -31,7 +31,7 @@ def create_app(router: Router, settings: Settings, traffic: Traffic | None = Non
     app.register_blueprint(registry.blueprint(router))
     app.register_blueprint(writing.blueprint(router, settings))
     app.register_blueprint(serving.blueprint(router, settings))
-    app.register_blueprint(training.blueprint(router))
+    app.register_blueprint(training.blueprint(router, settings))
     app.register_blueprint(history.blueprint(router, settings))
     app.register_blueprint(monitoring.blueprint(router))
     app.register_blueprint(checks.blueprint(router))

@@ -13,6 +13,7 @@ import pyarrow as pa
 import trio
 from quart import request
 
+from actors.arrow_stream import read_table
 from actors.columns import Block, joined
 from actors.errors import Fault, InvalidInput
 from actors.ingest import MOST_FAULTS_NAMED, Ingested
@@ -20,11 +21,11 @@ from actors.ingest_arrow import ingest_table
 from actors.overwriting import Overwriting, overwritten
 from actors.registry import FeatureRegistry
 from actors.router import Router
-from actors.settings import GROUP_COMMIT_VALUES
+from actors.settings import GROUP_COMMIT_VALUES, Settings
 from actors.spool import Spool
 from actors.turns import Steps
 from web.outline import CHUNK_BYTES
-from web.requests import Query, read_table
+from web.requests import Query
 from web.schema import Observation
 from web.streamed_body import lots_of_lines
 from web.writing_rows import Judging, refuse, written
@@ -143,7 +144,7 @@ def _ingested(blocks: Sequence[Block]) -> Ingested:
     return Ingested(list(blocks), sum(len(block.entities) for block in blocks), [])
 
 
-async def write_table(router: Router, partial: bool, key: str | None) -> bytes:
+async def write_table(router: Router, settings: Settings, partial: bool, key: str | None) -> bytes:
     """Arrow: everything is judged, then written in slices, then answered."""
     nulls = Query(OF_TABLES).choice("nulls", ("skip", "write"), "skip") == "write"
     data = await request.get_data(cache=False)
@@ -151,12 +152,13 @@ async def write_table(router: Router, partial: bool, key: str | None) -> bytes:
 
     def judge() -> tuple[Ingested, int]:
         try:
-            ingested = ingest_table(registry, read_table(data), now, nulls)
+            ingested = ingest_table(registry, read_table(data, settings), now, nulls)
             return ingested, overwritten(ingested.blocks)
         except pa.ArrowException as error:
             raise InvalidInput(f"the table cannot be taken: {error}") from None
 
-    ingested, again = await router.judge(judge, len(data))
+    async with router.tables:
+        ingested, again = await router.judge(judge, len(data))
     if not partial:
         refuse(ingested.faults, "row", ingested.more)
     answer = written(ingested, again)

@@ -20,10 +20,10 @@ from quart import Response, request
 from quart.wrappers.response import ResponseBody
 from werkzeug.datastructures import MIMEAccept
 
+from actors.arrow_objects import objects
 from actors.settings import CELLS_PER_TURN
 from actors.storage.history import value_column
-from actors.timestamps import format_timestamp
-from actors.values import Nulls, render
+from actors.values import FIRST_INEXACT, Nulls, render
 from web.errors import NotAcceptable
 from web.requests import JSON_TYPE
 from web.rows import json_rows, keyed_by
@@ -52,7 +52,7 @@ class Column(NamedTuple):
         if self.value_type is not None and self.nulls is not None:
             return render(self.value_type, self.values, self.nulls)
         if isinstance(self.values, pa.Array | pa.ChunkedArray):
-            return _from_arrow(self.values)
+            return objects(self.values)
         return list(self.values)
 
     def summed(self) -> Column:
@@ -68,23 +68,21 @@ class Column(NamedTuple):
         return self.values if isinstance(self.values, pa.Array) else _to_arrow(self.values)
 
 
-def _from_arrow(values: pa.Array | pa.ChunkedArray) -> list[Any]:
-    if pa.types.is_timestamp(values.type):
-        micros = values.cast(pa.timestamp("us", values.type.tz), safe=False).cast(pa.int64()).to_pylist()
-        return [None if one is None else format_timestamp(one) for one in micros]
-    return list(values.to_pylist())
-
-
 def _to_arrow(values: Sequence[Any]) -> pa.Array:
     """Plain values of one kind as such, all others as their JSON: a type that fits them all would change them."""
     kinds = {type(one) for one in values if one is not None}
     if not kinds:
         return pa.nulls(len(values))
-    if kinds in ({str}, {bool}, {float}, {int, float}):
+    if kinds in ({str}, {bool}, {float}) or (kinds == {int, float} and all(map(_is_exact, values))):
         return pa.array(values, _PLAIN_KINDS.get(next(iter(kinds)), pa.float64()))
     if kinds == {int} and all(one is None or -(2**63) <= one < 2**63 for one in values):
         return pa.array(values, pa.int64())
     return pa.array([None if one is None else _LINES.encode(one).decode() for one in values], pa.string())
+
+
+def _is_exact(value: Any) -> bool:
+    """Whether a float64 is the same number."""
+    return type(value) is not int or abs(value) <= FIRST_INEXACT
 
 
 _PLAIN_KINDS = {str: pa.string(), bool: pa.bool_()}

@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
-import pyarrow as pa
 from quart import Response, request
 
 from actors.errors import InvalidInput, fault_of
@@ -85,16 +84,6 @@ _RIDDLES = {
 @cache
 def _decoder(kind: type[Any]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
-
-
-def read_table(data: str | bytes) -> pa.Table:
-    """An Arrow stream as a table. Raises InvalidInput where it is none, or its buffers do not hold together."""
-    try:
-        table = pa.ipc.open_stream(data).read_all()
-        table.validate(full=True)  # what it says of itself is not to be trusted
-    except (pa.ArrowException, OSError) as error:
-        raise InvalidInput(f"the body cannot be read as an Arrow stream: {error}") from None
-    return table
 
 
 def encode(answer: object, status: int = 200) -> Response:

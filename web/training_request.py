@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from actors.aggregates import AGGREGATIONS, allowed
-from actors.arrow_keys import ids_of_arrow, plain, times_of_arrow, times_of_texts
+from actors.arrow_keys import ids_of_arrow, settled, times_of_arrow, times_of_texts
+from actors.arrow_objects import Unsayable, may_be_unsayable, objects
+from actors.arrow_plain import plain
 from actors.columns import Times
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput
@@ -155,21 +158,33 @@ def rows_of_json(rows: Sequence[Mapping[str, Any]], known_at: str | None) -> Row
     return _rows(entities, at, columns, known_at)
 
 
-def rows_of_arrow(table: pa.Table, known_at: str | None) -> Rows:
-    """Rows as an Arrow table. Raises InvalidInput that names the column."""
-    twice = [name for name in table.column_names if table.column_names.count(name) > 1]
-    if twice:
-        raise InvalidInput.at(twice[0], "the rows have two columns of this name")
+def rows_of_arrow(table: pa.Table, known_at: str | None, as_arrow: bool) -> Rows:
+    """Rows as an Arrow table. `as_arrow`: so they go out. Raises InvalidInput that names the column."""
+    for name, count in Counter(table.column_names).items():
+        if count > 1:
+            raise InvalidInput.at(name, "the rows have two columns of this name")
+    keys: dict[str, pa.ChunkedArray] = {}
     for name in KEYS:
         if name not in table.column_names:
             raise InvalidInput.at(name, "the rows have no such column")
-        nulls = plain(table[name]).is_null().to_pylist()
-        if any(nulls):
-            raise InvalidInput(f"{name}: is null", [Fault(name, "is null", nulls.index(True))])
-    entities = ids_of_arrow(table[ENTITY], ENTITY)
-    at = times_of_arrow(table[TIMESTAMP], f"rows.{TIMESTAMP}")
-    labels = [Column(name, None, plain(table[name])) for name in table.column_names if name not in KEYS]
+        keys[name] = settled(table[name])
+        if keys[name].null_count:
+            row = keys[name].is_null().index(True).as_py()
+            raise InvalidInput(f"{name}: is null", [Fault(name, "is null", row)])
+    entities = ids_of_arrow(keys[ENTITY], ENTITY)
+    at = times_of_arrow(keys[TIMESTAMP], f"rows.{TIMESTAMP}")
+    labels = [_label(name, plain(table[name]), as_arrow) for name in table.column_names if name not in KEYS]
     return _rows(entities, at, labels, known_at)
+
+
+def _label(name: str, values: pa.ChunkedArray, as_arrow: bool) -> Column:
+    """A column that is passed through. What JSON could not say is found before the answer begins."""
+    if as_arrow or not may_be_unsayable(values.type):
+        return Column(name, None, values)
+    try:
+        return Column(name, None, objects(values))
+    except Unsayable as error:
+        raise InvalidInput.at(name, f"{error}; an Arrow answer would hold it") from None
 
 
 def _rows(entities: Sequence[str], at: Times, labels: Sequence[Column], known_at: str | None) -> Rows:

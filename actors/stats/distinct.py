@@ -88,11 +88,11 @@ def _each_once(keys: Keys) -> Keys:
 def keys_of(values: Array) -> Keys:
     """A 64-bit key per value of a column."""
     if values.ndim == 2:
-        return digests([row.tobytes() for row in values])
+        return digests([row.tobytes() for row in values + 0.0])  # -0.0 and 0.0 are one value
     if values.dtype == object:
         return digests([text.encode() for text in values.tolist()])
     if values.dtype == np.float64:
-        return (values + 0.0).view(np.int64)  # -0.0 and 0.0 are one value
+        return (values + 0.0).view(np.int64)
     return values.astype(np.int64, copy=False)
 
 

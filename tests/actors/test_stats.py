@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.aggregates import aggregate
+from actors.rows import Ranges
 from actors.stats import moments
 from actors.stats.distinct import EXACT_LIMIT, Distinct, keys_of
 from actors.stats.moments import Moments
@@ -240,3 +242,10 @@ def test_what_has_no_mean_has_a_count_all_the_same(values: np.ndarray[Any, Any])
     summary = of_all(1)
     summary.add(accepted([1.0, 2.0, 3.0], 9)._replace(values=values))
     assert (summary.count, summary.distinct.estimate(), summary.last_updated) == (3, 2, 9)
+
+
+def test_vectors_that_differ_in_the_sign_of_a_zero_are_one_value() -> None:
+    vectors = np.array([[0.0, 1.0], [-0.0, 1.0]], np.float32)
+    assert len(set(keys_of(vectors).tolist())) == 1
+    ranges = Ranges(np.array([0, 2]), np.arange(2), vectors, np.zeros(2, np.bool_))
+    assert aggregate(ranges, "distinct", "vector").values.tolist() == [1]

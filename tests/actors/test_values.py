@@ -106,7 +106,10 @@ def is_vector(value: Any) -> bool:
 
 ACCEPTED: dict[str, Callable[[Any], bool]] = {
     "number": lambda value: type(value) in (int, float) and fits_float(value),
-    "integer": lambda value: type(value) is int and -(2**63) <= value < 2**63,
+    "integer": lambda value: (
+        (type(value) is int and -(2**63) <= value < 2**63)
+        or (type(value) is float and value.is_integer() and abs(value) < 2**53)
+    ),
     "string": lambda value: type(value) is str,
     "boolean": lambda value: type(value) is bool,
     "timestamp": lambda value: type(value) is str and is_timestamp(value),
@@ -431,3 +434,26 @@ def test_a_schema_that_makes_no_sense_is_refused_where_it_is_wrong(
 )
 def test_a_schema_that_makes_sense_is_taken(value_type: str, schema: ValueSchema | None) -> None:
     check_schema(value_type, schema)
+
+
+@pytest.mark.parametrize(
+    ("value_type", "given_", "kept"),
+    [
+        ("number", -0.0, 0.0),
+        ("vector", [-0.0, 1.0, -2.5], [0.0, 1.0, -2.5]),
+        ("json", {"a": [-0.0, -0.5]}, '{"a":[0.0,-0.5]}'),
+    ],
+)
+@pytest.mark.parametrize("around", [[], [None]])
+def test_a_zero_has_no_sign_so_that_equal_values_are_kept_alike(
+    value_type: str, given_: Any, kept: Any, around: list[Any]
+) -> None:
+    column = coerce(a_feature(value_type), [given_, *around])
+    assert repr(column.values.tolist()[0]) == repr(kept)
+
+
+@pytest.mark.parametrize("value", [2.0**53, -(2.0**53), 1e300])
+def test_a_float_that_stands_for_several_integers_is_none_of_them(value: float) -> None:
+    (refused,) = coerce(a_feature("integer"), [5.0, value, 3]).refused
+    assert refused.position == 1
+    assert "several integers" in refused.reason

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 
+import pyarrow as pa
+import trio
 from quart import Blueprint, Response, request
 
+from actors.arrow_stream import read_table
 from actors.errors import InvalidInput, TooLarge
 from actors.router import Router
-from actors.settings import CELLS_PER_LOT, MAX_FEATURES_PER_READ
+from actors.settings import CELLS_PER_LOT, MAX_FEATURES_PER_READ, Settings
 from actors.training import Wanted
 from web.lanes import ARROW_TYPE, Column, accepted_lane, stream
-from web.requests import Query, json_body, read_table
+from web.requests import Query, json_body
 from web.training_request import (
     Options,
     Rows,
@@ -25,14 +28,15 @@ from web.training_request import (
 _OPTIONS = ("features", "group", "lookback", "aggregation", "window", "knownAt")
 
 
-def blueprint(router: Router) -> Blueprint:
+def blueprint(router: Router, settings: Settings) -> Blueprint:
     """The route of training sets."""
     routes = Blueprint("training", __name__)
 
     @routes.post("/features/training-set")
     async def training_set() -> Response:
         lane = accepted_lane()
-        rows, options = await _asked()
+        arrow = lane.content_type == ARROW_TYPE
+        rows, options = await _asked(router, settings, arrow)
         registry = await router.registered()
         group = {} if options.group is None else registry.select(None, options.group).by_reference
         wanted = wanted_columns(registry, group, options)
@@ -43,14 +47,14 @@ def blueprint(router: Router) -> Blueprint:
             if column.name in taken:
                 reason = f"{column.name!r} is a column of the rows as well; name the feature's with `as`"
                 raise InvalidInput.at("features", reason)
-        if lane.content_type == ARROW_TYPE:  # all lots need the types of the whole columns
+        if arrow:  # all lots need the types of the whole columns
             rows = rows._replace(columns=[Column(one.name, None, one.arrow()) for one in rows.columns])
-        return await stream(lane, _lots(router, rows, wanted, lane.content_type == ARROW_TYPE))
+        return await stream(lane, _lots(router, rows, wanted, arrow))
 
     return routes
 
 
-async def _asked() -> tuple[Rows, Options]:
+async def _asked(router: Router, settings: Settings, arrow: bool) -> tuple[Rows, Options]:
     if request.mimetype != ARROW_TYPE:
         Query(())
         asked = await json_body(TrainingSet)
@@ -59,8 +63,16 @@ async def _asked() -> tuple[Rows, Options]:
         )
         return rows_of_json(asked.rows, asked.known_at), options
     options = options_of_query(Query(_OPTIONS))
-    table = read_table(await request.get_data(cache=False))
-    return rows_of_arrow(table, options.known_at), options
+    data = await request.get_data(cache=False)
+
+    def read() -> Rows:
+        try:
+            return rows_of_arrow(read_table(data, settings), options.known_at, arrow)
+        except pa.ArrowException as error:
+            raise InvalidInput(f"the table cannot be taken: {error}") from None
+
+    async with router.tables:
+        return await trio.to_thread.run_sync(read), options
 
 
 async def _lots(

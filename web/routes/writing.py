@@ -22,7 +22,6 @@ from web.writing_rows import judge_batch, refuse, to_sent, written
 MOST_KEY_CHARACTERS = 255
 REPLAYED = "idempotent-replayed"
 """The header that tells an answer which was given before from one to what was written now."""
-_LANES = {NDJSON_TYPE: write_lines, ARROW_TYPE: write_table}
 
 
 class Repeated(bytes):
@@ -32,6 +31,14 @@ class Repeated(bytes):
 def blueprint(router: Router, settings: Settings) -> Blueprint:
     """The chapter "Writing"."""
     routes = Blueprint("writing", __name__)
+
+    async def lines(partial: bool, key: str | None) -> bytes:
+        return await write_lines(router, partial, key)
+
+    async def table(partial: bool, key: str | None) -> bytes:
+        return await write_table(router, settings, partial, key)
+
+    lanes = {NDJSON_TYPE: lines, ARROW_TYPE: table}
 
     @routes.post("/features/write")
     async def write() -> Response:
@@ -49,9 +56,9 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
         async def fresh() -> bytes:
             known = OF_TABLES if request.mimetype == ARROW_TYPE else ("partial",)
             partial = Query(known).flag("partial")
-            if (lane := _LANES.get(request.mimetype)) is None:
+            if (lane := lanes.get(request.mimetype)) is None:
                 return await write_many(router, settings, await json_bytes(), key, partial)
-            return await lane(router, partial, key)
+            return await lane(partial, key)
 
         return _said(await once(router, key, fresh))
 
