@@ -19,7 +19,7 @@ import trio
 
 from actors.columns import Block
 from actors.domain import Feature
-from actors.errors import Unavailable
+from actors.errors import Damaged, Unavailable
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import Apply, Forget, Fresh, Late, MonitorStatus, Newest, Saved, Snapshot, Status, Vitals
 from actors.stats.folding import Folding
@@ -298,6 +298,7 @@ class MonitorActor:
                 await by_turns(self.monitor.folding(feature.id))
                 answer = self.monitor.fresh(feature, position)
             case Newest(features):
+                self._need_all_counted(features)
                 answer = [self.monitor.vitals(feature) for feature in features]
             case Late(settled, most):
                 answer = self.monitor.late.take(settled, most)
@@ -313,6 +314,12 @@ class MonitorActor:
                 answer = MonitorStatus(self.monitor.position, self.monitor.rows, self.mailbox.depth())
         if envelope.reply is not None:
             envelope.reply.answer(answer)
+
+    def _need_all_counted(self, features: Sequence[Feature]) -> None:
+        lacking = self._storage.uncounted()
+        for feature in features if lacking else ():
+            if feature.id in lacking:
+                raise Damaged(lacking[feature.id])
 
 
 def _none_of(envelope: Envelope, error: Unavailable) -> Envelope:

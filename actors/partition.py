@@ -6,6 +6,7 @@ An entity id becomes a dense slot number the first time it is written; every col
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -56,14 +57,20 @@ class _Asked(NamedTuple):
 class Partition:
     """The state of one store. Not thread-safe: its actor is the only one to touch it."""
 
-    def __init__(self, base_floor: int = NEVER, position: int = 0) -> None:
-        """`base_floor`: below it any pair may have rows that were not loaded. `position`: applied so far."""
+    def __init__(
+        self, base_floor: int = NEVER, position: int = 0, floors: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """`base_floor`: below it any pair may have rows that were not loaded. `position`: applied so far.
+
+        `floors`: the same as `base_floor` by feature, whenever that was registered.
+        """
         self.position = position
         self.flushed = position
         self.tick = 0
         """Marks what is read as used just then; 0 for no marks."""
         self._base_floor = base_floor
         self._base_position = position
+        self._floors = floors
         self._slots: dict[str, Numbering] = {}
         self._series: dict[str, tuple[int, Series]] = {}
         self._latest: dict[str, Latest] = {}
@@ -147,6 +154,7 @@ class Partition:
         if series is None or born < created:
             self.drop(feature)
             base = self._base_floor if created <= self._base_position else NEVER
+            base = max(base, self._floors.get(feature, NEVER))
             table = self._latest.setdefault(feature.partition(".")[0], Latest())
             series = Series(dtype, width, base, table)
             self._series[feature] = (created, series)

@@ -179,6 +179,10 @@ class Router:
         """Whether the registry is not of this version any more, in whichever process it was changed."""
         return version is not None and (await self.registered()).version != version
 
+    def damaged(self) -> Sequence[str]:
+        """What is known to be damaged on the disk. Who reads it is answered 503; the rest is served."""
+        return self._storage.damaged()
+
     # Registry
 
     async def register(self, change: FeatureChange) -> tuple[Feature, bool]:

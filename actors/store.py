@@ -365,7 +365,7 @@ def rebuild(
     """
     while True:
         plan, features = storage.plan(budget), known()
-        partitions = {shard: Partition(plan.base_floor, plan.position) for shard in wanted}
+        partitions = {shard: Partition(plan.base_floor, plan.position, plan.floors) for shard in wanted}
         for block, arrived in storage.load(plan, features):
             for shard, rows in _owned(block, shards, partitions):
                 partitions[shard].append(block.take(rows) if len(rows) < len(arrived) else block, arrived[rows])

@@ -13,6 +13,7 @@ import msgspec
 
 from actors.settings import Settings, from_environment
 from web.commands import (
+    check_data,
     drift,
     export,
     features,
@@ -27,7 +28,7 @@ from web.commands import (
 from web.commands.exits import MEANINGS, attempt
 from web.commands.options import Parser
 
-COMMANDS = (features, register, write, serve_values, load, export, training_set, stats, drift, migrate)
+COMMANDS = (features, register, write, serve_values, load, export, training_set, stats, drift, migrate, check_data)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -27,6 +27,7 @@ class Metrics:
         self._pending = self._gauge("observations_pending", "Observations that wait for their commit.")
         self._rebuilding = self._gauge("actors_rebuilding", "Actors that are being rebuilt at the moment.")
         self._behind = self._gauge("monitor_lag_seconds", "How far the monitor is behind the journal.")
+        self._damaged = self._gauge("damaged", "Places on the disk known to be damaged; the log names them.")
         self._firing = self._gauge("alerts_firing", "Alerts that fire.")
 
     def _gauge(self, name: str, words: str) -> Gauge:
@@ -40,6 +41,7 @@ class Metrics:
         self._unflushed.set(router.unflushed)
         self._pending.set(router.pending)
         self._rebuilding.set(len(router.unready()))
+        self._damaged.set(len(router.damaged()))
         try:
             self._held.set(await router.serving.rows_in_memory())
             if router.monitored:

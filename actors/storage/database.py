@@ -8,24 +8,31 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from actors.errors import StartupError, StorageDown
+from actors.errors import Damaged, StartupError, StorageDown
+from actors.storage.sealed import put, sound
 
-_META = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+_META = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value, seal INTEGER NOT NULL) WITHOUT ROWID;"
+Reform = Callable[[sqlite3.Connection], None]
+"""Makes tables of the format before into those of this one."""
 
 
 class Database:
     """Thread-safe: one call at a time is let in."""
 
-    def __init__(self, path: str, name: str, tables: str, format_: int) -> None:
-        """`path` may be ":memory:"; `name` is for messages; a file of another format is refused."""
+    def __init__(self, path: str, name: str, tables: str, format_: int, reform: Reform) -> None:
+        """`path` may be ":memory:"; `name` is for messages; a file of another format is refused.
+
+        One of the format before is reformed first.
+        """
         self._path = path
         self._name = name
         self._tables = tables
         self._format = format_
+        self._reform = reform
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
@@ -33,15 +40,47 @@ class Database:
         """Open or create the database. Raises StartupError that names the file."""
         try:
             self._connection = self._connect()
-            self._connection.executescript(_META + self._tables)
-            found = self.meta("format", self._format)
-        except (sqlite3.Error, StorageDown) as error:
+            self._look_over(self._connection)
+            with self.transaction() as connection:
+                found = _format(connection)
+                if found == self._format - 1:
+                    self._reformed(connection)
+                elif found not in (None, self._format):
+                    message = f"{self._path} has format {found}, this version of Timewell reads {self._format}"
+                    raise StartupError(message)
+                for statement in _statements(self._tables):
+                    connection.execute(statement)
+                set_meta(connection, format=self._format)
+            if _schema(self._connection) != self._expected():
+                raise Damaged(f"{self._path} is damaged: its tables are not those that were made")
+            self.sealed("meta", "key, value")
+        except (sqlite3.Error, StorageDown, Damaged) as error:
             raise StartupError(f"cannot open the {self._name} {self._path}: {error}") from error
-        if found != self._format:
-            message = f"{self._path} has format {found}, this version of Timewell reads {self._format}"
-            raise StartupError(message)
-        with self.transaction() as connection:
-            set_meta(connection, format=self._format)
+
+    def _look_over(self, connection: sqlite3.Connection) -> None:
+        """Raises Damaged where the pages do not fit together, or the tables are not all there."""
+        found = [row[0] for row in connection.execute("PRAGMA integrity_check(1)")]
+        if found != ["ok"]:
+            raise Damaged(f"{self._path} is damaged: {found[0]}")
+        tables = {row[0] for row in _schema(connection)}
+        if tables and "meta" not in tables:
+            raise Damaged(f"{self._path} is damaged: it says nothing of its format")
+
+    def _reformed(self, connection: sqlite3.Connection) -> None:
+        """What is in tables of the format before, in those of this one."""
+        old = connection.execute("SELECT key, value FROM meta").fetchall()
+        connection.execute("DROP TABLE meta")
+        connection.execute(_META)
+        set_meta(connection, **dict(old))
+        self._reform(connection)
+
+    def _expected(self) -> set[Any]:
+        fresh = sqlite3.connect(":memory:")
+        try:
+            fresh.executescript(_META + self._tables)
+            return _schema(fresh)
+        finally:
+            fresh.close()
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
@@ -106,12 +145,45 @@ class Database:
             except sqlite3.Error as error:
                 raise StorageDown(f"the {self._name} cannot be read: {error}") from error
 
+    def sealed(self, table: str, columns: str, which: str = "true", *parameters: object) -> list[Any]:
+        """Rows of a table as they were written. Raises Damaged."""
+        rows = self.rows(f"SELECT {columns}, seal FROM {table} WHERE {which}", *parameters)
+        return sound(self._path, table, rows)
+
     def meta(self, key: str, default: Any = None) -> Any:
         """A value kept under a name."""
-        rows = self.rows("SELECT value FROM meta WHERE key = ?", key)
-        return rows[0][0] if rows else default
+        rows = self.sealed("meta", "key, value", "key = ?", key)
+        return rows[0][1] if rows else default
 
 
 def set_meta(connection: sqlite3.Connection, **values: object) -> None:
     """Keep values under their names, as part of a transaction."""
-    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+    for key, value in values.items():
+        put(connection, "meta", key, value)
+
+
+def _format(connection: sqlite3.Connection) -> object:
+    """None for a database that is new."""
+    if not _schema(connection):
+        return None
+    found = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+    return found[0] if found else None
+
+
+def _schema(connection: sqlite3.Connection) -> set[Any]:
+    query = "SELECT name, type, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_stat%'"
+    return set(connection.execute(query))
+
+
+def _statements(script: str) -> list[str]:
+    return [_META, *(statement for statement in script.split(";") if statement.strip())]
+
+
+def renewed(connection: sqlite3.Connection, script: str, table: str, columns: str) -> None:
+    """Make a table anew as the script has it, every row sealed, out of one without seals."""
+    (statement,) = [one for one in _statements(script) if f"EXISTS {table} (" in one]
+    rows = connection.execute(f"SELECT {columns} FROM {table}").fetchall()
+    connection.execute(f"DROP TABLE {table}")
+    connection.execute(statement)
+    for row in rows:
+        put(connection, table, *row)

@@ -6,15 +6,19 @@ next checkpoint, which may be cut off; until it is done, all that is read goes t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.columns import Block, Times
+from actors.errors import Damaged
 from actors.storage import history
 from actors.storage.protocol import Erased
+from actors.storage.runs import Run
 from actors.timestamps import NEVER
 from actors.values import Nulls
 
@@ -54,6 +58,21 @@ class Erasures:
             if gone is not None:
                 kept[own] = ~gone
         return kept
+
+    def counted(self, runs: Iterable[Run], ready: Sequence[Erased]) -> Mapping[Erased, Mapping[str, int]]:
+        """How many rows of each feature are to go from the runs."""
+        counts: dict[tuple[str, str], Counter[str]] = {one[:2]: Counter() for one in ready}
+        for run in runs:
+            with suppress(Damaged):  # it is found again, and told of, when the run is to be written anew
+                for batch in run.scan(history.KEYS.names, self.somebody()):
+                    self._count(batch, counts)
+        return {one: counts[one[:2]] for one in ready}
+
+    def _count(self, batch: pa.RecordBatch, counts: Mapping[tuple[str, str], Counter[str]]) -> None:
+        gone = history.only(batch, lambda batch: ~self.kept(batch))
+        for feature, own in history.stretches(gone):
+            for id_, count in Counter(gone["entity_id"][own].to_pylist()).items():
+                counts[feature.partition(".")[0], id_][feature] += count
 
     def only(self, feature: str, batch: pa.RecordBatch) -> pa.RecordBatch:
         """A batch of one feature without the rows of erased entities."""

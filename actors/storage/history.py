@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from actors.columns import Block, Entities, Indices, names_of
 from actors.domain import Feature
 from actors.rows import Rows, order
+from actors.stats.summary import Accepted
 from actors.storage.protocol import LoadedRows
 from actors.timestamps import FOREVER, NEVER
 from actors.values import Array, Nulls, blank, dtype_of
@@ -294,3 +295,26 @@ def _entities(column: pa.Array) -> Entities:
 def greatest_time(table: Any) -> int:
     """The latest event time in a table, NEVER for an empty one."""
     return int(micros(table["event_timestamp"]).max()) if table.num_rows else NEVER
+
+
+# Blocks of the journal
+
+
+def later(part: LoadedRows, after: int) -> LoadedRows:
+    """What of a part arrived after a moment."""
+    rows = np.flatnonzero(part.arrived > after)
+    return part if len(rows) == len(part.arrived) else LoadedRows(part.block.take(rows), part.arrived[rows])
+
+
+def placed(block: Block, arrived: int, places: Mapping[str, int], start: int, end: int) -> Rows:
+    """The rows of a block that belong to some entities and lie within a closed range of event time."""
+    slots = np.array([places.get(entity, -1) for entity in block.entities], np.int32)
+    chosen = np.flatnonzero((slots >= 0) & (block.times >= start) & (block.times <= end))
+    arrivals = np.full(len(chosen), arrived, np.int64)
+    return Rows(slots[chosen], block.times[chosen], arrivals, block.values[chosen], block.nulls[chosen])
+
+
+def accepted(block: Block, arrived: int, inside: Nulls) -> Accepted:
+    """Some rows of a block, as statistics take them."""
+    times = block.times[inside]
+    return Accepted(times, np.full(len(times), arrived, np.int64), block.values[inside], block.nulls[inside])

@@ -6,13 +6,16 @@ One row per batch, so that a commit of 1,000 values costs what a commit of one d
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+from zlib import crc32
 
 import msgspec
 
 from actors.columns import Block, pack, unpack
 from actors.domain import Feature, Group
-from actors.storage.database import Database, set_meta
+from actors.errors import Damaged, StartupError, StorageDown
+from actors.storage.database import Database, renewed, set_meta
 from actors.storage.protocol import (
     Deleted,
     Entry,
@@ -26,73 +29,128 @@ from actors.storage.protocol import (
     Written,
 )
 from actors.storage.run_files import Change, RunFile
+from actors.storage.sealed import Held, Lost, everything, packed, put, spans_of, unpacked
+from actors.timestamps import NEVER, format_timestamp
 
-FORMAT = 1
+T = TypeVar("T")
+
+FORMAT = 2
+"""1 had no seals."""
 REPLAY_ENTRIES = 64
 """Batches read at a time, so that a replay never keeps a commit waiting for long."""
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS batches (arrived INTEGER PRIMARY KEY, count INTEGER NOT NULL, blocks BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS features (id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS groups (name TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, arrived INTEGER NOT NULL, answer BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS forgotten (feature TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batches (
+    arrived INTEGER PRIMARY KEY, count INTEGER NOT NULL, blocks BLOB NOT NULL, held BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS features (
+    id TEXT PRIMARY KEY, record BLOB NOT NULL, seal INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS groups (
+    name TEXT PRIMARY KEY, record BLOB NOT NULL, seal INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, arrived INTEGER NOT NULL, answer BLOB NOT NULL, seal INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS forgotten (
+    feature TEXT PRIMARY KEY, record BLOB NOT NULL, seal INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS erased (
-    entity_type TEXT, entity_id TEXT, arrived INTEGER NOT NULL, PRIMARY KEY (entity_type, entity_id)
+    entity_type TEXT, entity_id TEXT, arrived INTEGER NOT NULL, seal INTEGER NOT NULL,
+    PRIMARY KEY (entity_type, entity_id)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS files (
+    path TEXT PRIMARY KEY, record BLOB NOT NULL, seal INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (
-    kind TEXT, key TEXT, record BLOB NOT NULL, PRIMARY KEY (kind, key)
+    kind TEXT, key TEXT, record BLOB NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lost (place INTEGER PRIMARY KEY, record BLOB NOT NULL, seal INTEGER NOT NULL);
 """
+_COLUMNS = {
+    "features": "id, record",
+    "groups": "name, record",
+    "answers": "key, arrived, answer",
+    "forgotten": "feature, record",
+    "erased": "entity_type, entity_id, arrived",
+    "files": "path, record",
+    "notes": "kind, key, record",
+    "lost": "place, record",
+}
 
 
 class Journal(Database):
-    """None of its calls is long but the commits themselves."""
+    """None of its calls is long but the commits themselves.
+
+    What is damaged of the registry, of positions and of notes is found when it is opened, which is then refused.
+    A batch that is damaged is passed over: see `lost`.
+    """
 
     def __init__(self, path: str) -> None:
         """`path` may be ":memory:"."""
-        super().__init__(path, "journal", _TABLES, FORMAT)
+        super().__init__(path, "journal", _TABLES, FORMAT, _reform)
+        self._newest = 0
+        self._lost: dict[int, Lost] = {}
+        self.unsure: str | None = None
+        """Why it is not known which idempotency keys have been answered."""
+
+    def open(self) -> None:
+        """Open or create it. Raises StartupError where it is damaged otherwise than in a batch."""
+        super().open()
+        try:
+            for table, columns in _COLUMNS.items():
+                if table != "answers":
+                    self.sealed(table, columns)
+            self._lost = {
+                place: msgspec.msgpack.decode(record, type=Lost)
+                for place, record in self.sealed("lost", "place, record")
+            }
+        except (Damaged, StorageDown) as error:
+            raise StartupError(f"cannot open the journal {self._path}: {error}") from error
+        try:
+            self.sealed("answers", _COLUMNS["answers"])
+        except (Damaged, StorageDown) as error:
+            self.unsure = f"which writes have been answered is not known any more: {error}"
+        self._newest = max((row[0] for row in self.rows("SELECT max(arrived) FROM batches") if row[0]), default=0)
 
     # Entries
 
     def commit(self, entries: Sequence[Entry]) -> None:
         """Make all entries durable, or none."""
-        packed = [
-            (pack(entry.blocks), entry.observations) if isinstance(entry, Written) else None for entry in entries
-        ]
+        batches = [_batch(entry) if isinstance(entry, Written) else None for entry in entries]
+        newest = self._newest
         with self.transaction() as database:
-            for entry, body in zip(entries, packed, strict=True):
-                self._put(database, entry, body)
+            for entry, batch in zip(entries, batches, strict=True):
+                if batch is not None and batch[1].count:
+                    held = msgspec.structs.replace(batch[1], previous=newest if newest < batch[1].arrived else 0)
+                    database.execute("INSERT INTO batches VALUES (?, ?, ?, ?)", _row(batch[0], held))
+                    newest = max(newest, held.arrived)
+                self._put(database, entry)
+        self._newest = newest
 
-    def _put(self, database: sqlite3.Connection, entry: Entry, packed: tuple[bytes, int] | None) -> None:
+    def _put(self, database: sqlite3.Connection, entry: Entry) -> None:
         match entry:
             case Written(arrived, _, key, answer):
-                assert packed is not None
-                if packed[1]:
-                    database.execute("INSERT INTO batches VALUES (?, ?, ?)", (arrived, packed[1], packed[0]))
                 if key is not None:
-                    database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (key, arrived, answer))
+                    put(database, "answers", key, arrived, answer)
             case Erased():
-                database.execute("INSERT OR REPLACE INTO erased VALUES (?, ?, ?)", entry[:3])
+                put(database, "erased", *entry[:3])
             case Noted(kind, key, None):
                 database.execute("DELETE FROM notes WHERE kind = ? AND key = ?", (kind, key))
             case Noted(kind, key, record):
-                database.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", (kind, key, record))
+                put(database, "notes", kind, key, record)
             case _:
                 _register(database, entry)
 
     def recover(self) -> Recovered:
         """The registry and the newest arrival."""
-        features = [
-            msgspec.msgpack.decode(row[0], type=Feature) for row in self.rows("SELECT record FROM features")
-        ]
-        groups = [msgspec.msgpack.decode(row[0], type=Group) for row in self.rows("SELECT record FROM groups")]
+        features = self._records("features", Feature)
+        groups = self._records("groups", Group)
         arrivals = [
             row[0]
-            for table in ("batches", "answers", "erased")
-            for row in self.rows(f"SELECT max(arrived) FROM {table}")
+            for row in self.rows("SELECT max(arrived) FROM answers UNION ALL SELECT max(arrived) FROM erased")
         ]
+        arrivals += [row[0] for row in self.rows("SELECT arrived FROM batches") if row[0] not in self._lost]
         marks = [
             *arrivals,
             *(feature.updated for feature in features),
@@ -102,31 +160,84 @@ class Journal(Database):
         ]
         return Recovered(features, groups, max(mark for mark in marks if mark is not None), 0)
 
+    def _records(self, table: str, kind: type[T]) -> list[T]:
+        key = _COLUMNS[table]
+        return [msgspec.msgpack.decode(row[1], type=kind) for row in self.sealed(table, key)]
+
     def answers(self, keys: Sequence[str], given_after: int) -> dict[str, bytes]:
-        """The answers given later than `given_after` to those of the keys that are known."""
-        query = "SELECT key, answer FROM answers WHERE key IN (SELECT value FROM json_each(?)) AND arrived > ?"
-        return dict(self.rows(query, msgspec.json.encode(keys).decode(), given_after))
+        """The answers given later than `given_after` to those of the keys that are known.
+
+        Raises Damaged where it cannot be known which keys have been answered.
+        """
+        if self.unsure is not None:
+            raise Damaged(self.unsure)
+        which = "key IN (SELECT value FROM json_each(?)) AND arrived > ?"
+        rows = self.sealed("answers", _COLUMNS["answers"], which, msgspec.json.encode(keys).decode(), given_after)
+        return {key: answer for key, _, answer in rows}
 
     def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
-        """The batches that arrived later than `after`, in order. Raises Trimmed where some are gone."""
+        """The batches that arrived later than `after`, in order, but for those that are lost.
+
+        Raises Trimmed where some are gone, Damaged where one is damaged that is not known to be.
+        """
         while True:
-            rows = self.rows(
-                "SELECT arrived, blocks FROM batches WHERE arrived > ? ORDER BY arrived LIMIT ?",
-                after,
-                REPLAY_ENTRIES,
-            )
+            rows = self._batches(after)
             # Looked at after the rows were: a trim in between cannot go unseen.
             if after < self.meta("trimmed", 0):
                 raise Trimmed("the journal was trimmed while it was read")
             if not rows:
                 return
-            for arrived, blocks in rows:
-                yield arrived, unpack(blocks)
-            after = rows[-1][0]
+            for row in rows:
+                arrived = row[0]
+                if arrived not in self._lost:
+                    _check(self._path, row, after, self._lost)
+                    yield arrived, unpack(row[2])
+                after = arrived
+
+    def _batches(self, after: int) -> list[Any]:
+        """The types are as written, whatever became of the values."""
+        query = "SELECT arrived, count, CAST(blocks AS BLOB), CAST(held AS BLOB) FROM batches"
+        return self.rows(f"{query} WHERE arrived > ? ORDER BY arrived LIMIT ?", after, REPLAY_ENTRIES)
 
     def count(self, after: int) -> int:
         """How many observations arrived later than `after`."""
-        return int(self.rows("SELECT coalesce(sum(count), 0) FROM batches WHERE arrived > ?", after)[0][0])
+        rows = self.rows("SELECT arrived, count FROM batches WHERE arrived > ?", after)
+        return sum(count for arrived, count in rows if arrived not in self._lost)
+
+    # What is lost
+
+    def known(self) -> dict[str, int]:
+        """The features that are registered, with their creation."""
+        return {feature.id: feature.created for feature in self._records("features", Feature)}
+
+    @property
+    def lost(self) -> list[Lost]:
+        """The batches that are damaged. What they held is missing for good, unless a backup has it."""
+        return list(self._lost.values())
+
+    def find_lost(self, monitored: int) -> list[Lost]:
+        """Read all batches, and note those that are damaged. Returns these.
+
+        `monitored`: how far the statistics are.
+        """
+        after, found = NEVER, list[Lost]()
+        known = self.known()
+        while rows := self._batches(after):
+            for row in rows:
+                arrived = row[0]
+                if arrived not in self._lost and (why := _fault(row, after, self._lost)) is not None:
+                    held = unpacked(row[3]) if why != _GAP else None
+                    if held is None:
+                        found.append(Lost(arrived, everything(known), kept=False, counted=False))
+                    else:
+                        had = held.arrived <= self.position, held.arrived <= monitored
+                        found.append(Lost(arrived, held.spans, *had))
+                after = arrived
+        with self.transaction() as database:
+            for lost in found:
+                put(database, "lost", lost.place, msgspec.msgpack.encode(lost))
+        self._lost.update({lost.place: lost for lost in found})
+        return found
 
     # Positions
 
@@ -136,13 +247,13 @@ class Journal(Database):
             set_meta(database, history_position=position, history_version=change.version)
             if change.metadata is not None:
                 set_meta(database, history_metadata=change.metadata)
-            records = [(file.path, msgspec.msgpack.encode(file)) for file in change.files]
-            database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?)", records)
+            for file in change.files:
+                put(database, "files", file.path, msgspec.msgpack.encode(file))
             database.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in change.gone])
 
     def files(self) -> list[RunFile]:
         """The files of the history, and those that were until lately."""
-        return [msgspec.msgpack.decode(row[0], type=RunFile) for row in self.rows("SELECT record FROM files")]
+        return self._records("files", RunFile)
 
     @property
     def position(self) -> int:
@@ -151,23 +262,21 @@ class Journal(Database):
 
     def trim(self, until: int, answers_until: int) -> None:
         """Delete batches that arrived by `until` and idempotency answers given by `answers_until`."""
+        before = int(self.meta("trimmed", 0))
         with self.transaction() as database:
             database.execute("DELETE FROM batches WHERE arrived <= ?", (until,))
-            database.execute(
-                "INSERT INTO meta VALUES ('trimmed', ?1) ON CONFLICT DO UPDATE SET value = max(value, ?1)",
-                (until,),
-            )
+            set_meta(database, trimmed=max(before, until))
             database.execute("DELETE FROM answers WHERE arrived <= ?", (answers_until,))
 
     # Deleted features whose rows the history files still have
 
     def forgotten(self) -> list[Feature]:
         """Deleted features, as they were."""
-        return [msgspec.msgpack.decode(row[0], type=Feature) for row in self.rows("SELECT record FROM forgotten")]
+        return self._records("forgotten", Feature)
 
     def erased(self) -> list[Erased]:
         """The erasures that are not done with."""
-        return [Erased(*row) for row in self.rows("SELECT entity_type, entity_id, arrived FROM erased")]
+        return [Erased(*row) for row in self.sealed("erased", _COLUMNS["erased"])]
 
     def holds(self, until: int) -> bool:
         """Whether there are batches that arrived by `until`."""
@@ -184,7 +293,7 @@ class Journal(Database):
 
     def notes(self, kind: str) -> dict[str, bytes]:
         """The monitor's records of a kind, by key."""
-        return dict(self.rows("SELECT key, record FROM notes WHERE kind = ?", kind))
+        return {key: record for _, key, record in self.sealed("notes", _COLUMNS["notes"], "kind = ?", kind)}
 
     def forgot(self, features: Sequence[Feature]) -> None:
         """The history files have none of their rows any more."""
@@ -211,9 +320,58 @@ def _register(database: sqlite3.Connection, change: Registered | Deleted | Group
 
 
 def _save(database: sqlite3.Connection, table: str, key: str, record: Feature | Group) -> None:
-    database.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (key, msgspec.msgpack.encode(record)))
+    put(database, table, key, msgspec.msgpack.encode(record))
 
 
 def _save_groups(database: sqlite3.Connection, groups: Sequence[Group]) -> None:
     for group in groups:
         _save(database, "groups", group.name, group)
+
+
+# Batches and their damage
+
+
+def _batch(entry: Written) -> tuple[bytes, Held]:
+    data = pack(entry.blocks)
+    return data, Held(entry.arrived, 0, entry.observations, crc32(data), spans_of(entry.blocks))
+
+
+def _row(data: bytes, held: Held) -> tuple[int, int, bytes, bytes]:
+    return held.arrived, held.count, data, packed(held)
+
+
+_GAP = "batches before it are gone"
+
+
+def _fault(row: Sequence[Any], after: int, lost: Mapping[int, Lost]) -> str | None:
+    """What is wrong with a batch that follows one which arrived at `after`."""
+    arrived, count, blocks, held = row
+    noted = unpacked(held)
+    if noted is None:
+        return "what it holds cannot be read"
+    if (noted.arrived, noted.count, noted.sum) != (arrived, count, crc32(blocks)):
+        return "its values are not those that were written"
+    return _GAP if noted.previous > after and after != NEVER and noted.previous not in lost else None
+
+
+def _check(path: str, row: Sequence[Any], after: int, lost: Mapping[int, Lost]) -> None:
+    why = _fault(row, after, lost)
+    if why is not None:
+        raise Damaged(f"{path} is damaged in the batch of {format_timestamp(row[0])}: {why}")
+
+
+def _reform(database: sqlite3.Connection) -> None:
+    """Seal what was written without seals."""
+    made = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
+    for table, columns in _COLUMNS.items():
+        if table in made:
+            renewed(database, _TABLES, table, columns)
+    database.execute("ALTER TABLE batches RENAME TO unsealed")
+    (statement,) = [one for one in _TABLES.split(";") if "EXISTS batches (" in one]
+    database.execute(statement)
+    previous = 0
+    for arrived, count, blocks in database.execute("SELECT arrived, count, blocks FROM unsealed ORDER BY arrived"):
+        held = Held(arrived, previous, count, crc32(blocks), spans_of(unpack(blocks)))
+        database.execute("INSERT INTO batches VALUES (?, ?, ?, ?)", _row(blocks, held))
+        previous = arrived
+    database.execute("DROP TABLE unsealed")

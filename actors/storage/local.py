@@ -6,18 +6,16 @@ import errno
 import fcntl
 import os
 import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors import timestamps
 from actors.columns import Block
 from actors.domain import Feature
-from actors.errors import StartupError, StorageDown, TooLarge, Unavailable
+from actors.errors import Damaged, StartupError, StorageDown, TooLarge, Unavailable
 from actors.partition import DiskRows
 from actors.rows import Rows, concatenate, order
 from actors.settings import (
@@ -32,6 +30,7 @@ from actors.stats.summary import Accepted
 from actors.stats.windows import Merge
 from actors.storage import history
 from actors.storage.carrying import by_arrival, whole
+from actors.storage.damages import Damages
 from actors.storage.erasure import Erasures
 from actors.storage.history import Keep
 from actors.storage.journal import Journal
@@ -50,9 +49,8 @@ from actors.storage.protocol import (
     SummaryKey,
 )
 from actors.storage.run_files import Change
-from actors.storage.runs import DeltaRuns, MemoryRuns, Run, Runs
-from actors.timestamps import NEVER, SECOND
-from actors.values import Nulls
+from actors.storage.runs import DeltaRuns, MemoryRuns, Run, Runs, worth_merging
+from actors.timestamps import FOREVER, NEVER, SECOND
 
 
 class LocalStorage:
@@ -69,6 +67,7 @@ class LocalStorage:
         self._position = 0
         self._monitored = monitored
         self._erasures = Erasures()
+        self._damages = Damages(journal, monitored)
         self._erasures_lock = threading.Lock()
 
     def open(self) -> Recovered:
@@ -81,11 +80,20 @@ class LocalStorage:
             if looked_up is not None:
                 self._journal.set_history(self._journal.position, looked_up)
         self._position = self._journal.position
+        self._damages.look()
         recovered = self._journal.recover()
         self._note_erasures()
         # Later than what the monitor has passed as well, or it would pass over what comes next.
         last = max(recovered.last_arrived, self._monitored.position)
         return recovered._replace(last_arrived=last, unflushed=self._journal.count(self._position))
+
+    def damaged(self) -> list[str]:
+        """From the journal, the monitor's database, and what was found in the history since the start."""
+        return self._damages.words()
+
+    def uncounted(self) -> Mapping[str, str]:
+        """Where batches are lost that the statistics have not, or the statistics themselves are."""
+        return self._damages.uncounted()
 
     def close(self) -> None:
         """Close the databases."""
@@ -127,7 +135,11 @@ class LocalStorage:
     def flush(self, known: Known, now: int) -> Flush:
         """One run of at most FLUSH_VALUES observations."""
         with self._runs_lock:
-            batches, count = self._next_batches()
+            try:
+                batches, count = self._next_batches()
+            except Damaged:
+                self._damages.look()
+                batches, count = self._next_batches()
             if not batches:
                 return Flush(self._position, 0)
             position, features = batches[-1][0], known()
@@ -173,8 +185,10 @@ class LocalStorage:
             for feature in gone:
                 self._monitored.forget(feature.id, features.get(feature.id))
             mine = pc.field("feature").isin(pa.array([feature.id for feature in gone], pa.string()))
-            self._remove_all_but(history.rows_of_others(gone, features), mine)
-            self._journal.forgot(gone)
+            ids = {feature.id for feature in gone}
+            keep = history.rows_of_others(gone, features)
+            if self._remove_all_but(keep, mine, lambda run: not ids.isdisjoint(run.features)):
+                self._journal.forgot(gone)
 
     def erased(self) -> Sequence[Erased]:
         """From the journal."""
@@ -187,39 +201,48 @@ class LocalStorage:
             if not ready:
                 return {}
             erasures = Erasures(ready)
-            removed = self._removed(erasures, ready)
-            self._remove_all_but(erasures.kept, erasures.somebody())
+            types = {one.entity_type for one in ready}
+            removed = erasures.counted(self._runs.runs(), ready)
+            keep, others = erasures.kept, erasures.somebody()
+            if not self._remove_all_but(keep, others, lambda run: not types.isdisjoint(run.entity_types)):
+                return {}
             self._journal.erasing_done(ready)
             self._note_erasures()
             return removed
 
-    def _remove_all_but(self, keep: Keep, others: pc.Expression) -> None:
-        """Rewrite the runs that hold other rows, and delete the files that these were in."""
-        for run in self._runs.runs():
-            if any(not keep(batch).all() for batch in run.scan(history.KEYS.names, others)):
-                self._replace([run], run.table(keep))
-        self._vacuum(0)
+    def _remove_all_but(self, keep: Keep, others: pc.Expression, concerned: Callable[[Run], bool]) -> bool:
+        """Rewrite the runs that hold other rows, and delete the files that these were in.
 
-    def _removed(self, erasures: Erasures, ready: Sequence[Erased]) -> Mapping[Erased, Mapping[str, int]]:
-        """How many rows of each feature are to go."""
-        counts: dict[tuple[str, str], Counter[str]] = {one[:2]: Counter() for one in ready}
-        for run in self._runs.runs():
-            for batch in run.scan(history.KEYS.names, erasures.somebody()):
-                gone = history.only(batch, lambda batch: ~erasures.kept(batch))
-                for feature, own in history.stretches(gone):
-                    for id_, count in Counter(gone["entity_id"][own].to_pylist()).items():
-                        counts[feature.partition(".")[0], id_][feature] += count
-        return {one: counts[one[:2]] for one in ready}
+        A run that is damaged stays as it is: it would be written anew without what cannot be read, and look sound.
+        Returns whether there was none.
+        """
+        sound = True
+        for run in filter(concerned, self._runs.runs()):
+            try:
+                if any(not keep(batch).all() for batch in run.scan(history.KEYS.names, others)):
+                    self._replace([run], run.table(keep))
+            except Damaged as error:
+                self._damages.note(run, error.detail)
+                sound = False
+        self._vacuum(0)
+        return sound
 
     def compact(self, known: Known, now: int) -> None:
         """Merge the newest runs as far back as they are small beside what is merged already."""
         with self._runs_lock:
-            chosen = _worth_merging(self._runs.runs())
+            newer = self._damages.newer(self._runs.runs())
+            chosen = worth_merging(newer, RUNS_BEFORE_COMPACTION, MAX_RUN_ROWS)
             if len(chosen) < 2:
                 return
-            keep = history.live_rows(known(), now)
-            self._replace(chosen, history.merge_tables([run.table(keep) for run in chosen]))
-            # The library goes by the wall clock: as far as that may be ahead, files stay longer.
+            keep, tables = history.live_rows(known(), now), []
+            for run in chosen:
+                try:
+                    tables.append(run.table(keep))
+                except Damaged as error:  # what is merged with it would look sound; next time it is passed over
+                    self._damages.note(run, error.detail)
+                    return
+            self._replace(chosen, history.merge_tables(tables))
+            # Files are dated by the wall clock: as far as that may be ahead, they stay longer.
             ahead = max(0, timestamps.now() - now) / (3_600 * SECOND)
             self._vacuum(VACUUM_HOURS + round(ahead))
 
@@ -236,14 +259,16 @@ class LocalStorage:
     # Out of the history
 
     def plan(self, budget: int) -> HistoryPlan:
-        """The newest runs that fit into the budget."""
+        """The newest runs that fit into the budget and are sound."""
         with self._runs_lock:
             runs = self._runs.runs()
             chosen: list[Run] = []
+            left: list[Run] = []
             while runs and sum(run.rows for run in chosen) + runs[-1].rows <= budget:
-                chosen.insert(0, runs.pop())
-            floor = max((run.greatest + 1 for run in runs), default=NEVER)
-            return HistoryPlan(self._position, floor, chosen)
+                run = runs.pop()
+                (chosen if self._damages.is_sound(run) else left).insert(0, run)
+            floor = max((run.greatest + 1 for run in [*runs, *left]), default=NEVER)
+            return HistoryPlan(self._position, floor, chosen, self._damages.floors())
 
     def load(self, plan: HistoryPlan, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
         """The planned runs, oldest first."""
@@ -256,20 +281,23 @@ class LocalStorage:
 
     def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
         """Filtered by the statistics of files and row groups, then by row."""
+        self._damages.need_nothing_lost(feature, start, end)
         keep = history.pairs_filter(feature, entities, start, end)
         for _ in range(3):
             position, runs = self._position, self._runs.runs()
             try:
-                tables = self._scan(runs, feature, keep)
+                tables = self._scan(runs, feature, keep, start, end)
             except FileNotFoundError:
                 continue  # a compaction replaced the run meanwhile
             return DiskRows(position, entities, history.to_rows(feature, entities, tables))
         raise Unavailable("the history files changed while they were read")
 
-    def _scan(self, runs: Sequence[Run], feature: Feature, keep: pc.Expression) -> list[pa.Table]:
+    def _scan(
+        self, runs: Sequence[Run], feature: Feature, keep: pc.Expression, start: int, end: int
+    ) -> list[pa.Table]:
         tables, rows = [], 0
         for run in runs:
-            for found in run.scan(history.columns_read(feature), keep):
+            for found in self._damages.told_of(run, feature, start, end, history.columns_read(feature), keep):
                 batch = self._erasures.only(feature.id, found)
                 rows += batch.num_rows
                 if rows > MAX_ROWS_FROM_DISK:
@@ -283,14 +311,15 @@ class LocalStorage:
     def versions(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> Rows:
         """Out of the runs, then out of what the journal has beyond them."""
         places = {entity: place for place, entity in enumerate(entities)}
+        self._damages.need_nothing_lost(feature, start, end)
         with self._runs_lock:
             keep = history.pairs_filter(feature, entities, start, end)
-            parts = [history.to_rows(feature, entities, self._scan(self._runs.runs(), feature, keep))]
+            parts = [history.to_rows(feature, entities, self._scan(self._runs.runs(), feature, keep, start, end))]
             for arrived, blocks in self.replay(self._position):
                 own = [
                     block for block in blocks if (block.feature, block.created) == (feature.id, feature.created)
                 ]
-                parts += [_placed(block, arrived, places, start, end) for block in own]
+                parts += [history.placed(block, arrived, places, start, end) for block in own]
         rows = concatenate(parts)
         return rows.take(order(rows.slots, rows.times))
 
@@ -308,14 +337,15 @@ class LocalStorage:
 
     def _accepted(self, feature: Feature, start: int, end: int) -> tuple[list[pa.Table], list[Accepted]]:
         keep, waiting = history.period_filter(feature, start, end), []
+        self._damages.need_nothing_lost(feature, start, end)
         with self._runs_lock:  # no checkpoint comes between the two, and no file goes
-            tables = self._scan(self._runs.runs(), feature, keep)
+            tables = self._scan(self._runs.runs(), feature, keep, start, end)
             for arrived, blocks in self.replay(self._position):
                 for block in blocks:
                     if (block.feature, block.created) == (feature.id, feature.created):
                         inside = (block.times >= start) & (block.times <= end)
                         if inside.any():
-                            waiting.append(_accepted(block, arrived, inside))
+                            waiting.append(history.accepted(block, arrived, inside))
         return tables, waiting
 
     # The monitor's
@@ -326,10 +356,12 @@ class LocalStorage:
 
     def read_summaries(self, feature: Feature, start: int, end: int) -> SavedSummaries:
         """From the monitor's database."""
+        self._damages.need_all_counted(feature, start, end)
         return self._monitored.read(feature, start, end)
 
     def read_whole(self, feature: Feature) -> SavedSummaries:
         """From the monitor's database."""
+        self._damages.need_all_counted(feature, NEVER, FOREVER)
         return self._monitored.read_whole(feature)
 
     def whole_summaries(self) -> tuple[int, Mapping[SummaryKey, bytes]]:
@@ -356,13 +388,16 @@ class LocalStorage:
         return runs + self._journal.count(max(after, self._position))
 
     def carried(self, features: Mapping[str, Feature], after: int) -> Iterator[Lot]:
-        """Run by run; what the journal has beyond them is moved there first."""
+        """Run by run; what the journal has beyond them is moved there first. Raises Damaged where some is lost."""
+        for feature in features.values():
+            self._damages.need_nothing_lost(feature, NEVER, FOREVER)
         while self.flush(lambda: features, NEVER).observations:
             pass
         for run in self._runs.runs():
             if run.position > after:
                 batches = map(self._not_erased, run.scan(history.SCHEMA.names, None))
-                parts = (_later(part, after) for batch in batches for part in history.loaded(batch, features))
+                loaded = (part for batch in batches for part in history.loaded(batch, features))
+                parts = (history.later(part, after) for part in loaded)
                 yield Lot(run.position, whole(part for part in parts if len(part.arrived)))
 
     def carry(self, lot: Lot, note: Noted) -> None:
@@ -372,38 +407,6 @@ class LocalStorage:
     def all_summaries(self) -> Iterator[tuple[SummaryKey, bytes]]:
         """From the monitor's database."""
         return self._monitored.all()
-
-
-def _later(part: LoadedRows, after: int) -> LoadedRows:
-    rows = np.flatnonzero(part.arrived > after)
-    return part if len(rows) == len(part.arrived) else LoadedRows(part.block.take(rows), part.arrived[rows])
-
-
-def _placed(block: Block, arrived: int, places: Mapping[str, int], start: int, end: int) -> Rows:
-    """The rows of a block that belong to some entities and lie within a closed range of event time."""
-    slots = np.array([places.get(entity, -1) for entity in block.entities], np.int32)
-    chosen = np.flatnonzero((slots >= 0) & (block.times >= start) & (block.times <= end))
-    arrivals = np.full(len(chosen), arrived, np.int64)
-    return Rows(slots[chosen], block.times[chosen], arrivals, block.values[chosen], block.nulls[chosen])
-
-
-def _accepted(block: Block, arrived: int, inside: Nulls) -> Accepted:
-    times = block.times[inside]
-    return Accepted(times, np.full(len(times), arrived, np.int64), block.values[inside], block.nulls[inside])
-
-
-def _worth_merging(runs: Sequence[Run]) -> list[Run]:
-    """The newest runs, back to the first that is more than twice as large as all after it."""
-    if len(runs) <= RUNS_BEFORE_COMPACTION:
-        return []
-    chosen: list[Run] = []
-    rows = 0
-    for run in reversed(runs):
-        if (chosen and run.rows > 2 * rows) or rows + run.rows > MAX_RUN_ROWS:
-            break
-        chosen.insert(0, run)
-        rows += run.rows
-    return chosen
 
 
 class EmbeddedStorage(LocalStorage):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -148,12 +149,14 @@ class Lot(NamedTuple):
 class HistoryPlan(NamedTuple):
     """Which part of the history a rebuild loads: all rows, or those of the newest runs.
 
-    `base_floor`: rows with event times below it may have been left on disk.
+    `base_floor`: rows with event times below it may have been left on disk. `floors`: the same by feature, where
+    batches of the journal are lost.
     """
 
     position: int
     base_floor: int
     runs: Sequence[Any]
+    floors: Mapping[str, int] = MappingProxyType({})
 
 
 class Flush(NamedTuple):
@@ -257,6 +260,12 @@ class Storage(Protocol):
 
     def compact(self, known: Known, now: int) -> None:
         """Merge small history files, where it pays."""
+
+    def damaged(self) -> Sequence[str]:
+        """What is known to be damaged, in words. Who reads it is told by Damaged."""
+
+    def uncounted(self) -> Mapping[str, str]:
+        """By feature why its statistics are not those of all that was accepted."""
 
     def trimmed(self) -> int:
         """The arrival up to which the journal no longer has its batches."""

@@ -22,7 +22,6 @@ from actors.errors import StartupError
 from actors.storage import delta
 from actors.storage.history import SCHEMA, Keep, only
 from actors.storage.run_files import Change, RunFile, VerifiedFile, bounds_of, damage, noted, sums_of
-from actors.timestamps import FOREVER, NEVER
 
 ROW_GROUP_ROWS = 65_536
 _DICTIONARIES = [
@@ -49,9 +48,16 @@ class Run(NamedTuple):
         """The greatest event time."""
         return max(greatest for _, greatest in self.features.values())
 
+    @property
+    def entity_types(self) -> set[str]:
+        """Of which there are rows."""
+        return {feature.partition(".")[0] for feature in self.features}
+
     def has(self, feature: str, start: int, end: int) -> bool:
         """Whether there may be rows of a feature in a closed range of event time."""
-        least, greatest = self.features.get(feature, (FOREVER, NEVER))
+        if feature not in self.features:
+            return False
+        least, greatest = self.features[feature]
         return least <= end and start <= greatest
 
     def table(self, keep: Keep | None = None) -> pa.Table:
@@ -141,6 +147,20 @@ def _scanned(dataset: Any, columns: Sequence[str], keep: pc.Expression | None) -
     )
     batches: Iterator[pa.RecordBatch] = scanner.to_batches()
     return batches
+
+
+def worth_merging(runs: Sequence[Run], most_runs: int, most_rows: int) -> list[Run]:
+    """The newest runs, back to the first that is more than twice as large as all after it."""
+    if len(runs) <= most_runs:
+        return []
+    chosen: list[Run] = []
+    rows = 0
+    for run in reversed(runs):
+        if (chosen and run.rows > 2 * rows) or rows + run.rows > most_rows:
+            break
+        chosen.insert(0, run)
+        rows += run.rows
+    return chosen
 
 
 class DeltaRuns:

@@ -119,6 +119,14 @@ class ServerStorage(ABC):
         """What the statistics have not counted, without entities."""
         return self._summaries.replay(after)
 
+    def damaged(self) -> Sequence[str]:
+        """The server sees to that by itself."""
+        return ()
+
+    def uncounted(self) -> Mapping[str, str]:
+        """All is counted."""
+        return {}
+
     def trimmed(self) -> int:
         """Nothing that has not been counted is ever trimmed."""
         return 0

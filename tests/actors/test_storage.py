@@ -35,6 +35,7 @@ from actors.storage.local import EmbeddedStorage, LocalStorage, MemoryStorage
 from actors.storage.protocol import (
     Deleted,
     Grouped,
+    HistoryPlan,
     LoadedRows,
     Noted,
     Registered,
@@ -189,7 +190,7 @@ def test_a_new_storage_knows_nothing(storage: LocalStorage) -> None:
     assert storage.trimmed() == 0
     assert storage.monitored() == 0
     assert storage.whole_summaries() == (0, {})
-    assert storage.plan(10) == (0, NEVER, [])
+    assert storage.plan(10) == HistoryPlan(0, NEVER, [])
     storage.forget(FEATURES.copy)
     storage.compact(FEATURES.copy, NOW)
     storage.trim(FOREVER, NOW)

@@ -1,0 +1,314 @@
+"""A bit that has flipped on the disk is never served: an answer is right, or 503, or no process starts."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import actors.storage.local
+from actors.domain import FeatureChange, ValueType
+from actors.errors import Damaged, StartupError, Unavailable
+from actors.ingest import Sent
+from actors.router import Router, open_router
+from actors.selection import Selection
+from actors.serving import Span
+from actors.settings import Settings
+from actors.storage.journal import _COLUMNS
+from actors.storage.local import EmbeddedStorage
+from actors.timestamps import FOREVER, NEVER, parse_timestamp
+from tests.actors.service import read_as
+from web.cli import main
+
+NOW = parse_timestamp("2025-11-07T10:00:00Z")
+HOUR = 3_600_000_000
+FEATURES = ("user.clicks.v1", "user.city.v1", "item.price.v1")
+ENTITIES = [f"e{n}" for n in range(12)]
+
+
+def settings(directory: Path, cache: int = 1_000_000) -> Settings:
+    return Settings(data_dir=str(directory), checkpoint_seconds=1e6, monitor_seconds=1e6, cache_size=cache)
+
+
+def at(hour: int) -> str:
+    return f"2025-11-{1 + hour // 24:02}T{hour % 24:02}:00:00Z"
+
+
+async def fill(router: Router, first: int, last: int) -> None:
+    """A value of each feature and entity in each hour, a batch an hour."""
+    for hour in range(first, last):
+        ids, entities, values = [], [], list[Any]()
+        for feature in FEATURES:
+            for place, entity in enumerate(ENTITIES):
+                ids.append(feature)
+                entities.append(entity)
+                values.append(f"city {hour} {place}" if "city" in feature else hour + place / 100)
+        sent = Sent(ids, entities, values, [at(hour)] * len(ids), [None] * len(ids))
+        await router.write(router.ingest(sent), b"done", f"key {hour}")
+
+
+async def asked(question: Callable[..., Awaitable[Any]], *of: Any) -> Any:
+    """The answer, or None where it is refused."""
+    try:
+        return await question(*of)
+    except Unavailable:
+        return None
+
+
+async def answers(router: Router) -> dict[str, Any]:
+    """What the directory says, by question."""
+    found: dict[str, Any] = {}
+    all_time = Span(NEVER, FOREVER)
+    for id_ in FEATURES:
+        feature = router.registry.resolve(id_)
+        for entity in ENTITIES[::4]:
+            found[f"latest {id_} {entity}"] = await asked(read_as, router, NOW, [entity], id_)
+            for hour in (3, 30):
+                moment = parse_timestamp(at(hour))
+                grid = await asked(router.latest, [entity], Selection({id_: feature}), moment)
+                found[f"past {id_} {entity} {hour}"] = grid and grid.values[0][0].tolist()
+            page = await asked(router.observations, entity, feature, all_time, 1_000, False)
+            found[f"scan {id_} {entity}"] = page and (page.times.tolist(), page.values.tolist())
+        answer = await asked(router.aggregate, ENTITIES, feature, "count", all_time)
+        found[f"count {id_}"] = answer and answer.values.tolist()
+        whole = await asked(router.statistics, feature)
+        found[f"statistics {id_}"] = whole and (whole.count, whole.last_updated)
+        part = await asked(router.statistics, feature, parse_timestamp(at(2)), parse_timestamp(at(33)))
+        found[f"period {id_}"] = part and part.count
+        found[f"vitals {id_}"] = await asked(router.monitoring.watch.vitals, [feature])
+    for hour in (1, 39):
+        found[f"repeat {hour}"] = await asked(router.repeated, f"key {hour}")
+    return found
+
+
+def flip(path: Path, bit: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+
+
+@asynccontextmanager
+async def service(directory: Path, storage: EmbeddedStorage | None = None) -> AsyncIterator[Router]:
+    """The three features over a directory."""
+    async with open_router(settings(directory), storage, now=lambda: NOW) as router:
+        for id_ in FEATURES:
+            entity, name, _ = id_.split(".")
+            kind: ValueType = "string" if name == "city" else "number"
+            await router.register(FeatureChange(entity=entity, name=name, value_type=kind))
+        yield router
+
+
+@pytest.fixture
+async def directory(tmp_path: Path) -> Path:
+    """Twenty hours in two history files, twenty more in the journal."""
+    made = tmp_path / "data"
+    async with open_router(settings(made), now=lambda: NOW) as router:
+        for entity, name, kind in (
+            ("user", "clicks", "number"),
+            ("user", "city", "string"),
+            ("item", "price", "number"),
+        ):
+            await router.register(FeatureChange(entity=entity, name=name, value_type=kind))  # type: ignore[arg-type]
+        for first in (0, 10):
+            await fill(router, first, first + 10)
+            await router.checkpointer.checkpoint()
+        await fill(router, 20, 40)
+    return made
+
+
+async def write_city(router: Router, value: str, time: str) -> None:
+    await router.write(router.ingest(Sent(["user.city.v1"], ["a"], [value], [time], [None])), b"done")
+
+
+async def write_clicks(router: Router, value: float, time: str) -> None:
+    await router.write(router.ingest(Sent(["user.clicks.v1"], ["a"], [value], [time], [None])), b"done")
+
+
+async def past(router: Router, hour: int) -> list[Any]:
+    """Where it was."""
+    feature = router.registry.resolve("user.city.v1")
+    grid = await router.latest(["a"], Selection({feature.id: feature}), parse_timestamp(at(hour)))
+    return list(grid.values[0][0])
+
+
+KINDS = {
+    "history": "history/run=*/*.parquet",
+    "log": "history/_delta_log/*.json",
+    "journal": "journal.db",
+    "statistics": "monitor.db",
+}
+
+
+async def outcome(directory: Path, cache: int) -> dict[str, Any] | str:
+    """The answers, or why it does not start."""
+    try:
+        async with open_router(settings(directory, cache), now=lambda: NOW) as router:
+            return await answers(router)
+    except StartupError as error:
+        return error.detail
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_flipped_bit_is_never_served(directory: Path, tmp_path: Path, kind: str) -> None:
+    truth = await outcome(directory, 1_000_000)
+    assert isinstance(truth, dict) and None not in truth.values()
+    seen = await flips(directory, tmp_path, kind, range(FLIPS), truth)
+    assert seen["right"] + seen["refused"] > 0
+    assert seen["refused"] + seen["not started"] > 0 or kind == "log"
+
+
+FLIPS = 3
+
+
+async def flips(directory: Path, tmp_path: Path, kind: str, seeds: range, truth: dict[str, Any]) -> dict[str, int]:
+    seen = {"right": 0, "refused": 0, "not started": 0, "answers": 0, "refusals": 0}
+    for seed in seeds:
+        choose = random.Random(f"{kind} {seed}")
+        copy = tmp_path / "copy"
+        shutil.copytree(directory, copy)
+        path = choose.choice(sorted(copy.glob(KINDS[kind])))
+        bit = choose.randrange(path.stat().st_size * 8)
+        flip(path, bit)
+        found = await outcome(copy, choose.choice([1, 1_000_000]))
+        shutil.rmtree(copy)
+        if isinstance(found, str):
+            assert path.name in found or "history" in found, found
+            seen["not started"] += 1
+            continue
+        wrong = {name: answer for name, answer in found.items() if answer is not None and answer != truth[name]}
+        assert not wrong, (path.name, bit, wrong)
+        refusals = sum(answer is None for answer in found.values())
+        seen["refused" if refusals else "right"] += 1
+        seen["answers"] += len(found)
+        seen["refusals"] += refusals
+    return seen
+
+
+def flip_in(path: Path, text: bytes) -> None:
+    """A bit of the last place where some bytes stand in a file."""
+    place = path.read_bytes().rindex(text)
+    flip(path, 8 * place + 3)
+
+
+async def test_a_batch_that_is_damaged_is_named_and_the_rest_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = tmp_path / "data"
+    async with service(made) as router:
+        await write_city(router, "here", at(1))
+        await write_city(router, "a place that is damaged", at(5))
+        await write_city(router, "there", at(9))
+        await write_clicks(router, 1.0, at(5))
+    flip_in(made / "journal.db", b"place that is")
+    for _ in range(2):
+        async with service(made) as router:
+            assert router.damaged() and "user.city.v1 from 2025-11-01T05:00:00.000Z" in caplog.text
+            city = router.registry.resolve("user.city.v1")
+            assert await read_as(router, NOW, ["a"], city.id) == ["there"]
+            assert await read_as(router, NOW, ["a"], "user.clicks.v1") == [1.0]
+            with pytest.raises(Damaged, match=r"user\.city\.v1 from 2025-11-01T05"):
+                await past(router, 7)
+            assert await past(router, 2) == ["here"]
+            with pytest.raises(Damaged, match="statistics lack"):
+                await router.statistics(city)
+            assert (await router.statistics(router.registry.resolve("user.clicks.v1"))).count == 1
+            await router.checkpointer.checkpoint()
+            assert router.unflushed == 0
+            await write_city(router, "there", at(9))
+        caplog.clear()
+
+
+async def test_a_history_file_that_is_damaged_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 1)
+    made = tmp_path / "data"
+    async with service(made) as router:
+        await write_city(router, "old", at(1))
+        await router.checkpointer.checkpoint()
+    (file,) = made.glob("history/run=*/*.parquet")
+    flip(file, 8 * (file.stat().st_size // 2))
+    damaged = file.read_bytes()
+    storage = EmbeddedStorage(str(made))
+    async with service(made, storage) as router:
+        for hour in (5, 6, 7):
+            await write_city(router, f"new {hour}", at(hour))
+            await router.checkpointer.checkpoint()
+        assert file.read_bytes() == damaged
+        assert len(storage._runs.runs()) == 2
+        assert await read_as(router, NOW, ["a"], "user.city.v1") == ["new 7"]
+        with pytest.raises(Damaged, match=file.name):
+            await past(router, 2)
+        with pytest.raises(Unavailable, match="not yet gone"):
+            await router.erase("user", "a")
+        assert await read_as(router, NOW, ["b"], "user.clicks.v1") == [None]
+    assert file.read_bytes() == damaged
+
+
+async def test_check_data_names_what_is_damaged_and_changes_nothing(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def contents() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+    assert main(["check-data", str(directory)]) == 0
+    assert "is as it was written" in capsys.readouterr().out
+    flip_in(directory / "journal.db", b"city 39 7")
+    file = min(directory.glob("history/run=*/*.parquet"))
+    flip(file, 8 * (file.stat().st_size // 2))
+    flip_in(next(directory.glob("history/_delta_log/*0.json")), b"parquet")
+    before = contents()
+    assert main(["check-data", str(directory)]) == 1
+    said = capsys.readouterr()
+    assert "damaged in 3 places" in said.err
+    journal, history, log = said.out.splitlines()
+    assert "journal.db" in journal and "user.city.v1 from 2025-11-02T15:00:00.000Z" in journal
+    assert file.name in history and "item.price.v1" in history
+    assert "_delta_log" in log
+    assert contents() == before
+    assert main(["check-data", str(directory / "nowhere")]) == 1
+    async with open_router(settings(directory), now=lambda: NOW):
+        assert main(["check-data", str(directory)]) == 1
+    assert "in use by process" in capsys.readouterr().err
+
+
+async def test_a_directory_without_checksums_opens_and_has_them_from_then_on(directory: Path) -> None:
+    truth = await outcome(directory, 1)
+    for name, tables in (("journal.db", [*_COLUMNS, "batches"]), ("monitor.db", ["windows"])):
+        unsealed(directory / name, tables)
+    assert await outcome(directory, 1) == truth
+    flip_in(directory / "journal.db", b"city 39 7")
+    file = min(directory.glob("history/run=*/*.parquet"))
+    flip(file, 8 * (file.stat().st_size // 2))
+    assert main(["check-data", str(directory)]) == 1
+    found = await outcome(directory, 1)
+    assert isinstance(found, dict) and isinstance(truth, dict)
+    assert found["scan user.city.v1 e0"] is None and found["latest user.clicks.v1 e0"] is None
+    assert all(answer in (None, truth[name]) for name, answer in found.items())
+
+
+def unsealed(path: Path, tables: list[str]) -> None:
+    """A database as the version before wrote it."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        for table in tables:
+            if table in ("files", "lost"):
+                database.execute(f"DROP TABLE {table}")
+                continue
+            (made,) = database.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+            columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+            kept = ", ".join(name for name in columns if name not in ("seal", "held"))
+            database.execute(f"ALTER TABLE {table} RENAME TO sealed")
+            database.execute(made.replace(", seal INTEGER NOT NULL", "").replace(", held BLOB NOT NULL", ""))
+            database.execute(f"INSERT INTO {table} SELECT {kept} FROM sealed")
+            database.execute("DROP TABLE sealed")
+        rows = database.execute("SELECT key, value FROM meta WHERE key != 'history_metadata'").fetchall()
+        database.execute("DROP TABLE meta")
+        database.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID")
+        database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+        database.execute("UPDATE meta SET value = 1 WHERE key = 'format'")
