@@ -1,6 +1,7 @@
 """The concurrent core, in reading order, bottom floor first. Imports point down only.
 
 errors.py settings.py memory.py   the tree of errors; every setting and limit; the allocator
+remembered.py                     what is kept of questions for the next one, bounded in bytes
 turns.py                          long work in steps, others taking their turns in between
 timestamps.py clock.py domain.py  time; the clocks; the nouns, frozen
 values.py patterns.py constraints.py  values between JSON and columns; users' expressions; what a schema adds

@@ -25,20 +25,28 @@ from actors.domain import (
     feature_id,
     parse_reference,
 )
-from actors.errors import Conflict, InvalidInput, NotFound, RequestError, TimewellError, Unavailable
+from actors.errors import Conflict, InvalidInput, NotFound, RequestError, TimewellError, TooLarge, Unavailable
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import ChangeRegistry, DeleteFeature, DeleteGroup, PutGroup, Refresh, Register
 from actors.patterns import Unusable, instructions_of
+from actors.remembered import Remembered
 from actors.selection import Selection
-from actors.settings import MAX_RETENTION_VALUES, MAX_VERSION
+from actors.settings import MAX_FEATURES_PER_READ, MAX_RETENTION_VALUES, MAX_VERSION
 from actors.storage.protocol import Deleted, Grouped, Registered, Stale, Ungrouped
 from actors.timestamps import parse_duration
 
 log = logging.getLogger("timewell.registry")
 _ATTEMPTS = 5
 _MOST_REMEMBERED = 100_000
-_MOST_SELECTIONS = 256
+_BYTES_OF_A_SELECTION = 400
+"""By feature, and of itself: lists, arrays, what the stores remember of it."""
 _UPDATABLE = ("description", "tags", "owner", "schema", "max_age", "retention")
+
+
+def check_count(references: int) -> None:
+    """Raise TooLarge for more names than are read at once, before anything is made of them."""
+    if references > MAX_FEATURES_PER_READ:
+        raise TooLarge(f"features: {references} features, at most {MAX_FEATURES_PER_READ} are read at once")
 
 
 class FeatureRegistry:
@@ -66,7 +74,7 @@ class FeatureRegistry:
     def _forget_answers(self) -> None:
         # New ones: what a thread has looked up before must not be remembered as what is so now.
         self._resolved: dict[str, Feature] = {}
-        self._selected: dict[tuple[tuple[str, ...] | None, str | None], Selection] = {}
+        self._selected = Remembered[Selection]()
 
     def _index_one(self, feature: Feature) -> None:
         versions = self._versions.get((feature.entity, feature.name), [])
@@ -161,15 +169,17 @@ class FeatureRegistry:
     def select(self, references: Sequence[str] | None, group: str | None) -> Selection:
         """What a read asks for, keyed as it asked: the group's references first, then its own.
 
-        Raises what `resolve` and `group` do, and InvalidInput where nothing is asked for.
+        Raises what `resolve` and `group` do, InvalidInput where nothing is asked for, TooLarge for too many names.
         """
+        if references is not None:
+            check_count(len(references))
         key = None if references is None else tuple(references), group
         found = self._selected.get(key)
         if found is None:
             found = self._select(references or (), group)
-            if len(self._selected) >= _MOST_SELECTIONS:
-                self._selected.clear()
-            self._selected[key] = found
+            names = [*(references or ()), *found.references]
+            size = _BYTES_OF_A_SELECTION * (1 + len(names)) + sum(map(len, names))
+            self._selected.keep(key, found, size)
         return found
 
     def _select(self, references: Sequence[str], group: str | None) -> Selection:

@@ -23,7 +23,7 @@ from actors.mailbox import Mailbox
 from actors.messages import Aggregated, Agreement, Between, CountRows, Latest, Scan, Scanned
 from actors.partition import DiskRows
 from actors.selection import Selection
-from actors.settings import ENTITIES_PER_MESSAGE, HISTORY_READERS
+from actors.settings import CELLS_PER_QUESTION, ENTITIES_PER_MESSAGE, HISTORY_READERS
 from actors.storage.protocol import Storage
 from actors.timestamps import FOREVER, NEVER
 
@@ -136,7 +136,7 @@ class FeatureServingEngine:
         self, entities: Sequence[str], feature: Feature, aggregation: str, span: Span, now: int
     ) -> Answer:
         """One value per entity and window, entities outermost, in the order asked."""
-        chunks = [chunk for part in self._parts(feature.entity, entities) for chunk in _chunks(part)]
+        chunks = [chunk for part in self._parts(feature.entity, entities) for chunk in _chunks(part, span.windows)]
         answers = [await self._aggregate_part(chunk, feature, aggregation, span, now) for chunk in chunks]
         cells = [(chunk.positions[:, None] * span.windows + np.arange(span.windows)).ravel() for chunk in chunks]
         order = np.argsort(np.concatenate(cells))
@@ -190,9 +190,9 @@ def _visible_from(feature: Feature, now: int) -> int:
     return NEVER if feature.kept_age is None else now - feature.kept_age
 
 
-def _chunks(part: _Part) -> list[_Part]:
-    starts = range(0, len(part.entities), ENTITIES_PER_MESSAGE)
-    cuts = [slice(start, start + ENTITIES_PER_MESSAGE) for start in starts]
+def _chunks(part: _Part, windows: int) -> list[_Part]:
+    most = max(1, min(ENTITIES_PER_MESSAGE, CELLS_PER_QUESTION // windows))
+    cuts = [slice(start, start + most) for start in range(0, len(part.entities), most)]
     return [_Part(part.shard, part.positions[cut], part.entities[cut]) for cut in cuts]
 
 

@@ -116,6 +116,8 @@ MAX_ENUM_VALUES = 10_000
 MAX_RECORD_BYTES = 256 * 1024
 """A feature, a group or a check as the registry keeps it, all texts and lists included."""
 MAX_FEATURES_PER_READ = 1_000
+REMEMBERED_BYTES = 16 * 1024 * 1024
+"""What is kept of one kind of requests so that the next like it is answered sooner."""
 MAX_PAGE_ROWS = 10_000
 DEFAULT_PAGE_ROWS = 1_000
 MAX_ROWS_FROM_DISK = 10_000_000

@@ -14,6 +14,7 @@ from tests.live import ROOT
 FLOORS = [
     ["actors.errors", "actors.memory", "actors.turns"],
     ["actors.settings"],
+    ["actors.remembered"],
     ["actors.timestamps"],
     ["actors.clock", "actors.domain"],
     ["actors.values"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -13,16 +12,28 @@ import trio
 from numpy.typing import NDArray
 
 from actors.grid import Grid
+from actors.remembered import Remembered
 from actors.settings import CELLS_PER_TURN
 from actors.values import render_all
 
 ROWS_PER_SLICE = 500
-_SHAPES_REMEMBERED = 256
+MOST_FIELDS = 2_000
+_BYTES_OF_A_FIELD = 400
+_KEYED = Remembered[Callable[..., Any]]()
 
 
-@lru_cache(_SHAPES_REMEMBERED)
 def keyed_by(references: tuple[str, ...]) -> Callable[..., Any]:
     """Makes a struct with a field for each reference; encoding one takes a third of what a dict takes."""
+    found = _KEYED.get(references)
+    if found is not None:
+        return found
+    size = sum(map(len, references)) + _BYTES_OF_A_FIELD * len(references)
+    return _KEYED.keep(references, _keyed_by(references), size)
+
+
+def _keyed_by(references: tuple[str, ...]) -> Callable[..., Any]:
+    if len(references) > MOST_FIELDS:  # making the struct would take longer than it saves
+        return lambda *values: dict(zip(references, values, strict=True))
     fields = [f"field{position}" for position in range(len(references))]
     typed = [(field, Any) for field in fields]
     try:

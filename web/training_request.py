@@ -18,7 +18,7 @@ from actors.columns import Times
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput
 from actors.ingest import check_entity_ids
-from actors.registry import FeatureRegistry
+from actors.registry import FeatureRegistry, check_count
 from actors.timestamps import Duration, parse_duration, parse_timestamp
 from actors.training import Moments, Wanted
 from web.lanes import Column
@@ -99,21 +99,19 @@ def _number(text: str | None) -> Duration | None:
 def wanted_columns(registry: FeatureRegistry, features: Mapping[str, Feature], options: Options) -> list[Wanted]:
     """The columns to fill, in order. `features`: the group's. Raises InvalidInput, NotFound, Conflict."""
     asked = [Asked(ref=reference) for reference in features]
+    check_count(len(asked) + len(options.features or ()))
     asked += [Asked(ref=one) if isinstance(one, str) else one for one in options.features or ()]
-    wanted: list[Wanted] = []
+    wanted: dict[str, Wanted] = {}
     for place, one in enumerate(asked):
         feature = features.get(one.ref) or registry.resolve(one.ref)
         column = _wanted(one, feature, options, f"features[{place - len(features)}]")
         if column.name in KEYS:
             raise InvalidInput.at("features", f"{column.name!r} is a key of every row; name the column with `as`")
-        if column in wanted:
-            continue
-        if any(column.name == other.name for other in wanted):
+        if wanted.setdefault(column.name, column) != column:
             raise InvalidInput.at("features", f"two columns are named {column.name!r}; tell them apart with `as`")
-        wanted.append(column)
     if not wanted:
         raise InvalidInput.at("features", "name at least one feature, or a group that has some")
-    return wanted
+    return list(wanted.values())
 
 
 def _wanted(one: Asked, feature: Feature, options: Options, field: str) -> Wanted:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.live import LiveServer
 from tests.web.test_errors import JSON, problem
+from web.lanes import ARROW_TYPE
 
 DAY = {"startTime": "2025-11-07T00:00:00Z", "endTime": "2025-11-08T00:00:00Z"}
 
@@ -136,3 +138,28 @@ def test_what_the_registry_keeps_of_a_feature_has_limits(
     assert refused.status_code == status
     assert next(iter(rest), "schema") in refused.json()["detail"]
     assert shared_server.get("/features/user.large.v1").status_code == 404
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson", "text/csv", ARROW_TYPE])
+@pytest.mark.parametrize("ids", [[], ["u"]])
+def test_windows_are_counted_before_they_are_made_however_few_entities_are_asked_for(
+    small: LiveServer, accept: str, ids: list[str]
+) -> None:
+    asked = {"entityIds": ids, "features": ["a"], "startTime": "2025-01-01T00:00:00Z", "endTime": DAY["endTime"]}
+    body = msgspec.json.encode({**asked, "window": 0.000001})
+    problem(small.http.post("/features/historical", content=body, headers={**JSON, "Accept": accept}), 413)
+    assert small.get("/health/live").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/features/serve", "/features/historical", "/features/training-set"])
+def test_more_features_than_are_read_at_once_are_refused_also_where_they_are_the_same(
+    server: LiveServer, path: str
+) -> None:
+    server.register("a")
+    about: dict[str, dict[str, Any]] = {
+        "/features/serve": {"entityIds": ["u"]},
+        "/features/historical": {"entityIds": ["u"], **DAY},
+        "/features/training-set": {"rows": []},
+    }
+    for count, status in ((1_000, 200), (1_001, 413)):
+        assert server.post(path, {**about[path], "features": ["a"] * count}).status_code == status

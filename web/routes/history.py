@@ -10,6 +10,7 @@ import numpy as np
 from quart import Blueprint, Response
 
 from actors.aggregates import AGGREGATIONS, Answer, allowed, of_no_rows
+from actors.columns import Times
 from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.ingest import check_entity_id
@@ -123,16 +124,15 @@ async def _lots(
 ) -> AsyncGenerator[list[Column], None]:
     """The same rows as columns, for as many entities at a time as make a bounded number of values."""
     step = max(1, CELLS_PER_LOT // (span.windows * len(wanted)))
-    bounds = [(start, end) for start, end in _bounds(span)] if windowed else [(0, 0)]
+    starts, ends = _edges(span)
     for start in range(0, max(1, len(entities)), step):
         some = entities[start : start + step]
-        columns = [Column("entityId", None, [entity for entity in some for _ in bounds])]
+        columns = [Column("entityId", None, [entity for entity in some for _ in range(span.windows)])]
         if windowed:
-            edges = np.tile(np.array(bounds, np.int64).reshape(-1, 2), (len(some), 1))
-            known = np.zeros(len(edges), np.bool_)
+            known = np.zeros(len(some) * span.windows, np.bool_)
             columns += [
-                Column("windowStart", "timestamp", edges[:, 0], known),
-                Column("windowEnd", "timestamp", edges[:, 1], known),
+                Column("windowStart", "timestamp", np.tile(starts, len(some)), known),
+                Column("windowEnd", "timestamp", np.tile(ends, len(some)), known),
             ]
         for reference, feature, aggregation in wanted:
             answer = (
@@ -179,14 +179,14 @@ def _rows(
 
 
 def _window_bounds(span: Span) -> Iterator[dict[str, str]]:
-    for start, end in _bounds(span):
+    for start, end in zip(*(edges.tolist() for edges in _edges(span)), strict=True):
         yield {"windowStart": format_timestamp(start), "windowEnd": format_timestamp(end)}
 
 
-def _bounds(span: Span) -> Iterator[tuple[int, int]]:
-    for index in range(span.windows):
-        start = span.start + index * span.width
-        yield start, span.end if index == span.windows - 1 else start + span.width
+def _edges(span: Span) -> tuple[Times, Times]:
+    """Where each window begins and ends: two int64[windows]."""
+    starts = span.start + np.arange(span.windows) * span.width
+    return starts, np.append(starts[1:], span.end)
 
 
 def _page_span(query: Query, descending: bool) -> Span:

@@ -12,9 +12,10 @@ from actors.columns import Times
 from actors.errors import Fault, InvalidInput, TooLarge
 from actors.grid import Grid
 from actors.ingest import check_entity_ids
+from actors.registry import check_count
 from actors.router import Router
 from actors.selection import Selection
-from actors.settings import MAX_FEATURES_PER_READ, Settings
+from actors.settings import Settings
 from actors.timestamps import NEVER, SECOND, format_timestamp, parse_timestamp
 from actors.values import Nulls
 from web.requests import decode, json_bytes, said
@@ -59,9 +60,8 @@ def check_read(entities: Sequence[str], features: Collection[object], windows: i
     """Raise TooLarge or InvalidInput for a read over the limits or of ids that cannot be."""
     if len(entities) > settings.max_entities:
         raise TooLarge(f"entityIds: {len(entities)} ids, at most {settings.max_entities} are read at once")
-    if len(features) > MAX_FEATURES_PER_READ:
-        raise TooLarge(f"features: {len(features)} features, at most {MAX_FEATURES_PER_READ} are read at once")
-    cells = len(entities) * len(features) * windows
+    check_count(len(features))
+    cells = max(1, len(entities)) * len(features) * windows
     if cells > settings.max_cells:
         raise TooLarge(f"the answer would have {cells} values, at most {settings.max_cells} are read at once")
     check_ids(entities)

@@ -9,9 +9,9 @@ import trio
 from quart import Blueprint, Response, request
 
 from actors.arrow_stream import read_table
-from actors.errors import InvalidInput, TooLarge
+from actors.errors import InvalidInput
 from actors.router import Router
-from actors.settings import CELLS_PER_LOT, MAX_FEATURES_PER_READ, Settings
+from actors.settings import CELLS_PER_LOT, Settings
 from actors.training import Wanted
 from web.lanes import ARROW_TYPE, Column, accepted_lane, stream
 from web.requests import Query, json_body
@@ -40,8 +40,6 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
         registry = await router.registered()
         group = {} if options.group is None else registry.select(None, options.group).by_reference
         wanted = wanted_columns(registry, group, options)
-        if len(wanted) > MAX_FEATURES_PER_READ:
-            raise TooLarge(f"features: {len(wanted)} columns, at most {MAX_FEATURES_PER_READ} are read at once")
         taken = {column.name for column in rows.columns}
         for column in wanted:
             if column.name in taken:
