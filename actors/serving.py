@@ -40,12 +40,27 @@ class _Part(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A closed range of event time, split into `windows` tumbling windows of `width` microseconds."""
+    """A range of event time, split into `windows` tumbling windows of `width` microseconds.
+
+    Where the start is not in it, the windows are (a, b] as well. Else they are [a, b), the last as the range ends.
+    """
 
     start: int
     end: int
     width: int = 0
     windows: int = 1
+    with_start: bool = True
+    with_end: bool = True
+
+    @property
+    def first(self) -> int:
+        """The first moment that is in it."""
+        return self.start if self.with_start else self.start + 1
+
+    @property
+    def last(self) -> int:
+        """The last moment that is in it."""
+        return self.end if self.with_end else self.end - 1
 
 
 class FeatureServingEngine:
@@ -153,8 +168,8 @@ class FeatureServingEngine:
             question = Between(
                 part.entities,
                 feature,
-                span.start,
-                span.end,
+                span.first,
+                span.last,
                 visible,
                 aggregation,
                 span.width,
@@ -165,7 +180,7 @@ class FeatureServingEngine:
             if not answer.cold:
                 return answer
             missing = [part.entities[position] for position in answer.cold]
-            disk = await self.read_history(feature, missing, max(span.start, visible), span.end)
+            disk = await self.read_history(feature, missing, max(span.first, visible), span.last)
         raise Unavailable("the history kept changing while it was read")
 
     # One entity's observations

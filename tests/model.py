@@ -64,6 +64,26 @@ class Model:
     def aggregate(self, feature: str, entity: str, start: int, end: int, name: str) -> Any:
         return reduce(name, [value for _, value in self.between(feature, entity, start, end)])
 
+    def closed(
+        self, feature: str, entity: str, start: int, end: int, width: int, name: str, closed: str
+    ) -> list[Any]:
+        """Windows of a range of which some ends do not count. Where the start does not, windows are (a, b]."""
+        answers = []
+        for low in range(start, max(end, start + 1), width):
+            high = min(low + width, end)
+            rows = [
+                value
+                for time, value in self.between(feature, entity, low, high)
+                if (low < time or (time == low and closed in ("both", "left")))
+                and (
+                    time < high
+                    or (closed in ("right", "neither") and high < end)
+                    or (closed in ("right", "both") and high == end)
+                )
+            ]
+            answers.append(reduce(name, rows))
+        return answers
+
     def windows(self, feature: str, entity: str, start: int, end: int, width: int, name: str) -> list[Any]:
         """Half-open windows but for the last, which is closed."""
         answers = []

@@ -11,6 +11,7 @@ from web.client_plain import EntityId, entity_text, listed
 from web.client_registry import page_limit
 from web.client_times import Length, Time, moment, moment_or_none, span
 from web.schema import (
+    Closed,
     HistoricalAnswer,
     HistoryAnswer,
     HistoryItem,
@@ -114,8 +115,12 @@ class ValueRoutes(Asking):
         group: str | None = None,
         aggregation: Aggregation = "latest",
         window: Length | None = None,
+        closed: Closed = "both",
     ) -> Talk[list[dict[str, Any]]]:
-        """An aggregate of each feature over the range from `start` to `end`, both included.
+        """An aggregate of each feature over the range from `start` to `end`, both included unless told.
+
+        `closed` says which ends belong to it: both, right, left or neither. "right", from t - window to t, is what
+        a training set with that window has in a row of t.
 
         `aggregation` is one of latest, first, avg, sum, min, max, count, std, median, p90, p95, p99, distinct, or
         a dict by reference. With `window` the range is split into windows of that length.
@@ -131,6 +136,7 @@ class ValueRoutes(Asking):
             "endTime": moment(end, "endTime"),
             "aggregation": aggregation,
             "window": span(window, "window"),
+            "closed": closed,
         }
         return (yield from self._ask(send("POST", "/features/historical", body), HistoricalAnswer)).results
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -80,6 +80,15 @@ class Serve(Body):
     include_metadata: bool = False
 
 
+Closed = Annotated[
+    Literal["both", "right", "left", "neither"],
+    Meta(
+        description="which ends of the range belong to it; right is that of a training set's window, (t - w, t]."
+        " Where the start does not, tumbling windows are (a, b] as well, else [a, b)"
+    ),
+]
+
+
 class Historical(Body):
     """`POST /features/historical`"""
 
@@ -90,6 +99,7 @@ class Historical(Body):
     group: str | None = None
     aggregation: str | dict[str, str] = "latest"
     window: Duration | None = None
+    closed: Closed = "both"
 
 
 class FeatureAnswer(msgspec.Struct, rename="camel", omit_defaults=True):

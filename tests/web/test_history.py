@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.live import LiveServer
+from tests.model import Model
 from tests.web.test_errors import fields, problem
 
 OVER_EVERY_STORE = True
@@ -344,6 +345,52 @@ def test_there_are_as_many_windows_as_cover_the_range(
     found = rows(shared_server, name, window=window)
     assert len(found) == windows
     assert (found[0]["windowStart"], found[-1]["windowEnd"]) == (at(0, "00.000Z"), at(59, "00.000Z"))
+
+
+CLOSED = ("both", "right", "left", "neither")
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+@pytest.mark.parametrize("start", [0, 5])
+def test_the_ends_of_a_range_and_of_its_windows_count_as_asked(
+    shared_server: LiveServer, name: str, closed: str, start: int
+) -> None:
+    id_ = fill(shared_server, name, *range(6))
+    model, minute = Model(), 60_000_000
+    model.register(id_, "number")
+    for number in range(6):
+        model.write(id_, "u", number, number * minute)
+    within = {"startTime": at(start), "endTime": at(5), "closed": closed}
+    for aggregation in ("sum", "count", "latest", "avg"):
+        for width in (1, 2, 3):
+            asked = {**within, "aggregation": aggregation, "window": width * 60}
+            found = [row[id_] for row in rows(shared_server, id_, **asked)]
+            expected = (id_, "u", start * minute, 5 * minute, width * minute, aggregation, closed)
+            assert found == model.closed(*expected), (aggregation, width)
+        whole = model.closed(id_, "u", start * minute, 5 * minute, 9 * minute, aggregation, closed)
+        assert [one(shared_server, id_, **within, aggregation=aggregation)] == whole
+
+
+def test_a_range_open_at_its_start_is_the_window_of_a_training_set(shared_server: LiveServer, name: str) -> None:
+    id_ = fill(shared_server, name, *range(6))
+    asked = {
+        "features": [id_],
+        "aggregation": "avg",
+        "window": "2m",
+        "rows": [{"entityId": "u", "timestamp": at(4)}],
+    }
+    (row,) = shared_server.post("/features/training-set", asked).json()["results"]
+    within = {"startTime": at(2), "endTime": at(4), "aggregation": "avg"}
+    assert one(shared_server, id_, **within, closed="right") == row[id_] == 3.5
+    assert one(shared_server, id_, **within) == 3
+
+
+def test_the_windows_shown_are_those_asked_for_whichever_end_counts(shared_server: LiveServer, name: str) -> None:
+    id_ = fill(shared_server, name, 1)
+    (row, _) = rows(shared_server, id_, startTime=at(0), endTime=at(2), window="1m", closed="right")
+    assert (row["windowStart"], row["windowEnd"]) == (at(0, "00.000Z"), at(1, "00.000Z"))
+    asked = {"entityIds": ["u"], "features": [id_], **WHOLE, "closed": "open"}
+    assert fields(problem(shared_server.post("/features/historical", asked), 400)) == ["closed"]
 
 
 def test_a_range_of_one_moment_has_one_window(shared_server: LiveServer, name: str) -> None:

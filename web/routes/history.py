@@ -24,7 +24,7 @@ from web.pages import from_cursor, to_cursor
 from web.requests import JSON_TYPE, Query, encode, json_body, said
 from web.routes.serving import check_ids, check_read
 from web.rows import encode_rows
-from web.schema import Historical, HistoricalAnswer, HistoryAnswer, HistoryItem
+from web.schema import Closed, Historical, HistoricalAnswer, HistoryAnswer, HistoryItem
 
 _TAKEN_NAMES = ("entityId", "windowStart", "windowEnd")
 
@@ -37,7 +37,7 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
     async def historical() -> Response:
         asked = await json_body(Historical)
         features = (await router.registered()).select(asked.features, asked.group).by_reference
-        span = span_of(asked.start_time, asked.end_time, asked.window)
+        span = span_of(asked.start_time, asked.end_time, asked.window, asked.closed)
         aggregations = aggregation_of(asked.aggregation, features)
         lane = accepted_lane()
         if lane.content_type != JSON_TYPE:
@@ -82,15 +82,16 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
     return routes
 
 
-def span_of(start_time: str, end_time: str, window: Duration | None) -> Span:
+def span_of(start_time: str, end_time: str, window: Duration | None, closed: Closed = "both") -> Span:
     """The range asked for, in windows. Raises InvalidInput where it ends before it starts."""
     start, end = parse_timestamp(start_time, "startTime"), parse_timestamp(end_time, "endTime")
     if start > end:
         raise InvalidInput.at("startTime", "is after endTime")
+    sides = closed in ("both", "left"), closed in ("both", "right")
     if window is None:
-        return Span(start, end)
+        return Span(start, end, 0, 1, *sides)
     width = parse_duration(window, "window")
-    return Span(start, end, width, max(1, -((start - end) // width)))
+    return Span(start, end, width, max(1, -((start - end) // width)), *sides)
 
 
 def aggregation_of(asked: str | Mapping[str, str], features: Mapping[str, Feature]) -> dict[str, str]:
