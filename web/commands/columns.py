@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from actors.arrow_keys import times_of_arrow
 from actors.errors import InvalidInput
+from actors.values import FIRST_INEXACT
 from web.client_arrow import holds_bytes, plain_column
 
 MOMENT = pa.timestamp("us", "UTC")
@@ -83,11 +84,19 @@ def _whole(column: pa.Array) -> pa.Array:
 # Text, as CSV has it
 
 
+_PLUS = (r"^\+([0-9.])", r"\1")
+_FORMS = {
+    pa.float64(): [_PLUS],
+    pa.int64(): [_PLUS, (r"^(-?[0-9]+)\.0*$", r"\1")],  # pandas writes whole numbers with gaps as 5.0
+    pa.bool_(): [(r"^[tT]$", "true"), (r"^[fF]$", "false")],  # as PostgreSQL writes them
+}
+
+
 def _of_text(kind: pa.DataType, words: str) -> Callable[[pa.Array], pa.Array]:
     def convert(texts: pa.Array) -> pa.Array:
         trimmed = _without_words(pc.utf8_trim_whitespace(texts))
-        if pa.types.is_integer(kind):  # pandas writes whole numbers with gaps as 5.0
-            trimmed = pc.replace_substring_regex(trimmed, r"^([+-]?[0-9]+)\.0*$", r"\1")
+        for pattern, instead in _FORMS.get(kind, ()):
+            trimmed = pc.replace_substring_regex(trimmed, pattern, instead)
         try:
             return trimmed.cast(kind)
         except pa.ArrowInvalid:
@@ -143,6 +152,8 @@ def _from_json(value_type: str, values: list[Any]) -> pa.Array:
             [None if one is None else msgspec.json.encode(one).decode() for one in values], pa.string()
         )
     expected, kind = _JSON_TYPES[value_type]
+    if value_type == "integer":
+        values = list(map(_whole_number, values))
     try:
         return pa.array(msgspec.convert(values, expected), kind)
     except msgspec.ValidationError as error:
@@ -152,3 +163,9 @@ def _from_json(value_type: str, values: list[Any]) -> pa.Array:
     except (pa.ArrowInvalid, OverflowError):
         index = next(place for place, one in enumerate(values) if one is not None and not -(2**63) <= one < 2**63)
         raise BadValue(index, f"{values[index]} does not fit in 64 bits") from None
+
+
+def _whole_number(value: Any) -> Any:
+    """5.0 as 5, where it can be nothing else."""
+    exact = type(value) is float and value.is_integer() and abs(value) < FIRST_INEXACT
+    return int(value) if exact else value
