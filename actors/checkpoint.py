@@ -14,6 +14,7 @@ fails (a full disk) is tried again later; until then the journal keeps everythin
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -58,6 +59,8 @@ class Checkpointer:
         self._now = now
         self._one_at_a_time = trio.Lock()
         self._erasures: set[_Erasure] = set()
+        self.took: Callable[[str, float], None] = lambda what, seconds: None
+        """Hears how long a "checkpoint" that moved something took, compaction left out, and each "compaction"."""
 
     async def run(self) -> None:
         """Checkpoint until cancelled."""
@@ -77,12 +80,18 @@ class Checkpointer:
 
     async def _checkpoint(self) -> None:
         self._journal.wants_checkpoint = trio.Event()
+        began = time.perf_counter()
         moved = await self._flush()
         monitored = await self._save_monitor()
         if moved:
             await self._tell()
         await trio.to_thread.run_sync(self._storage.trim, monitored, self._now())
         await self._tidy()
+        if moved:
+            self.took("checkpoint", time.perf_counter() - began)
+        began = time.perf_counter()
+        await trio.to_thread.run_sync(self._storage.compact, self._registry.known, self._now())
+        self.took("compaction", time.perf_counter() - began)
         if moved:
             await trio.to_thread.run_sync(give_back)
 
@@ -141,7 +150,6 @@ class Checkpointer:
             log.info("an entity of %r was erased: %d observations", erased.entity_type, sum(counts.values()))
             for erasure in self._erasures:
                 erasure.note(erased, counts)
-        await trio.to_thread.run_sync(self._storage.compact, self._registry.known, self._now())
 
 
 class _Erasure:

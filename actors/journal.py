@@ -37,7 +37,9 @@ class _Accepted(NamedTuple):
 
 
 class JournalActor:
-    """See the module. `unflushed` counts the observations that the history does not have yet."""
+    """See the module. `unflushed` counts the observations that the history does not have yet, `values_written`
+    those that were committed since the start.
+    """
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class JournalActor:
         """A checkpoint is called for (`wants_checkpoint`) once `checkpoint_values` are unflushed."""
         self.mailbox = Mailbox("journal")
         self.unflushed = unflushed
+        self.values_written = 0
         self.newest = 0
         """The arrival of the newest batch since the start."""
         self.wants_checkpoint = trio.Event()
@@ -99,8 +102,10 @@ class JournalActor:
             return
         durable = [entry for entry in recorded if not isinstance(entry, TimewellError)]
         written = [entry for entry in durable if isinstance(entry, Written)]
+        observations = sum(entry.observations for entry in written)
+        self.values_written += observations
         if self.stores:
-            self.unflushed += sum(entry.observations for entry in written)
+            self.unflushed += observations
         self.newest = max([self.newest, *(entry.arrived for entry in written)])
         self._clock.start_after(self.newest)  # a shared store gives arrivals of its own
         for change in durable:

@@ -110,10 +110,6 @@ class Router:
             raise NotFound("monitoring is off (ENABLE_MONITORING=false)")
         return self._monitoring
 
-    def require_monitoring(self) -> None:
-        """Raises NotFound where monitoring is off."""
-        _ = self.monitoring
-
     def end_event_streams(self) -> None:
         """Let go of those who listen to events: the process stops."""
         if self._monitoring is not None:
@@ -133,6 +129,11 @@ class Router:
     def unflushed(self) -> int:
         """How many observations the history files do not have yet."""
         return self._journal.unflushed
+
+    @property
+    def values_written(self) -> int:
+        """How many observations were committed since the start."""
+        return self._journal.values_written
 
     def committed(self) -> int:
         """The arrival of the newest batch."""

@@ -69,6 +69,7 @@ class FeatureServingEngine:
     def __init__(self, stores: Sequence[Mailbox], storage: Storage, agreement_sample: float = 0.0) -> None:
         """`agreement_sample`: the share of present reads that stores compare with a point-in-time read."""
         self.stores = stores
+        self.values_served = 0
         self._agreement_sample = agreement_sample
         self._storage = storage
         self.readers = trio.CapacityLimiter(HISTORY_READERS)
@@ -105,6 +106,7 @@ class FeatureServingEngine:
                 replies.append((None if mine else store.turn(question)) or await store.send(question))
             grid = _join(parts, [await reply.wait() for reply in replies], len(entities))
             if grid.cold is None or not grid.cold.any():
+                self.values_served += len(entities) * len(features)
                 return grid.hidden_before(visible)
             for index in np.flatnonzero(grid.cold.any(axis=1)).tolist():
                 start, end = (NEVER, FOREVER) if current else (visible[index], at)

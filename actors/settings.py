@@ -131,6 +131,10 @@ DESCRIPTORS_RESERVED = 256
 """Open files that connections leave: databases, history files being read or merged, a shared store's sockets."""
 BODY_BYTES_UNDER_WAY = 512 * 1024 * 1024
 """Request bodies being read or answered at once; more are refused before they are read."""
+FEATURES_IN_METRICS = 10_000
+"""So many features, and checks, have lines of their own in `GET /metrics`: the first by id."""
+METRICS_SECONDS = 1.0
+"""Figures of features are put together no more often than this, however many ask."""
 CELLS_PER_TURN = 20_000
 """An answer with more values is put together in a worker thread, so that small ones need not wait for it."""
 PENDING_VALUES = 2_000_000

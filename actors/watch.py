@@ -226,6 +226,10 @@ class Watch:
                 await self.note("alert", alert.id, None)
                 self.alerts.pop(alert.id, None)
 
+    def last_results(self) -> list[tuple[Check, Result]]:
+        """What each check found when it was last evaluated, by feature and id."""
+        return [(check, self._results[check.key]) for check in self.checks() if check.key in self._results]
+
     async def results(self, checks: Sequence[Check], refresh: bool = False) -> dict[str, Result]:
         """What each check finds now, by its key: of the last run, where nothing can have changed it since.
 

@@ -36,5 +36,5 @@ def create_app(router: Router, settings: Settings, traffic: Traffic | None = Non
     app.register_blueprint(monitoring.blueprint(router))
     app.register_blueprint(checks.blueprint(router))
     app.register_blueprint(drift.blueprint(router))
-    app.register_blueprint(operating.blueprint(router, traffic or Traffic()))
+    app.register_blueprint(operating.blueprint(router, traffic or Traffic(), settings.storage_type))
     return app

@@ -15,7 +15,7 @@ async def freshness_answer(router: Router) -> FreshnessAnswer:
     features = sorted(registry.features.values(), key=lambda feature: feature.id)
     vitals = await router.monitoring.watch.vitals(features)
     now = router.wall()
-    found = [_feature(feature, one, now) for feature, one in zip(features, vitals, strict=True)]
+    found = [of_feature(feature, one, now) for feature, one in zip(features, vitals, strict=True)]
     by_id = {one.feature_id: one for one in found}
     groups = [
         _group(name, [by_id[id_] for id_ in sorted(router.registry.members(name)) if id_ in by_id])
@@ -24,7 +24,8 @@ async def freshness_answer(router: Router) -> FreshnessAnswer:
     return FreshnessAnswer(found, groups)
 
 
-def _feature(feature: Feature, vitals: Vitals, now: int) -> FeatureFreshness:
+def of_feature(feature: Feature, vitals: Vitals, now: int) -> FeatureFreshness:
+    """How old a feature is."""
     age, max_age = _age(vitals.newest, now), feature.expires_after
     return FeatureFreshness(
         feature.id,

@@ -22,11 +22,11 @@ class _Rest(BaseConverter):
     part_isolating = False
 
 
-def blueprint(router: Router, traffic: Traffic) -> Blueprint:
+def blueprint(router: Router, traffic: Traffic, storage: str) -> Blueprint:
     """The chapter "Operating"."""
     routes = Blueprint("operating", __name__)
     routes.record(lambda state: state.app.url_map.converters.update(rest=_Rest))
-    figures = Metrics(router, traffic.registry)
+    figures = Metrics(router, traffic.registry, storage)
 
     @routes.get("/metrics")
     async def metrics() -> Response:
