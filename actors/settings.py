@@ -213,11 +213,18 @@ def from_environment(environ: Mapping[str, str], flags: Mapping[str, Any] | None
     return msgspec.convert(given, Settings, strict=False)
 
 
+_SECRET = ("storage_url", "webhook_url", "webhook_secret")
+"""May have passwords and tokens in them anywhere, which belong into no message."""
+
+
 def _check(name: str, value: object) -> None:
     try:
         msgspec.convert({name: value}, Settings, strict=False)
     except msgspec.ValidationError as error:
         reason = str(error).split(" - at ")[0]
+        given = str(value)
+        if name in _SECRET or "@" in given or "//" in given:  # an address, also where none belongs
+            raise StartupError(f"{name.upper()}: {reason.replace(given, '…')}{_choices(name)}") from None
         raise StartupError(f"{name.upper()}={value!r}: {reason}{_choices(name)}") from None
 
 

@@ -75,8 +75,10 @@ class Webhook:
                 if answer.is_success:
                     return
                 reason = f"status {answer.status_code}"
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                reason = f"{type(error).__name__}: {error}"
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+                reason = type(error).__name__
+                if isinstance(error, httpx.NetworkError):  # others may quote the address, which has secrets in it
+                    reason += f": {error}"
             log.warning("webhook attempt %d of %d failed: %s", attempt + 1, ATTEMPTS, reason)
         log.error("webhook gave up on: %s", body.decode())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -209,6 +210,14 @@ def test_a_check_that_another_process_replaces_is_not_answered_by_what_the_old_o
         assert one.post("/features/checked/checks", check).json()["status"] == status
         (found,) = two.get("/features/checked/checks").json()["checks"]
         assert (found["config"], found["status"]) == ({"max": most}, status)
+
+
+def test_more_keys_are_asked_for_at_once_than_there_are_connections(pair: Pair) -> None:
+    one, _ = pair
+    one.register("keyed")
+    with ThreadPoolExecutor(48) as threads:
+        found = threads.map(lambda n: write(one, "keyed", n, **{"Idempotency-Key": f"key {n}"}), range(96))
+        assert set(found) == {200}
 
 
 CLICKS = Feature(

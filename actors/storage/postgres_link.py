@@ -25,6 +25,7 @@ from actors.settings import (
     STORAGE_CONNECTIONS,
     STORAGE_START_SECONDS,
 )
+from actors.storage.address import check_address, refused
 from actors.storage.postgres_tables import SCHEMA, migrate
 
 log = logging.getLogger("timewell.storage")
@@ -43,10 +44,12 @@ class Link:
 
         `timeout`: seconds after which a use of a connection is given up.
         """
+        if "://" in url or "=" not in url:  # else it is a list of options, as in "host=db dbname=features"
+            check_address(url, ("postgresql", "postgres"), "PostgreSQL")
         try:
             given = {name: str(value) for name, value in conninfo_to_dict(url).items()}
-        except psycopg.ProgrammingError as error:
-            raise StartupError(f"STORAGE_URL is not what PostgreSQL takes: {error}") from None
+        except psycopg.ProgrammingError:
+            raise refused("PostgreSQL", "an option in it is unknown or incomplete, or it cannot be read") from None
         defaults = {"connect_timeout": str(max(2, int(timeout))), "application_name": "timewell"}
         self._conninfo = make_conninfo(**{**defaults, **given})
         self._pool = ConnectionPool(
@@ -140,7 +143,7 @@ class Link:
         """Raises StorageDown for what goes on, _Lost where only this connection is known to be gone."""
         connection = None
         try:
-            with self._pool.connection() as connection, self._watchdog.watching(connection) as watched:
+            with self._taken() as connection, self._watchdog.watching(connection) as watched:
                 yield connection
         except (PoolTimeout, TooManyRequests):
             raise StorageDown("PostgreSQL cannot be reached, or is slow to answer") from None
@@ -152,6 +155,24 @@ class Link:
             raise StorageDown(f"PostgreSQL cannot do it now: {_words(error)}") from error
         except psycopg.Error as error:  # a right that was taken away, a table that is gone
             raise StorageDown(f"PostgreSQL refuses: {_words(error)}") from error
+
+    @contextmanager
+    def _taken(self) -> Iterator[Connection]:
+        """A connection of the pool, which does not say why it has none: a server that is gone says it at once."""
+        with ExitStack() as stack:
+            yield self._waited_for(stack)
+
+    def _waited_for(self, stack: ExitStack) -> Connection:
+        until, patience = time.monotonic() + self._timeout, _GLANCE_SECONDS
+        while True:
+            left = until - time.monotonic()
+            try:
+                return stack.enter_context(self._pool.connection(max(0.0, min(patience, left))))
+            except PoolTimeout:
+                if left <= patience:
+                    raise
+            psycopg.connect(self._conninfo).close()
+            patience *= 2  # all of them are in use, or the server has just come back
 
 
 class _Lost(StorageDown):

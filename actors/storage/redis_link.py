@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 import redis
 from redis import exceptions
@@ -21,6 +21,7 @@ from redis.retry import Retry
 
 from actors.errors import StartupError, StorageDown
 from actors.settings import STORAGE_CONNECTIONS, STORAGE_START_SECONDS
+from actors.storage.address import check_address, refused
 from actors.storage.redis_functions import CODE, LIBRARY, ROOT, VERSIONS, function
 
 log = logging.getLogger("timewell.storage")
@@ -58,15 +59,16 @@ class RedisLink:
 
         `timeout`: seconds after which a visit is given up.
         """
-        parts = urlsplit(url)
-        options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        check_address(url, ("redis", "rediss", "unix"), "Redis")
         self.timeout = timeout
         try:
+            parts = urlsplit(url)
+            options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
             self.replicas = int(options.pop("replicas", 0))
-            query = "&".join(f"{name}={value}" for name, value in options.items())
-            self._first = self._client(urlunsplit(parts._replace(query=query)))
-        except ValueError as error:
-            raise StartupError(f"STORAGE_URL is not what Redis takes: {error}") from None
+            self._first = self._client(urlunsplit(parts._replace(query=urlencode(options))))
+            self._first.connection_pool.make_connection()  # which takes the options, and does not connect
+        except (TypeError, ValueError):
+            raise refused("Redis", "an option in it is unknown or is not what it should be") from None
         self.plain = self._first.connection_pool.connection_class is redis.Connection
         """Neither TLS nor the socket of a file."""
         self.cluster = False
@@ -75,14 +77,16 @@ class RedisLink:
         self._slots: list[redis.Redis] = []
 
     def _client(self, url: str) -> redis.Redis:
-        return redis.Redis.from_url(
+        pool = redis.BlockingConnectionPool.from_url(
             url,
             socket_timeout=self.timeout,
             socket_connect_timeout=self.timeout,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
             max_connections=STORAGE_CONNECTIONS,
+            timeout=self.timeout,
         )
+        return redis.Redis(connection_pool=pool)
 
     def open(self) -> None:
         """Wait for the server, and give it the functions.
@@ -150,9 +154,10 @@ class RedisLink:
         if found is None:
             given = self._first.connection_pool.connection_kwargs
             kept = {name: value for name, value in given.items() if name not in ("host", "port", "db", "path")}
-            pool = redis.ConnectionPool(
+            pool = redis.BlockingConnectionPool(  # type: ignore[no-untyped-call]
                 connection_class=self._first.connection_pool.connection_class,
                 max_connections=STORAGE_CONNECTIONS,
+                timeout=self.timeout,
                 host=host,
                 port=port,
                 **kept,

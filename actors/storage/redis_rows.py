@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -104,10 +104,12 @@ class Shapes:
 class RowWriter:
     """Puts rows together as commands, all of an entity in one."""
 
-    def __init__(self, shapes: Shapes, features: Mapping[str, Feature], aged: set[str], now: int) -> None:
-        """`features`, `aged` (types of which one has ever had an age), `now`: for how long values are kept."""
+    def __init__(
+        self, shapes: Shapes, features: Mapping[str, Feature], lives: Mapping[str, int | None], now: int
+    ) -> None:
+        """`features`, `lives` (as `lives_of` has them), `now`: for how long values are kept."""
         self._shapes = shapes
-        self._aged = aged
+        self._lives = lives
         self._features = features
         self._now = now
         self._rows: dict[tuple[str, str], list[bytes]] = {}
@@ -159,13 +161,25 @@ class RowWriter:
 
         Nothing where there never was such an end, so that none has to be taken back.
         """
-        if entity_type not in self._aged:
+        if entity_type not in self._lives:
             return b""
-        ages = [feature.kept_age for feature in self._features.values() if feature.entity == entity_type]
-        if not ages or None in ages:
+        life = self._lives[entity_type]
+        if life is None:
             return 0
         ahead = max(0, self._newest[entity_type] - self._now)
-        return (max(age for age in ages if age is not None) + ahead) // 1_000 + 1
+        return (life + ahead) // 1_000 + 1
+
+
+def lives_of(features: Iterable[Feature], aged: Collection[str]) -> dict[str, int | None]:
+    """How long what is kept longest of an entity is kept, by type: those of which a feature ever had an age."""
+    ages: dict[str, list[int | None]] = {entity_type: [] for entity_type in aged}
+    for feature in features:
+        if feature.entity in ages:
+            ages[feature.entity].append(feature.kept_age)
+    return {
+        entity_type: None if not own or None in own else max(age for age in own if age is not None)
+        for entity_type, own in ages.items()
+    }
 
 
 def carrying(shapes: Shapes, groups: Iterable[Sequence[LoadedRows]]) -> list[Command]:

@@ -52,6 +52,7 @@ from actors.storage.redis_rows import (
     entity_of,
     keys_of,
     last_arrival,
+    lives_of,
 )
 from actors.storage.redis_stream import Streams
 from actors.storage.server import ServerStorage, never, starting
@@ -79,6 +80,8 @@ class RedisStorage(ServerStorage):
         self._steady = SteadyClock(now, time.monotonic)  # which worker threads ask, and so not trio's
         self._last = 0
         self._aged: set[str] = set()
+        self._lives: dict[str, int | None] | None = None
+        """What `lives_of` makes of these two, None where they have changed since."""
         self._features: dict[str, Feature] = {}
         """By id, as of the version seen."""
 
@@ -131,7 +134,7 @@ class RedisStorage(ServerStorage):
         features = [msgspec.msgpack.decode(record, type=Feature) for record in records]
         found = [msgspec.msgpack.decode(record, type=Group) for record in groups]
         self._features = {feature.id: feature for feature in features}
-        self._aged = {entity_type.decode() for entity_type in aged}
+        self._aged, self._lives = {entity_type.decode() for entity_type in aged}, None
         self._seen = int(version or 0)
         marks = [
             *map(int, positions),
@@ -178,7 +181,9 @@ class RedisStorage(ServerStorage):
         found = self._admitted(entries, writer, version)
         found = [self._later(entry) if isinstance(entry, Written) else entry for entry in found]
         fresh = [entry for entry in found if isinstance(entry, Written) and entry.blocks]
-        rows = RowWriter(self._shapes, self._features, self._aged, self._steady())
+        if self._lives is None:
+            self._lives = lives_of(self._features.values(), self._aged)
+        rows = RowWriter(self._shapes, self._features, self._lives, self._steady())
         for entry in fresh:
             rows.add(entry.blocks)
         if self._link.cluster:  # the version is looked at before all is written, and after
@@ -304,11 +309,12 @@ class RedisStorage(ServerStorage):
         self._seen = version
         match entry:
             case Registered(feature):
-                self._features[feature.id] = feature
+                self._features[feature.id], self._lives = feature, None
                 if feature.kept_age is not None:
                     self._aged.add(feature.entity)
             case Deleted(feature):
                 self._features.pop(feature.id, None)
+                self._lives = None
         return entry
 
     def _erase(self, entity_type: str, entity_id: str) -> Removed:
