@@ -319,3 +319,15 @@ def test_metadata_with_any_byte_changed_is_refused_or_read_and_the_server_lives(
         body = bytearray(whole)
         body[place] ^= int(rng.integers(1, 256))
         assert send(small, BATCH, bytes(body)).status_code in (200, 400, 404, 413), place
+
+
+def test_integers_beside_fractions_keep_their_digits_in_an_arrow_answer(
+    shared_server: LiveServer, features: dict[str, str]
+) -> None:
+    labels = [2**60 + 1, 0.5]
+    rows = [{"entityId": "u", "timestamp": TEN.isoformat(), "label": label} for label in labels]
+    asked = {"rows": rows, "features": [features["number"]]}
+    answer = shared_server.http.post(TRAINING, json=asked, headers={"Accept": ARROW})
+    assert answer.status_code == 200, answer.text
+    found = pa.ipc.open_stream(answer.content).read_all()["label"].to_pylist()
+    assert [json.loads(text) for text in found] == labels
