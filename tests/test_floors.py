@@ -62,7 +62,7 @@ FLOORS = [
     ["web.monitor_schema"],
     ["web.client_errors"],
     ["web.client_times"],
-    ["web.client_plain"],
+    ["web.client_plain", "web.client_moments"],
     ["web.client_calls"],
     ["web.client_arrow"],
     ["web.client_registry"],

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from web.client_errors import InvalidInput, ServerFailed
+from web.client_moments import Unit, moments_of
 from web.client_plain import to_plain
 from web.client_times import as_datetime
 
@@ -178,14 +179,9 @@ def id_column_of(frame: Any, name: str) -> Any:
     return _whole(column, name).cast(pa.string())
 
 
-def time_column_of(frame: Any, name: str) -> Any:
+def time_column_of(frame: Any, name: str, unit: Unit | None = None) -> Any:
     """Moments to the microsecond; without a zone they are in UTC. Raises InvalidInput for missing ones."""
-    pa = library("pyarrow")
-    column = _whole(arrow_column(frame, name), name)
-    micros = pa.timestamp("us", "UTC")
-    if pa.types.is_timestamp(column.type):
-        return column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(micros)
-    return pa.array([as_datetime(one, name, index) for index, one in enumerate(column.to_pylist())], micros)
+    return moments_of(_whole(arrow_column(frame, name), name), name, unit)
 
 
 def _whole(column: Any, name: str) -> Any:

@@ -22,6 +22,7 @@ from web.client_calls import (
     send,
 )
 from web.client_errors import InvalidInput, ServerFailed, TimewellError
+from web.client_moments import Unit, text_since
 from web.client_plain import entity_text, listed
 from web.client_times import Length, Time, moment, moment_or_none, span, span_word
 from web.schema import (
@@ -60,6 +61,7 @@ class FrameRoutes(Asking):
         *,
         id_column: str = "entityId",
         timestamp_column: str | None = "timestamp",
+        timestamp_unit: Unit | None = None,
         columns: Mapping[str, str] | Sequence[str] | None = None,
         nulls: Literal["skip", "write"] = "skip",
         partial: bool = False,
@@ -69,8 +71,8 @@ class FrameRoutes(Asking):
 
         `columns` names the columns to write, or maps them to features; left out it is all but the two keys. A
         name without a dot is a feature of `entity`. Ids are text or whole numbers. Moments are datetimes (naive
-        ones are UTC) or RFC 3339 text; `timestamp_column=None` writes everything at the present moment. json is
-        given as dicts or as its text.
+        ones are UTC), dates, RFC 3339 text, or with `timestamp_unit` (s, ms, us, ns) numbers since 1970;
+        `timestamp_column=None` writes everything at the present moment. json is given as dicts or as its text.
 
         A missing value (null, NaN) is not written, so that an older one goes on being the latest:
         `nulls="write"` writes a null in its place, which says that it was measured and there was nothing.
@@ -86,7 +88,7 @@ class FrameRoutes(Asking):
 
             client.write_frame(df, "user", id_column="user_id", timestamp_column="ts")
         """
-        table = yield from self._wide(frame, entity, id_column, timestamp_column, columns)
+        table = yield from self._wide(frame, entity, id_column, timestamp_column, timestamp_unit, columns)
         asked = query(partial=partial or None, nulls=None if nulls == "skip" else nulls)
         skipped = (
             0 if asked.get("nulls") else arrow.missing_in(table.columns[1 if timestamp_column is None else 2 :])
@@ -118,6 +120,7 @@ class FrameRoutes(Asking):
         entity: str,
         id_column: str,
         timestamp_column: str | None,
+        timestamp_unit: Unit | None,
         columns: Mapping[str, str] | Sequence[str] | None,
     ) -> Talk[Any]:
         """The table that is written: the keys, and a column per feature."""
@@ -128,7 +131,7 @@ class FrameRoutes(Asking):
         names = columns if isinstance(columns, Mapping) else {name: name for name in listing}
         table = {"entityId": arrow.id_column_of(frame, id_column)}
         if timestamp_column is not None:
-            table["timestamp"] = arrow.time_column_of(frame, timestamp_column)
+            table["timestamp"] = arrow.time_column_of(frame, timestamp_column, timestamp_unit)
         for name, feature in names.items():
             reference = feature if "." in feature else f"{entity}.{feature}"
             if reference in table:
@@ -212,6 +215,7 @@ class FrameRoutes(Asking):
         group: str | None = None,
         id_column: str = "entityId",
         timestamp_column: str = "timestamp",
+        timestamp_unit: Unit | None = None,
         lookback: Length | None = None,
         window: Length | None = None,
         aggregation: str | None = None,
@@ -220,12 +224,12 @@ class FrameRoutes(Asking):
     ) -> Talk[Any]:
         """The rows with what each feature was at each row's moment: no row sees what came after it.
 
-        `rows` is a pandas or Polars frame, or a list of dicts, with an id and a moment in each; all its other
-        columns (labels) stay as they are, and do not leave this machine. A value is the latest with a timestamp up
-        to the row's, not older than `lookback` (else than the feature's max_age); with `window` and `aggregation`
-        it is the aggregate over (moment - window, moment]. `known_at` leaves out what arrived after that moment;
-        "row" after each row's own. A feature is a reference, or a dict of `ref` and its own `aggregation`,
-        `window`, `lookback`, `as`.
+        `rows` is a pandas or Polars frame, or a list of dicts, with an id and a moment (as `write_frame` takes
+        them) in each; all its other columns (labels) stay as they are, and do not leave this machine. A value is
+        the latest with a timestamp up to the row's, not older than `lookback` (else than the feature's max_age);
+        with `window` and `aggregation` it is the aggregate over (moment - window, moment]. `known_at` leaves out
+        what arrived after that moment; "row" after each row's own. A feature is a reference, or a dict of `ref`
+        and its own `aggregation`, `window`, `lookback`, `as`.
 
         Returns what was given (or a frame of the library `as_frame`) with a column per feature on its right: same
         rows, same order, same index. json is text. Large sets go out in parts of 100,000 rows. Raises
@@ -242,15 +246,16 @@ class FrameRoutes(Asking):
             "aggregation": aggregation,
             "knownAt": moment_or_none(known_at, "knownAt"),
         }
+        keys = (id_column, timestamp_column, timestamp_unit)
         if arrow.kind_of(rows) is None and as_frame is None:
-            return (yield from self._fill_rows(list(rows), asked, id_column, timestamp_column))
-        return (yield from self._fill_frame(arrow.as_kind(rows, as_frame), asked, id_column, timestamp_column))
+            return (yield from self._fill_rows(list(rows), keys, asked))
+        return (yield from self._fill_frame(arrow.as_kind(rows, as_frame), keys, asked))
 
-    def _fill_frame(self, frame: Any, asked: dict[str, Any], id_column: str, timestamp_column: str) -> Talk[Any]:
+    def _fill_frame(self, frame: Any, given: tuple[str, str, Unit | None], asked: dict[str, Any]) -> Talk[Any]:
         """The frame with a column per feature on its right."""
         arrow.check_frame(frame)
         pa = arrow.library("pyarrow")
-        ids, times = arrow.id_column_of(frame, id_column), arrow.time_column_of(frame, timestamp_column)
+        ids, times = arrow.id_column_of(frame, given[0]), arrow.time_column_of(frame, *given[1:])
         keys = pa.table({"entityId": ids, "timestamp": times})
         filled: list[Any] = []
         for part in arrow.slices_of(keys) or [keys]:
@@ -263,10 +268,10 @@ class FrameRoutes(Asking):
         return arrow.beside(frame, pa.concat_tables(filled))
 
     def _fill_rows(
-        self, rows: list[Mapping[str, Any]], asked: dict[str, Any], id_column: str, timestamp_column: str
+        self, rows: list[Mapping[str, Any]], given: tuple[str, str, Unit | None], asked: dict[str, Any]
     ) -> Talk[list[dict[str, Any]]]:
         """The dicts with a key per feature more."""
-        keys = [_keys(row, index, id_column, timestamp_column) for index, row in enumerate(rows)]
+        keys = [_keys(row, place, *given) for place, row in enumerate(rows)]
         filled: list[dict[str, Any]] = []
         for start in range(0, max(1, len(rows)), arrow.MOST_ROWS):
             part = keys[start : start + arrow.MOST_ROWS]
@@ -304,11 +309,17 @@ def _option(name: str, given: Any) -> Any:
     return span(given, f"features.{name}") if name in ("window", "lookback") else given
 
 
-def _keys(row: Mapping[str, Any], index: int, id_column: str, timestamp_column: str) -> dict[str, str]:
+def _keys(
+    row: Mapping[str, Any], index: int, id_column: str, timestamp_column: str, unit: Unit | None
+) -> dict[str, str]:
     for name in (id_column, timestamp_column):
         if row.get(name) is None:
             raise InvalidInput.at(name, "is missing", index)
-    at = moment(row[timestamp_column], timestamp_column, index)
+    given = row[timestamp_column]
+    if unit is None:
+        at = moment(given, timestamp_column, index)
+    else:
+        at = text_since(given, unit, timestamp_column, index)
     return {"entityId": entity_text(row[id_column], id_column, index), "timestamp": at}
 
 

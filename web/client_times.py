@@ -38,7 +38,10 @@ def as_datetime(given: object, name: str, index: int | None = None) -> datetime:
     found = _to_datetime(given)
     if found is None:
         raise InvalidInput.at(name, f"{given!r} is not a time", index)
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    try:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput.at(name, f"{given!r} is not within the years 1 to 9999 in UTC", index) from None
 
 
 def _to_datetime(given: Any) -> datetime | None:
@@ -49,10 +52,20 @@ def _to_datetime(given: Any) -> datetime | None:
         except ValueError:
             return None
     if isinstance(given, np.datetime64):
-        given = given.astype("datetime64[us]").item()
+        micros = given.astype("datetime64[us]")
+        # numpy goes round where microseconds cannot hold what other units do
+        given = micros.item() if _within(micros, given) else None
     if not isinstance(given, datetime) or is_missing(given):
         return None
-    return given.to_pydatetime(warn=False) if hasattr(given, "to_pydatetime") else given
+    try:
+        return given.to_pydatetime(warn=False) if hasattr(given, "to_pydatetime") else given
+    except (OverflowError, ValueError):  # pandas has years that Python has not
+        return None
+
+
+def _within(micros: np.datetime64, given: np.datetime64) -> bool:
+    """Whether a time in microseconds is the one that was given, but for what is finer."""
+    return bool(np.abs((micros.astype("datetime64[s]") - given.astype("datetime64[s]")).astype(np.int64)) <= 1)
 
 
 def span(given: Length | None, name: str) -> int | float | str | None:

@@ -593,10 +593,20 @@ def test_times_are_taken_in_every_form(given: Any, text: str) -> None:
     assert period((given, given), "current") == f"{text}/{text}"
 
 
-@pytest.mark.parametrize("given", [pd.NaT, np.datetime64("NaT"), 5, TEN.date(), None])
+@pytest.mark.parametrize(
+    "given",
+    [pd.NaT, np.datetime64("NaT"), 5, TEN.date(), None, np.datetime64(10**16, "s"), np.datetime64("20000-01-01")],
+)
 def test_what_is_no_time_is_refused(given: Any) -> None:
     with pytest.raises(timewell.InvalidInput, match=r"asOf: .* is not a time"):
         moment(given, "asOf")
+
+
+@pytest.mark.parametrize("given", [datetime.min, datetime.max])
+def test_a_moment_that_leaves_the_years_in_utc_is_refused(given: datetime) -> None:
+    hours = timedelta(hours=1 if given is datetime.min else -1)
+    with pytest.raises(timewell.InvalidInput, match=r"asOf: .* is not within the years 1 to 9999"):
+        moment(given.replace(tzinfo=timezone(hours)), "asOf")
 
 
 @pytest.mark.parametrize(

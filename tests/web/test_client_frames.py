@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Any
@@ -310,6 +310,65 @@ def test_other_ids_are_refused(ids: list[Any], words: str) -> None:
 )
 def test_moments_are_taken_as_both_libraries_have_them(times: Any) -> None:
     assert client_arrow.time_column_of(times.to_frame("ts"), "ts").to_pylist() == [TEN]
+
+
+@pytest.mark.parametrize(
+    ("given", "unit"),
+    [
+        (1762509600, "s"),
+        (1762509600.0, "s"),
+        (Decimal(1762509600), "s"),
+        ("1762509600000", "ms"),
+        (np.int64(1762509600000000), "us"),
+        (1762509600000000999, "ns"),
+        ("2025-11-07 10:00:00", None),
+        ("2025-11-07T11:00:00+01", None),
+        ("2025-11-07T10:00:00.0000009Z", None),
+    ],
+)
+def test_moments_are_taken_in_every_form_by_frames_and_by_rows(
+    client: Client, name: str, given: Any, unit: Any
+) -> None:
+    id_ = fill(client, name)
+    for rows_ in (
+        pd.DataFrame({"entityId": ["ada"], "timestamp": [given]}),
+        [{"entityId": "ada", "timestamp": given}],
+    ):
+        answer = client.training_set(rows_, [id_], timestamp_unit=unit)
+        assert column(answer, id_) == [1] if isinstance(answer, pd.DataFrame) else answer[0][id_] == 1
+    polars = pl.DataFrame(
+        {"entityId": ["ada"], "timestamp": [given if isinstance(given, str) else int(given)], id_: [9.5]}
+    )
+    client.write_frame(polars, "user", timestamp_unit=unit)
+    assert client.serve(["ada"], [id_], as_of=TEN)[0].features[id_] == 9.5
+
+
+def test_days_are_their_first_moments(client: Client, name: str) -> None:
+    days = [date(2025, 11, 7), date(1677, 1, 1)]
+    for given in (pd.DataFrame({"ts": days}, dtype=object), pl.DataFrame({"ts": days})):
+        found = client_arrow.time_column_of(given, "ts").to_pylist()
+        assert found == [datetime(one.year, one.month, one.day, tzinfo=UTC) for one in days]
+
+
+@pytest.mark.parametrize(
+    ("times", "unit", "words"),
+    [
+        (
+            pl.Series([TEN, datetime(9999, 12, 31)], dtype=pl.Datetime("ms")).dt.offset_by("1y"),
+            None,
+            "years 1 to 9999",
+        ),
+        (pl.Series([TEN.date(), date(9999, 12, 31)]).dt.offset_by("1y"), None, "years 1 to 9999"),
+        (pd.Series(np.array(["2025-01-01", "30000-01-01"], "datetime64[s]")), None, "years 1 to 9999"),
+        (pd.Series([1, 10**17]), "s", "not a number of seconds within the years"),
+        (pd.Series([1.0, np.inf]), "ms", "inf is not a number of milliseconds"),
+        (pd.Series(["1", "noon"]), "us", "'noon' is not a number of microseconds"),
+    ],
+)
+def test_a_moment_that_cannot_be_held_is_refused_by_its_row(times: Any, unit: Any, words: str) -> None:
+    with pytest.raises(timewell.InvalidInput, match=words) as refused:
+        client_arrow.time_column_of(times.to_frame("ts"), "ts", unit)
+    assert (refused.value.errors[0].field, refused.value.errors[0].index) == ("ts", 1)
 
 
 @pytest.mark.parametrize(

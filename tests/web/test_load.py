@@ -225,6 +225,28 @@ def test_lines_of_json_may_be_blank_and_may_lack_columns(load: Load, shared_serv
     assert [list(one["features"].values()) for one in served] == [[{"x": [1]}, None], [None, [1, 2.5]]]
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet", "ndjson"])
+def test_moments_may_be_numbers_where_their_unit_is_said(
+    load: Load, shared_server: LiveServer, name: str, ending: str
+) -> None:
+    shared_server.register(name)
+    file = save(f"rows.{ending}", [{"entityId": name, "timestamp": 1762509600123, name: 5}])
+    said = refused(load(file), f"{file}: ", "'timestamp'" if ending == "ndjson" else "column 'timestamp'")
+    assert "1762509600123" in said
+    assert loaded(load(file, "--timestamp-unit", "ms", "--json"))["values"] == 1
+    (served,) = shared_server.serve([name], [name], includeMetadata=True)
+    assert served["metadata"][name]["timestamp"] == "2025-11-07T10:00:00.123Z"
+
+
+def test_rows_that_replace_each_other_are_told_of(load: Load, shared_server: LiveServer, name: str) -> None:
+    shared_server.register(name)
+    row = {"entityId": name, "timestamp": TEN}
+    code, out, err = load(save("rows.csv", [row | {name: number} for number in range(3)]), "--json")
+    assert (code, json.loads(out)["overwritten"]) == (0, 2)
+    assert err == "timewell: 2 values were replaced by later rows of the same entity and moment\n"
+    assert shared_server.serve([name], [name])[0]["features"] == {name: 2}
+
+
 @pytest.mark.parametrize("ending", ["csv", "csv.gz", "ndjson", "ndjson.gz"])
 def test_marks_and_compression_are_taken_off(
     load: Load, shared_server: LiveServer, name: str, ending: str, parts_of_two: None
@@ -288,7 +310,7 @@ def test_wide_rows_go_out_in_parts_of_fewer(
     rows = [row | {f"{name}_b": 5} for row in numbered(7, f"{name}_a")]
     with Client(shared_server.url) as client:
         asked = Namespace(file=Path(save("rows.csv", rows)), entity="user", columns=None)
-        asked.id_column, asked.timestamp_column = "entityId", "timestamp"
+        asked.id_column, asked.timestamp_column, asked.timestamp_unit = "entityId", "timestamp", None
         plan = load_parts.make_plan(client, asked)
         assert plan.rows_per_part == 3
         assert [part.start for part in load_parts.parts(plan)] == list(range(7))

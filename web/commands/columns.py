@@ -10,12 +10,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.arrow_keys import times_of_arrow
-from actors.errors import InvalidInput
 from actors.values import FIRST_INEXACT
 from web.client_arrow import holds_bytes, plain_column
+from web.client_errors import InvalidInput
+from web.client_moments import Unit, moments_of
 
-MOMENT = pa.timestamp("us", "UTC")
 WORDS_FOR_NOTHING = pa.array(["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"])
 """What CSV files have for a missing value where it is not text."""
 
@@ -61,17 +60,18 @@ def id_column(column: Any) -> pa.Array:
     return _whole(column).cast(pa.string())
 
 
-def time_column(column: Any) -> pa.Array:
+def time_column(column: Any, unit: Unit | None = None) -> pa.Array:
     """Moments to the microsecond. Raises BadValue where one is missing or is no moment."""
     if isinstance(column, list):
+        kinds = (str,) if unit is None else (str, int, float)
         for index, value in enumerate(column):
-            if value is not None and not isinstance(value, str):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
                 raise BadValue(index, f"{value!r} is not an RFC 3339 timestamp such as 2025-11-07T10:00:00Z")
-        column = pa.array(column, pa.string())
+        column = pa.array([None if value is None else str(value) for value in column], pa.string())
     try:
-        return pa.array(times_of_arrow(pa.chunked_array([_whole(column)]), "timestamp")).cast(MOMENT)
+        return moments_of(_whole(plain_column(pa, column)), "timestamp", unit)
     except InvalidInput as error:
-        fault = error.faults[0]
+        fault = error.errors[0]
         raise BadValue(fault.index, fault.message) from None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING, Any
 
-from web.commands.exits import Failed
+from web.commands.exits import Failed, say
 from web.commands.options import Subparsers, add_command, file_of
 
 if TYPE_CHECKING:
@@ -56,6 +56,9 @@ def add_key_columns(parser: ArgumentParser) -> None:
     """Which columns say whom and when a row is about."""
     parser.add_argument("--id-column", default="entityId", help="entity ids (default: %(default)s)")
     parser.add_argument("--timestamp-column", default="timestamp", help="moments (default: %(default)s)")
+    parser.add_argument(
+        "--timestamp-unit", choices=("s", "ms", "us", "ns"), help="what moments that are numbers count since 1970"
+    )
 
 
 def _columns(text: str) -> dict[str, str]:
@@ -148,7 +151,7 @@ def _send(client: TableClient, plan: Plan, kept: StateFile, seed: list[Any], nul
                 except (InvalidInput, TooLarge) as error:
                     raise Failed(blame(plan, error, start)) from None
                 missing = missing_in(table.columns[2:]) if nulls == "skip" else 0
-                state = state.after(end, digest, written.count or 0, missing, repeated)
+                state = state.after(end, digest, written, missing, repeated)
                 kept.write(state)
             elif end == state.rows and digest != state.digest:
                 break
@@ -170,8 +173,10 @@ def _report(plan: Plan, asked: Namespace, done: State, **more: object) -> None:
     from web.commands.output import show_json, show_pairs
 
     features = {name: feature.id for name, feature in plan.features.items()}
-    counts = {"rows": done.rows, "values": done.values, "skipped": done.skipped}
+    counts = {"rows": done.rows, "values": done.values, "skipped": done.skipped, "overwritten": done.overwritten}
     answer = {"file": str(plan.file.path), **counts, "features": features, **more}
+    if done.overwritten:
+        say(f"{done.overwritten} values were replaced by later rows of the same entity and moment")
     if asked.json:
         show_json(answer)
         return

@@ -11,6 +11,7 @@ import pyarrow as pa
 from web.client import Client
 from web.client_arrow import slices_of
 from web.client_errors import Conflict, NotFound, TimewellError
+from web.client_moments import Unit
 from web.commands.columns import BadValue, id_column, time_column, value_column
 from web.commands.exits import MOST_FAULTS_SHOWN, Failed
 from web.commands.reading import CsvRows, LineRows, RowsFile, need, open_rows
@@ -27,6 +28,7 @@ class Plan(NamedTuple):
     file: RowsFile
     id_column: str
     timestamp_column: str
+    timestamp_unit: Unit | None
     features: Mapping[str, FeatureAnswer]
 
     @property
@@ -64,7 +66,7 @@ def make_plan(client: Client, asked: Namespace) -> Plan:
         features[column] = feature
     if not features:
         raise Failed(f"{file.path}: there is no column for a feature")
-    return Plan(file, *keys, features)
+    return Plan(file, *keys, asked.timestamp_unit, features)
 
 
 def _need(file: RowsFile, keys: tuple[str, str], columns: Mapping[str, str] | None) -> None:
@@ -94,7 +96,7 @@ def _table(plan: Plan, lot: Mapping[str, Any], start: int) -> pa.Table:
     try:
         table = {"entityId": id_column(lot[name])}
         name = plan.timestamp_column
-        table["timestamp"] = time_column(lot[name])
+        table["timestamp"] = time_column(lot[name], plan.timestamp_unit)
         for name, feature in plan.features.items():
             table[feature.id] = value_column(feature.value_type, lot[name], is_text)
     except BadValue as bad:

@@ -18,12 +18,14 @@ import msgspec
 import pyarrow as pa
 
 from web.client_arrow import to_stream
+from web.schema import Written
 
 
 class State(msgspec.Struct):
     """`rows` are on stable storage in the service, with `values`. `salt` sets a load apart from earlier ones.
 
-    `skipped` fields were empty and are not written; `loaded` of the values were written by an earlier load.
+    `skipped` fields were empty and are not written; `loaded` of the values were written by an earlier load;
+    `overwritten` ones were replaced by others of the same part.
     """
 
     rows: int = 0
@@ -32,11 +34,20 @@ class State(msgspec.Struct):
     salt: str = ""
     skipped: int = 0
     loaded: int = 0
+    overwritten: int = 0
 
-    def after(self, rows: int, digest: str, values: int, skipped: int, repeated: bool) -> State:
+    def after(self, rows: int, digest: str, written: Written, skipped: int, repeated: bool) -> State:
         """Once one more part is on stable storage."""
-        loaded = self.loaded + (values if repeated else 0)
-        return State(rows, self.values + values, digest, self.salt, self.skipped + skipped, loaded)
+        values = written.count or 0
+        return State(
+            rows,
+            self.values + values,
+            digest,
+            self.salt,
+            self.skipped + skipped,
+            self.loaded + (values if repeated else 0),
+            self.overwritten + (written.overwritten or 0),
+        )
 
 
 def cache_directory() -> Path:

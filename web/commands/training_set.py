@@ -123,7 +123,7 @@ def _keys(file: RowsFile, lot: Mapping[str, Any], start: int, asked: Namespace) 
     try:
         entities = id_column(lot[name])
         name = asked.timestamp_column
-        return pa.table({"entityId": entities, "timestamp": time_column(lot[name])})
+        return pa.table({"entityId": entities, "timestamp": time_column(lot[name], asked.timestamp_unit)})
     except BadValue as bad:
         where = "" if bad.index is None else f"row {start + bad.index + 1}, "
         raise Failed(f"{file.path}: {where}column {name!r}: {bad.message}") from None

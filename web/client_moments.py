@@ -1,0 +1,84 @@
+"""Columns of moments: timestamps, dates and text as they are, numbers where their unit is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from math import floor
+from typing import Any, Literal
+
+import numpy as np
+
+from actors.timestamps import LAST_MOMENT, YEAR_ONE, format_timestamp
+from web.client_errors import InvalidInput
+
+Unit = Literal["s", "ms", "us", "ns"]
+"""What numbers count since 1970: seconds, milliseconds, microseconds, nanoseconds."""
+
+UNITS = {"s": Decimal(1_000_000), "ms": Decimal(1_000), "us": Decimal(1), "ns": Decimal("0.001")}
+
+
+def micros_since(number: Any, unit: Unit) -> int | None:
+    """A number as microseconds since 1970, cut towards the past; None where it is none, or no year can say it.
+
+    >>> micros_since(1762509600.25, "s"), micros_since("1762509600123", "ms"), micros_since(-1, "ns")
+    (1762509600250000, 1762509600123000, -1)
+    """
+    try:
+        exact = Decimal(str(number)) * UNITS[unit]
+        if not YEAR_ONE <= exact <= LAST_MOMENT:
+            return None
+    except InvalidOperation:
+        return None
+    return floor(exact)
+
+
+def text_since(number: Any, unit: Unit, name: str, index: int) -> str:
+    """The same as RFC 3339. Raises InvalidInput."""
+    micros = None if isinstance(number, bool) else micros_since(number, unit)
+    if micros is None:
+        raise InvalidInput.at(name, _no_number(number, unit), index)
+    return format_timestamp(micros)
+
+
+def moments_of(column: Any, name: str, unit: Unit | None) -> Any:
+    """A column of Arrow without nulls as moments to the microsecond; text and numbers without a zone are in UTC.
+
+    Raises InvalidInput that names `name`, and the first row to blame.
+    """
+    import pyarrow as pa
+
+    from actors.arrow_keys import times_of_arrow
+    from actors.errors import InvalidInput as Refused
+
+    kind, moment = column.type, pa.timestamp("us", "UTC")
+    if len(column) == 0 or pa.types.is_null(kind):
+        return pa.nulls(len(column), moment)
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    if unit is not None and (number or pa.types.is_string(kind)):
+        return pa.array(_counted(column.to_pylist(), name, unit), moment)
+    if number:
+        reason = f"{column[0].as_py()} is not a moment unless its unit is said (s, ms, us or ns)"
+        raise InvalidInput.at(name, reason, 0)
+    if unit is not None:
+        raise InvalidInput.at(name, f"a column of {kind} has no unit to be told")
+    if pa.types.is_date(kind):
+        column = column.cast(pa.timestamp("s" if kind == pa.date32() else "ms"))
+    try:
+        return pa.array(times_of_arrow(pa.chunked_array([column]), name)).cast(moment)
+    except Refused as error:
+        fault = error.faults[0]
+        raise InvalidInput.at(name, fault.message, fault.index) from None
+
+
+def _counted(numbers: Sequence[Any], name: str, unit: Unit) -> Any:
+    found = [micros_since(one, unit) for one in numbers]
+    if None in found:
+        index = found.index(None)
+        raise InvalidInput.at(name, _no_number(numbers[index], unit), index)
+    return np.array(found, np.int64)
+
+
+def _no_number(given: Any, unit: Unit) -> str:
+    words = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}[unit]
+    return f"{given!r} is not a number of {words} within the years 1 to 9999"
