@@ -64,6 +64,7 @@ FLOORS = [
     ["web.client_times"],
     ["web.client_plain", "web.client_moments"],
     ["web.client_calls"],
+    ["web.client_events"],
     ["web.client_arrow"],
     ["web.client_registry"],
     ["web.client_values", "web.client_monitoring"],

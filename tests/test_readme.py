@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import shlex
 import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -76,6 +81,50 @@ def test_the_python_of_the_readme_runs_and_finds_the_history_on_disk(server: Liv
         while not list((server.data_dir / "history").glob("run=*/*.parquet")):
             checkpointed.get("/health/live")
     assert "grace" in execute(second.replace("data/history", str(server.data_dir / "history")))
+
+
+def test_the_shell_of_the_readme_runs_in_the_checkout(server: LiveServer, tmp_path: Path) -> None:
+    for command in commands():
+        run(server, command.words)
+    (block,) = (one for one in blocks("sh") if "timewell register" in one)
+    work = tmp_path / "checkout"
+    work.mkdir()
+    (work / "examples").symlink_to(ROOT / "examples")
+    (work / "data").symlink_to(server.data_dir)
+    (work / ".venv" / "bin").mkdir(parents=True)
+    (work / ".venv" / "bin" / "timewell").symlink_to(Path(sys.executable).parent / "timewell")
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    def shell(script: str) -> str:
+        command = ["bash", "-c", f"set -e\n{script}"]
+        done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    printed = shell(block.replace("http://localhost:3001", server.url))
+    assert "training.csv" in printed and "ada.parquet" in printed
+    assert (work / "training.csv").read_text().splitlines() == [
+        "entityId,timestamp,zip,bought,purchases_7d",
+        "ada,2025-11-06T00:00:00Z,00501,true,3",
+        "grace,2025-11-10T00:00:00Z,A12,false,2",
+    ]
+    server.stop(signal.SIGTERM)
+    (checking,) = (one for one in blocks("sh") if "check-data" in one)
+    assert shell(checking)
+
+
+def test_what_the_python_of_the_readme_imports_is_installed_by_what_it_says() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    said = [word for block in blocks("sh") for line in block.splitlines() if " pip install " in line
+            for word in shlex.split(line, comments=True)]  # fmt: skip
+    extras = re.findall(r"\.\[(\w+)\]", " ".join(said))
+    named = [*project["dependencies"], *said, *(one for extra in extras for one in
+             project["optional-dependencies"][extra])]  # fmt: skip
+    installed = {re.split(r"[\[<>=]", one)[0].replace("-", "_") for one in named} | {"timewell"}
+    imported = {
+        one for block in blocks("python") for one in re.findall(r"^(?:import|from) (\w+)", block, re.MULTILINE)
+    }
+    assert {"pandas", "requests"} <= imported <= installed
 
 
 def execute(code: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -23,8 +24,10 @@ from web.client_calls import (
     Retry,
     Step,
     Talk,
+    settle,
 )
-from web.client_errors import shown_address
+from web.client_errors import error_of, shown_address
+from web.client_events import Event, EventLines, listening
 from web.client_frames import FrameRoutes
 from web.client_monitoring import MonitoringRoutes
 from web.client_registry import RegistryRoutes
@@ -87,6 +90,24 @@ class Client(_Routes, Blocking):
     ) -> None:
         self.close()
 
+    def events(self, *, after: int | None = None) -> Iterator[Event]:
+        """Checks that fail or recover, alerts and drift as they happen: `.kind`, `.data`, `.id`.
+
+        From now on, or `after` the event with this id as far as it is remembered. Ends when the service stops.
+        Raises NotFound where monitoring is off; Unreachable without an answer, or where the connection breaks.
+
+            for event in client.events():
+                print(event.kind, event.data)
+        """
+        lines = EventLines()
+        try:
+            with self._http.stream(**_arguments(listening(after))) as response:
+                if response.status_code != HTTPStatus.OK:
+                    raise error_of(response.status_code, response.read())
+                yield from filter(None, map(lines.take, response.iter_lines()))
+        except BROKEN as error:
+            settle(error, 1)
+
     def _run(self, talk: Talk[T]) -> T:
         outcome: Outcome = None
         while True:
@@ -140,6 +161,19 @@ class AsyncClient(_Routes, Awaited):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def events(self, *, after: int | None = None) -> AsyncIterator[Event]:
+        """The same as in `Client`: `async for event in client.events()`."""
+        lines = EventLines()
+        try:
+            async with self._http.stream(**_arguments(listening(after))) as response:
+                if response.status_code != HTTPStatus.OK:
+                    raise error_of(response.status_code, await response.aread())
+                async for line in response.aiter_lines():
+                    if event := lines.take(line):
+                        yield event
+        except BROKEN as error:
+            settle(error, 1)
 
     async def _run(self, talk: Talk[T]) -> T:
         outcome: Outcome = None

@@ -157,7 +157,7 @@ class Retry:
             assert outcome is not None
             pause = self._pause(request, outcome, attempt)
             if pause is None or self.clock() - started + pause > self.seconds:
-                return _settle(outcome, attempt)
+                return settle(outcome, attempt)
             yield Pause(pause)
             attempt += 1
 
@@ -175,7 +175,9 @@ def _worth_repeating(request: Request, outcome: Answer | httpx.TransportError) -
     return isinstance(outcome, BROKEN if request.repeatable else UNSENT)
 
 
-def _settle(outcome: Answer | httpx.TransportError, attempts: int) -> Answer:
+def settle(outcome: Outcome, attempts: int) -> Answer:
+    """The answer, where it is a success. Raises TimewellError for anything else."""
+    assert outcome is not None
     if isinstance(outcome, httpx.TransportError):
         words = str(outcome) or type(outcome).__name__
         raise Unreachable(f"no answer after {attempts} attempts: {words}") from outcome

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from web import monitor_schema as schema
-from web.client_calls import Asking, Talk, get, path, route, send
+from web.client_calls import Answer, Asking, Talk, get, path, read, route, send, settle
 from web.client_plain import listed
 from web.client_times import Time, moment, moment_or_none, period
+from web.schema import Health
 
 Period = tuple[Time, Time]
 """From a time to a time, both included."""
@@ -139,6 +140,44 @@ class MonitoringRoutes(Asking):
     def freshness(self) -> Talk[schema.FreshnessAnswer]:
         """How old everything is: `.features` and `.groups`, ages in seconds, `.late` against the maxAge."""
         return (yield from self._ask(get("/monitor/freshness"), schema.FreshnessAnswer))
+
+    @route
+    def agreement(self) -> Talk[list[schema.FeatureAgreement]]:
+        """How many served values were compared with the past, by feature, and how many differed."""
+        return (yield from self._ask(get("/monitor/agreement"), schema.AgreementAnswer)).features
+
+    @route
+    def monitor_status(self) -> Talk[schema.MonitorAnswer]:
+        """How far the monitor is behind the journal. Raises NotFound where monitoring is off."""
+        return (yield from self._ask(get("/monitor/status"), schema.MonitorAnswer))
+
+    @route
+    def live(self) -> Talk[Health]:
+        """Whether the process runs. Raises Unavailable where it does not."""
+        return (yield from self._ask(get("/health/live"), Health))
+
+    @route
+    def ready(self) -> Talk[Health]:
+        """Whether every part of the service answers: `.status`. Asked once; may raise Unreachable."""
+        outcome = yield get("/health/ready")
+        if isinstance(outcome, Answer) and outcome.status == 503:
+            return read(outcome, Health)
+        return read(settle(outcome, 1), Health)
+
+    @route
+    def metrics(self) -> Talk[str]:
+        """The figures that Prometheus takes, as text."""
+        return (yield from self._retry.ask(get("/metrics"))).content.decode()
+
+    @route
+    def openapi(self) -> Talk[dict[str, Any]]:
+        """The OpenAPI document of the service."""
+        return (yield from self._ask(get("/openapi.json"), dict))
+
+    @route
+    def docs(self) -> Talk[str]:
+        """The same for people: a page of HTML."""
+        return (yield from self._retry.ask(get("/docs"))).content.decode()
 
     @route
     def alerts(self, state: Literal["pending", "firing", "resolved"] | None = None) -> Talk[list[dict[str, Any]]]:

@@ -9,7 +9,7 @@ import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -32,6 +32,7 @@ from web import client_registry
 from web.client_calls import Route
 from web.client_plain import to_plain
 from web.client_times import moment, period, span, span_word
+from web.openapi import ROUTES
 from web.schema import ServedEntity
 
 TEN = datetime(2025, 11, 7, 10, tzinfo=UTC)
@@ -651,6 +652,108 @@ def test_every_public_method_is_documented_and_the_same_in_both_clients() -> Non
             assert "self" not in inspect.signature(getattr(client, name)).parameters
             assert getattr(client, name).__doc__ == one.__doc__
     assert all(getattr(timewell, name).__doc__ for name in timewell.__all__)
+
+
+ASKED: dict[str, tuple[Any, ...]] = {
+    "register": ("n", "e", "number"),
+    "features": (),
+    "feature": ("r",),
+    "versions": ("r",),
+    "delete_feature": ("r",),
+    "put_group": ("n", "e", ["f"]),
+    "groups": (),
+    "group": ("n",),
+    "delete_group": ("n",),
+    "write": ("f", "e", 1),
+    "write_batch": ([],),
+    "serve": (["e"], ["f"]),
+    "historical": (["e"], ["f"]),
+    "history": ("f", "e"),
+    "training_set": ([{"entityId": "e", "timestamp": TEN}], ["f"]),
+    "stats": ("f",),
+    "put_check": ("f", "null", {}),
+    "checks": (),
+    "delete_check": ("f", "c"),
+    "drift": ("f",),
+    "drift_history": ("f",),
+    "freshness": (),
+    "alerts": (),
+    "drift_of_samples": ("f",),
+    "pin_reference": ("f", TEN, TEN),
+    "unpin_reference": ("f",),
+    "agreement": (),
+    "monitor_status": (),
+    "erase": ("e", "i"),
+    "live": (),
+    "ready": (),
+    "metrics": (),
+    "openapi": (),
+    "docs": (),
+    "events": (),
+}
+"""Every method that asks one route, with the least that it takes."""
+MORE: dict[str, dict[str, Any]] = {
+    "historical": {"start": TEN, "end": TEN},
+    "drift_of_samples": {"reference": [1], "current": [1]},
+}
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_every_route_of_the_document_has_its_method(kind: type[Client | AsyncClient]) -> None:
+    asked: list[httpx.Request] = []
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(404)
+
+    client = kind(transport=httpx.MockTransport(reply))
+
+    async def awaited(answer: Any) -> None:
+        if isinstance(answer, AsyncIterator):
+            await anext(answer)
+        else:
+            await answer
+
+    ways = [(name, ASKED[name]) for name in ASKED] + [("checks", ("f",))]
+    for name, given in ways:
+        with pytest.raises(timewell.NotFound):
+            answer = getattr(client, name)(*given, **MORE.get(name, {}))
+            next(answer) if isinstance(answer, Iterator) else asyncio.run(awaited(answer))
+    for route in ROUTES:
+        shape = re.sub(r"{\w+}", "[^/]+", route.path)
+        assert [
+            one for one in asked if one.method == route.method.upper() and re.fullmatch(shape, one.url.path)
+        ], route
+    left_out = {"write_frame", "serve_frame"}  # other forms of write_batch and serve
+    assert {name for name in dir(kind) if isinstance(getattr(kind, name), Route)} - left_out == {*ASKED} - {
+        "events"
+    }
+
+
+def test_events_are_read_as_they_come_in_both_clients() -> None:
+    first, second = b'id: 5\nevent: alert\ndata: {"time": "x"}\n\n', b"id: 7\nevent: check\ndata: {}\n\n"
+    text = b": listening\n\n" + first + b": still here\n\n" + second
+    asked: list[httpx.Request] = []
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, content=text)
+
+    expected = [(5, "alert", {"time": "x"}), (7, "check", {})]
+    got = [(one.id, one.kind, one.data) for one in Client(transport=httpx.MockTransport(reply)).events(after=3)]
+
+    async def listen() -> list[Any]:
+        client = AsyncClient(transport=httpx.MockTransport(reply))
+        return [(one.id, one.kind, one.data) async for one in client.events()]
+
+    assert got == asyncio.run(listen()) == expected
+    assert [one.headers.get("Last-Event-ID") for one in asked] == ["3", None]
+
+
+def test_a_service_that_is_not_ready_says_so_at_once() -> None:
+    script = Scripted(httpx.Response(503, json={"status": "waiting for store-0"}))
+    assert script.client.ready().status == "waiting for store-0"
+    assert (len(script.requests), script.pauses) == (1, [])
 
 
 def test_importing_the_client_imports_no_library_of_frames_and_no_server() -> None:

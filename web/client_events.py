@@ -1,0 +1,41 @@
+"""Events as they happen: server-sent events, read line by line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from web.client_calls import Request
+
+
+class Event(msgspec.Struct):
+    """What has happened. `kind` is its name, `data` has `time` and what there is to say; `id` is for going on."""
+
+    id: int
+    kind: str
+    data: dict[str, Any]
+
+
+class EventLines:
+    """Events out of the lines of a stream."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, str] = {}
+
+    def take(self, line: str) -> Event | None:
+        """The event that ends with this line, if one does. Comments keep the connection and say nothing."""
+        if line:
+            name, _, value = line.partition(":")
+            self._fields[name] = value.removeprefix(" ")
+            return None
+        fields, self._fields = self._fields, {}
+        if "data" not in fields:
+            return None
+        return Event(int(fields["id"]), fields["event"], msgspec.json.decode(fields["data"]))
+
+
+def listening(after: int | None) -> Request:
+    """The request for events, from now on or after one."""
+    headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": str(after)})
+    return Request("GET", "/monitor/events", headers=headers)
