@@ -59,6 +59,12 @@ class Grid(NamedTuple):
     values: Sequence[Array]
     cold: NDArray[np.bool_] | None
 
+    def part(self, entities: slice) -> Grid:
+        """That of some of the entities."""
+        cold = None if self.cold is None else self.cold[:, entities]
+        values = [one[:, entities] for one in self.values]
+        return Grid(self.kinds, self.times[:, entities], self.nulls[:, entities], values, cold)
+
     def cells(self) -> dict[int, Cells]:
         """The row of each feature, by its position."""
         return {

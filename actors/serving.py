@@ -26,6 +26,7 @@ from actors.selection import Selection
 from actors.settings import CELLS_PER_QUESTION, ENTITIES_PER_MESSAGE, HISTORY_READERS
 from actors.storage.protocol import Storage
 from actors.timestamps import FOREVER, NEVER
+from actors.values import width_of
 
 _ATTEMPTS = 5
 """A question is asked again when a checkpoint overtakes its disk read; more often than this is not to be."""
@@ -153,7 +154,8 @@ class FeatureServingEngine:
         self, entities: Sequence[str], feature: Feature, aggregation: str, span: Span, now: int
     ) -> Answer:
         """One value per entity and window, entities outermost, in the order asked."""
-        chunks = [chunk for part in self._parts(feature.entity, entities) for chunk in _chunks(part, span.windows)]
+        cut = [_chunks(part, feature, span.windows) for part in self._parts(feature.entity, entities)]
+        chunks = [chunk for chunks in cut for chunk in chunks]
         answers = [await self._aggregate_part(chunk, feature, aggregation, span, now) for chunk in chunks]
         cells = [(chunk.positions[:, None] * span.windows + np.arange(span.windows)).ravel() for chunk in chunks]
         order = np.argsort(np.concatenate(cells))
@@ -207,8 +209,8 @@ def _visible_from(feature: Feature, now: int) -> int:
     return NEVER if feature.kept_age is None else now - feature.kept_age
 
 
-def _chunks(part: _Part, windows: int) -> list[_Part]:
-    most = max(1, min(ENTITIES_PER_MESSAGE, CELLS_PER_QUESTION // windows))
+def _chunks(part: _Part, feature: Feature, windows: int) -> list[_Part]:
+    most = max(1, min(ENTITIES_PER_MESSAGE, CELLS_PER_QUESTION // windows) // (1 + width_of(feature)))
     cuts = [slice(start, start + most) for start in range(0, len(part.entities), most)]
     return [_Part(part.shard, part.positions[cut], part.entities[cut]) for cut in cuts]
 

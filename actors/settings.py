@@ -91,6 +91,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         Meta(ge=1, description="most values in one answer (entities x features x windows); more gets 413"),
     ] = 2_000_000
+    max_answer_bytes: Annotated[
+        int, Meta(ge=1024, description="largest answer that is not streamed, about; more gets 413")
+    ] = 128 * 1024 * 1024
 
 
 # Limits that nobody has needed to choose yet. They bound memory and how long one step holds the thread.
@@ -118,6 +121,16 @@ MAX_RECORD_BYTES = 256 * 1024
 MAX_FEATURES_PER_READ = 1_000
 REMEMBERED_BYTES = 16 * 1024 * 1024
 """What is kept of one kind of requests so that the next like it is answered sooner."""
+MAX_LABELS = 1_000
+"""Columns that the rows of a training set bring along."""
+MAX_LABEL_VALUES = 10_000_000
+"""Of JSON rows, with what some of them lack: more than fits into a body when none does."""
+MAX_ELEMENTS = 1_200_000
+"""A body other than a batch has fewer: so many are decoded in some 50 ms."""
+PAGE_BYTES = 16 * 1024 * 1024
+"""A page of long values has fewer of them than were asked for."""
+SLICE_BYTES = 1024 * 1024
+"""An answer of long values is put together so much at a time."""
 MAX_PAGE_ROWS = 10_000
 DEFAULT_PAGE_ROWS = 1_000
 MAX_ROWS_FROM_DISK = 10_000_000

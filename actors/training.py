@@ -35,7 +35,7 @@ from actors.settings import (
 )
 from actors.storage.protocol import Storage
 from actors.timestamps import NEVER
-from actors.values import Array, Nulls, empty
+from actors.values import Array, Nulls, empty, width_of
 
 _ATTEMPTS = 5
 
@@ -197,7 +197,7 @@ class TrainingSets:
         features = [column.feature for column in wanted]
         visible = {_reach(column): _visible_from(column, layout.at, now) for column in wanted}
         answers = []
-        for part in layout.parts(max(1, CELLS_PER_QUESTION // len(wanted))):
+        for part in layout.parts(max(1, CELLS_PER_QUESTION // sum(1 + width_of(one) for one in features))):
             own = {reach: start if isinstance(start, int) else start[part.cut] for reach, start in visible.items()}
             cells = await self._part(part, features, [own[_reach(column)] for column in wanted])
             answers.append(_Answer(part, own, cells))

@@ -21,17 +21,18 @@ from quart.wrappers.response import ResponseBody
 from werkzeug.datastructures import MIMEAccept
 
 from actors.arrow_objects import objects
-from actors.settings import CELLS_PER_TURN
+from actors.settings import CELLS_PER_TURN, SLICE_BYTES
 from actors.storage.history import value_column
 from actors.values import FIRST_INEXACT, Nulls, render
 from web.errors import NotAcceptable
 from web.requests import JSON_TYPE
-from web.rows import json_rows, keyed_by
+from web.rows import json_rows, keyed_by, text_bytes
 
 NDJSON_TYPE = "application/x-ndjson"
 ARROW_TYPE = "application/vnd.apache.arrow.stream"
 CSV_TYPE = "text/csv"
 
+MOST_BYTES_AT_ONCE = 16 * SLICE_BYTES
 _LINES = msgspec.json.Encoder()
 
 
@@ -168,19 +169,44 @@ def accepted_lane() -> Lane:
 
 async def stream(lane: Lane, lots: AsyncGenerator[Columns, None]) -> Response:
     """The answer. Each lot has the same columns; there is at least one lot, which may have no rows."""
-    first = await anext(lots)
+    slices = _slices(lots)
+    first = await anext(slices)
     opening = lane.opening(first) + await _encoded(lane, first, True)
 
-    response = Response(_Streamed(lane, first, opening, lots), 200, content_type=lane.content_type)
+    response = Response(_Streamed(lane, first, opening, slices, lots), 200, content_type=lane.content_type)
     response.timeout = None
     return response
+
+
+async def _slices(lots: AsyncGenerator[Columns, None]) -> AsyncGenerator[Columns, None]:
+    """The lots, those of long values in parts: an answer holds no more at once."""
+    async for columns in lots:
+        count, size = _length(columns), _size(columns)
+        step = max(1, count * MOST_BYTES_AT_ONCE // size) if size > MOST_BYTES_AT_ONCE else max(1, count)
+        for start in range(0, max(1, count), step):
+            yield columns if step >= count else [one.cut(slice(start, start + step)) for one in columns]
+
+
+def _size(columns: Columns) -> int:
+    """About how many bytes of long values there are."""
+    long = [one.values for one in columns if isinstance(one.values, np.ndarray)]
+    return sum(text_bytes(values) for values in long if values.dtype == object or values.ndim > 1)
 
 
 class _Streamed(ResponseBody):
     """The body of an answer, which ends its work when it has been sent or the client has left."""
 
-    def __init__(self, lane: Lane, first: Columns, opening: bytes, lots: AsyncGenerator[Columns, None]) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        first: Columns,
+        opening: bytes,
+        lots: AsyncGenerator[Columns, None],
+        behind: AsyncGenerator[Columns, None],
+    ) -> None:
+        """`behind`: what the lots come from, which ends after them."""
         self._lots = lots
+        self._behind = behind
         self._parts = self._encode(lane, first, opening)
 
     async def _encode(self, lane: Lane, first: Columns, opening: bytes) -> AsyncGenerator[bytes, None]:
@@ -198,13 +224,14 @@ class _Streamed(ResponseBody):
         with trio.CancelScope(shield=True):
             await self._parts.aclose()
             await self._lots.aclose()
+            await self._behind.aclose()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._parts
 
 
 async def _encoded(lane: Lane, columns: Columns, first: bool) -> bytes:
-    if _length(columns) * len(columns) <= CELLS_PER_TURN:
+    if _length(columns) * len(columns) <= CELLS_PER_TURN and _size(columns) <= SLICE_BYTES:
         return lane.encode(columns, first)
     return await trio.to_thread.run_sync(lane.encode, columns, first)
 

@@ -56,6 +56,10 @@ class Outline:
         self._depth = int(depth[-1]) if len(depth) else self._depth
         return Seen(places[(kinds == _COMMA) & (depth == 0)], end)
 
+    def count(self, chunk: bytes) -> int:
+        """Go on with what comes next; how many commas it has that are not inside a string."""
+        return int(np.count_nonzero(self._structure(chunk)[1] == _COMMA))
+
     def _structure(self, chunk: bytes) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
         """Brackets and commas that are not inside a string."""
         if self._escaped:
@@ -102,3 +106,21 @@ def _after_value(data: bytes | bytearray, at: int) -> Steps[int]:
             break
         yield
     return -1
+
+
+def has_more_elements(data: bytes | bytearray, most: int) -> Steps[bool]:
+    """Whether a text has more items, in all its arrays and objects, than `most`."""
+    if len(data) <= most or not (yield from _more_commas(data, most, None)):
+        return False
+    return (yield from _more_commas(data, most, Outline()))
+
+
+def _more_commas(data: bytes | bytearray, most: int, outline: Outline | None) -> Steps[bool]:
+    found = 0
+    for start in range(0, len(data), CHUNK_BYTES):
+        chunk = bytes(data[start : start + CHUNK_BYTES])
+        found += chunk.count(b",") if outline is None else outline.count(chunk)
+        if found > most:
+            return True
+        yield
+    return False

@@ -10,9 +10,12 @@ from typing import Any, TypeVar
 import msgspec
 from quart import Response, request
 
-from actors.errors import InvalidInput, fault_of
+from actors.errors import InvalidInput, TooLarge, fault_of
+from actors.settings import MAX_ELEMENTS
 from actors.timestamps import parse_timestamp
+from actors.turns import by_turns
 from web.errors import UnsupportedMediaType
+from web.outline import has_more_elements
 
 JSON_TYPE = "application/json"
 T = TypeVar("T")
@@ -21,7 +24,14 @@ _DATE_AND_MARK = len("2025-03-01 ")
 
 async def json_body(kind: type[T]) -> T:
     """The body, decoded and checked. Raises UnsupportedMediaType or InvalidInput that names the field."""
-    return decode(await json_bytes(), kind)
+    return await decode_bounded(await json_bytes(), kind)
+
+
+async def decode_bounded(data: bytes | bytearray, kind: type[T], most: int = MAX_ELEMENTS) -> T:
+    """The same of a body at hand. Raises TooLarge for so many elements that decoding would hold others up."""
+    if len(data) > most and await by_turns(has_more_elements(data, most)):
+        raise TooLarge(f"the body has more than {most} elements")
+    return decode(data, kind)
 
 
 async def json_bytes() -> bytes:

@@ -11,12 +11,16 @@ import numpy as np
 import trio
 from numpy.typing import NDArray
 
+from actors.errors import TooLarge
 from actors.grid import Grid
 from actors.remembered import Remembered
-from actors.settings import CELLS_PER_TURN
-from actors.values import render_all
+from actors.settings import CELLS_PER_TURN, SLICE_BYTES, Settings
+from actors.values import Array, render_all
 
 ROWS_PER_SLICE = 500
+NUMBER_BYTES, NAME_BYTES = 12, 32
+"""Of a number in an answer with its comma, and of the name of a value, about."""
+ALL = slice(None)
 MOST_FIELDS = 2_000
 _BYTES_OF_A_FIELD = 400
 _KEYED = Remembered[Callable[..., Any]]()
@@ -55,16 +59,32 @@ def columns(grid: Grid, hidden: NDArray[np.bool_]) -> list[list[Any]]:
     return found
 
 
-async def encode_rows(cells: int, rows: Callable[[], Iterable[object]]) -> bytes:
-    """The answer as JSON, put together in a worker thread where it has many cells.
+def text_bytes(values: Array) -> int:
+    """About how many bytes a column of any type has as JSON."""
+    if values.dtype == object:
+        return sum(len(one) for one in values.ravel().tolist() if type(one) is str)
+    return int(values.size) * NUMBER_BYTES
 
-    The interpreter lets other threads in between rows but not within one encoding, so a large answer is also
-    encoded a slice at a time.
+
+def check_bytes(size: int, settings: Settings) -> None:
+    """Raise TooLarge for an answer of about so many bytes."""
+    if size > settings.max_answer_bytes:
+        words = f"the answer would have about {size} bytes, at most {settings.max_answer_bytes} are given at once"
+        raise TooLarge(f"{words}: ask for fewer entities, features or windows")
+
+
+async def encode_rows(cells: int, size: int, count: int, rows: Callable[[slice], Iterable[object]]) -> bytes:
+    """The answer as JSON, put together in a worker thread where it has many cells or bytes.
+
+    The interpreter lets other threads in between rows but not within one encoding, so a large answer is also made
+    and encoded a slice at a time, which bounds what it takes in memory.
     """
-    if cells <= CELLS_PER_TURN:
-        body = json_rows(rows())
+    if cells <= CELLS_PER_TURN and size <= SLICE_BYTES:
+        body = json_rows(rows(ALL))
     else:
-        body = await trio.to_thread.run_sync(lambda: json_rows(rows()))
+        step = max(1, count * SLICE_BYTES // max(size, cells * NUMBER_BYTES))
+        cuts = [slice(start, start + step) for start in range(0, count, step)]
+        body = await trio.to_thread.run_sync(lambda: b",".join(json_rows(rows(cut)) for cut in cuts))
     return b'{"results":[' + body + b"]}"
 
 

@@ -16,9 +16,10 @@ from actors.arrow_objects import Unsayable, may_be_unsayable, objects
 from actors.arrow_plain import plain
 from actors.columns import Times
 from actors.domain import Feature
-from actors.errors import Fault, InvalidInput
-from actors.ingest import check_entity_ids
+from actors.errors import Fault, InvalidInput, TooLarge
+from actors.ingest import MOST_FAULTS_NAMED, check_entity_ids
 from actors.registry import FeatureRegistry, check_count
+from actors.settings import MAX_LABEL_VALUES, MAX_LABELS
 from actors.timestamps import Duration, parse_duration, parse_timestamp
 from actors.training import Moments, Wanted
 from web.lanes import Column
@@ -151,13 +152,35 @@ def rows_of_json(rows: Sequence[Mapping[str, Any]], known_at: str | None) -> Row
         raise _refused(faults)
     entities = [row[ENTITY] for row in rows]
     at = times_of_texts([row[TIMESTAMP] for row in rows], f"rows.{TIMESTAMP}")
-    labels = dict.fromkeys(name for row in rows for name in row if name not in KEYS)
+    labels = _labels(rows)
+    _check_labels(len(labels), len(rows))
     columns = [Column(name, None, [row.get(name) for row in rows]) for name in labels]
     return _rows(entities, at, columns, known_at)
 
 
+def _labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The labels' names in order of first appearance, as far as they are not too many."""
+    found = dict[str, None]()
+    for row in rows:
+        for name in row:
+            if name not in KEYS:
+                found[name] = None
+        if len(found) > MAX_LABELS:
+            break
+    return list(found)
+
+
+def _check_labels(labels: int, rows: int) -> None:
+    if labels > MAX_LABELS:
+        raise TooLarge(f"rows: more than {MAX_LABELS} columns beside the keys")
+    if labels * rows > MAX_LABEL_VALUES:
+        reason = f"{rows} of {labels} columns have more than {MAX_LABEL_VALUES} values, with those that they lack"
+        raise TooLarge(f"rows: {reason}; send fewer at once")
+
+
 def rows_of_arrow(table: pa.Table, known_at: str | None, as_arrow: bool) -> Rows:
     """Rows as an Arrow table. `as_arrow`: so they go out. Raises InvalidInput that names the column."""
+    _check_labels(len(table.column_names) - len(KEYS), 0)
     for name, count in Counter(table.column_names).items():
         if count > 1:
             raise InvalidInput.at(name, "the rows have two columns of this name")
@@ -204,4 +227,5 @@ def _rows(entities: Sequence[str], at: Times, labels: Sequence[Column], known_at
 def _refused(faults: Sequence[Fault]) -> InvalidInput:
     first = faults[0]
     more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-    return InvalidInput(f"rows[{first.index}].{first.field.removeprefix('rows.')}: {first.message}{more}", faults)
+    where = f"rows[{first.index}].{first.field.removeprefix('rows.')}"
+    return InvalidInput(f"{where}: {first.message}{more}", faults[:MOST_FAULTS_NAMED])

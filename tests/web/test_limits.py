@@ -72,7 +72,7 @@ def test_bad_values_count_towards_the_limit_of_a_batch(small: LiveServer) -> Non
 
 
 def test_a_batch_at_the_limit_is_written(small: LiveServer) -> None:
-    answer = small.post("/features/write-batch", {"values": [item("pair"), item("pair", 2)]})
+    answer = small.post("/features/write-batch", {"values": [item("pair"), item("other", 2)]})
     assert answer.json() == {"success": True, "count": 2}
 
 

@@ -14,7 +14,7 @@ from actors.stats.drift.judgement import Judgement
 from actors.timestamps import format_timestamp, parse_timestamp
 from actors.watch import Period
 from web import monitor_schema as schema
-from web.requests import Query, encode, json_body, no_content, with_offset
+from web.requests import Query, decode_bounded, encode, json_body, json_bytes, no_content, with_offset
 
 DEFAULT_SCORES = 100
 
@@ -42,7 +42,7 @@ def blueprint(router: Router) -> Blueprint:
     async def between_samples(reference: str) -> Response:
         _ = router.monitoring  # raises where it is off
         feature = (await router.registered()).resolve(reference)
-        asked = await json_body(schema.CompareSamples)
+        asked = await decode_bounded(await json_bytes(), schema.CompareSamples, 2 * drift.MOST_GIVEN + 10)
         method = None if asked.method is UNSET else asked.method
         threshold = None if asked.threshold is UNSET else asked.threshold
         drift.check_method(feature, method)

@@ -14,16 +14,17 @@ from actors.columns import Times
 from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.ingest import check_entity_id
+from actors.messages import Scanned
 from actors.router import Router
 from actors.serving import Span
-from actors.settings import CELLS_PER_LOT, DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS, Settings
+from actors.settings import CELLS_PER_LOT, DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS, PAGE_BYTES, Settings
 from actors.timestamps import FOREVER, NEVER, Duration, format_timestamp, parse_duration, parse_timestamp
-from actors.values import render
+from actors.values import render, width_of
 from web.lanes import ARROW_TYPE, Column, accepted_lane, stream
 from web.pages import from_cursor, to_cursor
 from web.requests import JSON_TYPE, Query, encode, json_body, said
 from web.routes.serving import check_ids, check_read
-from web.rows import encode_rows
+from web.rows import ALL, NAME_BYTES, NUMBER_BYTES, check_bytes, encode_rows, text_bytes
 from web.schema import Closed, Historical, HistoricalAnswer, HistoryAnswer, HistoryItem
 
 _TAKEN_NAMES = ("entityId", "windowStart", "windowEnd")
@@ -51,13 +52,22 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
         check_read(asked.entity_ids, features, span.windows, settings)
         if not asked.entity_ids:
             return encode(HistoricalAnswer([]))
+        many = len(asked.entity_ids) * span.windows
+        widths = sum(width_of(one) for name, one in features.items() if aggregations[name] in ("latest", "first"))
+        check_bytes(many * widths * NUMBER_BYTES, settings)
         answers = {
             reference: await router.aggregate(asked.entity_ids, feature, aggregations[reference], span)
             for reference, feature in features.items()
         }
-        cells = len(asked.entity_ids) * len(features) * span.windows
+        cells = many * len(features)
+        size = sum(text_bytes(one.values) for one in answers.values()) + cells * NAME_BYTES
+        check_bytes(size, settings)
         windowed = asked.window is not None
-        return said(await encode_rows(cells, lambda: _rows(asked.entity_ids, answers, span, windowed)))
+
+        def rows(cut: slice) -> Iterator[dict[str, Any]]:
+            return _rows(asked.entity_ids[cut], _part(answers, cut, span.windows), span, windowed)
+
+        return said(await encode_rows(cells, size, len(asked.entity_ids), rows))
 
     @routes.get("/features/<reference>/history")
     async def history(reference: str) -> Response:
@@ -73,13 +83,29 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
             rows = query.number("limit", 0, 999_999_999)
             return await stream(lane, _pages(router, entity, feature, span, descending, rows))
         limit = query.number("limit", DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS)
-        found = await router.observations(entity, feature, span, limit, descending)
+        found = _page(await router.observations(entity, feature, span, _fitting(limit, feature), descending))
         values = render(feature.value_type, found.values, found.nulls)
         times = found.times.tolist()
         items = [HistoryItem(format_timestamp(time), value) for time, value in zip(times, values, strict=True)]
         return encode(HistoryAnswer(feature.id, entity, items, to_cursor(str(times[-1])) if found.more else None))
 
     return routes
+
+
+def _fitting(limit: int, feature: Feature) -> int:
+    """As many of `limit` vectors as a page has room for."""
+    return min(limit, max(1, PAGE_BYTES // (NUMBER_BYTES * max(1, width_of(feature)))))
+
+
+def _page(found: Scanned) -> Scanned:
+    """As many of the observations as a page has room for."""
+    if found.values.dtype != object:
+        return found
+    sizes = np.cumsum(np.fromiter((len(text or "") for text in found.values.tolist()), np.int64, len(found.times)))
+    fit = max(1, int(np.searchsorted(sizes, PAGE_BYTES, "right")))
+    if fit >= len(found.times):
+        return found
+    return Scanned(found.times[:fit], found.values[:fit], found.nulls[:fit], more=True)
 
 
 def span_of(start_time: str, end_time: str, window: Duration | None, closed: Closed = "both") -> Span:
@@ -124,7 +150,8 @@ async def _lots(
     arrow: bool,
 ) -> AsyncGenerator[list[Column], None]:
     """The same rows as columns, for as many entities at a time as make a bounded number of values."""
-    step = max(1, CELLS_PER_LOT // (span.windows * len(wanted)))
+    width = sum(1 + width_of(feature) for _, feature, _ in wanted)
+    step = max(1, CELLS_PER_LOT // (span.windows * width))
     starts, ends = _edges(span)
     for start in range(0, max(1, len(entities)), step):
         some = entities[start : start + step]
@@ -154,7 +181,7 @@ async def _pages(
     left = rows or None
     while True:
         limit = MAX_PAGE_ROWS if left is None else min(left, MAX_PAGE_ROWS)
-        found = await router.observations(entity, feature, span, limit, descending)
+        found = _page(await router.observations(entity, feature, span, _fitting(limit, feature), descending))
         times = np.asarray(found.times, np.int64)
         yield [
             Column("timestamp", "timestamp", times, np.zeros(len(times), np.bool_)),
@@ -177,6 +204,14 @@ def _rows(
     for entity in entities:
         for bound in bounds:
             yield {"entityId": entity, **bound, **dict(zip(columns, next(values), strict=True))}
+
+
+def _part(answers: Mapping[str, Answer], entities: slice, windows: int) -> Mapping[str, Answer]:
+    """Those of some of the entities."""
+    if entities is ALL:
+        return answers
+    cut = slice(entities.start * windows, entities.stop * windows)
+    return {name: Answer(one.values[cut], one.nulls[cut], one.value_type) for name, one in answers.items()}
 
 
 def _window_bounds(span: Span) -> Iterator[dict[str, str]]:

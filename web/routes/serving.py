@@ -18,8 +18,8 @@ from actors.selection import Selection
 from actors.settings import Settings
 from actors.timestamps import NEVER, SECOND, format_timestamp, parse_timestamp
 from actors.values import Nulls
-from web.requests import decode, json_bytes, said
-from web.rows import columns, encode_rows, keyed_by
+from web.requests import decode_bounded, json_bytes, said
+from web.rows import ALL, NAME_BYTES, NUMBER_BYTES, check_bytes, columns, encode_rows, keyed_by, text_bytes
 from web.schema import Serve, ServedEntity, ValueMetadata
 
 
@@ -36,7 +36,7 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
 
 async def serve_latest(router: Router, settings: Settings, body: bytes | bytearray) -> bytes:
     """`POST /features/serve`, from the body to the answer."""
-    asked = decode(body, Serve)
+    asked = await decode_bounded(body, Serve)
     return await router.settled(lambda judged: _serve(router, settings, asked, judged))
 
 
@@ -49,11 +49,18 @@ async def _serve(router: Router, settings: Settings, asked: Serve, judged: int |
     if not asked.entity_ids:
         (await router.registered()).select(asked.features, asked.group)
         return b'{"results":[]}'
+    count, features = len(asked.entity_ids), len(selected.features)
+    check_bytes(count * NUMBER_BYTES * sum(len(kind.members) * kind.width for kind in selected.kinds), settings)
     grid = await router.latest(asked.entity_ids, selected, at, current, judged)
-    cells = len(asked.entity_ids) * len(selected.features) * (3 if asked.include_metadata else 1)
-    return await encode_rows(
-        cells, lambda: served_rows(asked.entity_ids, selected, grid, at, aged_at, asked.include_metadata)
-    )
+    cells = count * features * (3 if asked.include_metadata else 1)
+    size = sum(map(text_bytes, grid.values)) + cells * NAME_BYTES
+    check_bytes(size, settings)
+
+    def rows(cut: slice) -> Iterator[ServedEntity]:
+        some, part = (asked.entity_ids, grid) if cut is ALL else (asked.entity_ids[cut], grid.part(cut))
+        return served_rows(some, selected, part, at, aged_at, asked.include_metadata)
+
+    return await encode_rows(cells, size, count, rows)
 
 
 def check_read(entities: Sequence[str], features: Collection[object], windows: int, settings: Settings) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import trio
 from quart import Blueprint, Response, request
+from trio.to_thread import run_sync as in_thread
 
 from actors.arrow_stream import read_table
 from actors.errors import InvalidInput
 from actors.router import Router
 from actors.settings import CELLS_PER_LOT, Settings
 from actors.training import Wanted
+from actors.turns import by_turns
+from actors.values import width_of
+from web.items import Array, Items
 from web.lanes import ARROW_TYPE, Column, accepted_lane, stream
-from web.requests import Query, json_body
+from web.requests import Query, json_bytes
 from web.training_request import (
     Options,
     Rows,
@@ -55,11 +60,13 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
 async def _asked(router: Router, settings: Settings, arrow: bool) -> tuple[Rows, Options]:
     if request.mimetype != ARROW_TYPE:
         Query(())
-        asked = await json_body(TrainingSet)
+        rows = list[Mapping[str, Any]]()
+        items = Items(await json_bytes(), Array("rows", TrainingSet, list[dict[str, Any]], None), rows.extend)
+        asked: TrainingSet = await by_turns(items.reading())
         options = Options(
             asked.features, asked.group, asked.lookback, asked.aggregation, asked.window, asked.known_at
         )
-        return rows_of_json(asked.rows, asked.known_at), options
+        return await in_thread(rows_of_json, rows, asked.known_at), options
     options = options_of_query(Query(_OPTIONS))
     data = await request.get_data(cache=False)
 
@@ -78,7 +85,7 @@ async def _lots(
 ) -> AsyncGenerator[list[Column], None]:
     """The rows with their features, as many at a time as make a bounded number of values."""
     count = len(rows.moments.at)
-    step = max(1, CELLS_PER_LOT // (len(wanted) + len(rows.columns)))
+    step = max(1, CELLS_PER_LOT // (sum(1 + width_of(one.feature) for one in wanted) + len(rows.columns)))
     for start in range(0, max(1, count), step):
         cut = slice(start, start + step)
         given = [column.cut(cut) for column in rows.columns]

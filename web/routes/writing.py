@@ -15,7 +15,7 @@ from actors.storage.protocol import Stale
 from actors.turns import by_turns
 from web.bulk import OF_TABLES, write_lines, write_table
 from web.lanes import ARROW_TYPE, NDJSON_TYPE
-from web.requests import Query, decode, json_bytes, said
+from web.requests import Query, decode_bounded, json_bytes, said
 from web.schema import Observation
 from web.writing_rows import judge_batch, refuse, to_sent, written
 
@@ -83,7 +83,7 @@ def _said(answer: bytes) -> Response:
 
 async def write_one(router: Router, body: bytes | bytearray, key: str | None = None) -> bytes:
     """`POST /features/write`, from the body to the answer."""
-    observation = decode(body, Observation)
+    observation = await decode_bounded(body, Observation)
 
     async def judge_and_write(judged: int | None) -> bytes:
         resolve_version(router.registry, observation.feature_id, observation.version)
