@@ -91,7 +91,8 @@ class Schedule:
         if self._catch_up is not None:
             await self._catch_up()
         await self._forget_gone()
-        checks = self._watch.checks()
+        uncounted = self._watch.uncounted()
+        checks = [check for check in self._watch.checks() if check.feature_id not in uncounted]
         results = await self._watch.results(checks, refresh=True)
         for check in checks:
             if check.key in results:
@@ -201,7 +202,8 @@ class Schedule:
         return any(score.current[0] == current.start for score in self.scores_of(feature))
 
     async def _with_vitals(self) -> Sequence[tuple[Feature, int]]:
-        features = list(self._registry.features.values())
+        uncounted = self._watch.uncounted()
+        features = [feature for feature in self._registry.features.values() if feature.id not in uncounted]
         found = await self._watch.vitals(features)
         return [
             (feature, vitals.newest)

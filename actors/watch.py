@@ -7,7 +7,7 @@ never wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
@@ -249,6 +249,10 @@ class Watch:
         for check, state, finding in await self._find_drift(drifting):
             self._note_result(check, finding, state)
         return {check.key: self._results[check.key] for check, _ in owned if check.key in self._results}
+
+    def uncounted(self) -> Container[str]:
+        """The features whose statistics are damaged: nothing is found of them."""
+        return self._storage.uncounted()
 
     def _is_stale(self, check: Check, vitals: Vitals) -> bool:
         result = self._results.get(check.key)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import actors.storage.local
+from actors.checks import make_check
 from actors.domain import FeatureChange, ValueType
 from actors.errors import Damaged, StartupError, Unavailable
 from actors.ingest import Sent
@@ -205,6 +206,9 @@ async def test_a_batch_that_is_damaged_is_named_and_the_rest_goes_on(
         await write_city(router, "a place that is damaged", at(5))
         await write_city(router, "there", at(9))
         await write_clicks(router, 1.0, at(5))
+        for id_ in ("user.city.v1", "user.clicks.v1"):
+            check = make_check(router.registry.resolve(id_), "c", "null", {"maxNullRate": 0.5})
+            await router.monitoring.watch.put_check(check)
     flip_in(made / "journal.db", b"place that is")
     for _ in range(2):
         async with service(made) as router:
@@ -217,7 +221,12 @@ async def test_a_batch_that_is_damaged_is_named_and_the_rest_goes_on(
             assert await past(router, 2) == ["here"]
             with pytest.raises(Damaged, match="statistics lack"):
                 await router.statistics(city)
-            assert (await router.statistics(router.registry.resolve("user.clicks.v1"))).count == 1
+            clicks = router.registry.resolve("user.clicks.v1")
+            assert (await router.statistics(clicks)).count == 1
+            await router.monitoring.schedule.tick()
+            assert len(await router.monitoring.watch.results(router.monitoring.watch.checks(clicks))) == 1
+            with pytest.raises(Damaged, match="statistics lack"):
+                await router.monitoring.watch.results(router.monitoring.watch.checks(city))
             await router.checkpointer.checkpoint()
             assert router.unflushed == 0
             await write_city(router, "there", at(9))

@@ -43,7 +43,7 @@ class Monitored(Database):
         """Why none of it can be told. It is left as it is, and what would be saved is not."""
         self._passed = 0
         self.unsound: dict[str, str] = {}
-        """By feature why the statistics of its whole stream cannot be told."""
+        """By feature why its statistics cannot be told, as far as they have been looked at."""
 
     def open(self) -> None:
         """Open or create it. One that is damaged as a whole is left alone: nothing but statistics needs it."""
@@ -97,7 +97,8 @@ class Monitored(Database):
             position = _position(database)
         for row in rows:
             if not is_sound("windows", row):
-                raise Damaged(f"{self._path} is damaged in the statistics of {feature.id}")
+                self.unsound[feature.id] = f"{self._path} is damaged in the statistics of {feature.id}"
+                raise Damaged(self.unsound[feature.id])
         return SavedSummaries(position, {Window(*row[2:4]): row[4] for row in rows})
 
     def totals(self) -> tuple[int, dict[SummaryKey, bytes]]:
