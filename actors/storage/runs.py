@@ -267,7 +267,8 @@ class DeltaRuns:
         folder = self._directory / f"run={position}"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"part-{uuid.uuid4()}.zstd.parquet"
-        with path.open("wb") as file:
+        started = path.with_suffix(".part")  # whoever reads all Parquet files that lie there sees whole ones
+        with started.open("wb") as file:
             pq.write_table(
                 table,
                 file,
@@ -278,8 +279,10 @@ class DeltaRuns:
                 column_encoding={"event_timestamp": "DELTA_BINARY_PACKED"},
                 store_schema=False,
             )
-        for written in (path, folder, self._directory):
-            delta.sync(written)
+        delta.sync(started)
+        started.replace(path)
+        for place in (folder, self._directory):
+            delta.sync(place)
         about = path.stat()
         return RunFile(
             path=path.relative_to(self._directory).as_posix(),
@@ -318,7 +321,7 @@ class DeltaRuns:
         gone = [path for path, file in self._files.items() if file.removed is not None and file.removed <= until]
         for path in gone:
             (self._directory / path).unlink(missing_ok=True)
-        for stray in self._directory.glob("run=*/*.parquet"):
+        for stray in self._directory.glob("run=*/*.pa*"):
             known = stray.relative_to(self._directory).as_posix() in self._files
             if not known and stray.stat().st_mtime_ns // 1_000_000 <= until:
                 stray.unlink()

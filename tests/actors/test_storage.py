@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import duckdb
 import msgspec
@@ -966,6 +966,23 @@ def test_a_half_written_history_file_is_passed_over(tmp_path: Path) -> None:
     flush(storage)
     assert [cell.arrived for cell in read(storage, X, "a")] == [10, 20]
     storage.close()
+
+
+def test_no_parquet_file_is_ever_half_there(embedded: EmbeddedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(table: pa.Table, file: BinaryIO, **_: object) -> None:
+        file.write(b"PAR1")
+        raise OSError(28, "no space left")
+
+    history = embedded._directory / "history"
+    write(embedded, 10, ("a", 1, 1.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "write_table", fails)
+        with pytest.raises(StorageDown, match="no space left"):
+            flush(embedded)
+    assert list(history.rglob("*.parquet")) == []
+    flush(embedded)
+    embedded._vacuum(0)
+    assert [path.suffix for path in history.glob("run=*/*")] == [".parquet"]
 
 
 @pytest.mark.parametrize("what", ["file", "log"])
