@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
-from actors.errors import TimewellError, Unavailable
+from actors.errors import TimewellError, Unavailable, shortage
 from actors.journal import JournalActor
 from actors.mailbox import Mailbox
 from actors.memory import give_back
@@ -58,6 +58,8 @@ class Checkpointer:
         self._seconds = seconds
         self._now = now
         self._one_at_a_time = trio.Lock()
+        self._position, self._untold = 0, False
+        """What the history reaches, and whether the stores have still to be told."""
         self._erasures: set[_Erasure] = set()
         self.took: Callable[[str, float], None] = lambda what, seconds: None
         """Hears how long a "checkpoint" that moved something took, compaction left out, and each "compaction"."""
@@ -69,8 +71,10 @@ class Checkpointer:
                 await self._journal.wants_checkpoint.wait()
             try:
                 await self.checkpoint()
-            except TimewellError as error:
-                log.warning("the checkpoint did not finish and will be tried again: %s", error.detail)
+            except Exception as error:  # whatever it is, the journal has everything, and trying again may help
+                known = isinstance(error, TimewellError) or shortage(error) is not None
+                words = "the checkpoint did not finish and will be tried again: %s"
+                log.warning(words, error, exc_info=None if known else error)
                 await trio.sleep(RETRY_SECONDS)
 
     async def checkpoint(self) -> None:
@@ -83,7 +87,7 @@ class Checkpointer:
         began = time.perf_counter()
         moved = await self._flush()
         monitored = await self._save_monitor()
-        if moved:
+        if self._untold:
             await self._tell()
         await trio.to_thread.run_sync(self._storage.trim, monitored, self._now())
         await self._tidy()
@@ -123,7 +127,7 @@ class Checkpointer:
             if flush.observations == 0:
                 return moved
             moved += flush.observations
-            self._position = flush.position
+            self._position, self._untold = flush.position, True
             self._journal.flushed(flush.observations)
             log.debug("flushed %d observations", flush.observations)
 
@@ -143,6 +147,7 @@ class Checkpointer:
         kept_values = {feature.id: feature.kept_values for feature in self._registry.features.values()}
         for store in self._stores:
             await store.tell(Flushed(self._position, kept_values))
+        self._untold = False
 
     async def _tidy(self) -> None:
         await trio.to_thread.run_sync(self._storage.forget, self._registry.known)

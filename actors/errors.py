@@ -16,6 +16,7 @@ TimewellError
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 import msgspec
@@ -122,3 +123,17 @@ class Damaged(Unavailable):
 
 class StartupError(TimewellError):
     """The process cannot start: a bad setting, a data directory in use, damaged or not writable."""
+
+
+def shortage(error: BaseException) -> Unavailable | None:
+    """What to answer where the process lacks something for a moment (memory, a thread, a descriptor), else None.
+
+    One request is refused for it; nothing is broken.
+    """
+    if isinstance(error, MemoryError):
+        return Overloaded("there is not enough memory for this at the moment: ask for less at once, or later")
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return Overloaded("no thread can be had for this at the moment")
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        return Overloaded(f"the process is short of something at the moment: {error.strerror}")
+    return None

@@ -95,10 +95,15 @@ class JournalActor:
             if accepted:
                 entries = [one.entry for one in accepted]
                 recorded = await trio.to_thread.run_sync(self._storage.commit, entries)
-        except StorageDown as error:
+        except (StorageDown, MemoryError) as error:
             await self.load()
             for envelope in group:
-                _fail(envelope, error)
+                _fail(
+                    envelope,
+                    error
+                    if isinstance(error, StorageDown)
+                    else StorageDown("there is not enough memory for this commit"),
+                )
             return
         durable = [entry for entry in recorded if not isinstance(entry, TimewellError)]
         written = [entry for entry in durable if isinstance(entry, Written)]
@@ -110,7 +115,10 @@ class JournalActor:
         self._clock.start_after(self.newest)  # a shared store gives arrivals of its own
         for change in durable:
             self._note(change)
-        await self._hand_on(durable)
+        try:
+            await self._hand_on(durable)
+        except MemoryError:
+            await self.load()  # what is durable is read from there, before the next question is answered
         for (askers, _), entry in zip(accepted, recorded, strict=True):
             for envelope in askers:
                 if isinstance(entry, TimewellError):

@@ -7,7 +7,8 @@ is for each dtype and width; times, nulls, floors and uses are in one for all. A
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,18 @@ SLOTS_AT_ONCE = 1_024
 
 _Kept = tuple[str, int]
 """What features must have in common to be in one table of values: the dtype, and a vector's dimension or 0."""
+
+
+class HalfGrown(MemoryError):
+    """There was no memory for all of the tables: they are not to be used any more."""
+
+
+@contextmanager
+def _growing() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, OSError) as error:
+        raise HalfGrown from error
 
 
 class Places(NamedTuple):
@@ -114,6 +127,7 @@ class Latest:
             self._floor.grow(self.room)
             self._floor.array[:, : len(self._bases)] = self._bases
 
+    @_growing()
     def _widen(self, dtype: np.dtype[Any], width: int, columns: int, own: int) -> None:
         if columns > self._times.array.shape[1]:
             for table in filter(None, (self._times, self._nulls, self._used, self._floor)):
@@ -130,8 +144,11 @@ class Latest:
 
     def make_room(self, slots: int) -> None:
         """Room for slots below `slots`, which every question may then name."""
-        if slots <= self.room:
-            return
+        if slots > self.room:
+            self._make_room(slots)
+
+    @_growing()
+    def _make_room(self, slots: int) -> None:
         before, self.room = self.room, max(slots, min(2 * self.room, self.room + SLOTS_AT_ONCE))
         vectors = [table for tables in self._vectors.values() for table in tables]
         for table in (self._times, self._nulls, self._used, *self._values.values(), *vectors):

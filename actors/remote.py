@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import trio
 
-from actors.errors import TimewellError
+from actors.errors import TimewellError, shortage
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import Agreement, Between, CountRows, Latest, Past, PastWindow, Scan, Whereabouts
 from actors.partition import Partition
@@ -69,9 +69,10 @@ class RemoteStoreActor:
             found: Latests | None = await self._quick(questions)
             if found is None:
                 found = await self._visit(self._storage.latest, questions)
-        except TimewellError as error:
+        except Exception as error:
+            refusal = _refusal(error)
             for envelope in envelopes:
-                _reply(envelope, error)
+                _reply(envelope, refusal)
             return
         for envelope, grid in zip(envelopes, found.grids, strict=True):
             current = envelope.message.judged in (None, found.registry)
@@ -80,12 +81,20 @@ class RemoteStoreActor:
     async def _answer_one(self, envelope: Envelope) -> None:
         try:
             _reply(envelope, await self._visit(answered, self._storage, envelope.message))
-        except TimewellError as error:
-            _reply(envelope, error)
+        except Exception as error:
+            _reply(envelope, _refusal(error))
 
     async def _visit(self, ask: Any, *about: Any) -> Any:
         # Who asked may be gone, and the thread still wait for the server: it is left to the storage's deadline.
         return await trio.to_thread.run_sync(ask, *about, limiter=self._visitors, abandon_on_cancel=True)
+
+
+def _refusal(error: Exception) -> TimewellError:
+    """What to answer. Raises what is neither the asker's doing nor a want of something: it fails this actor."""
+    refusal = error if isinstance(error, TimewellError) else shortage(error)
+    if refusal is None:
+        raise error
+    return refusal
 
 
 def _question(message: Latest) -> Newest:

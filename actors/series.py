@@ -196,11 +196,13 @@ class Series:
 
     def _settle(self) -> None:
         if self._tail.count:
-            self._push(merge([self._tail.drain()]))
+            self._push(merge([self._tail.rows]))
 
     def _push(self, run: Rows) -> None:
+        """One more run, which has what the tail had. Where there is no memory to merge it, all is as it was."""
         self._forget_index()
         self.runs.append(run)
+        self._tail.clear()
         while len(self.runs) >= FAN and self.runs[-FAN].size < 2 * self.runs[-1].size:
             self.runs[-FAN:] = [merge(self.runs[-FAN:])]
 
@@ -465,9 +467,12 @@ class _Tail:
         """The slots of all rows so far."""
         return self._columns.slots[: self.count] if self._columns is not None else np.zeros(0, np.int32)
 
-    def drain(self) -> Rows:
-        """All rows so far, leaving nothing behind."""
+    @property
+    def rows(self) -> Rows:
+        """All rows so far, at least one."""
         assert self._columns is not None
-        rows = self._columns.take(slice(self.count))
+        return self._columns.take(slice(self.count))
+
+    def clear(self) -> None:
+        """They are elsewhere now."""
         self._columns, self.count = None, 0
-        return rows

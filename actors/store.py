@@ -16,8 +16,9 @@ import trio
 from actors.aggregates import aggregate, together, windows
 from actors.columns import Block, Indices, shards_of, split
 from actors.domain import Feature
-from actors.errors import RequestError
+from actors.errors import RequestError, shortage
 from actors.grid import Cells, Grid, filled
+from actors.latest import HalfGrown
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import (
     Aggregated,
@@ -338,6 +339,12 @@ class StoreActor:
             if envelope.reply is None:
                 raise
             envelope.reply.fail(error)
+        except MemoryError as error:
+            refusal = shortage(error)
+            half_done = isinstance(error, HalfGrown) or _takes_in(envelope.message)
+            if envelope.reply is None or refusal is None or half_done:
+                raise  # the state is to be made anew
+            envelope.reply.fail(refusal)
         else:
             if envelope.reply is not None:
                 envelope.reply.answer(answer)
@@ -354,6 +361,11 @@ class StoreActor:
         self.store.handle(Apply(batches))
         for erased in await trio.to_thread.run_sync(self._storage.erased):
             self.store.handle(Purge(erased))
+
+
+def _takes_in(message: Any) -> bool:
+    """Whether a question is one that brings rows of the disk back to memory."""
+    return isinstance(message, Latest) and message.current and len(message.disk) > 0
 
 
 def rebuild(

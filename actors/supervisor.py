@@ -3,7 +3,8 @@
 An error of the asker's making is an answer and stops nothing. Any other exception ends the actor's run: its
 open calls are answered with StoreCrashed, it reloads its state from what is durable and runs again. An actor
 that crashes more than CRASHES_ALLOWED times within CRASH_WINDOW_SECONDS takes the process down: it would
-crash again on the same input, and an orchestrator sees a dead process better than a sick one.
+crash again on the same input, and an orchestrator sees a dead process better than a sick one. What is only a want
+of memory, or a storage that is out of reach while the state is made anew, does not count: it may end.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Protocol
 
 import trio
 
-from actors.errors import StoreCrashed, Unavailable
+from actors.errors import StoreCrashed, Unavailable, shortage
 from actors.mailbox import Mailbox
 from actors.settings import CRASH_WINDOW_SECONDS, CRASHES_ALLOWED
 
@@ -43,7 +44,7 @@ async def supervise(actor: Actor, task_status: trio.TaskStatus[None] = trio.TASK
         try:
             await actor.run()
         except Exception as error:
-            crashes.append(trio.current_time())
+            _note(error, crashes)
             log.exception("%s crashed; rebuilding it", name, exc_info=error)
         await _rebuild(actor, crashes)
 
@@ -58,11 +59,16 @@ async def _rebuild(actor: Actor, crashes: deque[float]) -> None:
             raise RuntimeError(f"the {name} crashed {len(crashes)} times within {CRASH_WINDOW_SECONDS:.0f} s")
         try:
             await actor.load()
-        except (Exception, Unavailable) as error:
-            crashes.append(trio.current_time())
+        except Exception as error:
+            _note(error, crashes)
             log.exception("the %s could not be rebuilt yet", name, exc_info=error)
             await trio.sleep(1)
         else:
             actor.mailbox.accept()
             log.warning("the %s is back", name)
             return
+
+
+def _note(error: Exception, crashes: deque[float]) -> None:
+    if shortage(error) is None and not isinstance(error, Unavailable):
+        crashes.append(trio.current_time())

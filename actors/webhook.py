@@ -59,9 +59,15 @@ class Webhook:
             return
         import httpx  # only where there is something to send
 
-        async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as client:
-            async for payload in self._receive:
-                await self._deliver(client, payload)
+        while True:
+            try:
+                async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as client:
+                    async for payload in self._receive:
+                        await self._deliver(client, payload)
+                    return
+            except Exception as error:  # no certificates to be read, no descriptor to be had
+                log.exception("the webhook cannot be used and will be tried again", exc_info=error)
+                await trio.sleep(FIRST_RETRY_SECONDS)
 
     async def _deliver(self, client: Any, payload: dict[str, Any]) -> None:
         import httpx
@@ -75,9 +81,9 @@ class Webhook:
                 if answer.is_success:
                     return
                 reason = f"status {answer.status_code}"
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            except Exception as error:  # also a name that is none, or a connection that no descriptor is left for
                 reason = type(error).__name__
-                if isinstance(error, httpx.NetworkError):  # others may quote the address, which has secrets in it
+                if isinstance(error, httpx.NetworkError | OSError):  # others may quote the address and its secrets
                     reason += f": {error}"
             log.warning("webhook attempt %d of %d failed: %s", attempt + 1, ATTEMPTS, reason)
         log.error("webhook gave up on: %s", body.decode())

@@ -157,6 +157,36 @@ def test_a_full_disk_turns_writes_into_503_while_reads_go_on_and_ends_with_the_s
     assert values == [1, 2, *([999] * taken), None]
 
 
+def test_an_erasure_that_cannot_be_finished_now_is_refused_and_ends_nothing(tmp_path: Path) -> None:
+    with LiveServer(tmp_path / "data", CHECKPOINT_SECONDS="0.1") as server:
+        server.register("clicks")
+        server.write((FEATURE, "ada", 1, "2025-11-07T10:00:00Z"), (FEATURE, "bob", 2, "2025-11-07T10:00:00Z"))
+
+        def erase() -> int:
+            return server.http.delete("/entities/user/ada").status_code
+
+        # No descriptor is left, as with very many connections.
+        before = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        descriptors = sum(1 for _ in Path(f"/proc/{server.pid}/fd").iterdir())
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (descriptors, before[1]))
+        assert erase() == 503
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
+        assert erase() == 200
+        # A file has gone, and something else stands in the place of the folder.
+        (file,) = (tmp_path / "data" / "history").glob("run=*/*.parquet")
+        file.rename(tmp_path / "away")
+        server.write((FEATURE, "ada", 1, "2025-11-07T10:00:00Z"))
+        assert erase() == 503
+        (tmp_path / "away").rename(file)
+        (tmp_path / "data" / "history").rename(tmp_path / "away")
+        (tmp_path / "data" / "history").write_bytes(b"")
+        assert erase() == 503
+        (tmp_path / "data" / "history").unlink()
+        (tmp_path / "away").rename(tmp_path / "data" / "history")
+        assert erase() == 200
+        assert server.serve(["ada", "bob"], [FEATURE])[1]["features"] == {FEATURE: 2}
+
+
 def test_a_second_process_on_the_same_data_directory_is_refused_by_name(
     server: LiveServer, tmp_path: Path
 ) -> None:

@@ -154,6 +154,8 @@ async def write_table(router: Router, settings: Settings, partial: bool, key: st
         try:
             ingested = ingest_table(registry, read_table(data, settings), now, nulls)
             return ingested, overwritten(ingested.blocks)
+        except MemoryError:
+            raise
         except pa.ArrowException as error:
             raise InvalidInput(f"the table cannot be taken: {error}") from None
 

@@ -12,7 +12,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from actors.errors import Conflict, Fault, InvalidInput, NotFound, TimewellError, TooLarge, Unavailable
+from actors.errors import Conflict, Fault, InvalidInput, NotFound, TimewellError, TooLarge, Unavailable, shortage
 from web.schema import FaultAnswer, Problem
 
 log = logging.getLogger("timewell.web")
@@ -73,6 +73,10 @@ class Answer(NamedTuple):
 
 def answer_to(error: Exception) -> Answer:
     """The answer to a domain error, or to one that nobody foresaw, which goes to the log."""
+    lacking = shortage(error)
+    if lacking is not None:
+        log.warning("a request was refused: %s", lacking.detail)
+        error = lacking
     if isinstance(error, TimewellError):
         return Answer(*problem_of(error), error.retry_after_seconds if isinstance(error, Unavailable) else None)
     log.error("unexpected error", exc_info=error)

@@ -35,6 +35,8 @@ class Database:
         self._reform = reform
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._lost = False
+        """Whether there is none because a failure took it."""
 
     def open(self) -> None:
         """Open or create the database. Raises StartupError that names the file."""
@@ -92,6 +94,7 @@ class Database:
     def close(self) -> None:
         """Close the database."""
         with self._lock:
+            self._lost = False
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
@@ -99,7 +102,12 @@ class Database:
     @property
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            raise StorageDown(f"the {self._name} is closed")
+            if not self._lost:
+                raise StorageDown(f"the {self._name} is closed")
+            try:
+                self._connection, self._lost = self._connect(), False
+            except sqlite3.Error as error:
+                raise StorageDown(f"the {self._name} cannot be opened: {error}") from error
         return self._connection
 
     @contextmanager
@@ -126,7 +134,7 @@ class Database:
         except sqlite3.Error:
             if self._path != ":memory:":
                 connection.close()
-                self._connection = self._connect()
+                self._connection, self._lost = None, True  # a new one is had when it is needed
 
     def scrub(self) -> None:
         """Write the file anew without what was deleted, and empty its log. Raises StorageDown."""

@@ -7,6 +7,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -51,6 +52,17 @@ from actors.storage.protocol import (
 from actors.storage.run_files import Change
 from actors.storage.runs import DeltaRuns, MemoryRuns, Run, Runs, worth_merging
 from actors.timestamps import FOREVER, NEVER, SECOND
+
+
+@contextmanager
+def _history(doing: str) -> Iterator[None]:
+    """What the file system and Arrow raise is StorageDown, but for a want of memory."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise StorageDown(f"the history cannot be {doing}: {error}") from error
 
 
 class LocalStorage:
@@ -132,6 +144,7 @@ class LocalStorage:
 
     # From the journal into the history
 
+    @_history("written")
     def flush(self, known: Known, now: int) -> Flush:
         """One run of at most FLUSH_VALUES observations."""
         with self._runs_lock:
@@ -146,11 +159,7 @@ class LocalStorage:
             table = history.to_table(batches, features)
             live = history.live_rows(features, now)
             table = pa.Table.from_batches([history.only(one, live) for one in table.to_batches()], history.SCHEMA)
-            try:
-                change = self._runs.append(position, table) if table.num_rows else None
-            except Exception as error:  # the library raises many kinds
-                raise StorageDown(f"the history cannot be written: {error}") from error
-            self._note(position, change)
+            self._note(position, self._runs.append(position, table) if table.num_rows else None)
             return Flush(position, count)
 
     def _note(self, position: int, change: Change | None) -> None:
@@ -175,6 +184,7 @@ class LocalStorage:
         with self._runs_lock:
             self._journal.trim(min(self._position, monitored), now - IDEMPOTENCY_HOURS * 3_600 * SECOND)
 
+    @_history("written")
     def forget(self, known: Known) -> None:
         """Rewrite the runs that hold rows of deleted features."""
         with self._runs_lock:
@@ -194,6 +204,7 @@ class LocalStorage:
         """From the journal."""
         return self._journal.erased()
 
+    @_history("written")
     def erase(self) -> Mapping[Erased, Mapping[str, int]]:
         """Rewrite the runs that hold rows of erased entities."""
         with self._runs_lock:
@@ -227,6 +238,7 @@ class LocalStorage:
         self._vacuum(0)
         return sound
 
+    @_history("written")
     def compact(self, known: Known, now: int) -> None:
         """Merge the newest runs as far back as they are small beside what is merged already."""
         with self._runs_lock:
@@ -247,17 +259,14 @@ class LocalStorage:
             self._vacuum(VACUUM_HOURS + round(ahead))
 
     def _replace(self, runs: Sequence[Run], table: pa.Table) -> None:
-        try:
-            change = self._runs.replace(runs[0].position, runs[-1].position, table)
-        except Exception as error:  # the library raises many kinds
-            raise StorageDown(f"the history cannot be written: {error}") from error
-        self._note(self._position, change)
+        self._note(self._position, self._runs.replace(runs[0].position, runs[-1].position, table))
 
     def _vacuum(self, hours: int) -> None:
         self._note(self._position, self._runs.vacuum(hours))
 
     # Out of the history
 
+    @_history("read")
     def plan(self, budget: int) -> HistoryPlan:
         """The newest runs that fit into the budget and are sound."""
         with self._runs_lock:
@@ -279,6 +288,7 @@ class LocalStorage:
     def _not_erased(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         return history.only(batch, self._erasures.kept) if self._erasures else batch
 
+    @_history("read")
     def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
         """Filtered by the statistics of files and row groups, then by row."""
         self._damages.need_nothing_lost(feature, start, end)
@@ -308,6 +318,7 @@ class LocalStorage:
                     tables.append(pa.Table.from_batches([batch]))
         return tables
 
+    @_history("read")
     def versions(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> Rows:
         """Out of the runs, then out of what the journal has beyond them."""
         places = {entity: place for place, entity in enumerate(entities)}
@@ -335,6 +346,7 @@ class LocalStorage:
             yield Accepted(rows.times, rows.arrived, rows.values, rows.nulls)
         yield from waiting
 
+    @_history("read")
     def _accepted(self, feature: Feature, start: int, end: int) -> tuple[list[pa.Table], list[Accepted]]:
         keep, waiting = history.period_filter(feature, start, end), []
         self._damages.need_nothing_lost(feature, start, end)
@@ -382,6 +394,7 @@ class LocalStorage:
 
     # Moving house
 
+    @_history("read")
     def held(self, after: int) -> int:
         """In the runs that reach beyond, and in the journal."""
         runs = sum(run.rows for run in self._runs.runs() if run.position > after)
