@@ -34,6 +34,8 @@ def read_table(data: str | bytes, settings: Settings) -> pa.Table:
         table = pa.ipc.open_stream(whole).read_all()
         table.validate(full=True)  # what it says of itself is not to be trusted
         written_out = full_bytes(table)
+    except MemoryError:
+        raise
     except _NOT_READABLE as error:
         raise InvalidInput(f"the body cannot be read as an Arrow stream: {error}") from None
     if written_out > _most_bytes(whole, settings):

@@ -43,15 +43,17 @@ def _serve(flags: dict[str, Any]) -> int:
     """Run the service until it is told to stop. What it takes to run one is imported only for it."""
     import trio
 
-    from actors.errors import StartupError
+    from actors.errors import TimewellError
+    from actors.storage.directory import create_privately
     from web import logs
     from web.serve import serve
 
     try:
         settings = from_environment(os.environ, flags)
+        create_privately()
         logs.configure(settings)
         trio.run(serve, settings)
-    except StartupError as error:
+    except TimewellError as error:
         print(f"timewell: {error.detail}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -35,7 +35,7 @@ class Database:
         self._reform = reform
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._lost = False
+        self._cut_off = False
         """Whether there is none because a failure took it."""
 
     def open(self) -> None:
@@ -52,7 +52,8 @@ class Database:
                     raise StartupError(message)
                 for statement in _statements(self._tables):
                     connection.execute(statement)
-                set_meta(connection, format=self._format)
+                if found != self._format:  # else a start on a full disk would fail
+                    set_meta(connection, format=self._format)
             if _schema(self._connection) != self._expected():
                 raise Damaged(f"{self._path} is damaged: its tables are not those that were made")
             self.sealed("meta", "key, value")
@@ -86,6 +87,8 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        # Nobody else is let in: the index of the log is in memory then, and takes no file, nor room for one.
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA journal_size_limit=67108864")
@@ -94,7 +97,7 @@ class Database:
     def close(self) -> None:
         """Close the database."""
         with self._lock:
-            self._lost = False
+            self._cut_off = False
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
@@ -102,10 +105,10 @@ class Database:
     @property
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            if not self._lost:
+            if not self._cut_off:
                 raise StorageDown(f"the {self._name} is closed")
             try:
-                self._connection, self._lost = self._connect(), False
+                self._connection, self._cut_off = self._connect(), False
             except sqlite3.Error as error:
                 raise StorageDown(f"the {self._name} cannot be opened: {error}") from error
         return self._connection
@@ -134,7 +137,7 @@ class Database:
         except sqlite3.Error:
             if self._path != ":memory:":
                 connection.close()
-                self._connection, self._lost = None, True  # a new one is had when it is needed
+                self._connection, self._cut_off = None, True  # a new one is had when it is needed
 
     def scrub(self) -> None:
         """Write the file anew without what was deleted, and empty its log. Raises StorageDown."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +29,7 @@ from actors.stats.windows import Merge
 from actors.storage import history
 from actors.storage.carrying import by_arrival, whole
 from actors.storage.damages import Damages
+from actors.storage.directory import DataDirectory
 from actors.storage.erasure import Erasures
 from actors.storage.history import Keep
 from actors.storage.journal import Journal
@@ -427,7 +425,7 @@ class EmbeddedStorage(LocalStorage):
 
     def __init__(self, directory: str) -> None:
         self._directory = Path(directory).absolute()
-        self._lock_file: int | None = None
+        self._own = DataDirectory(self._directory)
         super().__init__(
             Journal(str(self._directory / "journal.db")),
             DeltaRuns(self._directory / "history"),
@@ -436,34 +434,19 @@ class EmbeddedStorage(LocalStorage):
 
     def open(self) -> Recovered:
         """Take the directory for this process, then open what is in it."""
-        try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            self._lock_file = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            reason = self._why(error)
-            self.close()
-            raise StartupError(reason) from error
-        os.ftruncate(self._lock_file, 0)
-        os.write(self._lock_file, str(os.getpid()).encode())
+        self._own.take()
         try:
             return super().open()
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, StorageDown | OSError):
+                raise StartupError(f"cannot open what is in {self._directory}: {error}") from error
             raise
-
-    def _why(self, error: OSError) -> str:
-        if error.errno in (errno.EAGAIN, errno.EACCES) and self._lock_file is not None:
-            owner = os.read(self._lock_file, 20).decode() or "?"
-            return f"the data directory {self._directory} is in use by process {owner}"
-        return f"the data directory {self._directory} cannot be written: {error.strerror}"
 
     def close(self) -> None:
         """Close the journal and give the directory back."""
         super().close()
-        if self._lock_file is not None:
-            os.close(self._lock_file)
-            self._lock_file = None
+        self._own.release()
 
 
 class MemoryStorage(LocalStorage):

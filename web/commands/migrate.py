@@ -42,11 +42,13 @@ def run(asked: Namespace) -> None:
     """Carry it, and say what there was."""
     from actors.errors import TimewellError
     from actors.migration import migrate
+    from actors.storage.directory import create_privately
     from web.commands.output import show_json, show_pairs
     from web.commands.progress import progress
 
     if asked.source == asked.target:
         raise Misused("--from and --to name the same storage")
+    create_privately()
     try:
         source, target = storage_of(asked.source), storage_of(asked.target)
         _check_source(asked.source)

@@ -73,6 +73,8 @@ async def _asked(router: Router, settings: Settings, arrow: bool) -> tuple[Rows,
     def read() -> Rows:
         try:
             return rows_of_arrow(read_table(data, settings), options.known_at, arrow)
+        except MemoryError:
+            raise
         except pa.ArrowException as error:
             raise InvalidInput(f"the table cannot be taken: {error}") from None
 
