@@ -26,8 +26,7 @@ from actors.mailbox import Mailbox
 from actors.memory import give_back
 from actors.messages import Erase, Flushed, Saved, Snapshot
 from actors.registry import FeatureRegistry
-from actors.stats.state import encode
-from actors.stats.summary import Summary, merge_states
+from actors.stats.summary import Summary, merge_states, saved
 from actors.storage.protocol import Erased, Removed, Storage, SummaryKey
 from actors.timestamps import FOREVER, NEVER
 
@@ -141,7 +140,7 @@ class Checkpointer:
         return int(position)
 
     def _save(self, position: int, parts: Mapping[SummaryKey, Summary]) -> None:
-        self._storage.save_summaries(position, {key: encode(part) for key, part in parts.items()}, merge_states)
+        self._storage.save_summaries(position, {key: saved(part) for key, part in parts.items()}, merge_states)
 
     async def _tell(self) -> None:
         kept_values = {feature.id: feature.kept_values for feature in self._registry.features.values()}

@@ -15,8 +15,7 @@ import msgspec
 from actors.domain import Feature
 from actors.errors import Conflict, NotFound, TimewellError, Unavailable
 from actors.monitor import FeatureMonitor
-from actors.stats.state import encode
-from actors.stats.summary import merge_states
+from actors.stats.summary import merge_states, saved
 from actors.storage.carrying import Fingerprint, fingerprints
 from actors.storage.protocol import Entry, Grouped, Noted, Recovered, Registered, Storage, SummaryKey
 from actors.timestamps import NEVER
@@ -136,7 +135,7 @@ def _settle(source: Storage) -> None:
     for _ in monitor.folding():
         pass
     position, parts = monitor.leave()
-    source.save_summaries(position, {key: encode(part) for key, part in parts.items()}, merge_states)
+    source.save_summaries(position, {key: saved(part) for key, part in parts.items()}, merge_states)
 
 
 def _compared(source: Storage, target: Storage, features: Mapping[str, Feature], tell: Tell) -> int:

@@ -1,10 +1,17 @@
-"""Statistics as bytes and back: MessagePack, in which a sketch stands as its own serialized form."""
+"""Statistics as bytes and back: MessagePack, in which a sketch stands as its own serialized form.
+
+What is kept for long is compressed. Numbers of eight bytes most often compress better byte by byte, the first ones
+of all of them before the second ones: the shorter of both is kept.
+"""
 
 from __future__ import annotations
 
+import struct
+import zlib
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 
 T = TypeVar("T")
 
@@ -27,5 +34,29 @@ def encode(statistic: Any) -> bytes:
 
 
 def decode(data: bytes, kind: type[T]) -> T:
-    """What `encode` was given."""
-    return msgspec.msgpack.decode(data, type=kind, dec_hook=_from_bytes)
+    """What `encode` was given, also where it has been packed since."""
+    return msgspec.msgpack.decode(_unpacked(data), type=kind, dec_hook=_from_bytes)
+
+
+_PACKED = struct.Struct("<B?I")
+_MARK = 0xC1
+"""Nothing begins so in MessagePack."""
+_FAST = 1
+
+
+def packed(data: bytes) -> bytes:
+    """Encoded statistics in less room."""
+    wide = np.zeros(-(-len(data) // 8) * 8, np.uint8)
+    wide[: len(data)] = np.frombuffer(data, np.uint8)
+    plain = zlib.compress(data, _FAST)
+    by_byte = zlib.compress(wide.reshape(-1, 8).T.tobytes(), _FAST)
+    turned = len(by_byte) < len(plain)
+    return _PACKED.pack(_MARK, turned, len(data)) + (by_byte if turned else plain)
+
+
+def _unpacked(data: bytes) -> bytes:
+    if data[0] != _MARK:
+        return data
+    _, turned, length = _PACKED.unpack_from(data)
+    found = zlib.decompress(memoryview(data)[_PACKED.size :])
+    return np.frombuffer(found, np.uint8).reshape(8, -1).T.tobytes()[:length] if turned else found

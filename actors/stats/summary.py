@@ -23,14 +23,14 @@ from actors.stats.components import Components
 from actors.stats.distinct import EXACT_LIMIT, Distinct, digests, keys_of
 from actors.stats.distribution import Distribution
 from actors.stats.quantiles import LARGE_K, SMALL_K, K, Quantiles
-from actors.stats.state import decode, encode
+from actors.stats.state import decode, encode, packed
 from actors.stats.top_values import LOG2_ENTRIES, LOG2_ENTRIES_OF_A_WINDOW, TopValues, cut
 from actors.timestamps import SECOND
 from actors.values import Array, Nulls
 
 EXACT_LIMIT_OF_A_WINDOW = 512
-MOST_RAW = 1_024
-"""So many observations take less room as they are (25 bytes each) than in sketches, and far less time."""
+MOST_RAW = 512
+"""So many observations take no more room as they are (25 bytes each) than in sketches, and far less time."""
 
 
 class Accepted(NamedTuple):
@@ -263,9 +263,14 @@ def _sized(created: int, distinct_limit: int, log2_entries: int, k: int) -> Summ
     )
 
 
+def saved(summary: Summary) -> bytes:
+    """A summary as it is kept. Those of windows are compressed: they are many, and hardly touched again."""
+    return packed(encode(summary)) if summary.distinct.limit == EXACT_LIMIT_OF_A_WINDOW else encode(summary)
+
+
 def merge_states(states: Iterable[bytes]) -> bytes:
     """One saved summary of several."""
     first, *others = (decode(state, Summary) for state in states)
     for other in others:
         first.merge(other)
-    return encode(first)
+    return saved(first)

@@ -19,6 +19,8 @@ _META = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value, seal INTE
 Reform = Callable[[sqlite3.Connection], None]
 """Makes tables of the format before into those of this one."""
 
+PAGES_AT_ONCE = 2_000
+
 
 class Database:
     """Thread-safe: one call at a time is let in."""
@@ -89,6 +91,7 @@ class Database:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         # Nobody else is let in: the index of the log is in memory then, and takes no file, nor room for one.
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a new file
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA journal_size_limit=67108864")
@@ -138,6 +141,15 @@ class Database:
             if self._path != ":memory:":
                 connection.close()
                 self._connection, self._cut_off = None, True  # a new one is had when it is needed
+
+    def shrink(self) -> None:
+        """Give some of the pages that are free back to the system. Raises StorageDown."""
+        with self._lock:
+            try:
+                # As a script: the statement goes on for as long as it is asked for rows, of which it has none.
+                self._open.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})")
+            except sqlite3.Error as error:
+                raise StorageDown(f"the {self._name} cannot be written: {error}") from error
 
     def scrub(self) -> None:
         """Write the file anew without what was deleted, and empty its log. Raises StorageDown."""

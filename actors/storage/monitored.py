@@ -157,6 +157,7 @@ class Monitored(Database):
             wider = coarser(Window(width, start), now)
             merged.setdefault(SummaryKey(feature, created, *wider), []).append(state)
         if not old:
+            self.shrink()
             return
         with self.transaction() as database:
             for key, states in merged.items():
