@@ -28,6 +28,8 @@ def read_table(data: str | bytes, settings: Settings) -> pa.Table:
 
     Raises TooLarge for one that is, InvalidInput where it is none or its buffers do not hold together.
     """
+    if data[:6] in (b"ARROW1", "ARROW1"):
+        raise InvalidInput("the body is an Arrow file; send the stream format (pyarrow.ipc.new_stream)")
     whole = pa.py_buffer(data.encode() if isinstance(data, str) else data)
     try:
         _judge(whole, settings)

@@ -143,11 +143,18 @@ MOST_DESCRIPTORS = 65_536
 DESCRIPTORS_RESERVED = 256
 """Open files that connections leave: databases, history files being read or merged, a shared store's sockets."""
 BODY_BYTES_UNDER_WAY = 512 * 1024 * 1024
-"""Request bodies being read or answered at once; more are refused before they are read."""
+"""Request bodies being read or answered at once, as far as they have come; more are refused."""
 FEATURES_IN_METRICS = 10_000
 """So many features, and checks, have lines of their own in `GET /metrics`: the first by id."""
 METRICS_SECONDS = 1.0
 """Figures of features are put together no more often than this, however many ask."""
+SMALL_BODY_BYTES = 64 * 1024
+SMALL_BODY_BYTES_UNDER_WAY = 64 * 1024 * 1024
+"""Bodies up to so long have a room of their own: a serve or a write is taken however many uploads there are."""
+BODY_BYTES_OF_A_CONNECTION = 64 * 1024 * 1024
+"""HTTP/2 may bring a hundred bodies at once on one connection."""
+UPLOAD_STALLED_SECONDS = 60.0
+"""A streamed body of which nothing comes for so long is given up."""
 CELLS_PER_TURN = 20_000
 """An answer with more values is put together in a worker thread, so that small ones need not wait for it."""
 PENDING_VALUES = 2_000_000

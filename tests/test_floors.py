@@ -83,7 +83,7 @@ FLOORS = [
         "web.logs",
         "web.traffic",
     ],
-    ["web.front"],
+    ["web.front", "web.encodings"],
     ["web.items"],
     ["web.writing_rows"],
     ["web.bulk"],

@@ -17,6 +17,7 @@ from web.schema import FaultAnswer, Problem
 
 log = logging.getLogger("timewell.web")
 PROBLEM_TYPE = "application/problem+json"
+LONGEST_WORDS = 2_000
 
 
 class UnsupportedMediaType(TimewellError):
@@ -48,13 +49,22 @@ def status_of(error: TimewellError) -> HTTPStatus:
 
 def fault_answers(faults: Sequence[Fault]) -> list[FaultAnswer]:
     """Faults as the contract shows them."""
-    return [FaultAnswer(fault.field, fault.message, fault.index) for fault in faults]
+    return [FaultAnswer(cut(fault.field), cut(fault.message), fault.index) for fault in faults]
+
+
+def cut(words: str) -> str:
+    """Words for an answer: what a request names may be megabytes long."""
+    return (
+        words if len(words) <= LONGEST_WORDS else f"{words[: LONGEST_WORDS // 2]} … {words[-LONGEST_WORDS // 2 :]}"
+    )
 
 
 def problem(status: HTTPStatus, detail: str, faults: Sequence[Fault] = ()) -> bytes:
     """A problem document. Its type names the status in words, so that a client can switch on it."""
     kind = "urn:timewell:" + status.phrase.lower().replace(" ", "-")
-    return msgspec.json.encode(Problem(kind, status.phrase, status.value, detail, fault_answers(faults) or None))
+    return msgspec.json.encode(
+        Problem(kind, status.phrase, status.value, cut(detail), fault_answers(faults) or None)
+    )
 
 
 def problem_of(error: TimewellError) -> tuple[int, bytes]:

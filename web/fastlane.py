@@ -30,7 +30,7 @@ from hypercorn.trio.tcp_server import MAX_RECV
 
 from actors.router import Router
 from actors.settings import Settings
-from web.admission import BodiesUnderWay
+from web.admission import BodiesUnderWay, BodyUnderWay
 from web.connections import Guarded
 from web.errors import PROBLEM_TYPE, answer_to
 from web.http1 import Http1
@@ -58,7 +58,7 @@ _FIELDS: dict[bytes, re.Pattern[bytes]] = {
 }
 """Fields that matter here, with the values that are plain. The first three must be there, none of them twice."""
 _NEEDED = (b"host", b"content-type", b"content-length")
-_ELSEWHERE = (b"transfer-encoding", b"expect", b"upgrade", b"http2-settings")
+_ELSEWHERE = (b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", b"http2-settings")
 
 _REPLAYED = b"%b: true\r\n" % REPLAYED.encode()
 
@@ -201,13 +201,15 @@ class Connection(Guarded):
         lane = self._lane
         while data and self._between_requests() and not lane.stop.is_set():
             hot = lane.recognise(data)
-            if hot is None or not lane.under_way.admits(hot.end - hot.begin) or self._used_up():
+            if hot is None or self._used_up():
                 break
-            lane.under_way.total += hot.end - hot.begin
+            counted = BodyUnderWay(lane.under_way, self)
+            if not counted.takes(min(len(data), hot.end) - hot.begin):
+                break
             self._idle.since = inf
             try:
                 if len(data) < hot.end:
-                    body = await self._body(data[hot.begin :], hot.end - hot.begin)
+                    body = await self._body(data[hot.begin :], hot.end - hot.begin, counted)
                     if len(body) < hot.end - hot.begin:
                         data = data[: hot.begin] + body
                         break
@@ -215,7 +217,7 @@ class Connection(Guarded):
                 else:
                     await self._answer(hot, data[hot.begin : hot.end])
             finally:
-                lane.under_way.total -= hot.end - hot.begin
+                counted.end()
                 self._idle.since = trio.current_time()
             if lane.stop.is_set():
                 await self._close()
@@ -230,14 +232,17 @@ class Connection(Guarded):
         protocol = self.protocol.protocol
         return protocol.keep_alive_requests + 1 >= self.config.keep_alive_max_requests
 
-    async def _body(self, begun: bytes, size: int) -> bytes | bytearray:
-        """A body of which this much has come, or as much of it as comes soon."""
-        whole, have = bytearray(size), len(begun)
-        whole[:have] = begun
-        with trio.move_on_after(BODY_SECONDS), memoryview(whole) as room:
-            while have < size and not self._ended:
-                have += await self._read_into(room[have:])
-        return whole if have == size else whole[:have]
+    async def _body(self, begun: bytes, size: int, counted: BodyUnderWay) -> bytes | bytearray:
+        """A body of which this much has come, or as much of it as comes soon and there is room for."""
+        whole, have, room = bytearray(begun), len(begun), True
+        with trio.move_on_after(BODY_SECONDS):
+            while room and have < size and not self._ended:
+                if have == len(whole):  # what is only declared takes no memory
+                    whole.extend(bytes(min(size - have, max(have, MAX_RECV))))
+                with memoryview(whole) as all_of_it:
+                    more = await self._read_into(all_of_it[have:])
+                have, room = have + more, counted.takes(more)
+        return whole if have == len(whole) else whole[:have]
 
     async def _answer(self, hot: Hot, asked: bytes | bytearray) -> None:
         self.protocol.protocol.keep_alive_requests += 1

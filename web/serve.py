@@ -23,6 +23,7 @@ from actors.settings import Settings
 from web.admission import BodiesUnderWay, bounding_bodies
 from web.app import create_app
 from web.connections import ConnectionsConfig, install
+from web.encodings import decoding_bodies
 from web.fastlane import Connection, FastLane
 from web.front import Front
 from web.keepalive import ending_connections
@@ -30,6 +31,8 @@ from web.places import Places, room_for_connections
 from web.traffic import Traffic, watched
 
 log = logging.getLogger("timewell.serve")
+CONNECTIONS_WAITING = 4_096
+"""A thousand clients may come at once; the system has a bound of its own (somaxconn)."""
 GRACEFUL_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 75.0
 KEEP_ALIVE_REQUESTS = 1_000_000
@@ -91,7 +94,7 @@ async def _listen(
 def _open(front: Front, config: ConnectionsConfig, router: Router, settings: Settings, stop: trio.Event) -> None:
     """From now on requests are answered by the application, those of new connections on the fast lane as well."""
     under_way, traffic = BodiesUnderWay(), Traffic()
-    app = bounding_bodies(create_app(router, settings, traffic), under_way, settings.max_body_bytes)
+    app = decoding_bodies(bounding_bodies(create_app(router, settings, traffic), under_way))
     gc.collect()
     gc.freeze()  # else each full collection looks through 75,000 objects of libraries, and nobody is served
     if settings.fast_lane == "on":
@@ -119,6 +122,7 @@ def _config(settings: Settings) -> ConnectionsConfig:
     config = ConnectionsConfig()
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config.bind = [f"{host}:{settings.port}"]
+    config.backlog = CONNECTIONS_WAITING
     config.graceful_timeout = GRACEFUL_SECONDS
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
     config.keep_alive_max_requests = KEEP_ALIVE_REQUESTS

@@ -9,11 +9,14 @@ import trio
 from quart import request
 from quart_trio.wrappers import TrioRequest
 from quart_trio.wrappers.request import TrioBody
+from werkzeug.exceptions import RequestTimeout
 
 from actors.errors import InvalidInput
+from actors.settings import UPLOAD_STALLED_SECONDS
 
 STREAMED_TYPES = ("application/x-ndjson",)
 SCOPE_KEY = "timewell.body"
+ANY_BODY_KEY = "timewell.any-body"
 ROUTE_KEY = "timewell.route"
 MOST_WAITING_BYTES = 8 * 1024 * 1024
 
@@ -36,8 +39,20 @@ class _Body(TrioBody):
         if not self.unwanted:
             super().append(data)
 
+    def refuse(self, error: Exception) -> None:
+        """Have who reads it raise the error."""
+        if self._must_raise is None:
+            self._must_raise = error
+        self._data.clear()
+        self.set_complete()
+
     async def __anext__(self) -> bytes:
-        data: bytes = await super().__anext__()
+        try:
+            data: bytes = await super().__anext__()
+        except StopAsyncIteration:
+            if self._must_raise is not None:
+                raise self._must_raise from None
+            raise
         if self.taken is not None:
             self.taken.set()
         return data
@@ -62,6 +77,7 @@ class Request(TrioRequest):
         if headers.get("Content-Type", "").partition(";")[0].strip().lower() in STREAMED_TYPES:
             named["max_content_length"] = None
         super().__init__(*positional, **named)
+        scope[ANY_BODY_KEY] = self.body
         if named.get("max_content_length") is None:
             scope[SCOPE_KEY] = self.body
 
@@ -82,6 +98,19 @@ class Request(TrioRequest):
         return []
 
 
+def refuse_body(scope: Any, error: Exception) -> None:
+    """Have the handler of a request raise the error where it reads the body."""
+    body = scope.get(ANY_BODY_KEY)
+    if body is not None:
+        body.refuse(error)
+
+
+def is_streamed(scope: Any) -> bool:
+    """Whether a body is taken as it comes."""
+    kinds = [value.decode("latin-1") for name, value in scope["headers"] if name == b"content-type"]
+    return bool(kinds) and kinds[0].partition(";")[0].strip().lower() in STREAMED_TYPES
+
+
 async def room_for_more(scope: Any) -> None:
     """Wait, before more of a request's body is received, until its handler has taken what there is."""
     body = scope.get(SCOPE_KEY)
@@ -96,13 +125,20 @@ def no_more_wanted(scope: Any) -> None:
         body.answered()
 
 
+async def _soon(body: Any) -> bytes:
+    """What comes next of a body, nothing at its end. Raises RequestTimeout where nothing comes for long."""
+    with trio.move_on_after(UPLOAD_STALLED_SECONDS):
+        return bytes(await anext(body, b""))
+    raise RequestTimeout
+
+
 async def lots_of_lines(least_bytes: int, longest_bytes: int) -> AsyncGenerator[bytes, None]:
     """The request's body in lots of whole lines, of at least so many bytes but for the last.
 
     Raises InvalidInput for a line longer than `longest_bytes`.
     """
     waiting = bytearray()
-    async for data in request.body:
+    while data := await _soon(request.body):
         waiting += data
         if len(waiting) >= least_bytes:
             end = waiting.rfind(b"\n") + 1

@@ -42,7 +42,7 @@ async def main(answer_bytes: int) -> None:
     config.keep_alive_max_requests = 1_000_000
     config.errorlog = None
     bare = make_app(b'"' + b"x" * (answer_bytes - 2) + b'"')
-    app = ending_connections(bounding_bodies(bare, BodiesUnderWay(), MAX_BODY_BYTES), trio.Event())
+    app = ending_connections(bounding_bodies(bare, BodiesUnderWay()), trio.Event())
     async with trio.open_nursery() as nursery:
         binds = await nursery.start(partial(serve, app, config))
         print(f"serving on {binds[0]}", file=sys.stderr, flush=True)

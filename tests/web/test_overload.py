@@ -8,12 +8,14 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from actors.errors import Overloaded
 from tests.actors.service import FEATURE, ONE, OTHER, SETTINGS, service, write
 from tests.actors.test_actors import poison
 from tests.faults import FaultyStorage
 from web import admission
 from web.admission import BodiesUnderWay, bounding_bodies
 from web.app import create_app
+from web.streamed_body import ANY_BODY_KEY, _Body
 
 BODY = {"entityIds": [ONE], "features": [FEATURE]}
 
@@ -55,45 +57,68 @@ async def test_a_bug_is_answered_with_500_and_no_detail_of_it(monkeypatch: pytes
         assert "ZeroDivisionError" not in await answer.get_data(as_text=True)
 
 
-class Waiting:
-    """An application that answers when it is told to."""
+class Upload:
+    """A request of which the body comes when it is told to, and whose handler waits for all of it."""
 
-    def __init__(self) -> None:
-        self.go = trio.Event()
-        self.entered = 0
+    def __init__(self, app: Any, client: str, method: str = "POST") -> None:
+        self._send, self._receive = trio.open_memory_channel[Any](100)
+        self.body = _Body(None, None)
+        self.scope: Any = {"type": "http", "method": method, "headers": [], "client": (client, 1)}
+        self.scope[ANY_BODY_KEY] = self.body
+        self._app = app
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.entered += 1
-        await self.go.wait()
+    def come(self, size: int, more: bool = True) -> None:
+        """So many bytes."""
+        self._send.send_nowait({"type": "http.request", "body": b" " * size, "more_body": more})
+
+    async def run(self) -> None:
+        """Until it is answered."""
+        await self._app(self.scope, self._receive.receive, None)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the handler is to answer 503."""
+        return isinstance(self.body._must_raise, Overloaded)
 
 
-async def call(app: Any, length: int) -> list[dict[str, Any]]:
-    """POST a body of a declared length (0: chunked): what was sent back."""
-    sent: list[dict[str, Any]] = []
-
-    async def send(event: Any) -> None:
-        sent.append(event)
-
-    header = (b"content-length", str(length).encode()) if length else (b"transfer-encoding", b"chunked")
-    await app({"type": "http", "method": "POST", "headers": [header]}, None, send)
-    return sent
+async def reading(scope: Any, receive: Any, _: Any) -> None:
+    """An application that holds what comes."""
+    while (event := await receive())["more_body"]:
+        scope[ANY_BODY_KEY].append(event["body"])
 
 
-async def test_bodies_beyond_the_bound_are_refused_before_they_are_read(
+async def test_bodies_count_as_far_as_they_have_come(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(admission, "SMALL_BODY_BYTES", 100)
+    monkeypatch.setattr(admission, "SMALL_BODY_BYTES_UNDER_WAY", 250)
     monkeypatch.setattr(admission, "BODY_BYTES_UNDER_WAY", 1_000)
-    waiting = Waiting()
-    app = bounding_bodies(waiting, BodiesUnderWay(), max_body_bytes=600)
-    nursery.start_soon(call, app, 500)
+    monkeypatch.setattr(admission, "BODY_BYTES_OF_A_CONNECTION", 600)
+    under_way = BodiesUnderWay()
+    app = bounding_bodies(reading, under_way)
+
+    async def upload(size: int, client: str, method: str = "POST") -> Upload:
+        made = Upload(app, client, method)
+        nursery.start_soon(made.run)
+        made.come(size)
+        await wait_all_tasks_blocked()
+        return made
+
+    silent = [await upload(0, "a") for _ in range(50)]
+    assert under_way.total == 0, "what is only declared does not count"
+    one = await upload(500, "a")
+    assert (await upload(200, "a")).refused, "a connection has a bound of its own"
+    other = await upload(400, "b", "GET")
+    assert not one.refused and not other.refused
+    assert (await upload(200, "c")).refused
+    small = [await upload(100, "a"), await upload(100, "c")]
+    assert not any(each.refused for each in small), "small ones have a room of their own"
+    assert (await upload(100, "c")).refused
+    one.come(50)
     await wait_all_tasks_blocked()
-    for length in (501, 0):
-        refusal = await call(app, length)
-        assert refusal[0]["status"] == 503
-        assert (b"retry-after", b"1") in refusal[0]["headers"]
-    nursery.start_soon(call, app, 500)
+    assert (under_way.large, under_way.small, one.refused) == (950, 200, False)
+    for each in (one, other, *small, *silent):
+        each.come(0, more=False)
     await wait_all_tasks_blocked()
-    assert waiting.entered == 2
-    waiting.go.set()
-    await wait_all_tasks_blocked()
-    assert await call(app, 0) == [], "the bound counts only what is under way"
+    assert not (await upload(900, "c")).refused
+    nursery.cancel_scope.cancel()

@@ -31,6 +31,7 @@ from actors.timestamps import parse_timestamp
 from web.admission import BodiesUnderWay, bounding_bodies
 from web.app import create_app
 from web.connections import install
+from web.encodings import decoding_bodies
 from web.fastlane import Connection, FastLane, Hot
 from web.keepalive import ending_connections
 from web.routes.serving import serve_latest
@@ -67,7 +68,7 @@ class FrontEnd:
         self.wires: list[Wire] = []
         self.traffic = Traffic()
         app = ending_connections(create_app(router, settings, self.traffic), self.stop)
-        self.app = watched(bounding_bodies(app, self.under_way, settings.max_body_bytes), self.traffic)
+        self.app = watched(decoding_bodies(bounding_bodies(app, self.under_way)), self.traffic)
         self.config = _config(settings)
         self._wrapped = wrap_app(self.app, self.config.wsgi_max_body_size, "asgi")
         if settings.fast_lane == "on":

@@ -61,7 +61,9 @@ async def _asked(router: Router, settings: Settings, arrow: bool) -> tuple[Rows,
     if request.mimetype != ARROW_TYPE:
         Query(())
         rows = list[Mapping[str, Any]]()
-        items = Items(await json_bytes(), Array("rows", TrainingSet, list[dict[str, Any]], None), rows.extend)
+        items = Items(
+            await json_bytes((ARROW_TYPE,)), Array("rows", TrainingSet, list[dict[str, Any]], None), rows.extend
+        )
         asked: TrainingSet = await by_turns(items.reading())
         options = Options(
             asked.features, asked.group, asked.lookback, asked.aggregation, asked.window, asked.known_at

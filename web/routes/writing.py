@@ -57,7 +57,7 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
             known = OF_TABLES if request.mimetype == ARROW_TYPE else ("partial",)
             partial = Query(known).flag("partial")
             if (lane := lanes.get(request.mimetype)) is None:
-                return await write_many(router, settings, await json_bytes(), key, partial)
+                return await write_many(router, settings, await json_bytes(tuple(lanes)), key, partial)
             return await lane(partial, key)
 
         return _said(await once(router, key, fresh))
