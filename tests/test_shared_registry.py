@@ -17,11 +17,13 @@ from actors.columns import Block
 from actors.domain import Feature
 from actors.errors import Conflict, RequestError, StorageDown
 from actors.router import make_storage, open_router
-from actors.settings import Settings
+from actors.settings import STORAGE_CONNECTIONS, Settings
 from actors.storage.postgresql import PostgresStorage
 from actors.storage.protocol import Registered, Stale, Versions, Written
+from actors.storage.redis_link import Command, RedisLink
 from actors.timestamps import FOREVER
 from loadtest.postgres import PostgresServer
+from loadtest.valkey import ValkeyServer
 from tests.live import LiveServer
 
 T = "2026-01-01T00:00:00Z"
@@ -212,12 +214,13 @@ def test_a_check_that_another_process_replaces_is_not_answered_by_what_the_old_o
         assert (found["config"], found["status"]) == ({"max": most}, status)
 
 
-def test_more_keys_are_asked_for_at_once_than_there_are_connections(pair: Pair) -> None:
-    one, _ = pair
-    one.register("keyed")
-    with ThreadPoolExecutor(48) as threads:
-        found = threads.map(lambda n: write(one, "keyed", n, **{"Idempotency-Key": f"key {n}"}), range(96))
-        assert set(found) == {200}
+def test_more_threads_than_connections_to_redis_wait_for_one(valkey: ValkeyServer) -> None:
+    link = RedisLink(valkey.url, 10.0)
+    with ThreadPoolExecutor(2 * STORAGE_CONNECTIONS) as threads:
+        waiting = [Command(b"nobody", ("BLPOP", b"nobody", 0.1))]
+        found = list(threads.map(lambda _: link.ask(waiting), range(2 * STORAGE_CONNECTIONS)))
+    link.close()
+    assert found == [[None]] * len(found)
 
 
 CLICKS = Feature(
