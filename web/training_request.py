@@ -194,18 +194,32 @@ def rows_of_arrow(table: pa.Table, known_at: str | None, as_arrow: bool) -> Rows
             raise InvalidInput(f"{name}: is null", [Fault(name, "is null", row)])
     entities = ids_of_arrow(keys[ENTITY], ENTITY)
     at = times_of_arrow(keys[TIMESTAMP], f"rows.{TIMESTAMP}")
-    labels = [_label(name, plain(table[name]), as_arrow) for name in table.column_names if name not in KEYS]
+    labels = [_label(name, table[name], as_arrow) for name in table.column_names if name not in KEYS]
     return _rows(entities, at, labels, known_at)
 
 
 def _label(name: str, values: pa.ChunkedArray, as_arrow: bool) -> Column:
     """A column that is passed through. What JSON could not say is found before the answer begins."""
+    is_json = isinstance(values.type, pa.JsonType)
+    values = plain(values)
+    if is_json and not as_arrow:
+        return Column(name, None, _raw(name, values.to_pylist()))
     if as_arrow or not may_be_unsayable(values.type):
         return Column(name, None, values)
     try:
         return Column(name, None, objects(values))
     except Unsayable as error:
         raise InvalidInput.at(name, f"{error}; an Arrow answer would hold it") from None
+
+
+def _raw(name: str, texts: Sequence[str | None]) -> list[msgspec.Raw | None]:
+    """Texts of JSON as what they say."""
+    for row, text in enumerate(texts):
+        try:
+            msgspec.json.decode(text or ("null" if text is None else ""))
+        except msgspec.DecodeError as error:
+            raise InvalidInput(f"rows[{row}].{name}: {error}", [Fault(name, str(error), row)]) from None
+    return [None if text is None else msgspec.Raw(text.encode()) for text in texts]
 
 
 def _rows(entities: Sequence[str], at: Times, labels: Sequence[Column], known_at: str | None) -> Rows:

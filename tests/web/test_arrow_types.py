@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -184,6 +185,7 @@ def test_a_label_of_any_type_comes_back_as_it_is_or_is_refused_by_name(
 
 SAID = [
     (pa.array([b"\xff\x00"]), "/wA="),
+    (extension(pa.json_(), pa.array(['{"a": [1]}'])), {"a": [1]}),
     (pa.array([0.1], pa.float32()), 0.1),
     (pa.array([Decimal("1.10")]), "1.10"),
     (pa.array([-1], pa.timestamp("ns")), "1969-12-31T23:59:59.999999Z"),
@@ -206,6 +208,15 @@ def test_a_label_is_said_in_json_as_this(
     rows = pa.table({"entityId": ["u"], "timestamp": [TEN], "label": label})
     answer = send(shared_server, f"{TRAINING}?features={features['number']}", rows)
     assert answer.json()["results"][0]["label"] == said
+
+
+def test_a_label_of_json_that_is_none_is_refused_by_its_row(
+    shared_server: LiveServer, features: dict[str, str]
+) -> None:
+    label = extension(pa.json_(), pa.array([None, "{"]))
+    rows = pa.table({"entityId": ["u", "v"], "timestamp": [TEN, TEN], "label": label})
+    refused = problem(send(shared_server, f"{TRAINING}?features={features['number']}", rows), 400)
+    assert [(fault["field"], fault["index"]) for fault in refused["errors"]] == [("label", 1)]
 
 
 @pytest.mark.parametrize(
@@ -255,6 +266,16 @@ def test_a_file_without_rows_as_pandas_writes_it_writes_nothing(
     columns = {"entityId": pa.nulls(0), "timestamp": pa.array([], pa.float64())}
     table = pa.table({**columns, **{id_: pa.array([], pa.float64()) for id_ in features.values()}})
     assert send(shared_server, BATCH, table).text == '{"success":true,"count":0}'
+
+
+def test_a_stream_that_polars_writes_itself_is_taken(shared_server: LiveServer) -> None:
+    id_ = shared_server.register(f"city_{next(_NUMBERS)}", "string")["id"]
+    for kind in (pl.Categorical, pl.Enum(["rome", "oslo"])):
+        frame = pl.DataFrame({"entityId": ["a", "b"], "timestamp": [TEN] * 2, id_: ["rome", "oslo"]})
+        body = frame.cast({id_: kind}).write_ipc_stream(None, compat_level=pl.CompatLevel.newest()).getvalue()
+        assert send(shared_server, BATCH, body).text.startswith('{"success":true,"count":2')
+        served = shared_server.serve(["a", "b"], [id_])
+        assert [one["features"][id_] for one in served] == ["rome", "oslo"]
 
 
 # How much

@@ -404,15 +404,89 @@ def test_labels_of_a_parquet_file_keep_their_types(
         '18446744073709551615,"{""a"":[1]}",2'
     )
     assert Path("o.ndjson").read_text().splitlines()[0] == (
-        f'{{"entityId":"ada","timestamp":"{NOON}","city":"rome","price":1.10,"nanos":"2025-11-07T10:00:00.123456789",'
+        f'{{"entityId":"ada","timestamp":"{NOON}","city":"rome","price":"1.10","nanos":"2025-11-07T10:00:00.123456789",'
         '"local":"2025-11-07T10:00:00.000000Z","day":"2024-10-04","large":18446744073709551615,"some":{"a":[1]},'
         f'"{name}":2.0}}'
     )
-    pa_parquet.write_table(table.append_column("raw", pa.array([b"a", b"b"])), "rows.parquet")
-    assert timewell(*command, "o.parquet")[0] == 0
-    for file in ("bytes.csv", "bytes.ndjson"):
-        refused(timewell(*command, file), 1, file, "'raw'", "save to .parquet")
-        assert not Path(file).exists()
+
+
+def test_labels_in_a_file_of_text_are_said_as_the_service_says_them(
+    timewell: Command, shared_server: LiveServer, name: str
+) -> None:
+    fill(shared_server, name)
+    document = pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a": 1.0}']))
+    labels = {
+        "raw": pa.array([b"\x00\xff"]),
+        "view": pa.array([b"a"], pa.binary_view()),
+        "listed": pa.array([[b"a", None]]),
+        "price": pa.array([Decimal("1.10")]),
+        "took": pa.array([90_000], pa.duration("s")),
+        "at": pa.array([3_600], pa.time32("s")),
+        "share": pa.array([0.1], pa.float32()),
+        "document": document,
+    }
+    rows = pa.table({"entityId": ["ada"], "timestamp": [NOON], **labels})
+    pa_parquet.write_table(rows, "rows.parquet")
+    command = ["training-set", "--rows", "rows.parquet", "--features", name, "-o"]
+    for file in ("o.parquet", "o.csv", "o.ndjson"):
+        assert timewell(*command, file)[0] == 0
+    kept = pa_parquet.read_table("o.parquet").select(rows.column_names)
+    assert kept.to_pylist() == rows.to_pylist()
+    with pa.BufferOutputStream() as sink:
+        with pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        body, kind = bytes(sink.getvalue()), {"Content-Type": "application/vnd.apache.arrow.stream"}
+    for file, accept in (("o.ndjson", "application/x-ndjson"), ("o.csv", "text/csv")):
+        path = f"/features/training-set?features={name}"
+        answer = shared_server.http.post(path, content=body, headers={**kind, "Accept": accept})
+        (said,), (ours,) = (_text_rows(text, file) for text in (answer.text, Path(file).read_text()))
+        assert {one: ours[one] for one in labels} == {one: said[one] for one in labels}
+    assert '"raw":"AP8=","view":"YQ==","listed":["YQ==",null],"price":"1.10"' in Path("o.ndjson").read_text()
+    assert '"document":{"a": 1.0}' in Path("o.ndjson").read_text()
+    pa_parquet.write_table(
+        rows.append_column("far", pa.array([[2**40]], pa.list_(pa.timestamp("s")))), "rows.parquet"
+    )
+    refused(timewell(*command, "far.csv"), 1, "far.csv", "'far'", "save to .parquet")
+    assert not Path("far.csv").exists()
+
+
+def _text_rows(text: str, file: str) -> list[dict[str, Any]]:
+    return list(csv.DictReader(io.StringIO(text))) if file.endswith(".csv") else [json.loads(text)]
+
+
+LINES = (
+    f'{{"entityId":"ada","timestamp":"{NOON}","price":1.10,"big":12345678901234567890,"o":{{"b": [1.0,"x"]}},'
+    '"e":""}\n\n'
+    f'{{"timestamp":"{NOON}","entityId":7,"big":null,"new":"\\u00e9,\\"","t":true}}\n'
+)
+
+
+@pytest.mark.parametrize("file", ["rows.ndjson", "rows.ndjson.gz"])
+def test_labels_of_lines_of_json_come_back_as_they_stand(
+    timewell: Command, shared_server: LiveServer, name: str, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_set, "ROWS_PER_PART", 1)
+    fill(shared_server, name)
+    Path(file).write_bytes(gzip.compress(LINES.encode()) if file.endswith(".gz") else LINES.encode())
+    command = ["training-set", "--rows", file, "--features", name, "-o"]
+    for saved in ("o.ndjson", "o.csv", "o.parquet"):
+        assert timewell(*command, saved)[0] == 0
+    assert Path("o.ndjson").read_text() == (
+        f'{{"entityId":"ada","timestamp":"{NOON}","price":1.10,"big":12345678901234567890,"o":{{"b": [1.0,"x"]}},'
+        f'"e":"","new":null,"t":null,"{name}":2.0}}\n'
+        f'{{"entityId":7,"timestamp":"{NOON}","price":null,"big":null,"o":null,"e":null,"new":"\\u00e9,\\"",'
+        f'"t":true,"{name}":null}}\n'
+    )
+    assert Path("o.csv").read_text() == (
+        f"entityId,timestamp,price,big,o,e,new,t,{name}\n"
+        f'ada,{NOON},1.10,12345678901234567890,"{{""b"": [1.0,""x""]}}","",,,2\n'
+        f'7,{NOON},,,,,"é,""",true,\n'
+    )
+    assert pa_parquet.read_table("o.parquet")["price"].to_pylist() == ["1.10", None]
+    Path(file).unlink()
+    Path("rows.ndjson").write_text(f'{{"entityId":"ada","timestamp":"{NOON}"}}\n{{"entityId":"ada"}}\n')
+    command[2] = "rows.ndjson"
+    refused(timewell(*command, "o.csv"), 1, "rows.ndjson", "row 2", "'timestamp'", "is missing")
 
 
 def test_moments_of_an_older_parquet_file_are_those_that_were_written(

@@ -211,6 +211,24 @@ def test_typed_columns_of_a_parquet_file_are_taken_as_they_are(
     assert served[0]["metadata"][f"{name}_number"]["timestamp"] == "2025-11-07T10:00:00.123456Z"
 
 
+def test_files_as_other_tools_write_them_are_taken(load: Load, shared_server: LiveServer, name: str) -> None:
+    kinds = {"document": "json", "text": "string", "flag": "boolean", "when": "timestamp", "count": "integer"}
+    for column, kind in kinds.items():
+        shared_server.register(f"{name}_{column}", kind)
+    nothing = pa.array([None], pa.float64())  # as pandas types what has no values
+    columns = dict.fromkeys(kinds, nothing)
+    columns["document"] = pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a":1}']))  # as DuckDB has JSON
+    keys = {"entityId": pa.array(["a"]), "timestamp": pa.array([1_704_067_200_000_000], pa.timestamp("us"))}
+    table = pa.table({**keys, **{f"{name}_{column}": values for column, values in columns.items()}})
+    pa_parquet.write_table(table, "rows.parquet")
+    assert loaded(load("rows.parquet", "--json"))["values"] == 1
+    served = shared_server.serve(["a"], [f"{name}_{column}" for column in kinds])[0]["features"]
+    assert list(served.values()) == [{"a": 1}, None, None, None, None]
+    empty = {one: pa.array([], pa.float64()) for one in table.column_names}
+    pa_parquet.write_table(pa.table({**empty, "entityId": pa.nulls(0)}), "empty.parquet")
+    assert loaded(load("empty.parquet", "--json"))["rows"] == 0
+
+
 def test_lines_of_json_may_be_blank_and_may_lack_columns(load: Load, shared_server: LiveServer, name: str) -> None:
     shared_server.register(f"{name}_a", "json")
     shared_server.register(f"{name}_b", "vector", schema={"dimension": 2})

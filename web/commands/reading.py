@@ -24,6 +24,7 @@ Lot = dict[str, Any]
 
 CSV_BLOCK_BYTES = 2 * 1024 * 1024
 MOST_LINE_BYTES_OF_A_LOT = 16 * 1024 * 1024
+ROWS_LOOKED_AT = 10_000
 
 
 class RowsFile(Protocol):
@@ -168,7 +169,20 @@ class LineRows:
         self._size, self._done = max(1, path.stat().st_size), 0
         with _unpacked(path) as file:
             first = next(filter(bytes.strip, _without_mark(file)), b"{}")
+        self._decoder: msgspec.json.Decoder[dict[str, Any]] = _OBJECTS
         self.names = list(self._decode([first], 0)[0])
+
+    def keep_as_written(self) -> None:
+        """Have the lots hold each value as it is written, and the columns be those of all rows."""
+        self._decoder = _WRITTEN
+        found = dict.fromkeys(self.names)
+        with _unpacked(self.path) as file:
+            start = 0
+            for lines in self._lines(_without_mark(file), ROWS_LOOKED_AT):
+                for row in self._decode(lines, start):
+                    found.update(dict.fromkeys(row))
+                start += len(lines)
+        self.names, self._done = list(found), 0
 
     def lots(self, rows: int, columns: Sequence[str]) -> Iterator[Lot]:
         """See RowsFile."""
@@ -205,12 +219,12 @@ class LineRows:
 
     def _decode(self, lines: list[bytes], start: int) -> list[dict[str, Any]]:
         try:
-            return _OBJECTS.decode_lines(b"\n".join(lines))
+            return self._decoder.decode_lines(b"\n".join(lines))
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass
         for row, line in enumerate(lines, start + 1):
             try:
-                _OBJECTS.decode(line)
+                self._decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise Failed(f"{self.path}: row {row} is no JSON object: {error}") from None
         raise Failed(f"{self.path}: a line holds more than one JSON value")
@@ -221,6 +235,7 @@ class LineRows:
 
 
 _OBJECTS = msgspec.json.Decoder(dict[str, Any])
+_WRITTEN = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def _cut(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:

@@ -1,9 +1,11 @@
-"""Tables into a file, one after another. The file is there once it is whole, and not before."""
+"""Tables into a file, one after another. The file is there once it is whole, and not before.
+
+In files of text values look as the service has them in JSON; moments keep what they say beyond a microsecond.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 from pathlib import Path
 from shutil import copymode
 from types import TracebackType
@@ -14,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pa_parquet
 
+from actors.arrow_objects import Unsayable, objects
+from actors.arrow_plain import is_plain, plain_array
 from web.client_arrow import holds_bytes, plain_column
 from web.commands.exits import Failed
 
@@ -48,11 +52,24 @@ class Saved:
     def write(self, table: pa.Table) -> None:
         """More rows; the first table says the columns."""
         if self._path.suffix.lower() != ".parquet":
-            table = _as_text(self._path, table)
+            table = self._as_text(table)
         if self._sink is None:
             self._sink = self._open(table.schema)
         self._sink.write_table(table)
         self.rows += table.num_rows
+
+    def _as_text(self, table: pa.Table) -> pa.Table:
+        """Columns as files of text can hold them."""
+        for place, field in enumerate(table.schema):
+            if field.type.num_fields or isinstance(field.type, pa.JsonType):
+                self._json.add(field.name)
+            try:
+                column = _said(table[place].combine_chunks())
+            except Unsayable as error:
+                reason = f"column {field.name!r}: {error}; save to .parquet"
+                raise Failed(f"{self._path}: {reason}") from None
+            table = table.set_column(place, field.name, column)
+        return table
 
     def _open(self, schema: pa.Schema) -> Sink:
         ending = self._path.suffix.lower()
@@ -89,20 +106,13 @@ class _CsvLines:
         """See Sink."""
         for start in range(0, table.num_rows, ROWS_PER_SLICE):
             part = table.slice(start, ROWS_PER_SLICE).combine_chunks()
-            cells = [_cells(column) for column in part.columns]
+            cells = [_quoted(column.cast(pa.string())) for column in part.columns]
             lines = pc.binary_join_element_wise(*cells, ",", null_handling="replace", null_replacement="")
             self._file.write("\n".join(lines.to_pylist()) + "\n")
 
     def close(self) -> None:
         """See Sink."""
         self._file.close()
-
-
-def _cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if pa.types.is_nested(column.type):  # a field of a CSV has no parts
-        texts = [None if one is None else msgspec.json.encode(one).decode() for one in column.to_pylist()]
-        return _quoted(pa.chunked_array([texts], pa.string()))
-    return _quoted(column.cast(pa.string()))
 
 
 def _quoted(texts: Any) -> Any:
@@ -122,13 +132,13 @@ class _JsonLines:
         """See Sink."""
         for start in range(0, table.num_rows, ROWS_PER_SLICE):
             part = table.slice(start, ROWS_PER_SLICE)
-            columns = [self._values(name, part[name].to_pylist()) for name in part.column_names]
+            columns = [self._values(name, objects(part[name])) for name in part.column_names]
             rows = (dict(zip(part.column_names, row, strict=True)) for row in zip(*columns, strict=True))
             self._file.write(_LINES.encode_lines(list(rows)))
 
     def _values(self, name: str, values: list[Any]) -> list[Any]:
         if name not in self._json:
-            return [msgspec.Raw(f"{one:f}".encode()) if isinstance(one, Decimal) else one for one in values]
+            return values
         return [None if value is None else msgspec.Raw(value.encode()) for value in values]
 
     def close(self) -> None:
@@ -139,21 +149,33 @@ class _JsonLines:
 _LINES = msgspec.json.Encoder()
 
 
-def _as_text(path: Path, table: pa.Table) -> pa.Table:
-    """Columns as files of text can hold them: moments in RFC 3339, those without a zone stay without."""
-    for place, field in enumerate(table.schema):
-        if holds_bytes(field.type):
-            reason = f"a column of {field.type} cannot stand in a file of text; save to .parquet"
-            raise Failed(f"{path}: column {field.name!r}: {reason}")
-        column = plain_column(pa, table[place].combine_chunks())
-        if pa.types.is_timestamp(column.type):
-            column = _moments(column)
-        table = table.set_column(place, field.name, column)
-    return table
+def _said(column: pa.Array) -> pa.Array:
+    """A column of text, numbers or booleans that says the same. Raises Unsayable."""
+    kind, types = column.type, pa.types
+    if isinstance(kind, pa.JsonType) and not all(map(_is_json, column.to_pylist())):
+        raise Unsayable("a text is not valid JSON")
+    if kind.num_fields:
+        texts = [None if one is None else _LINES.encode(one).decode() for one in objects(plain_array(column))]
+        return pa.array(texts, pa.string())
+    column = plain_column(pa, column if is_plain(kind) else plain_array(column))
+    kind = column.type
+    if types.is_timestamp(kind):
+        return _moments(column)
+    if types.is_temporal(kind) or types.is_decimal(kind) or holds_bytes(kind):
+        return pa.array(objects(column), pa.string())
+    return column
+
+
+def _is_json(text: str | None) -> bool:
+    try:
+        msgspec.json.decode(text or "null")
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def _moments(column: pa.Array) -> pa.Array:
-    """To the microsecond, and finer where the column is."""
+    """To the microsecond, and finer where the column is; those without a zone stay without."""
     unit = "ns" if column.type.unit == "ns" else "us"
     plain = column.cast(pa.timestamp(unit, column.type.tz)).cast(pa.timestamp(unit))
     return pc.strftime(plain, format=f"%Y-%m-%dT%H:%M:%S{'Z' if column.type.tz else ''}")

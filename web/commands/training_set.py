@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from web.commands.exits import Failed
 from web.commands.load import add_key_columns
@@ -20,20 +22,23 @@ if TYPE_CHECKING:
 ROWS_PER_PART = 50_000
 MORE = """\
 All columns of the rows are kept as they are, in their order, and the features stand to the right of them. The
-fields of a CSV stay the texts that they are, the columns of a Parquet file keep their types. Only ids and moments
-leave this machine. The rows are read, sent and saved a part at a time."""
+fields of a CSV stay the texts that they are, the columns of a Parquet file keep their types. The values of an
+NDJSON file stay as they are written (1.10, 12345678901234567890), as texts in a CSV or Parquet file; what a row
+lacks is null. In CSV and NDJSON, bytes are Base64. Only ids and moments leave this machine. The rows are read,
+sent and saved a part at a time."""
 
 
 def add(commands: Subparsers) -> None:
     """What it takes."""
     about = "put beside each row what the features were at its moment"
     parser = add_command(commands, "training-set", run, about, MORE)
+    endings = (".csv", ".csv.gz", ".parquet", ".ndjson", ".ndjson.gz")
     parser.add_argument(
         "--rows",
-        type=file_of(".parquet", ".csv", ".csv.gz"),
+        type=file_of(*endings),
         required=True,
         metavar="FILE",
-        help="ends in .parquet, .csv or .csv.gz",
+        help=f"ends in {', '.join(endings)}",
     )
     add_wanted(parser)
     add_key_columns(parser)
@@ -55,11 +60,14 @@ def run(asked: Namespace) -> None:
     """Make it and save it."""
     from web.commands.output import show_json, show_pairs
     from web.commands.progress import progress
-    from web.commands.reading import need, open_rows
+    from web.commands.reading import LineRows, need, open_rows
     from web.commands.saving import Saved
     from web.commands.service import TableClient
 
     file = open_rows(asked.rows)
+    as_written = isinstance(file, LineRows)
+    if isinstance(file, LineRows):
+        file.keep_as_written()
     need(file, (asked.id_column, asked.timestamp_column))
     with TableClient(asked.url, asked.retry_seconds) as client:
         references = references_of(client, asked.features, asked.group)
@@ -75,6 +83,7 @@ def run(asked: Namespace) -> None:
             "knownAt": asked.known_at,
         }
         client.be_patient()
+        json_columns += file.names if as_written else []
         with Saved(asked.output, json_columns) as saved, progress(f"filling {asked.rows.name}") as tell:
             for lot in file.lots(ROWS_PER_PART, file.names):
                 saved.write(_filled(client, file, lot, saved.rows, asked, options))
@@ -106,11 +115,31 @@ def _filled(
     from web.client_errors import InvalidInput
 
     keys = _keys(file, lot, start, asked)
+    if isinstance(next(iter(lot.values())), list):
+        is_json = asked.output.suffix.lower() == ".ndjson"
+        lot = {name: _texts(file, name, values, start, is_json) for name, values in lot.items()}
     try:
         filled = client.fill(keys, options)
     except InvalidInput as error:
         raise _blamed(file, error, start, asked) from None
     return pa.table({**lot, **dict(zip(filled.column_names, filled.columns, strict=True))})
+
+
+def _texts(file: RowsFile, name: str, values: Sequence[msgspec.Raw | None], start: int, is_json: bool) -> pa.Array:
+    """JSON values as they are written; as fields of a table (not `is_json`) texts without their quotes."""
+    import pyarrow as pa
+
+    try:
+        written = [None if one is None else bytes(one).decode() for one in values]
+        if not is_json:
+            written = [None if one in (None, "null") else _unquoted(one) for one in written]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Failed(f"{file.path}: rows from {start + 1}, column {name!r}: {error}") from None
+    return pa.array(written, pa.string())
+
+
+def _unquoted(written: str) -> str:
+    return msgspec.json.decode(written, type=str) if written.startswith('"') else written
 
 
 def _keys(file: RowsFile, lot: Mapping[str, Any], start: int, asked: Namespace) -> pa.Table:
@@ -121,12 +150,20 @@ def _keys(file: RowsFile, lot: Mapping[str, Any], start: int, asked: Namespace) 
 
     name = asked.id_column
     try:
-        entities = id_column(lot[name])
+        entities = id_column(_read(lot[name]))
         name = asked.timestamp_column
-        return pa.table({"entityId": entities, "timestamp": time_column(lot[name], asked.timestamp_unit)})
+        times = time_column(_read(lot[name]), asked.timestamp_unit)
+        return pa.table({"entityId": entities, "timestamp": times})
     except BadValue as bad:
         where = "" if bad.index is None else f"row {start + bad.index + 1}, "
         raise Failed(f"{file.path}: {where}column {name!r}: {bad.message}") from None
+
+
+def _read(column: Any) -> Any:
+    """A column of keys, with those of JSON decoded."""
+    if not isinstance(column, list):
+        return column
+    return [None if one is None else msgspec.json.decode(one) for one in column]
 
 
 def _blamed(file: RowsFile, error: InvalidInput, start: int, asked: Namespace) -> Exception:
