@@ -19,7 +19,7 @@ import trio
 from redis.crc import key_slot
 
 from actors.columns import Block
-from actors.domain import Feature, FeatureChange, Retention
+from actors.domain import Feature, FeatureChange, Group, Retention
 from actors.errors import Conflict, StartupError, StorageDown
 from actors.ingest import Sent
 from actors.messages import Refresh
@@ -27,9 +27,10 @@ from actors.monitor import FeatureMonitor
 from actors.router import Router, make_storage, open_router
 from actors.serving import Span
 from actors.settings import Settings
-from actors.stats.state import encode
-from actors.stats.summary import merge_states
-from actors.storage.protocol import Deleted, Registered, Written
+from actors.stats.state import decode, encode
+from actors.stats.summary import Summary, merge_states
+from actors.storage.protocol import Deleted, Grouped, Noted, Registered, Written
+from actors.storage.redis_link import Command
 from actors.storage.redis_store import RedisStorage
 from actors.timestamps import format_timestamp, now
 from loadtest.postgres import PostgresServer
@@ -398,6 +399,7 @@ def test_a_database_that_takes_no_writes_answers_503_to_them_and_goes_on_reading
 CLICKS = Feature(
     id="user.clicks.v1", entity="user", name="clicks", version=1, value_type="integer", created=1, updated=1
 )
+GROUP = Group(name="clicks", entity="user", features=(CLICKS.id,), created=1, updated=1)
 CLICK = Block(CLICKS.id, 1, ["u1"], np.array([5]), np.array([1]), np.array([False]))
 
 
@@ -441,6 +443,52 @@ def test_what_a_writer_that_was_taken_over_had_not_saved_is_counted_once(store: 
             storage.save_summaries(position, encoded, merge_states)
         assert storage.read_whole(CLICKS).states == {}
         assert [len(blocks[0].times) for _, blocks in storage.replay(storage.monitored())] == [1]
+
+
+def of_the_form_before(storage: Any) -> None:
+    """What a storage has, as the first version kept it."""
+    if isinstance(storage, RedisStorage):
+        root, link = b"tw:{timewell}", storage._link
+        (writers,) = link.ask([Command(root, ("HKEYS", root + b":writers"))])
+        link.ask([Command(root, ("HDEL", root + b":batches:" + writer, "0")) for writer in writers])
+        link.ask([Command(root, ("UNLINK", root + b":leases")), Command(root, ("UNLINK", root + b":arrived"))])
+        link.ask([Command(root, ("HSET", root + b":versions", "form", 1))])
+        link.load("#!lua name=timewell1\nredis.register_function('timewell1_write', function() return 1 end)\n")
+        return
+    with storage._link.write() as connection:
+        connection.execute("ALTER TABLE summaries RENAME TO windows")
+        connection.execute("DELETE FROM version WHERE number > 1")
+
+
+def test_what_the_first_version_kept_is_all_there_and_its_processes_can_change_nothing_more(
+    store: Environment,
+) -> None:
+    with storage_over(store) as old:
+        old.commit([Registered(CLICKS), Noted("check", "clicks range-1", b"a check"), Grouped(GROUP)])
+        old.commit([Written(0, [CLICK], "first", b"counted")])
+        monitor = FeatureMonitor(old.monitored())
+        for batch in old.replay(monitor.position):
+            monitor.apply(*batch)
+        for _ in monitor.folding():
+            pass
+        position, parts = monitor.leave()
+        old.save_summaries(position, {key: encode(part) for key, part in parts.items()}, merge_states)
+        old.commit([Written(0, [CLICK], "second", b"not counted yet")])
+        of_the_form_before(old)
+        with storage_over(store) as new:
+            assert new.registered()[:2] == ([CLICKS], [GROUP])
+            assert new.notes("check") == {"clicks range-1": b"a check"}
+            assert new.answers(["first", "second"], 0) == {"first": b"counted", "second": b"not counted yet"}
+            (whole,) = new.read_whole(CLICKS).states.values()
+            assert decode(whole, Summary).count == len(new.read_summaries(CLICKS, 0, 5).states) == 1
+            assert new.ranges([CLICKS], ["u1"], 0, 5)[0].rows.size
+            if isinstance(new, RedisStorage):  # in PostgreSQL the connection of the old one is still there
+                assert [len(blocks[0].times) for _, blocks in new.replay(new.monitored())] == [1]
+                with pytest.raises(StorageDown, match="not found"):
+                    new._link.ask([Command(b"a", ("FCALL", "timewell1_write", 1, b"a"))])
+            else:
+                with pytest.raises(StorageDown, match="windows"), old._link.write() as connection:
+                    connection.execute("SELECT state FROM windows")
 
 
 def test_statistics_can_be_asked_for_while_the_writer_is_another_from_now_on(store: Environment) -> None:

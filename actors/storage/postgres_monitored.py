@@ -28,7 +28,7 @@ _WRITERS, _LEADER, _MERGING = 726_891_301, 726_891_302, 726_891_303
 """Classes of advisory locks."""
 _ONE = "feature = %s AND created = %s AND width = %s AND start = %s"
 _PUT = (
-    "INSERT INTO windows VALUES (%s, %s, %s, %s, %s)"
+    "INSERT INTO summaries VALUES (%s, %s, %s, %s, %s)"
     " ON CONFLICT (feature, created, width, start) DO UPDATE SET state = excluded.state"
 )
 
@@ -234,7 +234,7 @@ class PostgresMonitored:
         return self._read("width = 0", feature)
 
     def _read(self, which: str, feature: Feature, *bounds: int) -> SavedSummaries:
-        query = f"SELECT width, start, state FROM windows WHERE feature = %s AND created = %s AND {which}"
+        query = f"SELECT width, start, state FROM summaries WHERE feature = %s AND created = %s AND {which}"
 
         def ask(connection: Connection, writer: int) -> SavedSummaries:
             with _snapshot(connection):  # so that position and summaries belong together
@@ -249,7 +249,7 @@ class PostgresMonitored:
 
         def ask(connection: Connection, writer: int) -> tuple[int, dict[SummaryKey, bytes]]:
             with _snapshot(connection):
-                query = "SELECT feature, created, width, start, state FROM windows WHERE width = 0"
+                query = "SELECT feature, created, width, start, state FROM summaries WHERE width = 0"
                 rows = connection.execute(query).fetchall()
                 position = self._position(connection, writer)
             return position, {SummaryKey(*row[:4]): row[4] for row in rows}
@@ -259,7 +259,7 @@ class PostgresMonitored:
     def all(self) -> Iterator[tuple[SummaryKey, bytes]]:
         """Every summary."""
         last: SummaryKey | tuple[str, int, int, int] = ("", -(2**63), 0, 0)
-        query = "SELECT feature, created, width, start, state FROM windows"
+        query = "SELECT feature, created, width, start, state FROM summaries"
         query += " WHERE (feature, created, width, start) > (%s, %s, %s, %s)"
         query += " ORDER BY feature, created, width, start LIMIT %s"
 
@@ -273,7 +273,7 @@ class PostgresMonitored:
 
     def forget(self, connection: Connection, feature: str, created: int) -> None:
         """Within a transaction: delete the summaries of a deleted feature."""
-        connection.execute("DELETE FROM windows WHERE feature = %s AND created = %s", (feature, created))
+        connection.execute("DELETE FROM summaries WHERE feature = %s AND created = %s", (feature, created))
 
     def coarsen(self, now: int, merge: Merge) -> None:
         """Merge windows that have grown old into wider ones."""
@@ -281,7 +281,9 @@ class PostgresMonitored:
         bounds = FIVE_MINUTES, now - FINE_FOR - FIVE_MINUTES, HOUR, now - HOURLY_FOR - HOUR
         with self._link.write() as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (_MERGING,))
-            query = f"DELETE FROM windows WHERE ctid = ANY(ARRAY(SELECT ctid FROM windows WHERE {old} LIMIT %s))"
+            query = (
+                f"DELETE FROM summaries WHERE ctid = ANY(ARRAY(SELECT ctid FROM summaries WHERE {old} LIMIT %s))"
+            )
             query += " RETURNING feature, created, width, start, state"
             rows = connection.execute(query.encode(), (*bounds, COARSENED_AT_ONCE)).fetchall()
             merged: dict[SummaryKey, list[bytes]] = {}
@@ -293,7 +295,7 @@ class PostgresMonitored:
 
 
 def _merge_in(connection: Connection, key: SummaryKey, states: Sequence[bytes], merge: Merge) -> None:
-    found = connection.execute(f"SELECT state FROM windows WHERE {_ONE}", key).fetchone()
+    found = connection.execute(f"SELECT state FROM summaries WHERE {_ONE}", key).fetchone()
     together = [*([found[0]] if found else []), *states]
     connection.execute(_PUT, (*key, together[0] if len(together) == 1 else merge(together)))
 

@@ -8,7 +8,7 @@ rows       the observations (`packed.py`), hash-partitioned by entity id. Nothin
 shapes     which features a row of each shape has
 writers    a row for each process that writes, with the position that its part of the statistics covers
 batches    what each writer's statistics do not cover yet, without entity ids
-windows    the statistics, merged over all writers
+summaries  the statistics, merged over all writers
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ CREATE TABLE windows (
 );
 """
 
-MIGRATIONS = (_FIRST,)
+_SECOND = "ALTER TABLE windows RENAME TO summaries;"
+"""They are compressed from here on. A process that cannot read that finds no table, and leaves them alone."""
+
+MIGRATIONS = (_FIRST, _SECOND)
 """From nothing to the newest form. One that has been released is never changed, only followed by another."""
 
 

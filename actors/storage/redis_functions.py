@@ -26,7 +26,7 @@ there already, and only a call that names them is sent where all of them are, or
 from __future__ import annotations
 
 LIBRARY = "timewell2"
-"""The name has the version: a newer library comes beside an older one, so that processes of both may run."""
+"""The name has the version of the form: processes of an earlier one lose theirs when the form is changed."""
 
 SOURCE = (
     f"#!lua name={LIBRARY}\n"
@@ -299,6 +299,8 @@ def _registered() -> str:
 
 
 CODE = _registered()
+RETIRED = "#!lua name=timewell1\nredis.register_function('timewell1_retired', function() return 0 end)\n"
+"""In the place of the library before, so that who needs that finds no function, and does not load it again."""
 ROOT = b"tw:{timewell}"
 VERSIONS, WRITERS, LEASES = (ROOT + name for name in (b":versions", b":writers", b":leases"))
 

@@ -119,10 +119,15 @@ class RedisLink:
         if not _checked(known):
             _checked(self._said(node, [("FUNCTION", "LOAD", "REPLACE", CODE)])[0])
 
+    def load(self, code: str) -> None:
+        """Give a library of functions to each node. Raises StorageDown."""
+        for node in self._primaries():
+            _checked(self._said(node, [("FUNCTION", "LOAD", "REPLACE", code)])[0])
+
     def close(self) -> None:
         """End all connections."""
         for node in (self._first, *self._nodes.values()):
-            node.close()
+            node.connection_pool.disconnect()  # which a client does not close that was given its pool
 
     # Which node
 

@@ -41,7 +41,7 @@ from actors.storage.protocol import (
     Written,
 )
 from actors.storage.redis_changes import change_of
-from actors.storage.redis_functions import LEASES, ROOT, VERSIONS, WRITERS
+from actors.storage.redis_functions import LEASES, RETIRED, ROOT, VERSIONS, WRITERS
 from actors.storage.redis_link import Command, RedisLink, call, judged
 from actors.storage.redis_monitored import RedisMonitored, Writers
 from actors.storage.redis_rows import (
@@ -108,7 +108,9 @@ class RedisStorage(ServerStorage):
         _, form = self._link.ask([Command(ROOT, one) for one in asked], whole=True)
         if int(form) > FORM:
             raise StartupError(f"what Redis has is of form {int(form)}, this Timewell knows {FORM}: upgrade")
-        if int(form) < FORM:  # its writers have no lease, and are dead
+        if int(form) < FORM:
+            self._link.load(RETIRED)  # first, so that who still runs can write no more
+            # Its writers have no lease, and are dead.
             (writers,) = self._link.ask([Command(WRITERS, ("HKEYS", WRITERS))])
             self._link.ask([Command(LEASES, ("HSETNX", LEASES, writer, 0)) for writer in writers])
             self._link.ask([Command(ROOT, ("HSET", key, "form", FORM))])
