@@ -7,7 +7,7 @@ never wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
@@ -20,7 +20,7 @@ from actors.alerts import Alert
 from actors.checks import Check, DriftConfig
 from actors.clock import ArrivalClock
 from actors.domain import Feature
-from actors.errors import NotFound, TooLarge
+from actors.errors import Damaged, NotFound, TooLarge
 from actors.events import Events
 from actors.findings import Finding, evaluate, evaluate_drift
 from actors.mailbox import Mailbox
@@ -250,8 +250,17 @@ class Watch:
             self._note_result(check, finding, state)
         return {check.key: self._results[check.key] for check, _ in owned if check.key in self._results}
 
-    def uncounted(self) -> Container[str]:
-        """The features whose statistics are damaged: nothing is found of them."""
+    async def every_result(self) -> dict[str, Result]:
+        """What each check of all finds now. Of features whose statistics are damaged it says so."""
+        lacking = self.uncounted()
+        found = await self.results([check for check in self.checks() if check.feature_id not in lacking])
+        for check in self.checks():
+            if check.feature_id in lacking:
+                found[check.key] = Result(_untold(lacking[check.feature_id]), self.now(), Vitals())
+        return found
+
+    def uncounted(self) -> Mapping[str, str]:
+        """The features whose statistics are damaged, with the damage: nothing is found of them."""
         return self._storage.uncounted()
 
     def _is_stale(self, check: Check, vitals: Vitals) -> bool:
@@ -292,6 +301,8 @@ class Watch:
             )
         except TooLarge as error:
             return _too_large(error)
+        except Damaged as error:
+            return _untold(error.detail)
 
     async def forget_gone(self) -> None:
         """Drop what belongs to features that were deleted since."""
@@ -396,6 +407,8 @@ class Watch:
                 scored.append((check, state, score))
             except TooLarge as error:
                 found.append((check, state, _too_large(error)))
+            except Damaged as error:
+                found.append((check, state, _untold(error.detail)))
         judged = together([score for *_, score in scored])
         for (check, state, _), score in zip(scored, judged, strict=True):
             finding = evaluate_drift(check, score.judgement)
@@ -410,6 +423,12 @@ class Watch:
         """When the newest observations of each feature came."""
         found: list[Vitals] = await self._monitor.ask(Newest(features))
         return found
+
+    async def every_vitals(self, features: Sequence[Feature]) -> list[Vitals | str]:
+        """The same; for those whose statistics are damaged, why they have none."""
+        lacking = self.uncounted()
+        known = iter(await self.vitals([feature for feature in features if feature.id not in lacking]))
+        return [lacking.get(feature.id) or next(known) for feature in features]
 
     async def late(self, settled: int, most: int) -> list[tuple[str, int, int]]:
         """The windows to be scored again, see `Late`."""
@@ -444,6 +463,10 @@ def _periods(score: Scored) -> str:
         before = f"the {(end - start + 1) / SECOND:g} s before"
     width = (current.end - current.start + 1) / SECOND
     return f"by event time: current are the last {width:g} s, reference {before}"
+
+
+def _untold(damage: str) -> Finding:
+    return Finding("insufficient", None, f"it cannot be told: {damage}")
 
 
 def _too_large(error: TooLarge) -> Finding:

@@ -25,6 +25,7 @@ from actors.storage.journal import _COLUMNS
 from actors.storage.local import EmbeddedStorage
 from actors.timestamps import FOREVER, NEVER, parse_timestamp
 from tests.actors.service import read_as
+from web.app import create_app
 from web.cli import main
 
 NOW = parse_timestamp("2025-11-07T10:00:00Z")
@@ -197,6 +198,10 @@ def flip_in(path: Path, text: bytes) -> None:
     flip(path, 8 * place + 3)
 
 
+async def metrics(client: Any) -> str:
+    return str(await (await client.get("/metrics")).get_data(as_text=True))
+
+
 async def test_a_batch_that_is_damaged_is_named_and_the_rest_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -227,6 +232,18 @@ async def test_a_batch_that_is_damaged_is_named_and_the_rest_goes_on(
             assert len(await router.monitoring.watch.results(router.monitoring.watch.checks(clicks))) == 1
             with pytest.raises(Damaged, match="statistics lack"):
                 await router.monitoring.watch.results(router.monitoring.watch.checks(city))
+            client = create_app(router, settings(made)).test_client()
+            checks = (await (await client.get("/checks")).get_json())["checks"]
+            assert [check["status"] for check in checks] == ["insufficient", "passing"]
+            assert "statistics lack" in checks[0]["message"]
+            freshness = (await (await client.get("/monitor/freshness")).get_json())["features"]
+            ages = {one["featureId"]: one["eventAgeSeconds"] is not None for one in freshness}
+            assert ages == {"item.price.v1": False, "user.city.v1": False, "user.clicks.v1": True}
+            assert ["message" in one for one in freshness] == [False, True, False]
+            assert 'timewell_feature_age_seconds{feature="user.clicks.v1"}' in await metrics(client)
+            for path in ("checks", "stats"):
+                assert (await client.get(f"/features/user.city.v1/{path}")).status_code == 503
+                assert (await client.get(f"/features/user.clicks.v1/{path}")).status_code == 200
             await router.checkpointer.checkpoint()
             assert router.unflushed == 0
             await write_city(router, "there", at(9))

@@ -13,7 +13,7 @@ async def freshness_answer(router: Router) -> FreshnessAnswer:
     """Of all that is registered, by id and name."""
     registry = await router.registered()
     features = sorted(registry.features.values(), key=lambda feature: feature.id)
-    vitals = await router.monitoring.watch.vitals(features)
+    vitals = await router.monitoring.watch.every_vitals(features)
     now = router.wall()
     found = [of_feature(feature, one, now) for feature, one in zip(features, vitals, strict=True)]
     by_id = {one.feature_id: one for one in found}
@@ -24,8 +24,12 @@ async def freshness_answer(router: Router) -> FreshnessAnswer:
     return FreshnessAnswer(found, groups)
 
 
-def of_feature(feature: Feature, vitals: Vitals, now: int) -> FeatureFreshness:
-    """How old a feature is."""
+def of_feature(feature: Feature, vitals: Vitals | str, now: int) -> FeatureFreshness:
+    """How old a feature is, or why that cannot be told."""
+    if isinstance(vitals, str):
+        max_age = feature.expires_after
+        width = None if max_age is None else max_age / SECOND
+        return FeatureFreshness(feature.id, None, None, None, None, width, None, vitals)
     age, max_age = _age(vitals.newest, now), feature.expires_after
     return FeatureFreshness(
         feature.id,

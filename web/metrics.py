@@ -108,7 +108,7 @@ class Metrics:
             return
         known = router.registry.features
         features = [known[id_] for id_ in sorted(known)[:FEATURES_IN_METRICS]]
-        vitals, now = await watch.vitals(features), router.wall()
+        vitals, now = await watch.every_vitals(features), router.wall()
         results = watch.last_results()[:FEATURES_IN_METRICS]
 
         def text() -> bytes:

@@ -144,7 +144,10 @@ class ScoresAnswer(msgspec.Struct):
 
 
 class FeatureFreshness(msgspec.Struct, rename="camel"):
-    """How old a feature is. `late` is whether it is older than its maxAge, null where it has none."""
+    """How old a feature is. `late` is whether it is older than its maxAge, null where it has none.
+
+    `message`, where its statistics are damaged, says so; what cannot be told is null then.
+    """
 
     feature_id: str
     last_event_time: str | None
@@ -153,6 +156,7 @@ class FeatureFreshness(msgspec.Struct, rename="camel"):
     arrival_age_seconds: float | None
     max_age_seconds: float | None
     late: bool | None
+    message: str | UnsetType = UNSET
 
 
 class GroupFreshness(msgspec.Struct, rename="camel"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from quart import Blueprint, Response
 
 from actors.checks import Check, make_check
@@ -9,6 +11,7 @@ from actors.domain import Feature, check_name
 from actors.errors import Conflict
 from actors.router import Router
 from actors.timestamps import format_timestamp
+from actors.watch import Result
 from web import monitor_schema as schema
 from web.requests import Query, encode, json_body, no_content
 from web.statistics import plain
@@ -39,7 +42,8 @@ def blueprint(router: Router) -> Blueprint:
     @routes.get("/checks")
     async def checks() -> Response:
         Query(())
-        return encode(await _checks(router, (await router.watching()).watch.checks()))
+        watch = (await router.watching()).watch
+        return encode(_answer(watch.checks(), await watch.every_result()))
 
     @routes.delete("/features/<reference>/checks/<id_>")
     async def delete_check(reference: str, id_: str) -> Response:
@@ -63,7 +67,10 @@ def _check_id(router: Router, feature: Feature, asked: schema.PutCheck) -> str:
 
 
 async def _checks(router: Router, checks: list[Check]) -> schema.ChecksAnswer:
-    results = await router.monitoring.watch.results(checks)
+    return _answer(checks, await router.monitoring.watch.results(checks))
+
+
+def _answer(checks: list[Check], results: Mapping[str, Result]) -> schema.ChecksAnswer:
     return schema.ChecksAnswer(
         [
             schema.CheckAnswer(
