@@ -23,6 +23,7 @@ from actors.serving import Span
 from actors.settings import Settings
 from actors.storage.journal import _COLUMNS
 from actors.storage.local import EmbeddedStorage
+from actors.storage.sqlite_log import need_whole
 from actors.timestamps import FOREVER, NEVER, parse_timestamp
 from tests.actors.service import read_as
 from web.app import create_app
@@ -275,6 +276,32 @@ async def test_a_history_file_that_is_damaged_is_left_alone(
             await router.erase("user", "a")
         assert await read_as(router, NOW, ["b"], "user.clicks.v1") == [None]
     assert file.read_bytes() == damaged
+
+
+async def test_commits_that_a_damaged_log_would_have_passed_over_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, killed = tmp_path / "data", tmp_path / "killed"
+    async with service(made) as router:
+        await write_city(router, "here", at(1))
+        await write_city(router, "a place that is damaged", at(5))
+        await write_city(router, "there", at(9))
+        shutil.copytree(made, killed)
+    log = killed / "journal.db-wal"
+    whole = log.read_bytes()
+    for bit in (*range(0, 8 * 32, 17), 8 * whole.index(b"place that is") + 3, 8 * whole.index(b"here") + 1):
+        flip(log, bit)
+        with pytest.raises(StartupError, match=r"journal\.db-wal is damaged between bytes"):
+            async with service(killed):
+                pass
+        assert main(["check-data", str(killed)]) == 1
+        assert f"{log} is damaged between bytes" in capsys.readouterr().out
+        log.write_bytes(whole)
+    for torn in (whole[:-1], whole[:-4_000] + bytes(4_000), whole + whole[-4_000:]):
+        log.write_bytes(torn)
+        need_whole(log)
+    async with service(killed) as router:
+        assert await past(router, 7) == ["a place that is damaged"]
 
 
 async def test_check_data_names_what_is_damaged_and_changes_nothing(

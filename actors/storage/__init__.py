@@ -2,6 +2,7 @@
 
 protocol.py   what the actors ask of a storage, and the entries that they commit
 sealed.py     rows of SQLite with a checksum each
+sqlite_log.py whether SQLite would pass over something in its log
 database.py   one SQLite database behind a lock
 journal.py    the journal, the registry's records and the monitor's notes, in SQLite
 monitored.py  the monitor's summaries, in another

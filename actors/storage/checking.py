@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 from actors.errors import Damaged, StartupError
 from actors.storage import delta
 from actors.storage.damages import Damages
+from actors.storage.directory import DataDirectory
 from actors.storage.history import micros
 from actors.storage.journal import Journal
 from actors.storage.monitored import Monitored
@@ -39,17 +39,12 @@ def check(directory: Path) -> list[str]:
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     """While no process uses the directory."""
-    lock = directory / "lock"
-    if not lock.exists():
+    held = DataDirectory(directory)
+    held.lock()
+    try:
         yield
-        return
-    with lock.open("r") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = file.read(20) or "?"
-            raise StartupError(f"{directory} is in use by process {owner}: stop it first") from error
-        yield
+    finally:
+        held.release()
 
 
 def _copied(directory: Path, copies: Path, name: str) -> str:

@@ -1,7 +1,7 @@
 """One SQLite database behind a lock.
 
 WAL mode with synchronous=FULL: a commit is one fsync of the log and survives the loss of power; a torn tail
-of the log fails its checksum and is not there.
+of the log fails its checksum and is not there. A log that is damaged elsewhere is refused (`sqlite_log.py`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from actors.errors import Damaged, StartupError, StorageDown
 from actors.storage.sealed import put, sound
+from actors.storage.sqlite_log import need_whole
 
 _META = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value, seal INTEGER NOT NULL) WITHOUT ROWID;"
 Reform = Callable[[sqlite3.Connection], None]
@@ -43,6 +45,7 @@ class Database:
     def open(self) -> None:
         """Open or create the database. Raises StartupError that names the file."""
         try:
+            need_whole(Path(f"{self._path}-wal"))  # before SQLite opens it, and cuts it off
             self._connection = self._connect()
             self._look_over(self._connection)
             with self.transaction() as connection:
@@ -59,7 +62,7 @@ class Database:
             if _schema(self._connection) != self._expected():
                 raise Damaged(f"{self._path} is damaged: its tables are not those that were made")
             self.sealed("meta", "key, value")
-        except (sqlite3.Error, StorageDown, Damaged) as error:
+        except (sqlite3.Error, OSError, StorageDown, Damaged) as error:
             raise StartupError(f"cannot open the {self._name} {self._path}: {error}") from error
 
     def _look_over(self, connection: sqlite3.Connection) -> None:

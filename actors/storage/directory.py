@@ -28,12 +28,7 @@ class DataDirectory:
         """Make it where there is none, and have it for this process. Raises StartupError."""
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._held = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = self._owner()
-            self.release()
-            raise StartupError(f"the data directory {self._path} is in use by {owner}") from None
+            self.lock()
         except FileExistsError:
             raise StartupError(f"the data directory {self._path} is a file") from None
         except OSError as error:
@@ -42,6 +37,16 @@ class DataDirectory:
         if not os.access(self._path, os.R_OK | os.W_OK | os.X_OK):
             self.release()
             raise StartupError(f"the data directory {self._path} cannot be written: permission denied")
+
+    def lock(self) -> None:
+        """Have it for this process, as it is. Raises StartupError where another one does, OSError."""
+        self._held = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = self._owner()
+            self.release()
+            raise StartupError(f"the data directory {self._path} is in use by {owner}") from None
 
     def _owner(self) -> str:
         """Who has it, as far as the system tells."""
