@@ -43,8 +43,11 @@ def migrate(source: Storage, target: Storage, name: str, tell: Tell) -> Migrated
     """Carry everything. `name` is that of the source, by which an attempt that was cut off is recognised.
 
     Raises StartupError where a storage cannot be opened, NotFound where the source is empty, Conflict where the
-    target has something of another origin, Unavailable where the two differ in the end. Blocks.
+    target has something of another origin, Unavailable where the two differ in the end. Blocks. A source
+    that is no storage does not become one.
     """
+    if not source.there():
+        raise NotFound(f"there is no storage in {name}")
     found = source.open()
     try:
         if not (found.features or found.groups):

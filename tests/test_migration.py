@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from actors.storage.local import EmbeddedStorage
 from actors.storage.postgresql import PostgresStorage
 from actors.storage.protocol import LoadedRows, Lot, Noted, Registered, Written
 from loadtest.postgres import PostgresServer
+from loadtest.valkey import ValkeyServer
 from tests.live import LiveServer
 from web.cli import main
 
@@ -165,6 +167,22 @@ def test_a_target_that_has_something_else_is_refused(
         assert server.stop() == 0
     assert main(["migrate", "--from", f"embedded:{filled[0]}", "--to", database]) == 1
     assert "not empty" in capsys.readouterr().err
+
+
+def test_a_source_that_is_no_storage_does_not_become_one(
+    valkey: ValkeyServer, database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    valkey.empty()
+    with valkey.client() as client:
+        client.function_flush()
+    for source in (database, valkey.url, f"embedded:{tmp_path / 'typo'}"):
+        assert main(["migrate", "--from", source, "--to", f"embedded:{tmp_path / 'new'}"]) == 1
+        assert "there is no storage in" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT to_regnamespace('timewell')").fetchone() == (None,)
+    with valkey.client() as client:
+        assert (client.keys(), client.function_list()) == ([], [])
 
 
 @pytest.mark.parametrize("words", ["redis", "mysql://host", "./data", "postgresql"])

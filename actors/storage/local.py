@@ -80,6 +80,10 @@ class LocalStorage:
         self._damages = Damages(journal, monitored)
         self._erasures_lock = threading.Lock()
 
+    def there(self) -> bool:
+        """As far as this process has kept something."""
+        return True
+
     def open(self) -> Recovered:
         """Open the journal and the summaries, then the history at the version that the journal knows."""
         self._journal.open()
@@ -431,6 +435,10 @@ class EmbeddedStorage(LocalStorage):
             DeltaRuns(self._directory / "history"),
             Monitored(str(self._directory / "monitor.db")),
         )
+
+    def there(self) -> bool:
+        """Where there is a journal."""
+        return (self._directory / "journal.db").is_file()
 
     def open(self) -> Recovered:
         """Take the directory for this process, then open what is in it."""

@@ -26,7 +26,7 @@ from actors.settings import (
     STORAGE_START_SECONDS,
 )
 from actors.storage.address import check_address, refused
-from actors.storage.postgres_tables import SCHEMA, migrate
+from actors.storage.postgres_tables import SCHEMA, has_tables, migrate
 
 log = logging.getLogger("timewell.storage")
 Connection = psycopg.Connection[Any]
@@ -66,7 +66,16 @@ class Link:
         self._watchdog = _Watchdog(timeout)
 
     def open(self) -> None:
-        """Wait for the server, and make the tables what they should be.
+        """Wait for the server, and make the tables what they should be. Raises StartupError."""
+        self._started(migrate)
+        self._pool.open()
+
+    def there(self) -> bool:
+        """Wait for the server, and see whether it has tables of ours. Raises StartupError."""
+        return self._started(has_tables)
+
+    def _started(self, work: Callable[[Connection], Answer]) -> Answer:
+        """Do something as soon as the server is there.
 
         Raises StartupError at once for what waiting does not mend, and after STORAGE_START_SECONDS.
         """
@@ -74,8 +83,7 @@ class Link:
         while True:
             try:
                 with self._connected() as connection:
-                    migrate(connection)
-                break
+                    return work(connection)
             except psycopg.Error as error:
                 state = getattr(error, "sqlstate", None)
                 lasting = state is not None and not state.startswith(_REFUSED_AT_START)
@@ -84,7 +92,6 @@ class Link:
                 log.warning("PostgreSQL cannot be reached yet, trying again: %s", _words(error))
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
-        self._pool.open()
 
     def close(self) -> None:
         """End all connections."""

@@ -71,6 +71,12 @@ MIGRATIONS = (_FIRST, _SECOND)
 """From nothing to the newest form. One that has been released is never changed, only followed by another."""
 
 
+def has_tables(connection: psycopg.Connection[Any]) -> bool:
+    """Whether a process has made them."""
+    found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{SCHEMA}.version",)).fetchone()
+    return bool(found and found[0])
+
+
 def migrate(connection: psycopg.Connection[Any]) -> None:
     """Bring the tables to the form that this code knows. Raises StartupError where they are of a later one."""
     with connection.transaction():

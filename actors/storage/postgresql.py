@@ -66,6 +66,10 @@ class PostgresStorage(ServerStorage):
         """Itself."""
         return self
 
+    def there(self) -> bool:
+        """Where there are tables."""
+        return self._link.there()
+
     def open(self) -> Recovered:
         """Wait for the server, make the tables, become a writer."""
         self._link.open()

@@ -211,6 +211,9 @@ class Storage(Protocol):
     def shared(self) -> SharedStorage | None:
         """The same storage where other processes write to it as well, and values are asked for there."""
 
+    def there(self) -> bool:
+        """Whether something has been kept here. Asked before `open`; creates nothing. Raises StartupError."""
+
     def open(self) -> Recovered:
         """Open or create. Raises StartupError where that cannot be done."""
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 import redis
@@ -24,6 +24,7 @@ from actors.settings import STORAGE_CONNECTIONS, STORAGE_START_SECONDS
 from actors.storage.address import check_address, refused
 from actors.storage.redis_functions import CODE, LIBRARY, ROOT, VERSIONS, function
 
+T = TypeVar("T")
 log = logging.getLogger("timewell.storage")
 RETRY_SECONDS = 3.0
 PAUSE_SECONDS = 0.05
@@ -89,7 +90,15 @@ class RedisLink:
         return redis.Redis(connection_pool=pool)
 
     def open(self) -> None:
-        """Wait for the server, and give it the functions.
+        """Wait for the server, and give it the functions. Raises StartupError."""
+        self._begun(self._teach_all)
+
+    def there(self) -> bool:
+        """Wait for the server, and see whether it has something of ours. Raises StartupError."""
+        return bool(self._begun(lambda: self.ask([Command(ROOT, ("EXISTS", VERSIONS))])[0]))
+
+    def _begun(self, work: Callable[[], T]) -> T:
+        """Do something as soon as the server is there.
 
         Raises StartupError at once for what waiting does not mend, and after STORAGE_START_SECONDS.
         """
@@ -97,7 +106,7 @@ class RedisLink:
         while True:
             try:
                 self._begin()
-                return
+                return work()
             except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
                 raise StartupError(f"Redis cannot be used: {_words(error)}") from None
             except exceptions.RedisError as error:
@@ -111,6 +120,8 @@ class RedisLink:
         (info,) = self._said(self._first, [("INFO", "cluster")])
         self.cluster = b"cluster_enabled:1" in _checked(info)
         self._look()
+
+    def _teach_all(self) -> None:
         for node in self._primaries():
             self._teach(node)
 

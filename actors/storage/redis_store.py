@@ -90,6 +90,10 @@ class RedisStorage(ServerStorage):
         """Itself."""
         return self
 
+    def there(self) -> bool:
+        """Where there is a form of keys."""
+        return self._link.there()
+
     def open(self) -> Recovered:
         """Wait for the server, give it the functions, become a writer."""
         self._link.open()

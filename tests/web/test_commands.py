@@ -643,7 +643,7 @@ def test_the_service_refuses_with_exit_code_1_and_names_the_input(
         ["load", "data.csv", "--entity", "user", "--columns", "a,a"],
         ["export", "f", "--entity-ids", "ada"],
         ["export", "--entity-ids", "ada", "-o", "o.csv"],
-        ["training-set", "--rows", "rows.ndjson", "--features", "f", "-o", "o.csv"],
+        ["training-set", "--rows", "rows.txt", "--features", "f", "-o", "o.csv"],
         ["drift", "f", "--reference", "yesterday"],
         ["drift", "f", "--threshold", "much"],
         ["features", "--retry-seconds", "-1"],

@@ -51,7 +51,6 @@ def run(asked: Namespace) -> None:
     create_privately()
     try:
         source, target = storage_of(asked.source), storage_of(asked.target)
-        _check_source(asked.source)
         with progress("migrating") as bar:
             done = migrate(source, target, _name(asked.source), bar)
     except TimewellError as error:
@@ -60,14 +59,6 @@ def run(asked: Namespace) -> None:
         show_json(done._asdict())
     else:
         show_pairs(list(done._asdict().items()))
-
-
-def _check_source(words: str) -> None:
-    """Raises Failed where a directory holds no storage: to open it would make one."""
-    kind, _, where = words.partition(":")
-    journal = Path(where or "./data") / "journal.db"
-    if kind == "embedded" and not journal.is_file():
-        raise Failed(f"--from: there is no storage in {journal.parent.resolve()}: it has no {journal.name}")
 
 
 def _without_secrets(message: str, asked: Namespace) -> str:
@@ -84,7 +75,11 @@ def _without_secrets(message: str, asked: Namespace) -> str:
 def _name(words: str) -> str:
     """What a storage is remembered by: not its password, and a directory wherever it is named from."""
     kind, _, where = words.partition(":")
-    return f"embedded:{Path(where or './data').resolve()}" if kind == "embedded" else words.rpartition("@")[2]
+    return f"embedded:{Path(where or './data').resolve()}" if kind == "embedded" else _nameless(words)
+
+
+def _nameless(words: str) -> str:
+    return re.sub(r"\bpassword=[^&\s]*&?", "", words.rpartition("@")[2])
 
 
 def storage_of(words: str) -> Storage:
