@@ -200,6 +200,21 @@ def missing_in(columns: Iterable[Any]) -> int:
     )
 
 
+def repeated_in(table: Any, nulls: bool) -> int:
+    """How many values of a wide table a later row of the same keys replaces. `nulls`: missing values count too."""
+    pa = library("pyarrow")
+    pc = library("pyarrow.compute")
+    rows = pa.table({name: table[name] for name in KEYS})
+    for place, column in enumerate(table.columns[len(KEYS) :]):
+        floating = pa.types.is_floating(column.type)
+        gap = pc.is_null(column, nan_is_null=True) if floating else pc.is_null(column)
+        rows = rows.append_column(f"{place}", pc.or_(pc.invert(gap), nulls))
+    counted = [(f"{place}", "sum") for place in range(table.num_columns - len(KEYS))]
+    found = rows.group_by(list(KEYS)).aggregate(counted).drop_columns(list(KEYS))
+    replaced = (pc.sum(one).as_py() - pc.sum(pc.greater(one, 0)).as_py() for one in found.columns)
+    return int(sum(replaced))
+
+
 # Tables as streams
 
 

@@ -77,8 +77,10 @@ class FrameRoutes(Asking):
         A missing value (null, NaN) is not written, so that an older one goes on being the latest:
         `nulls="write"` writes a null in its place, which says that it was measured and there was nothing.
 
-        Returns `.count`, the values written; `.skipped`, the missing ones that were not; `.repeated`, how many of
-        the written ones an earlier call with the same `idempotency_key` has written.
+        Returns `.count`, the values written; `.overwritten`, how many of them a later row of the same entity
+        and moment replaces (with `partial`, one of the same part), None if none; `.skipped`, the missing ones
+        that were not written; `.repeated`, how many of the written ones an earlier call with the same
+        `idempotency_key` has written.
 
         Goes out in parts of at most 100,000 rows, each taken whole or refused whole; an error says which rows are
         written, and its `.errors` have the `index` of the row. `partial` writes the good values and names the
@@ -93,7 +95,10 @@ class FrameRoutes(Asking):
         skipped = (
             0 if asked.get("nulls") else arrow.missing_in(table.columns[1 if timestamp_column is None else 2 :])
         )
-        return (yield from self._write(table, asked, idempotency_key, WrittenFrame(True, 0, skipped=skipped)))
+        written = yield from self._write(table, asked, idempotency_key, WrittenFrame(True, 0, skipped=skipped))
+        if len(arrow.slices_of(table)) > 1 and timestamp_column is not None and not partial:
+            written.overwritten = arrow.repeated_in(table, asked.get("nulls") is not None) or None
+        return written
 
     def _write(
         self, table: Any, asked: Mapping[str, str], given_key: str | None, written: WrittenFrame

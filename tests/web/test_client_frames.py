@@ -491,6 +491,19 @@ def test_a_frame_is_written_in_parts_bounded_in_rows_and_in_bytes(monkeypatch: p
     assert taken.client.write_frame(given[:0], "user").count == 0
 
 
+def test_rows_that_later_parts_replace_are_counted(client: Client, name: str, small_parts: None) -> None:
+    fill(client, name)
+    client.register(f"{name}_text", "user", "string")
+    columns: dict[str, Any] = {
+        name: [1.0, 2.0, 3.0, float("nan"), 4.0],
+        f"{name}_text": ["a", None, "b", "c", "d"],
+    }
+    given = frame("pandas", entityId=["a", "b", "a", "a", "b"], timestamp=[TEN] * 5, **columns)
+    assert client.write_frame(given, "user").overwritten == 2 + 3 - 1
+    assert client.write_frame(given, "user", nulls="write").overwritten == 6
+    assert client.write_frame(given[3:], "user").overwritten is None
+
+
 def test_a_refused_part_says_what_is_written_and_which_row_is_to_blame(small_parts: None) -> None:
     fault = {"field": "x", "message": "is wrong", "index": 1}
     refusal = httpx.Response(400, json={"detail": "x: is wrong", "errors": [fault]})

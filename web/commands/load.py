@@ -18,7 +18,8 @@ The file is read and sent in parts of about 50,000 rows, each taken whole or ref
 1, without the header.
 
 A missing value (null, NaN, an empty field of a CSV) is not written, so that an older one goes on being the latest;
-how many there were is said at the end. --nulls write writes a null in its place.
+how many there were is said at the end. --nulls write writes a null in its place. So is how many values later rows
+of the same part, entity and moment replaced.
 
 An interrupted load goes on where it stopped when the same command is run again; nothing is written twice. How far
 it came stands in a small file in the user's cache directory (XDG_CACHE_HOME/timewell/load), which is removed once
