@@ -125,6 +125,7 @@ class Watch:
         self._evaluators = trio.CapacityLimiter(STATISTICS_READERS)
         self._meanwhile: Changes | None = None
         """What has been set up here since notes were asked for that have not come yet."""
+        self._being_put: set[str] = set()
         self._failing: set[str] = set()
         """The checks whose last run that could tell was failing."""
 
@@ -185,10 +186,10 @@ class Watch:
         moments = [(alert.since, alert.fired, alert.resolved) for alert in self.alerts.values()]
         return max((moment or 0 for one in moments for moment in one), default=0)
 
-    async def note(self, kind: str, key: str, record: object | None) -> None:
-        """Make a note durable; None deletes it."""
+    async def note(self, kind: str, key: str, record: object | None, new: bool = False) -> None:
+        """Make a note durable; None deletes it. Raises Conflict where it is no `new` one."""
         body = None if record is None else msgspec.msgpack.encode(record)
-        await self._journal.ask(ChangeRegistry(Noted(kind, key, body)))
+        await self._journal.ask(ChangeRegistry(Noted(kind, key, body, new)))
 
     # Checks
 
@@ -205,9 +206,18 @@ class Watch:
         feature = self._registry.features.get(check.feature_id)
         return feature if feature is not None and feature.created == check.created else None
 
-    async def put_check(self, check: Check) -> None:
-        """Add a check, or replace the one of this id."""
-        await self.note("check", check.key, check)
+    def taken(self, feature: Feature) -> set[str]:
+        """The ids of checks of a feature, and those under which some are being put."""
+        put = {key.partition(" ")[2] for key in self._being_put if key.partition(" ")[0] == feature.id}
+        return put | {check.id for check in self.checks(feature)}
+
+    async def put_check(self, check: Check, new: bool = False) -> None:
+        """Add a check, or replace the one of this id. Raises Conflict where another process put a `new` one."""
+        self._being_put.add(check.key)
+        try:
+            await self.note("check", check.key, check, new and check.key not in self._checks)
+        finally:
+            self._being_put.discard(check.key)
         self._set_check(check.key, check)
 
     def _forget_results(self, key: str) -> None:
@@ -256,7 +266,7 @@ class Watch:
         found = await self.results([check for check in self.checks() if check.feature_id not in lacking])
         for check in self.checks():
             if check.feature_id in lacking:
-                found[check.key] = Result(_untold(lacking[check.feature_id]), self.now(), Vitals())
+                found[check.key] = Result(_untold(Damaged(lacking[check.feature_id])), self.now(), Vitals())
         return found
 
     def uncounted(self) -> Mapping[str, str]:
@@ -299,10 +309,8 @@ class Watch:
             return await trio.to_thread.run_sync(
                 evaluate, check, feature, summary, vitals.newest, now, read, limiter=self._evaluators
             )
-        except TooLarge as error:
-            return _too_large(error)
-        except Damaged as error:
-            return _untold(error.detail)
+        except (TooLarge, Damaged) as error:
+            return _untold(error)
 
     async def forget_gone(self) -> None:
         """Drop what belongs to features that were deleted since."""
@@ -405,10 +413,8 @@ class Watch:
             try:
                 score = await self.score(feature, reference, current, config.method, config.threshold)
                 scored.append((check, state, score))
-            except TooLarge as error:
-                found.append((check, state, _too_large(error)))
-            except Damaged as error:
-                found.append((check, state, _untold(error.detail)))
+            except (TooLarge, Damaged) as error:
+                found.append((check, state, _untold(error)))
         judged = together([score for *_, score in scored])
         for (check, state, _), score in zip(scored, judged, strict=True):
             finding = evaluate_drift(check, score.judgement)
@@ -465,9 +471,7 @@ def _periods(score: Scored) -> str:
     return f"by event time: current are the last {width:g} s, reference {before}"
 
 
-def _untold(damage: str) -> Finding:
-    return Finding("insufficient", None, f"it cannot be told: {damage}")
-
-
-def _too_large(error: TooLarge) -> Finding:
+def _untold(error: TooLarge | Damaged) -> Finding:
+    if isinstance(error, Damaged):
+        return Finding("insufficient", None, f"it cannot be told: {error.detail}")
     return Finding("insufficient", None, f"{error.detail}; a shorter window has fewer")

@@ -214,6 +214,29 @@ def test_a_check_that_another_process_replaces_is_not_answered_by_what_the_old_o
         assert (found["config"], found["status"]) == ({"max": most}, status)
 
 
+def test_checks_without_an_id_that_are_put_at_once_have_ids_of_their_own(pair: Pair) -> None:
+    pair[0].register("numbered")
+    asks = [(server, {"checkType": "range", "config": {"min": n}}) for n, server in enumerate(pair * 4)]
+    with ThreadPoolExecutor(len(asks)) as threads:
+        answers = list(threads.map(lambda ask: ask[0].post("/features/numbered/checks", ask[1]), asks))
+    made = {answer.json().get("id"): answer.json().get("config") for answer in answers}
+    assert sorted(made) == [f"range-{n}" for n in range(1, len(asks) + 1)]
+    for server in pair:
+        found = server.get("/features/numbered/checks").json()["checks"]
+        assert {check["id"]: check["config"] for check in found} == made
+
+
+def test_erasures_of_one_entity_by_two_processes_at_once_are_told_the_truth(pair: Pair) -> None:
+    pair[0].register("erased")
+    pair[0].write(*[("erased", "gone", n, f"2026-01-01T00:00:0{n}Z") for n in range(3)])
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda server: server.http.delete("/entities/user/gone"), pair * 3))
+    assert sorted(answer.json()["deleted"]["observations"] for answer in answers) == [0, 0, 0, 0, 0, 3]
+    for server in pair:
+        page = server.get("/features/user.erased.v1/history", entityId="gone").json()
+        assert page["observations"] == []
+
+
 def test_more_threads_than_connections_to_redis_wait_for_one(valkey: ValkeyServer) -> None:
     link = RedisLink(valkey.url, 10.0)
     with ThreadPoolExecutor(2 * STORAGE_CONNECTIONS) as threads:

@@ -268,7 +268,7 @@ def put_note(connection: Connection, note: Noted) -> None:
         put = (
             "INSERT INTO notes VALUES (%s, %s, %s) ON CONFLICT (kind, key) DO UPDATE SET record = excluded.record"
         )
-        connection.execute(put, note)
+        connection.execute(put, note[:3])
     connection.execute("UPDATE clock SET notes = notes + 1")
 
 
@@ -309,6 +309,8 @@ class _Commit:
                 return self._written(entry)
             case Erased():
                 return entry._replace(arrived=self._arrived, removed=self._erase(entry))
+            case Noted(kind, key, _, True) if self._is_noted(kind, key):
+                return Conflict(f"another process has put {kind} {key}")
             case Noted():
                 put_note(self._connection, entry)
             case _ if self._stale:
@@ -316,6 +318,10 @@ class _Commit:
             case _:
                 self._change(entry)
         return entry
+
+    def _is_noted(self, kind: str, key: str) -> bool:
+        query = "SELECT 1 FROM notes WHERE kind = %s AND key = %s"
+        return self._connection.execute(query, (kind, key)).fetchone() is not None
 
     def _written(self, entry: Written) -> Entry | TimewellError:
         if entry.key is not None and entry.key in self._answers:

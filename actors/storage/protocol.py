@@ -75,11 +75,15 @@ class Ungrouped(NamedTuple):
 
 
 class Noted(NamedTuple):
-    """A record of the monitor's (a check, a pinned reference, an alert) as it is from now on; None: no more."""
+    """A record of the monitor's (a check, a pinned reference, an alert) as it is from now on; None: no more.
+
+    `new`: a shared store answers Conflict where there is one of this key.
+    """
 
     kind: str
     key: str
     record: bytes | None
+    new: bool = False
 
 
 class Removed(NamedTuple):

@@ -306,6 +306,11 @@ class RedisStorage(ServerStorage):
         match entry:
             case Erased(entity_type, entity_id):
                 return entry._replace(removed=self._erase(entity_type, entity_id))
+            case Noted(kind, key, record, True):
+                field = Command(ROOT, ("HSETNX", ROOT + b":notes", f"{kind}\0{key}", record))
+                told = Command(ROOT, ("HINCRBY", VERSIONS, "notes", 1))
+                is_new, _ = self._link.ask([field, told], whole=True, durable=True)
+                return entry if is_new else Conflict(f"another process has put {kind} {key}")
             case Noted(kind, key, record):
                 self._link.ask([_note(kind, key, record)], whole=True, durable=True)
                 return entry
@@ -431,7 +436,7 @@ class RedisStorage(ServerStorage):
         """Rows as they are, then the note. What is carried twice is there once."""
         moving.carry(self._link, self._shapes, lot)
         newest = max((int(part.arrived.max()) for part in lot.parts), default=lot.mark)
-        self._link.ask([_arrival(newest), _note(*note)], whole=True, durable=True)
+        self._link.ask([_arrival(newest), _note(*note[:3])], whole=True, durable=True)
 
 
 def _answer_key(key: str) -> bytes:

@@ -23,11 +23,9 @@ def blueprint(router: Router) -> Blueprint:
 
     @routes.post("/features/<reference>/checks")
     async def put_check(reference: str) -> Response:
-        watch = (await router.watching()).watch
+        await router.watching()
         feature = router.registry.resolve(reference)
-        asked = await json_body(schema.PutCheck)
-        check = make_check(feature, _check_id(router, feature, asked), asked.check_type, asked.config)
-        await watch.put_check(check)
+        check = await _put(router, feature, await json_body(schema.PutCheck))
         made = (await _checks(router, [check])).checks
         if not made:
             raise Conflict(f"check {check.id!r} of {feature.id!r} was changed again while it was put")
@@ -54,6 +52,19 @@ def blueprint(router: Router) -> Blueprint:
     return routes
 
 
+async def _put(router: Router, feature: Feature, asked: schema.PutCheck) -> Check:
+    """Under the id asked for, or one that nobody else has been given."""
+    while True:
+        check = make_check(feature, _check_id(router, feature, asked), asked.check_type, asked.config)
+        try:
+            await router.monitoring.watch.put_check(check, new=not isinstance(asked.id, str))
+            return check
+        except Conflict:
+            if isinstance(asked.id, str):
+                raise
+            await router.watching()  # by now it is known what other processes have put
+
+
 def _check_id(router: Router, feature: Feature, asked: schema.PutCheck) -> str:
     """The id asked for, or the type's name with the first number that is free. Raises Conflict, InvalidInput."""
     taken = {check.id: check for check in router.monitoring.watch.checks(feature)}
@@ -62,8 +73,9 @@ def _check_id(router: Router, feature: Feature, asked: schema.PutCheck) -> str:
         if asked.id in taken and taken[asked.id].check_type != asked.check_type:
             raise Conflict(f"check {asked.id!r} of {feature.id!r} is of type {taken[asked.id].check_type}")
         return asked.id
-    numbered = (f"{asked.check_type}-{number}" for number in range(1, len(taken) + 2))
-    return next(id_ for id_ in numbered if id_ not in taken)
+    named = router.monitoring.watch.taken(feature)
+    numbered = (f"{asked.check_type}-{number}" for number in range(1, len(named) + 2))
+    return next(id_ for id_ in numbered if id_ not in named)
 
 
 async def _checks(router: Router, checks: list[Check]) -> schema.ChecksAnswer:
