@@ -99,7 +99,8 @@ class FrontEnd:
     def requests(self) -> dict[str, float]:
         """How many requests were seen, by method, route and status."""
         samples = (sample for metric in self.traffic.registry.collect() for sample in metric.samples)
-        return {str(sample.labels): sample.value for sample in samples if sample.name.endswith("_count")}
+        counts = (sample for sample in samples if sample.name == "timewell_request_seconds_count")
+        return {str(sample.labels): sample.value for sample in counts}
 
     async def shut_down(self) -> None:
         """As Hypercorn does when it is told to stop."""
