@@ -72,6 +72,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_connections: Annotated[
         int, Meta(ge=1, description="most connections at once, fewer where the limit of open files is lower")
     ] = 10_000
+    stalled_seconds: Annotated[
+        float, Meta(ge=0.1, description="a client that sends or takes next to nothing for so long is given up")
+    ] = 30.0
     max_body_bytes: Annotated[
         int, Meta(ge=1024, description="largest request body; more is answered with 413")
     ] = 32 * 1024 * 1024
@@ -153,8 +156,10 @@ SMALL_BODY_BYTES_UNDER_WAY = 64 * 1024 * 1024
 """Bodies up to so long have a room of their own: a serve or a write is taken however many uploads there are."""
 BODY_BYTES_OF_A_CONNECTION = 64 * 1024 * 1024
 """HTTP/2 may bring a hundred bodies at once on one connection."""
-UPLOAD_STALLED_SECONDS = 60.0
-"""A streamed body of which nothing comes for so long is given up."""
+ANSWER_BYTES_UNTAKEN = 512 * 1024 * 1024
+"""Answers that wait for their clients; with more, those are given up that have taken nothing for longest."""
+BYTES_UNLESS_STALLED = 16 * 1024
+"""What has to come of a body in STALLED_SECONDS, unless it is all that is left: 500 bytes a second."""
 CELLS_PER_TURN = 20_000
 """An answer with more values is put together in a worker thread, so that small ones need not wait for it."""
 PENDING_VALUES = 2_000_000

@@ -11,6 +11,7 @@ app.py        the Quart-Trio application
 commands/     the commands of timewell that speak to a service, over the client
 client*.py    the Python client: each route once, for `Client` and `AsyncClient` (timewell.py at the top)
 connections.py keepalive.py admission.py front.py traffic.py   what every connection and request goes through
+http1.py http2.py untaken.py   what the server leaves undone; answers that wait for their clients
 fastlane.py   hot requests, before the framework sees them
 logs.py serve.py cli.py __main__.py   the process
 """

@@ -27,6 +27,8 @@ def create_app(router: Router, settings: Settings, traffic: Traffic | None = Non
     app.url_map.merge_slashes = False  # the redirect would name a host and port that are not the client's
     app.request_class = Request
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config["BODY_TIMEOUT"] = settings.stalled_seconds
+    app.config["RESPONSE_TIMEOUT"] = None  # the total: who takes an answer may take it slowly
     errors.install(app)
     app.register_blueprint(registry.blueprint(router))
     app.register_blueprint(writing.blueprint(router, settings))

@@ -7,25 +7,30 @@ them in one nursery: an exception that leaves one would end the process. `Guarde
 from __future__ import annotations
 
 import logging
+import socket
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import trio
 from hypercorn.config import Config
-from hypercorn.events import Closed, RawData
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.trio import run
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
 from actors.errors import Overloaded
 from actors.settings import Settings
-from web import http1
+from web import http1, http2
 from web.errors import PROBLEM_TYPE, answer_to
 from web.http1 import Http1
 from web.keepalive import IdleTimer
 from web.places import TURNED_AWAY_AT_ONCE, Places
+from web.untaken import Untaken
 
 log = logging.getLogger("timewell.connections")
+SENT_AT_ONCE = 64 * 1024
+"""A client that takes less in STALLED_SECONDS takes next to nothing."""
 TURNED_AWAY_SECONDS = 1.0
 """For so long who is turned away may read why: what it sends to a closed connection takes the words away."""
 
@@ -37,6 +42,7 @@ class Guarded(TCPServer):
         super().__init__(*arguments)  # type: ignore[arg-type]
         config: Any = self.config
         self._places: Places = config.places
+        self._untaken: Untaken = config.untaken
         self._idle = IdleTimer(
             self.config.keep_alive_timeout, self.context.terminated, self._initiate_server_close, self._cut_off
         )
@@ -98,6 +104,38 @@ class Guarded(TCPServer):
         """What the client sends next; nothing at its end."""
         return bytes(await self.stream.receive_some(MAX_RECV))
 
+    async def protocol_send(self, event: Event) -> None:
+        """As Hypercorn does, but that nobody is waited for without end."""
+        if not isinstance(event, RawData):
+            await super().protocol_send(event)
+            return
+        async with self.send_lock:
+            try:
+                with trio.CancelScope(shield=True):
+                    await self._send_all(event.data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                await self.protocol.handle(Closed())
+
+    async def _send_all(self, data: bytes | memoryview) -> None:
+        """Raises BrokenResourceError where the client has left, or takes so little that it is cut off."""
+        with memoryview(data) as view:
+            try:
+                with self._untaken.taking(len(view)) as taking:
+                    for start in range(0, len(view), SENT_AT_ONCE):
+                        part = view[start : start + SENT_AT_ONCE]
+                        await self.stream.send_all(part)
+                        taking.took(len(part))
+            except trio.BrokenResourceError:
+                self._reset()
+                raise
+
+    def _reset(self) -> None:
+        """Cut it off, what the system still holds for it included."""
+        with suppress(OSError):
+            plain = getattr(self.stream, "transport_stream", self.stream).socket
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._cut_off()
+
     def _cut_off(self) -> None:
         getattr(self.stream, "transport_stream", self.stream).socket.close()
 
@@ -110,12 +148,14 @@ class ConnectionsConfig(Config):
     def __init__(self) -> None:
         super().__init__()
         self.places = Places(Settings().max_connections)
+        self.untaken = Untaken(Settings().stalled_seconds)
 
 
 def install() -> None:
     """Have connections made as their configuration says. Servers with Hypercorn's own are served as ever."""
     run.TCPServer = _connection  # type: ignore[attr-defined, assignment]
     http1.install(ConnectionsConfig)
+    http2.install(ConnectionsConfig)
 
 
 def _connection(app: Any, config: Config, *rest: Any) -> TCPServer:

@@ -182,7 +182,7 @@ class Connection(Guarded):
             with suppress(BlockingIOError):
                 sent = os.write(self._plain.fileno(), data)
         if sent < len(data):
-            await self.stream.send_all(memoryview(data)[sent:])
+            await self._send_all(memoryview(data)[sent:])
 
     def _between_requests(self) -> bool:
         """Whether Hypercorn has nothing of this connection in hand, so that what comes next begins a request."""

@@ -7,6 +7,7 @@
 - What comes after a request that says `Connection: close` is passed over, and takes no answer away.
 - A client that closes its sending half still gets its answers; whether it has left altogether shows when they
   are sent.
+- Where a client that pipelines has left, the next request that waits for its turn is not waited for any more.
 - No route speaks WebSocket. A handshake is answered as the request that it is otherwise (RFC 9110, 7.8).
 """
 
@@ -21,8 +22,8 @@ import h11
 import trio
 from hypercorn import protocol
 from hypercorn.config import Config
+from hypercorn.events import Closed, RawData
 from hypercorn.events import Event as Incoming
-from hypercorn.events import RawData
 from hypercorn.protocol.events import Event, Response
 from hypercorn.protocol.h11 import H11Protocol
 
@@ -37,8 +38,12 @@ _DETAILS = {
 
 
 class _Connection(h11.Connection):
+    closed = False
+
     def next_event(self) -> Any:
         """As h11 does, but that what follows a request that says `Connection: close` is no fault."""
+        if self.closed:
+            return h11.NEED_DATA
         if self.their_state is h11.MUST_CLOSE and self.trailing_data[0]:
             return h11.NEED_DATA
         return super().next_event()
@@ -50,7 +55,7 @@ class Http1(H11Protocol):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         most = self.config.h11_max_incomplete_size
-        self.connection = _Connection(h11.SERVER, max_incomplete_event_size=most)
+        self.connection: Any = _Connection(h11.SERVER, max_incomplete_event_size=most)
         self._ambiguous = self._endless = False
         self._at_rest = trio.Event()
 
@@ -65,6 +70,9 @@ class Http1(H11Protocol):
         if self.connection.their_state is h11.MUST_CLOSE and isinstance(event, RawData) and event.data:
             return
         await super().handle(event)
+        if isinstance(event, Closed):
+            self.connection.closed = True
+            await self.can_read.set()
 
     async def _close_stream(self) -> None:
         await super()._close_stream()

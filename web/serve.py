@@ -29,6 +29,7 @@ from web.front import Front
 from web.keepalive import ending_connections
 from web.places import Places, room_for_connections
 from web.traffic import Traffic, watched
+from web.untaken import Untaken
 
 log = logging.getLogger("timewell.serve")
 CONNECTIONS_WAITING = 4_096
@@ -122,6 +123,7 @@ def _config(settings: Settings) -> ConnectionsConfig:
     config = ConnectionsConfig()
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config.bind = [f"{host}:{settings.port}"]
+    config.untaken = Untaken(settings.stalled_seconds)
     config.backlog = CONNECTIONS_WAITING
     config.graceful_timeout = GRACEFUL_SECONDS
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS

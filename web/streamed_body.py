@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from math import inf
 from typing import Any
 
 import trio
@@ -12,7 +14,7 @@ from quart_trio.wrappers.request import TrioBody
 from werkzeug.exceptions import RequestTimeout
 
 from actors.errors import InvalidInput
-from actors.settings import UPLOAD_STALLED_SECONDS
+from actors.settings import BYTES_UNLESS_STALLED
 
 STREAMED_TYPES = ("application/x-ndjson",)
 SCOPE_KEY = "timewell.body"
@@ -21,9 +23,35 @@ ROUTE_KEY = "timewell.route"
 MOST_WAITING_BYTES = 8 * 1024 * 1024
 
 
+class _Patience:
+    """How long may still be waited for more of a body: so long for each BYTES_UNLESS_STALLED of it."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = self._left = seconds
+        self._bytes = 0
+        self._scope = trio.CancelScope()
+
+    def came(self, size: int) -> None:
+        """So many bytes."""
+        self._bytes += size
+        if self._bytes >= BYTES_UNLESS_STALLED:
+            self._bytes, self._left = 0, self._seconds
+            self._scope.deadline = trio.current_time() + self._seconds
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Wait within it. Raises RequestTimeout where too little comes."""
+        with trio.move_on_after(self._left) as self._scope:
+            yield
+        if self._scope.cancelled_caught:
+            raise RequestTimeout
+        self._left = max(0, self._scope.deadline - trio.current_time())
+
+
 class _Body(TrioBody):
     """A body that says when it has been taken from."""
 
+    patience: _Patience | None = None
     taken: trio.Event | None = None
     unwanted = False
     """Whether the answer has been given: nobody will take what still comes."""
@@ -38,6 +66,8 @@ class _Body(TrioBody):
     def append(self, data: bytes) -> None:
         if not self.unwanted:
             super().append(data)
+            if self.patience is not None:
+                self.patience.came(len(data))
 
     def refuse(self, error: Exception) -> None:
         """Have who reads it raise the error."""
@@ -77,9 +107,17 @@ class Request(TrioRequest):
         if headers.get("Content-Type", "").partition(";")[0].strip().lower() in STREAMED_TYPES:
             named["max_content_length"] = None
         super().__init__(*positional, **named)
+        body: Any = self.body
+        body.patience = self.patience = _Patience(self.body_timeout or inf)
+        self.body_timeout = None  # which would be the total time
         scope[ANY_BODY_KEY] = self.body
         if named.get("max_content_length") is None:
             scope[SCOPE_KEY] = self.body
+
+    async def get_data(self, *arguments: Any, **named: Any) -> Any:
+        """The body. Raises RequestTimeout where too little of it comes."""
+        with self.patience.waiting():
+            return await super().get_data(*arguments, **named)
 
     @property
     def url_rule(self) -> Any:
@@ -125,20 +163,18 @@ def no_more_wanted(scope: Any) -> None:
         body.answered()
 
 
-async def _soon(body: Any) -> bytes:
-    """What comes next of a body, nothing at its end. Raises RequestTimeout where nothing comes for long."""
-    with trio.move_on_after(UPLOAD_STALLED_SECONDS):
-        return bytes(await anext(body, b""))
-    raise RequestTimeout
-
-
 async def lots_of_lines(least_bytes: int, longest_bytes: int) -> AsyncGenerator[bytes, None]:
     """The request's body in lots of whole lines, of at least so many bytes but for the last.
 
-    Raises InvalidInput for a line longer than `longest_bytes`.
+    Raises InvalidInput for a line longer than `longest_bytes`, RequestTimeout where too little comes.
     """
     waiting = bytearray()
-    while data := await _soon(request.body):
+    asked: Any = request
+    while True:
+        with asked.patience.waiting():
+            data = bytes(await anext(asked.body, b""))
+        if not data:
+            break
         waiting += data
         if len(waiting) >= least_bytes:
             end = waiting.rfind(b"\n") + 1

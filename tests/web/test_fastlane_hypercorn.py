@@ -19,7 +19,7 @@ import pytest
 import trio
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import DataReceived, ResponseReceived
+from h2.events import DataReceived, ResponseReceived, StreamReset
 from h2.settings import SettingCodes
 from hypercorn.config import Config
 from hypercorn.protocol import ProtocolWrapper
@@ -120,10 +120,11 @@ class Http2:
         self.wire = wire
         self.status = b""
         self.body = b""
+        self.resets: list[object] = []
         self._connection = H2Connection(H2Configuration(client_side=True, header_encoding=None))
         self._connection.initiate_connection()
         self._connection.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: window})
-        self._read = 0
+        self._read = self._begun = 0
 
     async def post(self, path: bytes, body: bytes) -> None:
         """Send a request, and take what is answered."""
@@ -133,6 +134,16 @@ class Http2:
         self._connection.send_headers(stream, pseudo + fields)
         self._connection.send_data(stream, body, end_stream=True)
         await self.exchange()
+
+    def begin(self, path: bytes) -> None:
+        """Begin a request of which the body is still to come."""
+        self._begun = self._connection.get_next_available_stream_id()
+        pseudo = [(b":method", b"POST"), (b":path", path), (b":authority", b"a"), (b":scheme", b"http")]
+        self._connection.send_headers(self._begun, pseudo)
+
+    def take_back(self) -> None:
+        """Take it back."""
+        self._connection.reset_stream(self._begun)
 
     async def exchange(self) -> None:
         """Send what there is to send, and take what is answered."""
@@ -144,6 +155,8 @@ class Http2:
                 self.status = dict(event.headers)[b":status"]
             elif isinstance(event, DataReceived):
                 self.body += event.data
+            elif isinstance(event, StreamReset):
+                self.resets.append(event.error_code)
 
     async def widen(self) -> None:
         """Let the answers come."""

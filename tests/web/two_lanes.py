@@ -49,6 +49,7 @@ SETTINGS: dict[str, Any] = {
     "monitor_seconds": 1e6,
     "agreement_sample": 0.0,
     "max_body_bytes": MOST_BODY_BYTES,
+    "stalled_seconds": 60.0,
 }
 JOIN_SECONDS = 20.0
 
