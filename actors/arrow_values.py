@@ -165,7 +165,12 @@ def _json(feature: Feature, values: pa.Array, field: str) -> Column:
             given = objects(values, _number_of)
         except Unsayable as error:
             raise InvalidInput.at(field, str(error)) from None
-        return convert(feature, [None if isinstance(one, float) and math.isnan(one) else one for one in given])
+        endless = [place for place, one in enumerate(given) if _is_endless(one)]
+        for place in endless:
+            given[place] = None
+        column = convert(feature, [None if isinstance(one, float) and math.isnan(one) else one for one in given])
+        told = [Refused(place, "JSON has no infinities") for place in endless]
+        return Column(column.values, column.nulls, [*column.refused, *told])
     decoded, refused = [], []
     for place, text in enumerate(values.to_pylist()):
         try:
@@ -175,6 +180,14 @@ def _json(feature: Feature, values: pa.Array, field: str) -> Column:
             refused.append(Refused(place, "expected JSON text"))
     column = convert(feature, decoded)
     return Column(column.values, column.nulls, [*column.refused, *refused])
+
+
+def _is_endless(value: Any) -> bool:
+    """Whether a value is an infinity, or holds one, which would become a null."""
+    if isinstance(value, float):
+        return math.isinf(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(_is_endless, parts))
 
 
 def _number_of(exact: Decimal) -> int | float:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.live import ROOT, LiveServer
-from web.cli import describe_settings
+from web.cli import describe_settings, main
 from web.openapi import ROUTES
 
 README = (ROOT / "README.md").read_text()
@@ -162,3 +162,19 @@ def test_the_make_targets_that_the_papers_name_exist() -> None:
     for page in ("README.md", "CONTRIBUTING.md"):
         for target in re.findall(r"`make (\w+)`", (ROOT / page).read_text()):
             assert re.search(rf"^{target}\b.*:", makefile, re.MULTILINE) or f" {target}:" in makefile, target
+
+
+def test_the_commands_of_the_paper_on_shared_stores_run(database: str, tmp_path: Path) -> None:
+    paper = (ROOT / "docs" / "shared-store.md").read_text().replace("./data", str(tmp_path / "data"))
+    paper = re.sub(r"postgresql://timewell:secret@db\.example/features[^'\s]*", database, paper)
+    served, moved = re.findall(r"^```sh\n(.*?)^```", paper, re.MULTILINE | re.DOTALL)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(re.findall(r"\.\[(\w+)\]", served)) == {"postgresql", "redis"} < set(extras)
+    with LiveServer(tmp_path / "data") as server:
+        id_ = server.register("clicks")["id"]
+        server.stop()
+    program, *words = shlex.split(moved)
+    assert program == ".venv/bin/timewell" and main(words) == 0
+    settings = dict(word.split("=", 1) for word in shlex.split(served.splitlines()[1]) if "=" in word)
+    with LiveServer(tmp_path / "none", **settings) as server:
+        assert server.get(f"/features/{id_}").status_code == 200

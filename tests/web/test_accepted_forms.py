@@ -96,6 +96,9 @@ FORMS = [
     Form("json", '{"a":1}', '{"a":1}', '{"a":1}', pa.array(['{"a": 1}']), [{"a": 1}]),
     Form("json", "[0.0]", "[-0.0]", "[-0.0]", pa.array([[-0.0]])),
     Form("json", REFUSED, None, "{", pa.array([b"{}"])),
+    Form("json", REFUSED, None, None, pa.array([float("-inf")]), None),
+    Form("json", REFUSED, None, None, pa.array([{"a": [1.5, float("inf")]}]), None),
+    Form("json", '{"a":null}', None, None, pa.array([{"a": float("nan")}]), [{"a": None}]),
     *(Form(kind, "null", "null", "", pa.array([None, np.nan], pa.float64()).slice(0, 1)) for kind in TYPES),
 ]  # fmt: skip
 
