@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -102,9 +103,19 @@ def _of_objects(pa: Any, values: list[Any]) -> Any:
         try:
             column = pa.array(values)
             return Objects(values) if _holds(column.type, pa.types.is_struct) else column
+        except OverflowError:  # integers beyond 64 bits
+            return _of_large(pa, values)
         except pa.ArrowException:
             pass
     return Objects(values)
+
+
+def _of_large(pa: Any, values: list[Any]) -> Any:
+    """Integers of up to 76 digits, exactly."""
+    try:
+        return pa.array([Decimal(one) if type(one) is int else one for one in values])
+    except (pa.ArrowException, OverflowError):
+        return Objects(values)
 
 
 def arrow_column(frame: Any, name: str) -> Any:
