@@ -13,7 +13,7 @@ from tests.actors.service import SETTINGS, service
 from tests.live import LiveServer
 from tests.web.test_errors import JSON, problem
 from web.app import create_app
-from web.routes import history
+from web.routes import history, registry
 
 DAY = {"startTime": "2025-11-07T00:00:00Z", "endTime": "2025-11-08T00:00:00Z"}
 AT = "2025-11-07T10:00:00Z"
@@ -69,6 +69,24 @@ async def test_a_page_of_long_values_is_shorter_and_says_where_the_next_begins(
             found += [one["value"] for one in page["observations"]]
             pages, cursor = pages + 1, page.get("nextCursor")
         assert (found, pages) == ([one["value"] for one in values], 3)
+
+
+async def test_a_page_of_features_with_long_texts_is_shorter_and_says_where_the_next_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registry, "PAGE_BYTES", 12_000)
+    async with service(MemoryStorage()) as timewell:
+        client = create_app(timewell, SETTINGS).test_client()
+        for name in "abcde":
+            body = {"entity": "long", "name": name, "valueType": "string", "description": LONG}
+            assert (await client.post("/features/register", json=body)).status_code == 201
+        found, cursor = list[list[str]](), ""
+        while not found or cursor:
+            answer = await client.get(f"/features?entity=long&cursor={cursor}")
+            page = await answer.get_json()
+            found.append([one["name"] for one in page["features"]])
+            cursor = page.get("nextCursor")
+        assert found == [["a", "b"], ["c", "d"], ["e"]]
 
 
 def test_rows_with_a_label_each_are_refused(small: LiveServer) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 from quart import Blueprint, Response
 
 from actors.domain import Feature, parse_reference
 from actors.errors import NotFound
 from actors.registry import FeatureRegistry
 from actors.router import Router
-from actors.settings import DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS
+from actors.settings import DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS, PAGE_BYTES
 from web.pages import from_cursor, to_cursor
 from web.requests import Query, encode, json_body, no_content
 from web.schema import (
+    FeatureAnswer,
     FeaturesAnswer,
     GroupsAnswer,
     PutGroup,
@@ -110,6 +112,18 @@ def _page(features: Sequence[Feature], query: Query) -> FeaturesAnswer:
         after = from_cursor(cursor)
         features = [feature for feature in features if feature.id > after]
     limit = query.number("limit", DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS)
-    page = features[:limit]
-    more = to_cursor(page[-1].id) if len(features) > limit else None
-    return FeaturesAnswer([feature_answer(feature) for feature in page], more)
+    page = _within_bytes(features[:limit])
+    more = to_cursor(page[-1].id) if len(features) > len(page) else None
+    return FeaturesAnswer(page, more)
+
+
+def _within_bytes(features: Sequence[Feature]) -> list[FeatureAnswer]:
+    """As many of them as a page may hold, at least one: their texts may be long."""
+    page, size = list[FeatureAnswer](), 0
+    for feature in features:
+        answer = feature_answer(feature)
+        size += len(msgspec.json.encode(answer))
+        if page and size > PAGE_BYTES:
+            break
+        page.append(answer)
+    return page
