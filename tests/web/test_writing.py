@@ -321,7 +321,9 @@ def test_one_feature_under_several_references_in_a_batch_keeps_the_order_of_arri
 def test_the_version_may_stand_beside_the_id(shared_server: LiveServer, name: str) -> None:
     id_ = shared_server.register(name, version=3)["id"]
     assert shared_server.post("/features/write", item(id_, 1, version=3)).text == '{"success":true}'
-    answer = shared_server.post("/features/write-batch", {"values": [item(id_, 2, version=3), item(id_, 3)]})
+    answer = shared_server.post(
+        "/features/write-batch", {"values": [item(id_, 2, version=3), item(id_, 3, "other")]}
+    )
     assert answer.json() == {"success": True, "count": 2}
 
 
