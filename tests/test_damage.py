@@ -21,8 +21,9 @@ from actors.router import Router, open_router
 from actors.selection import Selection
 from actors.serving import Span
 from actors.settings import Settings
-from actors.storage.journal import _COLUMNS
+from actors.storage.journal import _COLUMNS, Journal
 from actors.storage.local import EmbeddedStorage
+from actors.storage.monitored import Monitored
 from actors.storage.sqlite_log import need_whole
 from actors.timestamps import FOREVER, NEVER, parse_timestamp
 from tests.actors.service import read_as
@@ -302,6 +303,21 @@ async def test_commits_that_a_damaged_log_would_have_passed_over_are_named(
         need_whole(log)
     async with service(killed) as router:
         assert await past(router, 7) == ["a place that is damaged"]
+
+
+async def test_opening_what_a_killed_process_left_writes_nothing(tmp_path: Path) -> None:
+    made, killed = tmp_path / "data", tmp_path / "killed"
+    async with service(made) as router:
+        await write_city(router, "here", at(1))
+        await router.checkpointer.checkpoint()
+        shutil.copytree(made, killed)
+    for name in ("journal.db", "monitor.db"):
+        before = (killed / f"{name}-wal").read_bytes()
+        opened = Journal(str(killed / name)) if name == "journal.db" else Monitored(str(killed / name))
+        opened.open()
+        assert (killed / f"{name}-wal").read_bytes() == before
+        assert opened.rows("PRAGMA auto_vacuum") == [(2,)]
+        opened.close()
 
 
 async def test_check_data_names_what_is_damaged_and_changes_nothing(

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 import numpy as np
 import psycopg
 import pytest
@@ -489,6 +490,19 @@ def test_what_the_first_version_kept_is_all_there_and_its_processes_can_change_n
             else:
                 with pytest.raises(StorageDown, match="windows"), old._link.write() as connection:
                     connection.execute("SELECT state FROM windows")
+
+
+def test_one_entity_may_get_values_of_thousands_of_features_at_once(store: Environment) -> None:
+    features = [
+        msgspec.structs.replace(CLICKS, id=f"user.f{n}.v1", name=f"f{n}", created=n) for n in range(1, 2_001)
+    ]
+    blocks = [CLICK._replace(feature=feature.id, created=feature.created) for feature in features]
+    with storage_over(store) as storage:
+        storage.commit([Registered(feature) for feature in features])
+        for _ in range(2):
+            (entry,) = storage.commit([Written(0, blocks, None, b"")])
+            assert isinstance(entry, Written), entry
+        assert storage.ranges([features[-1]], ["u1"], 0, 5)[0].rows.size
 
 
 def test_statistics_can_be_asked_for_while_the_writer_is_another_from_now_on(store: Environment) -> None:

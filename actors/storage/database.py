@@ -94,7 +94,8 @@ class Database:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         # Nobody else is let in: the index of the log is in memory then, and takes no file, nor room for one.
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a new file
+        if connection.execute("PRAGMA page_count").fetchone() == (0,):  # else it writes, which a full disk refuses
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA journal_size_limit=67108864")

@@ -65,6 +65,7 @@ class Shapes:
             return known
         given = {"type": entity_type, "members": list(shape.members), "kinds": list(shape.kinds)}
         query = "SELECT number FROM shapes WHERE entity = %(type)s AND members = %(members)s::bigint[]"
+        query += " AND hash_array_extended(members, 0) = hash_array_extended(%(members)s::bigint[], 0)"
         found = connection.execute(query, given).fetchone()
         if found is None:
             wide = "SELECT count(*) FROM shapes WHERE entity = %(type)s AND cardinality(members) > 1"

@@ -67,7 +67,13 @@ CREATE TABLE windows (
 _SECOND = "ALTER TABLE windows RENAME TO summaries;"
 """They are compressed from here on. A process that cannot read that finds no table, and leaves them alone."""
 
-MIGRATIONS = (_FIRST, _SECOND)
+_THIRD = """
+ALTER TABLE shapes DROP CONSTRAINT IF EXISTS shapes_entity_members_key;
+CREATE INDEX IF NOT EXISTS shapes_by_members ON shapes (entity, hash_array_extended(members, 0));
+"""
+"""Thousands of features do not fit into a row of an index. That each is there once, the clock's lock sees to."""
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD)
 """From nothing to the newest form. One that has been released is never changed, only followed by another."""
 
 
