@@ -17,10 +17,15 @@ from numpy.typing import NDArray
 from actors.columns import Indices, Times
 from actors.pieces import Pieces
 from actors.timestamps import NEVER
+from actors.turns import Steps, at_once
 from actors.values import Array, Nulls, blank
 
 SLOTS_AT_ONCE = 1_024
 """Room is added for so many, and doubled while it is less: with 200 features some 5 MB, a few milliseconds."""
+
+CELLS_A_STEP = 500_000
+SLOTS_A_STEP = 8_192
+"""Of tables, or a column, of which all is looked at: some milliseconds."""
 
 _Kept = tuple[str, int]
 """What features must have in common to be in one table of values: the dtype, and a vector's dimension or 0."""
@@ -116,16 +121,32 @@ class Latest:
         return column
 
     def free(self, column: Column) -> None:
-        """The column may be another's from now on."""
-        column.clear()
+        """All of `freeing` at once."""
+        at_once(self.freeing(column))
+
+    def freeing(self, column: Column) -> Steps[None]:
+        """Clear the column, which may then be another's. Its own series writes to it no more."""
+        yield from column.clearing()
         self._free.setdefault(column.kept, []).append((column.at, column.own))
 
     def have_floors(self) -> None:
         """Make room for floors, which a service with little in it does without."""
-        if self._floor is None:
-            self._floor = Pieces(np.dtype(np.int64), self._times.array.shape[1:], NEVER)
-            self._floor.grow(self.room)
-            self._floor.array[:, : len(self._bases)] = self._bases
+        at_once(self.making_floors())
+
+    def making_floors(self) -> Steps[None]:
+        """The same in steps, between which there are none yet."""
+        while self._floor is None:
+            columns, rows = self._times.array.shape[1], 1
+            floor = Pieces(np.dtype(np.int64), (columns,), NEVER)
+            while rows < self.room and self._times.array.shape[1] == columns:
+                rows = min(self.room, rows + 1 + CELLS_A_STEP // (columns + 1))
+                floor.grow(rows)
+                if rows < self.room:
+                    yield
+            if self._floor is None and self._times.array.shape[1] == columns:
+                if any(base != NEVER for base in self._bases):
+                    floor.array[:, : len(self._bases)] = self._bases
+                self._floor = floor
 
     @_growing()
     def _widen(self, dtype: np.dtype[Any], width: int, columns: int, own: int) -> None:
@@ -229,15 +250,18 @@ class Column:
         """int64[room], None while no feature has one."""
         return None if self.table.floor is None else self.table.floor[:, self.at]
 
-    def clear(self) -> None:
+    def clearing(self) -> Steps[None]:
         """Nothing was written: only where something was is written to."""
-        some = np.flatnonzero(self.times != NEVER)
-        self.times[some] = NEVER
-        self.nulls[some] = False
-        values = self.values
-        values[some] = blank(values.dtype, (1,))[0]
-        if self.used.any():
-            self.used[:] = 0
+        for start in range(0, self.table.room, SLOTS_A_STEP):
+            cut = slice(start, start + SLOTS_A_STEP)
+            times, values, used = self.times[cut], self.values[cut], self.used[cut]
+            some = np.flatnonzero(times != NEVER)
+            times[some] = NEVER
+            self.nulls[cut][some] = False
+            values[some] = blank(values.dtype, (1,))[0]
+            used[np.flatnonzero(used)] = 0
+            del times, values, used  # no view may be kept while the tables grow
+            yield
 
 
 def _grown(columns: int) -> int:

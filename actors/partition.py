@@ -13,10 +13,12 @@ import numpy as np
 
 from actors.columns import Block, Entities, Indices, Numbering, Times, picked
 from actors.domain import Feature
+from actors.found import Found
 from actors.grid import Cells, Grid, Kind, unfilled
-from actors.latest import Latest, Places
+from actors.latest import SLOTS_AT_ONCE, Latest, Places
+from actors.layers import Layers
 from actors.rows import Ranges, Rows, merge
-from actors.series import Found, Series
+from actors.series import Series
 from actors.settings import ROWS_PER_TURN
 from actors.timestamps import NEVER
 from actors.turns import Steps, at_once
@@ -28,6 +30,7 @@ EVICT_DOWN_TO = 0.9
 SAMPLED_PAIRS = 100_000
 
 
+_NO_MORE = object()
 _Key = tuple[int, str]
 """Which list of ids, and of which entity type."""
 
@@ -75,6 +78,8 @@ class Partition:
         self._series: dict[str, tuple[int, Series]] = {}
         self._latest: dict[str, Latest] = {}
         self._asked: dict[int, _Asked] = {}
+        self._untidy: list[Layers] = []
+        self._freeing: list[Steps[None]] = []
         self._purged: dict[tuple[str, str], int] = {}
         """What reads of the disk that began before may bring yet: by entity type and id the last arrival to go."""
 
@@ -104,8 +109,17 @@ class Partition:
             key = id(block.entities), entity_type  # those of a table's features are one list
             if key not in slots:
                 slots[key] = yield from self._slots_for(entity_type, block.entities, names)
+                yield from self._making_room(entity_type)
             self._append(block, slots[key], np.full(len(block.entities), arrived, np.int64))
         self.position = arrived
+
+    def _making_room(self, entity_type: str) -> Steps[None]:
+        """For the slots that there are, some at a time: the tables may have hundreds of columns."""
+        table, slots = self._latest.get(entity_type), len(self._slots[entity_type]) + 1
+        while table is not None and table.room < slots:
+            table.make_room(min(slots, table.room + SLOTS_AT_ONCE))
+            if table.room < slots:
+                yield
 
     def append(self, block: Block, arrived: Times) -> None:
         """Take the rows of one block, later than all before them."""
@@ -156,7 +170,7 @@ class Partition:
             base = self._base_floor if created <= self._base_position else NEVER
             base = max(base, self._floors.get(feature, NEVER))
             table = self._latest.setdefault(feature.partition(".")[0], Latest())
-            series = Series(dtype, width, base, table)
+            series = Series(dtype, width, base, table, self._untidy)
             self._series[feature] = (created, series)
         elif born > created:
             return None
@@ -182,7 +196,20 @@ class Partition:
         self._asked.clear()
         _, series = self._series.pop(feature, (NEVER, None))
         if series is not None:
-            series.column.table.free(series.column)
+            series.close()
+            self._freeing.append(series.column.table.freeing(series.column))
+
+    def tidy(self) -> bool:
+        """A step of what was left for later: large merges, the rest of a deleted feature. Whether one was."""
+        if self._untidy:
+            if not self._untidy[0].tidy():
+                del self._untidy[0]
+            return True
+        if self._freeing:
+            if next(self._freeing[0], _NO_MORE) is _NO_MORE:
+                del self._freeing[0]
+            return True
+        return False
 
     # Reading
 
@@ -260,10 +287,16 @@ class Partition:
         return self.series(feature).past(slots, owner, at, visible, disk, found)
 
     def between(
-        self, feature: Feature, slots: Indices, start: int | Times, end: int | Times, disk: Rows | None
+        self,
+        feature: Feature,
+        slots: Indices,
+        start: int | Times,
+        end: int | Times,
+        disk: Rows | None,
+        most: int | None = None,
     ) -> Ranges:
         """See `Series.between`."""
-        return self.series(feature).between(slots, start, end, disk)
+        return self.series(feature).between(slots, start, end, disk, most)
 
     # Memory
 
@@ -294,14 +327,20 @@ class Partition:
         slots = self.slots(feature.entity, entities)
         self.series(feature).install(slots[slots > 0], placed, feature.kept_values, self.tick)
 
-    def trimming(self, kept_values: Mapping[str, int]) -> Iterator[None]:
+    def trimming(self, kept_values: Mapping[str, int]) -> Steps[None]:
         """Let go of what each feature need not keep ready, as far as the history files have it.
 
-        A generator that does one series a step, so that its store can serve in between.
+        In steps of a series, or of a part of a large one, so that its store can serve in between.
         """
         for feature, (_, series) in list(self._series.items()):
-            series.trim(kept_values.get(feature, 0), self.flushed)
+            yield from series.trimming(kept_values.get(feature, 0), self.flushed)
             yield
+
+    def trim(self, kept_values: Mapping[str, int]) -> None:
+        """All of `trimming`, and what there is to tidy, at once."""
+        at_once(self.trimming(kept_values))
+        while self.tidy():
+            pass
 
     def evict(self, budget: int) -> None:
         """All of `evicting` at once."""

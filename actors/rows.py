@@ -143,9 +143,14 @@ def between(rows: Rows, slots: Indices, start: int | Times, end: int | Times) ->
     return begin, np.maximum(begin, bisect_right(rows.times, low, high, end))
 
 
-def extract(parts: Sequence[Rows], slots: Indices, start: int | Times, end: int | Times) -> Ranges:
-    """The rows of each slot with start <= time <= end, out of several sorted parts, later parts winning."""
-    pieces = [_slices(part, *between(part, slots, start, end)) for part in parts]
+def extract(
+    parts: Sequence[Rows], slots: Indices, start: int | Times, end: int | Times, most: int | None = None
+) -> Ranges:
+    """The rows of each slot with start <= time <= end, out of several sorted parts, later parts winning.
+
+    `most`: so many of the first of each slot are enough, where negative so many of the last. There may be more.
+    """
+    pieces = [_slices(part, *_some(*between(part, slots, start, end), most)) for part in parts]
     pieces = [piece for piece in pieces if len(piece.times)] or pieces[:1]
     if len(pieces) == 1:
         return pieces[0]
@@ -155,6 +160,13 @@ def extract(parts: Sequence[Rows], slots: Indices, start: int | Times, end: int 
     ordered = ordered[last_of_each(owners[ordered], times[ordered])]
     offsets = np.searchsorted(owners[ordered], np.arange(len(slots) + 1))
     return Ranges(offsets, times[ordered], values[ordered], nulls[ordered])
+
+
+def _some(begin: Indices, end: Indices, most: int | None) -> tuple[Indices, Indices]:
+    """So many of each part: what of the others comes between them is among as many of theirs."""
+    if most is None:
+        return begin, end
+    return (begin, np.minimum(end, begin + most)) if most >= 0 else (np.maximum(begin, end + most), end)
 
 
 def _owners(offsets: Indices) -> Indices:

@@ -3,7 +3,8 @@
 Structures
     latest   times, values, nulls by slot: a column of the tables that serving gathers from (`actors/latest.py`).
     runs     sorted rows, oldest arrivals first; four of like size become one: a log-structured merge tree in
-             memory (O'Neil et al. 1996). An append costs amortised log(n) merges.
+             memory (O'Neil et al. 1996). An append costs amortised log(n) merges. Small ones are merged at
+             once, large ones by `tidy`, a step at a time: until then questions go to each run.
     tail     unsorted recent arrivals, sorted into a run when full or when history is read.
     floor    by slot, 1 + the greatest event time that memory let go of (trimmed, evicted, never loaded).
 
@@ -17,14 +18,17 @@ Slot 0 belongs to nobody: entities without a slot are asked for there and nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from actors.columns import Indices, Times
+from actors.found import Found
 from actors.grid import Cells
 from actors.latest import Latest
+from actors.layers import Layers
+from actors.merging import ROWS_A_STEP
 from actors.rows import (
     Ranges,
     Rows,
@@ -35,78 +39,26 @@ from actors.rows import (
     merge,
     offsets_of,
     rank_from_newest,
+    spans,
 )
+from actors.tail import Tail
 from actors.timestamps import FOREVER, NEVER
+from actors.turns import Steps, at_once
 from actors.values import Array, Nulls, blank
 
 TAIL_ROWS = 8_192
-MOST_RUNS = 16
-FAN = 4
-"""So many runs of like size are merged into one: of two at a time, writing costs half as much again."""
-MERGED_AT_ONCE = 200_000
-"""An eviction first merges no more rows than this, some milliseconds of work."""
 SLOTS_WORTH_COMPACTING = 64
-"""A range over this many entities first merges all runs: reading one run is five times as fast as merging
-what is read, and the next such question finds the work done."""
+"""A range over this many entities first merges all runs, or asks for it: reading one run is five times as fast as
+merging what is read, and the next such question finds the work done."""
 
 
-class Hit(NamedTuple):
-    """What a point-in-time join found in an index of slots and times: for each question the time, NEVER for none,
-    and the position of the row (of any row where there is none)."""
-
-    slots: Slots
-    times: Times
-    position: Indices
-    seen: Times
-
-
-class Found:
-    """What one point-in-time question has looked up so far, for the series that it comes to next.
-
-    Series that are written together turn out to have the same index, and share what one search in it finds.
-    """
-
-    def __init__(self) -> None:
-        self._hits: dict[tuple[int, bytes], Hit] = {}
-        self._last: Hit | None = None
-        self._slots: Indices | None = None
-        self._asked: Indices
-        self.no_nulls: Nulls
-
-    def asked(self, slots: Indices, owner: Indices) -> Indices:
-        """The slot that each question is about."""
-        if self._slots is not slots:
-            self._slots, self._asked = slots, slots.take(owner)
-            self.no_nulls = np.zeros(len(owner), np.bool_)
-        return self._asked
-
-    def hit(self, rows: Rows) -> Hit | None:
-        """What was found in rows with the same index."""
-        hit = self._last
-        if hit is None or hit.times is not rows.times:
-            hit = self._hits.get(_sketch(rows))
-        if hit is None or not _same_index(hit, rows):
-            return None
-        self._last = hit
-        return hit
-
-    def search(self, rows: Rows, begin: Indices, end: Indices, at: Times) -> Hit:
-        """Find the last row with time <= `at` of each stretch of sorted rows."""
-        position = last_within(rows, begin, end, at)
-        seen = np.where(position < 0, NEVER, rows.times.take(position))
-        self._last = self._hits[_sketch(rows)] = Hit(rows.slots, rows.times, position, seen)
-        return self._last
-
-
-def _sketch(rows: Rows) -> tuple[int, bytes]:
-    """The same for rows of the same times, and hardly ever for others."""
-    return rows.size, rows.times[:: 1 + rows.size // 64].tobytes()
-
-
-def _same_index(one: Hit, other: Rows) -> bool:
-    if one.times is other.times:
-        return True
-    return np.array_equal(one.times, other.times) and np.array_equal(one.slots, other.slots)
+def _rank_from_newest(run: Rows, cut: slice) -> Indices:
+    """See `rank_from_newest`: of some of a run's rows, among all of it."""
+    slots = run.slots[cut]
+    rank = rank_from_newest(slots)
+    beyond = int(np.searchsorted(run.slots, slots[-1], "right")) - cut.stop
+    rank[np.searchsorted(slots, slots[-1]) :] += beyond
+    return rank
 
 
 def differences(one: Cells, other: Cells) -> Nulls:
@@ -122,22 +74,29 @@ class Series:
     """Not thread-safe: its store is the only one to touch it."""
 
     def __init__(
-        self, dtype: np.dtype[Any], width: int = 0, base_floor: int = NEVER, table: Latest | None = None
+        self,
+        dtype: np.dtype[Any],
+        width: int = 0,
+        base_floor: int = NEVER,
+        table: Latest | None = None,
+        untidy: list[Layers] | None = None,
     ) -> None:
         """`width` is a vector's dimension. `base_floor` is the floor of slots not heard of yet.
 
-        `table`: where the latest values go, which the series of one entity type share.
+        `table`: where the latest values go, which the series of one entity type share. `untidy`: see `Layers`.
         """
         self.dtype = dtype
         self.width = width
         self.column = (table or Latest()).column(dtype, width, base_floor)
-        self.runs: list[Rows] = []
-        self._tail = _Tail(self)
+        self._layers = Layers(self._forget_index, [] if untidy is None else untidy)
+        self._tail = Tail(self.blank)
         self._settle_at = TAIL_ROWS - self.column.at * 1_361 % (TAIL_ROWS // 2)
         """Features are written together: were their tails full together, one write would wait for all of them."""
         self._newest = NEVER
         self._offsets: tuple[Rows, Indices] | None = None
         self._nullable: bool | None = None
+        self._closed = False
+        self._appended = 0
         self._trimmed_to: int | None = None
         """How many rows a slot has at most, as far as they may be let go; None once rows have been added."""
 
@@ -149,7 +108,12 @@ class Series:
     @property
     def rows(self) -> int:
         """How many observations are held."""
-        return self._tail.count + sum(run.size for run in self.runs)
+        return self._tail.count + self._layers.rows
+
+    @property
+    def runs(self) -> list[Rows]:
+        """The sorted runs, oldest arrivals first."""
+        return self._layers.runs
 
     def blank(self, count: int) -> Array:
         """`count` null values of this series' shape."""
@@ -160,11 +124,12 @@ class Series:
     def append(self, rows: Rows) -> None:
         """Take rows in order of arrival, later than all before them. `make_room` comes first."""
         self._trimmed_to = None
+        self._appended += 1
         self._update_latest(rows)
         if self._tail.count + rows.size > self._settle_at:
             self._settle()
         if rows.size > TAIL_ROWS:
-            self._push(merge([rows]))
+            self._layers.push(merge([rows]))
         else:
             self._tail.append(rows)
 
@@ -196,22 +161,15 @@ class Series:
 
     def _settle(self) -> None:
         if self._tail.count:
-            self._push(merge([self._tail.rows]))
+            self._layers.add(merge([self._tail.rows]))
+            self._tail.clear()  # where there is no memory to merge it, all is as it was
+            self._layers.merge_alike()
 
-    def _push(self, run: Rows) -> None:
-        """One more run, which has what the tail had. Where there is no memory to merge it, all is as it was."""
-        self._forget_index()
-        self.runs.append(run)
-        self._tail.clear()
-        while len(self.runs) >= FAN and self.runs[-FAN].size < 2 * self.runs[-1].size:
-            self.runs[-FAN:] = [merge(self.runs[-FAN:])]
-
-    def _compact(self) -> Rows:
-        """Everything in one sorted run."""
-        self._settle()
-        if len(self.runs) > 1:
-            self.runs = [merge(self.runs)]
-        return self.runs[0] if self.runs else self._nothing()
+    def close(self) -> None:
+        """Have nothing any more, so that whatever is under way comes to nothing."""
+        self._closed = True
+        self._layers.close()
+        self._tail = Tail(self.blank)
 
     def _nothing(self) -> Rows:
         none = np.zeros(0, np.int64)
@@ -258,16 +216,18 @@ class Series:
     ) -> Cells:
         """The newest value with event time <= at of each question, which is about the slot at slots[owner].
 
-        A point-in-time join: all runs are merged first, so that each question is one search, and none where
-        `found` has the positions of a series with the same index. `visible_from`, one per question: values with
-        times before it are the caller's to hide. What is the same for several series is the same array.
+        A point-in-time join: with all runs merged each question is one search, and none where `found` has the
+        positions of a series with the same index. While large ones wait for that, it is one search a run.
+        `visible_from`, one per question: values with times before it are the caller's to hide. What is the same
+        for several series is the same array.
         """
-        rows = self._compact() if disk is None else merge([disk, self._compact()])
+        self._settle()
+        self._layers.compact()
+        parts = self._parts(disk)
         asked = found.asked(slots, owner)
-        if rows.size == 0:
-            times = np.full(len(asked), NEVER, np.int64)
-            cold = self._below(asked, times, visible_from)
-            return Cells(times, self.blank(len(asked)), found.no_nulls, cold)
+        if len(parts) != 1:
+            return self._past_of(parts, slots, owner, at, visible_from)
+        rows = parts[0]
         hit = found.hit(rows)
         if hit is None:
             offsets = self._offsets_of(rows) if disk is None else offsets_of(rows, self.room)
@@ -278,6 +238,20 @@ class Series:
         nulls = rows.nulls.take(hit.position) if some else found.no_nulls
         cold = self._below(asked, hit.seen, visible_from)
         return Cells(hit.seen, rows.values.take(hit.position, 0), nulls, cold)
+
+    def _past_of(
+        self, parts: Sequence[Rows], slots: Indices, owner: Indices, at: Times, visible_from: int | Times
+    ) -> Cells:
+        """The same out of several sorted parts, or of none."""
+        times, nulls = np.full(len(owner), NEVER, np.int64), np.zeros(len(owner), np.bool_)
+        values = self.blank(len(owner))
+        for part in parts:
+            begin, end = spans(part, slots)
+            position = last_within(part, begin.take(owner), end.take(owner), at)
+            better = (position >= 0) & (part.times[position] >= times)
+            found = position[better]
+            times[better], values[better], nulls[better] = part.times[found], part.values[found], part.nulls[found]
+        return Cells(times, values, nulls, self._below(slots.take(owner), times, visible_from))
 
     # Two things about the rows, remembered for as long as they are the same: a training set asks again and again.
 
@@ -294,11 +268,19 @@ class Series:
     def _forget_index(self) -> None:
         self._offsets = self._nullable = None
 
-    def between(self, slots: Indices, start: int | Times, end: int | Times, disk: Rows | None = None) -> Ranges:
-        """Each slot's observations with start <= time <= end, in time order."""
+    def between(
+        self,
+        slots: Indices,
+        start: int | Times,
+        end: int | Times,
+        disk: Rows | None = None,
+        most: int | None = None,
+    ) -> Ranges:
+        """Each slot's observations with start <= time <= end, in time order. `most`: see `extract`."""
         if len(slots) >= SLOTS_WORTH_COMPACTING:
-            self._compact()
-        return extract(self._parts(disk) or [self._nothing()], slots, start, end)
+            self._settle()
+            self._layers.compact()
+        return extract(self._parts(disk) or [self._nothing()], slots, start, end, most)
 
     def cold_before(self, slots: Indices, start: int | Times) -> Nulls:
         """Where a question that reaches back to `start` needs the disk: bool[q]."""
@@ -320,16 +302,39 @@ class Series:
     # Letting go, and taking back
 
     def trim(self, keep: int, flushed: int) -> None:
-        """Let go of all but the newest `keep` rows of each slot, as far as they arrived by `flushed`."""
+        """All of `trimming` at once."""
+        at_once(self.trimming(keep, flushed))
+
+    def trimming(self, keep: int, flushed: int) -> Steps[None]:
+        """Let go of all but the newest `keep` rows of each slot, as far as they arrived by `flushed`.
+
+        What comes in meanwhile is left for the next time.
+        """
         if self._trimmed_to is not None and keep >= self._trimmed_to:
             return
         if self._most_of_a_slot() <= keep:
             self._trimmed_to = keep
             return
-        rows = self._compact()
-        spare = rank_from_newest(rows.slots) >= keep
-        self._let_go(spare & (rows.arrived <= flushed))
-        self._trimmed_to = None if (spare & (rows.arrived > flushed)).any() else keep
+        self._trimmed_to, appended = None, self._appended
+        self._settle()
+        yield from self._layers.merging_all()
+        left = False
+
+        def spare(run: Rows, cut: slice) -> Nulls:
+            nonlocal left
+            gone = _rank_from_newest(run, cut) >= keep
+            arrived = run.arrived[cut] <= flushed
+            left = left or bool((gone & ~arrived).any())
+            return gone & arrived
+
+        looked_at = 0
+        for rows in self._layers.letting_go(spare, self._raising_floors):
+            looked_at += rows
+            if looked_at > 2 * ROWS_A_STEP:
+                looked_at = 0
+                yield
+        if len(self.runs) < 2 and appended == self._appended and not left:
+            self._trimmed_to = keep
 
     def _most_of_a_slot(self) -> int:
         """At least as many rows as any slot has (corrections count until they are merged), without a merge."""
@@ -341,23 +346,14 @@ class Series:
         Returns how many rows the slot has left.
         """
         self._settle()
-        left = 0
-        for place, run in enumerate(self.runs):
-            begin, end = np.searchsorted(run.slots, np.array([slot, slot + 1], np.int32)).tolist()
-            gone = begin + np.flatnonzero(run.arrived[begin:end] <= until)
-            left += end - begin - len(gone)
-            if len(gone):
-                self.runs[place] = run.take(np.delete(np.arange(run.size), gone))
-        self.runs = [run for run in self.runs if run.size]
-        self._forget_index()
+        left = self._layers.purge(slot, until)
         self._refresh_latest(np.array([slot]))
         return left
 
     def usage(self, flushed: int) -> tuple[Indices, Times, Times]:
         """The slots with rows that arrived by `flushed`, when each was last used, and how many these are."""
-        if self.rows <= MERGED_AT_ONCE:
-            self._compact()  # and so without corrections
         self._settle()
+        self._layers.merge_small()  # and so without corrections
         counts = _counted(run.slots[run.arrived <= flushed] for run in self.runs)
         slots = np.flatnonzero(counts)
         return slots, self.column.used[slots], counts[slots]
@@ -365,32 +361,29 @@ class Series:
     def evicting(self, slots: Indices, flushed: int) -> Iterator[int]:
         """Let go of every row of these slots, as far as it arrived by `flushed`.
 
-        A run a step, which yields how many rows it has looked at. What is merged meanwhile is left for later.
+        In steps that say how many rows they have looked at.
         """
+        yield from self._layers.merged()
         self._settle()
         chosen = np.zeros(self.room, np.bool_)
         chosen[slots] = True
-        for run in list(self.runs):
-            place = next((place for place, one in enumerate(self.runs) if one is run), None)
-            if place is not None:
-                self._let_go(chosen[run.slots] & (run.arrived <= flushed), place)
-            yield run.size
 
-    def _let_go(self, gone: Nulls, place: int = 0) -> None:
-        """Of the rows of one run."""
-        if not gone.any():
-            return
-        rows = self.runs[place]
-        self.column.table.have_floors()
+        def gone(run: Rows, cut: slice) -> Nulls:
+            return chosen[run.slots[cut]] & (run.arrived[cut] <= flushed)
+
+        yield from self._layers.letting_go(gone, self._raising_floors)
+
+    def _raising_floors(self, below: Rows) -> Iterator[int]:
+        """So that sorted rows, which are still there, are below them."""
+        for _ in self.column.table.making_floors():
+            yield ROWS_A_STEP
         floor = self.column.floor
-        assert floor is not None
-        slots, times = rows.slots[gone], rows.times[gone]
-        last = np.append(slots[1:] != slots[:-1], True)
-        slots = slots[last].astype(np.int64)
-        floor[slots] = np.maximum(floor[slots], times[last] + 1)
-        self.runs[place] = rows.take(~gone)
-        self._forget_index()
-        self._forget_latest(slots[self.column.times[slots] < floor[slots]])
+        if floor is None or self._closed:
+            return
+        last = np.append(below.slots[1:] != below.slots[:-1], True)
+        own = below.slots[last].astype(np.int64)
+        floor[own] = np.maximum(floor[own], below.times[last] + 1)
+        self._forget_latest(own[self.column.times[own] < floor[own]])
 
     def _forget_latest(self, slots: Indices) -> None:
         self.column.times[slots] = NEVER
@@ -409,10 +402,7 @@ class Series:
         spare = rank_from_newest(disk.slots) >= keep
         floor[slots] = NEVER
         np.maximum.at(floor, disk.slots[spare], disk.times[spare] + 1)
-        self.runs.insert(0, disk.take(~spare))
-        self._forget_index()
-        if len(self.runs) > MOST_RUNS:
-            self._compact()
+        self._layers.push_below(disk.take(~spare))
         self._refresh_latest(slots)
 
     def _refresh_latest(self, slots: Indices) -> None:
@@ -430,49 +420,3 @@ def _counted(parts: Iterable[Slots]) -> Indices:
         more[: len(counts)] += counts
         counts = more
     return counts
-
-
-class _Tail:
-    """Growing columns: appending a few rows is a few slice assignments."""
-
-    def __init__(self, series: Series) -> None:
-        self._series = series
-        self._columns: Rows | None = None
-        self.count = 0
-
-    def append(self, rows: Rows) -> None:
-        end = self.count + rows.size
-        if self._columns is None or end > self._columns.size:
-            self._grow(end)
-        assert self._columns is not None
-        columns: tuple[Array, ...] = self._columns
-        for column, added in zip(columns, rows, strict=True):
-            column[self.count : end] = added
-        self.count = end
-
-    def _grow(self, needed: int) -> None:
-        room = max(16, 1 << (needed - 1).bit_length())
-        times = np.empty(room, np.int64)
-        grown = Rows(
-            np.empty(room, np.int32), times, times.copy(), self._series.blank(room), np.empty(room, np.bool_)
-        )
-        if self._columns is not None:
-            columns: tuple[Array, ...] = grown
-            for column, old in zip(columns, self._columns.take(slice(self.count)), strict=True):
-                column[: self.count] = old
-        self._columns = grown
-
-    @property
-    def slots(self) -> Slots:
-        """The slots of all rows so far."""
-        return self._columns.slots[: self.count] if self._columns is not None else np.zeros(0, np.int32)
-
-    @property
-    def rows(self) -> Rows:
-        """All rows so far, at least one."""
-        assert self._columns is not None
-        return self._columns.take(slice(self.count))
-
-    def clear(self) -> None:
-        """They are elsewhere now."""
-        self._columns, self.count = None, 0

@@ -17,6 +17,7 @@ from actors.aggregates import aggregate, together, windows
 from actors.columns import Block, Indices, shards_of, split
 from actors.domain import Feature
 from actors.errors import RequestError, shortage
+from actors.found import Found
 from actors.grid import Cells, Grid, filled
 from actors.latest import HalfGrown
 from actors.mailbox import Envelope, Mailbox
@@ -38,7 +39,7 @@ from actors.messages import (
 )
 from actors.partition import DiskRows, Partition
 from actors.rows import Rows
-from actors.series import Found, differences
+from actors.series import differences
 from actors.settings import WINDOWED_ROWS_AT_ONCE
 from actors.storage.protocol import Known, Storage, Trimmed
 from actors.timestamps import FOREVER
@@ -64,7 +65,8 @@ class FeatureStore:
     def __init__(self, partition: Partition, budget: int) -> None:
         """`budget`: the observations to hold, but for those that the history files do not have yet."""
         self.partition = partition
-        self.chores: Iterator[None] = iter(())
+        self._chores: Iterator[None] = iter(())
+        self._to_trim: Mapping[str, int] | None = None
         self._evicting: Iterator[int] | None = None
         self.taken = 0
         """How many values have come in."""
@@ -85,7 +87,7 @@ class FeatureStore:
                 at_once(self.applying(batches))
             case Flushed(position, kept_values):
                 self.partition.flush(position)
-                self.chores = self.partition.trimming(kept_values)
+                self._to_trim = kept_values
                 self._look_at = self._budget
             case Whereabouts(entity_type, entities):
                 return self.partition.slots(entity_type, entities)
@@ -140,9 +142,17 @@ class FeatureStore:
 
     def housekeep(self) -> bool:
         """One piece of what is to be done between messages. Whether there may be more."""
-        for _ in self.chores:
+        for _ in self._chores:
             return True
-        return not self.keep_within_budget()
+        if self._to_trim is not None:  # by the last checkpoint, once what was begun after one before it is done
+            self._chores, self._to_trim = self.partition.trimming(self._to_trim), None
+            return True
+        return self.tidy()
+
+    def tidy(self) -> bool:
+        """One piece of what grows with what comes in. Whether there may be more."""
+        tidied = self.partition.tidy()
+        return not self.keep_within_budget() or tidied
 
     # Reading. Rows from disk that are older than what memory has let go of since are not enough.
 
@@ -257,7 +267,8 @@ class FeatureStore:
         if cold:
             none = np.zeros(0, np.int64)
             return Scanned(none, none, none.astype(np.bool_), more=False, cold=True)
-        found = self.partition.between(message.feature, slots, message.start, message.end, placed)
+        most = -message.limit - 1 if message.descending else message.limit + 1
+        found = self.partition.between(message.feature, slots, message.start, message.end, placed, most)
         order = np.arange(len(found.times))[:: -1 if message.descending else 1]
         page, more = order[: message.limit], len(order) > message.limit
         return Scanned(found.times[page], found.values[page], found.nulls[page], more)
@@ -321,7 +332,7 @@ class StoreActor:
                     await trio.lowlevel.checkpoint()
                     until = trio.current_time() + LONGEST_TURN_SECONDS
             turns = 1 + (self.store.taken - taken) // VALUES_PER_TURN
-            while turns and not self.store.keep_within_budget():
+            while turns and self.store.tidy():
                 turns -= 1
                 await trio.lowlevel.checkpoint()
 
@@ -383,8 +394,7 @@ def rebuild(
                 partitions[shard].append(block.take(rows) if len(rows) < len(arrived) else block, arrived[rows])
         kept_values = {feature.id: feature.kept_values for feature in features.values()}
         for partition in partitions.values():
-            for _ in partition.trimming(kept_values):
-                pass
+            partition.trim(kept_values)
         try:
             for arrived_at, blocks in storage.replay(plan.position):
                 for shard, own in split(blocks, shards).items():

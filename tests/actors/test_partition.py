@@ -214,6 +214,20 @@ def test_trimming_keeps_what_each_feature_asks_for() -> None:
     assert shown(latest(partition, y, "a", now=2)) == [2.0]
 
 
+def test_the_column_of_a_deleted_feature_is_cleared_before_it_is_another_s() -> None:
+    partition, first, other = Partition(), a_feature("x"), a_feature("y")
+    partition.apply(10, [a_block(first, ("a", 1, 1.0), ("b", 2, 2.0))])
+    column = partition.series(first).column
+    partition.drop(first.id)
+    assert partition.series(other).column.at != column.at
+    while partition.tidy():
+        pass
+    third = partition.series(a_feature("z"))
+    assert third.column.at == column.at
+    assert third.as_of(partition.slots("user", ["a", "b"]), FOREVER).times.tolist() == [NEVER, NEVER]
+    assert third.column.times.tolist() == [NEVER] * third.room
+
+
 def test_trimming_does_one_series_a_step() -> None:
     partition = Partition()
     partition.apply(10, [a_block(a_feature(name), ("a", 1, 1.0), ("a", 2, 1.0)) for name in "xyz"])

@@ -15,9 +15,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import actors.grid
+import actors.latest
+import actors.layers
+import actors.merging
 import actors.series
 from actors.columns import Indices
 from actors.latest import Latest
+from actors.layers import Layers
 from actors.rows import Ranges, Rows, merge
 from actors.series import Series
 from actors.timestamps import FOREVER, NEVER
@@ -34,7 +38,7 @@ def small_limits() -> Iterator[None]:
     """Runs and merges happen with few rows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(actors.series, "TAIL_ROWS", 4)
-        patch.setattr(actors.series, "MOST_RUNS", 3)
+        patch.setattr(actors.layers, "MOST_RUNS", 3)
         patch.setattr(actors.series, "SLOTS_WORTH_COMPACTING", 3)
         yield
 
@@ -60,6 +64,7 @@ class World:
         """`before`: what only the disk has, from before the series was made."""
         self.kind = kind
         self.kept: list[Kept] = []
+        self.written = 0
         self.arrived = 1
         self.flushed = 0
         self._remember(before or [])
@@ -67,15 +72,18 @@ class World:
         base = max((row.time + 1 for row in self.kept), default=NEVER)
         width = 2 if kind == "vector" else 0
         dtype = {"number": np.float64, "object": object, "vector": np.float32}[kind]
-        self.series = Series(np.dtype(dtype), width, base)
+        self.untidy: list[Layers] = []
+        self.under_way: list[Iterator[Any]] = []
+        self.series = Series(np.dtype(dtype), width, base, untidy=self.untidy)
         self.series.make_room(SLOTS)
         self.tick = 0
 
     def _remember(self, batch: list[tuple[int, int, bool]]) -> list[Kept]:
         fresh = [
-            Kept(slot, time, null, len(self.kept) + place, self.arrived)
+            Kept(slot, time, null, self.written + place, self.arrived)
             for place, (slot, time, null) in enumerate(batch)
         ]
+        self.written += len(fresh)
         self.kept += fresh
         return fresh
 
@@ -119,6 +127,32 @@ class World:
         self.tick += 1
         self.series.install(np.array(slots, np.int64), self.disk(slots), keep, self.tick)
 
+    # The same a step at a time
+
+    def tidy(self, steps: int) -> None:
+        for _ in range(steps):
+            if self.untidy and not self.untidy[0].tidy():
+                del self.untidy[0]
+
+    def begin_trim(self, keep: int) -> None:
+        self.under_way.append(self.series.trimming(keep, self.flushed))
+
+    def begin_evict(self, slots: list[int]) -> None:
+        self.under_way.append(self.series.evicting(np.array(slots, np.int64), self.flushed))
+
+    def go_on(self, steps: int) -> None:
+        """With what was begun, each in turn."""
+        for _ in range(steps):
+            if self.under_way:
+                work = self.under_way.pop(0)
+                if next(work, self) is not self:
+                    self.under_way.append(work)
+
+    def purge(self, slot: int) -> None:
+        """Erase what an entity has, from the disk as well."""
+        self.kept = [row for row in self.kept if row.slot != slot]
+        self.series.purge(slot, self.arrived)
+
     # What must hold
 
     def disk(self, slots: list[int]) -> Rows:
@@ -146,6 +180,7 @@ class World:
             self.check_as_of(at)
         for start, end in ((NEVER, FOREVER), (3, 9), (6, 6), (9, FOREVER)):
             self.check_between(start, end)
+        self.check_first(3, 9)
         self.check_unflushed()
 
     def check_latest(self, now: int) -> None:
@@ -180,6 +215,14 @@ class World:
             for slot, memory, everything in zip(slots, warm, whole, strict=True):
                 assert everything == self.range(slot, start, end)
                 assert cold[slot] or memory == everything
+
+    def check_first(self, start: int, end: int) -> None:
+        """The first and the last few of a range."""
+        for most in (1, 2, -1, -2):
+            held = ranged(self.series.between(ASKED, start, end, self.disk(list(range(SLOTS))), most))
+            for slot in range(SLOTS):
+                cut = slice(most) if most > 0 else slice(most, None)
+                assert held[slot][cut] == self.range(slot, start, end)[cut]
 
     def check_unflushed(self) -> None:
         """What the disk does not have is in memory."""
@@ -268,6 +311,106 @@ def test_each_run_is_sorted_and_at_least_twice_the_size_of_the_third_after_it(
     for run in world.series.runs:
         pairs = list(zip(run.slots.tolist(), run.times.tolist(), strict=True))
         assert pairs == sorted(set(pairs))
+
+
+STEPS_BETWEEN = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), IN_ANY_ORDER | IN_ORDER | TIED),
+        st.tuples(st.just("flush")),
+        st.tuples(st.just("begin_trim"), st.integers(0, 3)),
+        st.tuples(st.just("begin_evict"), SOME_SLOTS),
+        st.tuples(st.just("install"), SOME_SLOTS, st.integers(0, 3)),
+        st.tuples(st.just("purge"), st.integers(1, SLOTS - 1)),
+        st.tuples(st.just("tidy"), st.integers(1, 4)),
+        st.tuples(st.just("go_on"), st.integers(1, 4)),
+    ),
+    max_size=20,
+)
+
+
+@pytest.fixture(scope="module")
+def smaller_steps() -> Iterator[None]:
+    """What is merged at once is next to nothing, and a step is about two rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(actors.layers, "MERGED_AT_ONCE", 5)
+        patch.setattr(actors.latest, "CELLS_A_STEP", 4)
+        patch.setattr(actors.latest, "SLOTS_A_STEP", 2)
+        for module in (actors.merging, actors.layers):
+            patch.setattr(module, "ROWS_A_STEP", 2)
+        patch.setattr(actors.series, "ROWS_A_STEP", 0)
+        yield
+
+
+@pytest.mark.usefixtures("smaller_steps")
+@pytest.mark.parametrize("kind", KINDS)
+@given(st.none() | st.lists(OBSERVED, min_size=1, max_size=10), STEPS_BETWEEN)
+@settings(deadline=None, max_examples=40)
+def test_what_comes_between_the_steps_of_large_work_is_answered_as_exactly(
+    kind: str, before: list[tuple[int, int, bool]] | None, steps: list[tuple[Any, ...]]
+) -> None:
+    world = World(kind, before)
+    for name, *arguments in steps:
+        getattr(world, name)(*arguments)
+        world.check()
+    world.go_on(100)
+    world.tidy(100)
+    world.check()
+    for run in world.series.runs:
+        pairs = list(zip(run.slots.tolist(), run.times.tolist(), strict=True))
+        assert pairs == sorted(set(pairs))
+
+
+@pytest.mark.usefixtures("smaller_steps")
+def test_large_runs_are_merged_in_steps_that_writes_and_reads_come_between() -> None:
+    world, steps = World("number"), 0
+    for at in range(12):
+        world.append([(slot, at, False) for slot in range(1, SLOTS)])
+    assert len(world.series.runs) > 3
+    for at in range(10):
+        world.tidy(1)
+        world.append([(1, at, False)])
+        world.check()
+    while world.untidy:
+        world.tidy(1)
+        steps += 1
+    assert steps > 10
+    sizes = [run.size for run in world.series.runs]
+    assert all(older >= 2 * newer for older, newer in zip(sizes, sizes[3:], strict=False))
+
+
+@pytest.mark.usefixtures("smaller_steps")
+def test_what_is_let_go_of_in_steps_is_gone_at_their_end() -> None:
+    world = World("number")
+    for at in range(12):
+        world.append([(slot, at, False) for slot in range(1, SLOTS)])
+    world.flush()
+    world.begin_trim(2)
+    world.go_on(1_000)
+    assert world.series.rows == 2 * (SLOTS - 1)
+    world.begin_evict([1, 2])
+    world.go_on(3)
+    world.append([(1, 20, False)])
+    world.go_on(1_000)
+    assert world.series.rows == 5
+    world.check()
+
+
+@pytest.mark.usefixtures("smaller_steps")
+def test_what_was_under_way_with_a_series_that_is_closed_touches_nothing_of_the_next() -> None:
+    table, untidy = Latest(), list[Layers]()
+    series = Series(np.dtype(np.float64), table=table, untidy=untidy)
+    series.make_room(6)
+    for at in range(4):
+        series.append(rows_of(5, at))
+    work = series.evicting(np.arange(1, 6), FOREVER)
+    next(work)
+    series.close()
+    table.free(series.column)
+    after = Series(np.dtype(np.float64), table=table, untidy=untidy)
+    after.append(rows_of(5, 1))
+    assert sum(1 for _ in work) < 10
+    cells = latest(after, np.arange(1, 6), FOREVER)
+    assert cells.times.tolist() == [1] * 5 and (cells.cold is None or not cells.cold.any())
 
 
 def test_a_later_arrival_corrects_an_equal_time_and_not_a_later_one() -> None:

@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors import checkpoint, series, store, webhook
+from actors import checkpoint, layers, series, store, webhook
 from actors import rows as rows_module
 from actors.domain import FeatureChange
 from actors.errors import Overloaded, StorageDown, StoreCrashed, Unavailable
@@ -168,8 +168,9 @@ def test_a_series_that_lacks_memory_to_sort_or_to_merge_its_rows_loses_none_and_
             raise MemoryError
         return rows_module.merge(runs)
 
-    monkeypatch.setattr(series, "merge", merge)
-    for time in range(1, 2 * series.FAN + 1):
+    for module in (series, layers):
+        monkeypatch.setattr(module, "merge", merge)
+    for time in range(1, 2 * layers.FAN + 1):
         one.append(rows([1, 2], time))
         for which in (1, 2):  # to sort what has come, and to merge it with what there is
             left[0] = which
@@ -179,7 +180,7 @@ def test_a_series_that_lacks_memory_to_sort_or_to_merge_its_rows_loses_none_and_
                 assert one.rows == 2 * time
             left[0] = 0
         assert one.as_of(np.array([1, 2, 3]), FOREVER).times.tolist()[:2] == [time, time]
-    assert one.rows == 4 * series.FAN
+    assert one.rows == 4 * layers.FAN
 
 
 async def test_a_store_whose_tables_lack_memory_to_grow_is_rebuilt_and_does_not_use_them_again(

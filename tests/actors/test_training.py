@@ -24,12 +24,13 @@ from actors.aggregates import AGGREGATIONS
 from actors.columns import shard_of
 from actors.domain import Feature, FeatureChange, Retention
 from actors.errors import Unavailable
+from actors.found import Found
 from actors.ingest import Sent
 from actors.messages import Past
 from actors.partition import DiskRows
 from actors.router import Router, open_router
 from actors.rows import Rows
-from actors.series import Found, Series
+from actors.series import Series
 from actors.settings import Settings
 from actors.storage.local import MemoryStorage
 from actors.store import FeatureStore
@@ -575,13 +576,14 @@ def test_a_null_that_is_written_after_a_question_is_seen_by_the_next() -> None:
     assert series.past(*asked, Found()).nulls.tolist() == [False, False, False]
 
 
-def test_rows_that_joined_a_question_from_disk_are_let_go_of_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory, disk = series_of([30], [3.0]), series_of([10, 20], [1.0, 2.0])._compact()
-    searches = searched(monkeypatch)
+def test_rows_that_joined_a_question_from_disk_are_let_go_of_with_it() -> None:
+    memory, other = series_of([30], [3.0]), series_of([10, 20], [1.0, 2.0])
     found = Found()
+    ask(other, Found())
+    disk = other.runs[0].take(np.arange(2))
     assert ask(memory, found, disk) == [1, 2, 3]
-    columns = [weakref.ref(column) for column in searches.pop()]
-    del found
+    columns = [weakref.ref(column) for column in disk]
+    del found, disk
     gc.collect()
     assert [column() for column in columns] == [None] * 5, "what came from disk stays in memory beyond CACHE_SIZE"
 

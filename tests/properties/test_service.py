@@ -135,9 +135,11 @@ class Service:
             value = self.draw(self.model.types[feature])
             values.append({"featureId": feature, "entityId": entity, "value": value, "timestamp": rfc3339(time)})
             self.model.write(feature, entity, value, time)
+        overwritten = len(rows) - len(set(rows))
         assert await self.post("/features/write-batch", {"values": values}) == {
             "success": True,
             "count": len(rows),
+            **({"overwritten": overwritten} if overwritten else {}),
         }
 
     async def erase(self, entity: str) -> None:
