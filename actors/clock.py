@@ -32,10 +32,14 @@ class ArrivalClock:
         self.steady = SteadyClock(now, elapsed)
         self._last = 0
 
-    def begin_after(self, arrived: int) -> None:
-        """The last arrival in the storage as it was opened, 0 for none: both clocks go on from there."""
+    def begin_after(self, arrived: int, moment: int | None = None) -> None:
+        """The last arrival in the storage as it was opened, 0 for none: the clocks go on from there.
+
+        An arrival may be of a wall clock that was ahead. The steady one goes on from its own last moment, if the
+        storage has that.
+        """
         self.start_after(arrived)
-        self.steady.begin_after(arrived)
+        self.steady.begin_after(arrived if moment is None else moment)
 
     def start_after(self, arrived: int) -> None:
         """Ticks will be later than this."""
@@ -74,7 +78,7 @@ class SteadyClock:
         self._lock = threading.Lock()
 
     def begin_after(self, arrived: int) -> None:
-        """The start. `arrived`: when the wall clock was last known to be right, 0 for never."""
+        """The start. `arrived`: a moment that has been, 0 for none."""
         self._look(self._now())
         if arrived > 0:
             self._look(arrived)

@@ -376,7 +376,7 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
     # A server may take its time, but nobody has to wait for the end of that.
     recovered = await trio.to_thread.run_sync(storage.open, abandon_on_cancel=storage.shared is not None)
     clock = ArrivalClock(now)
-    clock.begin_after(recovered.last_arrived)
+    clock.begin_after(recovered.last_arrived, recovered.moment)
     shared = storage.shared
     registry = FeatureRegistry(recovered.features, recovered.groups, shared.versions_seen if shared else 0)
     checkpoint_values = min(FLUSH_VALUES, max(settings.cache_size // 4, 10_000))
@@ -386,7 +386,7 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
     if shared is not None:
         stores = [RemoteStoreActor(shard, shared) for shard in range(settings.shards)]
     else:
-        stores = await _stores(settings, storage, registry)
+        stores = await _stores(settings, storage, registry, clock.steady())
         journal.stores = [store.mailbox for store in stores]
     monitor = _monitor(settings, storage, registry)
     registrar = RegistryActor(registry, journal.mailbox, clock, follower)
@@ -448,8 +448,9 @@ async def _monitoring(
     return Monitoring(watch, schedule)
 
 
-async def _stores(settings: Settings, storage: Storage, registry: FeatureRegistry) -> list[StoreActor]:
-    """The stores with their partitions, which are read from storage once for all of them."""
+async def _stores(settings: Settings, storage: Storage, registry: FeatureRegistry, now: int) -> list[StoreActor]:
+    """The stores with their partitions, which are read from storage once for all of them. It keeps the moment."""
+    await trio.to_thread.run_sync(storage.trim, 0, now)
     shards, budget = settings.shards, max(1, settings.cache_size // settings.shards)
     partitions = await trio.to_thread.run_sync(
         rebuild, storage, registry.known, shards, range(shards), settings.cache_size

@@ -158,7 +158,8 @@ class Journal(Database):
             self.position,
             0,
         ]
-        return Recovered(features, groups, max(mark for mark in marks if mark is not None), 0)
+        last = max(mark for mark in marks if mark is not None)
+        return Recovered(features, groups, last, 0, self.meta("moment"))
 
     def _records(self, table: str, kind: type[T]) -> list[T]:
         key = _COLUMNS[table]
@@ -260,12 +261,12 @@ class Journal(Database):
         """How far the history is."""
         return int(self.meta("history_position", 0))
 
-    def trim(self, until: int, answers_until: int) -> None:
-        """Delete batches that arrived by `until` and idempotency answers given by `answers_until`."""
+    def trim(self, until: int, answers_until: int, moment: int) -> None:
+        """Delete batches that arrived by `until` and answers given by `answers_until`, and note the moment."""
         before = int(self.meta("trimmed", 0))
         with self.transaction() as database:
             database.execute("DELETE FROM batches WHERE arrived <= ?", (until,))
-            set_meta(database, trimmed=max(before, until))
+            set_meta(database, trimmed=max(before, until), moment=moment)
             database.execute("DELETE FROM answers WHERE arrived <= ?", (answers_until,))
 
     # Deleted features whose rows the history files still have

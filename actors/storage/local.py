@@ -184,7 +184,7 @@ class LocalStorage:
     def trim(self, monitored: int, now: int) -> None:
         """Delete what the history and the monitor both have."""
         with self._runs_lock:
-            self._journal.trim(min(self._position, monitored), now - IDEMPOTENCY_HOURS * 3_600 * SECOND)
+            self._journal.trim(min(self._position, monitored), now - IDEMPOTENCY_HOURS * 3_600 * SECOND, now)
 
     @_history("written")
     def forget(self, known: Known) -> None:

@@ -131,6 +131,8 @@ class Recovered(NamedTuple):
     groups: Sequence[Group]
     last_arrived: int
     unflushed: int
+    moment: int | None = None
+    """The last one that `trim` was told, None where the last arrival is all that is known."""
 
 
 class LoadedRows(NamedTuple):
@@ -250,7 +252,7 @@ class Storage(Protocol):
     def trim(self, monitored: int, now: int) -> None:
         """Delete from the journal what both the history and a monitor at `monitored` have.
 
-        Idempotency answers are deleted when they are too old at `now`.
+        Idempotency answers are deleted when they are too old at `now`, which is kept for the next start.
         """
 
     def forget(self, known: Known) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,37 @@ async def test_nor_when_the_process_starts_under_it(tmp_path: Path) -> None:
     wall.micros -= 2 * HOUR
     async with service(tmp_path, wall) as router:
         assert (await served(router), await kept(router)) == (1, [1])
+
+
+@pytest.mark.parametrize("checkpointed", [True, False])
+async def test_nor_when_values_came_in_under_it_before_the_process_starts_again(
+    tmp_path: Path, checkpointed: bool
+) -> None:
+    wall = Wall()
+    async with service(tmp_path, wall) as router:
+        await write(router, 1, NOON - 30 * MINUTE)
+        if checkpointed:
+            await router.checkpointer.checkpoint()
+        wall.micros += 2 * HOUR
+        await router.write(router.ingest(Sent([FEATURE], ["v"], [9], [None], [None])), b"")
+    for ahead in (0, -2 * HOUR):
+        wall.micros += ahead
+        async with service(tmp_path, wall) as router:
+            await router.checkpointer.checkpoint()
+    async with service(tmp_path, wall) as router:
+        assert (await served(router), await kept(router)) == (1, [1])
+
+
+async def test_a_directory_without_a_moment_goes_on_from_its_last_arrival(tmp_path: Path) -> None:
+    wall = Wall()
+    async with service(tmp_path, wall) as router:
+        await write(router, 1)
+        arrived = router.now()
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
+        database.execute("DELETE FROM meta WHERE key = 'moment'")
+    wall.micros += 2 * HOUR
+    async with service(tmp_path, wall) as router:
+        assert arrived - SECOND <= router.clock.steady() <= arrived + MINUTE
 
 
 async def test_what_came_in_under_it_hides_nothing_that_is_young_once_it_is_right_again(tmp_path: Path) -> None:

@@ -769,7 +769,7 @@ def reopened(storage: EmbeddedStorage, path: Path) -> EmbeddedStorage:
 
 def test_opening_again_gives_everything_back(tmp_path: Path) -> None:
     storage = EmbeddedStorage(str(tmp_path))
-    assert storage.open() == ([], [], 0, 0)
+    assert storage.open() == ([], [], 0, 0, None)
     group = Group(name="g", entity="user", features=(X.id,), created=3, updated=4)
     storage.commit([Registered(X, [group]), Registered(Y), Grouped(msgspec.structs.replace(group, name="h"))])
     write(storage, 10, ("a", 1, 1.0))
@@ -782,7 +782,7 @@ def test_opening_again_gives_everything_back(tmp_path: Path) -> None:
     recovered = with_all.open()
     assert {feature.id: feature for feature in recovered.features} == FEATURES
     assert recovered.groups == [group]
-    assert (recovered.last_arrived, recovered.unflushed) == (20, 1)
+    assert (recovered.last_arrived, recovered.unflushed, recovered.moment) == (20, 1, NOW)
     assert replayed(with_all, 10) == [20]
     assert [cell.value for cell in read(with_all, X, "a")] == [1]
     assert with_all.answers(["k"], 0) == {"k": b"1"}
