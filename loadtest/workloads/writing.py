@@ -71,8 +71,11 @@ def batch(shape: Shape, random: np.random.Generator) -> Ask:
         {"featureId": feature_id(feature), "entityId": shape.entity_id(entity), "value": number}
         for entity, feature, number in zip(entities, features, numbers, strict=True)
     ]
-    return Ask("write-batch", post("/features/write-batch", {"values": rows}), partial(_counted, len(rows)))
+    answer = {"success": True, "count": len(rows)}
+    if overwritten := len(rows) - len(set(zip(entities, features, strict=True))):
+        answer["overwritten"] = overwritten  # they all happen now
+    return Ask("write-batch", post("/features/write-batch", {"values": rows}), partial(_answered, answer))
 
 
-def _counted(count: int, body: bytes) -> bool:
-    return bool(msgspec.json.decode(body) == {"success": True, "count": count})
+def _answered(answer: dict[str, int], body: bytes) -> bool:
+    return bool(msgspec.json.decode(body) == answer)
