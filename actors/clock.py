@@ -79,16 +79,19 @@ class SteadyClock:
 
     def begin_after(self, arrived: int) -> None:
         """The start. `arrived`: a moment that has been, 0 for none."""
-        self._look(self._now())
+        self()
         if arrived > 0:
-            self._look(arrived)
+            self._look(self._passed(), arrived)
 
     def __call__(self) -> int:
         """The moment, in microseconds. To be asked now and then: what it was not asked for it has not seen."""
-        return self._look(self._now())
+        passed = self._passed()  # first: a pause in between must not look like a clock that is behind
+        return self._look(passed, self._now())
 
-    def _look(self, wall: int) -> int:
-        elapsed = int(self._elapsed() * SECOND)
+    def _passed(self) -> int:
+        return int(self._elapsed() * SECOND)
+
+    def _look(self, elapsed: int, wall: int) -> int:
         ahead, hour = wall - elapsed, elapsed // _HOUR
         with self._lock:
             if hour not in self._least:

@@ -19,7 +19,7 @@ from actors.alerts import Policy
 from actors.checkpoint import Checkpointer
 from actors.clock import ArrivalClock
 from actors.domain import Feature, FeatureChange, Group
-from actors.errors import InvalidInput, NotFound, Overloaded, RequestError, StartupError, Unavailable
+from actors.errors import InvalidInput, NotFound, Overloaded, RequestError, StartupError, StorageDown, Unavailable
 from actors.events import Events
 from actors.follower import Follower
 from actors.grid import Grid, stack
@@ -450,7 +450,8 @@ async def _monitoring(
 
 async def _stores(settings: Settings, storage: Storage, registry: FeatureRegistry, now: int) -> list[StoreActor]:
     """The stores with their partitions, which are read from storage once for all of them. It keeps the moment."""
-    await trio.to_thread.run_sync(storage.trim, 0, now)
+    with suppress(StorageDown):  # on a full disk reads go on, and a checkpoint keeps it later
+        await trio.to_thread.run_sync(storage.trim, 0, now)
     shards, budget = settings.shards, max(1, settings.cache_size // settings.shards)
     partitions = await trio.to_thread.run_sync(
         rebuild, storage, registry.known, shards, range(shards), settings.cache_size
@@ -462,9 +463,8 @@ async def _stores(settings: Settings, storage: Storage, registry: FeatureRegistr
 
 async def _drained(journal: Mailbox) -> None:
     """Wait, but not forever, until the journal has committed and answered what was sent."""
-    with trio.move_on_after(SHUTDOWN_COMMIT_SECONDS, shield=True) as patience:
-        with suppress(Unavailable):
-            await journal.ask(Write((), 0, b""))
+    with trio.move_on_after(SHUTDOWN_COMMIT_SECONDS, shield=True) as patience, suppress(Unavailable):
+        await journal.ask(Write((), 0, b""))
     if patience.cancelled_caught:
         log.error("the last commit took more than %.0f s and was given up", SHUTDOWN_COMMIT_SECONDS)
 

@@ -408,7 +408,7 @@ def test_a_file_that_does_not_fit_the_features_is_refused_before_anything_is_sen
     pa_parquet.write_table(pa.table({"entityId": [1.5], "timestamp": [TEN], name: [1]}), "ids.parquet")
     refused(load("ids.parquet"), "ids.parquet: column 'entityId'", "not double")
     pa_parquet.write_table(pa.table({"entityId": ["a"], "timestamp": [5], name: [1]}), "times.parquet")
-    refused(load("times.parquet"), "times.parquet: column 'timestamp'", "not int64")
+    refused(load("times.parquet"), "times.parquet: row 1, column 'timestamp'", "unless its unit is said")
     assert stored(shared_server, name) == 0 and states() == []
 
 
