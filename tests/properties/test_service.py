@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from actors.router import open_router
 from actors.settings import Settings
+from actors.timestamps import parse_timestamp
 from loadtest.postgres import PostgresServer
 from loadtest.valkey import ValkeyCluster, ValkeyServer
 from tests.model import PERCENTILES, Model, rfc3339
@@ -155,8 +156,9 @@ class Service:
         body: dict[str, Any] = {"entityIds": ENTITIES, "features": FEATURES, "includeMetadata": True}
         if as_of is not None:
             body["asOf"] = rfc3339(as_of)
-        at = NOW if as_of is None else as_of
         results = (await self.post("/features/serve", body))["results"]
+        # The present is that of the store where this process's clock is behind.
+        at = parse_timestamp(results[0]["timestamp"], "timestamp") if as_of is None else as_of
         assert [result["entityId"] for result in results] == list(ENTITIES)
         for entity, result in zip(ENTITIES, results, strict=True):
             for feature in FEATURES:
