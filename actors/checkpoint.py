@@ -17,6 +17,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import trio
 
@@ -135,7 +136,9 @@ class Checkpointer:
             return FOREVER
         position, parts = await self._monitor.ask(Snapshot())
         await trio.to_thread.run_sync(self._save, position, parts)
-        await self._monitor.tell(Saved(position))
+        with suppress(Unavailable):  # one that is being rebuilt goes by what is saved
+            await self._monitor.ask(Saved(position))
+        await trio.to_thread.run_sync(_let_go, parts)
         await trio.to_thread.run_sync(self._storage.coarsen_summaries, self._now(), merge_states)
         return int(position)
 
@@ -154,6 +157,12 @@ class Checkpointer:
             log.info("an entity of %r was erased: %d observations", erased.entity_type, sum(counts.values()))
             for erasure in self._erasures:
                 erasure.note(erased, counts)
+
+
+def _let_go(parts: dict[SummaryKey, Summary]) -> None:
+    """Thousands of them are freed one by one in a worker thread, so that nobody waits for all."""
+    while parts:
+        parts.popitem()
 
 
 class _Erasure:

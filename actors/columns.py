@@ -88,12 +88,19 @@ class Names:
 
 def numbered(ids: Sequence[str]) -> Entities:
     """The same ids, each distinct one once."""
+    return at_once(numbering(ids))
+
+
+def numbering(ids: Sequence[str]) -> Steps[Entities]:
+    """The same in steps."""
     last = dict(zip(ids, range(len(ids)), strict=True))  # in order of first appearance; where each came last
+    yield
     names = list(last)
     if len(names) == len(ids):
         return Entities(names, np.arange(len(names)))
     codes = np.empty(len(ids), np.int32)
     codes[np.fromiter(last.values(), np.int64, len(last))] = np.arange(len(last))
+    yield
     return Entities(names, codes[np.fromiter(map(last.__getitem__, ids), np.int64, len(ids))])
 
 
@@ -141,11 +148,8 @@ def joining(blocks: Sequence[Block]) -> Steps[list[Block]]:
     names, places = Names(), dict[int, Codes]()
     of_feature: dict[tuple[str, int], list[tuple[Codes, Block]]] = {}
     for block in blocks:
-        known = len(places)
-        codes = _renumbered(block.entities, names, places)
+        codes = yield from _renumbered(block.entities, names, places)
         of_feature.setdefault((block.feature, block.created), []).append((codes, block))
-        if len(places) > known:
-            yield
     whole = []
     for parts in of_feature.values():
         whole.append(_one(names.distinct, parts))
@@ -153,12 +157,21 @@ def joining(blocks: Sequence[Block]) -> Steps[list[Block]]:
     return whole
 
 
-def _renumbered(entities: Sequence[str], names: Names, places: dict[int, Codes]) -> Codes:
+def _renumbered(entities: Sequence[str], names: Names, places: dict[int, Codes]) -> Steps[Codes]:
     if not isinstance(entities, Entities):
-        return names.codes(entities)
+        return (yield from _codes(entities, names))
     if id(entities.names) not in places:
-        places[id(entities.names)] = names.codes(entities.names)
+        places[id(entities.names)] = yield from _codes(entities.names, names)
     return places[id(entities.names)][entities.codes]
+
+
+def _codes(ids: Sequence[str], names: Names) -> Steps[Codes]:
+    codes = np.empty(len(ids), np.int32)
+    for start in range(0, len(ids), ROWS_PER_TURN):
+        some = ids[start : start + ROWS_PER_TURN]
+        codes[start : start + len(some)] = names.codes(some)
+        yield
+    return codes
 
 
 def _one(names: list[str], parts: Sequence[tuple[Codes, Block]]) -> Block:
@@ -364,10 +377,20 @@ class Numbering(dict[Any, int]):
 
 def group_rows(keys: Sequence[Any]) -> list[tuple[Any, Indices]]:
     """The positions of each distinct key, keys in order of first appearance, positions ascending."""
+    return at_once(grouping_rows(keys))
+
+
+def grouping_rows(keys: Sequence[Any]) -> Steps[list[tuple[Any, Indices]]]:
+    """The same in steps."""
     if len(keys) == 1:
         return [(keys[0], np.zeros(1, np.int64))]
-    numbers = Numbering()
-    codes = np.fromiter(map(numbers.__getitem__, keys), np.int32, len(keys)) - 1
+    numbers, codes = Numbering(), np.empty(len(keys), np.int32)
+    for start in range(0, len(keys), 2 * ROWS_PER_TURN):
+        if start:
+            yield
+        some = keys[start : start + 2 * ROWS_PER_TURN]
+        codes[start : start + len(some)] = np.fromiter(map(numbers.__getitem__, some), np.int32, len(some))
+    codes -= 1
     return list(zip(numbers, rows_of_codes(codes, len(numbers)), strict=True))
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from actors.columns import Block, Entities, Indices, Times, group_rows, ids_at, numbered, picked
+from actors.columns import Block, Entities, Indices, Times, grouping_rows, ids_at, numbering, picked
 from actors.constraints import coerce
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, RequestError
@@ -62,12 +62,12 @@ def judging(registry: FeatureRegistry, sent: Sent, now: int) -> Steps[Ingested]:
     if count == 0:
         return Ingested([], 0, [])
     if count >= WORTH_NUMBERING:
-        sent = sent._replace(entities=numbered(sent.entities))
+        sent = sent._replace(entities=(yield from numbering(sent.entities)))
         yield
     faults = [Fault("entityId", why, row) for row, why in check_entity_ids(sent.entities)]
     good = np.ones(count, np.bool_)
     times = yield from _times(sent.timestamps, now, faults)
-    plan = _by_feature(registry, sent, faults)
+    plan = yield from _by_feature(registry, sent, faults)
     for fault in faults:
         good[fault.index] = False
     blocks, done = [], ROWS_PER_TURN if count > ROWS_PER_TURN else 0
@@ -138,13 +138,15 @@ def _some_times(timestamps: Sequence[str | None], first: int, now: int, faults: 
     return times
 
 
-def _by_feature(registry: FeatureRegistry, sent: Sent, faults: list[Fault]) -> list[tuple[Feature, Indices]]:
+def _by_feature(
+    registry: FeatureRegistry, sent: Sent, faults: list[Fault]
+) -> Steps[list[tuple[Feature, Indices]]]:
     """Each feature that is written with the positions of its rows, ascending."""
     plain = sent.versions.count(None) == len(sent.versions)
     keys: Sequence[Any] = sent.references if plain else list(zip(sent.references, sent.versions, strict=True))
     rows_of: dict[str, list[Indices]] = {}
     features: dict[str, Feature] = {}
-    for key, rows in group_rows(keys):
+    for key, rows in (yield from grouping_rows(keys)):
         reference, version = (key, None) if plain else key
         try:
             feature = resolve_version(registry, reference, version)

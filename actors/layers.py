@@ -20,7 +20,9 @@ MOST_RUNS = 16
 FAN = 4
 """So many runs of like size are merged into one: of two at a time, writing costs half as much again."""
 MERGED_AT_ONCE = 200_000
-"""More rows than this are merged in steps."""
+"""More rows than this are merged in steps, though somebody asks for them."""
+MERGED_IN_PASSING = 50_000
+"""More rows than this are merged in steps where nobody does: with less, 1 ms of an append."""
 WORTH_MERGING = 8
 """Of a series whose large run has all but one in so many of the rows, the others are not merged into it for a
 question's sake."""
@@ -91,7 +93,7 @@ class Layers:
     def merge_alike(self) -> None:
         """Merge the latest runs of like size, or have that done in a while."""
         while self._alike(first := len(self.runs) - FAN):
-            if not self._merge_now(first, len(self.runs)):
+            if not self._merge_now(first, len(self.runs), MERGED_IN_PASSING):
                 self._need_tidying()
                 return
 
@@ -106,10 +108,10 @@ class Layers:
         """Whether the runs from here on are to become one."""
         return first >= 0 and self.runs[first].size < 2 * self.runs[first + FAN - 1].size
 
-    def _merge_now(self, first: int, end: int) -> bool:
-        """Merge some runs if that is soon done and nothing else is done with them. Whether it was."""
+    def _merge_now(self, first: int, end: int, most: int) -> bool:
+        """Merge some runs if they have few rows and nothing else is done with them. Whether it was."""
         some = self.runs[first:end]
-        if sum(run.size for run in some) > MERGED_AT_ONCE or self._busy(some):
+        if sum(run.size for run in some) > most or self._busy(some):
             return False
         self.runs[first:end] = [merge(some)]
         self._changed()
@@ -128,7 +130,7 @@ class Layers:
                 break
             end += 1
         if end > 1:
-            self._merge_now(0, end)
+            self._merge_now(0, end, MERGED_AT_ONCE)
         if len(self.runs) > MOST_RUNS:
             self._need_one()
 
@@ -144,7 +146,7 @@ class Layers:
 
     def merge_small(self) -> bool:
         """Have everything in one run if that is soon done. Whether it is one."""
-        return len(self.runs) < 2 or self._merge_now(0, len(self.runs))
+        return len(self.runs) < 2 or self._merge_now(0, len(self.runs), MERGED_AT_ONCE)
 
     def merging_all(self) -> Steps[None]:
         """Have everything in one run, but for what comes in meanwhile."""

@@ -17,7 +17,6 @@ from actors.columns import Block, Indices, Times
 from actors.domain import Feature, FeatureChange, Group
 from actors.grid import Kind
 from actors.partition import DiskRows
-from actors.stats.summary import newest_due
 from actors.storage.protocol import Deleted, Erased, Grouped, Noted, Registered, Ungrouped
 from actors.values import Array, Nulls
 
@@ -219,9 +218,8 @@ class Vitals(msgspec.Struct, frozen=True):
     newest: int | None = None
     arrived: int | None = None
 
-    def after(self, count: int, times: Times, arrived: int) -> Vitals:
-        """With some more observations."""
-        newest = newest_due(times, arrived)
+    def after(self, count: int, newest: int | None, arrived: int) -> Vitals:
+        """With some more observations; `newest` is of those that were due."""
         if self.newest is not None:
             newest = self.newest if newest is None else max(newest, self.newest)
         return Vitals(self.count + count, newest, arrived)
@@ -255,7 +253,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Saved(msgspec.Struct, frozen=True):
-    """The saved summaries reach `position`. Not answered."""
+    """The saved summaries reach `position`. Answered with None."""
 
     position: int
 

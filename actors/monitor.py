@@ -12,8 +12,8 @@ a microsecond each; a question folds what it concerns.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import trio
 
@@ -25,10 +25,10 @@ from actors.messages import Apply, Forget, Fresh, Late, MonitorStatus, Newest, S
 from actors.stats.folding import Folding
 from actors.stats.late_windows import LateWindows
 from actors.stats.state import decode, encode
-from actors.stats.summary import Summary
+from actors.stats.summary import Summary, newest_due
 from actors.stats.windows import HOUR, Window
 from actors.storage.protocol import SavedSummaries, Storage, SummaryKey
-from actors.turns import Steps, by_turns
+from actors.turns import Steps, at_once, behind, by_turns, others_rest
 
 CATCH_UP_BATCHES = 256
 CATCH_UP_ROWS = 1_000_000
@@ -37,6 +37,8 @@ PENDING_OF_A_FEATURE = 65_536
 """Observations that wait to be folded."""
 PENDING_BYTES = 10_000_000
 """Of all features together: 400,000 numbers."""
+SUMMARIES_PER_STEP = 500
+"""Gathered to be saved, before others run."""
 ASIDE_BYTES = 25_000_000
 """Of what has been counted but for its windows: a million numbers, after which a checkpoint comes anyway."""
 
@@ -49,10 +51,17 @@ class _Stream:
         self.vitals = vitals
         self.folding = Folding(created)
 
-    def append(self, block: Block, arrived: int) -> None:
-        """Take in a block."""
+    def append(self, block: Block, newest: int | None, arrived: int) -> None:
+        """Take in a block, and the newest of its event times that was due."""
         self.folding.waiting.append(block.times, arrived, block.values, block.nulls)
-        self.vitals = self.vitals.after(len(block.times), block.times, arrived)
+        self.vitals = self.vitals.after(len(block.times), newest, arrived)
+
+
+class _Told(NamedTuple):
+    """What the times of a block tell. Features whose values came in one table have one array of them."""
+
+    newest: int | None
+    late: dict[int, int]
 
 
 class FeatureMonitor:
@@ -82,11 +91,15 @@ class FeatureMonitor:
         """Take in a batch; what is counted already is passed over."""
         if arrived <= self.position:
             return
+        told: dict[int, _Told] = {}
         for block in blocks:
-            self._append(block, arrived)
+            if id(block.times) not in told:
+                newest, late = newest_due(block.times, arrived), self.late.of(block.times, arrived)
+                told[id(block.times)] = _Told(newest, late)
+            self._append(block, told[id(block.times)], arrived)
         self.position = arrived
 
-    def _append(self, block: Block, arrived: int) -> None:
+    def _append(self, block: Block, told: _Told, arrived: int) -> None:
         stream = self._streams.get(block.feature)
         if stream is None or stream.created < block.created:
             if stream is not None:
@@ -94,8 +107,8 @@ class FeatureMonitor:
             stream = self._streams[block.feature] = _Stream(block.created, Vitals())
         if stream.created == block.created:
             self._count(stream, -1)
-            stream.append(block, arrived)
-            self.late.note(block.feature, block.times, arrived)
+            stream.append(block, told.newest, arrived)
+            self.late.note(block.feature, told.late)
             self._count(stream, 1)
             if stream.folding.waiting.rows >= PENDING_OF_A_FEATURE:
                 self._overdue.add(block.feature)
@@ -166,15 +179,21 @@ class FeatureMonitor:
 
     def leave(self) -> tuple[int, dict[SummaryKey, Summary]]:
         """What is to be saved, as of the position. Everything has been folded. Kept until `left` says so."""
+        return at_once(self.leaving())
+
+    def leaving(self) -> Steps[tuple[int, dict[SummaryKey, Summary]]]:
+        """The same in steps, between which nothing may come in."""
         for id_, stream in self._streams.items():
             if stream.folding.summaries:
                 _add(self._leaving.setdefault((id_, stream.created), {}), stream.folding.leave())
-        self._leaving_until = self.position
-        return self.position, {
-            SummaryKey(*owner, *window): summary
-            for owner, windows in self._leaving.items()
-            for window, summary in windows.items()
-        }
+                yield
+        self._leaving_until, parts = self.position, dict[SummaryKey, Summary]()
+        for owner, windows in self._leaving.items():
+            for window, summary in windows.items():
+                parts[SummaryKey(*owner, *window)] = summary
+                if len(parts) % SUMMARIES_PER_STEP == 0:
+                    yield
+        return self.position, parts
 
     def left(self, position: int) -> None:
         """The saved summaries reach `position` now."""
@@ -246,9 +265,16 @@ class MonitorActor:
             self.mailbox.take([envelope for envelope in batch if envelope.reply is not None])
             missed = await self._caught_up()
             while batch:
+                await self._give_way(batch)
                 await self._handle(batch.popleft(), missed)
-                await by_turns(self.monitor.overdue())
-                await trio.lowlevel.checkpoint()
+                await behind(self.monitor.overdue())
+
+    async def _give_way(self, batch: Collection[Envelope]) -> None:
+        """To all others, unless somebody waits for an answer or the stream runs ahead."""
+        if self.mailbox.depth() or any(envelope.reply is not None for envelope in batch):
+            await trio.lowlevel.checkpoint()
+        else:
+            await others_rest()
 
     async def _handle(self, envelope: Envelope, missed: Unavailable | None) -> None:
         try:
@@ -273,7 +299,7 @@ class MonitorActor:
         while self.mailbox.missed:
             self.mailbox.missed = False
             while self._apply(await trio.to_thread.run_sync(_some, self._storage, self.monitor.position)):
-                await by_turns(self.monitor.overdue())
+                await behind(self.monitor.overdue())
         self.monitor.keep_only(self._features)
 
     async def _reconcile(self, saved: int) -> None:
@@ -306,8 +332,8 @@ class MonitorActor:
                 self.monitor.forget(feature)
             case Snapshot():
                 await self._reconcile(await trio.to_thread.run_sync(self._storage.monitored))
-                await by_turns(self.monitor.folding())
-                answer = self.monitor.leave()
+                await behind(self.monitor.folding())
+                answer = await behind(self.monitor.leaving())
             case Saved(position):
                 await self._reconcile(position)
             case Status():

@@ -25,6 +25,8 @@ from actors.turns import Steps, at_once
 from actors.values import Nulls, dtype_of, width_of
 
 QUESTIONS_REMEMBERED = 256
+IDS_PER_TURN = ROWS_PER_TURN // 2
+"""Looked up one after another, each somewhere else in memory."""
 EVICT_DOWN_TO = 0.9
 """Eviction frees a tenth at a time, so that its cost is spread over the writes that made it necessary."""
 SAMPLED_PAIRS = 100_000
@@ -147,11 +149,11 @@ class Partition:
         if isinstance(entities, Entities):
             return names[id(entities.names), entity_type][entities.codes]
         known = self._slots.setdefault(entity_type, Numbering())
-        if len(entities) <= ROWS_PER_TURN:
+        if len(entities) <= IDS_PER_TURN:
             return np.fromiter(map(known.__getitem__, entities), np.int64, len(entities))
         slots = np.empty(len(entities), np.int64)
-        for start in range(0, len(entities), ROWS_PER_TURN):
-            some = entities[start : start + ROWS_PER_TURN]
+        for start in range(0, len(entities), IDS_PER_TURN):
+            some = entities[start : start + IDS_PER_TURN]
             slots[start : start + len(some)] = np.fromiter(map(known.__getitem__, some), np.int64, len(some))
             yield
         return slots

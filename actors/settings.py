@@ -166,8 +166,8 @@ PENDING_VALUES = 2_000_000
 """Values waiting for their commit. At about 100 bytes each this bounds the memory of an overload."""
 GROUP_COMMIT_VALUES = 200_000
 """A commit takes no more than this, so that one fsync is never the price of a minute's backlog."""
-ROWS_PER_TURN = 4_000
-"""A batch is judged, split and applied so many rows at a time, about half a millisecond each, and others are
+ROWS_PER_TURN = 2_500
+"""A batch is judged, split and applied so many rows at a time, up to half a millisecond each, and others are
 served in between."""
 ROWS_JUDGED_TOGETHER = 10_000
 """A longer batch is judged in parts of so many rows, which are put together afterwards."""

@@ -43,7 +43,7 @@ from actors.series import differences
 from actors.settings import WINDOWED_ROWS_AT_ONCE
 from actors.storage.protocol import Known, Storage, Trimmed
 from actors.timestamps import FOREVER
-from actors.turns import Steps, at_once, by_turns
+from actors.turns import Steps, at_once, by_turns, others_rest
 from actors.values import Nulls, empty
 
 log = logging.getLogger("timewell.store")
@@ -302,6 +302,8 @@ class StoreActor:
         self._storage = storage
         self._known = known
         self._prepared = partition
+        self._owed = 0
+        """How many pieces of what was left to be tidied are to be done before more is taken in."""
         self.store: FeatureStore
 
     async def load(self) -> None:
@@ -318,27 +320,33 @@ class StoreActor:
     async def run(self) -> None:
         """Handle messages until cancelled; between them, one piece of housekeeping at a time."""
         while True:
-            batch, taken = await self._next(), self.store.taken
+            batch = await self._next()
             self.mailbox.take(batch)
             if self.mailbox.missed:
                 await self._catch_up()
             until = trio.current_time() + LONGEST_TURN_SECONDS
             for envelope in batch:
                 if isinstance(envelope.message, Apply) and envelope.reply is None:
-                    await by_turns(self.store.applying(envelope.message.batches))
+                    await self._apply(envelope.message)
                 else:
                     self._answer(envelope)
                 if trio.current_time() > until:
                     await trio.lowlevel.checkpoint()
                     until = trio.current_time() + LONGEST_TURN_SECONDS
-            turns = 1 + (self.store.taken - taken) // VALUES_PER_TURN
-            while turns and self.store.tidy():
-                turns -= 1
-                await trio.lowlevel.checkpoint()
+
+    async def _apply(self, message: Apply) -> None:
+        """Take batches in. What those before left to be tidied comes first, as far as it has to be."""
+        while self._owed > 0 and self.store.tidy():
+            self._owed -= 1
+            await trio.lowlevel.checkpoint()
+        taken = self.store.taken
+        await by_turns(self.store.applying(message.batches))
+        self._owed = 1 + (self.store.taken - taken) // VALUES_PER_TURN
 
     async def _next(self) -> list[Envelope]:
         while self.store.housekeep():
-            await trio.lowlevel.checkpoint()
+            self._owed -= 1
+            await others_rest()
             if waiting := self.mailbox.drain_now():
                 return waiting
         return await self.mailbox.drain(None if self.mailbox.missed else self._answer)

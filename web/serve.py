@@ -13,6 +13,8 @@ import sys
 from functools import partial
 from urllib.parse import urlsplit
 
+import numpy as np
+import pyarrow as pa
 import trio
 from hypercorn.trio import serve as hypercorn_serve
 
@@ -96,6 +98,7 @@ def _open(front: Front, config: ConnectionsConfig, router: Router, settings: Set
     """From now on requests are answered by the application, those of new connections on the fast lane as well."""
     under_way, traffic = BodiesUnderWay(), Traffic()
     app = decoding_bodies(bounding_bodies(create_app(router, settings, traffic), under_way))
+    pa.array(np.zeros(1))  # imports pandas where it is installed: half a second at the first table otherwise
     gc.collect()
     gc.freeze()  # else each full collection looks through 75,000 objects of libraries, and nobody is served
     if settings.fast_lane == "on":

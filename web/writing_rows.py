@@ -98,7 +98,8 @@ class Judging:
 
     def done(self) -> Steps[Ingested]:
         """What may be written of all rows, and what is wrong with the others."""
-        yield from self._judged()
+        if self._indices or not self._blocks:
+            yield from self._judged()
         blocks = self._blocks[0]
         if len(self._blocks) > 1:
             blocks = yield from joining(list(chain.from_iterable(self._blocks)))

@@ -5,12 +5,16 @@ They are kept in memory alone, and a bounded number of them: of each feature the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from actors.columns import Times
 
 MOST_OF_A_FEATURE = 200
 MOST_OF_ALL = 50_000
+SPAN = 16_384
+"""Windows so far back are marked in a table, which costs a fraction of sorting them out."""
 
 
 class LateWindows:
@@ -21,19 +25,33 @@ class LateWindows:
         self._arrived: dict[str, dict[int, int]] = {}
         self._count = 0
 
-    def note(self, feature: str, times: Times, arrived: int) -> None:
-        """Some observations came at `arrived`."""
-        closed = arrived // self._width * self._width
-        if not len(times) or times.min() >= closed:
-            return
-        starts = np.unique(times[times < closed] // self._width)[-MOST_OF_A_FEATURE:] * self._width
-        if self._count + len(starts) > MOST_OF_ALL:
+    def of(self, times: Times, arrived: int) -> dict[int, int]:
+        """The starts of the windows that had closed before some observations of them came, each with `arrived`."""
+        closed = arrived // self._width
+        if not len(times) or (oldest := int(times.min()) // self._width) >= closed:
+            return {}
+        # Counted from the oldest, or else from the closing back, which is where the newest are.
+        first = max(oldest, closed - SPAN)
+        places = times // self._width - first
+        some = np.zeros(closed - first, np.bool_)
+        some[places[(places >= 0) & (places < len(some))]] = True
+        if first > oldest and np.count_nonzero(some) < MOST_OF_A_FEATURE:
+            starts = np.unique(places[places < len(some)])
+        else:
+            starts = np.flatnonzero(some)
+        starts = (starts[-MOST_OF_A_FEATURE:] + first) * self._width
+        return dict.fromkeys(starts.tolist(), arrived)
+
+    def note(self, feature: str, late: Mapping[int, int]) -> None:
+        """Such windows of a feature. Those of a batch's features are often the same and are looked for once."""
+        if not late or self._count + len(late) > MOST_OF_ALL:
             return
         known = self._arrived.setdefault(feature, {})
         before = len(known)
-        known.update(dict.fromkeys(starts.tolist(), arrived))
-        for start in sorted(known)[:-MOST_OF_A_FEATURE]:
-            del known[start]
+        known.update(late)
+        if len(known) > 2 * MOST_OF_A_FEATURE:  # not at each note
+            for start in sorted(known)[:-MOST_OF_A_FEATURE]:
+                del known[start]
         self._count += len(known) - before
 
     def take(self, settled: int, most: int) -> list[tuple[str, int, int]]:

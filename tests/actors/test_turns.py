@@ -1,0 +1,64 @@
+"""Long work in steps: all of them are taken, and those that can wait give way."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from actors.turns import Steps, at_once, behind, by_turns
+
+
+def counting(steps: int, seen: list[str]) -> Steps[int]:
+    for _ in range(steps):
+        seen.append("work")
+        yield
+    return steps
+
+
+@pytest.mark.parametrize("taking", [by_turns, behind])
+async def test_every_step_is_taken_and_what_comes_of_them_is_returned(taking: object) -> None:
+    seen: list[str] = []
+    assert await taking(counting(5, seen)) == at_once(counting(5, []))  # type: ignore[operator]
+    assert seen == ["work"] * 5
+
+
+async def test_work_that_can_wait_begins_once_the_others_have_nothing_to_do() -> None:
+    seen: list[str] = []
+
+    async def other() -> None:
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+            seen.append("other")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(behind, counting(3, seen))
+        nursery.start_soon(other)
+    assert seen == ["other"] * 20 + ["work"] * 3
+
+
+async def test_work_that_can_wait_is_done_though_the_others_never_rest() -> None:
+    async def other() -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        assert await behind(counting(3, [])) == 3
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("taking", [by_turns, behind])
+async def test_steps_that_are_given_up_are_closed(taking: object) -> None:
+    closed = False
+
+    def endless() -> Steps[None]:
+        nonlocal closed
+        try:
+            while True:
+                yield
+        finally:
+            closed = True
+
+    with trio.move_on_after(0.01):
+        await taking(endless())  # type: ignore[operator]
+    assert closed
