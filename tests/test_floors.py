@@ -96,6 +96,7 @@ FLOORS = [
     ["web.openapi"],
     ["web.routes"],
     ["web.connections"],
+    ["web.listening"],
     ["web.app", "web.fastlane"],
     ["web.serve"],
     ["web.commands"],

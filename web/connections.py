@@ -1,7 +1,6 @@
-"""Connections of our own making in Hypercorn's server: as many as there is room for, and one at fault ends alone.
+"""Connections of our own making in Hypercorn's terms: as many as there is room for, and one at fault ends alone.
 
-Hypercorn has no setting for the class of its connections, so the name that it calls is replaced. It runs all of
-them in one nursery: an exception that leaves one would end the process. `Guarded` logs it instead.
+All of them run in one nursery: an exception that leaves one would end the process. `Guarded` logs it instead.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from typing import Any
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
-from hypercorn.trio import run
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
 from actors.errors import Overloaded
@@ -152,15 +150,9 @@ class ConnectionsConfig(Config):
 
 
 def install() -> None:
-    """Have connections made as their configuration says. Servers with Hypercorn's own are served as ever."""
-    run.TCPServer = _connection  # type: ignore[attr-defined, assignment]
+    """Have connections speak as ours do. Servers with Hypercorn's own configuration are served as ever."""
     http1.install(ConnectionsConfig)
     http2.install(ConnectionsConfig)
-
-
-def _connection(app: Any, config: Config, *rest: Any) -> TCPServer:
-    make = config.connection if isinstance(config, ConnectionsConfig) else TCPServer
-    return make(app, config, *rest)
 
 
 def _causes(group: BaseExceptionGroup[BaseException]) -> str:

@@ -21,9 +21,7 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Answer, or have the application answer."""
-        if scope["type"] == "lifespan":
-            await _live(receive, send)
-        elif scope["type"] == "websocket":  # by HTTP/2; none is spoken
+        if scope["type"] == "websocket":  # by HTTP/2; none is spoken
             await send({"type": "websocket.close", "code": 1000, "reason": None})
         elif self.app is not None:
             await self.app(scope, receive, send)
@@ -32,11 +30,3 @@ class Front:
             await say(send, status, msgspec.json.encode(health), JSON_TYPE)
         else:
             await refuse(send, Unavailable("the service is starting: its storage is not open yet"))
-
-
-async def _live(receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    """The application does nothing at its start or end that a server would have to know of."""
-    await receive()
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    await send({"type": "lifespan.shutdown.complete"})

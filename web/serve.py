@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import numpy as np
 import pyarrow as pa
 import trio
-from hypercorn.trio import serve as hypercorn_serve
 
 from actors.errors import StartupError
 from actors.memory import keep_for_reuse
@@ -29,6 +28,7 @@ from web.encodings import decoding_bodies
 from web.fastlane import Connection, FastLane
 from web.front import Front
 from web.keepalive import ending_connections
+from web.listening import listen
 from web.places import Places, room_for_connections
 from web.traffic import Traffic, watched
 from web.untaken import Untaken
@@ -86,7 +86,7 @@ async def _listen(
 ) -> None:
     """Until `stop`, or until it is cancelled. Raises StartupError where the port cannot be had."""
     try:
-        await hypercorn_serve(front, config, shutdown_trigger=stop.wait, task_status=task_status)
+        await listen(front, config, stop, task_status)
         ended.set()
     except* (OSError, UnicodeError) as group:
         reason = only(group)

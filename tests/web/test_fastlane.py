@@ -11,10 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypercorn.config import Config
-from hypercorn.trio import run
-from hypercorn.trio.tcp_server import TCPServer
-from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.faults import FaultyStorage
 from tests.web.hostile_requests import BATCH, SERVE, WRITE, bare, request
@@ -72,12 +69,6 @@ async def test_without_the_lane_no_request_takes_it(taken: list[str]) -> None:
         await wire.send(HOT)
         assert await statuses(wire) == [200]
     assert taken == []
-
-
-async def test_servers_with_other_configurations_are_served_by_hypercorn_alone() -> None:
-    async with front_end("on") as front:
-        stream = memory_stream_pair()[0]
-        assert type(vars(run)["TCPServer"](None, Config(), front.context, {}, stream)) is TCPServer
 
 
 # Connections that are kept, and for how long

@@ -9,7 +9,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from h2.settings import SettingCodes
 from hypercorn.config import Config
 from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.trio import run, serve
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from trio.testing import MockClock
@@ -34,6 +32,7 @@ from tests.tls import certificate
 from tests.web.hostile_requests import SERVE, WRITE, bare, request
 from tests.web.two_lanes import FrontEnd, Lane, Wire, front_end, paths_taken, settled
 from web import fastlane
+from web.listening import listen
 
 HOT = request(SERVE, b'{"entityIds":["one"],"features":["a"]}')
 both_lanes = pytest.mark.parametrize("lane", ["on", "off"])
@@ -60,9 +59,6 @@ def protocol_of(alpn: str) -> Any:
 
 
 EXPECTED: dict[str, Callable[[], object]] = {
-    "worker_serve makes its connections of the name TCPServer in hypercorn.trio.run": lambda: (
-        "TCPServer" in names_in(run.worker_serve) and "TCPServer" in vars(run)
-    ),
     "TCPServer(app, config, context, state, stream)": lambda: (
         parameters(TCPServer) == ["app", "config", "context", "state", "stream"]
     ),
@@ -271,7 +267,7 @@ async def test_the_lane_is_taken_under_encryption_and_http_2_is_not_disturbed(
     async with front_end("on", max_body_bytes=200_000) as front:
         front.config.bind = ["127.0.0.1:0"]
         front.config.certfile, front.config.keyfile = map(str, files)
-        (bound,) = await nursery.start(partial(serve, front.app, front.config, shutdown_trigger=front.stop.wait))
+        (bound,) = await nursery.start(listen, front.app, front.config, front.stop)
         trusted = ssl.create_default_context(cafile=files[0])
         url = bound.replace("127.0.0.1", "localhost")
         async with httpx.AsyncClient(http2=http2, verify=trusted, base_url=url) as client:

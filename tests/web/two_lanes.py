@@ -17,7 +17,6 @@ from unittest.mock import patch
 
 import pytest
 import trio
-from hypercorn.trio import run
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
@@ -89,8 +88,7 @@ class FrontEnd:
         """Serve one connection. What would end the process is noted."""
         self.connections += 1
         try:
-            connection: Any = vars(run)["TCPServer"]
-            await connection(self._wrapped, self.config, self.context, ConnectionState({}), stream)
+            await self.config.connection(self._wrapped, self.config, self.context, ConnectionState({}), stream)
         except Exception as error:
             self.crashes.append(repr(error))
         finally:
