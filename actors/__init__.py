@@ -27,7 +27,7 @@ checkpoint.py serving.py          the journal into the history; questions over a
 drift.py checks.py findings.py    drift of a feature; what a check asks; what it finds
 alerts.py events.py webhook.py    the life of an alert; who is told, inside and outside
 statistics.py watch.py schedule.py  statistics put together; checks and drift over them; by the clock
-follower.py                       what other processes change in a shared store
+follower.py judge.py              what other processes change in a shared store; rows before they are written
 migration.py                      everything from one storage into another
 router.py                         the only door
 """

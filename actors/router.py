@@ -23,12 +23,12 @@ from actors.errors import InvalidInput, NotFound, Overloaded, RequestError, Star
 from actors.events import Events
 from actors.follower import Follower
 from actors.grid import Grid, stack
-from actors.ingest import Ingested, Sent, check_entity_id, ingest
+from actors.ingest import Ingested, check_entity_id
 from actors.journal import JournalActor
+from actors.judge import Judge
 from actors.mailbox import Mailbox
 from actors.messages import DeleteFeature, DeleteGroup, PutGroup, Register, Scanned, Write
 from actors.monitor import MonitorActor
-from actors.patterns import one_budget
 from actors.registry import FeatureRegistry, RegistryActor
 from actors.remote import RemoteStoreActor
 from actors.repeats import Repeats
@@ -39,11 +39,8 @@ from actors.settings import (
     FLUSH_VALUES,
     IDEMPOTENCY_HOURS,
     MERGE_SECONDS,
-    PATTERN_SEARCHERS,
-    PATTERN_STEPS_AT_ONCE,
     PENDING_VALUES,
     SHUTDOWN_COMMIT_SECONDS,
-    TABLES_AT_ONCE,
     Settings,
 )
 from actors.stats.summary import Summary
@@ -53,7 +50,6 @@ from actors.store import StoreActor, rebuild
 from actors.supervisor import Actor, supervise
 from actors.timestamps import FOREVER, NEVER, SECOND
 from actors.training import Filled, Moments, TrainingSets, Wanted, blank_column
-from actors.turns import Steps, at_once, by_turns
 from actors.watch import Watch
 from actors.webhook import Webhook
 
@@ -94,13 +90,11 @@ class Router:
         """What ages are told by."""
         self.clock = clock
         self.repeats = Repeats()
+        self.judge = Judge(registry, clock, follower)
         self._journal = journal
         self._storage = storage
         self._mailboxes = mailboxes
         self._pending = 0
-        self.tables = trio.CapacityLimiter(TABLES_AT_ONCE)
-        """To be held while an Arrow table is read and judged."""
-        self._searchers = trio.CapacityLimiter(PATTERN_SEARCHERS)
         self._monitoring = monitoring
 
     @property
@@ -205,44 +199,6 @@ class Router:
         await self._mailboxes["registry"].ask(DeleteGroup(name))
 
     # Writing
-
-    def ingest(self, sent: Sent) -> Ingested:
-        """Judge rows against the registry; nothing is written."""
-        return ingest(self.registry, sent, self.clock.stamp())
-
-    async def judged(self, sent: Sent, size: int) -> Ingested:
-        """The same of rows that came in so many bytes, in a worker thread where it may take its time."""
-        if self._follower is not None and None in sent.timestamps:
-            await self._follower.catch_up()
-        if not self._takes_time(size):
-            return self.ingest(sent)
-        now = self.clock.stamp()
-        return await self.judge(lambda: ingest(self.registry, sent, now), size)
-
-    async def judged_by_turns(self, judging: Callable[[int], Steps[T]], size: int) -> T:
-        """What comes of judging rows in steps, given the time of those without one; see `judged`."""
-        now = await self.stamp()
-        if not self._takes_time(size):
-            return await by_turns(judging(now))
-        return await self.judge(lambda: at_once(judging(now)), size)
-
-    async def stamp(self) -> int:
-        """The event time of values that come without one: later than any of processes that share the store."""
-        if self._follower is not None:
-            await self._follower.catch_up()
-        return self.clock.stamp()
-
-    async def judge(self, judge: Callable[[], T], size: int) -> T:
-        """Have rows judged in a worker thread; those with patterns to search for leave some to the others."""
-
-        def judging() -> T:
-            with one_budget():
-                return judge()
-
-        return await trio.to_thread.run_sync(judging, limiter=self._searchers if self._takes_time(size) else None)
-
-    def _takes_time(self, size: int) -> bool:
-        return size * self.registry.pattern_instructions > PATTERN_STEPS_AT_ONCE
 
     async def repeated(self, key: str) -> bytes | None:
         """What a write with this idempotency key was answered, None where there was none of late."""

@@ -1,15 +1,19 @@
-"""A real server in a child process, spoken to over a real socket."""
+"""A real server in a child process, spoken to over a real socket, and a storage as such a process has it."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from actors.router import make_storage
+from actors.settings import Settings
 from tests.nursery import Nursery, Process
 
 ROOT = Path(__file__).parent.parent
@@ -102,3 +106,15 @@ class LiveServer:
         answer = self.post("/features/serve", {"entityIds": entities, "features": features, **rest})
         assert answer.status_code == 200, answer.text
         return list(answer.json()["results"])
+
+
+@contextmanager
+def storage_over(store: Mapping[str, str]) -> Iterator[Any]:
+    """The storage of a process of its own over a shared store."""
+    kind: Any = store["STORAGE_TYPE"]
+    storage = make_storage(Settings(storage_type=kind, storage_url=store["STORAGE_URL"]))
+    storage.open()
+    try:
+        yield storage
+    finally:
+        storage.close()

@@ -54,7 +54,7 @@ async def fill(router: Router, first: int, last: int) -> None:
                 entities.append(entity)
                 values.append(f"city {hour} {place}" if "city" in feature else hour + place / 100)
         sent = Sent(ids, entities, values, [at(hour)] * len(ids), [None] * len(ids))
-        await router.write(router.ingest(sent), b"done", f"key {hour}")
+        await router.write(router.judge.at_once(sent), b"done", f"key {hour}")
 
 
 async def asked(question: Callable[..., Awaitable[Any]], *of: Any) -> Any:
@@ -127,11 +127,11 @@ async def directory(tmp_path: Path) -> Path:
 
 
 async def write_city(router: Router, value: str, time: str) -> None:
-    await router.write(router.ingest(Sent(["user.city.v1"], ["a"], [value], [time], [None])), b"done")
+    await router.write(router.judge.at_once(Sent(["user.city.v1"], ["a"], [value], [time], [None])), b"done")
 
 
 async def write_clicks(router: Router, value: float, time: str) -> None:
-    await router.write(router.ingest(Sent(["user.clicks.v1"], ["a"], [value], [time], [None])), b"done")
+    await router.write(router.judge.at_once(Sent(["user.clicks.v1"], ["a"], [value], [time], [None])), b"done")
 
 
 async def past(router: Router, hour: int) -> list[Any]:

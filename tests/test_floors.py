@@ -57,6 +57,7 @@ FLOORS = [
     ["actors.watch"],
     ["actors.schedule"],
     ["actors.follower"],
+    ["actors.judge"],
     ["actors.migration"],
     ["actors.router"],
     ["web.schema"],

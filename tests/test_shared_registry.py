@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ import trio
 from actors.columns import Block
 from actors.domain import Feature
 from actors.errors import Conflict, RequestError, StorageDown
-from actors.router import make_storage, open_router
+from actors.router import open_router
 from actors.settings import STORAGE_CONNECTIONS, Settings
 from actors.storage.postgresql import PostgresStorage
 from actors.storage.protocol import Registered, Stale, Versions, Written
@@ -24,7 +24,7 @@ from actors.storage.redis_link import Command, RedisLink
 from actors.timestamps import FOREVER
 from loadtest.postgres import PostgresServer
 from loadtest.valkey import ValkeyServer
-from tests.live import LiveServer
+from tests.live import LiveServer, storage_over
 
 T = "2026-01-01T00:00:00Z"
 Pair = tuple[LiveServer, LiveServer]
@@ -255,17 +255,6 @@ NEVER = msgspec.structs.replace(CLICKS, id="user.never.v1", name="never", create
 
 def block(feature: Feature, value: int) -> Block:
     return Block(feature.id, feature.created, ["u1"], np.array([5]), np.array([value]), np.array([False]))
-
-
-@contextmanager
-def storage_over(store: dict[str, str]) -> Iterator[Any]:
-    kind: Any = store["STORAGE_TYPE"]
-    storage = make_storage(Settings(storage_type=kind, storage_url=store["STORAGE_URL"]))
-    storage.open()
-    try:
-        yield storage
-    finally:
-        storage.close()
 
 
 def values(storage: Any) -> list[int]:

@@ -36,7 +36,7 @@ from actors.storage.redis_store import RedisStorage
 from actors.timestamps import format_timestamp, now
 from loadtest.postgres import PostgresServer
 from loadtest.valkey import ValkeyCluster, ValkeyServer, free_port
-from tests.live import LiveServer
+from tests.live import LiveServer, storage_over
 from tests.tls import TlsProxy, certificate
 
 T = "2026-01-01T00:00:00Z"
@@ -404,18 +404,6 @@ GROUP = Group(name="clicks", entity="user", features=(CLICKS.id,), created=1, up
 CLICK = Block(CLICKS.id, 1, ["u1"], np.array([5]), np.array([1]), np.array([False]))
 
 
-@contextmanager
-def storage_over(store: Environment) -> Iterator[Any]:
-    """The storage of a process of its own."""
-    kind: Any = store["STORAGE_TYPE"]
-    storage = make_storage(Settings(storage_type=kind, storage_url=store["STORAGE_URL"]))
-    storage.open()
-    try:
-        yield storage
-    finally:
-        storage.close()
-
-
 def test_a_write_refused_because_its_feature_is_gone_is_refused_again_under_the_same_key(
     store: Environment,
 ) -> None:
@@ -700,7 +688,7 @@ async def routers(store: Environment, *walls: Wall) -> AsyncIterator[list[Router
 
 
 async def write_now(router: Router, value: float) -> None:
-    ingested = await router.judged(Sent(["user.clicks.v1"], ["u"], [value], [None], [None]), 1)
+    ingested = await router.judge.rows(Sent(["user.clicks.v1"], ["u"], [value], [None], [None]), 1)
     await router.write(ingested, b"")
 
 
@@ -739,7 +727,7 @@ async def test_a_clock_that_is_ahead_for_a_while_costs_no_value_in_redis(valkey:
         for ahead in (0, 7_200_000_000, 0):
             at = format_timestamp(wall.micros - 1_800_000_000)
             wall.micros += ahead
-            await router.write(router.ingest(Sent(["user.clicks.v1"], ["u"], [1.0], [at], [None])), b"")
+            await router.write(router.judge.at_once(Sent(["user.clicks.v1"], ["u"], [1.0], [at], [None])), b"")
             wall.micros += 1_000_000 - ahead
         found = await router.observations("u", router.registry.resolve("clicks"), Span(0, 2**62), 10, False)
         assert len(found.times) == 3

@@ -51,7 +51,7 @@ async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:
         async with aclosing(lots_of_lines(LOT_BYTES, LONGEST_LINE_BYTES)) as lots:
             async for lot in lots:
                 await router.registered()
-                ingested, following = await router.judged_by_turns(
+                ingested, following = await router.judge.by_turns(
                     partial_of(_judging, router.registry, lot, first), len(lot)
                 )
                 if not partial:
@@ -148,7 +148,7 @@ async def write_table(router: Router, settings: Settings, partial: bool, key: st
     """Arrow: everything is judged, then written in slices, then answered."""
     nulls = Query(OF_TABLES).choice("nulls", ("skip", "write"), "skip") == "write"
     data = await request.get_data(cache=False)
-    now, registry = await router.stamp(), router.registry  # it has caught up by then
+    now, registry = await router.judge.stamp(), router.registry  # it has caught up by then
 
     def judge() -> tuple[Ingested, int]:
         try:
@@ -159,8 +159,8 @@ async def write_table(router: Router, settings: Settings, partial: bool, key: st
         except pa.ArrowException as error:
             raise InvalidInput(f"the table cannot be taken: {error}") from None
 
-    async with router.tables:
-        ingested, again = await router.judge(judge, len(data))
+    async with router.judge.tables:
+        ingested, again = await router.judge.in_thread(judge, len(data))
     if not partial:
         refuse(ingested.faults, "row", ingested.more)
     answer = written(ingested, again)

@@ -146,8 +146,8 @@ async def judge_batch(router: Router, data: bytes | bytearray, most: int) -> Ing
         else:
             if len(observations) > most:
                 raise TooLarge(f"a batch takes at most {most} values")
-            return await router.judged(to_sent(observations), len(data))
-    return await router.judged_by_turns(partial(judging_batch, router.registry, data, most), len(data))
+            return await router.judge.rows(to_sent(observations), len(data))
+    return await router.judge.by_turns(partial(judging_batch, router.registry, data, most), len(data))
 
 
 def refuse(faults: Sequence[Fault], rows: str | None = None, more: int = 0) -> None:

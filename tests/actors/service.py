@@ -42,7 +42,7 @@ async def write(
     """Write values of one entity at the present."""
     count = len(values)
     sent = Sent([feature] * count, [entity] * count, values, [None] * count, [None] * count)
-    return await router.write(router.ingest(sent), b"done", key)
+    return await router.write(router.judge.at_once(sent), b"done", key)
 
 
 async def read(router: Router, *entities: str, feature: str = FEATURE) -> list[Any]:

@@ -55,7 +55,9 @@ async def service(directory: Path, wall: Wall, age: str | None = "1h") -> AsyncI
 
 async def write(router: Router, value: int, at: int | None = None, key: str | None = None) -> bytes:
     times = [None if at is None else rfc3339(at)]
-    return await router.write(router.ingest(Sent([FEATURE], ["u"], [value], times, [None])), b"%d" % value, key)
+    return await router.write(
+        router.judge.at_once(Sent([FEATURE], ["u"], [value], times, [None])), b"%d" % value, key
+    )
 
 
 async def served(router: Router) -> int | None:
@@ -121,7 +123,7 @@ async def test_nor_when_values_came_in_under_it_before_the_process_starts_again(
         if checkpointed:
             await router.checkpointer.checkpoint()
         wall.micros += 2 * HOUR
-        await router.write(router.ingest(Sent([FEATURE], ["v"], [9], [None], [None])), b"")
+        await router.write(router.judge.at_once(Sent([FEATURE], ["v"], [9], [None], [None])), b"")
     for ahead in (0, -2 * HOUR):
         wall.micros += ahead
         async with service(tmp_path, wall) as router:
@@ -147,7 +149,7 @@ async def test_what_came_in_under_it_hides_nothing_that_is_young_once_it_is_righ
     async with service(tmp_path, wall) as router:
         await write(router, 1, NOON - 30 * MINUTE)
         wall.micros += 2 * HOUR
-        await router.write(router.ingest(Sent([FEATURE], ["v"], [9], [None], [None])), b"")
+        await router.write(router.judge.at_once(Sent([FEATURE], ["v"], [9], [None], [None])), b"")
         wall.micros -= 2 * HOUR
         assert (await served(router), await kept(router)) == (1, [1])
 
@@ -157,7 +159,7 @@ async def test_nor_does_it_make_a_young_value_one_that_has_expired(tmp_path: Pat
     async with service(tmp_path, wall) as router:
         await write(router, 1, NOON - 30 * MINUTE)
         wall.micros += 2 * HOUR
-        await router.write(router.ingest(Sent([FEATURE], ["v"], [9], [None], [None])), b"")
+        await router.write(router.judge.at_once(Sent([FEATURE], ["v"], [9], [None], [None])), b"")
         wall.micros -= 2 * HOUR
         answer = msgspec.json.decode(await serve_latest(router, SETTINGS, msgspec.json.encode(asked)))
     described = [result["metadata"][FEATURE] for result in answer["results"]]
@@ -240,7 +242,7 @@ async def test_what_was_acknowledged_is_seen_and_the_later_write_wins_when_the_c
 async def test_a_clock_that_goes_back_between_the_judgement_and_the_commit_is_no_matter(tmp_path: Path) -> None:
     wall = Wall()
     async with service(tmp_path, wall, None) as router:
-        first = router.ingest(Sent([FEATURE], ["u"], [1], [None], [None]))
+        first = router.judge.at_once(Sent([FEATURE], ["u"], [1], [None], [None]))
         wall.micros -= HOUR
         await router.write(first, b"")
         assert await served(router) == 1
@@ -287,7 +289,7 @@ async def test_a_check_of_age_goes_by_the_clock_that_is_right_again(tmp_path: Pa
             await watch.put_check(make_check(feature, type_, type_, config))
         await write(router, 1, NOON - MINUTE)
         wall.micros += 2 * HOUR
-        await router.write(router.ingest(Sent([FEATURE], ["v"], [9], [None], [None])), b"")
+        await router.write(router.judge.at_once(Sent([FEATURE], ["v"], [9], [None], [None])), b"")
         wall.micros -= 2 * HOUR
         results = await watch.results(watch.checks(), refresh=True)
         assert {result.finding.status for result in results.values()} == {"passing"}

@@ -114,7 +114,7 @@ async def test_a_pattern_of_an_earlier_version_keeps_its_feature_and_says_why_no
     storage.close()
     async with open_router(SETTINGS, EmbeddedStorage(str(tmp_path))) as router:
         sent = Sent([kept.id] * 2, ["ada"] * 2, ["ab", None], [None] * 2, [None] * 2)
-        judged = router.ingest(sent)
+        judged = router.judge.at_once(sent)
         assert [(fault.index, "lookahead" in fault.message) for fault in judged.faults] == [(0, True)]
         assert judged.accepted == 1
         change = FeatureChange(entity="u", name="x", value_type="string", description="only the words are new")
@@ -123,7 +123,7 @@ async def test_a_pattern_of_an_earlier_version_keeps_its_feature_and_says_why_no
         await router.write(judged, b"")
         change = FeatureChange(entity="u", name="x", value_type="string", schema=ValueSchema(pattern="^a"))
         await router.register(change)
-        judged = router.ingest(sent)
+        judged = router.judge.at_once(sent)
         assert not judged.faults
         await router.write(judged, b"")
         watch = router.monitoring.watch

@@ -114,7 +114,7 @@ async def write(router: Router, feature: Feature, values: Sequence[Any], at: int
     times = [rfc3339(at + step * position) for position in range(count)]
     entities = [f"u{position}" for position in range(count)]
     sent = Sent([feature.id] * count, entities, values, times, [None] * count)
-    ingested = router.ingest(sent)
+    ingested = router.judge.at_once(sent)
     assert not ingested.faults
     await router.write(ingested, b"done")
 

@@ -91,7 +91,7 @@ class Service:
         count = len(rows)
         stamps = [rfc3339(time) for time, _ in rows]
         sent = Sent([ID] * count, [entity] * count, [value for _, value in rows], stamps, [None] * count)
-        ingested = self.router.ingest(sent)
+        ingested = self.router.judge.at_once(sent)
         assert ingested.faults == []
         await self.router.write(ingested, b"done")
         self.seen += [Seen(time, self.router.committed(), value) for time, value in rows]
@@ -437,7 +437,7 @@ async def test_features_of_one_batch_are_counted_apart(service: Service) -> None
     async with service.running() as router:
         await router.register(FeatureChange(entity="user", name="y", value_type="number"))
         sent = Sent([ID, "user.y.v1", ID], ["u"] * 3, [1.0, 2.0, 3.0], [rfc3339(MIDNIGHT)] * 3, [None] * 3)
-        await router.write(router.ingest(sent), b"done")
+        await router.write(router.judge.at_once(sent), b"done")
         for id_, values in ((ID, [1.0, 3.0]), ("user.y.v1", [2.0])):
             summary = await router.statistics(router.registry.resolve(id_), MIDNIGHT, MIDNIGHT)
             assert summary.count == len(values)

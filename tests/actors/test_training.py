@@ -71,7 +71,7 @@ async def put(router: Router, feature: Feature, *rows: tuple[str, int, Any]) -> 
     entities, times, values = zip(*rows, strict=True)
     none = [None] * len(rows)
     sent = Sent([feature.id] * len(rows), entities, values, [rfc3339(time) for time in times], none)
-    ingested = router.ingest(sent)
+    ingested = router.judge.at_once(sent)
     assert ingested.accepted == len(rows)
     await router.write(ingested, b"")
 

@@ -80,7 +80,7 @@ async def _asked(router: Router, settings: Settings, arrow: bool) -> tuple[Rows,
         except pa.ArrowException as error:
             raise InvalidInput(f"the table cannot be taken: {error}") from None
 
-    async with router.tables:
+    async with router.judge.tables:
         return await trio.to_thread.run_sync(read), options
 
 

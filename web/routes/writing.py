@@ -87,7 +87,7 @@ async def write_one(router: Router, body: bytes | bytearray, key: str | None = N
 
     async def judge_and_write(judged: int | None) -> bytes:
         resolve_version(router.registry, observation.feature_id, observation.version)
-        ingested = await router.judged(to_sent([observation]), len(body))
+        ingested = await router.judge.rows(to_sent([observation]), len(body))
         refuse(ingested.faults)
         return await router.write(ingested, b'{"success":true}', key, judged)
 

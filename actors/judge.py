@@ -1,0 +1,69 @@
+"""Judge: rows against what is registered, where it holds nobody up. Nothing is written.
+
+A few rows are judged at once, many by turns, and those whose patterns may take their time in a worker thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import trio
+
+from actors.clock import ArrivalClock
+from actors.follower import Follower
+from actors.ingest import Ingested, Sent, ingest
+from actors.patterns import one_budget
+from actors.registry import FeatureRegistry
+from actors.settings import PATTERN_SEARCHERS, PATTERN_STEPS_AT_ONCE, TABLES_AT_ONCE
+from actors.turns import Steps, at_once, by_turns
+
+T = TypeVar("T")
+
+
+class Judge:
+    """Over a shared store, rows without an event time get one later than any arrival of another process."""
+
+    def __init__(self, registry: FeatureRegistry, clock: ArrivalClock, follower: Follower | None) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._follower = follower
+        self._searchers = trio.CapacityLimiter(PATTERN_SEARCHERS)
+        self.tables = trio.CapacityLimiter(TABLES_AT_ONCE)
+        """To be held while an Arrow table is read and judged."""
+
+    async def stamp(self) -> int:
+        """The event time of values that come without one. Raises Unavailable."""
+        if self._follower is not None:
+            await self._follower.catch_up()
+        return self._clock.stamp()
+
+    def at_once(self, sent: Sent) -> Ingested:
+        """A few rows, by what this process knows."""
+        return ingest(self._registry, sent, self._clock.stamp())
+
+    async def rows(self, sent: Sent, size: int) -> Ingested:
+        """Rows that came in so many bytes. The shared store is visited only where one has no event time."""
+        now = await self.stamp() if None in sent.timestamps else self._clock.stamp()
+        if not self._takes_time(size):
+            return ingest(self._registry, sent, now)
+        return await self.in_thread(lambda: ingest(self._registry, sent, now), size)
+
+    async def by_turns(self, judging: Callable[[int], Steps[T]], size: int) -> T:
+        """What comes of judging many rows in steps, given the time of those without one."""
+        now = await self.stamp()
+        if not self._takes_time(size):
+            return await by_turns(judging(now))
+        return await self.in_thread(lambda: at_once(judging(now)), size)
+
+    async def in_thread(self, judge: Callable[[], T], size: int) -> T:
+        """What comes of judging in a worker thread. Those with patterns to search for leave some to the others."""
+
+        def judging() -> T:
+            with one_budget():
+                return judge()
+
+        return await trio.to_thread.run_sync(judging, limiter=self._searchers if self._takes_time(size) else None)
+
+    def _takes_time(self, size: int) -> bool:
+        return size * self._registry.pattern_instructions > PATTERN_STEPS_AT_ONCE
