@@ -134,10 +134,10 @@ async def write_clicks(router: Router, value: float, time: str) -> None:
     await router.write(router.judge.at_once(Sent(["user.clicks.v1"], ["a"], [value], [time], [None])), b"done")
 
 
-async def past(router: Router, hour: int) -> list[Any]:
+async def past(router: Router, hour: int, entity: str = "a") -> list[Any]:
     """Where it was."""
     feature = router.registry.resolve("user.city.v1")
-    grid = await router.latest(["a"], Selection({feature.id: feature}), parse_timestamp(at(hour)))
+    grid = await router.latest([entity], Selection({feature.id: feature}), parse_timestamp(at(hour)))
     return list(grid.values[0][0])
 
 
@@ -303,6 +303,21 @@ async def test_commits_that_a_damaged_log_would_have_passed_over_are_named(
         need_whole(log)
     async with service(killed) as router:
         assert await past(router, 7) == ["a place that is damaged"]
+
+
+async def test_a_bit_that_makes_a_schema_no_text_is_damage_like_any_other(directory: Path) -> None:
+    for name in ("monitor.db", "journal.db"):
+        data = (directory / name).read_bytes()
+        flip(directory / name, 8 * data.index(b"TABLE") + 7)
+    journal = (directory / "journal.db").read_bytes()
+    with pytest.raises(StartupError, match=r"journal\.db is damaged"):
+        async with service(directory):
+            pass
+    flip(directory / "journal.db", 8 * journal.index(b"\xd4ABLE") + 7)
+    async with service(directory) as router:
+        assert await read_as(router, NOW, ["e0"], "user.clicks.v1") == [39.0]
+        with pytest.raises(Damaged, match=r"monitor\.db"):
+            await router.statistics(router.registry.resolve("user.clicks.v1"))
 
 
 async def test_opening_what_a_killed_process_left_writes_nothing(tmp_path: Path) -> None:

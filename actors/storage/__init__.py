@@ -12,8 +12,9 @@ delta.py      the log of a Delta table
 runs.py       the history as sorted runs in memory, or as a Delta table on disk
 redis_*.py    in Redis: its functions, the link to it, rows, what changes, statistics, moving house
 damages.py    what is known to be damaged, and who must be told so
-local.py      all of these together: `embedded` in a directory, `memory` in none
 checking.py   whether a directory is what was written
+forgetting.py going on without what is damaged
+local.py      all of these together: `embedded` in a directory, `memory` in none
 """
 
 import os

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,26 +20,35 @@ from actors.storage.history import micros
 from actors.storage.journal import Journal
 from actors.storage.monitored import Monitored
 from actors.storage.run_files import BLOCK_BYTES, RunFile, VerifiedFile
-from actors.storage.sealed import told
+from actors.storage.sealed import counted, told
+from actors.storage.sqlite_log import look_over
+
+
+class Found(msgspec.Struct):
+    """What is damaged, in words: the file, and what of which feature was in it.
+
+    `cut`: by database how many bytes of its log are sound; `files`: of the history; `log`: whether that of the
+    table is; `beyond_help`: whether without a backup nothing can be done.
+    """
+
+    words: list[str]
+    cut: dict[str, int]
+    files: list[RunFile]
+    log: bool = False
+    beyond_help: bool = False
 
 
 def check(directory: Path) -> list[str]:
-    """What is damaged: the file, and what of which feature was in it. Raises StartupError where it is in use."""
-    if not (directory / "journal.db").exists():
-        raise StartupError(f"{directory} has no journal.db: it is no data directory")
-    with _alone(directory), tempfile.TemporaryDirectory() as copies:
-        monitored, found = _monitored(directory, Path(copies))
-        try:
-            return found + _journal_and_history(directory, Path(copies), monitored)
-        except StartupError as error:
-            return [*found, error.detail.replace(copies, str(directory))]
-        finally:
-            monitored.close()
+    """What is damaged, in words. Raises StartupError where the directory is in use."""
+    with alone(directory):
+        return look(directory).words
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """While no process uses the directory."""
+def alone(directory: Path) -> Iterator[None]:
+    """While no process uses the directory. Raises StartupError where one does, or it is none."""
+    if not (directory / "journal.db").exists():
+        raise StartupError(f"{directory} has no journal.db: it is no data directory")
     held = DataDirectory(directory)
     held.lock()
     try:
@@ -47,33 +57,65 @@ def _alone(directory: Path) -> Iterator[None]:
         held.release()
 
 
-def _copied(directory: Path, copies: Path, name: str) -> str:
-    """A copy of a database, to which SQLite may do what it does to one that is opened."""
-    for part in (name, f"{name}-wal"):
+def look(directory: Path) -> Found:
+    """What is damaged of a directory that is held."""
+    found = Found([], {}, [])
+    with tempfile.TemporaryDirectory() as copies:
+        monitored = Monitored(_copied(directory, Path(copies), "monitor.db", found))
+        monitored.open()
+        try:
+            if monitored.damage is not None:
+                found.words.append(f"{monitored.damage.replace(copies, str(directory))}: all statistics")
+            for feature in sorted(monitored.damaged_windows()):
+                found.words.append(f"{directory / 'monitor.db'} is damaged: statistics of {feature}")
+            _journal_and_history(directory, Path(copies), monitored, found)
+        except StartupError as error:
+            found.beyond_help = True
+            found.words.append(error.detail.replace(copies, str(directory)))
+        finally:
+            monitored.close()
+    return found
+
+
+def _copied(directory: Path, copies: Path, name: str, found: Found) -> str:
+    """A copy of a database, to which SQLite may do what it does to one that is opened.
+
+    Of its log as far as that is sound: what SQLite would pass over is noted.
+    """
+    log = copies / f"{name}-wal"
+    for part in (name, log.name):
         if (directory / part).exists():
             shutil.copyfile(directory / part, copies / part)
+    wrong = look_over(log)
+    if wrong is not None:
+        found.cut[name] = wrong.begin
+        found.words.append(
+            f"{directory / log.name} is damaged between bytes {wrong.begin} and {wrong.end - 1}:"
+            f" what was written after that, in {counted(wrong.commits, 'commit')}"
+        )
+        with log.open("r+b") as file:
+            file.truncate(wrong.begin)
     return str(copies / name)
 
 
-def _monitored(directory: Path, copies: Path) -> tuple[Monitored, list[str]]:
-    monitored = Monitored(_copied(directory, copies, "monitor.db"))
-    monitored.open()
-    if monitored.damage is not None:
-        return monitored, [monitored.damage.replace(str(copies), str(directory))]
-    unsound = sorted(monitored.damaged_windows())
-    return monitored, [f"{directory / 'monitor.db'} is damaged: statistics of {feature}" for feature in unsound]
-
-
-def _journal_and_history(directory: Path, copies: Path, monitored: Monitored) -> list[str]:
-    journal = Journal(_copied(directory, copies, "journal.db"))
+def _journal_and_history(directory: Path, copies: Path, monitored: Monitored, found: Found) -> None:
+    path = Path(_copied(directory, copies, "journal.db", found))
+    if not path.stat().st_size and "journal.db" in found.cut:
+        raise StartupError(f"{directory / path.name} is empty: all there was stood in the log")
+    journal = Journal(str(path))
     journal.open()
     try:
-        damages = Damages(journal, monitored)
         journal.find_lost(monitored.position)
-        found = [f"{directory / 'journal.db'}: {words}" for words in damages.in_journal()]
+        lost = Damages(journal, monitored).in_journal()
+        found.words += [f"{directory / 'journal.db'}: {words}" for words in lost]
         files = [file for file in journal.files() if file.removed is None]
-        found += [words for file in files for words in _of_file(directory / "history", file)]
-        return found + _of_log(directory / "history", int(journal.meta("history_version", -1)), files)
+        for file in files:
+            damaged = _of_file(directory / "history", file)
+            found.words += damaged
+            found.files += [file] if damaged else []
+        of_log = _of_log(directory / "history", int(journal.meta("history_version", -1)), files)
+        found.words += of_log
+        found.log = bool(of_log)
     finally:
         journal.close()
 
@@ -103,7 +145,7 @@ def _of_file(history: Path, file: RunFile) -> list[str]:
             return []
         try:
             metadata = pq.ParquetFile(pa.PythonFile(reader, mode="r")).metadata
-        except Damaged:
+        except (Damaged, OSError):
             return [f"{history / file.path}: {_all_of(file)}"]
     groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
     return [f"{history / file.path}: {_of_group(group)}" for group in groups if _meets(group, bad)] or [
@@ -115,13 +157,14 @@ def _readable(reader: VerifiedFile, start: int) -> bool:
     try:
         reader.seek(start)
         reader.read(BLOCK_BYTES)
-    except Damaged:
+    except (Damaged, OSError):
         return False
     return True
 
 
 def _all_of(file: RunFile) -> str:
-    return ", ".join(told(feature, *bounds) for feature, bounds in file.features.items())
+    what = ", ".join(told(feature, *bounds) for feature, bounds in file.features.items())
+    return f"{what} ({counted(file.rows)})"
 
 
 def _meets(group: pq.RowGroupMetaData, bad: list[int]) -> bool:
@@ -135,4 +178,4 @@ def _of_group(group: pq.RowGroupMetaData) -> str:
     feature, times = group.column(0).statistics, group.column(2).statistics
     first, last = micros(pa.array([times.min, times.max], pa.timestamp("us", "UTC"))).tolist()
     names = feature.min if feature.min == feature.max else f"{feature.min} to {feature.max}"
-    return told(names, first, last)
+    return f"{told(names, first, last)} ({counted(group.num_rows)})"

@@ -19,7 +19,7 @@ from actors.errors import Damaged
 from actors.storage.journal import Journal
 from actors.storage.monitored import Monitored
 from actors.storage.runs import Run
-from actors.storage.sealed import Lost, told
+from actors.storage.sealed import Lost, counted, told
 from actors.timestamps import FOREVER, NEVER
 
 log = logging.getLogger("timewell.storage")
@@ -122,7 +122,7 @@ class Damages:
 
 def _words(lost: Lost) -> str:
     spans = [told(*span.range) for span in lost.spans[:MOST_SPANS_TOLD]]
-    return f"{_BATCH}: {', '.join(spans)}"
+    return f"{_BATCH}: {', '.join(spans)} ({counted(lost.count)})"
 
 
 def _tell(words: str) -> None:

@@ -62,6 +62,9 @@ class Database:
             if _schema(self._connection) != self._expected():
                 raise Damaged(f"{self._path} is damaged: its tables are not those that were made")
             self.sealed("meta", "key, value")
+        except UnicodeDecodeError as error:  # SQLite says what is wrong, and quotes it
+            cause = Damaged(f"{self._path} is damaged: what it says of its tables is no text ({error.reason})")
+            raise StartupError(f"cannot open the {self._name} {self._path}: {cause}") from cause
         except (sqlite3.Error, OSError, StorageDown, Damaged) as error:
             raise StartupError(f"cannot open the {self._name} {self._path}: {error}") from error
 
@@ -92,6 +95,14 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        try:
+            self._set_up(connection)
+        except BaseException:
+            connection.close()  # else it would hold the file until it is collected
+            raise
+        return connection
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
         # Nobody else is let in: the index of the log is in memory then, and takes no file, nor room for one.
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         if connection.execute("PRAGMA page_count").fetchone() == (0,):  # else it writes, which a full disk refuses
@@ -99,7 +110,6 @@ class Database:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA journal_size_limit=67108864")
-        return connection
 
     def close(self) -> None:
         """Close the database."""

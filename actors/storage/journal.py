@@ -29,7 +29,7 @@ from actors.storage.protocol import (
     Written,
 )
 from actors.storage.run_files import Change, RunFile
-from actors.storage.sealed import Held, Lost, everything, packed, put, spans_of, unpacked
+from actors.storage.sealed import Held, Lost, everything, is_sound, packed, put, readable, spans_of, unpacked
 from actors.timestamps import NEVER, format_timestamp
 
 T = TypeVar("T")
@@ -232,13 +232,29 @@ class Journal(Database):
                         found.append(Lost(arrived, everything(known), kept=False, counted=False))
                     else:
                         had = held.arrived <= self.position, held.arrived <= monitored
-                        found.append(Lost(arrived, held.spans, *had))
+                        found.append(Lost(arrived, held.spans, *had, held.count))
                 after = arrived
         with self.transaction() as database:
             for lost in found:
                 put(database, "lost", lost.place, msgspec.msgpack.encode(lost))
         self._lost.update({lost.place: lost for lost in found})
         return found
+
+    def forget_lost(self) -> None:
+        """Have nobody miss what is lost, and know no idempotency keys of which it cannot be known."""
+        forgotten = [msgspec.structs.replace(one, kept=True, counted=True) for one in self.lost]
+        query = "SELECT rowid, CAST(key AS BLOB), arrived, CAST(answer AS BLOB), seal FROM answers"
+        with self.transaction() as database:
+            for lost in forgotten:
+                put(database, "lost", lost.place, msgspec.msgpack.encode(lost))
+            unsound = [
+                row[:1]
+                for row in database.execute(query).fetchall()
+                if not is_sound("answers", (readable(row[1]), *row[2:]))
+            ]
+            database.executemany("DELETE FROM answers WHERE rowid = ?", unsound)
+        self._lost.update({lost.place: lost for lost in forgotten})
+        self.unsure = None
 
     # Positions
 

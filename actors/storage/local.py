@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from actors.settings import (
 )
 from actors.stats.summary import Accepted
 from actors.stats.windows import Merge
-from actors.storage import history
+from actors.storage import forgetting, history
 from actors.storage.carrying import by_arrival, whole
 from actors.storage.damages import Damages
 from actors.storage.directory import DataDirectory
@@ -50,6 +51,8 @@ from actors.storage.protocol import (
 from actors.storage.run_files import Change
 from actors.storage.runs import DeltaRuns, MemoryRuns, Run, Runs, worth_merging
 from actors.timestamps import FOREVER, NEVER, SECOND
+
+log = logging.getLogger("timewell.storage")
 
 
 @contextmanager
@@ -444,6 +447,8 @@ class EmbeddedStorage(LocalStorage):
         """Take the directory for this process, then open what is in it."""
         self._own.take()
         try:
+            for words in forgetting.told_of(self._directory):
+                log.warning(words)
             return super().open()
         except BaseException as error:
             self.close()

@@ -15,7 +15,7 @@ from actors.errors import Damaged, StartupError, StorageDown
 from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge, Window, coarser
 from actors.storage.database import Database, renewed, set_meta
 from actors.storage.protocol import SavedSummaries, SummaryKey
-from actors.storage.sealed import is_sound, put
+from actors.storage.sealed import is_sound, put, readable
 
 FORMAT = 2
 """1 had no seals."""
@@ -128,8 +128,14 @@ class Monitored(Database):
         """The features of which a summary is damaged."""
         if self._connection is None:
             return set()
-        rows = self._connection.execute(f"SELECT {_COLUMNS}, seal FROM windows")
-        return {str(row[0]) for row in rows if not is_sound("windows", row)}
+        return {feature for _, feature in _unsound(self._connection)}
+
+    def forget_damaged(self) -> None:
+        """Delete the summaries that are damaged."""
+        if self.damage is None:
+            with self.transaction() as database:
+                unsound = [(place,) for place, _ in _unsound(database)]
+                database.executemany("DELETE FROM windows WHERE rowid = ?", unsound)
 
     def forget(self, feature: str, again: Feature | None) -> None:
         """Delete the summaries of a deleted feature, but for those of the one registered `again` under its id."""
@@ -167,6 +173,15 @@ class Monitored(Database):
 
 def _whole(row: Sequence[Any]) -> bool:
     return is_sound("windows", row)
+
+
+def _unsound(database: sqlite3.Connection) -> list[tuple[int, str]]:
+    """The rows that are damaged, and their features."""
+    rows = database.execute(
+        "SELECT rowid, CAST(feature AS BLOB), created, width, start, CAST(state AS BLOB), seal FROM windows"
+    )
+    named = ((place, readable(feature), rest) for place, feature, *rest in rows)
+    return [(place, feature) for place, feature, rest in named if not is_sound("windows", (feature, *rest))]
 
 
 def _position(database: sqlite3.Connection) -> int:

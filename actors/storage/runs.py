@@ -262,6 +262,21 @@ class DeltaRuns:
         come = [self._written(last, table)] if table.num_rows else []
         return self._commit("OPTIMIZE", [*gone, *come])
 
+    def without(self, file: RunFile, table: pa.Table) -> Change:
+        """Put what could still be read of a damaged file in its place. The file itself stays where it is."""
+        come = [self._written(file.run, table)] if table.num_rows else []
+        gone = msgspec.structs.replace(file, removed=delta.now())
+        return self._commit("DELETE", [gone, *come])._replace(files=come, gone=[file.path])
+
+    def begin_log_anew(self) -> Change:
+        """One more version: once it is summed up, a reader needs nothing of the log before it."""
+        return self._commit("RESTORE", [])
+
+    def sum_up(self) -> None:
+        """Have the log say in one place what the table is made of."""
+        if self._metadata is not None:
+            delta.checkpoint(self._log, self._version, self._metadata, self._files.values())
+
     def _written(self, position: int, table: pa.Table) -> RunFile:
         """A new file, on stable storage. What hardly repeats is written in half the time without a dictionary."""
         folder = self._directory / f"run={position}"

@@ -49,13 +49,15 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
 class Lost(msgspec.Struct, frozen=True):
     """A batch that is damaged: where it stands, what it held, and who has its observations nevertheless.
 
-    `kept`: the history; `counted`: the statistics.
+    `kept`: the history; `counted`: the statistics. Both where it is forgotten: nobody is to miss it.
+    `count`: of its observations, where that is known.
     """
 
     place: int
     spans: tuple[Span, ...]
     kept: bool
     counted: bool
+    count: int | None = None
 
     def concerns(self, feature: Feature, start: int, end: int) -> Span | None:
         """What of it lies within a closed range of event time of a feature."""
@@ -95,6 +97,11 @@ def is_sound(table: str, row: Sequence[Any]) -> bool:
         return False
 
 
+def readable(text: object) -> str:
+    """A text that was read as bytes: what is damaged of it may be none."""
+    return text.decode(errors="replace") if isinstance(text, bytes) else ""
+
+
 def spans_of(blocks: Sequence[Block]) -> tuple[Span, ...]:
     """What a batch holds. Blocks of one table share their times, which are looked at once."""
     bounds: dict[int, tuple[int, int]] = {}
@@ -127,6 +134,13 @@ def unpacked(data: object) -> Held | None:
 def everything(known: Mapping[str, int]) -> tuple[Span, ...]:
     """What a batch may have held of which nothing is known. `known`: features with their creation."""
     return tuple(Span(feature, created, NEVER, FOREVER) for feature, created in known.items())
+
+
+def counted(number: int | None, what: str = "observation") -> str:
+    """How many, in words."""
+    if number is None:
+        return f"nobody knows how many {what}s"
+    return f"{number:,} {what if number == 1 else f'{what}s'}"
 
 
 def told(feature: str, start: int, end: int) -> str:

@@ -9,6 +9,7 @@ over both. Of the last commit in the log nobody can tell.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,25 +24,52 @@ _NUMBER = np.dtype(">u4")
 Words = npt.NDArray[np.uint32]
 
 
+class Wrong(NamedTuple):
+    """The bytes that are wrong, and how many commits from there on would be passed over."""
+
+    begin: int
+    end: int
+    commits: int
+
+
 def need_whole(path: Path) -> None:
     """Raises Damaged for a log with commits that would be passed over."""
+    wrong = look_over(path)
+    if wrong is not None:
+        raise Damaged(
+            f"{path} is damaged between bytes {wrong.begin} and {wrong.end - 1}, and what was committed after that"
+            " is lost: restore a backup, or go on without by `timewell check-data --forget-damaged`"
+        )
+
+
+def look_over(path: Path) -> Wrong | None:
+    """Where a log is damaged before commits that would be passed over."""
     if not path.exists() or path.stat().st_size <= _HEADER_BYTES:
-        return
+        return None
     header = np.fromfile(path, _NUMBER, _HEADER_BYTES // 4).astype(np.uint32)
     magic, page = int(header[0]), int(header[2])
     order = _NUMBER if magic & 1 else np.dtype("<u4")
     summed = np.fromfile(path, order, 6).astype(np.uint32)[None]
     if magic & ~1 != _MAGIC or (_sums(summed, np.zeros((1, 2), np.uint32)) != header[6:]).any():
-        raise _damaged(path, 0, _HEADER_BYTES)
+        return Wrong(0, _HEADER_BYTES, _commits(path, page))
     heads, sums = _frames(path, page, order, header[6:])
     ours = (heads[:, 2:4] == header[4:6]).all(axis=1)
     good = ours & (sums == heads[:, 4:]).all(axis=1)
     if good.all():
-        return
+        return None
     first, commits = int(np.argmin(good)), ours & (heads[:, 1] > 0)
     if (commits[first:-1] & good[first + 1 :]).any():
         begin = _HEADER_BYTES + first * (_FRAME_BYTES + page)
-        raise _damaged(path, begin, begin + _FRAME_BYTES + page)
+        return Wrong(begin, begin + _FRAME_BYTES + page, int(commits[first:].sum()))
+    return None
+
+
+def _commits(path: Path, page: int) -> int:
+    """Of a log whose header is wrong, as far as its frames can be told apart."""
+    if not 512 <= page <= 65_536:
+        return 0
+    heads, _ = _frames(path, page, _NUMBER, np.zeros(2, np.uint32))
+    return int(((heads[:, 2:4] == heads[:1, 2:4]).all(axis=1) & (heads[:, 1] > 0)).sum())
 
 
 def _frames(path: Path, page: int, order: np.dtype[np.uint32], seed: Words) -> tuple[Words, Words]:
@@ -69,10 +97,3 @@ def _sums(words: Words, seeds: Words) -> Words:
     of_seeds = np.array([weights[count - 1 : count + 1], weights[count : count + 2]])
     sums: Words = np.stack([words @ before, words @ last], axis=1) + seeds @ of_seeds
     return sums
-
-
-def _damaged(path: Path, begin: int, end: int) -> Damaged:
-    return Damaged(
-        f"{path} is damaged between bytes {begin} and {end - 1}, and what was committed after that is lost:"
-        f" restore a backup, or cut the file off at {begin} bytes to go on without"
-    )

@@ -1,4 +1,4 @@
-"""`timewell check-data`: whether a data directory is what was written."""
+"""`timewell check-data`: whether a data directory is what was written, and how to go on where it is not."""
 
 from __future__ import annotations
 
@@ -6,14 +6,26 @@ import os
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from web.commands.exits import MEANINGS, Failed
+from web.commands.exits import MEANINGS, Failed, Misused, say
 from web.commands.options import Subparsers
 
 MORE = """\
 Reads the whole directory of an embedded store, which no service uses meanwhile, and compares all of it with the
 checksums that were kept when it was written. Nothing is changed. Prints what is damaged: the file, the feature and
-the range of event time that were in it. Exit code 0 where all is as it was written, 1 where something is not.
+the range of event time that were in it, and how many observations. Exit code 0 where all is as it was written, 1
+where something is not.
+
+What is damaged is answered with 503. If you have a backup, restore it. If you have none and want to go on without:
+
+    timewell check-data DIR --forget-damaged          says what will be lost, and changes nothing
+    timewell check-data DIR --forget-damaged --yes    does it
+
+What was in the damaged places is then answered as if it had never been written; all else is served as before.
+The damaged files are not deleted but moved to DIR/damaged, each time into a folder of its own with a lost.txt that
+says what was in them. The service logs it at each start, until you move that folder away. If the command was cut
+off, run it again.
 """
+NEXT = "; nothing has been changed: with --yes what is named above is lost, and the rest is served"
 
 
 def add(commands: Subparsers) -> None:
@@ -30,26 +42,39 @@ def add(commands: Subparsers) -> None:
     parser.add_argument(
         "directory", nargs="?", type=Path, default=default, help="the directory (default: DATA_DIR, else ./data)"
     )
+    parser.add_argument("--forget-damaged", action="store_true", help="say what going on without it will lose")
+    parser.add_argument("--yes", action="store_true", help="with --forget-damaged: lose it, and go on")
     parser.add_argument("--json", action="store_true", help="answer in JSON, for machines")
 
 
 def run(asked: Namespace) -> None:
-    """Check it. Raises Failed where something is damaged."""
+    """Check it, and forget what is damaged where that is asked for. Raises Failed where something is damaged."""
     from actors.errors import TimewellError
     from actors.storage.checking import check
+    from actors.storage.directory import create_privately
+    from actors.storage.forgetting import forget
     from web.commands.output import show_json
 
-    directory = Path(asked.directory)
+    if asked.yes and not asked.forget_damaged:
+        raise Misused("--yes belongs to --forget-damaged")
+    directory, aside = Path(asked.directory), None
+    create_privately()
     try:
-        found = check(directory.absolute())
+        if asked.yes:
+            found, aside = forget(directory.absolute())
+        else:
+            found = check(directory.absolute())
     except TimewellError as error:
         raise Failed(error.detail) from error
     if asked.json:
-        show_json({"damaged": found})
+        show_json({"damaged": found, **({"movedTo": str(aside)} if aside else {})})
     else:
         for words in found:
             print(words)
-    if found:
-        raise Failed(f"{directory} is damaged in {len(found)} {'place' if len(found) == 1 else 'places'}")
-    if not asked.json:
+    places = f"{len(found)} {'place' if len(found) == 1 else 'places'}"
+    if aside is not None:
+        say(f"what was damaged, in {places}, is forgotten: {aside} has it; {directory} can be served again")
+    elif found:
+        raise Failed(f"{directory} is damaged in {places}{NEXT if asked.forget_damaged else ''}")
+    elif not asked.json:
         print(f"{directory} is as it was written")
