@@ -74,7 +74,7 @@ FLOORS = [
     ["web.client"],
     ["timewell"],
     ["web.errors"],
-    ["web.streamed_body", "web.outline", "web.untaken"],
+    ["web.streamed_body", "web.outline", "web.untaken", "web.choices"],
     [
         "web.requests",
         "web.pages",

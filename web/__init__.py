@@ -2,7 +2,7 @@
 
 schema.py monitor_schema.py   request bodies and answers as msgspec structs
 errors.py     one table from domain errors to problem+json
-requests.py   reading bodies and query strings
+requests.py choices.py   reading bodies and query strings; which words a field takes
 pages.py      cursors
 routes/       a blueprint per chapter of the contract
 openapi.py    the OpenAPI document, out of the schemas

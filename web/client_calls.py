@@ -180,7 +180,7 @@ def settle(outcome: Outcome, attempts: int) -> Answer:
     assert outcome is not None
     if isinstance(outcome, httpx.TransportError):
         words = str(outcome) or type(outcome).__name__
-        raise Unreachable(f"no answer after {attempts} attempts: {words}") from outcome
+        raise Unreachable(f"no answer from {_where(outcome)} after {attempts} attempts: {words}") from outcome
     if outcome.status < 400:
         return Answer(outcome.status, outcome.headers, outcome.content, attempts)
     error = error_of(outcome.status, outcome.content)
@@ -188,6 +188,15 @@ def settle(outcome: Outcome, attempts: int) -> Answer:
         error.retry_after = retry_after(outcome)
     error.attempts = attempts
     raise error
+
+
+def _where(error: httpx.TransportError) -> str:
+    """The address, without what a URL may say of a password."""
+    try:
+        url = error.request.url
+    except RuntimeError:  # it was never sent
+        return "the service"
+    return f"{url.scheme}://{url.netloc.decode().rpartition('@')[2]}"
 
 
 def retry_after(outcome: Answer | httpx.TransportError) -> float | None:

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 import msgspec
 from quart import Response, request
 
-from actors.errors import InvalidInput, TooLarge, fault_of
+from actors.errors import Fault, InvalidInput, TooLarge, fault_of
 from actors.settings import MAX_ELEMENTS
 from actors.timestamps import parse_timestamp
 from actors.turns import by_turns
+from web.choices import choices
 from web.errors import UnsupportedMediaType
 from web.outline import has_more_elements
 
@@ -55,13 +56,21 @@ def decode(
     try:
         decoded: T = _decoder(kind).decode(data)  # type: ignore[arg-type]
     except msgspec.ValidationError as error:
-        fault = fault_of(error)
+        fault = _with_choices(fault_of(error), kind)
         raise InvalidInput(f"{fault.field}: {fault.message}", [fault]) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"the body is not valid JSON: {not_json(error, bytes(data), place_of)}") from None
     except RecursionError:
         raise InvalidInput("the body is nested too deeply") from None
     return decoded
+
+
+def _with_choices(fault: Fault, kind: type[Any]) -> Fault:
+    """Where a word is not one of a few, msgspec does not say which they are."""
+    words = choices(kind, fault.field) if fault.message.startswith(_NO_CHOICE) else []
+    if not words:
+        return fault
+    return Fault(fault.field, f"{fault.message.removeprefix(_NO_CHOICE)} is not one of {', '.join(words)}")
 
 
 def not_json(error: Exception, data: bytes, place_of: Callable[[int], int] | None = None) -> str:
@@ -81,6 +90,7 @@ def not_json(error: Exception, data: bytes, place_of: Callable[[int], int] | Non
     return _BYTE.sub(f"(byte {place_of(at)})", str(error))
 
 
+_NO_CHOICE = "Invalid enum value "
 _BYTE = re.compile(r"\(byte ([0-9]+)\)")
 _RIDDLES = {
     b"\xef\xbb\xbf": "it begins with a byte order mark, which JSON has none of",

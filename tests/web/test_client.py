@@ -473,10 +473,17 @@ def test_a_time_to_wait_that_says_nothing_is_passed_over(given: str) -> None:
 @pytest.mark.parametrize("error", [httpx.ConnectError("refused"), httpx.ReadTimeout(""), httpx.ReadError("")])
 def test_no_answer_at_all_is_unreachable_with_its_cause(error: httpx.TransportError) -> None:
     script = Scripted(error, attempts=3)
-    with pytest.raises(timewell.Unreachable, match="no answer after 3 attempts") as given_up:
+    with pytest.raises(timewell.Unreachable, match=r"no answer from \S+ after 3 attempts") as given_up:
         script.client.serve(["u"], ["f"])
     assert given_up.value.__cause__ is error and given_up.value.status is None
     assert len(script.requests) == 3
+
+
+def test_no_answer_at_all_names_the_address_but_for_its_password() -> None:
+    with timewell.Client("http://ada:secret@127.0.0.1:1", retry_seconds=0) as client:
+        with pytest.raises(timewell.Unreachable, match=r"no answer from http://127\.0\.0\.1:1 after ") as told:
+            client.serve(["u"], ["f"])
+    assert "secret" not in str(told.value)
 
 
 @pytest.mark.parametrize(

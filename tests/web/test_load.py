@@ -518,7 +518,7 @@ def test_missing_values_are_counted_and_written_as_nulls_where_that_is_asked_for
         answer = loaded(load(file, "--json", *more))
         assert (answer["values"], answer["skipped"]) == (6, 2)
     assert shared_server.serve(["ada"], [name])[0]["features"] == {name: 3}
-    assert "2 missing values; --nulls write writes them as nulls" in load(file)[1]
+    assert "2 missing; --nulls write writes them as nulls" in load(file)[1]
     for more in (["--dry-run"], []):
         answer = loaded(load(file, "--nulls", "write", "--json", *more))
         assert (answer["values"], answer["skipped"]) == (8, 0)

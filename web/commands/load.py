@@ -183,7 +183,7 @@ def _report(plan: Plan, asked: Namespace, done: State, **more: object) -> None:
         return
     pairs = [("file", answer["file"]), ("rows", done.rows), ("values", done.values), *features.items()]
     if done.skipped:
-        pairs.append(("skipped", f"{done.skipped} missing values; --nulls write writes them as nulls"))
+        pairs.append(("skipped", f"{done.skipped} missing; --nulls write writes them as nulls"))
     if done.loaded:
         told = "were loaded before and not written again; --restart writes them anew"
         pairs.append(("already loaded", f"{done.loaded} of the values {told}"))
