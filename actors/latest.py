@@ -109,10 +109,10 @@ class Latest:
             at, own = self._free[kept].pop()
             self._bases[at] = base_floor
         else:
+            at_once(self.making_column(dtype, width))
             at, own = len(self._bases), self._taken.get(kept, 0)
             self._bases.append(base_floor)
             self._taken[kept] = own + 1
-            self._widen(dtype, width, at + 1, own + 1)
         if base_floor != NEVER:
             self.have_floors()
         column = Column(self, kept, at, own)
@@ -148,20 +148,27 @@ class Latest:
                     floor.array[:, : len(self._bases)] = self._bases
                 self._floor = floor
 
-    @_growing()
-    def _widen(self, dtype: np.dtype[Any], width: int, columns: int, own: int) -> None:
+    def making_column(self, dtype: np.dtype[Any], width: int) -> Steps[None]:
+        """Room for one more column, in steps between which nothing may be asked: the tables may be large."""
+        kept = dtype.str, width
+        if not self._free.get(kept):
+            with _growing():
+                yield from self._widening(dtype, width, len(self._bases) + 1, self._taken.get(kept, 0) + 1)
+
+    def _widening(self, dtype: np.dtype[Any], width: int, columns: int, own: int) -> Steps[None]:
         if columns > self._times.array.shape[1]:
             for table in filter(None, (self._times, self._nulls, self._used, self._floor)):
-                table.widen(_grown(columns))
+                yield from table.widening(_grown(columns))
         kept = dtype.str, width
         if width:
-            self._vectors.setdefault(kept, []).append(Pieces(dtype, (width,), sparse=True))
-            self._vectors[kept][-1].grow(self.room)
+            if own > len(self._vectors.setdefault(kept, [])):
+                self._vectors[kept].append(Pieces(dtype, (width,), sparse=True))
+                self._vectors[kept][-1].grow(self.room)
         elif kept not in self._values:
             self._values[kept] = Pieces(dtype, (_grown(own),))
             self._values[kept].grow(self.room)
         elif own > self._values[kept].array.shape[1]:
-            self._values[kept].widen(_grown(own))
+            yield from self._values[kept].widening(_grown(own))
 
     def make_room(self, slots: int) -> None:
         """Room for slots below `slots`, which every question may then name."""

@@ -112,8 +112,27 @@ class Partition:
             if key not in slots:
                 slots[key] = yield from self._slots_for(entity_type, block.entities, names)
                 yield from self._making_room(entity_type)
+            yield from self._making_column(block.feature, block.created, block.values.dtype, _width(block))
             self._append(block, slots[key], np.full(len(block.entities), arrived, np.int64))
         self.position = arrived
+
+    def lacks(self, features: Sequence[Feature]) -> bool:
+        """Whether a question about them makes columns, for which a large table may have to be copied."""
+        return id(features) not in self._asked and any(self._is_new(one.id, one.created) for one in features)
+
+    def making_columns(self, features: Sequence[Feature]) -> Steps[None]:
+        """Make them, in steps between which nothing else may be asked of the partition."""
+        for one in features:
+            yield from self._making_column(one.id, one.created, dtype_of(one.value_type), width_of(one))
+            self.series(one)
+
+    def _is_new(self, feature: str, created: int) -> bool:
+        return feature not in self._series or self._series[feature][0] < created
+
+    def _making_column(self, feature: str, created: int, dtype: np.dtype[np.generic], width: int) -> Steps[None]:
+        table = self._latest.get(feature.partition(".")[0])
+        if table is not None and self._is_new(feature, created):
+            yield from table.making_column(dtype, width)
 
     def _making_room(self, entity_type: str) -> Steps[None]:
         """For the slots that there are, some at a time: the tables may have hundreds of columns."""
@@ -159,8 +178,7 @@ class Partition:
         return slots
 
     def _append(self, block: Block, slots: Indices, arrived: Times) -> None:
-        width = block.values.shape[1] if block.values.ndim == 2 else 0
-        series = self._series_of(block.feature, block.created, block.values.dtype, width)
+        series = self._series_of(block.feature, block.created, block.values.dtype, _width(block))
         if series is not None:
             series.append(Rows(slots.astype(np.int32), block.times, arrived, block.values, block.nulls))
 
@@ -372,6 +390,10 @@ class Partition:
             yield series.rows
             if len(mine):
                 yield from series.evicting(mine, self.flushed)
+
+
+def _width(block: Block) -> int:
+    return block.values.shape[1] if block.values.ndim == 2 else 0
 
 
 def _sampled(stamps: Times, counts: Indices, most: int) -> tuple[Times, Indices]:

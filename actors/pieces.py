@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from actors.turns import Steps
 from actors.values import Array
 
 MAPPED_BYTES = 1024 * 1024
 """Smaller ones are ordinary arrays, which are copied in no time."""
+CELLS_A_STEP = 250_000
+"""Of those that are copied: a millisecond or two."""
 _FLAGS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
 _HUGE = getattr(mmap, "MADV_HUGEPAGE", None)
 
@@ -73,10 +76,17 @@ class Pieces:
         np.frombuffer(self._memory, old.dtype, old.size)[:] = old.ravel()
         return self._memory
 
-    def widen(self, columns: int) -> None:
-        """Have so many columns, which takes a copy."""
-        old, rows = self.array, len(self.array)
-        self.array = np.empty((0, columns), old.dtype)
-        self._memory = None
-        self.grow(rows)
-        self.array[:, : old.shape[1]] = old
+    def widening(self, columns: int) -> Steps[None]:
+        """Have so many columns, which takes a copy, in steps. Nothing may be written before the last."""
+        rows, before = self.array.shape
+        wide = Pieces(self.array.dtype, (columns,), self._filling or 0, self._sparse)
+        if self.array.dtype.kind == "O":  # only numbers grow where they are
+            wide.grow(rows)
+        each = 1 + CELLS_A_STEP // columns
+        for start in range(0, rows, each):
+            cut = slice(start, min(start + each, rows))
+            if len(wide.array) < cut.stop:
+                wide.grow(cut.stop)
+            wide.array[cut, :before] = self.array[cut]
+            yield
+        self.array, self._memory = wide.array, wide._memory

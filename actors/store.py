@@ -116,6 +116,14 @@ class FeatureStore:
             case Scan():
                 return self._scan(message)
 
+    def unprepared(self, message: Any) -> bool:
+        """Whether there is something to be made before it can be answered, in steps, by `preparing`."""
+        return self.partition.lacks(_features_of(message))
+
+    def preparing(self, message: Any) -> Steps[None]:
+        """Make it, in steps between which nothing else may be asked."""
+        return self.partition.making_columns(_features_of(message))
+
     def applying(self, batches: Sequence[tuple[int, Sequence[Block]]]) -> Steps[None]:
         """Take batches in, in steps between which nothing else may be asked."""
         for arrived, blocks in batches:
@@ -329,6 +337,8 @@ class StoreActor:
                 if isinstance(envelope.message, Apply) and envelope.reply is None:
                     await self._apply(envelope.message)
                 else:
+                    if self.store.unprepared(envelope.message):
+                        await by_turns(self.store.preparing(envelope.message))
                     self._answer(envelope)
                 if trio.current_time() > until:
                     await trio.lowlevel.checkpoint()
@@ -349,7 +359,13 @@ class StoreActor:
             await others_rest()
             if waiting := self.mailbox.drain_now():
                 return waiting
-        return await self.mailbox.drain(None if self.mailbox.missed else self._answer)
+        return await self.mailbox.drain(None if self.mailbox.missed else self._answer_now)
+
+    def _answer_now(self, envelope: Envelope) -> None:
+        """In the task of who asks. Raises RuntimeError where that would hold it up: it is to send the message."""
+        if self.store.unprepared(envelope.message):
+            raise RuntimeError("what is asked for has no columns yet")
+        self._answer(envelope)
 
     def _answer(self, envelope: Envelope) -> None:
         try:
@@ -380,6 +396,17 @@ class StoreActor:
         self.store.handle(Apply(batches))
         for erased in await trio.to_thread.run_sync(self._storage.erased):
             self.store.handle(Purge(erased))
+
+
+def _features_of(message: Any) -> Sequence[Feature]:
+    """Those that a question is about."""
+    match message:
+        case Latest() | Past():
+            return message.features
+        case PastWindow() | Between() | Scan():
+            return [message.feature]
+        case _:
+            return ()
 
 
 def _takes_in(message: Any) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors import pieces
 from actors.columns import Block
 from actors.constraints import coerce
 from actors.domain import Feature, Retention, ValueSchema, ValueType
@@ -409,3 +410,28 @@ def test_ranges_join_disk_and_memory() -> None:
     placed = partition.place(X, disk_rows(X, ["a"], ("a", 1, 10, 1.0), ("a", 2, 10, 2.0), ("a", 3, 10, 3.0)))
     ranges = partition.between(X, partition.slots("user", ["a"]), 1, 3, placed)
     assert ranges.values.tolist() == [1.0, 9.0, 3.0]
+
+
+@pytest.mark.parametrize("value_type", ["number", "string", "boolean", "vector"])
+@pytest.mark.parametrize("written", [True, False])
+def test_a_column_for_which_the_tables_are_copied_is_made_in_steps(
+    monkeypatch: pytest.MonkeyPatch, value_type: str, written: bool
+) -> None:
+    monkeypatch.setattr(pieces, "CELLS_A_STEP", 500)
+    partition, value = Partition(), {"string": "a", "boolean": True, "vector": [1.0, 2.0]}.get(value_type, 1.5)
+    features = [a_feature(f"x{number}", value_type) for number in range(30)]
+    for arrived, feature in enumerate(features[:-1], 1):
+        partition.apply(arrived, [a_block(feature, *((f"u{entity}", arrived, value) for entity in range(400)))])
+    while len(partition._latest["user"].times[0]) > len(partition._series):  # no column is to spare
+        features.insert(-1, spare := a_feature(f"y{len(features)}", value_type))
+        partition.series(spare)
+    new = features[-1]
+    assert partition.lacks([new])
+    if written:
+        steps = len(list(partition.applying(100, [a_block(new, ("u7", 5, value))])))
+    else:
+        steps = len(list(partition.making_columns([new])))
+    assert steps > 400 * len(features) / 500
+    assert not partition.lacks([new])
+    assert shown(latest(partition, new, "u7", "u8")) == [value if written else None, None]
+    assert all(shown(latest(partition, one, "u0", "u399")) == [value] * 2 for one in features[:29] if one != new)

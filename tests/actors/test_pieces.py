@@ -32,7 +32,8 @@ def test_what_was_written_stays_and_new_rows_are_blank_however_often_it_grows(
         rows = grown
     assert pieces.array.nbytes > MAPPED_BYTES
     assert len({id(row) for row in views}) == len(views)
-    pieces.widen(5)
+    assert len(list(pieces.widening(5))) > 1
+    assert pieces.array.shape == (rows, 5)
     assert pieces.array[0, 1] == 1
     assert pieces.array[0, 4] == blank
     pieces.grow(rows + 1)
