@@ -10,6 +10,7 @@ TimewellError
         Overloaded          an inbox stayed full
         StoreCrashed        the actor died under the call and is being rebuilt
         StorageDown         the journal cannot take writes (disk full, I/O error)
+        UnderWay            another process is at work on the same idempotency key
         Damaged             what is stored is not what was written
     StartupError            the process cannot start
 """
@@ -113,6 +114,10 @@ class StorageDown(Unavailable):
     """The journal cannot take writes: disk full, I/O error."""
 
     retry_after_seconds = 5
+
+
+class UnderWay(Unavailable):
+    """Another process is at work on the same idempotency key."""
 
 
 class Damaged(Unavailable):

@@ -23,6 +23,7 @@ from actors.domain import Feature
 from actors.errors import Conflict, Overloaded, StorageDown, TimewellError
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import Apply, ChangeRegistry, Erase, Forget, Purge, Write
+from actors.repeats import Repeated
 from actors.settings import GROUP_COMMIT_VALUES, IDEMPOTENCY_HOURS, UNFLUSHED_VALUES
 from actors.storage.protocol import Deleted, Entry, Erased, Registered, Storage, Written
 from actors.timestamps import SECOND
@@ -124,7 +125,7 @@ class JournalActor:
                 if isinstance(entry, TimewellError):
                     _fail(envelope, entry)
                 else:
-                    _answer(envelope, entry.answer if isinstance(entry, Written) else entry)
+                    _answer(envelope, _said(entry) if isinstance(entry, Written) else entry)
 
     async def _answered_before(self, group: Sequence[Envelope]) -> dict[str, bytes]:
         keys = [envelope.message.key for envelope in group if _key(envelope) is not None]
@@ -140,7 +141,7 @@ class JournalActor:
         for envelope in group:
             key = _key(envelope)
             if key is not None and key in answered:
-                _answer(envelope, answered[key])
+                _answer(envelope, Repeated(answered[key]))
             elif key is not None and key in first:
                 first[key].askers.append(envelope)
             else:
@@ -241,6 +242,10 @@ def _changes_features(message: Any) -> bool:
 
 def _key(envelope: Envelope) -> str | None:
     return envelope.message.key if isinstance(envelope.message, Write) else None
+
+
+def _said(entry: Written) -> bytes:
+    return Repeated(entry.answer) if entry.repeated else entry.answer
 
 
 def _answer(envelope: Envelope, value: object) -> None:

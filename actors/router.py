@@ -37,7 +37,6 @@ from actors.selection import Selection
 from actors.serving import FeatureServingEngine, Span
 from actors.settings import (
     FLUSH_VALUES,
-    IDEMPOTENCY_HOURS,
     MERGE_SECONDS,
     PENDING_VALUES,
     SHUTDOWN_COMMIT_SECONDS,
@@ -89,7 +88,7 @@ class Router:
         self.wall = clock.wall
         """What ages are told by."""
         self.clock = clock
-        self.repeats = Repeats()
+        self.repeats = Repeats(storage, clock)
         self.judge = Judge(registry, clock, follower)
         self._journal = journal
         self._storage = storage
@@ -202,26 +201,24 @@ class Router:
 
     async def repeated(self, key: str) -> bytes | None:
         """What a write with this idempotency key was answered, None where there was none of late."""
-        since = self.clock.steady() - IDEMPOTENCY_HOURS * 3_600 * SECOND
-        answers = await trio.to_thread.run_sync(self._storage.answers, [key], since)
-        return answers.get(key)
+        return await self.repeats.answered(key)
 
     async def write(
         self, ingested: Ingested, answer: bytes, key: str | None = None, judged: int | None = None
     ) -> bytes:
         """Write what was found good. Returns once it is durable and visible to the next read.
 
-        Returns `answer`, or what was answered first where the idempotency key is a repeat. Raises Stale where
-        `judged` is not the version of the registry in a shared store.
+        Returns `answer`, or what was answered first (Repeated) where the idempotency key comes again. Raises Stale
+        where `judged` is not the version of the registry in a shared store.
         """
         if self._pending and self._pending + ingested.accepted > PENDING_VALUES:
             raise Overloaded("too many values wait for their commit")
         self._pending += ingested.accepted
         try:
-            said = await self._mailboxes["journal"].ask(
+            said: bytes = await self._mailboxes["journal"].ask(
                 Write(ingested.blocks, ingested.accepted, answer, key, judged)
             )
-            return bytes(said)
+            return said
         finally:
             self._pending -= ingested.accepted
 

@@ -141,6 +141,10 @@ MAX_ROWS_FROM_DISK = 10_000_000
 INBOX_MESSAGES = 512
 INBOX_WAIT_SECONDS = 2.0
 """How long an asker waits for a place in a full inbox before it is told to come back."""
+UNDER_WAY_SECONDS = 20.0
+"""How long a repeat waits for the first where that is in another process, before it is told to come back."""
+UNDER_WAY_AGAIN_SECONDS = 0.1
+"""How often it looks."""
 MOST_DESCRIPTORS = 65_536
 """The limit of open files is raised to this, where the system lets it be."""
 DESCRIPTORS_RESERVED = 256

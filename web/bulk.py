@@ -41,7 +41,7 @@ _LINES = msgspec.json.Decoder(Observation)
 
 async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:
     """NDJSON: everything is judged and set aside first, then written, then answered."""
-    count, first, faults, more = 0, 0, list[Fault](), 0
+    size, count, first, faults, more = 0, 0, 0, list[Fault](), 0
     with Spool() as spool, Overwriting() as overwriting:
 
         def set_aside(blocks: Sequence[Block]) -> None:
@@ -50,6 +50,7 @@ async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:
 
         async with aclosing(lots_of_lines(LOT_BYTES, LONGEST_LINE_BYTES)) as lots:
             async for lot in lots:
+                size += len(lot)
                 await router.registered()
                 ingested, following = await router.judge.by_turns(
                     partial_of(_judging, router.registry, lot, first), len(lot)
@@ -64,7 +65,7 @@ async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:
                     await trio.to_thread.run_sync(set_aside, ingested.blocks)
                     count += ingested.accepted
         again = await trio.to_thread.run_sync(overwriting.count)
-        return await _write(router, spool, written(Ingested([], count, faults, more), again), key)
+        return await _write(router, spool, written(Ingested([], count, faults, more), again), key, size)
 
 
 def _judging(registry: FeatureRegistry, lot: bytes, first: int, now: int) -> Steps[tuple[Ingested, int]]:
@@ -112,17 +113,22 @@ def _places(lot: bytes, count: int) -> Sequence[int] | None:
     return None
 
 
-async def _write(router: Router, spool: Spool, answer: bytes, key: str | None) -> bytes:
-    """In slices; the last one carries the answer that belongs to the idempotency key."""
+async def _write(router: Router, spool: Spool, answer: bytes, key: str | None, size: int) -> bytes:
+    """In slices; the last one carries the answer that belongs to the idempotency key.
+
+    `size`: of the body. Where it is no more than a lot, there is but one in whichever process has it.
+    """
     waiting = _put_together(spool.take_all())
     held: list[Block] | None = await trio.to_thread.run_sync(next, waiting, None)
-    while held is not None:
-        following = await trio.to_thread.run_sync(next, waiting, None)
-        if following is None:
-            break
-        await router.write(_ingested(held), b"")
-        held = following
-    return await router.write(_ingested(held or []), answer, key)
+    async with router.repeats.alone(key if size > LOT_BYTES else None) as still:
+        while held is not None:
+            await still()
+            following = await trio.to_thread.run_sync(next, waiting, None)
+            if following is None:
+                break
+            await router.write(_ingested(held), b"")
+            held = following
+        return await router.write(_ingested(held or []), answer, key)
 
 
 def _put_together(lots: Iterator[list[Block]]) -> Iterator[list[Block]]:
@@ -165,9 +171,12 @@ async def write_table(router: Router, settings: Settings, partial: bool, key: st
         refuse(ingested.faults, "row", ingested.more)
     answer = written(ingested, again)
     slices = list(_slices(ingested.blocks))
-    for blocks in slices[:-1]:
-        await router.write(_ingested(blocks), b"")
-    return await router.write(_ingested(slices[-1] if slices else []), answer, key)
+    async with router.repeats.alone(key if len(slices) > 1 else None) as still:
+        for blocks in slices[:-1]:
+            await still()
+            await router.write(_ingested(blocks), b"")
+        await still()
+        return await router.write(_ingested(slices[-1] if slices else []), answer, key)
 
 
 def _slices(blocks: Sequence[Block]) -> list[list[Block]]:

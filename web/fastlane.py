@@ -28,6 +28,7 @@ import h11
 import trio
 from hypercorn.trio.tcp_server import MAX_RECV
 
+from actors.repeats import Repeated
 from actors.router import Router
 from actors.settings import Settings
 from web.admission import BodiesUnderWay, BodyUnderWay
@@ -36,7 +37,7 @@ from web.errors import PROBLEM_TYPE, answer_to
 from web.http1 import Http1
 from web.requests import JSON_TYPE
 from web.routes.serving import serve_latest
-from web.routes.writing import MOST_KEY_CHARACTERS, REPLAYED, Repeated, once, write_many, write_one
+from web.routes.writing import MOST_KEY_CHARACTERS, REPLAYED, once, write_many, write_one
 from web.traffic import Traffic
 
 BODY_SECONDS = 2.0

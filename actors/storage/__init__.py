@@ -10,7 +10,7 @@ history.py    observations as Arrow tables: sorting, filtering, reading back
 run_files.py  the history's files with their checksums, and reading them
 delta.py      the log of a Delta table
 runs.py       the history as sorted runs in memory, or as a Delta table on disk
-redis_*.py    in Redis: its functions, the link to it, rows, what changes, statistics, moving house
+redis_*.py    in Redis: its functions, the link to it, rows, what changes, statistics, claims, moving house
 damages.py    what is known to be damaged, and who must be told so
 checking.py   whether a directory is what was written
 forgetting.py going on without what is damaged

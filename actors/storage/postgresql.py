@@ -21,6 +21,7 @@ from actors.settings import IDEMPOTENCY_HOURS
 from actors.stats.summary import Accepted
 from actors.storage.carrying import by_row
 from actors.storage.parts import lots, removed
+from actors.storage.postgres_claims import PostgresClaims
 from actors.storage.postgres_link import Connection, Link
 from actors.storage.postgres_monitored import PostgresMonitored, WriterLost, Writers
 from actors.storage.postgres_rows import ERASE, RowReader, RowWriter, Shapes
@@ -58,7 +59,9 @@ class PostgresStorage(ServerStorage):
         self._link = Link(url, timeout)
         self._writers = Writers(self._link)
         self._monitored = PostgresMonitored(self._link, self._writers)
-        super().__init__(self._monitored)
+        claims = PostgresClaims(self._link)
+        super().__init__(self._monitored, claims)
+        self._let_go = claims.close
         self._shapes = Shapes()
 
     @property
@@ -79,6 +82,7 @@ class PostgresStorage(ServerStorage):
 
     def close(self) -> None:
         """End the connections."""
+        self._let_go()
         self._writers.close()
         self._link.close()
 
@@ -325,7 +329,7 @@ class _Commit:
 
     def _written(self, entry: Written) -> Entry | TimewellError:
         if entry.key is not None and entry.key in self._answers:
-            return Written(self._arrived, (), entry.key, self._answers[entry.key])
+            return Written(self._arrived, (), entry.key, self._answers[entry.key], repeated=True)
         if entry.judged not in (None, self._begun_at):
             return Stale("another process has changed what is registered")
         for block in entry.blocks:

@@ -33,7 +33,8 @@ class Written(NamedTuple):
     """A batch of observations, with the answer to give again should its idempotency key come back.
 
     `judged`: the version of the registry by which it was found good. A shared store with another one refuses it as
-    `Stale`; where this is None, only if a feature of it is not registered any more.
+    `Stale`; where this is None, only if a feature of it is not registered any more. `repeated`: it has not been
+    recorded, and the answer is that to the first write with its key, which another process took.
     """
 
     arrived: int
@@ -41,6 +42,7 @@ class Written(NamedTuple):
     key: str | None
     answer: bytes
     judged: int | None = None
+    repeated: bool = False
 
     @property
     def observations(self) -> int:
@@ -343,11 +345,25 @@ Quick = Callable[[Sequence[Newest]], Awaitable[Latests | None]]
 """None where the questions have to be put to `latest`, in a worker thread."""
 
 
+class Claims(Protocol):
+    """Which process alone may write under an idempotency key, in several commits."""
+
+    def claim(self, key: str) -> bool:
+        """Whether this process may from now on, or may still. Over at the latest a minute after it is gone."""
+
+    def disclaim(self, key: str) -> None:
+        """Let others."""
+
+
 class SharedStorage(Storage, Protocol):
     """A storage in a server that any number of processes use. It is asked at every read; nothing is kept here.
 
     What it says of journal and history concerns this process's part of the statistics alone.
     """
+
+    @property
+    def claims(self) -> Claims:
+        """Of its processes."""
 
     def latest(self, questions: Sequence[Newest]) -> Latests:
         """The answers to several questions in one visit."""

@@ -16,7 +16,7 @@ import msgspec
 from actors import timestamps
 from actors.clock import SteadyClock
 from actors.domain import Feature, Group
-from actors.errors import Conflict, StartupError, StorageDown, TimewellError
+from actors.errors import Conflict, StartupError, StorageDown, TimewellError, UnderWay
 from actors.partition import DiskRows
 from actors.settings import IDEMPOTENCY_HOURS
 from actors.stats.summary import Accepted
@@ -41,6 +41,7 @@ from actors.storage.protocol import (
     Written,
 )
 from actors.storage.redis_changes import change_of
+from actors.storage.redis_claims import CLAIM_SECONDS, RedisClaims
 from actors.storage.redis_functions import LEASES, RETIRED, ROOT, VERSIONS, WRITERS
 from actors.storage.redis_link import Command, RedisLink, call, judged
 from actors.storage.redis_monitored import RedisMonitored, Writers
@@ -63,7 +64,6 @@ QUICK_ENTITIES = 256
 """More at once would hold the event loop up for milliseconds."""
 ENTITIES_PER_CALL = 64
 """A function holds the server up for as long as it runs: some 15 microseconds an entity."""
-_CLAIM_SECONDS = 60
 _PENDING = b"\0pending "
 
 
@@ -75,7 +75,7 @@ class RedisStorage(ServerStorage):
         self._link = RedisLink(url, timeout)
         self._writers = Writers(self._link)
         self._monitored = RedisMonitored(self._link, self._writers)
-        super().__init__(self._monitored)
+        super().__init__(self._monitored, RedisClaims(self._link))
         self._shapes = Shapes(self._link)
         self._steady = SteadyClock(now, time.monotonic)  # which worker threads ask, and so not trio's
         self._last = 0
@@ -276,7 +276,7 @@ class RedisStorage(ServerStorage):
     ) -> list[Entry | TimewellError]:
         """The entries, or what was said to their keys before, or why they may not be written."""
         mine, keys = _PENDING + writer, [_answer_key(entry.key) for entry in entries if entry.key is not None]
-        asked = [Command(key, ("SET", key, mine, "NX", "GET", "EX", _CLAIM_SECONDS)) for key in keys]
+        asked = [Command(key, ("SET", key, mine, "NX", "GET", "EX", CLAIM_SECONDS)) for key in keys]
         if self._link.cluster and version is not None:
             asked.append(_REGISTRY)
         said = self._link.ask(asked)
@@ -459,8 +459,8 @@ def _put_answer(entry: Written, version: int | None) -> Command:
 def _answered(entry: Written, before: bytes) -> Entry | TimewellError:
     """What is said to a key that is known."""
     if before.startswith(_PENDING):
-        return StorageDown("another process is at work on this Idempotency-Key")
-    return Written(entry.arrived, (), None, before)
+        return UnderWay("another process is at work on this Idempotency-Key")
+    return Written(entry.arrived, (), None, before, repeated=True)
 
 
 def _still(entry: Written, created: Mapping[str, int]) -> Entry | TimewellError:

@@ -16,6 +16,7 @@ from actors.rows import Rows
 from actors.stats.windows import Merge
 from actors.storage.parts import by_time
 from actors.storage.protocol import (
+    Claims,
     Erased,
     Flush,
     HistoryPlan,
@@ -76,7 +77,8 @@ def starting() -> Iterator[None]:
 class ServerStorage(ABC):
     """The part of `SharedStorage` that is the same whatever the server."""
 
-    def __init__(self, monitored: MonitoredInServer) -> None:
+    def __init__(self, monitored: MonitoredInServer, claims: Claims) -> None:
+        self.claims = claims
         self._summaries = monitored
         self._seen = 0
         self._coarsen_at = 0.0

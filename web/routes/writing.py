@@ -9,6 +9,7 @@ from quart import Blueprint, Response, request
 from actors.errors import InvalidInput
 from actors.ingest import resolve_version
 from actors.overwriting import counting
+from actors.repeats import Repeated
 from actors.router import Router
 from actors.settings import Settings
 from actors.storage.protocol import Stale
@@ -22,10 +23,6 @@ from web.writing_rows import judge_batch, refuse, to_sent, written
 MOST_KEY_CHARACTERS = 255
 REPLAYED = "idempotent-replayed"
 """The header that tells an answer which was given before from one to what was written now."""
-
-
-class Repeated(bytes):
-    """An answer that was given before, to the same idempotency key."""
 
 
 def blueprint(router: Router, settings: Settings) -> Blueprint:
@@ -69,9 +66,7 @@ async def once(router: Router, key: str | None, write: Callable[[], Awaitable[by
     """What a write with this idempotency key was answered before, or what `write` answers now."""
     if key is None:
         return await write()
-    async with router.repeats.one(key):
-        before = await router.repeated(key)
-        return await write() if before is None else Repeated(before)
+    return await router.repeats.once(key, write)
 
 
 def _said(answer: bytes) -> Response:
