@@ -9,7 +9,8 @@ columns.py rows.py                a batch as columns; kernels over sorted rows
 grid.py pieces.py latest.py       many latest values; arrays that grow where they are; the tables of the latest
 merging.py layers.py tail.py      large runs a step at a time; the runs of a series; what came last
 found.py series.py                what a question has looked up; one feature in one shard
-aggregates.py stats/              aggregates of groups; statistics of a stream, mergeable, and drift
+equality.py aggregates.py ranged.py  numbers for texts; aggregates of groups; and of ranges, in worker threads
+stats/                            statistics of a stream, mergeable, and drift
 partition.py selection.py         what one store owns; the features that a request reads
 storage/                          where durable things live: one protocol, one file per implementation
 messages.py                       what may be asked

@@ -143,7 +143,7 @@ class Past(msgspec.Struct, frozen=True):
 
 
 class PastWindow(msgspec.Struct, frozen=True):
-    """An aggregate over (start, at] for each question. Answered with `Aggregated`; `cold` are entities."""
+    """An aggregate over (start, at] for each question. Answered as `Between`; `cold` are entities."""
 
     entities: Sequence[str]
     owner: Indices
@@ -155,7 +155,10 @@ class PastWindow(msgspec.Struct, frozen=True):
 
 
 class Between(msgspec.Struct, frozen=True):
-    """Aggregates of the observations with start <= event time <= end. Answered with `Aggregated`."""
+    """Aggregates of the observations with start <= event time <= end.
+
+    Answered with `Aggregated`, or with the `Ranged` that makes it, where there are many observations.
+    """
 
     entities: Sequence[str]
     feature: Feature

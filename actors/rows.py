@@ -11,6 +11,7 @@ a timsort: merging two sorted runs then costs about 8 ns a row, a twentieth of a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -150,7 +151,16 @@ def extract(
 
     `most`: so many of the first of each slot are enough, where negative so many of the last. There may be more.
     """
-    pieces = [_slices(part, *_some(*between(part, slots, start, end), most)) for part in parts]
+    return joined(parts, [_some(*between(part, slots, start, end), most) for part in parts])
+
+
+def joined(parts: Sequence[Rows], bounds: Sequence[tuple[Indices, Indices]], places: bool = False) -> Ranges:
+    """The rows of stretches of several sorted parts, later parts winning; `bounds`: of each part begins and ends.
+
+    `places`: instead of the values, where each is in all the parts one after the other.
+    """
+    firsts = [*accumulate((part.size for part in parts[:-1]), initial=0)] if places else [None] * len(parts)
+    pieces = [_slices(*one) for one in zip(parts, bounds, firsts, strict=True)]
     pieces = [piece for piece in pieces if len(piece.times)] or pieces[:1]
     if len(pieces) == 1:
         return pieces[0]
@@ -158,7 +168,7 @@ def extract(
     times, values, nulls = (np.concatenate(columns) for columns in list(zip(*pieces, strict=True))[1:])
     ordered = order(owners, times)
     ordered = ordered[last_of_each(owners[ordered], times[ordered])]
-    offsets = np.searchsorted(owners[ordered], np.arange(len(slots) + 1))
+    offsets = np.searchsorted(owners[ordered], np.arange(len(bounds[0][0]) + 1))
     return Ranges(offsets, times[ordered], values[ordered], nulls[ordered])
 
 
@@ -173,20 +183,31 @@ def _owners(offsets: Indices) -> Indices:
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
-def _slices(rows: Rows, begin: Indices, end: Indices) -> Ranges:
+def _slices(rows: Rows, bounds: tuple[Indices, Indices], first: int | None) -> Ranges:
+    """The rows of some stretches. `first`: the place of the first row, where places stand for values."""
+    begin, end = bounds
     offsets = np.zeros(len(begin) + 1, np.int64)
     np.cumsum(end - begin, out=offsets[1:])
     total = int(offsets[-1])
+    columns: list[Array] = [rows.times, rows.nulls] if first is not None else [rows.times, rows.nulls, rows.values]
     # Long slices are copied one by one, short ones by an index: memcpy beats gather from about 32 rows on.
     if total > 32 * len(begin):
         cuts = [slice(*cut) for cut in zip(begin.tolist(), end.tolist(), strict=True)]
-        columns = [
-            np.concatenate([column[cut] for cut in cuts]) for column in (rows.times, rows.values, rows.nulls)
-        ]
+        found = [_cut(column, cuts) for column in columns]
+        if first is not None:
+            found.append(np.concatenate([np.arange(first + cut.start, first + cut.stop) for cut in cuts]))
     else:
         index = np.repeat(begin - offsets[:-1], end - begin) + np.arange(total)
-        columns = [column[index] for column in (rows.times, rows.values, rows.nulls)]
-    return Ranges(offsets, columns[0], columns[1], columns[2])
+        found = [column[index] for column in columns]
+        if first is not None:
+            found.append(index + first)
+    times, nulls, values = found
+    return Ranges(offsets, times, values, nulls)
+
+
+def _cut(column: Array, cuts: Sequence[slice]) -> Array:
+    """The slices of a column one after the other; a single one is no copy."""
+    return column[cuts[0]] if len(cuts) == 1 else np.concatenate([column[cut] for cut in cuts])
 
 
 def rank_from_newest(slots: Slots) -> Indices:

@@ -277,10 +277,17 @@ class Series:
         most: int | None = None,
     ) -> Ranges:
         """Each slot's observations with start <= time <= end, in time order. `most`: see `extract`."""
-        if len(slots) >= SLOTS_WORTH_COMPACTING:
+        return extract(self.parts(len(slots), disk), slots, start, end, most)
+
+    def parts(self, slots: int, disk: Rows | None = None) -> list[Rows]:
+        """The sorted rows that a range over so many slots is to be found in; at least one, which may be empty.
+
+        Nothing changes them, so they can be looked through aside.
+        """
+        if slots >= SLOTS_WORTH_COMPACTING:
             self._settle()
             self._layers.compact()
-        return extract(self._parts(disk) or [self._nothing()], slots, start, end, most)
+        return self._parts(disk) or [self._nothing()]
 
     def cold_before(self, slots: Indices, start: int | Times) -> Nulls:
         """Where a question that reaches back to `start` needs the disk: bool[q]."""

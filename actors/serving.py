@@ -20,12 +20,14 @@ from actors.domain import Feature
 from actors.errors import Unavailable
 from actors.grid import Grid, join
 from actors.mailbox import Mailbox
-from actors.messages import Aggregated, Agreement, Between, CountRows, Latest, Scan, Scanned
+from actors.messages import Aggregated, Agreement, Between, CountRows, Latest, PastWindow, Scan, Scanned
 from actors.partition import DiskRows
+from actors.ranged import Ranged
 from actors.selection import Selection
-from actors.settings import CELLS_PER_QUESTION, ENTITIES_PER_MESSAGE, HISTORY_READERS
+from actors.settings import AGGREGATORS, CELLS_PER_QUESTION, ENTITIES_PER_MESSAGE, HISTORY_READERS
 from actors.storage.protocol import Storage
 from actors.timestamps import FOREVER, NEVER
+from actors.turns import aside
 from actors.values import width_of
 
 _ATTEMPTS = 5
@@ -74,6 +76,7 @@ class FeatureServingEngine:
         self._agreement_sample = agreement_sample
         self._storage = storage
         self.readers = trio.CapacityLimiter(HISTORY_READERS)
+        self.aggregators = trio.CapacityLimiter(AGGREGATORS)
 
     # The latest values
 
@@ -154,6 +157,13 @@ class FeatureServingEngine:
         self, entities: Sequence[str], feature: Feature, aggregation: str, span: Span, now: int
     ) -> Answer:
         """One value per entity and window, entities outermost, in the order asked."""
+        distinct = list(dict.fromkeys(entities))
+        if len(distinct) < len(entities):  # each is looked at once, however often it is asked for
+            numbers = {entity: number for number, entity in enumerate(distinct)}
+            owners = np.array([numbers[entity] for entity in entities])
+            answer = await self.aggregate(distinct, feature, aggregation, span, now)
+            places = (owners[:, None] * span.windows + np.arange(span.windows)).ravel()
+            return Answer(answer.values[places], answer.nulls[places], answer.value_type)
         cut = [_chunks(part, feature, span.windows) for part in self._parts(feature.entity, entities)]
         chunks = [chunk for chunks in cut for chunk in chunks]
         answers = [await self._aggregate_part(chunk, feature, aggregation, span, now) for chunk in chunks]
@@ -180,12 +190,19 @@ class FeatureServingEngine:
                 span.windows,
                 disk,
             )
-            answer: Aggregated = await self.stores[part.shard].ask(question)
+            answer = await self.aggregated(part.shard, question)
             if not answer.cold:
                 return answer
             missing = [part.entities[position] for position in answer.cold]
             disk = await self.read_history(feature, missing, max(span.first, visible), span.last)
         raise Unavailable("the history kept changing while it was read")
+
+    async def aggregated(self, shard: int, question: Between | PastWindow) -> Aggregated:
+        """The answer of a store, made in a worker thread where it takes long."""
+        answer: Aggregated | Ranged = await self.stores[shard].ask(question)
+        if isinstance(answer, Ranged):
+            return Aggregated(*await aside(answer.answering(), self.aggregators))
+        return answer
 
     # One entity's observations
 

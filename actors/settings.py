@@ -182,9 +182,13 @@ CELLS_PER_LOT = 1_000_000
 CELLS_PER_QUESTION = 131_072
 """A point-in-time question to a store is about at most so many values: some 20 ms."""
 WINDOWED_ROWS_PER_QUESTION = 4_096
-"""Each row of a windowed question may have a thousand observations behind it."""
-WINDOWED_ROWS_AT_ONCE = 256
-"""So many windows are taken out of the history at once, which bounds what they take in memory."""
+"""Each row of a windowed question has observations of its own behind it, a thousand or millions."""
+AGGREGATED_ROWS_PER_TURN = 20_000
+"""Aggregates over more observations are made in worker threads: a median of so many takes two milliseconds."""
+AGGREGATED_ROWS_AT_ONCE = 250_000
+"""So many observations are taken out of the history at once, unless one range alone has more."""
+AGGREGATORS = 2
+"""Worker threads that may aggregate at once; each takes some 50 bytes for an observation."""
 CRASHES_ALLOWED = 5
 CRASH_WINDOW_SECONDS = 60.0
 """More crashes of one actor than this within the window end the process, loudly."""

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import trio
 
-from actors.aggregates import aggregate, together, windows
 from actors.columns import Block, Indices, shards_of, split
 from actors.domain import Feature
 from actors.errors import RequestError, shortage
@@ -38,9 +37,9 @@ from actors.messages import (
     Whereabouts,
 )
 from actors.partition import DiskRows, Partition
+from actors.ranged import Bounds, Ranged, in_windows
 from actors.rows import Rows
 from actors.series import differences
-from actors.settings import WINDOWED_ROWS_AT_ONCE
 from actors.storage.protocol import Known, Storage, Trimmed
 from actors.timestamps import FOREVER
 from actors.turns import Steps, at_once, by_turns, others_rest
@@ -228,7 +227,7 @@ class FeatureStore:
             cells.append(found)
         return cells
 
-    def _past_window(self, message: PastWindow) -> Aggregated:
+    def _past_window(self, message: PastWindow) -> Aggregated | Ranged:
         disk = self._fresh(message.disk)
         placed = self.partition.place(message.feature, disk) if disk is not None else None
         slots = self.partition.slots(message.feature.entity, message.entities)
@@ -240,15 +239,10 @@ class FeatureStore:
             none = np.zeros(0, np.bool_)
             where = np.flatnonzero(cold).tolist()
             return Aggregated(empty(message.feature, 0), none, message.feature.value_type, where)
-        asked, answers = slots[message.owner], []
-        for begin in range(0, len(asked), WINDOWED_ROWS_AT_ONCE):
-            cut = slice(begin, begin + WINDOWED_ROWS_AT_ONCE)
-            bounds = message.start[cut] + 1, message.at[cut]
-            ranges = self.partition.between(message.feature, asked[cut], *bounds, placed)
-            answers.append(aggregate(ranges, message.aggregation, message.feature.value_type))
-        return Aggregated(*together(answers))
+        bounds = Bounds(slots[message.owner], message.start + 1, message.at)
+        return _soon(Ranged(series.parts(len(bounds.slots), placed), bounds, message))
 
-    def _between(self, message: Between) -> Aggregated:
+    def _between(self, message: Between) -> Aggregated | Ranged:
         disk = self._fresh(message.disk)
         placed = self.partition.place(message.feature, disk) if disk is not None else None
         slots = self.partition.slots(message.feature.entity, message.entities)
@@ -256,10 +250,9 @@ class FeatureStore:
         cold = self._cold(message.feature, message.entities, slots, start, disk)
         if cold:
             return Aggregated(empty(message.feature, 0), np.zeros(0, np.bool_), message.feature.value_type, cold)
-        ranges = self.partition.between(message.feature, slots, start, message.end, placed)
-        if message.windows > 1:
-            ranges = windows(ranges, message.start, message.window, message.windows)
-        return Aggregated(*aggregate(ranges, message.aggregation, message.feature.value_type))
+        parts = self.partition.series(message.feature).parts(len(slots), placed)
+        bounds = in_windows(slots, message.start, message.end, message.window, message.windows)
+        return _soon(Ranged(parts, bounds._replace(start=np.maximum(bounds.start, start)), message))
 
     def _cold(
         self, feature: Feature, entities: Sequence[str], slots: Indices, start: int, disk: DiskRows | None
@@ -280,6 +273,11 @@ class FeatureStore:
         order = np.arange(len(found.times))[:: -1 if message.descending else 1]
         page, more = order[: message.limit], len(order) > message.limit
         return Scanned(found.times[page], found.values[page], found.nulls[page], more)
+
+
+def _soon(asked: Ranged) -> Aggregated | Ranged:
+    """The answer where it takes but a moment, else what makes it aside."""
+    return Aggregated(*at_once(asked.answering())) if asked.few else asked
 
 
 def _uncovered(cold: Nulls | None, entities: Sequence[str], disk: DiskRows | None) -> Nulls | None:

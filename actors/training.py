@@ -25,14 +25,10 @@ from actors.grid import Cells
 from actors.mailbox import Mailbox
 from actors.messages import Aggregated, Past, PastWindow, Whereabouts
 from actors.partition import DiskRows
+from actors.ranged import by_rows
 from actors.rows import Ranges, Rows, bisect_right, grouped, last_of_each, offsets_of
 from actors.serving import FeatureServingEngine
-from actors.settings import (
-    CELLS_PER_QUESTION,
-    CELLS_PER_TURN,
-    WINDOWED_ROWS_AT_ONCE,
-    WINDOWED_ROWS_PER_QUESTION,
-)
+from actors.settings import CELLS_PER_QUESTION, CELLS_PER_TURN, WINDOWED_ROWS_PER_QUESTION
 from actors.storage.protocol import Storage
 from actors.timestamps import NEVER
 from actors.values import Array, Nulls, empty, width_of
@@ -241,7 +237,7 @@ class TrainingSets:
         disk, end = None, part.at
         for _ in range(_ATTEMPTS):
             question = PastWindow(part.entities, part.owner, start, end, column.feature, column.aggregation, disk)
-            answer: Aggregated = await self._stores[part.shard].ask(question)
+            answer = await self._serving.aggregated(part.shard, question)
             if not answer.cold:
                 return answer
             missing = _union([part.entities[place] for place in answer.cold], disk)
@@ -302,8 +298,7 @@ def _as_known(storage: Storage, asked: _Asked, known: Times, column: Wanted, now
     if column.aggregation is None:
         return _newest_known(rows, begin, end, known, column)
     answers = []
-    for first in range(0, len(begin), WINDOWED_ROWS_AT_ONCE):
-        cut = slice(first, first + WINDOWED_ROWS_AT_ONCE)
+    for cut in by_rows(end - begin):
         ranges = _known_ranges(rows, begin[cut], end[cut], known[cut])
         answers.append(aggregate(ranges, column.aggregation, column.feature.value_type))
     answer = together(answers)

@@ -1,7 +1,8 @@
 """Long work a step at a time, so that others take their turns in between.
 
 The work is a generator that yields wherever it may be interrupted and returns what comes of it. The same work is
-done at once where nobody waits, by turns on the event loop, or behind whatever else there is to do.
+done at once where nobody waits, by turns on the event loop, behind whatever else there is to do, or aside in
+worker threads, where it is numpy's and that lets go of the interpreter.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ PATIENCE_SECONDS = 0.005
 """Work that can wait gives way so long: where the others never rest it has a sixth of the time."""
 STRETCH_SECONDS = 0.0005
 """How long it then goes on. A read passes through the event loop three times and meets one stretch, not three."""
+VISIT_SECONDS = 0.02
+"""So long a worker thread goes on with the work of one asker before it may be that of another."""
 
 T = TypeVar("T")
 Steps = Generator[None, None, T]
@@ -58,6 +61,28 @@ async def behind(steps: Steps[T]) -> T:
         return result  # type: ignore[no-any-return]
     finally:
         steps.close()
+
+
+async def aside(steps: Steps[T], limiter: trio.CapacityLimiter) -> T:
+    """Take all the steps in worker threads. Who is cancelled waits for the step under way, and takes no more."""
+    try:
+        while (done := await trio.to_thread.run_sync(_visit, steps, limiter=limiter)) is None:
+            pass
+        return done[0]
+    finally:
+        steps.close()
+
+
+def _visit(steps: Steps[T]) -> tuple[T] | None:
+    """Some steps; what came of them where they were the last."""
+    until = time.perf_counter() + VISIT_SECONDS
+    try:
+        next(steps)
+        while time.perf_counter() < until:
+            next(steps)
+    except StopIteration as done:
+        return (done.value,)
+    return None
 
 
 async def others_rest() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from actors.aggregates import AGGREGATIONS, Answer, aggregate, allowed, windows
+from actors.aggregates import AGGREGATIONS, Answer, aggregate, allowed
 from actors.domain import VALUE_TYPES
 from actors.rows import Ranges
 from actors.values import blank, dtype_of, render
@@ -281,42 +280,3 @@ def test_integers_stay_integers(aggregation: str) -> None:
 def test_moments_have_an_order(groups: Groups) -> None:
     assert answers("timestamp", groups, "min") == [min(present(group), default=None) for group in groups]
     assert answer("timestamp", groups, "max").value_type == "timestamp"
-
-
-# Windows
-
-
-@given(
-    st.lists(st.lists(st.integers(0, 40), max_size=10).map(sorted), max_size=4),
-    st.integers(1, 12),
-    st.integers(-100, 100),
-)
-@settings(deadline=None, max_examples=150)
-def test_windows_are_half_open_but_for_the_last(groups: list[list[int]], width: int, start: int) -> None:
-    end = 40  # of the closed range, counted from its start
-    count = max(1, -(-end // width))
-    times = [start + time for group in groups for time in group]
-    ranges = windows(
-        ranges_of("number", [[float(time) for time in group] for group in groups], times), start, width, count
-    )
-    naive = [
-        [
-            start + time
-            for time in group
-            if window * width <= time and (time < (window + 1) * width or window == count - 1)
-        ]
-        for group in groups
-        for window in range(count)
-    ]
-    bounds = ranges.offsets.tolist()
-    assert [ranges.times[low:high].tolist() for low, high in itertools.pairwise(bounds)] == naive
-
-
-def test_windows_of_nobody_are_none() -> None:
-    assert windows(ranges_of("number", []), 0, 10, 3).offsets.tolist() == [0]
-
-
-def test_each_window_is_aggregated_on_its_own() -> None:
-    ranges = windows(ranges_of("number", [[1.0, None, 3.0, 4.0], [5.0]], [0, 5, 10, 20, 19]), 0, 10, 2)
-    found = aggregate(ranges, "sum", "number")
-    assert found.values.tolist() == [1.0, 7.0, 0.0, 5.0]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import trio
 
-from actors.turns import Steps, at_once, behind, by_turns
+from actors import turns
+from actors.turns import Steps, aside, at_once, behind, by_turns
 
 
-def counting(steps: int, seen: list[str]) -> Steps[int]:
+def counting(steps: int, seen: list[str], word: str = "work") -> Steps[int]:
     for _ in range(steps):
-        seen.append("work")
+        seen.append(word)
         yield
     return steps
 
@@ -62,3 +63,30 @@ async def test_steps_that_are_given_up_are_closed(taking: object) -> None:
     with trio.move_on_after(0.01):
         await taking(endless())  # type: ignore[operator]
     assert closed
+
+
+async def test_work_in_threads_lets_others_have_their_turn_at_every_visit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "VISIT_SECONDS", 0.0)
+    seen, limiter = list[str](), trio.CapacityLimiter(1)
+    async with trio.open_nursery() as nursery:
+        for asker in ("one", "other"):
+            nursery.start_soon(aside, counting(3, seen, asker), limiter)
+    assert seen in (["one", "other"] * 3, ["other", "one"] * 3)
+
+
+async def test_work_in_threads_ends_with_the_step_under_way_when_nobody_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "VISIT_SECONDS", 0.0)
+    seen = list[str]()
+    with trio.CancelScope() as scope:
+
+        def until_told() -> Steps[None]:
+            while True:
+                seen.append("work")
+                if len(seen) == 3:
+                    trio.from_thread.run_sync(scope.cancel)
+                yield
+
+        await aside(until_told(), trio.CapacityLimiter(1))
+    assert seen == ["work"] * 3
