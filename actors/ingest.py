@@ -65,6 +65,8 @@ def judging(registry: FeatureRegistry, sent: Sent, now: int) -> Steps[Ingested]:
         sent = sent._replace(entities=(yield from numbering(sent.entities)))
         yield
     faults = [Fault("entityId", why, row) for row, why in check_entity_ids(sent.entities)]
+    if count > ROWS_PER_TURN:
+        yield
     good = np.ones(count, np.bool_)
     times = yield from _times(sent.timestamps, now, faults)
     plan = yield from _by_feature(registry, sent, faults)

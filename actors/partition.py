@@ -158,7 +158,10 @@ class Partition:
                 slots[key][block.entities.codes] = 1
         for key, occurs in slots.items():
             some = np.flatnonzero(occurs)
-            occurs[some] = yield from self._slots_for(key[1], picked(names[key], some), {})
+            ids = picked(names[key], some)
+            if len(ids) > IDS_PER_TURN:
+                yield
+            occurs[some] = yield from self._slots_for(key[1], ids, {})
         return slots
 
     def _slots_for(

@@ -9,7 +9,17 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest.micro import beside_writes, http, lanes, memory, monitoring, over_postgresql, over_redis, partition
+from loadtest.micro import (
+    beside_writes,
+    holding,
+    http,
+    lanes,
+    memory,
+    monitoring,
+    over_postgresql,
+    over_redis,
+    partition,
+)
 from loadtest.micro.measure import Result
 from loadtest.micro.report import document, environment, table
 
@@ -18,6 +28,7 @@ GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "http": http.run,
     "lanes": lanes.run,
     "beside-writes": beside_writes.run,
+    "holding": holding.run,
     "monitor": monitoring.run,
     "memory": memory.run,
     "postgresql": over_postgresql.run,

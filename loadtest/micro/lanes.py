@@ -91,11 +91,11 @@ def _request(content_type: str, body: bytes) -> bytes:
     return encoded("POST", "/features/write-batch", body, content_type)
 
 
-def _json(random: np.random.Generator, _: int) -> list[bytes]:
+def json_bodies(random: np.random.Generator, _: int) -> list[bytes]:
     return write_requests(random, BODIES)
 
 
-def _lines(random: np.random.Generator, values: int) -> list[bytes]:
+def line_bodies(random: np.random.Generator, values: int) -> list[bytes]:
     """A value of one of 20 features on each line, in no order."""
     lines = msgspec.json.Encoder().encode_lines
     return [_request("application/x-ndjson", lines(_observations(random, values))) for _ in range(BODIES)]
@@ -116,7 +116,7 @@ def _rows(value_type: str, block: Block) -> Iterator[dict[str, Any]]:
         yield {"featureId": block.feature, "entityId": entity, "value": value, "timestamp": when}
 
 
-def _long(random: np.random.Generator, values: int) -> list[bytes]:
+def long_bodies(random: np.random.Generator, values: int) -> list[bytes]:
     """A value of one of 14 features in each row, in no order."""
     return [_stream(_long_table(random, values)) for _ in range(BODIES)]
 
@@ -155,8 +155,8 @@ def _stream(table: pa.Table) -> bytes:
 
 
 LANES = (
-    Lane("JSON, bodies of 10,000", 10_000, _json, 60),
-    Lane("NDJSON, bodies of 100,000", 100_000, _lines, 12, at_least(500_000)),
-    Lane("Arrow long, bodies of 200,000", 200_000, _long, 15, at_least(3_000_000)),
+    Lane("JSON, bodies of 10,000", 10_000, json_bodies, 60),
+    Lane("NDJSON, bodies of 100,000", 100_000, line_bodies, 12, at_least(500_000)),
+    Lane("Arrow long, bodies of 200,000", 200_000, long_bodies, 15, at_least(3_000_000)),
     Lane("Arrow wide, bodies of 10,000 x 20", 200_000, wide_bodies, 25, at_least(3_000_000)),
 )

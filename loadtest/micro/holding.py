@@ -1,0 +1,54 @@
+"""Group `holding`: for how long a batch of 10,000 values keeps all others from the event loop, at the longest.
+
+It is the processor time of the longest step of any task between a batch and its answer. Event times are spread
+over a month, as in the group `lanes`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from loadtest.micro.beside_writes import BATCH
+from loadtest.micro.client import Address, Connection
+from loadtest.micro.http import register
+from loadtest.micro.lanes import json_bodies, line_bodies, long_bodies, wide_bodies
+from loadtest.micro.measure import Result, at_most
+from loadtest.micro.service import listening
+
+LANES = {"JSON": json_bodies, "NDJSON": line_bodies, "Arrow wide": wide_bodies, "Arrow long": long_bodies}
+BATCHES = 120
+WARM_UP = 30
+PAUSE_SECONDS = 0.05
+"""Between two batches: what the service does behind one is not to be in the next."""
+
+
+def run() -> Iterator[Result]:
+    """Each lane on a service of its own."""
+    for name, bodies in LANES.items():
+        with tempfile.TemporaryDirectory(prefix="timewell-bench-") as directory:
+            file = Path(directory, "steps")
+            fixed = {"HOST": "127.0.0.1", "PORT": "0", "DATA_DIR": str(Path(directory, "data"))}
+            with listening(["loadtest.micro.stepping", str(file)], **fixed) as service:
+                register(service.address)
+                sent = _sent(service.address, bodies(np.random.default_rng(8), BATCH))
+            steps = msgspec.json.Decoder(tuple[float, float]).decode_lines(file.read_bytes())
+        longest = [max((took for end, took in steps if a <= end <= b), default=0.0) for a, b in sent]
+        yield Result(f"holding: {name}, the longest step", "ms", [one * 1e3 for one in longest], at_most(1))
+
+
+def _sent(address: Address, bodies: Sequence[bytes]) -> list[tuple[float, float]]:
+    """When each batch was sent and answered."""
+    sent = []
+    with Connection(address) as connection:
+        for number in range(WARM_UP + BATCHES):
+            began = time.monotonic()
+            connection.ask(bodies[number % len(bodies)])
+            sent.append((began, time.monotonic()))
+            time.sleep(PAUSE_SECONDS)
+    return sent[WARM_UP:]
