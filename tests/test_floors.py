@@ -76,7 +76,7 @@ FLOORS = [
     ["web.client"],
     ["timewell"],
     ["web.errors"],
-    ["web.streamed_body", "web.outline", "web.untaken", "web.choices"],
+    ["web.streamed_body", "web.outline", "web.untaken", "web.choices", "web.targets"],
     [
         "web.requests",
         "web.pages",

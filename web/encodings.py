@@ -25,6 +25,7 @@ from web.streamed_body import refuse_body
 
 _TAKEN = ("gzip", "x-gzip")
 _PIECE_BYTES = 64 * 1024
+_BODY_SECONDS = 1.0
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -44,11 +45,19 @@ def decoding_bodies(app: ASGIFramework) -> ASGIFramework:
             scope["headers"] = [header for header in scope["headers"] if header[0] not in about]
             await app(scope, _Unzipped(scope, receive).receive, send)
         else:
+            await _pass_over(receive)
             status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
             body = problem(status, f"Content-Encoding: {coding} is not taken; send gzip, or the body as it is")
             await say(send, status, body, PROBLEM_TYPE, (b"accept-encoding", b"gzip, identity"))
 
     return asgi
+
+
+async def _pass_over(receive: ASGIReceiveCallable) -> None:
+    """Let the body come and go, if it comes soon: then the connection need not be closed."""
+    with trio.move_on_after(_BODY_SECONDS):
+        while (event := await receive())["type"] == "http.request" and event.get("more_body", False):
+            pass
 
 
 class _Unzipped:
@@ -69,8 +78,8 @@ class _Unzipped:
                     piece = self._next_piece()
                 except zlib.error as error:
                     return self._refused(str(error).rpartition(": ")[2])
+                await trio.lowlevel.checkpoint()  # also where there is nothing in it
                 if piece:
-                    await trio.lowlevel.checkpoint()
                     return _body(piece, more=True)
             elif self._last:
                 if self._begun and not self._unzip.eof:

@@ -8,6 +8,7 @@
 - A client that closes its sending half still gets its answers; whether it has left altogether shows when they
   are sent.
 - Where a client that pipelines has left, the next request that waits for its turn is not waited for any more.
+- A target that is no path is answered too.
 - No route speaks WebSocket. A handshake is answered as the request that it is otherwise (RFC 9110, 7.8).
 """
 
@@ -28,6 +29,7 @@ from hypercorn.protocol.events import Event, Response
 from hypercorn.protocol.h11 import H11Protocol
 
 from web.errors import PROBLEM_TYPE, problem
+from web.targets import as_path
 
 EVENTS_TYPE = b"text/event-stream"
 _DETAILS = {
@@ -81,10 +83,13 @@ class Http1(H11Protocol):
     async def _create_stream(self, request: h11.Request) -> None:
         names = {name for name, _ in request.headers}
         self._ambiguous = {b"content-length", b"transfer-encoding"} <= names
-        if b"upgrade" in names:
+        if b"upgrade" in names or not request.target.startswith(b"/"):
             fields = [(name, value) for name, value in request.headers.raw_items() if name.lower() != b"upgrade"]
             request = h11.Request(
-                method=request.method, target=request.target, headers=fields, http_version=request.http_version
+                method=request.method,
+                target=as_path(request.target),
+                headers=fields,
+                http_version=request.http_version,
             )
         await super()._create_stream(request)
 

@@ -4,6 +4,10 @@
   long as its connection lasts; the request is given up instead (`web/untaken.py`).
 - A client that begins requests and takes them back has work done for nothing, of which the bound on streams at
   once knows nothing. After so many its connection is closed.
+- What has come is taken in pieces, and others have their turn in between: it may be a thousand frames.
+- h2 waits for the whole of a frame or of a head before it says that it is too long. It is not waited for.
+- What comes of a body that was answered already, CONNECT, and what is no ASCII would end the connection, with all
+  other requests of it. The first is passed over, the second refused, the third escaped.
 """
 
 from __future__ import annotations
@@ -15,12 +19,19 @@ import h2.events
 import trio
 from hypercorn import protocol
 from hypercorn.config import Config
-from hypercorn.events import Closed
+from hypercorn.events import Closed, RawData
+from hypercorn.events import Event as Incoming
 from hypercorn.protocol.events import Body, EndBody, Event
 from hypercorn.protocol.h2 import H2Protocol
 
+from web.targets import as_path, escaped
 from web.untaken import Taking, Untaken
 
+TAKEN_AT_ONCE = 4 * 1024
+"""Bytes, which have some hundred small frames: two milliseconds."""
+MOST_HEAD_BYTES = 64 * 1024
+"""As packed, in however many frames."""
+_FRAME_HEAD_BYTES = 9
 MOST_TAKEN_BACK = 1_000
 """More requests taken back before they were answered than were answered, by so many."""
 
@@ -34,6 +45,36 @@ class Http2(H2Protocol):
         self._untaken: Untaken = config.untaken
         self._taking: dict[int, Taking] = {}
         self._taken_back = 0
+        self.connection.local_settings.enable_connect_protocol = 0
+        self.connection.local_settings.acknowledge()
+
+    async def handle(self, event: Incoming) -> None:
+        """Take in what was read, or that the connection is closed."""
+        if not isinstance(event, RawData):
+            await super().handle(event)
+            return
+        for start in range(0, len(event.data), TAKEN_AT_ONCE):
+            if start:
+                await trio.lowlevel.checkpoint()
+            if not self.closed:
+                await super().handle(RawData(event.data[start : start + TAKEN_AT_ONCE]))
+            if self._too_long():
+                await self._end(h2.errors.ErrorCodes.FRAME_SIZE_ERROR)
+
+    def _too_long(self) -> bool:
+        """Whether a frame, or a head in several, is longer than it may be, as far as it has come."""
+        waiting: Any = self.connection.incoming_buffer
+        head = sum(len(frame.data) for frame in waiting._headers_buffer)
+        return len(waiting._data) > _FRAME_HEAD_BYTES + waiting.max_frame_size or head > MOST_HEAD_BYTES
+
+    async def _create_stream(self, request: h2.events.RequestReceived) -> None:
+        fields = dict(request.headers)
+        if b":path" not in fields or fields[b":method"].upper() == b"CONNECT":
+            self.connection.reset_stream(request.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
+            return
+        asked = {b":method": escaped(fields[b":method"]), b":path": as_path(fields[b":path"])}
+        request.headers = [(name, asked.get(name, value)) for name, value in request.headers]
+        await super()._create_stream(request)
 
     async def stream_send(self, event: Event) -> None:
         """Send a part of an answer, as its client takes it."""
@@ -73,9 +114,23 @@ class Http2(H2Protocol):
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
         back = [one for one in events if isinstance(one, h2.events.StreamReset) and one.stream_id in self.streams]
         self._taken_back += len(back)
-        await super()._handle_events(events)
-        if self._taken_back > MOST_TAKEN_BACK and not self.closed:
-            self.connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+        wanted: Any = filter(
+            self._is_wanted, events
+        )  # each when it is its turn: the one before may begin its stream
+        await super()._handle_events(wanted)
+        if self._taken_back > MOST_TAKEN_BACK:
+            await self._end(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+
+    def _is_wanted(self, event: h2.events.Event) -> bool:
+        """Not so what comes of a body that was answered already."""
+        if not isinstance(event, h2.events.DataReceived) or event.stream_id in self.streams:
+            return True
+        self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        return False
+
+    async def _end(self, why: h2.errors.ErrorCodes) -> None:
+        if not self.closed:
+            self.connection.close_connection(why)
             await self._flush()
             await self.send(Closed())
 

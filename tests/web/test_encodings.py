@@ -7,9 +7,14 @@ import json
 from collections.abc import Iterator
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from tests.live import LiveServer
+from tests.web.hostile_requests import SERVE, bare, request
 from tests.web.test_errors import problem
+from tests.web.test_listening import Passes
+from tests.web.two_lanes import front_end
 
 BATCH = "/features/write-batch"
 GZIP = {"Content-Encoding": "gzip"}
@@ -70,6 +75,30 @@ def test_other_encodings_are_refused_with_those_that_are_taken(zipped: LiveServe
         answer = zipped.http.post(path, content=item("a"), headers={**JSON, "Content-Encoding": coding})
         assert "gzip" in problem(answer, 415)["detail"]
         assert answer.headers["Accept-Encoding"] == "gzip, identity"
+
+
+async def test_what_is_refused_for_its_encoding_is_so_at_once_and_keeps_its_connection(
+    mock_clock: MockClock,
+) -> None:
+    async with front_end("on") as front:
+        wire = front.connect()
+        about = b"Content-Encoding: br\r\nContent-Length: "
+        await wire.send(request(SERVE, b"{}").replace(b"Content-Length: ", about) + bare(b"GET", b"/features/a"))
+        received = await wire.take()
+        assert [received.count(b"HTTP/1.1 %d " % status) for status in (415, 200)] == [1, 1]
+
+
+async def test_members_of_gzip_that_hold_nothing_hold_nobody_up() -> None:
+    async with front_end("on", max_body_bytes=100_000) as front:
+        wire, passes = front.connect(), Passes()
+        trio.lowlevel.add_instrument(passes)
+        nothing = gzip.compress(b"") * 3_000
+        about = b"Content-Encoding: gzip\r\nContent-Length: "
+        await wire.send(request(SERVE, nothing).replace(b"Content-Length: ", about))
+        received = await wire.take()
+        trio.lowlevel.remove_instrument(passes)
+        assert b"it is empty" in received
+        assert passes.count > 100
 
 
 def test_a_415_names_every_type_that_the_route_takes(zipped: LiveServer) -> None:

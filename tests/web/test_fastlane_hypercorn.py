@@ -137,6 +137,12 @@ class Http2:
         pseudo = [(b":method", b"POST"), (b":path", path), (b":authority", b"a"), (b":scheme", b"http")]
         self._connection.send_headers(self._begun, pseudo)
 
+    def expect(self, stream: int) -> None:
+        """Take the answers to a request that was sent past this client."""
+        pseudo = [(b":method", b"POST"), (b":path", b"/"), (b":authority", b"a"), (b":scheme", b"http")]
+        self._connection.send_headers(stream, pseudo)
+        self._connection.data_to_send()
+
     def take_back(self) -> None:
         """Take it back."""
         self._connection.reset_stream(self._begun)
