@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import trio
@@ -27,7 +28,7 @@ from actors.stats.late_windows import LateWindows
 from actors.stats.state import decode, encode
 from actors.stats.summary import Summary, newest_due
 from actors.stats.windows import HOUR, Window
-from actors.storage.protocol import SavedSummaries, Storage, SummaryKey
+from actors.storage.protocol import SavedSummaries, Storage, SummaryKey, Trimmed
 from actors.turns import Steps, at_once, behind, by_turns, others_rest
 
 CATCH_UP_BATCHES = 256
@@ -248,14 +249,17 @@ class MonitorActor:
 
     async def load(self) -> None:
         """Go on from what was saved last."""
-        position, totals = await trio.to_thread.run_sync(self._storage.whole_summaries)
-        # Where monitoring was off for a time, the journal no longer has what came by meanwhile.
-        trimmed = await trio.to_thread.run_sync(self._storage.trimmed)
-        self.monitor = FeatureMonitor(position, totals, self._window)
-        self.monitor.position = max(position, trimmed)
-        self.monitor.keep_only(self._features)
-        self.mailbox.missed = True
-        await self._catch_up()
+        while True:
+            # Asked first: what goes from the journal from now on has been saved, perhaps after what is read next.
+            trimmed = await trio.to_thread.run_sync(self._storage.trimmed)
+            position, totals = await trio.to_thread.run_sync(self._storage.whole_summaries)
+            self.monitor = FeatureMonitor(position, totals, self._window)
+            # Where monitoring was off for a time, the journal no longer has what came by meanwhile.
+            self.monitor.position = max(position, trimmed)
+            self.monitor.keep_only(self._features)
+            self.mailbox.missed = True
+            with suppress(Trimmed):
+                return await self._catch_up()
 
     async def run(self) -> None:
         """Handle messages until cancelled."""
@@ -288,18 +292,24 @@ class MonitorActor:
         """Why what was missed cannot be read now, None where there is nothing left of it."""
         try:
             if self.mailbox.missed:
-                await self._catch_up()
+                try:
+                    await self._catch_up()
+                except Trimmed:  # so it has been saved
+                    await self.load()
         except Unavailable as error:
-            self.mailbox.missed = True
             return error
         return None
 
     async def _catch_up(self) -> None:
-        """Read from the journal what did not come by the inbox."""
+        """Read from the journal what did not come by the inbox. Where that fails it is still missed."""
         while self.mailbox.missed:
             self.mailbox.missed = False
-            while self._apply(await trio.to_thread.run_sync(_some, self._storage, self.monitor.position)):
-                await behind(self.monitor.overdue())
+            try:
+                while self._apply(await trio.to_thread.run_sync(_some, self._storage, self.monitor.position)):
+                    await behind(self.monitor.overdue())
+            except BaseException:
+                self.mailbox.missed = True
+                raise
         self.monitor.keep_only(self._features)
 
     async def _reconcile(self, saved: int) -> None:

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -432,6 +433,40 @@ def test_what_a_writer_that_was_taken_over_had_not_saved_is_counted_once(store: 
             storage.save_summaries(position, encoded, merge_states)
         assert storage.read_whole(CLICKS).states == {}
         assert [len(blocks[0].times) for _, blocks in storage.replay(storage.monitored())] == [1]
+
+
+def test_a_save_of_which_nobody_knows_whether_it_landed_is_waited_for(database: str) -> None:
+    with storage_over(over_postgresql(database)) as storage, ThreadPoolExecutor(1) as threads:
+        before, writer = storage.monitored(), storage._writers.own()
+        with storage._link.alone() as connection, connection.transaction():  # whose client has given up
+            connection.execute("UPDATE writers SET position = position + 1 WHERE id = %s", (writer,))
+            asked = threads.submit(storage.monitored)
+            with storage._link.alone() as looking:
+                waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                eventually(lambda: asked.done() or looking.execute(waiting).fetchone() != (0,))
+        assert asked.result() == before + 1
+
+
+async def test_a_writer_begins_after_all_that_its_process_has_written_though_its_clock_is_ahead(
+    valkey: ValkeyServer,
+) -> None:
+    valkey.empty()
+    wall = Wall()
+    wall.micros += 7_200_000_000
+    settings = Settings(storage_type="redis", storage_url=valkey.url, checkpoint_seconds=1e6)
+    one, two = RedisStorage(valkey.url, 10.0, wall), RedisStorage(valkey.url, 10.0)
+    async with open_router(settings, one, wall) as first, open_router(settings, two) as second:
+        await first.register(FeatureChange(entity="user", name="clicks", value_type="number"))
+        await write_now(first, 1)
+        await first.checkpointer.checkpoint()
+        await write_now(first, 2)
+        own = one._writers.own()
+        one._writers.close()  # as when this process stands still for so long that it is taken for dead
+        two._writers.renewed(two._writers.own())
+        assert len(list(two.replay(two.monitored()))) == 1 and one._writers.own() != own
+        for router in (first, second):
+            await router.checkpointer.checkpoint()
+        assert (await second.statistics(second.registry.resolve("clicks"))).count == 2
 
 
 def of_the_form_before(storage: Any) -> None:

@@ -183,8 +183,15 @@ class PostgresMonitored:
 
     @property
     def position(self) -> int:
-        """What of this writer's has been counted."""
-        return self._as_writer(self._position)
+        """What of this writer's has been counted.
+
+        A save whose connection was lost may still land: it has the row until that is decided, which is waited for.
+        """
+
+        def ask(connection: Connection, writer: int) -> int:
+            return self._position(connection, writer, " FOR SHARE")
+
+        return self._as_writer(ask)
 
     def _as_writer(self, ask: Callable[[Connection, int], Answer]) -> Answer:
         """What `ask` finds out for a writer that was one before; asked again where that was taken over since."""
@@ -196,8 +203,9 @@ class PostgresMonitored:
         writer = self._writers.own()
         return self._link.read(lambda connection: ask(connection, writer))
 
-    def _position(self, connection: Connection, writer: int) -> int:
-        found = connection.execute("SELECT position FROM writers WHERE id = %s", (writer,)).fetchone()
+    def _position(self, connection: Connection, writer: int, how: str = "") -> int:
+        query = f"SELECT position FROM writers WHERE id = %s{how}"
+        found = connection.execute(query.encode(), (writer,)).fetchone()
         if found is None:
             self._writers.lost(writer)
             raise WriterLost("another process took over while this one was away")

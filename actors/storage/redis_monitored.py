@@ -46,6 +46,8 @@ class Writers:
         self._own: bytes | None = None
         self.begun = 0
         """What this writer counts arrives later than this."""
+        self.given = 0
+        """The last arrival of this process, which may be later than the server's clock has it."""
         self._renew_at = 0.0
 
     def own(self) -> bytes:
@@ -59,7 +61,7 @@ class Writers:
         """A new writer, which has taken over what dead ones had not counted."""
         name = secrets.token_hex(8).encode()
         (now,) = self._link.ask([Command(ROOT, ("TIME",))])
-        self.begun = int(now[0]) * 10**6 + int(now[1])
+        self.begun = max(int(now[0]) * 10**6 + int(now[1]), self.given)
         self._link.ask([Command(WRITERS, ("HSET", WRITERS, name, self.begun))])
         self._link.ask([Command(batches_of(name), ("HSET", batches_of(name), "0", ""))])
         self._link.ask([_lease(name, WRITER_SECONDS * 1_000, b"1")])

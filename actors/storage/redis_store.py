@@ -78,7 +78,6 @@ class RedisStorage(ServerStorage):
         super().__init__(self._monitored, RedisClaims(self._link))
         self._shapes = Shapes(self._link)
         self._steady = SteadyClock(now, time.monotonic)  # which worker threads ask, and so not trio's
-        self._last = 0
         self._aged: set[str] = set()
         self._lives: dict[str, int | None] | None = None
         """What `lives_of` makes of these two, None where they have changed since."""
@@ -268,8 +267,8 @@ class RedisStorage(ServerStorage):
 
     def _later(self, entry: Written) -> Written:
         """With an arrival after all before, also where this process's clock is behind that of the server."""
-        self._last = max(entry.arrived, self._last + 1, self._writers.begun + 1)
-        return entry._replace(arrived=self._last)
+        self._writers.given = max(entry.arrived, self._writers.given + 1, self._writers.begun + 1)
+        return entry._replace(arrived=self._writers.given)
 
     def _admitted(
         self, entries: Sequence[Written], writer: bytes, version: int | None

@@ -83,6 +83,15 @@ class Watched(Lasting):
         self._pass("after monitored")
         return found
 
+    def whole_summaries(self) -> tuple[int, Mapping[SummaryKey, bytes]]:
+        found = super().whole_summaries()
+        self._pass("after totals")
+        return found
+
+    def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
+        self._pass("before replay")
+        return super().replay(after)
+
     def read_whole(self, feature: Feature) -> SavedSummaries:
         found = super().read_whole(feature)
         self._pass("after read")
@@ -331,6 +340,57 @@ async def test_a_monitor_that_crashes_during_a_save_counts_once(
         await check(timewell, 1.0, 2.0)
     async with service(storage) as timewell:
         await check(timewell, 1.0, 2.0)
+
+
+async def test_a_save_and_a_trim_while_a_monitor_is_rebuilt_leave_no_gap(
+    storage: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    async with service(storage) as timewell, trio.open_nursery() as nursery:
+        await write(timewell, ONE, 1.0)
+        feature = timewell.registry.resolve(FEATURE)
+
+        async def ask() -> None:
+            counts.append((await timewell.statistics(feature)).count)
+
+        armed, reached = poison(monkeypatch), len(storage.calls)
+        with storage.stalled("before save"), storage.stalled("after read"), storage.stalled("after totals"):
+            nursery.start_soon(timewell.checkpointer.checkpoint)
+            await until(lambda: "before save" in storage.calls)
+            nursery.start_soon(ask)  # reads what is saved, which is nothing yet
+            await until(lambda: "after read" in storage.calls)
+            with pytest.raises(StoreCrashed):
+                await timewell.monitoring.watch.status()
+            armed.clear()
+            await until(lambda: "after totals" in storage.calls[reached:])  # nothing is saved yet
+            storage.release("before save")
+            await until(lambda: storage.trimmed() > 0)
+            storage.release("after totals")
+            await until(lambda: timewell.unready() == [])
+            (vitals,) = await timewell.monitoring.watch.vitals([feature])
+            assert vitals.count == 1
+            storage.release("after read")
+        await until(lambda: bool(counts))
+        assert counts == [1]
+        await check(timewell, 1.0)
+
+
+async def test_a_journal_that_cannot_be_read_while_a_monitor_goes_by_what_is_saved_leaves_no_gap(
+    storage: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with service(storage) as timewell, trio.open_nursery() as nursery:
+        await write(timewell, ONE, 1.0)
+        with storage.stalled("before save"):
+            nursery.start_soon(timewell.checkpointer.checkpoint)
+            await until(lambda: "before save" in storage.calls)
+            await crash(timewell, monkeypatch)
+            await write(timewell, ONE, 2.0)
+            storage.failing["before replay"] = 1
+        await until(lambda: not storage.failing["before replay"])
+        await write(timewell, OTHER, 4.0)
+        await check(timewell, 1.0, 2.0, 4.0)
+        await timewell.checkpointer.checkpoint()
+        await check(timewell, 1.0, 2.0, 4.0)
 
 
 async def test_vitals_read_while_a_save_lands_count_once(
