@@ -132,6 +132,8 @@ MAX_ELEMENTS = 1_200_000
 """A body other than a batch has fewer: so many are decoded in some 50 ms."""
 PAGE_BYTES = 16 * 1024 * 1024
 """A page of long values has fewer of them than were asked for."""
+LISTED_BYTES_PER_TURN = 128 * 1024
+"""So much of a list of registered things is looked through or encoded before others have their turn."""
 SLICE_BYTES = 1024 * 1024
 """An answer of long values is put together so much at a time."""
 MAX_PAGE_ROWS = 10_000

@@ -256,6 +256,7 @@ class Watch:
         for check, feature, state in stale:
             if check.check_type != "drift":
                 self._note_result(check, await self._find(check, feature, state), state)
+                await trio.lowlevel.checkpoint()  # there may be thousands, most of them quick
         for check, state, finding in await self._find_drift(drifting):
             self._note_result(check, finding, state)
         return {check.key: self._results[check.key] for check, _ in owned if check.key in self._results}

@@ -92,7 +92,7 @@ FLOORS = [
     ["web.items"],
     ["web.writing_rows"],
     ["web.bulk"],
-    ["web.rows"],
+    ["web.rows", "web.listing"],
     ["web.lanes", "web.statistics", "web.event_stream", "web.freshness"],
     ["web.metrics"],
     ["web.training_request"],

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from actors.domain import Feature
 from actors.messages import Vitals
 from actors.router import Router
 from actors.timestamps import SECOND, format_timestamp
+from actors.turns import Steps, by_turns
 from web.monitor_schema import FeatureFreshness, FreshnessAnswer, GroupFreshness
+
+FEATURES_PER_TURN = 200
 
 
 async def freshness_answer(router: Router) -> FreshnessAnswer:
@@ -15,13 +20,24 @@ async def freshness_answer(router: Router) -> FreshnessAnswer:
     features = sorted(registry.features.values(), key=lambda feature: feature.id)
     vitals = await router.monitoring.watch.every_vitals(features)
     now = router.wall()
-    found = [of_feature(feature, one, now) for feature, one in zip(features, vitals, strict=True)]
+    found = await by_turns(_of_features(features, vitals, now))
     by_id = {one.feature_id: one for one in found}
     groups = [
         _group(name, [by_id[id_] for id_ in sorted(router.registry.members(name)) if id_ in by_id])
         for name in sorted(router.registry.groups)
     ]
     return FreshnessAnswer(found, groups)
+
+
+def _of_features(
+    features: Sequence[Feature], vitals: Sequence[Vitals | str], now: int
+) -> Steps[list[FeatureFreshness]]:
+    found = list[FeatureFreshness]()
+    for feature, one in zip(features, vitals, strict=True):
+        found.append(of_feature(feature, one, now))
+        if len(found) % FEATURES_PER_TURN == 0:
+            yield
+    return found
 
 
 def of_feature(feature: Feature, vitals: Vitals | str, now: int) -> FeatureFreshness:

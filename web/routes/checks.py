@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from quart import Blueprint, Response
 
@@ -13,6 +13,7 @@ from actors.router import Router
 from actors.timestamps import format_timestamp
 from actors.watch import Result
 from web import monitor_schema as schema
+from web.listing import listed
 from web.requests import Query, encode, json_body, no_content
 from web.statistics import plain
 
@@ -26,7 +27,7 @@ def blueprint(router: Router) -> Blueprint:
         await router.watching()
         feature = router.registry.resolve(reference)
         check = await _put(router, feature, await json_body(schema.PutCheck))
-        made = (await _checks(router, [check])).checks
+        made = list(_answers([check], await router.monitoring.watch.results([check])))
         if not made:
             raise Conflict(f"check {check.id!r} of {feature.id!r} was changed again while it was put")
         return encode(made[0], 201)
@@ -35,13 +36,14 @@ def blueprint(router: Router) -> Blueprint:
     async def checks_of(reference: str) -> Response:
         Query(())
         watch = (await router.watching()).watch
-        return encode(await _checks(router, watch.checks(router.registry.resolve(reference))))
+        checks = watch.checks(router.registry.resolve(reference))
+        return await listed({"checks": _answers(checks, await watch.results(checks))})
 
     @routes.get("/checks")
     async def checks() -> Response:
         Query(())
         watch = (await router.watching()).watch
-        return encode(_answer(watch.checks(), await watch.every_result()))
+        return await listed({"checks": _answers(watch.checks(), await watch.every_result())})
 
     @routes.delete("/features/<reference>/checks/<id_>")
     async def delete_check(reference: str, id_: str) -> Response:
@@ -78,14 +80,11 @@ def _check_id(router: Router, feature: Feature, asked: schema.PutCheck) -> str:
     return next(id_ for id_ in numbered if id_ not in named)
 
 
-async def _checks(router: Router, checks: list[Check]) -> schema.ChecksAnswer:
-    return _answer(checks, await router.monitoring.watch.results(checks))
-
-
-def _answer(checks: list[Check], results: Mapping[str, Result]) -> schema.ChecksAnswer:
-    return schema.ChecksAnswer(
-        [
-            schema.CheckAnswer(
+def _answers(checks: Sequence[Check], results: Mapping[str, Result]) -> Iterator[schema.CheckAnswer]:
+    for check in checks:
+        result = results.get(check.key)
+        if result is not None:
+            yield schema.CheckAnswer(
                 check.id,
                 check.feature_id,
                 check.check_type,
@@ -95,7 +94,3 @@ def _answer(checks: list[Check], results: Mapping[str, Result]) -> schema.Checks
                 result.finding.message,
                 format_timestamp(result.run),
             )
-            for check in checks
-            if (result := results.get(check.key)) is not None
-        ]
-    )

@@ -14,6 +14,7 @@ from actors.timestamps import FOREVER, NEVER, format_timestamp
 from web import monitor_schema as schema
 from web.event_stream import stream
 from web.freshness import freshness_answer
+from web.listing import listed
 from web.requests import Query, encode
 from web.statistics import statistics_answer
 
@@ -34,21 +35,22 @@ def blueprint(router: Router) -> Blueprint:
     @routes.get("/monitor/freshness")
     async def freshness() -> Response:
         Query(())
-        return encode(await freshness_answer(router))
+        answer = await freshness_answer(router)
+        return await listed({"features": answer.features, "groups": answer.groups})
 
     @routes.get("/monitor/alerts")
     async def alerts() -> Response:
         query = Query(("state",))
         state = query.choice("state", STATES, "") if query.text("state") else None
         found = sorted((await router.watching()).watch.alerts.values(), key=lambda alert: -alert.since)
-        return encode(schema.AlertsAnswer([alert_data(one) for one in found if state in (None, one.state)]))
+        return await listed({"alerts": (alert_data(one) for one in found if state in (None, one.state))})
 
     @routes.get("/monitor/agreement")
     async def agreement() -> Response:
         Query(())
         _ = router.monitoring  # raises where it is off
         found = sorted((await router.serving.agreement()).items())
-        return encode(schema.AgreementAnswer([schema.FeatureAgreement(id_, *counts) for id_, counts in found]))
+        return await listed({"features": (schema.FeatureAgreement(id_, *counts) for id_, counts in found)})
 
     @routes.get("/monitor/status")
     async def status() -> Response:
