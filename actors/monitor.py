@@ -12,7 +12,7 @@ a microsecond each; a question folds what it concerns.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ from actors.stats.state import decode, encode
 from actors.stats.summary import Summary, newest_due
 from actors.stats.windows import HOUR, Window
 from actors.storage.protocol import SavedSummaries, Storage, SummaryKey, Trimmed
-from actors.turns import Steps, at_once, behind, by_turns, others_rest
+from actors.turns import Steps, at_once, behind, by_turns
 
 CATCH_UP_BATCHES = 256
 CATCH_UP_ROWS = 1_000_000
@@ -269,16 +269,16 @@ class MonitorActor:
             self.mailbox.take([envelope for envelope in batch if envelope.reply is not None])
             missed = await self._caught_up()
             while batch:
-                await self._give_way(batch)
+                await self._rest(any(envelope.reply is not None for envelope in batch))
                 await self._handle(batch.popleft(), missed)
-                await behind(self.monitor.overdue())
+                await behind(self.monitor.overdue(), self._rest)
 
-    async def _give_way(self, batch: Collection[Envelope]) -> None:
-        """To all others, unless somebody waits for an answer or the stream runs ahead."""
-        if self.mailbox.depth() or any(envelope.reply is not None for envelope in batch):
+    async def _rest(self, hurried: bool = False) -> None:
+        """Give way to all others, unless somebody waits for an answer or the stream runs ahead."""
+        if hurried or self.mailbox.hurried:
             await trio.lowlevel.checkpoint()
         else:
-            await others_rest()
+            await self.mailbox.rest()
 
     async def _handle(self, envelope: Envelope, missed: Unavailable | None) -> None:
         try:
@@ -306,7 +306,7 @@ class MonitorActor:
             self.mailbox.missed = False
             try:
                 while self._apply(await trio.to_thread.run_sync(_some, self._storage, self.monitor.position)):
-                    await behind(self.monitor.overdue())
+                    await behind(self.monitor.overdue(), self._rest)
             except BaseException:
                 self.mailbox.missed = True
                 raise
@@ -342,8 +342,8 @@ class MonitorActor:
                 self.monitor.forget(feature)
             case Snapshot():
                 await self._reconcile(await trio.to_thread.run_sync(self._storage.monitored))
-                await behind(self.monitor.folding())
-                answer = await behind(self.monitor.leaving())
+                await behind(self.monitor.folding(), self._rest)
+                answer = await behind(self.monitor.leaving(), self._rest)
             case Saved(position):
                 await self._reconcile(position)
             case Status():

@@ -42,7 +42,7 @@ from actors.rows import Rows
 from actors.series import differences
 from actors.storage.protocol import Known, Storage, Trimmed
 from actors.timestamps import FOREVER
-from actors.turns import Steps, at_once, by_turns, others_rest
+from actors.turns import Steps, at_once, by_turns
 from actors.values import Nulls, empty
 
 log = logging.getLogger("timewell.store")
@@ -354,7 +354,7 @@ class StoreActor:
     async def _next(self) -> list[Envelope]:
         while self.store.housekeep():
             self._owed -= 1
-            await others_rest()
+            await self.mailbox.rest()
             if waiting := self.mailbox.drain_now():
                 return waiting
         return await self.mailbox.drain(None if self.mailbox.missed else self._answer_now)

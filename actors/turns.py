@@ -8,14 +8,11 @@ worker threads, where it is numpy's and that lets go of the interpreter.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
 import trio
-from trio.testing import wait_all_tasks_blocked
 
-PATIENCE_SECONDS = 0.005
-"""Work that can wait gives way so long: where the others never rest it has a sixth of the time."""
 STRETCH_SECONDS = 0.0005
 """How long it then goes on. A read passes through the event loop three times and meets one stretch, not three."""
 VISIT_SECONDS = 0.02
@@ -48,11 +45,11 @@ async def by_turns(steps: Steps[T]) -> T:
         steps.close()
 
 
-async def behind(steps: Steps[T]) -> T:
-    """Take all the steps, some whenever nobody else has anything to do, and some where that never is so."""
+async def behind(steps: Steps[T], rest: Callable[[], Awaitable[None]]) -> T:
+    """Take all the steps, some after each rest: see `Mailbox.rest`."""
     try:
         while True:
-            await others_rest()
+            await rest()
             until = time.perf_counter() + STRETCH_SECONDS
             while time.perf_counter() < until:
                 next(steps)
@@ -83,9 +80,3 @@ def _visit(steps: Steps[T]) -> tuple[T] | None:
     except StopIteration as done:
         return (done.value,)
     return None
-
-
-async def others_rest() -> None:
-    """Let the others run until they all wait for something, though not forever."""
-    with trio.move_on_after(PATIENCE_SECONDS):
-        await wait_all_tasks_blocked()

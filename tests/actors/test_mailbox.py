@@ -196,3 +196,38 @@ async def test_an_actor_that_is_rebuilt_takes_no_turns(small: Mailbox, nursery: 
     small.refuse(StoreCrashed("gone"))
     assert small.turn("question") is None
     nursery.cancel_scope.cancel()
+
+
+async def test_a_message_ends_the_rest_of_an_actor_though_others_do_not_rest() -> None:
+    inbox, rested = Mailbox("worker"), trio.Event()
+
+    async def restless() -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+
+    async def actor() -> None:
+        with trio.fail_after(1):
+            while not inbox.depth():
+                await inbox.rest()
+        rested.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(restless)
+        nursery.start_soon(actor)
+        await trio.lowlevel.checkpoint()
+        inbox.post("news")
+        await rested.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_actor_is_hurried_while_somebody_waits_for_an_answer_or_messages_pile_up() -> None:
+    inbox, seen = Mailbox("worker"), []
+    seen.append(inbox.hurried)
+    await inbox.send("question")
+    seen.append(inbox.hurried)
+    await inbox.drain()
+    seen.append(inbox.hurried)
+    for _ in range(module.MANY_MESSAGES):
+        inbox.post("news")
+    seen.append(inbox.hurried)
+    assert seen == [False, True, False, True]
