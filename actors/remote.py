@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 import trio
 
-from actors.errors import TimewellError, shortage
+from actors.errors import TimewellError, TooLarge, shortage
+from actors.grid import Grid, join
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import Agreement, Between, CountRows, Latest, Past, PastWindow, Scan, Whereabouts
 from actors.partition import Partition
-from actors.settings import REMOTE_WORKERS
+from actors.settings import REMOTE_WORKERS, TEXTS_PER_VISIT
 from actors.storage.protocol import Latests, Newest, Quick, SharedStorage, Stale
 from actors.store import FeatureStore
 from actors.timestamps import FOREVER
+from actors.values import dtype_of
 
 _UNBOUNDED = 2**62
 
@@ -29,9 +31,11 @@ _UNBOUNDED = 2**62
 class RemoteStoreActor:
     """Answers out of a shared store, a few visits at once."""
 
-    def __init__(self, shard: int, storage: SharedStorage) -> None:
+    def __init__(self, shard: int, storage: SharedStorage, most_bytes: int) -> None:
+        """`most_bytes`: of the texts of one answer; more are refused before they are all in memory."""
         self.mailbox = Mailbox(f"store {shard}")
         self._storage = storage
+        self._most_bytes = most_bytes
         self._quick: Quick
         self._under_way: list[Envelope] = []
         self._visitors = trio.CapacityLimiter(REMOTE_WORKERS)
@@ -57,10 +61,11 @@ class RemoteStoreActor:
 
     async def _answer(self, batch: Sequence[Envelope]) -> None:
         newest = [envelope for envelope in batch if isinstance(envelope.message, Latest)]
-        if newest:
-            await self._answer_newest(newest)
+        together = [envelope for envelope in newest if not _many_texts(envelope.message)]
+        if together:
+            await self._answer_newest(together)
         for envelope in batch:
-            if not isinstance(envelope.message, Latest):
+            if envelope not in together:
                 await self._answer_one(envelope)
 
     async def _answer_newest(self, envelopes: Sequence[Envelope]) -> None:
@@ -75,18 +80,59 @@ class RemoteStoreActor:
                 _reply(envelope, refusal)
             return
         for envelope, grid in zip(envelopes, found.grids, strict=True):
-            current = envelope.message.judged in (None, found.registry)
-            _reply(envelope, grid if current else Stale("another process has changed what is registered"))
+            _reply(envelope, _checked(envelope.message, grid, found.registry))
 
     async def _answer_one(self, envelope: Envelope) -> None:
+        message = envelope.message
         try:
-            _reply(envelope, await self._visit(answered, self._storage, envelope.message))
+            if isinstance(message, Latest):
+                _reply(envelope, await self._newest_in_parts(message))
+            else:
+                _reply(envelope, await self._visit(answered, self._storage, message))
         except Exception as error:
             _reply(envelope, _refusal(error))
+
+    async def _newest_in_parts(self, message: Latest) -> Grid | Stale:
+        """Some entities at a time, each once: how long texts are is known only when they are here."""
+        distinct = list(dict.fromkeys(message.entities))
+        step, size, grids = max(1, TEXTS_PER_VISIT // _texts_each(message)), 0, list[Grid]()
+        for start in range(0, len(distinct), step):
+            question = _question(message)._replace(entities=distinct[start : start + step])
+            found: Latests = await self._visit(self._storage.latest, [question])
+            grid = _checked(message, found.grids[0], found.registry)
+            if isinstance(grid, Stale):
+                return grid
+            grids.append(grid)
+            size += _text_bytes(grid)
+            if size > self._most_bytes:
+                words = f"the answer would have more than {self._most_bytes} bytes"
+                raise TooLarge(f"{words}: ask for fewer entities, features or windows")
+        places = {entity: place for place, entity in enumerate(distinct)}
+        return join(grids, np.array([places[entity] for entity in message.entities]))
 
     async def _visit(self, ask: Any, *about: Any) -> Any:
         # Who asked may be gone, and the thread still wait for the server: it is left to the storage's deadline.
         return await trio.to_thread.run_sync(ask, *about, limiter=self._visitors, abandon_on_cancel=True)
+
+
+def _many_texts(message: Latest) -> bool:
+    """Whether texts may come to more than is brought in one visit."""
+    return _texts_each(message) * len(message.entities) > TEXTS_PER_VISIT
+
+
+def _texts_each(message: Latest) -> int:
+    """How many texts are asked for of each entity."""
+    return sum(len(kind.members) for kind in message.kinds if dtype_of(kind.value_type).kind == "O")
+
+
+def _text_bytes(grid: Grid) -> int:
+    texts = (values.ravel().tolist() for values in grid.values if values.dtype == object)
+    return sum(len(text) for some in texts for text in some if text is not None)
+
+
+def _checked(message: Latest, grid: Grid, registry: int) -> Grid | Stale:
+    current = message.judged in (None, registry)
+    return grid if current else Stale("another process has changed what is registered")
 
 
 def _refusal(error: Exception) -> TimewellError:

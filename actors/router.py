@@ -337,7 +337,7 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
     follower = Follower(shared, registry, journal, clock) if shared is not None else None
     stores: Sequence[StoreActor | RemoteStoreActor]
     if shared is not None:
-        stores = [RemoteStoreActor(shard, shared) for shard in range(settings.shards)]
+        stores = [RemoteStoreActor(shard, shared, settings.max_answer_bytes) for shard in range(settings.shards)]
     else:
         stores = await _stores(settings, storage, registry, clock.steady())
         journal.stores = [store.mailbox for store in stores]

@@ -219,6 +219,8 @@ STORAGE_START_SECONDS = 60.0
 """A process waits so long for its shared store to come up before it gives up."""
 MAX_ROWS_FROM_SHARED = 2_000_000
 """One read of a shared store brings at most so many rows, which are Python objects for a moment."""
+TEXTS_PER_VISIT = 1_000
+"""The newest texts that one visit to a shared store brings at most, each of up to 64 KB."""
 REMOTE_WORKERS = 3
 """Questions that one store actor may have put to a shared store at once."""
 REGISTRY_POLL_SECONDS = 0.25

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import actors.storage.postgres_rows
+from actors import remote
 from actors.columns import Block
 from actors.domain import Feature, ValueSchema, ValueType
-from actors.errors import StoreCrashed
+from actors.errors import StoreCrashed, TooLarge
 from actors.grid import Grid, kinds_of
 from actors.messages import Latest
 from actors.remote import RemoteStoreActor
@@ -177,11 +178,14 @@ class Faulty(PostgresStorage):
         return super().latest(questions)
 
 
+MOST_BYTES = 1_000
+
+
 async def over(storage: PostgresStorage, feature: Feature) -> RemoteStoreActor:
     """A store over an opened storage with one feature."""
     await trio.to_thread.run_sync(storage.open)
     storage.commit([Registered(feature)])
-    return RemoteStoreActor(0, storage)
+    return RemoteStoreActor(0, storage, MOST_BYTES)
 
 
 async def test_a_store_that_crashes_answers_who_asked_and_goes_on(database: str) -> None:
@@ -231,4 +235,47 @@ async def test_reads_that_wait_together_go_to_the_server_in_one_visit(database: 
     for number, grid in found.items():
         assert grid.nulls[0, 0] == written[0].nulls[number]
         assert grid.nulls[0, 0] or grid.values[0][0, 0] == written[0].values[number]
+    storage.close()
+
+
+class Texts(PostgresStorage):
+    """Notes how many entities each visit is about."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, 10.0)
+        self.asked = list[int]()
+
+    def latest(self, questions: Sequence[Newest]) -> Latests:
+        self.asked += [len(question.entities) for question in questions]
+        return super().latest(questions)
+
+
+TEXT = next(one for one in FEATURES if one.value_type == "string")
+
+
+async def test_texts_come_some_at_a_time_and_no_further_than_an_answer_may_have_bytes(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "TEXTS_PER_VISIT", 3)
+    storage = Texts(database)
+    actor = await over(storage, TEXT)
+    ids = [f"u{number}" for number in range(20)]
+    written = block(TEXT, ids, [5] * 20, np.random.default_rng(1))
+    values = np.array([f"{number:099}" for number in range(20)], object)
+    storage.commit([Written(0, [written._replace(values=values, nulls=np.zeros(20, np.bool_))], None, b"")])
+
+    async def ask(entities: Sequence[str]) -> Grid:
+        answer: Grid = await actor.mailbox.ask(Latest("user", entities, [TEXT], kinds_of([TEXT]), 9, True, [0]))
+        return answer
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(supervise, actor)
+        grid = await ask(["u7", "nobody", *["u3", "u7"] * 50, "u1"])
+        assert grid.values[0][0].tolist() == [values[7], None, *[values[3], values[7]] * 50, values[1]]
+        assert storage.asked == [3, 1]
+        storage.asked.clear()
+        with pytest.raises(TooLarge, match="fewer entities"):
+            await ask(ids)
+        assert storage.asked == [3] * 4
+        nursery.cancel_scope.cancel()
     storage.close()
