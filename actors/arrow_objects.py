@@ -11,6 +11,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -29,9 +30,8 @@ class Unsayable(ValueError):
 
 def may_be_unsayable(kind: pa.DataType) -> bool:
     """Whether values of a type have to be looked at before one can tell."""
-    return (
-        _is_temporal(kind) or pa.types.is_struct(kind) or any(may_be_unsayable(one.type) for one in within(kind))
-    )
+    own = _is_temporal(kind) or pa.types.is_struct(kind) or isinstance(kind, pa.JsonType)
+    return own or any(may_be_unsayable(one.type) for one in within(kind))
 
 
 def _is_temporal(kind: pa.DataType) -> bool:
@@ -52,6 +52,8 @@ def objects(values: pa.Array | pa.ChunkedArray, decimals: Decimals = str) -> lis
     kind = values.type
     if kind.num_fields:
         return _nested(values, decimals)
+    if isinstance(kind, pa.JsonType):
+        return [None if one is None else _decoded(one) for one in values.to_pylist()]
     if _is_temporal(kind):
         return _temporal(values)
     if pa.types.is_decimal(kind):
@@ -61,6 +63,13 @@ def objects(values: pa.Array | pa.ChunkedArray, decimals: Decimals = str) -> lis
     if pa.types.is_float16(kind) or pa.types.is_float32(kind):
         return _floats(values)
     return list(values.to_pylist())
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise Unsayable("a text of the type arrow.json is not JSON") from None
 
 
 def _floats(values: pa.Array) -> list[Any]:

@@ -1,4 +1,7 @@
-"""Arrow columns in plain types: without dictionaries, runs, views and extension types, also within others."""
+"""Arrow columns in plain types: without dictionaries, runs, views and extension types, also within others.
+
+Of those, only texts that are JSON keep their type within others: a column of them is text, as it was sent.
+"""
 
 from __future__ import annotations
 
@@ -86,15 +89,22 @@ def _runs(values: pa.RunEndEncodedArray) -> Sizes:
     return np.searchsorted(ends, np.arange(values.offset, values.offset + len(values)), "right")
 
 
+def _inner(values: pa.Array) -> pa.Array:
+    """The same within others, where texts that are JSON stay told apart from those that are not."""
+    if isinstance(values.type, pa.JsonType):
+        return pa.ExtensionArray.from_storage(pa.json_(), plain_array(values.storage).cast(pa.string()))
+    return plain_array(values)
+
+
 def _nested(values: pa.Array) -> pa.Array:
     kind, types, gaps = values.type, pa.types, values.is_null()
     if types.is_struct(kind):
-        fields = [plain_array(values.field(place)) for place in range(kind.num_fields)]
+        fields = [_inner(values.field(place)) for place in range(kind.num_fields)]
         named = [pa.field(kind.field(place).name, one.type) for place, one in enumerate(fields)]
         return pa.StructArray.from_arrays(fields, fields=named, mask=gaps)
     if types.is_fixed_size_list(kind):
         size = kind.list_size
-        items = plain_array(values.values.slice(values.offset * size, len(values) * size))
+        items = _inner(values.values.slice(values.offset * size, len(values) * size))
         return pa.FixedSizeListArray.from_arrays(items, size, mask=gaps)
     if _is_list_view(kind):
         sizes = np.where(gaps, 0, values.sizes.to_numpy()).astype(np.int64)
@@ -103,12 +113,12 @@ def _nested(values: pa.Array) -> pa.Array:
             values.offsets.to_numpy() - ends + sizes, sizes
         )
         offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
-        return pa.ListArray.from_arrays(offsets, plain_array(values.values).take(pa.array(places)), mask=gaps)
+        return pa.ListArray.from_arrays(offsets, _inner(values.values).take(pa.array(places)), mask=gaps)
     offsets = pa.array(np.array(values.offsets.to_numpy()))
     if types.is_map(kind):
-        return pa.MapArray.from_arrays(offsets, plain_array(values.keys), plain_array(values.items), mask=gaps)
+        return pa.MapArray.from_arrays(offsets, _inner(values.keys), _inner(values.items), mask=gaps)
     made = pa.LargeListArray if types.is_large_list(kind) else pa.ListArray
-    return made.from_arrays(offsets, plain_array(values.values), mask=gaps)
+    return made.from_arrays(offsets, _inner(values.values), mask=gaps)
 
 
 # How much it is, before it is made

@@ -183,6 +183,17 @@ def test_a_label_of_any_type_comes_back_as_it_is_or_is_refused_by_name(
     assert pa.ipc.open_stream(answers[ARROW].content).read_all()["label"].null_count == column.null_count
 
 
+INNER = extension(pa.json_(), pa.array(['{"a":1}', '"x"']))
+NESTED = [
+    (pa.StructArray.from_arrays([INNER[:1]], ["z"]), {"z": {"a": 1}}),
+    (pa.ListArray.from_arrays(pa.array([0, 2], pa.int32()), INNER), [{"a": 1}, "x"]),
+    (pa.LargeListArray.from_arrays(pa.array([1, 2], pa.int64()), INNER), ["x"]),
+    (pa.FixedSizeListArray.from_arrays(INNER, 2), [{"a": 1}, "x"]),
+    (pa.MapArray.from_arrays(pa.array([0, 1], pa.int32()), pa.array(["k"]), INNER[:1]), {"k": {"a": 1}}),
+    (pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), pa.StructArray.from_arrays([INNER[:1]], ["z"])),
+     [{"z": {"a": 1}}]),
+]  # fmt: skip
+"""Texts that are JSON, within other values."""
 SAID = [
     (pa.array([b"\xff\x00"]), "/wA="),
     (extension(pa.json_(), pa.array(['{"a": [1]}'])), {"a": [1]}),
@@ -198,6 +209,7 @@ SAID = [
     (pa.array([[(1, "x")]], pa.map_(pa.int8(), pa.string())), [[1, "x"]]),
     (extension(pa.uuid(), pa.array([b"0123456789abcdef"], pa.binary(16))), "30313233-3435-3637-3839-616263646566"),
     (pa.RunEndEncodedArray.from_arrays(pa.array([1], pa.int32()), pa.array(["rome"])), "rome"),
+    *NESTED,
 ]  # fmt: skip
 
 
@@ -223,6 +235,7 @@ def test_a_label_of_json_that_is_none_is_refused_by_its_row(
     ("kind", "column", "said"),
     [
         ("json", extension(pa.json_(), pa.array(['{"a":1}'])), {"a": 1}),
+        *(("json", column, said) for column, said in NESTED),
         ("json", pa.array([Decimal("1.5")]), 1.5),
         ("json", pa.array([{"at": datetime(2025, 1, 1)}]), {"at": "2025-01-01T00:00:00.000Z"}),
         ("string", pa.DictionaryArray.from_arrays(pa.array([0], pa.uint32()), VIEWS), "rome"),
@@ -352,3 +365,11 @@ def test_integers_beside_fractions_keep_their_digits_in_an_arrow_answer(
     assert answer.status_code == 200, answer.text
     found = pa.ipc.open_stream(answer.content).read_all()["label"].to_pylist()
     assert [json.loads(text) for text in found] == labels
+
+
+def test_a_text_within_another_value_that_is_no_json_is_refused_by_its_column(
+    shared_server: LiveServer, features: dict[str, str]
+) -> None:
+    column = pa.StructArray.from_arrays([extension(pa.json_(), pa.array(["{"]))], ["z"])
+    refused = problem(send(shared_server, BATCH, pa.table({"entityId": ["u"], features["json"]: column})), 400)
+    assert features["json"] in refused["detail"] and "not JSON" in refused["detail"]
