@@ -231,6 +231,8 @@ MOST_WIDE_SHAPES = 256
 """Features of one entity type are kept together in at most so many ways; beyond, each value has its own row."""
 STATISTICS_READERS = 2
 """Worker threads that may put statistics together at once."""
+ANSWERS_MADE_AT_ONCE = 2
+"""Worker threads that put large answers together or read large questions; each slows all other requests down."""
 TABLES_AT_ONCE = 2
 """Arrow tables read and judged at once, which may each take some hundred megabytes."""
 HISTORY_READERS = 2

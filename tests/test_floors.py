@@ -76,7 +76,7 @@ FLOORS = [
     ["web.client"],
     ["timewell"],
     ["web.errors"],
-    ["web.streamed_body", "web.outline", "web.untaken", "web.choices", "web.targets"],
+    ["web.streamed_body", "web.outline", "web.untaken", "web.choices", "web.targets", "web.worker"],
     [
         "web.requests",
         "web.pages",

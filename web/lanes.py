@@ -26,13 +26,14 @@ from actors.storage.history import value_column
 from actors.values import FIRST_INEXACT, Nulls, render
 from web.errors import NotAcceptable
 from web.requests import JSON_TYPE
-from web.rows import json_rows, keyed_by, text_bytes
+from web.rows import in_slices, json_rows, keyed_by, text_bytes
+from web.worker import in_worker
 
 NDJSON_TYPE = "application/x-ndjson"
 ARROW_TYPE = "application/vnd.apache.arrow.stream"
 CSV_TYPE = "text/csv"
 
-MOST_BYTES_AT_ONCE = 16 * SLICE_BYTES
+MOST_BYTES_AT_ONCE = 4 * SLICE_BYTES
 _LINES = msgspec.json.Encoder()
 
 
@@ -113,7 +114,7 @@ def _json(columns: Columns, first: bool) -> bytes:
 
 
 def _ndjson(columns: Columns, _: bool) -> bytes:
-    return _LINES.encode_lines(list(_rows(columns)))
+    return b"".join(map(_LINES.encode_lines, in_slices(_rows(columns))))
 
 
 def _csv(columns: Columns, _: bool) -> bytes:
@@ -233,7 +234,7 @@ class _Streamed(ResponseBody):
 async def _encoded(lane: Lane, columns: Columns, first: bool) -> bytes:
     if _length(columns) * len(columns) <= CELLS_PER_TURN and _size(columns) <= SLICE_BYTES:
         return lane.encode(columns, first)
-    return await trio.to_thread.run_sync(lane.encode, columns, first)
+    return await in_worker(lane.encode, columns, first)
 
 
 def _length(columns: Columns) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import msgspec
 import numpy as np
-import trio
 from numpy.typing import NDArray
 
 from actors.errors import TooLarge
@@ -16,11 +15,13 @@ from actors.grid import Grid
 from actors.remembered import Remembered
 from actors.settings import CELLS_PER_TURN, SLICE_BYTES, Settings
 from actors.values import Array, render_all
+from web.worker import in_worker
 
 ROWS_PER_SLICE = 500
 NUMBER_BYTES, NAME_BYTES = 12, 32
 """Of a number in an answer with its comma, and of the name of a value, about."""
 ALL = slice(None)
+_OPENING, _CLOSING = b'{"results":[', b"]}"
 MOST_FIELDS = 2_000
 _BYTES_OF_A_FIELD = 400
 _KEYED = Remembered[Callable[..., Any]]()
@@ -80,18 +81,26 @@ async def encode_rows(cells: int, size: int, count: int, rows: Callable[[slice],
     and encoded a slice at a time, which bounds what it takes in memory.
     """
     if cells <= CELLS_PER_TURN and size <= SLICE_BYTES:
-        body = json_rows(rows(ALL))
-    else:
-        step = max(1, count * SLICE_BYTES // max(size, cells * NUMBER_BYTES))
-        cuts = [slice(start, start + step) for start in range(0, count, step)]
-        body = await trio.to_thread.run_sync(lambda: b",".join(json_rows(rows(cut)) for cut in cuts))
-    return b'{"results":[' + body + b"]}"
+        return _OPENING + json_rows(rows(ALL)) + _CLOSING
+    step = max(1, count * SLICE_BYTES // max(size, cells * NUMBER_BYTES))
+
+    def whole() -> bytes:
+        parts = [_OPENING]
+        for start in range(0, count, step):
+            parts += json_rows(rows(slice(start, start + step))), b","
+        parts[-1] = _CLOSING
+        return b"".join(parts)  # at once: this lets others run, and each further copy would hold them up
+
+    return await in_worker(whole)
 
 
 def json_rows(rows: Iterable[object]) -> bytes:
     """Rows as JSON with commas between them, encoded a slice at a time."""
-    parts = []
+    return b",".join(msgspec.json.encode(part)[1:-1] for part in in_slices(rows))
+
+
+def in_slices(rows: Iterable[object]) -> Iterator[list[object]]:
+    """Rows, as many at a time as are encoded in a moment: the interpreter cannot do anything else meanwhile."""
     remaining = iter(rows)
     while part := list(islice(remaining, ROWS_PER_SLICE)):
-        parts.append(msgspec.json.encode(part)[1:-1])
-    return b",".join(parts)
+        yield part

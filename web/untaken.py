@@ -45,7 +45,7 @@ class Untaken:
                 yield one
         finally:
             self.total -= one.size
-            del self._waiting[one]
+            self._waiting.pop(one, None)
         if one.scope.cancelled_caught:
             raise trio.BrokenResourceError("the client does not take its answer")
 
@@ -56,9 +56,12 @@ class Untaken:
         self._waiting.pop(one, None)
         self._waiting[one] = None
         one.scope.deadline = trio.current_time() + self._seconds
-        over = self.total - ANSWER_BYTES_UNTAKEN
-        for other in self._waiting if over > 0 else ():
-            if over <= 0 or other is one:  # an answer alone is never too large
-                break
-            over -= other.size
-            other.scope.cancel()
+        while self.total > ANSWER_BYTES_UNTAKEN and (oldest := next(iter(self._waiting))) is not one:
+            self._give_up(oldest)  # an answer alone is never too large
+
+    def _give_up(self, one: Taking) -> None:
+        """Its bytes count no more from now on, else others would be given up for them until it has ended."""
+        one.scope.cancel()
+        self.total -= one.size
+        one.size = 0
+        del self._waiting[one]

@@ -36,6 +36,7 @@ from web.keepalive import ending_connections
 from web.routes.serving import serve_latest
 from web.serve import _config
 from web.traffic import Traffic, watched
+from web.worker import places
 
 Lane = Literal["on", "off"]
 NOW = "2026-03-01T12:00:00Z"
@@ -140,11 +141,11 @@ def paths_taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 async def settled() -> None:
     """Return once nothing can happen any more unless time passes or bytes come."""
-    limiter = trio.to_thread.current_default_thread_limiter()
+    limiters = trio.to_thread.current_default_thread_limiter(), places()
     await wait_all_tasks_blocked()
-    while limiter.borrowed_tokens:
+    while any(limiter.borrowed_tokens for limiter in limiters):
         await trio.lowlevel.checkpoint()
-        if not limiter.borrowed_tokens:
+        if not any(limiter.borrowed_tokens for limiter in limiters):
             await wait_all_tasks_blocked()
 
 

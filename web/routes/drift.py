@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import trio
 from msgspec import UNSET
 from quart import Blueprint, Response
 
@@ -15,6 +14,7 @@ from actors.timestamps import format_timestamp, parse_timestamp
 from actors.watch import Period
 from web import monitor_schema as schema
 from web.requests import Query, decode_bounded, encode, json_body, json_bytes, no_content, with_offset
+from web.worker import in_worker
 
 DEFAULT_SCORES = 100
 
@@ -51,9 +51,7 @@ def blueprint(router: Router) -> Blueprint:
         for name, sample in (("reference", asked.reference), ("current", asked.current)):
             if len(sample) > drift.MOST_GIVEN:
                 raise TooLarge(f"{name}: {len(sample)} values, at most {drift.MOST_GIVEN} are compared")
-        judgement = await trio.to_thread.run_sync(
-            drift.of_samples, feature, asked.reference, asked.current, method, threshold
-        )
+        judgement = await in_worker(drift.of_samples, feature, asked.reference, asked.current, method, threshold)
         sides = (None, None, _given(asked.reference)), (None, None, _given(asked.current))
         return encode(_answer(feature, judgement, *sides))
 

@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 import trio
 from quart import Blueprint, Response, request
-from trio.to_thread import run_sync as in_thread
 
 from actors.arrow_stream import read_table
 from actors.errors import InvalidInput
@@ -29,6 +28,7 @@ from web.training_request import (
     rows_of_json,
     wanted_columns,
 )
+from web.worker import in_worker
 
 _OPTIONS = ("features", "group", "lookback", "aggregation", "window", "knownAt")
 
@@ -51,7 +51,7 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
                 reason = f"{column.name!r} is a column of the rows as well; name the feature's with `as`"
                 raise InvalidInput.at("features", reason)
         if arrow:  # all lots need the types of the whole columns
-            rows = rows._replace(columns=[Column(one.name, None, one.arrow()) for one in rows.columns])
+            rows = await in_worker(_in_arrow, rows)
         return await stream(lane, _lots(router, rows, wanted, arrow))
 
     return routes
@@ -68,7 +68,7 @@ async def _asked(router: Router, settings: Settings, arrow: bool) -> tuple[Rows,
         options = Options(
             asked.features, asked.group, asked.lookback, asked.aggregation, asked.window, asked.known_at
         )
-        return await in_thread(rows_of_json, rows, asked.known_at), options
+        return await in_worker(rows_of_json, rows, asked.known_at), options
     options = options_of_query(Query(_OPTIONS))
     data = await request.get_data(cache=False)
 
@@ -82,6 +82,10 @@ async def _asked(router: Router, settings: Settings, arrow: bool) -> tuple[Rows,
 
     async with router.judge.tables:
         return await trio.to_thread.run_sync(read), options
+
+
+def _in_arrow(rows: Rows) -> Rows:
+    return rows._replace(columns=[Column(one.name, None, one.arrow()) for one in rows.columns])
 
 
 async def _lots(
