@@ -31,7 +31,10 @@ from actors.turns import aside
 from actors.values import width_of
 
 _ATTEMPTS = 5
-"""A question is asked again when a checkpoint overtakes its disk read; more often than this is not to be."""
+"""A question is asked again when a checkpoint overtakes its disk read; more often than this is not to be.
+
+Where other pairs have left memory meanwhile, what was read of the first is still good, and that does not count.
+"""
 
 
 class _Part(NamedTuple):
@@ -99,7 +102,8 @@ class FeatureServingEngine:
         visible = selected.visible_from(now)
         verify = current and self._agreement_sample > random.random()
         disk: dict[str, DiskRows] = {}
-        for _ in range(_ATTEMPTS):
+        attempts = 0
+        while attempts < _ATTEMPTS:
             replies = []
             for part in parts:
                 mine = {id_: own for id_, rows in disk.items() if (own := _of(rows, part)).entities}
@@ -112,9 +116,14 @@ class FeatureServingEngine:
             if grid.cold is None or not grid.cold.any():
                 self.values_served += len(entities) * len(features)
                 return grid.hidden_before(visible)
+            attempts += 1
             for index in np.flatnonzero(grid.cold.any(axis=1)).tolist():
                 start, end = (NEVER, FOREVER) if current else (visible[index], at)
-                missing = [entities[position] for position in np.flatnonzero(grid.cold[index]).tolist()]
+                cold = [entities[position] for position in np.flatnonzero(grid.cold[index]).tolist()]
+                before = disk.get(features[index].id)
+                missing = with_those_before(cold, before)
+                if before is None or len(missing) > len(before.entities):
+                    attempts = 0
                 disk[features[index].id] = await self.read_history(features[index], missing, start, end)
         raise Unavailable("the history kept changing while it was read")
 
@@ -177,8 +186,8 @@ class FeatureServingEngine:
         self, part: _Part, feature: Feature, aggregation: str, span: Span, now: int
     ) -> Aggregated:
         visible = _visible_from(feature, now)
-        disk = None
-        for _ in range(_ATTEMPTS):
+        disk, attempts = None, 0
+        while attempts < _ATTEMPTS:
             question = Between(
                 part.entities,
                 feature,
@@ -193,7 +202,8 @@ class FeatureServingEngine:
             answer = await self.aggregated(part.shard, question)
             if not answer.cold:
                 return answer
-            missing = [part.entities[position] for position in answer.cold]
+            missing = with_those_before([part.entities[position] for position in answer.cold], disk)
+            attempts = 0 if disk is None or len(missing) > len(disk.entities) else attempts + 1
             disk = await self.read_history(feature, missing, max(span.first, visible), span.last)
         raise Unavailable("the history kept changing while it was read")
 
@@ -220,6 +230,11 @@ class FeatureServingEngine:
                 return answer
             disk = await self.read_history(feature, [entity], start, span.end)
         raise Unavailable("the history kept changing while it was read")
+
+
+def with_those_before(missing: Sequence[str], before: DiskRows | None) -> list[str]:
+    """What is to be read: also what was before, since it may leave memory again while the others are read."""
+    return list(dict.fromkeys([*missing, *(before.entities if before is not None else ())]))
 
 
 def _visible_from(feature: Feature, now: int) -> int:

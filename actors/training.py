@@ -27,7 +27,7 @@ from actors.messages import Aggregated, Past, PastWindow, Whereabouts
 from actors.partition import DiskRows
 from actors.ranged import by_rows
 from actors.rows import Ranges, Rows, bisect_right, grouped, last_of_each, offsets_of
-from actors.serving import FeatureServingEngine
+from actors.serving import FeatureServingEngine, with_those_before
 from actors.settings import CELLS_PER_QUESTION, CELLS_PER_TURN, WINDOWED_ROWS_PER_QUESTION
 from actors.storage.protocol import Storage
 from actors.timestamps import NEVER
@@ -212,7 +212,7 @@ class TrainingSets:
                 missing = [part.entities[one] for one in np.unique(part.owner[where]).tolist()]
                 # For all their rows, and with those read before: whatever leaves memory meanwhile is at hand then.
                 before = disk.get(features[index].id)
-                entities = _union(missing, before)
+                entities = with_those_before(missing, before)
                 first = int(np.min(visible[index]))
                 disk[features[index].id] = await self._serving.read_history(
                     features[index], entities, first, int(part.at.max())
@@ -240,7 +240,7 @@ class TrainingSets:
             answer = await self._serving.aggregated(part.shard, question)
             if not answer.cold:
                 return answer
-            missing = _union([part.entities[place] for place in answer.cold], disk)
+            missing = with_those_before([part.entities[place] for place in answer.cold], disk)
             disk = await self._serving.read_history(column.feature, missing, int(start.min()) + 1, int(end.max()))
         raise Unavailable("the history kept changing while it was read")
 
@@ -251,10 +251,6 @@ class TrainingSets:
         return await trio.to_thread.run_sync(
             _as_known, self._storage, asked, known, column, now, limiter=readers, abandon_on_cancel=True
         )
-
-
-def _union(missing: Sequence[str], before: DiskRows | None) -> list[str]:
-    return list(dict.fromkeys([*missing, *(before.entities if before is not None else ())]))
 
 
 async def _put_back(answers: Sequence[_Answer], wanted: Sequence[Wanted], count: int) -> list[Filled]:

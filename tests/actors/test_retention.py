@@ -14,6 +14,7 @@ from actors.router import Router, open_router
 from actors.serving import Span
 from actors.settings import Settings
 from actors.storage.local import EmbeddedStorage
+from actors.store import StoreActor
 from tests.model import rfc3339
 
 NOW = 1_762_509_600_000_000
@@ -92,6 +93,42 @@ async def test_an_evicted_pair_comes_back_when_it_is_served(storage: Watched) ->
         before = storage.reads
         assert await served(router, "u5") == 9
         assert storage.reads == before, "the pair served last is in memory"
+
+
+async def test_pairs_that_leave_memory_while_others_are_read_are_served(
+    storage: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actors, run = list[StoreActor](), StoreActor.run
+
+    async def running(self: StoreActor) -> None:
+        actors.append(self)
+        await run(self)
+
+    monkeypatch.setattr(StoreActor, "run", running)
+    async with open_router(SETTINGS, storage, now=lambda: NOW) as router:
+        await prepare(router, Retention(values=10), entities=8)
+        entities, feature = [f"u{n}" for n in range(8)], router.registry.resolve(FEATURE)
+        partition = actors[0].store.partition
+        series, read = partition.series(feature), storage.read
+
+        def let_go(entities: list[str]) -> None:
+            for _ in series.evicting(partition.slots("user", entities), partition.flushed):
+                pass
+
+        def reading(*question: Any) -> Any:
+            """All but one of those that are read leave memory, as when much else is used meanwhile."""
+            found = read(*question)
+            let_go([one for one in entities if one not in question[1]][:1])
+            return found
+
+        monkeypatch.setattr(storage, "read", reading)
+        for current in (True, False):
+            let_go(entities[:1])
+            grid = await router.latest(entities, router.registry.select([FEATURE], None), NOW, current)
+            assert grid.values[0][0].tolist() == [9] * 8
+        let_go(entities[:1])
+        answer = await router.aggregate(entities, feature, "count", Span(0, NOW))
+        assert answer.values.tolist() == [10] * 8
 
 
 async def test_unknown_entities_are_missing_after_eviction_too(storage: Watched) -> None:
