@@ -157,14 +157,14 @@ class Search:
         if self._budget.seconds <= 0:
             raise TooLarge(f"searching for {self._pattern} takes longer than {PATTERN_SECONDS:g} s")
         began = time.thread_time()
-        found = pc.match_substring_regex(_arrow(texts), pattern=self._pattern)
+        found = pc.match_substring_regex(arrow_texts(texts), pattern=self._pattern)
         self._budget.seconds -= time.thread_time() - began
         bits = np.frombuffer(found.buffers()[1], np.uint8)
         return ~np.unpackbits(bits, count=len(texts), bitorder="little").astype(np.bool_)
 
 
-def _arrow(texts: Sequence[str]) -> pa.Array:
-    """Arrow's own ways there and back import pandas when they are first taken, for a second or two."""
+def arrow_texts(texts: Sequence[str]) -> pa.Array:
+    """Texts as an array. Arrow's own ways there and back import pandas when first taken, for a second or two."""
     encoded = [text.encode() for text in texts]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
     return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))

@@ -15,6 +15,7 @@ from scipy.spatial import distance as scipy_distance
 from actors.stats.drift import (
     benjamini_hochberg,
     bins,
+    categories,
     chi_square,
     jensen_shannon,
     ks,
@@ -27,6 +28,7 @@ from actors.stats.drift import (
     unseen,
     wasserstein,
 )
+from actors.stats.drift.categories import names_of
 from actors.stats.drift.sample import Floats, Sample
 from actors.stats.moments import Moments
 
@@ -299,3 +301,12 @@ def test_a_sample_refuses_what_it_cannot_order_or_weigh() -> None:
         sample.of([]).quantiles([0.5])
     assert math.isnan(sample.of([]).mean)
     assert math.isnan(sample.of([]).std)
+
+
+@given(*[st.dictionaries(st.text(max_size=3), st.integers(0, 2), max_size=12)] * 2)
+def test_categories_are_in_one_order_however_many(one: dict[str, int], other: dict[str, int]) -> None:
+    few = names_of(one, other)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(categories, "SORTED_AT_ONCE", -1)
+        assert names_of(one, other) == few
+    assert few == sorted(name for name in {*one, *other} if one.get(name, 0) + other.get(name, 0))

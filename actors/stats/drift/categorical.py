@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from actors.stats.drift import chi_square, jensen_shannon, l_infinity, psi, unseen
+from actors.stats.drift.categories import names_of
 from actors.stats.drift.judgement import Evidence, threshold_of
 
 METHODS = ("chiSquare", "psi", "jensenShannon", "lInfinity")
@@ -46,7 +47,7 @@ def evidence(
 
 
 def _details(reference: Mapping[str, int], current: Mapping[str, int], metrics: Mapping[str, float]) -> list[str]:
-    names = sorted({*reference, *current})
+    names = names_of(reference, current)
     n, m = sum(reference.values()), sum(current.values())
     before = np.array([reference.get(name, 0) for name in names]) / n
     after = np.array([current.get(name, 0) for name in names]) / m

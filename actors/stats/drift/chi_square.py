@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from actors.stats.drift import tails
+from actors.stats.drift.categories import names_of
 from actors.stats.drift.sample import Floats
 
 LEAST_EXPECTED = 5.0
@@ -32,7 +33,7 @@ class Homogeneity(NamedTuple):
 
 def aligned(reference: Mapping[str, int], current: Mapping[str, int]) -> tuple[Floats, Floats]:
     """The counts of both in the same order of categories, those that occur at all. float64[k] each."""
-    names = sorted(name for name in {*reference, *current} if reference.get(name, 0) + current.get(name, 0) > 0)
+    names = names_of(reference, current)
     before = np.array([reference.get(name, 0) for name in names], np.float64)
     return before, np.array([current.get(name, 0) for name in names], np.float64)
 

@@ -1,0 +1,25 @@
+"""The categories of two sides in one order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyarrow.compute as pc
+
+from actors.patterns import arrow_texts
+
+SORTED_AT_ONCE = 20_000
+"""More names than this are sorted by Arrow: Python's way holds the interpreter for half a second a million."""
+
+
+def names_of(reference: Mapping[str, int], current: Mapping[str, int]) -> list[str]:
+    """Those that occur at all, sorted.
+
+    >>> names_of({"card": 9, "cash": 0}, {"crypto": 4, "card": 6})
+    ['card', 'crypto']
+    """
+    names = [name for name, count in reference.items() if count + current.get(name, 0) > 0]
+    names += [name for name, count in current.items() if count > 0 and name not in reference]
+    if len(names) <= SORTED_AT_ONCE:
+        return sorted(names)
+    return [names[place] for place in pc.sort_indices(arrow_texts(names)).to_numpy()]
