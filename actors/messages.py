@@ -229,10 +229,14 @@ class Vitals(msgspec.Struct, frozen=True):
 
 
 class Fresh(msgspec.Struct, frozen=True):
-    """What came of a feature after a position. Answered with `SavedSummaries`, None if `position` is too old."""
+    """What came of a feature after a position. Answered with `SavedSummaries`, None if `position` is too old.
+
+    `whole`: only of the whole stream, not of its windows.
+    """
 
     feature: Feature
     position: int
+    whole: bool = False
 
 
 class Newest(msgspec.Struct, frozen=True):

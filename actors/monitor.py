@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any, NamedTuple
 
 import trio
@@ -27,7 +28,7 @@ from actors.stats.folding import Folding
 from actors.stats.late_windows import LateWindows
 from actors.stats.state import decode, encode
 from actors.stats.summary import Summary, newest_due
-from actors.stats.windows import HOUR, Window
+from actors.stats.windows import HOUR, WHOLE, Window
 from actors.storage.protocol import SavedSummaries, Storage, SummaryKey, Trimmed
 from actors.turns import Steps, at_once, behind, by_turns
 
@@ -38,6 +39,8 @@ PENDING_OF_A_FEATURE = 65_536
 """Observations that wait to be folded."""
 PENDING_BYTES = 10_000_000
 """Of all features together: 400,000 numbers."""
+SUMMARIES_TOLD_PER_STEP = 50
+"""Encoded for a question, before others run."""
 SUMMARIES_PER_STEP = 500
 """Gathered to be saved, before others run."""
 ASIDE_BYTES = 25_000_000
@@ -152,20 +155,27 @@ class FeatureMonitor:
 
     # Asking
 
-    def fresh(self, feature: Feature, position: int) -> SavedSummaries | None:
+    def fresh(self, feature: Feature, position: int, whole: bool = False) -> Steps[SavedSummaries | None]:
         """What came after `position` by window; None where less than that is known: read the saved ones again.
 
-        What waits of the feature has been folded.
+        What waits of the feature has been folded. In steps, between which nothing may come in: a backfill of
+        years has thousands of windows. `whole`: only that of the whole stream.
         """
         if position < self.saved:
             return None
-        owner, states = (feature.id, feature.created), dict[Window, Summary]()
+        stream, sources = self._of(feature), list[Mapping[Window, Summary]]()
         if position < self._leaving_until:
-            _add(states, self._leaving.get(owner, {}))
-        stream = self._of(feature)
+            sources.append(self._leaving.get((feature.id, feature.created), {}))
         if stream is not None:
-            _add(states, stream.folding.summaries)
-        return SavedSummaries(self.position, {window: encode(summary) for window, summary in states.items()})
+            sources.append(stream.folding.summaries)
+        states = dict[Window, bytes]()
+        for window in [WHOLE] if whole else list(dict.fromkeys(chain(*sources))):
+            found = [source[window] for source in sources if window in source]
+            if found:
+                states[window] = encode(found[0] if len(found) == 1 else merged(found))
+            if len(states) % SUMMARIES_TOLD_PER_STEP == 0:
+                yield
+        return SavedSummaries(self.position, states)
 
     def vitals(self, feature: Feature) -> Vitals:
         """How much came, and when the newest did."""
@@ -329,10 +339,10 @@ class MonitorActor:
         match envelope.message:
             case Apply(batches):
                 self._apply(batches)
-            case Fresh(feature, position):
+            case Fresh(feature, position, whole):
                 await self._reconcile(position)
                 await by_turns(self.monitor.folding(feature.id))
-                answer = self.monitor.fresh(feature, position)
+                answer = await by_turns(self.monitor.fresh(feature, position, whole))
             case Newest(features):
                 self._need_all_counted(features)
                 answer = [self.monitor.vitals(feature) for feature in features]

@@ -40,7 +40,7 @@ class Statistics:
 
         for _ in range(_ATTEMPTS):
             saved = await trio.to_thread.run_sync(read, limiter=self._readers)
-            fresh: SavedSummaries | None = await self._monitor.ask(Fresh(feature, saved.position))
+            fresh: SavedSummaries | None = await self._monitor.ask(Fresh(feature, saved.position, whole=True))
             if fresh is not None:
                 summary = of_all(feature.created)
                 for states in (saved.states, fresh.states):

@@ -26,6 +26,7 @@ from actors.stats.state import decode, encode
 from actors.stats.summary import Summary, of_all
 from actors.stats.windows import FIVE_MINUTES, WHOLE, Merge, Window
 from actors.storage.protocol import SavedSummaries, Storage, SummaryKey
+from actors.turns import at_once
 from tests.actors.service import FEATURE, ONE, OTHER, SETTINGS, service, write
 from tests.actors.test_statistics import Lasting
 
@@ -642,8 +643,22 @@ def feature_of(created: int = 7) -> Feature:
 def folded(known: FeatureMonitor, position: int, created: int = 7) -> dict[Window, int] | None:
     """How much came after a position, by window."""
     exhaust(known.folding())
-    fresh = known.fresh(feature_of(created), position)
+    fresh = at_once(known.fresh(feature_of(created), position))
     return fresh and {window: count_of(decode(state, Summary)) for window, state in fresh.states.items()}
+
+
+def test_thousands_of_windows_are_told_of_in_steps_and_the_whole_stream_alone_without_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(monitor, "SUMMARIES_TOLD_PER_STEP", 2)
+    known, one = FeatureMonitor(), feature_of()
+    known.apply(1, [block(*(number * FIVE_MINUTES for number in range(9)))])
+    exhaust(known.folding())
+    taken = sum(1 for _ in known.fresh(one, 0))
+    assert taken == 5  # of the whole stream and nine windows
+    whole = at_once(known.fresh(one, 0, whole=True))
+    assert whole is not None
+    assert {window: count_of(decode(state, Summary)) for window, state in whole.states.items()} == {WHOLE: 9}
 
 
 def count_of(part: Summary) -> int:
