@@ -766,3 +766,32 @@ async def test_a_clock_that_is_ahead_for_a_while_costs_no_value_in_redis(valkey:
             wall.micros += 1_000_000 - ahead
         found = await router.observations("u", router.registry.resolve("clicks"), Span(0, 2**62), 10, False)
         assert len(found.times) == 3
+
+
+async def test_nor_when_values_came_in_under_it_and_the_process_starts_under_it(valkey: ValkeyServer) -> None:
+    valkey.empty()
+    wall = Wall()
+    settings = Settings(storage_type="redis", checkpoint_seconds=1e6)
+    change = FeatureChange(entity="user", name="clicks", value_type="number", retention=Retention(age="1h"))
+    for ahead in (0, 7_200_000_000, 7_200_000_000, 0):
+        at = format_timestamp(wall.micros - 1_800_000_000)
+        wall.micros += ahead
+        async with open_router(settings, RedisStorage(valkey.url, 10.0, wall), wall) as router:
+            await router.register(change)
+            await router.write(router.judge.at_once(Sent(["user.clicks.v1"], ["u"], [1.0], [at], [None])), b"")
+            wall.micros += 1_000_000 - ahead
+            found = await router.observations("u", router.registry.resolve("clicks"), Span(0, 2**62), 10, False)
+    assert len(found.times) == 4
+
+
+@pytest.mark.parametrize("store", ["postgresql", "redis"], indirect=True)
+async def test_nor_does_it_cost_an_idempotency_key_then(store: Environment) -> None:
+    wall = Wall()
+    for ahead, key in ((0, "early"), (90_000_000_000, "late"), (90_000_000_000, "later")):
+        wall.micros += ahead
+        async with routers(store, wall) as (router,):
+            await router.write(router.judge.at_once(Sent([], [], [], [], [])), b"done", key)
+            await router.checkpointer.checkpoint()
+        wall.micros += 1_000_000 - ahead
+    async with routers(store, wall) as (router,):
+        assert [await router.repeated(key) for key in ("early", "late", "later")] == [b"done"] * 3

@@ -92,12 +92,13 @@ class PostgresStorage(ServerStorage):
         """Features and groups, as of one moment."""
         row = self._link.read(lambda connection: connection.execute(_REGISTERED).fetchone())
         assert row is not None
-        arrived, self._seen, features, groups = row
+        arrived, self._seen, features, groups, moment = row
         return Recovered(
             [msgspec.msgpack.decode(record, type=Feature) for record in features or ()],
             [msgspec.msgpack.decode(record, type=Group) for record in groups or ()],
             arrived,
             0,
+            min(arrived, moment),
         )
 
     def versions_now(self) -> Versions:
@@ -242,7 +243,8 @@ _ANSWERS = "SELECT key, answer FROM answers WHERE key = ANY(%s)"
 _CREATED = "SELECT id, created FROM features WHERE id = ANY(%s)"
 _CARRIED = "SELECT shape, entity, time, arrived, payload FROM rows WHERE arrived > %s ORDER BY arrived"
 _REGISTERED = """
-SELECT arrived, registry, (SELECT array_agg(record) FROM features), (SELECT array_agg(record) FROM groups)
+SELECT arrived, registry, (SELECT array_agg(record) FROM features), (SELECT array_agg(record) FROM groups),
+    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 FROM clock
 """
 _FORGET_ROWS = """

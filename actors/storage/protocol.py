@@ -134,7 +134,9 @@ class Recovered(NamedTuple):
     last_arrived: int
     unflushed: int
     moment: int | None = None
-    """The last one that `trim` was told, None where the last arrival is all that is known."""
+    """One that has been, though arrivals may be of a clock that was ahead: the last that `trim` was told, or the
+    present of a server if no arrival is earlier. None where the last arrival is all that is known.
+    """
 
 
 class LoadedRows(NamedTuple):

@@ -57,6 +57,7 @@ from actors.storage.redis_rows import (
 )
 from actors.storage.redis_stream import Streams
 from actors.storage.server import ServerStorage, never, starting
+from actors.timestamps import SECOND
 
 FORM = 2
 """Of keys and rows; a later one must be able to read an earlier one, or change it at the start."""
@@ -101,7 +102,7 @@ class RedisStorage(ServerStorage):
             self._writers.own()
             self._shapes.load()
             found = self.registered()
-            self._steady.begin_after(found.last_arrived)
+            self._steady.begin_after(found.moment or 0)
             return found
 
     def _check_form(self) -> None:
@@ -131,9 +132,9 @@ class RedisStorage(ServerStorage):
         hashes = [("HVALS", ROOT + name) for name in (b":features", b":groups", b":writers")]
         hashes.append(("HKEYS", ROOT + b":aged"))
         # Not in one transaction, for which all keys would have to be on one node: their slot may be moving.
-        asked = [_REGISTRY, *(Command(ROOT, one) for one in hashes), LAST_ARRIVAL]
+        asked = [_REGISTRY, *(Command(ROOT, one) for one in hashes), LAST_ARRIVAL, Command(ROOT, ("TIME",))]
         while True:
-            version, records, groups, positions, aged, last = self._link.ask(asked)
+            version, records, groups, positions, aged, last, (seconds, micros) = self._link.ask(asked)
             if self._link.ask([_REGISTRY]) == [version]:
                 break
         features = [msgspec.msgpack.decode(record, type=Feature) for record in records]
@@ -147,7 +148,8 @@ class RedisStorage(ServerStorage):
             *(one.updated for one in found),
             last_arrival(last),
         ]
-        return Recovered(features, found, max(marks), 0)
+        arrived = max(marks)
+        return Recovered(features, found, arrived, 0, min(arrived, int(seconds) * SECOND + int(micros)))
 
     def versions_now(self) -> Versions:
         """From their hash. The lease is renewed with it."""
