@@ -164,6 +164,8 @@ BODY_BYTES_OF_A_CONNECTION = 64 * 1024 * 1024
 """HTTP/2 may bring a hundred bodies at once on one connection."""
 ANSWER_BYTES_UNTAKEN = 512 * 1024 * 1024
 """Answers that wait for their clients; with more, those are given up that have taken nothing for longest."""
+HEAD_SECONDS = 20.0
+"""The head of a request comes within this time of its first byte, or is answered with 408."""
 BYTES_UNLESS_STALLED = 16 * 1024
 """What has to come of a body in STALLED_SECONDS, unless it is all that is left: 500 bytes a second."""
 CELLS_PER_TURN = 20_000

@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from typing import Any
 
 import trio
@@ -18,7 +19,7 @@ from hypercorn.events import Closed, Event, RawData
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
 from actors.errors import Overloaded
-from actors.settings import Settings
+from actors.settings import HEAD_SECONDS, Settings
 from web import http1, http2
 from web.errors import PROBLEM_TYPE, answer_to
 from web.http1 import Http1
@@ -41,6 +42,8 @@ class Guarded(TCPServer):
         config: Any = self.config
         self._places: Places = config.places
         self._untaken: Untaken = config.untaken
+        self._head, self._head_by = -1, inf
+        """Which request's head comes in pieces, and until when it may."""
         self._idle = IdleTimer(
             self.config.keep_alive_timeout, self.context.terminated, self._initiate_server_close, self._cut_off
         )
@@ -91,12 +94,24 @@ class Guarded(TCPServer):
     async def _read_data(self) -> None:
         with self._idle.running(), suppress(OSError, trio.ClosedResourceError, trio.BrokenResourceError):
             # else the client has left, or the connection was closed from this side
-            while data := await self._next_data():
+            while data := await self._in_time():
                 await self.protocol.handle(RawData(data))
             await self.protocol.handle(RawData(b""))
             if isinstance(self.protocol.protocol, Http1):
                 await self.protocol.protocol.answered()
         await self.protocol.handle(Closed())
+
+    async def _in_time(self) -> bytes:
+        """What the client sends next; nothing at its end, or where the rest of a head takes too long."""
+        protocol: Any = self.protocol.protocol
+        if not isinstance(protocol, Http1) or not protocol.is_amid_head():
+            return await self._next_data()
+        if self._head != protocol.keep_alive_requests:
+            self._head, self._head_by = protocol.keep_alive_requests, trio.current_time() + HEAD_SECONDS
+        with trio.move_on_at(self._head_by):
+            return await self._next_data()
+        await protocol.give_up_head()
+        return b""
 
     async def _next_data(self) -> bytes:
         """What the client sends next; nothing at its end."""

@@ -28,12 +28,14 @@ from hypercorn.events import Event as Incoming
 from hypercorn.protocol.events import Event, Response
 from hypercorn.protocol.h11 import H11Protocol
 
+from actors.settings import HEAD_SECONDS
 from web.errors import PROBLEM_TYPE, problem
 from web.targets import as_path
 
 EVENTS_TYPE = b"text/event-stream"
 _DETAILS = {
     400: "the request is not well-formed HTTP/1.1",
+    408: f"the head of the request did not come within {HEAD_SECONDS:.0f} s",
     431: "the head of the request is too long",
     501: "the Transfer-Encoding is not known here; chunked is",
 }
@@ -75,6 +77,15 @@ class Http1(H11Protocol):
         if isinstance(event, Closed):
             self.connection.closed = True
             await self.can_read.set()
+
+    def is_amid_head(self) -> bool:
+        """Whether a request has begun to come."""
+        connection = self.connection
+        return self.stream is None and connection.their_state is h11.IDLE and bool(connection.trailing_data[0])
+
+    async def give_up_head(self) -> None:
+        """Say that its rest took too long."""
+        await self._send_error_response(HTTPStatus.REQUEST_TIMEOUT)
 
     async def _close_stream(self) -> None:
         await super()._close_stream()

@@ -24,7 +24,7 @@ LONGEST_ITEM_BYTES = 1024 * 1024
 """The largest vector takes half of it."""
 _LOOK_AHEAD_BYTES = 64
 """What stands behind a piece has a part in the words for a fault at its end."""
-_END = re.compile(rb"\][ \t\r\n]*\}[ \t\r\n]*")
+_END = re.compile(rb"\][ \t\r\n]*+\}[ \t\r\n]*+")
 _INDEX = re.compile(r"\[(\d+)\]")
 _RAW = list[msgspec.Raw]
 
@@ -195,7 +195,8 @@ class Items:
 
     def _refuse_too_many(self, more: int) -> None:
         if self._array.most is not None and self._count + more > self._array.most:
-            raise TooLarge(f"a batch takes at most {self._array.most} values")
+            one = "a batch" if self._array.field == "values" else "a request"
+            raise TooLarge(f"{one} takes at most {self._array.most} {self._array.field}")
 
     def _named(self, error: InvalidInput) -> InvalidInput:
         """An error in an item of a piece, by its index in the whole."""

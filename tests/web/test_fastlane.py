@@ -90,9 +90,9 @@ async def test_an_idle_connection_is_closed_when_its_time_is_over(lane: Lane, mo
 async def test_a_connection_that_never_asks_is_closed_when_its_time_is_over(mock_clock: MockClock) -> None:
     async with front_end("on") as front:
         silent, halting = front.connect(), front.connect()
-        await halting.linger(50)
+        await halting.linger(60)
         await halting.send(HOT[:30])
-        await halting.linger(24.9)
+        await halting.linger(14.9)
         assert not halting.ended
         await halting.linger(0.2)
         await silent.take()

@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from tests.live import LiveServer
+from tests.web.hostile_requests import WRITE, request
 from tests.web.test_errors import JSON, problem
+from tests.web.two_lanes import Lane, front_end
 from web.lanes import ARROW_TYPE
 
 DAY = {"startTime": "2025-11-07T00:00:00Z", "endTime": "2025-11-08T00:00:00Z"}
@@ -163,3 +165,24 @@ def test_more_features_than_are_read_at_once_are_refused_also_where_they_are_the
     }
     for count, status in ((1_000, 200), (1_001, 413)):
         assert server.post(path, {**about[path], "features": ["a"] * count}).status_code == status
+
+
+@pytest.mark.parametrize("lane", ["on", "off"])
+async def test_a_write_that_is_longer_than_any_value_is_refused_undecoded(lane: Lane) -> None:
+    async with front_end(lane, max_body_bytes=4_000_000) as front:
+        wire = front.connect()
+        long = b'{"featureId":"c","entityId":"e","value":{%b}}' % b",".join(b'"k%d":1' % n for n in range(100_000))
+        await wire.send(request(WRITE, long))
+        head, _, body = (await wire.take()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert b"which no value is" in body
+
+
+async def test_rows_of_nothing_are_refused_as_soon_as_there_are_more_than_a_body_has() -> None:
+    async with front_end("on", max_body_bytes=100_000) as front:
+        wire = front.connect()
+        nothing = b'{"rows":[' + b"{}," * 30_000 + b'{}],"features":["a"]}'
+        await wire.send(request(b"/features/training-set", nothing))
+        head, _, body = (await wire.take()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 413 ")
+        assert b"a request takes at most 2564 rows" in body

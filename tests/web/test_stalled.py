@@ -43,6 +43,44 @@ def jump(seconds: float) -> None:
     clock.jump(seconds)
 
 
+# Heads
+
+
+@both_lanes
+@pytest.mark.parametrize("before", [b"", request(SERVE, b'{"entityIds":["e"],"features":["a"]}')])
+async def test_a_head_of_which_a_byte_comes_now_and_then_is_given_up(
+    lane: Lane, mock_clock: MockClock, before: bytes
+) -> None:
+    async with front_end(lane) as front:
+        wire = front.connect()
+        await wire.send(before + b"POST /fea")
+        for byte in b"ture":
+            await wire.linger(4.9)
+            await wire.send(bytes([byte]))
+        assert b" 408 " not in await wire.take()
+        await wire.linger(0.5)
+        head, _, body = wire.received[wire.received.rfind(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 ")
+        assert b"application/problem+json" in head
+        assert json.loads(body)["status"] == 408
+        assert wire.ended
+        assert front.connections == 0
+
+
+@both_lanes
+async def test_each_head_has_its_own_time(lane: Lane, mock_clock: MockClock) -> None:
+    async with front_end(lane) as front:
+        wire = front.connect()
+        asked = request(SERVE, b'{"entityIds":["e"],"features":["a"]}')
+        for _ in range(4):
+            await wire.send(asked[:20])
+            await wire.linger(15)
+            await wire.send(asked[20:] + asked[:10])
+            await wire.linger(15)
+            await wire.send(asked[10:])
+        assert (await wire.take()).count(b"HTTP/1.1 200 ") == 8
+
+
 # Answers
 
 

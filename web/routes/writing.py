@@ -15,8 +15,9 @@ from actors.settings import Settings
 from actors.storage.protocol import Stale
 from actors.turns import by_turns
 from web.bulk import OF_TABLES, write_lines, write_table
+from web.items import LONGEST_ITEM_BYTES
 from web.lanes import ARROW_TYPE, NDJSON_TYPE
-from web.requests import Query, decode_bounded, json_bytes, said
+from web.requests import Query, decode, json_bytes, said
 from web.schema import Observation
 from web.writing_rows import judge_batch, refuse, to_sent, written
 
@@ -78,7 +79,9 @@ def _said(answer: bytes) -> Response:
 
 async def write_one(router: Router, body: bytes | bytearray, key: str | None = None) -> bytes:
     """`POST /features/write`, from the body to the answer."""
-    observation = await decode_bounded(body, Observation)
+    if len(body) > LONGEST_ITEM_BYTES:  # it would be decoded in one go
+        raise InvalidInput(f"the body is longer than {LONGEST_ITEM_BYTES} bytes, which no value is")
+    observation = decode(body, Observation)
 
     async def judge_and_write(judged: int | None) -> bytes:
         resolve_version(router.registry, observation.feature_id, observation.version)
