@@ -183,6 +183,20 @@ async def test_a_log_with_damage_ends_before_it(tmp_path: Path) -> None:
     assert (aside / history.parent.name / history.name).read_bytes() == newest
 
 
+async def test_a_log_that_has_all_that_is_registered_is_left_for_a_backup(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, killed = tmp_path / "data", tmp_path / "killed"
+    async with service(made) as router:
+        await write_city(router, "here", at(1))
+        shutil.copytree(made, killed)
+    flip(killed / "journal.db-wal", 8 * 17)
+    before = contents(killed)
+    assert main(["check-data", str(killed), "--forget-damaged", "--yes"]) == 1
+    assert "only a backup helps here" in (said := capsys.readouterr().err) and "every feature" in said
+    assert contents(killed) == before
+
+
 async def test_statistics_that_are_damaged_begin_anew(directory: Path) -> None:
     path = directory / "monitor.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as database:

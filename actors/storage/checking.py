@@ -91,7 +91,7 @@ def _copied(directory: Path, copies: Path, name: str, found: Found) -> str:
         found.cut[name] = wrong.begin
         found.words.append(
             f"{directory / log.name} is damaged between bytes {wrong.begin} and {wrong.end - 1}:"
-            f" what was written after that, in {counted(wrong.commits, 'commit')}"
+            f" what was written or registered after that, in {counted(wrong.commits, 'commit')}"
         )
         with log.open("r+b") as file:
             file.truncate(wrong.begin)
@@ -99,12 +99,13 @@ def _copied(directory: Path, copies: Path, name: str, found: Found) -> str:
 
 
 def _journal_and_history(directory: Path, copies: Path, monitored: Monitored, found: Found) -> None:
-    path = Path(_copied(directory, copies, "journal.db", found))
-    if not path.stat().st_size and "journal.db" in found.cut:
-        raise StartupError(f"{directory / path.name} is empty: all there was stood in the log")
-    journal = Journal(str(path))
+    journal = Journal(_copied(directory, copies, "journal.db", found))
     journal.open()
     try:
+        if "journal.db" in found.cut and not journal.known():
+            raise StartupError(
+                f"{directory / 'journal.db'}: every feature was registered after the damage in its log"
+            )
         journal.find_lost(monitored.position)
         lost = Damages(journal, monitored).in_journal()
         found.words += [f"{directory / 'journal.db'}: {words}" for words in lost]
