@@ -9,11 +9,12 @@ import pytest
 
 from actors.settings import MAX_ELEMENTS
 from actors.storage.local import MemoryStorage
-from tests.actors.service import SETTINGS, service
+from tests.actors.service import SETTINGS, service, write
 from tests.live import LiveServer
 from tests.web.test_errors import JSON, problem
+from web import rows
 from web.app import create_app
-from web.routes import history, registry
+from web.routes import history, registry, serving
 
 DAY = {"startTime": "2025-11-07T00:00:00Z", "endTime": "2025-11-08T00:00:00Z"}
 AT = "2025-11-07T10:00:00Z"
@@ -104,3 +105,34 @@ def test_a_body_of_absurdly_many_elements_is_refused_before_it_is_decoded(small:
     assert "elements" in problem(small.http.post(f"/features/{path}", content=body, headers=JSON), 413)["detail"]
     commas = b'{"entityIds":["' + b"," * (MAX_ELEMENTS + 1) + b'"]}'
     assert small.http.post(f"/features/{path}", content=commas, headers=JSON).status_code == 400
+
+
+@pytest.mark.parametrize("metadata", [False, True])
+async def test_a_wide_read_is_asked_and_answered_in_lots_between_which_others_have_their_turn(
+    monkeypatch: pytest.MonkeyPatch, metadata: bool
+) -> None:
+    async with service(MemoryStorage()) as timewell:
+        client = create_app(timewell, SETTINGS).test_client()
+        for entity in range(20):
+            await write(timewell, f"u{entity}", float(entity))
+        body = {
+            "entityIds": [f"u{entity}" for entity in range(23)],
+            "features": ["clicks"],
+            "includeMetadata": metadata,
+            "asOf": "2100-01-01T00:00:00Z",
+        }
+        whole = await (await client.post("/features/serve", json=body)).get_json()
+        lots, latest = list[int](), timewell.latest
+
+        async def noted(entities: list[str], *rest: Any) -> Any:
+            lots.append(len(entities))
+            return await latest(entities, *rest)
+
+        monkeypatch.setattr(timewell, "latest", noted)
+        monkeypatch.setattr(serving, "CELLS_PER_QUESTION", 5)
+        assert await (await client.post("/features/serve", json=body)).get_json() == whole
+        monkeypatch.setattr(rows, "CELLS_PER_TURN", 0)  # encoded some rows at a time, in a worker thread
+        monkeypatch.setattr(rows, "SLICE_BYTES", 150)
+        assert await (await client.post("/features/serve", json=body)).get_json() == whole
+        assert lots == [5, 5, 5, 5, 3] * 2
+        assert [one["features"]["clicks"] for one in whole["results"]] == [*range(20), None, None, None]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 
 import numpy as np
+import trio
 from quart import Blueprint, Response
 
 from actors.columns import Times
@@ -15,7 +16,7 @@ from actors.ingest import check_entity_ids
 from actors.registry import check_count
 from actors.router import Router
 from actors.selection import Selection
-from actors.settings import Settings
+from actors.settings import CELLS_PER_QUESTION, Settings
 from actors.timestamps import NEVER, SECOND, format_timestamp, parse_timestamp
 from actors.values import Nulls
 from web.requests import decode_bounded, json_bytes, said
@@ -51,16 +52,37 @@ async def _serve(router: Router, settings: Settings, asked: Serve, judged: int |
         return b'{"results":[]}'
     count, features = len(asked.entity_ids), len(selected.features)
     check_bytes(count * NUMBER_BYTES * sum(len(kind.members) * kind.width for kind in selected.kinds), settings)
-    grid = await router.latest(asked.entity_ids, selected, at, current, judged)
     cells = count * features * (3 if asked.include_metadata else 1)
-    size = sum(map(text_bytes, grid.values)) + cells * NAME_BYTES
-    check_bytes(size, settings)
+    step, size, grids = max(1, CELLS_PER_QUESTION // features), cells * NAME_BYTES, list[Grid]()
+    for some in _lots(asked.entity_ids, step):  # a lot after the other: others have their turns in between
+        if grids:
+            await trio.lowlevel.checkpoint()
+        grids.append(await router.latest(some, selected, at, current, judged))
+        size += sum(map(text_bytes, grids[-1].values))
+        check_bytes(size, settings)
 
     def rows(cut: slice) -> Iterator[ServedEntity]:
-        some, part = (asked.entity_ids, grid) if cut is ALL else (asked.entity_ids[cut], grid.part(cut))
-        return served_rows(some, selected, part, at, aged_at, asked.include_metadata)
+        about = selected, at, aged_at, asked.include_metadata
+        if cut is ALL and len(grids) == 1:
+            return _served(asked.entity_ids, grids[0], *about)
+        parts = _across(slice(*cut.indices(count)), step)
+        return chain.from_iterable(
+            _served(asked.entity_ids[lot * step : (lot + 1) * step][part], grids[lot].part(part), *about)
+            for lot, part in parts
+        )
 
     return await encode_rows(cells, size, count, rows)
+
+
+def _lots(entities: Sequence[str], step: int) -> list[Sequence[str]]:
+    return [entities[start : start + step] for start in range(0, len(entities), step)]
+
+
+def _across(cut: slice, step: int) -> Iterator[tuple[int, slice]]:
+    """Which lots of so many rows each a slice of all rows meets, and what of each."""
+    for lot in range(cut.start // step, -(-cut.stop // step)):
+        first = lot * step
+        yield lot, slice(max(cut.start - first, 0), min(cut.stop - first, step))
 
 
 def check_read(entities: Sequence[str], features: Collection[object], windows: int, settings: Settings) -> None:
@@ -82,8 +104,8 @@ def check_ids(entities: Sequence[str]) -> None:
         raise InvalidInput(f"entityIds[{refused[0][0]}]: {refused[0][1]}", faults)
 
 
-def served_rows(
-    entities: Sequence[str], selected: Selection, grid: Grid, at: int, aged_at: int, metadata: bool
+def _served(
+    entities: Sequence[str], grid: Grid, selected: Selection, at: int, aged_at: int, metadata: bool
 ) -> Iterator[ServedEntity]:
     """One result per entity id in the order asked. `aged_at`: the moment by which values are so and so old."""
     keyed = keyed_by(selected.references)
