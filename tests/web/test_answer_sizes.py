@@ -99,7 +99,7 @@ def test_rows_with_a_label_each_are_refused(small: LiveServer) -> None:
     assert "send fewer at once" in refused["detail"]
 
 
-@pytest.mark.parametrize("path", ["serve", "historical", "write", "register"])
+@pytest.mark.parametrize("path", ["serve", "historical", "register"])
 def test_a_body_of_absurdly_many_elements_is_refused_before_it_is_decoded(small: LiveServer, path: str) -> None:
     body = b'{"entityIds":[' + b'"",' * (MAX_ELEMENTS + 1) + b'""]}'
     assert "elements" in problem(small.http.post(f"/features/{path}", content=body, headers=JSON), 413)["detail"]
