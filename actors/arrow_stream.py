@@ -20,6 +20,8 @@ from actors.settings import MAX_ARROW_CHUNKS, MAX_ARROW_SCHEMA_BYTES, MAX_TABLE_
 LEAST_BYTES_OF_A_VALUE = 4
 """Counted for each, also where its type needs none: of nulls there can be any number in no bytes."""
 _NOT_COMPRESSED = -1
+LOOKED_AT_BYTES = 64
+"""Of a body that cannot be read, to say what it is instead."""
 _NOT_READABLE = (pa.ArrowException, OSError, struct.error, IndexError, UnicodeDecodeError)
 
 
@@ -28,8 +30,6 @@ def read_table(data: str | bytes, settings: Settings) -> pa.Table:
 
     Raises TooLarge for one that is, InvalidInput where it is none or its buffers do not hold together.
     """
-    if data[:6] in (b"ARROW1", "ARROW1"):
-        raise InvalidInput("the body is an Arrow file; send the stream format (pyarrow.ipc.new_stream)")
     whole = pa.py_buffer(data.encode() if isinstance(data, str) else data)
     try:
         _judge(whole, settings)
@@ -39,10 +39,32 @@ def read_table(data: str | bytes, settings: Settings) -> pa.Table:
     except MemoryError:
         raise
     except _NOT_READABLE as error:
-        raise InvalidInput(f"the body cannot be read as an Arrow stream: {error}") from None
+        said = _what_else(bytes(memoryview(whole)[:LOOKED_AT_BYTES])) or str(error)
+        raise InvalidInput(f"the body cannot be read as an Arrow stream: {said}") from None
     if written_out > _most_bytes(whole, settings):
         raise TooLarge(f"the table has dictionaries, runs or views that stand for {_at_most(settings)}")
     return table
+
+
+_OTHERS = {
+    b"ARROW1": "it is an Arrow file; send the stream format (pyarrow.ipc.new_stream)",
+    b"PAR1": "it is a Parquet file; send its table as a stream (pyarrow.ipc.new_stream)",
+    b"\x1f\x8b": "it looks compressed; say so with Content-Encoding: gzip",
+    b"{": "it looks like JSON; send it as Content-Type: application/json or application/x-ndjson",
+    b"[": "it looks like JSON; send it as Content-Type: application/json",
+}
+"""By their beginnings, what is sent for a stream of Arrow most often."""
+
+
+def _what_else(beginning: bytes) -> str | None:
+    """What a body is that is no stream."""
+    if not beginning.strip():
+        return "it is empty"
+    for start, words in _OTHERS.items():
+        if beginning.lstrip().startswith(start):
+            return words
+    text = beginning.isascii() and beginning.decode().replace("\r", "").replace("\n", "").isprintable()
+    return "it is text; CSV is taken by `timewell load`" if text else None
 
 
 def _most_bytes(whole: pa.Buffer, settings: Settings) -> int:

@@ -272,5 +272,5 @@ def _check(name: str, value: object) -> None:
 def _choices(name: str) -> str:
     """What a setting may be, where that is one of some words."""
     hint = get_args(get_type_hints(Settings, include_extras=True).get(name))
-    words = get_args(hint[0]) if hint else ()
+    words = ("true", "false") if hint and hint[0] is bool else get_args(hint[0]) if hint else ()
     return f"; it is one of {', '.join(words)}" if words else ""

@@ -94,6 +94,9 @@ _NO_CHOICE = "Invalid enum value "
 _BYTE = re.compile(r"\(byte ([0-9]+)\)")
 _RIDDLES = {
     b"\xef\xbb\xbf": "it begins with a byte order mark, which JSON has none of",
+    b"\xff\xfe": "it is UTF-16, JSON is UTF-8",
+    b"\xfe\xff": "it is UTF-16, JSON is UTF-8",
+    b"\0": "it has NULs as UTF-16 or UTF-32, JSON is UTF-8",
     b"\x1f\x8b": "it looks compressed; say so with Content-Encoding: gzip",
     b"-Infinity": "JSON has no -Infinity; write null",
     b"Infinity": "JSON has no Infinity; write null",

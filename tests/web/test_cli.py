@@ -83,6 +83,7 @@ def test_a_bad_setting_is_named_with_its_value(name: str, value: str) -> None:
 
 def test_a_setting_that_is_one_of_some_words_names_them() -> None:
     _refused(run(MODULE, LOG_LEVEL="loud"), "LOG_LEVEL", "'loud'", "debug, info, warning, error")
+    _refused(run(MODULE, ENABLE_MONITORING="maybe"), "ENABLE_MONITORING", "'maybe'", "true, false")
 
 
 def test_every_flag_shows_what_it_takes() -> None:

@@ -113,17 +113,32 @@ def test_a_415_names_every_type_that_the_route_takes(zipped: LiveServer) -> None
         (b'{"values":[NaN]}', "no NaN; write null (byte 11)"),
         (b'{"values":[-Infinity]}', "no -Infinity; write null (byte 11)"),
         (b"{'values':[]}", "double quotes, not in single ones (byte 1)"),
+        ('{"values":[]}'.encode("utf-16"), "UTF-16, JSON is UTF-8 (byte 0)"),
+        ('{"values":[]}'.encode("utf-16-le"), "UTF-16 or UTF-32, JSON is UTF-8 (byte 1)"),
         (b"", "it is empty"),
     ],
+    ids=["mark", "NaN", "-Infinity", "quotes", "UTF-16", "UTF-16 unmarked", "empty"],
 )
 def test_what_is_no_json_is_told_with_its_place(zipped: LiveServer, body: bytes, words: str) -> None:
     assert words in problem(zipped.http.post(BATCH, content=body, headers=JSON), 400)["detail"]
 
 
-def test_an_arrow_file_is_called_so(zipped: LiveServer) -> None:
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"ARROW1\0\0" + b"\0" * 100, "an Arrow file; send the stream format"),
+        (b"PAR1" + b"\0" * 100, "a Parquet file"),
+        (gzip.compress(b"x" * 100), "looks compressed; say so with Content-Encoding: gzip"),
+        (b' {"values": []}', "looks like JSON; send it as Content-Type: application/json"),
+        (b'[{"featureId": "x"}]', "looks like JSON; send it as Content-Type: application/json"),
+        (b"entityId,timestamp,clicks\nada,2025-01-01,5\n" * 9, "is text"),
+        (b"", "is empty"),
+    ],
+    ids=["file", "Parquet", "gzip", "object", "array", "CSV", "empty"],
+)
+def test_what_is_no_stream_of_arrow_is_called_what_it_is(zipped: LiveServer, body: bytes, words: str) -> None:
     headers = {"Content-Type": "application/vnd.apache.arrow.stream"}
-    answer = zipped.http.post(BATCH, content=b"ARROW1\0\0" + b"\0" * 100, headers=headers)
-    assert "Arrow file" in problem(answer, 400)["detail"]
+    assert words in problem(zipped.http.post(BATCH, content=body, headers=headers), 400)["detail"]
 
 
 def test_a_name_of_megabytes_is_not_echoed(zipped: LiveServer) -> None:
