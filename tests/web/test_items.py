@@ -54,10 +54,14 @@ class Judge:
 
     registry = REGISTRY
 
-    async def judged(self, sent: Sent, _: int) -> Ingested:
+    @property
+    def judge(self) -> Judge:
+        return self
+
+    async def rows(self, sent: Sent, _: int) -> Ingested:
         return ingest(REGISTRY, sent, NOW)
 
-    async def judged_by_turns(self, judging: Callable[[int], Steps[Ingested]], _: int) -> Ingested:
+    async def by_turns(self, judging: Callable[[int], Steps[Ingested]], _: int) -> Ingested:
         return await by_turns(judging(NOW))
 
 
