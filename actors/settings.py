@@ -130,6 +130,8 @@ MAX_LABEL_VALUES = 10_000_000
 """Of JSON rows, with what some of them lack: more than fits into a body when none does."""
 MAX_ELEMENTS = 1_200_000
 """A body other than a batch has fewer: so many are decoded in some 50 ms."""
+MAX_KEYS = 50_000
+"""So have its objects, all together: a key takes twenty times as long."""
 PAGE_BYTES = 16 * 1024 * 1024
 """A page of long values has fewer of them than were asked for."""
 LISTED_BYTES_PER_TURN = 128 * 1024

@@ -24,6 +24,9 @@ _KINDS[list(b"{[")] = _OPENS
 _KINDS[list(b"}]")] = _CLOSES
 _KINDS[ord(",")] = _COMMA
 _KINDS[ord('"')] = _QUOTE
+_KEYS = np.zeros(256, np.int8)
+_KEYS[ord(":")] = _COMMA
+_KEYS[ord('"')] = _QUOTE
 
 _BODY = re.compile(rb"[ \t\r\n]*\{")
 _KEY = re.compile(rb'[ \t\r\n]*("(?:[^"\\]|\\.){0,100}")[ \t\r\n]*:[ \t\r\n]*')
@@ -39,7 +42,8 @@ class Seen(NamedTuple):
 class Outline:
     """What has been looked at of an array's items, from the first one on."""
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: NDArray[np.int8] = _KINDS) -> None:
+        self._kinds = kinds
         self._depth = 0
         self._inside = 0
         self._escaped = False
@@ -57,7 +61,7 @@ class Outline:
         return Seen(places[(kinds == _COMMA) & (depth == 0)], end)
 
     def count(self, chunk: bytes) -> int:
-        """Go on with what comes next; how many commas it has that are not inside a string."""
+        """Go on with what comes next; how many commas (or keys) are not inside a string."""
         return int(np.count_nonzero(self._structure(chunk)[1] == _COMMA))
 
     def _structure(self, chunk: bytes) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
@@ -67,7 +71,7 @@ class Outline:
         if b"\\" in chunk:
             chunk = chunk.replace(b"\\\\", b"__").replace(b'\\"', b"__")
         self._escaped = chunk.endswith(b"\\")
-        kinds = _KINDS[np.frombuffer(chunk, np.uint8)]
+        kinds = self._kinds[np.frombuffer(chunk, np.uint8)]
         places = np.flatnonzero(kinds)
         kinds = kinds[places]
         quotes = kinds == _QUOTE
@@ -110,16 +114,26 @@ def _after_value(data: bytes | bytearray, at: int) -> Steps[int]:
 
 def has_more_elements(data: bytes | bytearray, most: int) -> Steps[bool]:
     """Whether a text has more items, in all its arrays and objects, than `most`."""
-    if len(data) <= most or not (yield from _more_commas(data, most, None)):
+    return (yield from _has_more(data, most, b",", _KINDS))
+
+
+def has_more_keys(data: bytes | bytearray, most: int) -> Steps[bool]:
+    """Whether all its objects together have more keys than `most`."""
+    return (yield from _has_more(data, most, b":", _KEYS))
+
+
+def _has_more(data: bytes | bytearray, most: int, mark: bytes, kinds: NDArray[np.int8]) -> Steps[bool]:
+    if len(data) <= most or not (yield from _more_marks(data, most, mark, None)):
         return False
-    return (yield from _more_commas(data, most, Outline()))
+    return (yield from _more_marks(data, most, mark, Outline(kinds)))
 
 
-def _more_commas(data: bytes | bytearray, most: int, outline: Outline | None) -> Steps[bool]:
+def _more_marks(data: bytes | bytearray, most: int, mark: bytes, outline: Outline | None) -> Steps[bool]:
+    """`outline`: only those that are not inside a string."""
     found = 0
     for start in range(0, len(data), CHUNK_BYTES):
         chunk = bytes(data[start : start + CHUNK_BYTES])
-        found += chunk.count(b",") if outline is None else outline.count(chunk)
+        found += chunk.count(mark) if outline is None else outline.count(chunk)
         if found > most:
             return True
         yield

@@ -11,12 +11,12 @@ import msgspec
 from quart import Response, request
 
 from actors.errors import Fault, InvalidInput, TooLarge, fault_of
-from actors.settings import MAX_ELEMENTS
+from actors.settings import MAX_ELEMENTS, MAX_KEYS
 from actors.timestamps import parse_timestamp
 from actors.turns import by_turns
 from web.choices import choices
 from web.errors import UnsupportedMediaType
-from web.outline import has_more_elements
+from web.outline import has_more_elements, has_more_keys
 
 JSON_TYPE = "application/json"
 T = TypeVar("T")
@@ -28,10 +28,14 @@ async def json_body(kind: type[T]) -> T:
     return await decode_bounded(await json_bytes(), kind)
 
 
-async def decode_bounded(data: bytes | bytearray, kind: type[T], most: int = MAX_ELEMENTS) -> T:
+async def decode_bounded(
+    data: bytes | bytearray, kind: type[T], most: int = MAX_ELEMENTS, most_keys: int = MAX_KEYS
+) -> T:
     """The same of a body at hand. Raises TooLarge for so many elements that decoding would hold others up."""
     if len(data) > most and await by_turns(has_more_elements(data, most)):
         raise TooLarge(f"the body has more than {most} elements")
+    if len(data) > most_keys and await by_turns(has_more_keys(data, most_keys)):
+        raise TooLarge(f"the objects of the body have more than {most_keys} keys")
     return decode(data, kind)
 
 

@@ -186,3 +186,18 @@ async def test_rows_of_nothing_are_refused_as_soon_as_there_are_more_than_a_body
         head, _, body = (await wire.take()).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 413 ")
         assert b"a request takes at most 2564 rows" in body
+
+
+async def test_more_keys_than_are_decoded_in_a_moment_are_refused_and_those_in_texts_are_none() -> None:
+    async with front_end("on", max_body_bytes=4_000_000) as front:
+        asked = b'{"entityIds":["%b"],"features":["a"],"aggregation":%b,"startTime":"2025-01-01","endTime":%b}'
+        many = b"{" + b",".join(b'"k%d":"sum"' % n for n in range(60_000)) + b"}"
+        for body, status, words in (
+            (asked % (b"e", many, b'"2025-01-02"'), 413, b"more than 50000 keys"),
+            (asked % (b":" * 60_000, b'"sum"', b'"2025-01-02"'), 400, b"longer than 512 bytes"),
+        ):
+            wire = front.connect()
+            await wire.send(request(b"/features/historical", body))
+            head, _, told = (await wire.take()).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 %d " % status)
+            assert words in told

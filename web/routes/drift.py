@@ -9,6 +9,7 @@ from actors import drift
 from actors.domain import Feature
 from actors.errors import InvalidInput, TooLarge
 from actors.router import Router
+from actors.settings import MAX_ELEMENTS
 from actors.stats.drift.judgement import Judgement
 from actors.timestamps import format_timestamp, parse_timestamp
 from actors.watch import Period
@@ -42,7 +43,8 @@ def blueprint(router: Router) -> Blueprint:
     async def between_samples(reference: str) -> Response:
         _ = router.monitoring  # raises where it is off
         feature = (await router.registered()).resolve(reference)
-        asked = await decode_bounded(await json_bytes(), schema.CompareSamples, 2 * drift.MOST_GIVEN + 10)
+        most = 2 * drift.MOST_GIVEN + 10
+        asked = await decode_bounded(await json_bytes(), schema.CompareSamples, most, MAX_ELEMENTS)
         method = None if asked.method is UNSET else asked.method
         threshold = None if asked.threshold is UNSET else asked.threshold
         drift.check_method(feature, method)
