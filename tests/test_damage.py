@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import sqlite3
@@ -396,3 +397,111 @@ def unsealed(path: Path, tables: list[str]) -> None:
         database.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID")
         database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
         database.execute("UPDATE meta SET value = 1 WHERE key = 'format'")
+
+
+async def test_a_journal_that_has_gone_back_behind_its_history_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, cut = tmp_path / "data", tmp_path / "cut"
+    sizes = []
+    async with service(made) as router:
+        sizes.append((made / "journal.db-wal").stat().st_size)
+        for hour in (1, 5):
+            await write_city(router, f"city {hour}", at(hour))
+            sizes.append((made / "journal.db-wal").stat().st_size)
+            await router.checkpointer.checkpoint()
+        await write_city(router, "city 9", at(9))
+        shutil.copytree(made, tmp_path / "killed")
+    for size in sizes[:2]:
+        shutil.copytree(tmp_path / "killed", cut)
+        os.truncate(cut / "journal.db-wal", size)
+        files = {path: path.read_bytes() for path in cut.glob("history/**/*.*")}
+        for _ in range(2):
+            with pytest.raises(StartupError, match=r"journal\.db has lost .* `timewell check-data`"):
+                async with service(cut):
+                    pass
+        assert {path: path.read_bytes() for path in cut.glob("history/**/*.*")} == files
+        assert main(["check-data", str(cut)]) == 1
+        assert "journal.db has lost" in capsys.readouterr().out
+        assert main(["check-data", str(cut), "--forget-damaged", "--yes"]) == 0
+        assert main(["check-data", str(cut)]) == 0
+        aside = {path.name for path in cut.glob("damaged/*/run=*/*.parquet")}
+        assert aside == {path.name for path in files if path.match("run=*/*.parquet")}
+        async with service(cut) as router:
+            await write_city(router, "new", at(10))
+            await router.checkpointer.checkpoint()
+            assert await read_as(router, NOW, ["a"], "user.city.v1") == ["new"]
+        shutil.rmtree(cut)
+
+
+async def test_a_history_without_its_journal_is_left_for_a_backup(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (directory / "journal.db").unlink()
+    files = sorted(directory.glob("history/run=*/*.parquet"))
+    with pytest.raises(StartupError, match=r"journal\.db has lost"):
+        async with service(directory):
+            pass
+    assert main(["check-data", str(directory), "--forget-damaged", "--yes"]) == 1
+    assert "only a backup helps here" in capsys.readouterr().err
+    assert sorted(directory.glob("history/run=*/*.parquet")) == files
+
+
+async def test_a_checkpoint_that_was_cut_off_is_no_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, killed = tmp_path / "data", tmp_path / "killed"
+    async with service(made) as router:
+        for hour in (1, 5):
+            await write_city(router, f"city {hour}", at(hour))
+            with monkeypatch.context() as patched:
+                patched.setattr(Journal, "set_history", lambda *_: shutil.copytree(made, killed) and 1 / 0)
+                with pytest.raises(ZeroDivisionError):
+                    await router.checkpointer.checkpoint()
+            assert main(["check-data", str(killed)]) == 0
+            async with service(killed) as again:
+                assert await read_as(again, NOW, ["a"], "user.city.v1") == [f"city {hour}"]
+                await again.checkpointer.checkpoint()
+            shutil.rmtree(killed)
+            await router.checkpointer.checkpoint()
+
+
+async def test_a_history_file_that_is_gone_is_damage_like_any_other(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 1)
+    truth = await outcome(directory, 1)
+    assert isinstance(truth, dict)
+    gone = min(directory.glob("history/run=*/*.parquet"))
+    gone.unlink()
+    for cache in (1, 1_000_000):
+        found = await outcome(directory, cache)
+        assert isinstance(found, dict)
+        assert found["past user.city.v1 e0 3"] is None and found["scan user.city.v1 e0"] is None
+        assert found["past user.city.v1 e0 30"] == truth["past user.city.v1 e0 30"]
+        assert all(answer in (None, truth[name]) for name, answer in found.items())
+    async with service(directory) as router:
+        assert any(gone.name in words for words in router.damaged())
+        with pytest.raises(Damaged, match=gone.name):
+            await past(router, 3, "e0")
+        await write_city(router, "new", at(41))
+        await router.checkpointer.checkpoint()
+        await write_city(router, "newer", at(42))
+        await router.checkpointer.checkpoint()
+        assert await read_as(router, NOW, ["a"], "user.city.v1") == ["newer"]
+    assert main(["check-data", str(directory)]) == 1
+    assert gone.name in capsys.readouterr().out
+    assert main(["check-data", str(directory), "--forget-damaged", "--yes"]) == 0
+    assert main(["check-data", str(directory)]) == 0
+    async with service(directory) as router:
+        assert await past(router, 3, "e0") == [None] and not router.damaged()
+
+
+async def test_a_history_file_that_goes_while_it_is_used_is_named(directory: Path) -> None:
+    storage = EmbeddedStorage(str(directory))
+    async with open_router(settings(directory, 1), storage, now=lambda: NOW) as router:
+        gone = min(directory.glob("history/run=*/*.parquet"))
+        gone.unlink()
+        with pytest.raises(Damaged, match=gone.name):
+            await past(router, 3, "e0")
+        assert any(gone.name in words for words in router.damaged())

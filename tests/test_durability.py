@@ -257,7 +257,7 @@ def test_a_damaged_journal_is_refused_by_name(server: LiveServer, tmp_path: Path
     assert "journal.db" in refusal_to_start(tmp_path / "data")
 
 
-def test_a_missing_history_file_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_history_file_that_is_gone_is_named_and_the_rest_is_served(tmp_path: Path) -> None:
     server = LiveServer(tmp_path / "data", CHECKPOINT_SECONDS="0.05")
     with server:
         server.register("clicks")
@@ -266,7 +266,11 @@ def test_a_missing_history_file_is_refused_by_name(tmp_path: Path) -> None:
             server.get("/health/live")
         server.stop()
     files[0].unlink()
-    assert files[0].name in refusal_to_start(tmp_path / "data")
+    with server:
+        lacking = server.post("/features/serve", {"entityIds": ["u1"], "features": [FEATURE]})
+        assert lacking.status_code == 503 and files[0].name in lacking.text
+        server.write((FEATURE, "u2", 6, "2025-11-08T10:00:00Z"))
+        assert server.serve(["u2"], [FEATURE])[0]["features"][FEATURE] == 6
 
 
 def refusal_to_start(directory: Path, **environment: str) -> str:

@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 
 from actors.errors import Damaged, StartupError
 from actors.storage import delta
-from actors.storage.damages import Damages
+from actors.storage.damages import Damages, gone_back
 from actors.storage.directory import DataDirectory
 from actors.storage.history import micros
 from actors.storage.journal import Journal
 from actors.storage.monitored import Monitored
 from actors.storage.run_files import BLOCK_BYTES, RunFile, VerifiedFile
+from actors.storage.runs import DeltaRuns
 from actors.storage.sealed import counted, told
 from actors.storage.sqlite_log import look_over
 
@@ -28,13 +29,15 @@ class Found(msgspec.Struct):
     """What is damaged, in words: the file, and what of which feature was in it.
 
     `cut`: by database how many bytes of its log are sound; `files`: of the history; `log`: whether that of the
-    table is; `beyond_help`: whether without a backup nothing can be done.
+    table is; `back`: whether the journal is, or will be, in a state before the history's; `beyond_help`: whether
+    without a backup nothing can be done.
     """
 
     words: list[str]
     cut: dict[str, int]
     files: list[RunFile]
     log: bool = False
+    back: bool = False
     beyond_help: bool = False
 
 
@@ -102,9 +105,13 @@ def _journal_and_history(directory: Path, copies: Path, monitored: Monitored, fo
     journal = Journal(_copied(directory, copies, "journal.db", found))
     journal.open()
     try:
-        if "journal.db" in found.cut and not journal.known():
+        lost_commits = gone_back(journal, DeltaRuns(directory / "history"))
+        if lost_commits is not None and "journal.db" not in found.cut:
+            found.words.append(lost_commits.replace(str(copies), str(directory)))
+        found.back = lost_commits is not None or "journal.db" in found.cut
+        if found.back and not journal.known():
             raise StartupError(
-                f"{directory / 'journal.db'}: every feature was registered after the damage in its log"
+                f"{directory / 'journal.db'}: every feature was registered after what is left of it"
             )
         journal.find_lost(monitored.position)
         lost = Damages(journal, monitored).in_journal()

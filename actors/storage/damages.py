@@ -18,9 +18,9 @@ from actors.domain import Feature
 from actors.errors import Damaged
 from actors.storage.journal import Journal
 from actors.storage.monitored import Monitored
-from actors.storage.runs import Run
+from actors.storage.runs import DeltaRuns, Run
 from actors.storage.sealed import Lost, counted, told
-from actors.timestamps import FOREVER, NEVER
+from actors.timestamps import FOREVER, NEVER, format_timestamp
 
 log = logging.getLogger("timewell.storage")
 MOST_NOTED = 1_000
@@ -118,6 +118,15 @@ class Damages:
         lost = [span for one in self._journal.lost if not one.counted for span in one.spans]
         lacking = {span.feature: f"the statistics lack {told(*span.range)}: {_BATCH}" for span in lost}
         return {**lacking, **self._monitored.unsound}
+
+
+def gone_back(journal: Journal, runs: DeltaRuns) -> str | None:
+    """Why the journal must have lost commits, in words: the history has what it does not know."""
+    unknown = runs.beyond(int(journal.meta("history_version", -1)), journal.newest)
+    if not unknown:
+        return None
+    end = f"it ends at {format_timestamp(journal.newest)}" if journal.newest else "it has no values"
+    return f"{journal.path} has lost commits: {end}, and {unknown[-1]} came after that"
 
 
 def _words(lost: Lost) -> str:

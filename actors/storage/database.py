@@ -32,7 +32,7 @@ class Database:
 
         One of the format before is reformed first.
         """
-        self._path = path
+        self.path = path
         self._name = name
         self._tables = tables
         self._format = format_
@@ -45,7 +45,7 @@ class Database:
     def open(self) -> None:
         """Open or create the database. Raises StartupError that names the file."""
         try:
-            need_whole(Path(f"{self._path}-wal"))  # before SQLite opens it, and cuts it off
+            need_whole(Path(f"{self.path}-wal"))  # before SQLite opens it, and cuts it off
             self._connection = self._connect()
             self._look_over(self._connection)
             with self.transaction() as connection:
@@ -53,29 +53,29 @@ class Database:
                 if found == self._format - 1:
                     self._reformed(connection)
                 elif found not in (None, self._format):
-                    message = f"{self._path} has format {found}, this version of Timewell reads {self._format}"
+                    message = f"{self.path} has format {found}, this version of Timewell reads {self._format}"
                     raise StartupError(message)
                 for statement in _statements(self._tables):
                     connection.execute(statement)
                 if found != self._format:  # else a start on a full disk would fail
                     set_meta(connection, format=self._format)
             if _schema(self._connection) != self._expected():
-                raise Damaged(f"{self._path} is damaged: its tables are not those that were made")
+                raise Damaged(f"{self.path} is damaged: its tables are not those that were made")
             self.sealed("meta", "key, value")
         except UnicodeDecodeError as error:  # SQLite says what is wrong, and quotes it
-            cause = Damaged(f"{self._path} is damaged: what it says of its tables is no text ({error.reason})")
-            raise StartupError(f"cannot open the {self._name} {self._path}: {cause}") from cause
+            cause = Damaged(f"{self.path} is damaged: what it says of its tables is no text ({error.reason})")
+            raise StartupError(f"cannot open the {self._name} {self.path}: {cause}") from cause
         except (sqlite3.Error, OSError, StorageDown, Damaged) as error:
-            raise StartupError(f"cannot open the {self._name} {self._path}: {error}") from error
+            raise StartupError(f"cannot open the {self._name} {self.path}: {error}") from error
 
     def _look_over(self, connection: sqlite3.Connection) -> None:
         """Raises Damaged where the pages do not fit together, or the tables are not all there."""
         found = [row[0] for row in connection.execute("PRAGMA integrity_check(1)")]
         if found != ["ok"]:
-            raise Damaged(f"{self._path} is damaged: {found[0]}")
+            raise Damaged(f"{self.path} is damaged: {found[0]}")
         tables = {row[0] for row in _schema(connection)}
         if tables and "meta" not in tables:
-            raise Damaged(f"{self._path} is damaged: it says nothing of its format")
+            raise Damaged(f"{self.path} is damaged: it says nothing of its format")
 
     def _reformed(self, connection: sqlite3.Connection) -> None:
         """What is in tables of the format before, in those of this one."""
@@ -94,7 +94,7 @@ class Database:
             fresh.close()
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         try:
             self._set_up(connection)
         except BaseException:
@@ -152,7 +152,7 @@ class Database:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
-            if self._path != ":memory:":
+            if self.path != ":memory:":
                 connection.close()
                 self._connection, self._cut_off = None, True  # a new one is had when it is needed
 
@@ -185,7 +185,7 @@ class Database:
     def sealed(self, table: str, columns: str, which: str = "true", *parameters: object) -> list[Any]:
         """Rows of a table as they were written. Raises Damaged."""
         rows = self.rows(f"SELECT {columns}, seal FROM {table} WHERE {which}", *parameters)
-        return sound(self._path, table, rows)
+        return sound(self.path, table, rows)
 
     def meta(self, key: str, default: Any = None) -> Any:
         """A value kept under a name."""

@@ -73,10 +73,10 @@ def _set_aside(directory: Path, found: Found) -> Path:
     for name in (part for database in _DATABASES for part in (database, f"{database}-wal")):
         if (directory / name).exists():
             shutil.copyfile(directory / name, aside / name)
-    if found.log or found.cut:
+    if (found.log or found.back) and (history / "_delta_log").exists():
         shutil.copytree(history / "_delta_log", aside / "_delta_log", dirs_exist_ok=True)
     # A journal that ends earlier does not know the newest files, which the next start would remove.
-    paths = sorted(history.glob("run=*/*.parquet")) if "journal.db" in found.cut else []
+    paths = sorted(history.glob("run=*/*.parquet")) if found.back else []
     for path in {*paths, *(history / file.path for file in found.files)}:
         _kept(path, aside / path.parent.name)
     (aside / LOST).write_text("".join(f"{words}\n" for words in found.words))
@@ -125,6 +125,8 @@ def _forget_values(directory: Path, found: Found, aside: Path) -> None:
         version, metadata = int(journal.meta("history_version", -1)), journal.meta("history_metadata")
         if metadata is not None:
             runs.adopt(Change(version, journal.files(), (), metadata))
+        if found.back:
+            runs.go_back(version, journal.newest)
         for file in found.files:
             _go_by(journal, runs, runs.without(file, _sound_rows(history, file)))
             (history / file.path).unlink(missing_ok=True)

@@ -106,7 +106,7 @@ class Journal(Database):
                 for place, record in self.sealed("lost", "place, record")
             }
         except (Damaged, StorageDown) as error:
-            raise StartupError(f"cannot open the journal {self._path}: {error}") from error
+            raise StartupError(f"cannot open the journal {self.path}: {error}") from error
         try:
             self.sealed("answers", _COLUMNS["answers"])
         except (Damaged, StorageDown) as error:
@@ -191,7 +191,7 @@ class Journal(Database):
             for row in rows:
                 arrived = row[0]
                 if arrived not in self._lost:
-                    _check(self._path, row, after, self._lost)
+                    _check(self.path, row, after, self._lost)
                     yield arrived, unpack(row[2])
                 after = arrived
 
@@ -276,6 +276,11 @@ class Journal(Database):
     def position(self) -> int:
         """How far the history is."""
         return int(self.meta("history_position", 0))
+
+    @property
+    def newest(self) -> int:
+        """The newest arrival of all batches that there were."""
+        return max(self._newest, self.position)
 
     def trim(self, until: int, answers_until: int, moment: int) -> None:
         """Delete batches that arrived by `until` and answers given by `answers_until`, and note the moment."""

@@ -29,7 +29,7 @@ from actors.stats.summary import Accepted
 from actors.stats.windows import Merge
 from actors.storage import forgetting, history
 from actors.storage.carrying import by_arrival, whole
-from actors.storage.damages import Damages
+from actors.storage.damages import Damages, gone_back
 from actors.storage.directory import DataDirectory
 from actors.storage.erasure import Erasures
 from actors.storage.history import Keep
@@ -92,6 +92,8 @@ class LocalStorage:
         self._journal.open()
         self._monitored.open()
         if isinstance(self._runs, DeltaRuns):
+            if (lost := gone_back(self._journal, self._runs)) is not None:
+                raise StartupError(f"{lost}: restore a backup, or see what is left by `timewell check-data`")
             version, metadata = self._journal.meta("history_version", -1), self._journal.meta("history_metadata")
             looked_up = self._runs.open(version, metadata, self._journal.files())
             if looked_up is not None:

@@ -97,7 +97,7 @@ class Monitored(Database):
             position = _position(database)
         for row in rows:
             if not is_sound("windows", row):
-                self.unsound[feature.id] = f"{self._path} is damaged in the statistics of {feature.id}"
+                self.unsound[feature.id] = f"{self.path} is damaged in the statistics of {feature.id}"
                 raise Damaged(self.unsound[feature.id])
         return SavedSummaries(position, {Window(*row[2:4]): row[4] for row in rows})
 
@@ -110,7 +110,7 @@ class Monitored(Database):
             position = _position(database)
         for row in rows:
             if not is_sound("windows", row):
-                self.unsound[str(row[0])] = f"{self._path} is damaged in the statistics of {row[0]}"
+                self.unsound[str(row[0])] = f"{self.path} is damaged in the statistics of {row[0]}"
         return position, {SummaryKey(*row[:4]): row[4] for row in rows if is_sound("windows", row)}
 
     def all(self) -> Iterator[tuple[SummaryKey, bytes]]:

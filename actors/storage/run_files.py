@@ -93,6 +93,8 @@ def damage(directory: Path, file: RunFile) -> list[str]:
     """What is wrong with a file, all of which is read."""
     try:
         reader = VerifiedFile(directory, file)
+    except FileNotFoundError:
+        return [f"the history file {file.path} is damaged: it is gone"]
     except (Damaged, OSError) as error:
         return [str(error)]
     found = []

@@ -7,8 +7,9 @@ are. `MemoryRuns` keeps Arrow tables.
 
 from __future__ import annotations
 
+import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -18,10 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from actors.errors import StartupError
+from actors.errors import Damaged, StartupError
 from actors.storage import delta
 from actors.storage.history import SCHEMA, Keep, only
 from actors.storage.run_files import Change, RunFile, VerifiedFile, bounds_of, damage, noted, sums_of
+from actors.timestamps import NEVER
 
 ROW_GROUP_ROWS = 65_536
 _DICTIONARIES = [
@@ -129,14 +131,14 @@ def _batches(source: pa.Table, columns: Sequence[str], keep: pc.Expression | Non
 
 
 def _read(
-    directory: Path, files: Sequence[RunFile], columns: Sequence[str], keep: pc.Expression | None
+    files: Iterable[VerifiedFile], columns: Sequence[str], keep: pc.Expression | None
 ) -> Iterator[pa.RecordBatch]:
     """The rows of Parquet files that `keep` names, without reading more of the files than needed."""
     import pyarrow.dataset as ds
 
     format_ = ds.ParquetFileFormat()
     with ExitStack() as stack:
-        opened = [stack.enter_context(VerifiedFile(directory, file)) for file in files]
+        opened = [stack.enter_context(file) for file in files]
         parts = [format_.make_fragment(pa.PythonFile(file, mode="r")) for file in opened]
         yield from _scanned(ds.FileSystemDataset(parts, SCHEMA, format_), columns, keep)
 
@@ -163,6 +165,12 @@ def worth_merging(runs: Sequence[Run], most_runs: int, most_rows: int) -> list[R
     return chosen
 
 
+def _position_of(folder: Path) -> int:
+    """The newest arrival that a run has."""
+    name = folder.name.removeprefix("run=")
+    return int(name) if name.isdecimal() else NEVER
+
+
 class DeltaRuns:
     """Runs as the partitions of a Delta table in a directory.
 
@@ -180,7 +188,7 @@ class DeltaRuns:
 
         A commit beyond it was cut off before it was known to be on disk; the journal still has its rows. Without
         `metadata` the journal has not noted the files yet; returns what it is to note then. Raises StartupError
-        where files are missing, or the log does not say which there are.
+        where the log does not say which there are.
         """
         self._version, self._metadata = version, metadata
         self._files = {file.path: file for file in files}
@@ -189,11 +197,25 @@ class DeltaRuns:
             return None
         if not (self._log / f"{version:020}.json").exists():
             raise StartupError(f"the history table {self._directory} has not the version {version} in its log")
-        looked_up = self._look_up() if metadata is None else None
-        missing = [file.path for file in self._in_use() if not (self._directory / file.path).exists()]
-        if missing:
-            raise StartupError(f"the history table {self._directory} lacks the file {missing[0]}")
-        return looked_up
+        return self._look_up() if metadata is None else None
+
+    def beyond(self, version: int, newest: int) -> list[Path]:
+        """What there is only where a journal has lost commits that knows a version and a newest arrival.
+
+        A checkpoint that was cut off leaves one version, not yet summed up, and the journal still has its rows.
+        """
+        runs = [path for path in self._directory.glob("run=*") if _position_of(path) > newest]
+        late = [path for path in self._log.glob("*") if not delta.is_before(path, version + 1)]
+        leftover = f"{version + 1:020}.json"
+        late = [path for path in late if delta.version_of(path) is not None and path.name != leftover]
+        return sorted(runs) + sorted(late)
+
+    def go_back(self, version: int, newest: int) -> None:
+        """Delete what a journal that knows this version and no later arrival does not know."""
+        self._undo_after(version)
+        for path in self._directory.glob("run=*"):
+            if _position_of(path) > newest:
+                shutil.rmtree(path)
 
     def _look_up(self) -> Change:
         """What an earlier version wrote."""
@@ -244,12 +266,21 @@ class DeltaRuns:
                 bounds[feature] = min(least, before[0]), max(greatest, before[1])
 
         def scan(columns: Sequence[str], keep: pc.Expression | None) -> Iterator[pa.RecordBatch]:
-            return _read(self._directory, files, columns, keep)
+            return _read(map(self._opened, files), columns, keep)
 
         def damaged() -> list[str]:
             return [what for file in files for what in damage(self._directory, file)]
 
         return Run(position, sum(file.rows for file in files), bounds, scan, damaged)
+
+    def _opened(self, file: RunFile) -> VerifiedFile:
+        """Raises Damaged where the file is gone, FileNotFoundError where another run has taken its place."""
+        try:
+            return VerifiedFile(self._directory, file)
+        except FileNotFoundError:
+            if file.path in {other.path for other in self._in_use()}:
+                raise Damaged(f"the history file {file.path} is damaged: it is gone") from None
+            raise
 
     def append(self, position: int, table: pa.Table) -> Change:
         """Add a run."""
