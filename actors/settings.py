@@ -235,6 +235,12 @@ MOST_WIDE_SHAPES = 256
 """Features of one entity type are kept together in at most so many ways; beyond, each value has its own row."""
 STATISTICS_READERS = 2
 """Worker threads that may put statistics together at once."""
+VALUES_UNDER_WAY = 8_000_000
+"""Of the large answers that are being made and put together at once, each value some thirty bytes; others wait."""
+FEW_VALUES = 20_000
+"""An answer of so many waits for no other."""
+ROOM_WAIT_SECONDS = 10.0
+"""A large read for which there is no room for so long is answered 503."""
 ANSWERS_MADE_AT_ONCE = 2
 """Worker threads that put large answers together or read large questions; each slows all other requests down."""
 TABLES_AT_ONCE = 2

@@ -1,16 +1,18 @@
-"""Worker threads for what is large: a few at once, as each of them takes the interpreter from the requests.
+"""Room and worker threads for what is large: a few at once, as each takes the interpreter from the requests.
 
 With the forty that trio has by itself a small read would wait for its fortieth part of the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import trio
 
-from actors.settings import ANSWERS_MADE_AT_ONCE
+from actors.errors import Overloaded
+from actors.settings import ANSWERS_MADE_AT_ONCE, FEW_VALUES, ROOM_WAIT_SECONDS, VALUES_UNDER_WAY
 
 T = TypeVar("T")
 _LIMITER = trio.lowlevel.RunVar[trio.CapacityLimiter]("answers being made")
@@ -28,3 +30,45 @@ def places() -> trio.CapacityLimiter:
 async def in_worker(work: Callable[..., T], *about: object) -> T:
     """Have it done in a worker thread, when there is one."""
     return await trio.to_thread.run_sync(work, *about, limiter=places())
+
+
+class Room:
+    """For a number of values. Who needs many waits for those who came before."""
+
+    def __init__(self, values: int) -> None:
+        self._most = self._free = values
+        self._turn = trio.Lock()
+        self._freed = trio.Event()
+
+    @asynccontextmanager
+    async def of(self, values: int) -> AsyncIterator[None]:
+        """Hold room for the values of an answer, or all there is for one of more. Raises Overloaded."""
+        if values <= FEW_VALUES:
+            yield
+            return
+        needed = min(values, self._most)
+        with trio.move_on_after(ROOM_WAIT_SECONDS) as patience:
+            async with self._turn:
+                while self._free < needed:
+                    self._freed = trio.Event()
+                    await self._freed.wait()
+                self._free -= needed
+        if patience.cancelled_caught:
+            raise Overloaded("too many large answers are being made")
+        try:
+            yield
+        finally:
+            self._free += needed
+            self._freed.set()
+
+
+_ROOM = trio.lowlevel.RunVar[Room]("room for large answers")
+
+
+def room() -> Room:
+    """That of the event loop that runs."""
+    try:
+        return _ROOM.get()
+    except LookupError:
+        _ROOM.set(made := Room(VALUES_UNDER_WAY))
+        return made

@@ -6,13 +6,14 @@ import threading
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors.settings import ANSWERS_MADE_AT_ONCE
+from actors.errors import Overloaded
+from actors.settings import ANSWERS_MADE_AT_ONCE, FEW_VALUES
 from tests.web.two_lanes import settled
 from web import untaken
 from web.untaken import Untaken
-from web.worker import in_worker
+from web.worker import Room, in_worker
 
 
 async def test_only_a_few_answers_are_put_together_at_once(nursery: trio.Nursery) -> None:
@@ -60,3 +61,36 @@ async def test_who_is_given_up_makes_room_at_once_and_no_other_goes_for_it(
         assert kept == [1]
         assert waiting.total == 75
     nursery.cancel_scope.cancel()
+
+
+async def test_large_answers_wait_for_room_and_small_ones_for_none(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    place, held, end = Room(10 * FEW_VALUES), list[int](), trio.Event()
+
+    async def hold(number: int, values: int) -> None:
+        async with place.of(values):
+            held.append(number)
+            await end.wait()
+
+    for number, values in enumerate([6, 100, 3]):  # the second is as large as all, the third behind it
+        nursery.start_soon(hold, number, values * FEW_VALUES)
+        await wait_all_tasks_blocked()
+    nursery.start_soon(hold, 3, FEW_VALUES)
+    await wait_all_tasks_blocked()
+    assert held == [0, 3]
+    end.set()
+    await wait_all_tasks_blocked()
+    assert held == [0, 3, 1, 2]
+
+
+async def test_a_large_answer_for_which_there_is_no_room_for_long_is_refused_and_takes_none(
+    autojump_clock: MockClock,
+) -> None:
+    place = Room(10 * FEW_VALUES)
+    async with place.of(10 * FEW_VALUES):
+        with pytest.raises(Overloaded):
+            async with place.of(2 * FEW_VALUES):
+                pytest.fail("there was none")
+    async with place.of(10 * FEW_VALUES):
+        pass

@@ -26,6 +26,7 @@ from web.requests import JSON_TYPE, Query, encode, json_body, said
 from web.routes.serving import check_ids, check_read
 from web.rows import ALL, NAME_BYTES, NUMBER_BYTES, check_bytes, encode_rows, text_bytes
 from web.schema import Closed, Historical, HistoricalAnswer, HistoryAnswer, HistoryItem
+from web.worker import room
 
 _TAKEN_NAMES = ("entityId", "windowStart", "windowEnd")
 
@@ -55,19 +56,19 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
         many = len(asked.entity_ids) * span.windows
         widths = sum(width_of(one) for name, one in features.items() if aggregations[name] in ("latest", "first"))
         check_bytes(many * widths * NUMBER_BYTES, settings)
-        answers = {
-            reference: await router.aggregate(asked.entity_ids, feature, aggregations[reference], span)
-            for reference, feature in features.items()
-        }
-        cells = many * len(features)
-        size = sum(text_bytes(one.values) for one in answers.values()) + cells * NAME_BYTES
-        check_bytes(size, settings)
-        windowed = asked.window is not None
+        answers, cells, windowed = dict[str, Answer](), many * len(features), asked.window is not None
 
         def rows(cut: slice) -> Iterator[dict[str, Any]]:
             return _rows(asked.entity_ids[cut], _part(answers, cut, span.windows), span, windowed)
 
-        return said(await encode_rows(cells, size, len(asked.entity_ids), rows))
+        async with room().of(cells):
+            for reference, feature in features.items():
+                answers[reference] = await router.aggregate(
+                    asked.entity_ids, feature, aggregations[reference], span
+                )
+            size = sum(text_bytes(one.values) for one in answers.values()) + cells * NAME_BYTES
+            check_bytes(size, settings)
+            return said(await encode_rows(cells, size, len(asked.entity_ids), rows))
 
     @routes.get("/features/<reference>/history")
     async def history(reference: str) -> Response:

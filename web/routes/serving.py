@@ -22,6 +22,7 @@ from actors.values import Nulls
 from web.requests import decode_bounded, json_bytes, said
 from web.rows import ALL, NAME_BYTES, NUMBER_BYTES, check_bytes, columns, encode_rows, keyed_by, text_bytes
 from web.schema import Serve, ServedEntity, ValueMetadata
+from web.worker import room
 
 
 def blueprint(router: Router, settings: Settings) -> Blueprint:
@@ -53,13 +54,17 @@ async def _serve(router: Router, settings: Settings, asked: Serve, judged: int |
     count, features = len(asked.entity_ids), len(selected.features)
     check_bytes(count * NUMBER_BYTES * sum(len(kind.members) * kind.width for kind in selected.kinds), settings)
     cells = count * features * (3 if asked.include_metadata else 1)
-    step, size, grids = max(1, CELLS_PER_QUESTION // features), cells * NAME_BYTES, list[Grid]()
-    for some in _lots(asked.entity_ids, step):  # a lot after the other: others have their turns in between
-        if grids:
-            await trio.lowlevel.checkpoint()
-        grids.append(await router.latest(some, selected, at, current, judged))
-        size += sum(map(text_bytes, grids[-1].values))
-        check_bytes(size, settings)
+    step, grids = max(1, CELLS_PER_QUESTION // features), list[Grid]()
+
+    async def look_up() -> int:
+        size = cells * NAME_BYTES
+        for some in _lots(asked.entity_ids, step):  # a lot after the other: others have their turns in between
+            if grids:
+                await trio.lowlevel.checkpoint()
+            grids.append(await router.latest(some, selected, at, current, judged))
+            size += sum(map(text_bytes, grids[-1].values))
+            check_bytes(size, settings)
+        return size
 
     def rows(cut: slice) -> Iterator[ServedEntity]:
         about = selected, at, aged_at, asked.include_metadata
@@ -71,7 +76,8 @@ async def _serve(router: Router, settings: Settings, asked: Serve, judged: int |
             for lot, part in parts
         )
 
-    return await encode_rows(cells, size, count, rows)
+    async with room().of(cells):
+        return await encode_rows(cells, await look_up(), count, rows)
 
 
 def _lots(entities: Sequence[str], step: int) -> list[Sequence[str]]:
