@@ -382,7 +382,7 @@ def unsealed(path: Path, tables: list[str]) -> None:
     """A database as the version before wrote it."""
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         for table in tables:
-            if table in ("files", "lost"):
+            if table in ("files", "log", "lost"):
                 database.execute(f"DROP TABLE {table}")
                 continue
             (made,) = database.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()

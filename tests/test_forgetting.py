@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 
 import actors.storage.runs
 from actors.errors import Damaged
@@ -19,6 +20,7 @@ from actors.storage import delta, forgetting
 from actors.storage.checking import check
 from actors.storage.forgetting import forget
 from actors.storage.journal import Journal
+from actors.storage.local import EmbeddedStorage
 from actors.storage.runs import DeltaRuns
 from actors.storage.sqlite_log import look_over
 from tests.actors.service import read_as
@@ -286,3 +288,76 @@ def heard(original: Callable[..., Any], seen: Callable[[], object]) -> Callable[
         return original(*arguments, **options)
 
     return called
+
+
+async def test_a_bit_of_the_tables_log_is_noticed_and_the_log_written_anew(
+    directory: Path, tmp_path: Path
+) -> None:
+    truth = await outcome(directory, 1)
+    copy = tmp_path / "copy"
+    summed_up = tmp_path / "summed up"
+    shutil.copytree(directory, summed_up)
+    shutil.rmtree(log_of(summed_up))
+    assert await outcome(summed_up, 1) == truth
+    names = {path.name for made in (directory, summed_up) for path in log_of(made).iterdir()}
+    assert "_last_checkpoint" in names and len(names) == 5
+    for made in (directory, summed_up):
+        for path in sorted(log_of(made).iterdir()):
+            for share in (0.02, 0.3, 0.5, 0.9):
+                shutil.copytree(made, copy)
+                flip(log_of(copy) / path.name, int(8 * path.stat().st_size * share) + 1)
+                (words,) = check(copy)
+                assert "_delta_log" in words and "has no values" in words, (path, share)
+                shutil.rmtree(copy)
+    shutil.copytree(directory, copy)
+    flip_in(log_of(copy) / f"{0:020}.json", b"numRecords")
+    assert main(["check-data", str(copy), "--forget-damaged", "--yes"]) == 0
+    assert check(copy) == [] and await outcome(copy, 1) == truth
+    assert rows_for_others(copy) == rows_for_others(directory)
+    async with service(copy) as router:
+        await write_city(router, "new", at(41))
+        await router.checkpointer.checkpoint()
+    assert check(copy) == [] and rows_for_others(copy) == rows_for_others(directory) + 721
+
+
+async def test_a_log_that_is_gone_is_written_anew_at_the_start(directory: Path) -> None:
+    truth, rows = await outcome(directory, 1), rows_for_others(directory)
+    shutil.rmtree(log_of(directory))
+    assert ["_delta_log" in words for words in check(directory)] == [True]
+    assert await outcome(directory, 1) == truth
+    assert check(directory) == [] and rows_for_others(directory) == rows
+
+
+async def test_a_log_that_was_written_before_it_had_checksums_is_looked_at_as_far_as_can_be(
+    directory: Path,
+) -> None:
+    with closing(sqlite3.connect(directory / "journal.db", isolation_level=None)) as database:
+        database.execute("DROP TABLE log")
+    truth = await outcome(directory, 1)
+    assert isinstance(truth, dict) and None not in truth.values()
+    assert check(directory) == []
+    flip_in(log_of(directory) / f"{0:020}.json", b"minValues")
+    assert len(check(directory)) == 1
+    forget(directory)
+    assert check(directory) == [] and await outcome(directory, 1) == truth
+
+
+async def test_a_log_that_was_being_shortened_when_the_process_was_killed_is_sound(directory: Path) -> None:
+    storage = EmbeddedStorage(str(directory))
+    storage.open()
+    storage._vacuum(1)
+    storage.close()
+    first, second = (log_of(directory) / f"{version:020}.json" for version in range(2))
+    first.unlink()
+    assert check(directory) == []
+    (log_of(directory) / f"{1:020}.checkpoint.parquet").unlink()
+    assert len(check(directory)) == 1 and second.exists()
+
+
+def log_of(directory: Path) -> Path:
+    return directory / "history" / "_delta_log"
+
+
+def rows_for_others(directory: Path) -> int:
+    """How many rows the Delta library finds."""
+    return int(DeltaTable(directory / "history").to_pyarrow_table().num_rows)

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from zlib import crc32
 
 import msgspec
 import pyarrow as pa
@@ -121,24 +122,35 @@ def _journal_and_history(directory: Path, copies: Path, monitored: Monitored, fo
             damaged = _of_file(directory / "history", file)
             found.words += damaged
             found.files += [file] if damaged else []
-        of_log = _of_log(directory / "history", int(journal.meta("history_version", -1)), files)
+        of_log = _of_log(directory / "history", journal, files)
         found.words += of_log
         found.log = bool(of_log)
     finally:
         journal.close()
 
 
-def _of_log(history: Path, version: int, files: list[RunFile]) -> list[str]:
+def _of_log(history: Path, journal: Journal, files: list[RunFile]) -> list[str]:
     """Timewell does not go by the log, but others that read the table do."""
-    log = history / "_delta_log"
-    if version < 0:
-        return []
+    version = int(journal.meta("history_version", -1))
     try:
-        _, named = delta.read(log, version)
+        why = _wrong_in_log(history / "_delta_log", version, journal, files) if version >= 0 else None
     except Exception as error:  # Arrow raises many kinds
-        return [f"{log} is damaged: {error}"]
-    same = {path: about["size"] for path, about in named.items()} == {file.path: file.size for file in files}
-    return [] if same or not files else [f"{log} is damaged: it names other files than there are"]
+        why = str(error)
+    words = "it has no values, and is written anew out of what journal.db knows by --forget-damaged"
+    return [] if why is None else [f"{history / '_delta_log'} is damaged: {why} ({words})"]
+
+
+def _wrong_in_log(log: Path, version: int, journal: Journal, files: list[RunFile]) -> str | None:
+    for name, sum_ in journal.log_sums().items():
+        # One that is gone is needed no more, which a crash has kept from being noted, or missed further down.
+        if (log / name).exists() and crc32((log / name).read_bytes()) != sum_:
+            return f"{name} is not what was written"
+    if not delta.hint_is_sound(log):
+        return "what points at its checkpoint is not what was written"
+    _, named = delta.read(log, version)
+    said = {path: (about["size"], about["partitionValues"], about["stats"]) for path, about in named.items()}
+    same = said == {file.path: (file.size, {"run": str(file.run)}, file.stats) for file in files}
+    return None if same or not files else "it says something else of the files than is known of them"
 
 
 def _of_file(history: Path, file: RunFile) -> list[str]:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
+from zlib import crc32
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,7 +26,9 @@ from actors.storage.history import SCHEMA
 from actors.storage.run_files import RunFile
 
 Action = dict[str, Any]
+Sums = list[tuple[str, int | None]]
 KEEP_LOG_SECONDS = 86_400
+_HINT = "_last_checkpoint"
 _NAMES = {
     pa.string(): "string",
     pa.float64(): "double",
@@ -159,26 +162,31 @@ def removed(file: RunFile) -> Action:
     }
 
 
-def commit(log: Path, version: int, operation: str, actions: Sequence[Action]) -> None:
+def commit(log: Path, version: int, operation: str, actions: Sequence[Action]) -> Sums:
     """One more version, on stable storage."""
     about = {"commitInfo": {"timestamp": now(), "operation": operation, "engineInfo": "timewell"}}
     lines = [json.dumps(action, ensure_ascii=False) for action in (about, *actions)]
-    _put(log / f"{version:020}.json", "\n".join(lines).encode())
+    return [_put(log / f"{version:020}.json", "\n".join(lines).encode())]
 
 
-def checkpoint(log: Path, version: int, metadata: str, files: Iterable[RunFile]) -> None:
+def checkpoint(
+    log: Path, version: int, metadata: str, files: Iterable[RunFile], keep_seconds: float = KEEP_LOG_SECONDS
+) -> Sums:
     """Sum up the log as of a version, and delete what nobody needs any more of what was before."""
     path = log / f"{version:020}.checkpoint.parquet"
+    changed: Sums = []
     if not path.exists():
         actions = [removed(file) if file.removed is not None else added(file) for file in files]
         rows = [_as_columns(action) for action in (*begun(metadata), *actions)]
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(rows, _LAYOUT), sink, store_schema=False)
-        _put(path, sink.getvalue().to_pybytes())
-        _put(log / "_last_checkpoint", json.dumps({"version": version, "size": len(rows)}).encode())
+        changed.append(_put(path, sink.getvalue().to_pybytes()))
+        _put(log / _HINT, json.dumps({"version": version, "size": len(rows)}).encode())
     for old in log.iterdir():
-        if is_before(old, version) and old.stat().st_mtime < time.time() - KEEP_LOG_SECONDS:
+        if is_before(old, version) and old.stat().st_mtime < time.time() - keep_seconds:
             old.unlink()
+            changed.append((old.name, None))
+    return changed
 
 
 def _as_columns(action: Action) -> Action:
@@ -248,8 +256,18 @@ def read(log: Path, version: int) -> tuple[str, dict[str, Mapping[str, Any]]]:
     return json.dumps(metadata), files
 
 
-def _put(path: Path, data: bytes) -> None:
-    """A file with its whole content, or none."""
+def hint_is_sound(log: Path) -> bool:
+    """Whether what points at a checkpoint, which may be missing, is as it was written. Raises many kinds."""
+    if not (log / _HINT).exists():
+        return True
+    said = (log / _HINT).read_bytes()
+    version = int(json.loads(said)["version"])
+    rows = pq.read_metadata(log / f"{version:020}.checkpoint.parquet").num_rows
+    return said == json.dumps({"version": version, "size": rows}).encode()
+
+
+def _put(path: Path, data: bytes) -> tuple[str, int]:
+    """A file with its whole content, or none. Returns its name and checksum."""
     started = path.with_name(f".{path.name}.part")
     with started.open("wb") as file:
         file.write(data)
@@ -257,6 +275,7 @@ def _put(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
     started.replace(path)
     sync(path.parent)
+    return path.name, crc32(data)
 
 
 def sync(path: Path) -> None:

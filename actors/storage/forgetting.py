@@ -131,11 +131,19 @@ def _forget_values(directory: Path, found: Found, aside: Path) -> None:
             _go_by(journal, runs, runs.without(file, _sound_rows(history, file)))
             (history / file.path).unlink(missing_ok=True)
         if found.log:
-            _go_by(journal, runs, runs.begin_log_anew())
-            runs.sum_up()
+            write_log_anew(journal, runs)
         journal.forget_lost()
     finally:
         journal.close()
+
+
+def write_log_anew(journal: Journal, runs: DeltaRuns) -> None:
+    """The log of the history's table, out of what the journal knows."""
+    begun = runs.begin_log_anew()
+    _go_by(journal, runs, begun)
+    summed_up = runs.sum_up()
+    _go_by(journal, runs, summed_up)
+    journal.forget_log_sums([name for name, _ in (*begun.log, *summed_up.log)])
 
 
 def _go_by(journal: Journal, runs: DeltaRuns, change: Change) -> None:

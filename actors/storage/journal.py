@@ -62,6 +62,9 @@ CREATE TABLE IF NOT EXISTS erased (
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, record BLOB NOT NULL, seal INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS log (
+    name TEXT PRIMARY KEY, sum INTEGER NOT NULL, seal INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (
     kind TEXT, key TEXT, record BLOB NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
@@ -74,6 +77,7 @@ _COLUMNS = {
     "forgotten": "feature, record",
     "erased": "entity_type, entity_id, arrived",
     "files": "path, record",
+    "log": "name, sum",
     "notes": "kind, key, record",
     "lost": "place, record",
 }
@@ -99,7 +103,7 @@ class Journal(Database):
         super().open()
         try:
             for table, columns in _COLUMNS.items():
-                if table != "answers":
+                if table not in ("answers", "log"):  # both can be done without
                     self.sealed(table, columns)
             self._lost = {
                 place: msgspec.msgpack.decode(record, type=Lost)
@@ -267,10 +271,25 @@ class Journal(Database):
             for file in change.files:
                 put(database, "files", file.path, msgspec.msgpack.encode(file))
             database.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in change.gone])
+            for name, sum_ in change.log:
+                if sum_ is None:
+                    database.execute("DELETE FROM log WHERE name = ?", (name,))
+                else:
+                    put(database, "log", name, sum_)
 
     def files(self) -> list[RunFile]:
         """The files of the history, and those that were until lately."""
         return self._records("files", RunFile)
+
+    def log_sums(self) -> dict[str, int]:
+        """The checksums of the files of the history's log, but for old ones without. Raises Damaged."""
+        return dict(self.sealed("log", _COLUMNS["log"]))
+
+    def forget_log_sums(self, but: Sequence[str]) -> None:
+        """Know no checksums of other files than these."""
+        with self.transaction() as database:
+            query = "DELETE FROM log WHERE name NOT IN (SELECT value FROM json_each(?))"
+            database.execute(query, (msgspec.json.encode(but).decode(),))
 
     @property
     def position(self) -> int:

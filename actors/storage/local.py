@@ -98,6 +98,8 @@ class LocalStorage:
             looked_up = self._runs.open(version, metadata, self._journal.files())
             if looked_up is not None:
                 self._journal.set_history(self._journal.position, looked_up)
+            if not self._runs.has_log():
+                forgetting.write_log_anew(self._journal, self._runs)
         self._position = self._journal.position
         self._damages.look()
         recovered = self._journal.recover()

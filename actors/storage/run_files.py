@@ -47,13 +47,14 @@ class RunFile(msgspec.Struct, frozen=True):
 class Change(NamedTuple):
     """What became of the history: its version, the files that came or were removed, and those that are gone.
 
-    `metadata`: the description of a table that is new.
+    `metadata`: the description of a table that is new; `log`: checksums of files of its log, None for one gone.
     """
 
     version: int
     files: Sequence[RunFile] = ()
     gone: Sequence[str] = ()
     metadata: str | None = None
+    log: Sequence[tuple[str, int | None]] = ()
 
 
 def sums_of(path: Path) -> bytes:

@@ -7,6 +7,7 @@ are. `MemoryRuns` keeps Arrow tables.
 
 from __future__ import annotations
 
+import math
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -195,8 +196,6 @@ class DeltaRuns:
         self._undo_after(version)
         if version < 0:
             return None
-        if not (self._log / f"{version:020}.json").exists():
-            raise StartupError(f"the history table {self._directory} has not the version {version} in its log")
         return self._look_up() if metadata is None else None
 
     def beyond(self, version: int, newest: int) -> list[Path]:
@@ -303,10 +302,17 @@ class DeltaRuns:
         """One more version: once it is summed up, a reader needs nothing of the log before it."""
         return self._commit("RESTORE", [])
 
-    def sum_up(self) -> None:
-        """Have the log say in one place what the table is made of."""
-        if self._metadata is not None:
-            delta.checkpoint(self._log, self._version, self._metadata, self._files.values())
+    def sum_up(self) -> Change:
+        """Have the log say in one place what the table is made of, and nothing of what was before."""
+        if self._metadata is None:
+            return Change(self._version)
+        files = self._files.values()
+        sums = delta.checkpoint(self._log, self._version, self._metadata, files, -math.inf)
+        return Change(self._version, log=sums)
+
+    def has_log(self) -> bool:
+        """Whether the log says at all what the table is made of."""
+        return self._version < 0 or (self._log / f"{self._version:020}.json").exists()
 
     def _written(self, position: int, table: pa.Table) -> RunFile:
         """A new file, on stable storage. What hardly repeats is written in half the time without a dictionary."""
@@ -348,9 +354,9 @@ class DeltaRuns:
         metadata = None if self._version >= 0 else delta.new_table()
         actions = [] if metadata is None else delta.begun(metadata)
         actions += [delta.added(file) if file.removed is None else delta.removed(file) for file in files]
-        delta.commit(self._log, self._version + 1, operation, actions)
+        sums = delta.commit(self._log, self._version + 1, operation, actions)
         delta.sync(self._directory)
-        return Change(self._version + 1, files, (), metadata)
+        return Change(self._version + 1, files, (), metadata, sums)
 
     def adopt(self, change: Change) -> None:
         """Go by a change that has been noted."""
@@ -372,5 +378,5 @@ class DeltaRuns:
             if not known and stray.stat().st_mtime_ns // 1_000_000 <= until:
                 stray.unlink()
         kept = [file for path, file in self._files.items() if path not in set(gone)]
-        delta.checkpoint(self._log, self._version, self._metadata, kept)
-        return Change(self._version, (), gone)
+        sums = delta.checkpoint(self._log, self._version, self._metadata, kept)
+        return Change(self._version, (), gone, log=sums)

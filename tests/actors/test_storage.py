@@ -985,18 +985,6 @@ def test_no_parquet_file_is_ever_half_there(embedded: EmbeddedStorage, monkeypat
     assert [path.suffix for path in history.glob("run=*/*")] == [".parquet"]
 
 
-def test_a_history_that_lacks_its_log_is_not_opened(tmp_path: Path) -> None:
-    storage = EmbeddedStorage(str(tmp_path))
-    storage.open()
-    write(storage, 10, ("a", 1, 1.0))
-    flush(storage)
-    storage.close()
-    shutil.rmtree(tmp_path / "history" / "_delta_log")
-    with pytest.raises(StartupError, match="history"):
-        storage.open()
-    storage.close()
-
-
 @pytest.mark.parametrize(
     "names",
     [
