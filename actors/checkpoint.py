@@ -109,7 +109,10 @@ class Checkpointer:
         try:
             erased: Erased = await self._journal.mailbox.ask(Erase(entity_type, entity_id))
             if erased.removed is not None:
-                return erased, erased.removed
+                for one in self._erasures:
+                    one.note_removed(erased)
+                await trio.lowlevel.checkpoint()  # those of the same commit note theirs
+                return erased, erasure.removed
             for _ in range(ERASURE_CHECKPOINTS):
                 async with self._one_at_a_time:
                     if not erasure.covers(erased):  # by the checkpoint that another one waited for
@@ -172,12 +175,18 @@ class _Erasure:
         self._entity = entity_type, entity_id
         self._until = NEVER
         self._counts = Counter[str]()
+        self._taken: list[Removed] = []
 
     def note(self, erased: Erased, counts: Mapping[str, int]) -> None:
         """An erasure is done with."""
         if self._entity == erased[:2]:
             self._until = max(self._until, erased.arrived)
             self._counts.update(counts)
+
+    def note_removed(self, erased: Erased) -> None:
+        """A shared store has taken away what it had by then."""
+        if self._entity == erased[:2] and erased.removed is not None:
+            self._taken.append(erased.removed)
 
     def covers(self, erased: Erased) -> bool:
         """Whether this one is."""
@@ -186,4 +195,6 @@ class _Erasure:
     @property
     def removed(self) -> Removed:
         """What went."""
-        return Removed(self._counts.total(), len(self._counts))
+        taken = sum(one.observations for one in self._taken)
+        features = max((one.features for one in self._taken), default=0)
+        return Removed(self._counts.total() + taken, len(self._counts) + features)
