@@ -37,6 +37,18 @@ def without_values(values: pa.Array | pa.ChunkedArray) -> bool:
     return bool(pc.all(pc.is_nan(values.cast(pa.float64())), min_count=0).as_py())
 
 
+def has_infinity(values: pa.Array) -> bool:
+    """Whether there is an infinite number among plain values, or within them."""
+    kind, types = values.type, pa.types
+    if types.is_floating(kind):
+        return bool(pc.any(pc.is_inf(values.cast(pa.float64())), min_count=0).as_py())
+    if types.is_struct(kind):
+        return any(has_infinity(values.field(place)) for place in range(kind.num_fields))
+    if types.is_map(kind):
+        return has_infinity(values.keys) or has_infinity(values.items)
+    return kind.num_fields > 0 and has_infinity(values.flatten())
+
+
 def is_plain(kind: pa.DataType) -> bool:
     """Whether a type, and all types within, say their values directly."""
     types = pa.types

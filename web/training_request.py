@@ -13,7 +13,7 @@ import pyarrow as pa
 from actors.aggregates import AGGREGATIONS, allowed
 from actors.arrow_keys import ids_of_arrow, settled, times_of_arrow, times_of_texts
 from actors.arrow_objects import Unsayable, may_be_unsayable, objects
-from actors.arrow_plain import plain
+from actors.arrow_plain import has_infinity, plain
 from actors.columns import Times
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, TooLarge
@@ -22,7 +22,7 @@ from actors.registry import FeatureRegistry, check_count
 from actors.settings import MAX_LABEL_VALUES, MAX_LABELS
 from actors.timestamps import Duration, parse_duration, parse_timestamp
 from actors.training import Moments, Wanted
-from web.lanes import Column
+from web.lanes import ARROW_TYPE, CSV_TYPE, Column
 from web.requests import Query
 from web.schema import Body, Reference
 
@@ -178,8 +178,8 @@ def _check_labels(labels: int, rows: int) -> None:
         raise TooLarge(f"rows: {reason}; send fewer at once")
 
 
-def rows_of_arrow(table: pa.Table, known_at: str | None, as_arrow: bool) -> Rows:
-    """Rows as an Arrow table. `as_arrow`: so they go out. Raises InvalidInput that names the column."""
+def rows_of_arrow(table: pa.Table, known_at: str | None, answer: str) -> Rows:
+    """Rows as an Arrow table. `answer`: the form they go out in. Raises InvalidInput that names the column."""
     _check_labels(len(table.column_names) - len(KEYS), 0)
     for name, count in Counter(table.column_names).items():
         if count > 1:
@@ -194,17 +194,22 @@ def rows_of_arrow(table: pa.Table, known_at: str | None, as_arrow: bool) -> Rows
             raise InvalidInput(f"{name}: is null", [Fault(name, "is null", row)])
     entities = ids_of_arrow(keys[ENTITY], ENTITY)
     at = times_of_arrow(keys[TIMESTAMP], f"rows.{TIMESTAMP}")
-    labels = [_label(name, table[name], as_arrow) for name in table.column_names if name not in KEYS]
+    labels = [_label(name, table[name], answer) for name in table.column_names if name not in KEYS]
     return _rows(entities, at, labels, known_at)
 
 
-def _label(name: str, values: pa.ChunkedArray, as_arrow: bool) -> Column:
+def _label(name: str, values: pa.ChunkedArray, answer: str) -> Column:
     """A column that is passed through. What JSON could not say is found before the answer begins."""
     is_json = isinstance(values.type, pa.JsonType)
     values = plain(values)
-    if is_json and not as_arrow:
+    if answer == ARROW_TYPE:
+        return Column(name, None, values)
+    if is_json:
         return Column(name, None, _raw(name, values.to_pylist()))
-    if as_arrow or not may_be_unsayable(values.type):
+    in_json = answer != CSV_TYPE or values.type.num_fields > 0
+    if in_json and any(map(has_infinity, values.chunks)):
+        raise InvalidInput.at(name, "has an infinite number, which JSON cannot say; an Arrow answer would hold it")
+    if not may_be_unsayable(values.type):
         return Column(name, None, values)
     try:
         return Column(name, None, objects(values))

@@ -43,7 +43,7 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
     async def training_set() -> Response:
         lane = accepted_lane()
         arrow = lane.content_type == ARROW_TYPE
-        rows, options = await _asked(router, settings, arrow)
+        rows, options = await _asked(router, settings, lane.content_type.partition(";")[0])
         registry = await router.registered()
         group = {} if options.group is None else registry.select(None, options.group).by_reference
         wanted = wanted_columns(registry, group, options)
@@ -59,7 +59,7 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
     return routes
 
 
-async def _asked(router: Router, settings: Settings, arrow: bool) -> tuple[Rows, Options]:
+async def _asked(router: Router, settings: Settings, answer: str) -> tuple[Rows, Options]:
     if request.mimetype != ARROW_TYPE:
         Query(())
         rows, most = list[Mapping[str, Any]](), settings.max_body_bytes // SHORTEST_ROW_BYTES
@@ -75,7 +75,7 @@ async def _asked(router: Router, settings: Settings, arrow: bool) -> tuple[Rows,
 
     def read() -> Rows:
         try:
-            return rows_of_arrow(read_table(data, settings), options.known_at, arrow)
+            return rows_of_arrow(read_table(data, settings), options.known_at, answer)
         except MemoryError:
             raise
         except pa.ArrowException as error:
