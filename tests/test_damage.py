@@ -505,3 +505,28 @@ async def test_a_history_file_that_goes_while_it_is_used_is_named(directory: Pat
         with pytest.raises(Damaged, match=gone.name):
             await past(router, 3, "e0")
         assert any(gone.name in words for words in router.damaged())
+
+
+@pytest.mark.parametrize("kind", ["truncated", "files", "log"])
+async def test_a_journal_that_cannot_be_opened_is_named_with_the_way_out(
+    directory: Path, tmp_path: Path, kind: str
+) -> None:
+    path = directory / "journal.db"
+    if kind == "truncated":
+        os.truncate(path, path.stat().st_size * 2 // 3)
+    elif kind == "files":
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            database.execute("UPDATE files SET record = record || x'00'")
+    else:
+        async with service(directory) as router:
+            await write_city(router, "a place that is damaged", at(50))
+            await write_city(router, "there", at(51))
+            shutil.copytree(directory, tmp_path / "killed")
+        directory = tmp_path / "killed"
+        wal = directory / "journal.db-wal"
+        flip(wal, 8 * wal.read_bytes().index(b"place that is") + 3)
+    with pytest.raises(StartupError) as refused:
+        async with service(directory):
+            pass
+    assert str(directory / "journal.db") in refused.value.detail
+    assert refused.value.detail.count("restore a backup, or see what is left by `timewell check-data`") == 1

@@ -20,7 +20,8 @@ from actors.storage.sqlite_log import need_whole
 _META = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value, seal INTEGER NOT NULL) WITHOUT ROWID;"
 Reform = Callable[[sqlite3.Connection], None]
 """Makes tables of the format before into those of this one."""
-
+OF_DAMAGE = (Damaged, sqlite3.DatabaseError, StorageDown)
+"""What a StartupError comes of where a file is damaged. SQLite's other errors are kinds of its second."""
 PAGES_AT_ONCE = 2_000
 
 

@@ -30,6 +30,7 @@ from actors.stats.windows import Merge
 from actors.storage import forgetting, history
 from actors.storage.carrying import by_arrival, whole
 from actors.storage.damages import Damages, gone_back
+from actors.storage.database import OF_DAMAGE
 from actors.storage.directory import DataDirectory
 from actors.storage.erasure import Erasures
 from actors.storage.history import Keep
@@ -53,6 +54,7 @@ from actors.storage.runs import DeltaRuns, MemoryRuns, Run, Runs, worth_merging
 from actors.timestamps import FOREVER, NEVER, SECOND
 
 log = logging.getLogger("timewell.storage")
+_WAY_OUT = ": restore a backup, or see what is left by `timewell check-data`"
 
 
 @contextmanager
@@ -93,7 +95,7 @@ class LocalStorage:
         self._monitored.open()
         if isinstance(self._runs, DeltaRuns):
             if (lost := gone_back(self._journal, self._runs)) is not None:
-                raise StartupError(f"{lost}: restore a backup, or see what is left by `timewell check-data`")
+                raise StartupError(lost) from Damaged(lost)
             version, metadata = self._journal.meta("history_version", -1), self._journal.meta("history_metadata")
             looked_up = self._runs.open(version, metadata, self._journal.files())
             if looked_up is not None:
@@ -458,6 +460,8 @@ class EmbeddedStorage(LocalStorage):
             self.close()
             if isinstance(error, StorageDown | OSError):
                 raise StartupError(f"cannot open what is in {self._directory}: {error}") from error
+            if isinstance(error, StartupError) and type(error.__cause__) in OF_DAMAGE:
+                raise StartupError(f"{error.detail}{_WAY_OUT}") from error.__cause__
             raise
 
     def close(self) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from actors.domain import Feature
-from actors.errors import Damaged, StartupError, StorageDown
+from actors.errors import Damaged, StartupError
 from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge, Window, coarser
-from actors.storage.database import Database, renewed, set_meta
+from actors.storage.database import OF_DAMAGE, Database, renewed, set_meta
 from actors.storage.protocol import SavedSummaries, SummaryKey
 from actors.storage.sealed import is_sound, put, readable
 
@@ -51,7 +51,7 @@ class Monitored(Database):
         try:
             super().open()
         except StartupError as error:
-            if type(error.__cause__) not in (Damaged, sqlite3.DatabaseError, StorageDown):
+            if type(error.__cause__) not in OF_DAMAGE:
                 raise
             self.close()
             self.damage = error.detail

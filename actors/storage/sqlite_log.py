@@ -38,7 +38,7 @@ def need_whole(path: Path) -> None:
     if wrong is not None:
         raise Damaged(
             f"{path} is damaged between bytes {wrong.begin} and {wrong.end - 1}, and what was committed after that"
-            " is lost: restore a backup, or go on without by `timewell check-data --forget-damaged`"
+            " is lost"
         )
 
 
