@@ -22,6 +22,8 @@ from actors.router import Router, open_router
 from actors.selection import Selection
 from actors.serving import Span
 from actors.settings import Settings
+from actors.storage import history
+from actors.storage.checking import check
 from actors.storage.journal import _COLUMNS, Journal
 from actors.storage.local import EmbeddedStorage
 from actors.storage.monitored import Monitored
@@ -507,16 +509,16 @@ async def test_a_history_file_that_goes_while_it_is_used_is_named(directory: Pat
         assert any(gone.name in words for words in router.damaged())
 
 
-@pytest.mark.parametrize("kind", ["truncated", "files", "log"])
+@pytest.mark.parametrize("kind", ["truncated", "features", "log"])
 async def test_a_journal_that_cannot_be_opened_is_named_with_the_way_out(
     directory: Path, tmp_path: Path, kind: str
 ) -> None:
     path = directory / "journal.db"
     if kind == "truncated":
         os.truncate(path, path.stat().st_size * 2 // 3)
-    elif kind == "files":
+    elif kind == "features":
         with closing(sqlite3.connect(path, isolation_level=None)) as database:
-            database.execute("UPDATE files SET record = record || x'00'")
+            database.execute("UPDATE features SET record = record || x'00'")
     else:
         async with service(directory) as router:
             await write_city(router, "a place that is damaged", at(50))
@@ -530,3 +532,48 @@ async def test_a_journal_that_cannot_be_opened_is_named_with_the_way_out(
             pass
     assert str(directory / "journal.db") in refused.value.detail
     assert refused.value.detail.count("restore a backup, or see what is left by `timewell check-data`") == 1
+
+
+@pytest.mark.parametrize("column", ["record", "seal"])
+async def test_a_history_file_whose_note_is_damaged_is_refused_and_the_rest_goes_on(
+    directory: Path, column: str
+) -> None:
+    truth = await outcome(directory, 1)
+    assert isinstance(truth, dict)
+    with closing(sqlite3.connect(directory / "journal.db", isolation_level=None)) as database:
+        doubtful = database.execute("SELECT min(path) FROM files").fetchone()[0]
+        value = "record || x'00'" if column == "record" else "seal + 1"
+        database.execute(f"UPDATE files SET {column} = {value} WHERE path = ?", (doubtful,))
+    for cache in (1, 1_000_000):
+        found = await outcome(directory, cache)
+        assert isinstance(found, dict)
+        assert found["past user.city.v1 e0 3"] is None
+        assert found["past user.city.v1 e0 30"] == truth["past user.city.v1 e0 30"]
+        assert all(answer in (None, truth[name]) for name, answer in found.items())
+    async with service(directory) as router:
+        assert any(doubtful in words and "cannot be verified" in words for words in router.damaged())
+        await write_city(router, "new", at(41))
+        await router.checkpointer.checkpoint()
+    assert (directory / "history" / doubtful).exists()
+    (words,) = check(directory)
+    assert doubtful in words and f"from {at(0)[:-1]}" in words and "(360 observations)" in words
+    assert main(["check-data", str(directory), "--forget-damaged", "--yes"]) == 0
+    assert check(directory) == []
+    async with service(directory) as router:
+        assert await past(router, 3, "e0") == [None] and not router.damaged()
+        assert await read_as(router, NOW, ["a"], "user.city.v1") == ["new"]
+
+
+async def test_a_damaged_note_of_a_file_that_was_replaced_loses_nothing(directory: Path) -> None:
+    storage = EmbeddedStorage(str(directory))
+    storage.open()
+    storage._replace(runs := storage._runs.runs(), history.merge_tables([run.table() for run in runs]))
+    storage.close()
+    truth = await outcome(directory, 1)
+    with closing(sqlite3.connect(directory / "journal.db", isolation_level=None)) as database:
+        database.execute("UPDATE files SET seal = seal + 1 WHERE path = (SELECT min(path) FROM files)")
+    assert await outcome(directory, 1) == truth
+    (words,) = check(directory)
+    assert "not used any more" in words
+    assert main(["check-data", str(directory), "--forget-damaged", "--yes"]) == 0
+    assert check(directory) == [] and await outcome(directory, 1) == truth

@@ -17,6 +17,7 @@ from actors.errors import Damaged, StartupError
 from actors.storage import delta
 from actors.storage.damages import Damages, gone_back
 from actors.storage.directory import DataDirectory
+from actors.storage.doubt import all_files
 from actors.storage.history import micros
 from actors.storage.journal import Journal
 from actors.storage.monitored import Monitored
@@ -117,7 +118,11 @@ def _journal_and_history(directory: Path, copies: Path, monitored: Monitored, fo
         journal.find_lost(monitored.position)
         lost = Damages(journal, monitored).in_journal()
         found.words += [f"{directory / 'journal.db'}: {words}" for words in lost]
-        files = [file for file in journal.files() if file.removed is None]
+        files = [file for file in all_files(journal, directory / "history") if file.removed is None]
+        if journal.unsound_files() and all(file.sums for file in files):
+            found.words.append(
+                f"{directory / 'journal.db'}: in the note of a history file that is not used any more"
+            )
         for file in files:
             damaged = _of_file(directory / "history", file)
             found.words += damaged

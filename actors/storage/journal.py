@@ -83,6 +83,9 @@ _COLUMNS = {
 }
 
 
+_FILES = "SELECT CAST(path AS BLOB), CAST(record AS BLOB), seal FROM files ORDER BY path"
+
+
 class Journal(Database):
     """None of its calls is long but the commits themselves.
 
@@ -103,7 +106,7 @@ class Journal(Database):
         super().open()
         try:
             for table, columns in _COLUMNS.items():
-                if table not in ("answers", "log"):  # both can be done without
+                if table not in ("answers", "files", "log"):  # without which it goes on
                     self.sealed(table, columns)
             self._lost = {
                 place: msgspec.msgpack.decode(record, type=Lost)
@@ -245,7 +248,7 @@ class Journal(Database):
         return found
 
     def forget_lost(self) -> None:
-        """Have nobody miss what is lost, and know no idempotency keys of which it cannot be known."""
+        """Have nobody miss what is lost, and know nothing of keys and files of which it cannot be known."""
         forgotten = [msgspec.structs.replace(one, kept=True, counted=True) for one in self.lost]
         query = "SELECT rowid, CAST(key AS BLOB), arrived, CAST(answer AS BLOB), seal FROM answers"
         with self.transaction() as database:
@@ -257,6 +260,8 @@ class Journal(Database):
                 if not is_sound("answers", (readable(row[1]), *row[2:]))
             ]
             database.executemany("DELETE FROM answers WHERE rowid = ?", unsound)
+            gone = [row[:1] for row in database.execute(_FILES) if not _is_sound_file(row)]
+            database.executemany("DELETE FROM files WHERE CAST(path AS BLOB) = ?", gone)
         self._lost.update({lost.place: lost for lost in forgotten})
         self.unsure = None
 
@@ -278,8 +283,12 @@ class Journal(Database):
                     put(database, "log", name, sum_)
 
     def files(self) -> list[RunFile]:
-        """The files of the history, and those that were until lately."""
-        return self._records("files", RunFile)
+        """The files of the history, and those that were until lately, as far as what is noted of them is sound."""
+        return [msgspec.msgpack.decode(row[1], type=RunFile) for row in self.rows(_FILES) if _is_sound_file(row)]
+
+    def unsound_files(self) -> list[bytes]:
+        """The paths under which something is noted that is damaged."""
+        return [row[0] for row in self.rows(_FILES) if not _is_sound_file(row)]
 
     def log_sums(self) -> dict[str, int]:
         """The checksums of the files of the history's log, but for old ones without. Raises Damaged."""
@@ -369,7 +378,11 @@ def _save_groups(database: sqlite3.Connection, groups: Sequence[Group]) -> None:
         _save(database, "groups", group.name, group)
 
 
-# Batches and their damage
+# Batches and their damage, and that of files
+
+
+def _is_sound_file(row: Sequence[Any]) -> bool:
+    return is_sound("files", (readable(row[0]), *row[1:]))
 
 
 def _batch(entry: Written) -> tuple[bytes, Held]:

@@ -32,6 +32,7 @@ from actors.storage.carrying import by_arrival, whole
 from actors.storage.damages import Damages, gone_back
 from actors.storage.database import OF_DAMAGE
 from actors.storage.directory import DataDirectory
+from actors.storage.doubt import all_files
 from actors.storage.erasure import Erasures
 from actors.storage.history import Keep
 from actors.storage.journal import Journal
@@ -97,7 +98,7 @@ class LocalStorage:
             if (lost := gone_back(self._journal, self._runs)) is not None:
                 raise StartupError(lost) from Damaged(lost)
             version, metadata = self._journal.meta("history_version", -1), self._journal.meta("history_metadata")
-            looked_up = self._runs.open(version, metadata, self._journal.files())
+            looked_up = self._runs.open(version, metadata, all_files(self._journal, self._runs.directory))
             if looked_up is not None:
                 self._journal.set_history(self._journal.position, looked_up)
             if not self._runs.has_log():

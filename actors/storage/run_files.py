@@ -30,7 +30,7 @@ class RunFile(msgspec.Struct, frozen=True):
     """A file of a run.
 
     `features`: by id the least and the greatest event time. `modified` and `removed` (None: in use) are
-    milliseconds of the machine's clock. `sums`: four bytes for each block.
+    milliseconds of the machine's clock. `sums`: four bytes for each block; none where these are lost.
     """
 
     path: str
@@ -119,6 +119,11 @@ class VerifiedFile:
         self._sums = np.frombuffer(file.sums, np.dtype("<u4"))
         self._file = (directory / file.path).open("rb", buffering=0)
         self._position = 0
+        if not file.sums:
+            self._file.close()
+            raise Damaged(
+                f"the history file {file.path} cannot be verified: the note of it in journal.db is damaged"
+            )
         if os.fstat(self._file.fileno()).st_size != file.size:
             self._file.close()
             raise Damaged(f"the history file {file.path} is damaged: it has not the {file.size} bytes it had")

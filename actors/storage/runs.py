@@ -179,7 +179,7 @@ class DeltaRuns:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._version = -1
         self._metadata: str | None = None
         self._files: dict[str, RunFile] = {}
@@ -203,7 +203,7 @@ class DeltaRuns:
 
         A checkpoint that was cut off leaves one version, not yet summed up, and the journal still has its rows.
         """
-        runs = [path for path in self._directory.glob("run=*") if _position_of(path) > newest]
+        runs = [path for path in self.directory.glob("run=*") if _position_of(path) > newest]
         late = [path for path in self._log.glob("*") if not delta.is_before(path, version + 1)]
         leftover = f"{version + 1:020}.json"
         late = [path for path in late if delta.version_of(path) is not None and path.name != leftover]
@@ -212,7 +212,7 @@ class DeltaRuns:
     def go_back(self, version: int, newest: int) -> None:
         """Delete what a journal that knows this version and no later arrival does not know."""
         self._undo_after(version)
-        for path in self._directory.glob("run=*"):
+        for path in self.directory.glob("run=*"):
             if _position_of(path) > newest:
                 shutil.rmtree(path)
 
@@ -221,11 +221,11 @@ class DeltaRuns:
         try:
             metadata, named = delta.read(self._log, self._version)
             found = [
-                noted(self._directory, path, int(about["partitionValues"]["run"]), str(about["stats"]))
+                noted(self.directory, path, int(about["partitionValues"]["run"]), str(about["stats"]))
                 for path, about in sorted(named.items())
             ]
         except Exception as error:  # the library raises many kinds
-            raise StartupError(f"cannot read the history table {self._directory}: {error}") from error
+            raise StartupError(f"cannot read the history table {self.directory}: {error}") from error
         change = Change(self._version, found, (), metadata)
         self.adopt(change)
         return change
@@ -239,12 +239,12 @@ class DeltaRuns:
             if path.suffix == ".json":
                 for added in delta.files_added(path):
                     if added not in self._files:
-                        (self._directory / added).unlink(missing_ok=True)
+                        (self.directory / added).unlink(missing_ok=True)
             path.unlink()
 
     @property
     def _log(self) -> Path:
-        return self._directory / "_delta_log"
+        return self.directory / "_delta_log"
 
     def _in_use(self) -> list[RunFile]:
         return [file for file in self._files.values() if file.removed is None]
@@ -268,14 +268,14 @@ class DeltaRuns:
             return _read(map(self._opened, files), columns, keep)
 
         def damaged() -> list[str]:
-            return [what for file in files for what in damage(self._directory, file)]
+            return [what for file in files for what in damage(self.directory, file)]
 
         return Run(position, sum(file.rows for file in files), bounds, scan, damaged)
 
     def _opened(self, file: RunFile) -> VerifiedFile:
         """Raises Damaged where the file is gone, FileNotFoundError where another run has taken its place."""
         try:
-            return VerifiedFile(self._directory, file)
+            return VerifiedFile(self.directory, file)
         except FileNotFoundError:
             if file.path in {other.path for other in self._in_use()}:
                 raise Damaged(f"the history file {file.path} is damaged: it is gone") from None
@@ -316,7 +316,7 @@ class DeltaRuns:
 
     def _written(self, position: int, table: pa.Table) -> RunFile:
         """A new file, on stable storage. What hardly repeats is written in half the time without a dictionary."""
-        folder = self._directory / f"run={position}"
+        folder = self.directory / f"run={position}"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"part-{uuid.uuid4()}.zstd.parquet"
         started = path.with_suffix(".part")  # whoever reads all Parquet files that lie there sees whole ones
@@ -333,11 +333,11 @@ class DeltaRuns:
             )
         delta.sync(started)
         started.replace(path)
-        for place in (folder, self._directory):
+        for place in (folder, self.directory):
             delta.sync(place)
         about = path.stat()
         return RunFile(
-            path=path.relative_to(self._directory).as_posix(),
+            path=path.relative_to(self.directory).as_posix(),
             run=position,
             rows=table.num_rows,
             size=about.st_size,
@@ -355,7 +355,7 @@ class DeltaRuns:
         actions = [] if metadata is None else delta.begun(metadata)
         actions += [delta.added(file) if file.removed is None else delta.removed(file) for file in files]
         sums = delta.commit(self._log, self._version + 1, operation, actions)
-        delta.sync(self._directory)
+        delta.sync(self.directory)
         return Change(self._version + 1, files, (), metadata, sums)
 
     def adopt(self, change: Change) -> None:
@@ -372,9 +372,9 @@ class DeltaRuns:
         until = delta.now() - hours * 3_600_000
         gone = [path for path, file in self._files.items() if file.removed is not None and file.removed <= until]
         for path in gone:
-            (self._directory / path).unlink(missing_ok=True)
-        for stray in self._directory.glob("run=*/*.pa*"):
-            known = stray.relative_to(self._directory).as_posix() in self._files
+            (self.directory / path).unlink(missing_ok=True)
+        for stray in self.directory.glob("run=*/*.pa*"):
+            known = stray.relative_to(self.directory).as_posix() in self._files
             if not known and stray.stat().st_mtime_ns // 1_000_000 <= until:
                 stray.unlink()
         kept = [file for path, file in self._files.items() if path not in set(gone)]
