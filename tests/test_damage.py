@@ -544,6 +544,12 @@ async def test_a_history_file_whose_note_is_damaged_is_refused_and_the_rest_goes
         doubtful = database.execute("SELECT min(path) FROM files").fetchone()[0]
         value = "record || x'00'" if column == "record" else "seal + 1"
         database.execute(f"UPDATE files SET {column} = {value} WHERE path = ?", (doubtful,))
+    log = directory / "history" / "_delta_log" / f"{0:020}.json"
+    whole = log.read_bytes()
+    flip_in(log, b'"add"')
+    assert "nor does their log tell it" in str(await outcome(directory, 1))
+    assert len(check(directory)) == 1
+    log.write_bytes(whole)
     for cache in (1, 1_000_000):
         found = await outcome(directory, cache)
         assert isinstance(found, dict)

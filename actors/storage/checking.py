@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from zlib import crc32
 
 import msgspec
 import pyarrow as pa
@@ -146,10 +145,7 @@ def _of_log(history: Path, journal: Journal, files: list[RunFile]) -> list[str]:
 
 
 def _wrong_in_log(log: Path, version: int, journal: Journal, files: list[RunFile]) -> str | None:
-    for name, sum_ in journal.log_sums().items():
-        # One that is gone is needed no more, which a crash has kept from being noted, or missed further down.
-        if (log / name).exists() and crc32((log / name).read_bytes()) != sum_:
-            return f"{name} is not what was written"
+    delta.need_sound(log, journal.log_sums())
     if not delta.hint_is_sound(log):
         return "what points at its checkpoint is not what was written"
     _, named = delta.read(log, version)

@@ -256,6 +256,16 @@ def read(log: Path, version: int) -> tuple[str, dict[str, Mapping[str, Any]]]:
     return json.dumps(metadata), files
 
 
+def need_sound(log: Path, sums: Mapping[str, int]) -> None:
+    """Raises ValueError where a file of the log is not what was written.
+
+    One that is gone is needed no more, which a crash has kept from being noted, or is missed when the log is read.
+    """
+    for name, sum_ in sums.items():
+        if (log / name).exists() and crc32((log / name).read_bytes()) != sum_:
+            raise ValueError(f"{name} is not what was written")
+
+
 def hint_is_sound(log: Path) -> bool:
     """Whether what points at a checkpoint, which may be missing, is as it was written. Raises many kinds."""
     if not (log / _HINT).exists():

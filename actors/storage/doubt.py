@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from actors.errors import StartupError
+from actors.errors import Damaged, StartupError
 from actors.storage import delta
 from actors.storage.journal import Journal
 from actors.storage.run_files import RunFile
@@ -22,15 +22,15 @@ def all_files(journal: Journal, history: Path) -> list[RunFile]:
     files = journal.files()
     if not journal.unsound_files():
         return files
+    log = history / "_delta_log"
     try:
-        _, named = delta.read(history / "_delta_log", int(journal.meta("history_version", -1)))
+        delta.need_sound(log, journal.log_sums())  # else a file that it does not name any more would not be missed
+        _, named = delta.read(log, int(journal.meta("history_version", -1)))
         known, features = {file.path for file in files}, journal.known()
         return files + [_in_doubt(path, about, features) for path, about in named.items() if path not in known]
     except Exception as error:  # Arrow raises many kinds
-        words = (
-            f"{journal.path} is damaged in what it notes of the history's files, and their log does not tell it"
-        )
-        raise StartupError(f"{words}: {error}") from error
+        words = f"{journal.path} is damaged in what it notes of the history's files, nor does their log tell it"
+        raise StartupError(f"{words}: {error}") from Damaged(words)
 
 
 def _in_doubt(path: str, about: Mapping[str, Any], features: Iterable[str]) -> RunFile:
