@@ -583,3 +583,35 @@ async def test_a_damaged_note_of_a_file_that_was_replaced_loses_nothing(director
     assert "not used any more" in words
     assert main(["check-data", str(directory), "--forget-damaged", "--yes"]) == 0
     assert check(directory) == [] and await outcome(directory, 1) == truth
+
+
+async def test_statistics_that_have_gone_back_behind_the_journal_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, cut = tmp_path / "data", tmp_path / "cut"
+    async with service(made) as router:
+        await write_city(router, "here", at(1))
+        await router.checkpointer.checkpoint()
+        size = (made / "monitor.db-wal").stat().st_size
+        for hour in (5, 6):
+            await write_city(router, "there", at(hour))
+            await router.checkpointer.checkpoint()
+        shutil.copytree(made, cut)
+    os.truncate(cut / "monitor.db-wal", size)
+    for _ in range(2):
+        async with service(cut) as router:
+            city = router.registry.resolve("user.city.v1")
+            with pytest.raises(Damaged, match=r"monitor\.db has lost commits"):
+                await router.statistics(city)
+            assert await past(router, 7) == ["there"] and router.damaged()
+            await write_city(router, "there", at(5))
+            await router.checkpointer.checkpoint()
+    assert main(["check-data", str(cut)]) == 1
+    assert "monitor.db has lost commits" in capsys.readouterr().out
+    assert main(["check-data", str(cut), "--forget-damaged", "--yes"]) == 0
+    assert main(["check-data", str(cut)]) == 0
+    async with service(cut) as router:
+        await write_city(router, "there", at(9))
+        assert (await router.statistics(city)).count == 2
+        await router.checkpointer.checkpoint()
+    assert main(["check-data", str(cut)]) == 0 and main(["check-data", str(made)]) == 0

@@ -30,7 +30,7 @@ from actors.storage.protocol import (
 )
 from actors.storage.run_files import Change, RunFile
 from actors.storage.sealed import Held, Lost, everything, is_sound, packed, put, readable, spans_of, unpacked
-from actors.timestamps import NEVER, format_timestamp
+from actors.timestamps import FOREVER, NEVER, format_timestamp
 
 T = TypeVar("T")
 
@@ -260,6 +260,7 @@ class Journal(Database):
                 if not is_sound("answers", (readable(row[1]), *row[2:]))
             ]
             database.executemany("DELETE FROM answers WHERE rowid = ?", unsound)
+            set_meta(database, counted=0)
             gone = [row[:1] for row in database.execute(_FILES) if not _is_sound_file(row)]
             database.executemany("DELETE FROM files WHERE CAST(path AS BLOB) = ?", gone)
         self._lost.update({lost.place: lost for lost in forgotten})
@@ -310,12 +311,22 @@ class Journal(Database):
         """The newest arrival of all batches that there were."""
         return max(self._newest, self.position)
 
-    def trim(self, until: int, answers_until: int, moment: int) -> None:
-        """Delete batches that arrived by `until` and answers given by `answers_until`, and note the moment."""
+    @property
+    def counted(self) -> int:
+        """How far the statistics were when it was last trimmed by what they have."""
+        return int(self.meta("counted", 0))
+
+    def trim(self, until: int, answers_until: int, moment: int, counted: int = FOREVER) -> None:
+        """Delete batches that arrived by `until` and answers given by `answers_until`, and note the moment.
+
+        `counted`: how far the statistics are, on disk; FOREVER where there are none.
+        """
         before = int(self.meta("trimmed", 0))
         with self.transaction() as database:
             database.execute("DELETE FROM batches WHERE arrived <= ?", (until,))
             set_meta(database, trimmed=max(before, until), moment=moment)
+            if counted != FOREVER:
+                set_meta(database, counted=counted)
             database.execute("DELETE FROM answers WHERE arrived <= ?", (answers_until,))
 
     # Deleted features whose rows the history files still have

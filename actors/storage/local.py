@@ -94,6 +94,7 @@ class LocalStorage:
         """Open the journal and the summaries, then the history at the version that the journal knows."""
         self._journal.open()
         self._monitored.open()
+        self._monitored.need_reach(self._journal.counted)
         if isinstance(self._runs, DeltaRuns):
             if (lost := gone_back(self._journal, self._runs)) is not None:
                 raise StartupError(lost) from Damaged(lost)
@@ -194,7 +195,8 @@ class LocalStorage:
     def trim(self, monitored: int, now: int) -> None:
         """Delete what the history and the monitor both have."""
         with self._runs_lock:
-            self._journal.trim(min(self._position, monitored), now - IDEMPOTENCY_HOURS * 3_600 * SECOND, now)
+            until, answers_until = min(self._position, monitored), now - IDEMPOTENCY_HOURS * 3_600 * SECOND
+            self._journal.trim(until, answers_until, now, monitored)
 
     @_history("written")
     def forget(self, known: Known) -> None:

@@ -16,6 +16,7 @@ from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge
 from actors.storage.database import OF_DAMAGE, Database, renewed, set_meta
 from actors.storage.protocol import SavedSummaries, SummaryKey
 from actors.storage.sealed import is_sound, put, readable
+from actors.timestamps import format_timestamp
 
 FORMAT = 2
 """1 had no seals."""
@@ -55,6 +56,14 @@ class Monitored(Database):
                 raise
             self.close()
             self.damage = error.detail
+
+    def need_reach(self, counted: int) -> None:
+        """How far they were when the journal let go of that. Where they are not, commits are lost."""
+        if self.damage is None and self.position < counted:
+            end = format_timestamp(self.position) if self.position else "nothing"
+            words = f"{self.path} has lost commits: it reaches {end}, and reached {format_timestamp(counted)}"
+            self.close()
+            self.damage = words
 
     @property
     def position(self) -> int:
