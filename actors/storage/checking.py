@@ -130,9 +130,8 @@ def _journal_and_history(directory: Path, copies: Path, monitored: Monitored, fo
         found.words += of_log
         found.log = bool(of_log)
         if monitored.damage is None and "monitor.db" not in found.cut:
-            monitored.need_reach(journal.counted)
-            if monitored.damage is not None:
-                found.words.append(f"{monitored.damage.replace(str(copies), str(directory))}: all statistics")
+            why = monitored.reaching(journal.counted)
+            found.words += [] if why is None else [f"{why.replace(str(copies), str(directory))}: all statistics"]
     finally:
         journal.close()
 

@@ -94,7 +94,7 @@ class LocalStorage:
         """Open the journal and the summaries, then the history at the version that the journal knows."""
         self._journal.open()
         self._monitored.open()
-        self._monitored.need_reach(self._journal.counted)
+        self._monitored.reaching(self._journal.counted)
         if isinstance(self._runs, DeltaRuns):
             if (lost := gone_back(self._journal, self._runs)) is not None:
                 raise StartupError(lost) from Damaged(lost)

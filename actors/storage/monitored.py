@@ -57,13 +57,14 @@ class Monitored(Database):
             self.close()
             self.damage = error.detail
 
-    def need_reach(self, counted: int) -> None:
-        """How far they were when the journal let go of that. Where they are not, commits are lost."""
+    def reaching(self, counted: int) -> str | None:
+        """What is wrong. `counted`: how far they were once; where they are not any more, commits are lost."""
         if self.damage is None and self.position < counted:
             end = format_timestamp(self.position) if self.position else "nothing"
             words = f"{self.path} has lost commits: it reaches {end}, and reached {format_timestamp(counted)}"
             self.close()
             self.damage = words
+        return self.damage
 
     @property
     def position(self) -> int:
