@@ -288,6 +288,17 @@ def shards_of(entity_type: str, entity_ids: Sequence[str], shards: int) -> Indic
     return np.fromiter(hashes, np.int64, len(entity_ids)) % shards
 
 
+def finding_shards(entity_type: str, entity_ids: Sequence[str], shards: int) -> Steps[Indices]:
+    """The same in steps."""
+    if len(entity_ids) <= ROWS_PER_TURN:
+        return shards_of(entity_type, entity_ids, shards)
+    parts = []
+    for start in range(0, len(entity_ids), ROWS_PER_TURN):
+        parts.append(shards_of(entity_type, entity_ids[start : start + ROWS_PER_TURN], shards))
+        yield
+    return np.concatenate(parts)
+
+
 def split(blocks: Sequence[Block], shards: int) -> dict[int, list[Block]]:
     """The parts of the blocks by the store that owns them, order of arrival kept.
 
@@ -351,20 +362,11 @@ class _Owners:
 
     def _owners(self, entity_type: str, entities: Sequence[str]) -> Steps[Indices]:
         if not isinstance(entities, Entities):
-            return (yield from self._looked_up(entity_type, entities))
+            return (yield from finding_shards(entity_type, entities, self._shards))
         key = id(entities.names), entity_type
         if key not in self._of_names:
-            self._of_names[key] = yield from self._looked_up(entity_type, entities.names)
+            self._of_names[key] = yield from finding_shards(entity_type, entities.names, self._shards)
         return self._of_names[key][entities.codes]
-
-    def _looked_up(self, entity_type: str, ids: Sequence[str]) -> Steps[Indices]:
-        if len(ids) <= ROWS_PER_TURN:
-            return shards_of(entity_type, ids, self._shards)
-        parts = []
-        for start in range(0, len(ids), ROWS_PER_TURN):
-            parts.append(shards_of(entity_type, ids[start : start + ROWS_PER_TURN], self._shards))
-            yield
-        return np.concatenate(parts)
 
 
 class Numbering(dict[Any, int]):

@@ -18,7 +18,7 @@ import pyarrow as pa
 import trio
 
 from actors.aggregates import aggregate, of_no_rows, together
-from actors.columns import Indices, Times, picked, shards_of
+from actors.columns import Indices, Times, finding_shards, picked
 from actors.domain import Feature
 from actors.errors import Unavailable
 from actors.grid import Cells
@@ -28,9 +28,10 @@ from actors.partition import DiskRows
 from actors.ranged import by_rows
 from actors.rows import Ranges, Rows, bisect_right, grouped, last_of_each, offsets_of
 from actors.serving import FeatureServingEngine, with_those_before
-from actors.settings import CELLS_PER_QUESTION, CELLS_PER_TURN, WINDOWED_ROWS_PER_QUESTION
+from actors.settings import CELLS_PER_QUESTION, CELLS_PER_TURN, ROWS_PER_TURN, WINDOWED_ROWS_PER_QUESTION
 from actors.storage.protocol import Storage
 from actors.timestamps import NEVER
+from actors.turns import Steps, by_turns
 from actors.values import Array, Nulls, empty, width_of
 
 _ATTEMPTS = 5
@@ -120,16 +121,26 @@ class _Layout(NamedTuple):
         return _Part(shard, cut, self.rows[cut], self.at[cut], entities, owner - first)
 
 
-def _numbered(moments: Moments) -> _Asked:
-    given = moments.entities
-    ids = given if isinstance(given, pa.Array) else pa.array(given, pa.string())
-    encoded = ids.dictionary_encode()
-    return _Asked(encoded.dictionary.to_pylist(), encoded.indices.to_numpy(), moments.at)
+def _numbering(moments: Moments) -> Steps[_Asked]:
+    given, parts = moments.entities, list[pa.Array]()
+    if isinstance(given, pa.Array):
+        parts.append(given)
+    else:
+        for start in range(0, len(given), ROWS_PER_TURN):
+            parts.append(pa.array(given[start : start + ROWS_PER_TURN], pa.string()))
+            yield
+    encoded = pa.concat_arrays(parts).dictionary_encode()
+    yield
+    entities: list[str] = []
+    for start in range(0, len(encoded.dictionary), ROWS_PER_TURN):
+        entities += encoded.dictionary.slice(start, ROWS_PER_TURN).to_pylist()
+        yield
+    return _Asked(entities, encoded.indices.to_numpy(), moments.at)
 
 
 async def _laid_out(entity_type: str, asked: _Asked, stores: Sequence[Mailbox]) -> _Layout:
     """By shard, and there in the order in which the store has them, so that it looks through its memory once."""
-    owners = shards_of(entity_type, asked.entities, len(stores))
+    owners = await by_turns(finding_shards(entity_type, asked.entities, len(stores)))
     by_shard = []
     for shard, store in enumerate(stores):
         own = np.flatnonzero(owners == shard)
@@ -170,7 +181,7 @@ class TrainingSets:
 
     async def fill(self, moments: Moments, wanted: Sequence[Wanted], now: int) -> list[Filled]:
         """The columns in the order asked, for at least one row."""
-        asked = _numbered(moments)
+        asked = await by_turns(_numbering(moments))
         if moments.known is not None:
             return [await self._as_known(asked, moments.known, column, now) for column in wanted]
         types = {column.feature.entity for column in wanted}
