@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import trio
 
 STRETCH_SECONDS = 0.0005
-"""How long it then goes on. A read passes through the event loop three times and meets one stretch, not three."""
+"""How long work that has given way goes on before it does so again."""
 VISIT_SECONDS = 0.02
 """So long a worker thread goes on with the work of one asker before it may be that of another."""
 

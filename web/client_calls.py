@@ -191,12 +191,12 @@ def settle(outcome: Outcome, attempts: int) -> Answer:
 
 
 def _where(error: httpx.TransportError) -> str:
-    """The address, without what a URL may say of a password."""
+    """The address; `netloc` is without a name and a password."""
     try:
         url = error.request.url
     except RuntimeError:  # it was never sent
         return "the service"
-    return f"{url.scheme}://{url.netloc.decode().rpartition('@')[2]}"
+    return f"{url.scheme}://{url.netloc.decode()}"
 
 
 def retry_after(outcome: Answer | httpx.TransportError) -> float | None:

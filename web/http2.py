@@ -114,9 +114,8 @@ class Http2(H2Protocol):
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
         back = [one for one in events if isinstance(one, h2.events.StreamReset) and one.stream_id in self.streams]
         self._taken_back += len(back)
-        wanted: Any = filter(
-            self._is_wanted, events
-        )  # each when it is its turn: the one before may begin its stream
+        # Each is looked at when it is its turn: the one before may begin its stream.
+        wanted: Any = filter(self._is_wanted, events)
         await super()._handle_events(wanted)
         if self._taken_back > MOST_TAKEN_BACK:
             await self._end(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
