@@ -6,6 +6,7 @@ TimewellError
         NotFound            no such feature, group, check
         Conflict            it contradicts what is registered
         TooLarge            over a limit of `actors.settings`
+            TooMuchAtOnce   as a whole, but maybe not in parts
     Unavailable             not now; asking again later is safe
         Overloaded          an inbox stayed full
         StoreCrashed        the actor died under the call and is being rebuilt
@@ -94,6 +95,10 @@ class Conflict(RequestError):
 
 class TooLarge(RequestError):
     """Over a limit."""
+
+
+class TooMuchAtOnce(TooLarge):
+    """More than one question may bring or hold; it may do for half of what was asked."""
 
 
 class Unavailable(TimewellError):

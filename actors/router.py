@@ -18,6 +18,7 @@ from actors.aggregates import Answer
 from actors.alerts import Policy
 from actors.checkpoint import Checkpointer
 from actors.clock import ArrivalClock
+from actors.completing import History
 from actors.domain import Feature, FeatureChange, Group
 from actors.errors import InvalidInput, NotFound, Overloaded, RequestError, StartupError, StorageDown, Unavailable
 from actors.events import Events
@@ -43,7 +44,8 @@ from actors.settings import (
     Settings,
 )
 from actors.stats.summary import Summary
-from actors.storage.local import EmbeddedStorage, MemoryStorage
+from actors.storage.embedded import EmbeddedStorage
+from actors.storage.local import MemoryStorage
 from actors.storage.protocol import Erased, Removed, Stale, Storage
 from actors.store import StoreActor, rebuild
 from actors.supervisor import Actor, supervise
@@ -285,13 +287,13 @@ class Router:
 def make_storage(settings: Settings) -> Storage:
     """The storage that the settings name."""
     if settings.storage_type == "memory":
-        return MemoryStorage()
+        return MemoryStorage(settings.max_read_bytes)
     if settings.storage_type == "embedded":
-        return EmbeddedStorage(settings.data_dir)
+        return EmbeddedStorage(settings.data_dir, settings.max_read_bytes)
     if not settings.storage_url:
         example = "redis://host" if settings.storage_type == "redis" else "postgresql://host/database"
         raise StartupError(f"STORAGE_TYPE={settings.storage_type} needs STORAGE_URL, as in {example}")
-    where = settings.storage_url, settings.storage_timeout_seconds
+    where = settings.storage_url, settings.storage_timeout_seconds, settings.max_read_bytes
     try:
         if settings.storage_type == "redis":
             from actors.storage.redis_store import RedisStorage
@@ -360,8 +362,7 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
             nursery.start_soon(monitoring.schedule.run)
             nursery.start_soon(webhook.run)
         mailboxes = {actor.mailbox.name: actor.mailbox for actor in actors}
-        sample = settings.agreement_sample if monitoring is not None else 0.0
-        serving = FeatureServingEngine([store.mailbox for store in stores], storage, sample)
+        serving = _serving(settings, storage, [store.mailbox for store in stores], monitoring is not None)
         try:
             yield Router(registry, serving, clock, mailboxes, checkpointer, storage, journal, monitoring, follower)
         finally:
@@ -370,6 +371,13 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
             if not nursery.cancel_scope.cancel_called:  # else an actor has failed for good, maybe the journal
                 await _drained(journal.mailbox)
             nursery.cancel_scope.cancel()
+
+
+def _serving(
+    settings: Settings, storage: Storage, stores: Sequence[Mailbox], monitored: bool
+) -> FeatureServingEngine:
+    sample = settings.agreement_sample if monitored else 0.0
+    return FeatureServingEngine(stores, History(storage, settings.max_read_bytes), sample)
 
 
 def _monitor(settings: Settings, storage: Storage, registry: FeatureRegistry) -> MonitorActor | None:

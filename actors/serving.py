@@ -1,40 +1,33 @@
 """FeatureServingEngine: questions about many entities and features, asked of the stores that own them.
 
-One message goes to each store concerned, all of them before the first answer is awaited. Where a store
-answers that memory does not reach far enough, the history files are read in a worker thread and the question
-is asked again with their rows; stores themselves never wait for a disk.
+One message goes to each store concerned, all of them before the first answer is awaited.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import trio
 
 from actors.aggregates import Answer
+from actors.amount import UNCOUNTED, Amount, bytes_of, in_lots
 from actors.columns import Indices, shard_of, shards_of
+from actors.completing import AtHand, History, Missing
 from actors.domain import Feature
-from actors.errors import Unavailable
 from actors.grid import Grid, join
 from actors.mailbox import Mailbox
 from actors.messages import Aggregated, Agreement, Between, CountRows, Latest, PastWindow, Scan, Scanned
 from actors.partition import DiskRows
 from actors.ranged import Ranged
 from actors.selection import Selection
-from actors.settings import AGGREGATORS, CELLS_PER_QUESTION, ENTITIES_PER_MESSAGE, HISTORY_READERS
-from actors.storage.protocol import Storage
+from actors.settings import AGGREGATORS, CELLS_PER_QUESTION, ENTITIES_PER_MESSAGE
 from actors.timestamps import FOREVER, NEVER
 from actors.turns import aside
 from actors.values import width_of
-
-_ATTEMPTS = 5
-"""A question is asked again when a checkpoint overtakes its disk read; more often than this is not to be.
-
-Where other pairs have left memory meanwhile, what was read of the first is still good, and that does not count.
-"""
 
 
 class _Part(NamedTuple):
@@ -43,6 +36,10 @@ class _Part(NamedTuple):
     shard: int
     positions: Indices
     entities: Sequence[str]
+
+    def of(self, cut: slice) -> _Part:
+        """Some of them."""
+        return _Part(self.shard, self.positions[cut], self.entities[cut])
 
 
 class Span(NamedTuple):
@@ -72,13 +69,12 @@ class Span(NamedTuple):
 class FeatureServingEngine:
     """Asks the stores. Safe for concurrent use by tasks of one thread."""
 
-    def __init__(self, stores: Sequence[Mailbox], storage: Storage, agreement_sample: float = 0.0) -> None:
+    def __init__(self, stores: Sequence[Mailbox], history: History, agreement_sample: float = 0.0) -> None:
         """`agreement_sample`: the share of present reads that stores compare with a point-in-time read."""
         self.stores = stores
         self.values_served = 0
+        self.history = history
         self._agreement_sample = agreement_sample
-        self._storage = storage
-        self.readers = trio.CapacityLimiter(HISTORY_READERS)
         self.aggregators = trio.CapacityLimiter(AGGREGATORS)
 
     # The latest values
@@ -98,12 +94,35 @@ class FeatureServingEngine:
         `judged`: the version of the registry that they are of; raises Stale where a shared store has another.
         """
         features = selected.features
-        parts = self._parts(features[0].entity, entities)
         visible = selected.visible_from(now)
         verify = current and self._agreement_sample > random.random()
-        disk: dict[str, DiskRows] = {}
-        attempts = 0
-        while attempts < _ATTEMPTS:
+        held, grids = Amount("the answer", UNCOUNTED, self.history.most_bytes), list[Grid]()
+
+        def ask(cut: slice) -> Awaitable[Grid]:
+            return self._grid(entities[cut], selected, at, current, visible, verify, judged)
+
+        async for cut, grid in in_lots(len(entities), len(entities), ask):
+            grids.append(grid)
+            if len(grids) > 1 or cut.stop < len(entities):
+                held.add(0, sum(map(bytes_of, grid.values)))
+        self.values_served += len(entities) * len(features)
+        grid = grids[0] if len(grids) == 1 else join(grids, np.arange(len(entities)))
+        return grid.hidden_before(visible)
+
+    async def _grid(
+        self,
+        entities: Sequence[str],
+        selected: Selection,
+        at: int,
+        current: bool,
+        visible: Sequence[int],
+        verify: bool,
+        judged: int | None,
+    ) -> Grid:
+        features = selected.features
+        parts = self._parts(features[0].entity, entities)
+
+        async def ask(disk: AtHand) -> Grid:
             replies = []
             for part in parts:
                 mine = {id_: own for id_, rows in disk.items() if (own := _of(rows, part)).entities}
@@ -112,20 +131,19 @@ class FeatureServingEngine:
                 store = self.stores[part.shard]
                 # Rows from disk are taken into memory, which is for the store's own task to bound.
                 replies.append((None if mine else store.turn(question)) or await store.send(question))
-            grid = _join(parts, [await reply.wait() for reply in replies], len(entities))
-            if grid.cold is None or not grid.cold.any():
-                self.values_served += len(entities) * len(features)
-                return grid.hidden_before(visible)
-            attempts += 1
+            return _join(parts, [await reply.wait() for reply in replies], len(entities))
+
+        def missing(grid: Grid) -> Sequence[Missing]:
+            if grid.cold is None:
+                return ()
+            found = []
             for index in np.flatnonzero(grid.cold.any(axis=1)).tolist():
-                start, end = (NEVER, FOREVER) if current else (visible[index], at)
+                span = (NEVER, FOREVER) if current else (visible[index], at)
                 cold = [entities[position] for position in np.flatnonzero(grid.cold[index]).tolist()]
-                before = disk.get(features[index].id)
-                missing = with_those_before(cold, before)
-                if before is None or len(missing) > len(before.entities):
-                    attempts = 0
-                disk[features[index].id] = await self.read_history(features[index], missing, start, end)
-        raise Unavailable("the history kept changing while it was read")
+                found.append(Missing(features[index], cold, *span))
+            return found
+
+        return await self.history.complete(ask, missing)
 
     def _parts(self, entity_type: str, entities: Sequence[str]) -> list[_Part]:
         shards = len(self.stores)
@@ -139,13 +157,6 @@ class FeatureServingEngine:
             if len(positions):
                 parts.append(_Part(shard, positions, [entities[position] for position in positions.tolist()]))
         return parts
-
-    async def read_history(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
-        """The rows of some entities from the history files, in a worker thread."""
-        distinct = list(dict.fromkeys(entities))
-        return await trio.to_thread.run_sync(
-            self._storage.read, feature, distinct, start, end, limiter=self.readers, abandon_on_cancel=True
-        )
 
     async def agreement(self) -> dict[str, tuple[int, int]]:
         """By feature id: values compared with a point-in-time read since the start, and those that differed."""
@@ -165,18 +176,27 @@ class FeatureServingEngine:
     async def aggregate(
         self, entities: Sequence[str], feature: Feature, aggregation: str, span: Span, now: int
     ) -> Answer:
-        """One value per entity and window, entities outermost, in the order asked."""
+        """One value per entity and window, entities outermost, in the order asked. Raises TooMuchAtOnce."""
         distinct = list(dict.fromkeys(entities))
         if len(distinct) < len(entities):  # each is looked at once, however often it is asked for
             numbers = {entity: number for number, entity in enumerate(distinct)}
             owners = np.array([numbers[entity] for entity in entities])
-            answer = await self.aggregate(distinct, feature, aggregation, span, now)
+            found = await self.aggregate(distinct, feature, aggregation, span, now)
             places = (owners[:, None] * span.windows + np.arange(span.windows)).ravel()
-            return Answer(answer.values[places], answer.nulls[places], answer.value_type)
-        cut = [_chunks(part, feature, span.windows) for part in self._parts(feature.entity, entities)]
-        chunks = [chunk for chunks in cut for chunk in chunks]
-        answers = [await self._aggregate_part(chunk, feature, aggregation, span, now) for chunk in chunks]
-        cells = [(chunk.positions[:, None] * span.windows + np.arange(span.windows)).ravel() for chunk in chunks]
+            return Answer(found.values[places], found.nulls[places], found.value_type)
+        parts = self._parts(feature.entity, entities)
+        chunks = [chunk for part in parts for chunk in _chunks(part, feature, span.windows)]
+        held = Amount(feature.id, UNCOUNTED, self.history.most_bytes)
+        answers, cells = list[Aggregated](), list[Indices]()
+        for chunk in chunks:
+
+            def ask(cut: slice, chunk: _Part = chunk) -> Awaitable[Aggregated]:
+                return self._aggregate_part(chunk.of(cut), feature, aggregation, span, now)
+
+            async for cut, answer in in_lots(len(chunk.entities), len(chunk.entities), ask):
+                held.add(0, bytes_of(answer.values))
+                answers.append(answer)
+                cells.append((chunk.positions[cut, None] * span.windows + np.arange(span.windows)).ravel())
         order = np.argsort(np.concatenate(cells))
         values = np.concatenate([answer.values for answer in answers])[order]
         nulls = np.concatenate([answer.nulls for answer in answers])[order]
@@ -186,33 +206,26 @@ class FeatureServingEngine:
         self, part: _Part, feature: Feature, aggregation: str, span: Span, now: int
     ) -> Aggregated:
         visible = _visible_from(feature, now)
-        disk, attempts = None, 0
-        while attempts < _ATTEMPTS:
-            question = Between(
-                part.entities,
-                feature,
-                span.first,
-                span.last,
-                visible,
-                aggregation,
-                span.width,
-                span.windows,
-                disk,
-            )
-            answer = await self.aggregated(part.shard, question)
-            if not answer.cold:
-                return answer
-            missing = with_those_before([part.entities[position] for position in answer.cold], disk)
-            attempts = 0 if disk is None or len(missing) > len(disk.entities) else attempts + 1
-            disk = await self.read_history(feature, missing, max(span.first, visible), span.last)
-        raise Unavailable("the history kept changing while it was read")
+        question = Between(
+            part.entities, feature, span.first, span.last, visible, aggregation, span.width, span.windows
+        )
+        return await self.aggregated(part.shard, question, max(span.first, visible), span.last)
 
-    async def aggregated(self, shard: int, question: Between | PastWindow) -> Aggregated:
-        """The answer of a store, made in a worker thread where it takes long."""
-        answer: Aggregated | Ranged = await self.stores[shard].ask(question)
-        if isinstance(answer, Ranged):
-            return Aggregated(*await aside(answer.answering(), self.aggregators))
-        return answer
+    async def aggregated(self, shard: int, question: Between | PastWindow, start: int, end: int) -> Aggregated:
+        """The answer of a store, made in a worker thread where it takes long. It is about start..end at most."""
+
+        async def ask(disk: AtHand) -> Aggregated:
+            with_disk = msgspec.structs.replace(question, disk=disk.get(question.feature.id))
+            answer: Aggregated | Ranged = await self.stores[shard].ask(with_disk)
+            if isinstance(answer, Ranged):
+                return Aggregated(*await aside(answer.answering(), self.aggregators))
+            return answer
+
+        def missing(answer: Aggregated) -> Sequence[Missing]:
+            cold = [question.entities[position] for position in answer.cold]
+            return [Missing(question.feature, cold, start, end)] if cold else ()
+
+        return await self.history.complete(ask, missing)
 
     # One entity's observations
 
@@ -222,19 +235,16 @@ class FeatureServingEngine:
         """Up to `limit` observations in time order."""
         shard = shard_of(feature.entity, entity, len(self.stores))
         start = max(span.start, _visible_from(feature, now))
-        disk = None
-        for _ in range(_ATTEMPTS):
-            question = Scan(entity, feature, start, span.end, limit, descending, disk)
+
+        async def ask(disk: AtHand) -> Scanned:
+            question = Scan(entity, feature, start, span.end, limit, descending, disk.get(feature.id))
             answer: Scanned = await self.stores[shard].ask(question)
-            if not answer.cold:
-                return answer
-            disk = await self.read_history(feature, [entity], start, span.end)
-        raise Unavailable("the history kept changing while it was read")
+            return answer
 
+        def missing(answer: Scanned) -> Sequence[Missing]:
+            return [Missing(feature, [entity], start, span.end)] if answer.cold else ()
 
-def with_those_before(missing: Sequence[str], before: DiskRows | None) -> list[str]:
-    """What is to be read: also what was before, since it may leave memory again while the others are read."""
-    return list(dict.fromkeys([*missing, *(before.entities if before is not None else ())]))
+        return await self.history.complete(ask, missing)
 
 
 def _visible_from(feature: Feature, now: int) -> int:
@@ -243,8 +253,7 @@ def _visible_from(feature: Feature, now: int) -> int:
 
 def _chunks(part: _Part, feature: Feature, windows: int) -> list[_Part]:
     most = max(1, min(ENTITIES_PER_MESSAGE, CELLS_PER_QUESTION // windows) // (1 + width_of(feature)))
-    cuts = [slice(start, start + most) for start in range(0, len(part.entities), most)]
-    return [_Part(part.shard, part.positions[cut], part.entities[cut]) for cut in cuts]
+    return [part.of(slice(start, start + most)) for start in range(0, len(part.entities), most)]
 
 
 def _of(disk: DiskRows, part: _Part) -> DiskRows:

@@ -11,6 +11,8 @@ from msgspec import Meta
 from actors.errors import StartupError
 
 Positive = Annotated[int, Meta(ge=1)]
+READ_BYTES = 512 * 1024 * 1024
+"""What a storage lets one question bring unless it is told otherwise."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,6 +99,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_answer_bytes: Annotated[
         int, Meta(ge=1024, description="largest answer that is not streamed, about; more gets 413")
     ] = 128 * 1024 * 1024
+    max_read_bytes: Annotated[
+        int, Meta(ge=1024, description="most that one question brings from disk or a shared store; more gets 413")
+    ] = READ_BYTES
 
 
 # Limits that nobody has needed to choose yet. They bound memory and how long one step holds the thread.
@@ -141,6 +146,9 @@ SLICE_BYTES = 1024 * 1024
 MAX_PAGE_ROWS = 10_000
 DEFAULT_PAGE_ROWS = 1_000
 MAX_ROWS_FROM_DISK = 10_000_000
+"""A question that needs more of the history is refused."""
+INDEX_BYTES = 20
+"""Of a row that a question brings, beside its value: entity, event time and arrival."""
 
 INBOX_MESSAGES = 512
 INBOX_WAIT_SECONDS = 2.0
@@ -203,11 +211,14 @@ SHUTDOWN_COMMIT_SECONDS = 10.0
 
 FLUSH_VALUES = 1_000_000
 """A checkpoint starts early when this many values wait in the journal, and writes at most so many a file."""
+FLUSH_BYTES = 256 * 1024 * 1024
+"""Nor does it write much more than this of long values."""
 UNFLUSHED_VALUES = 10_000_000
 """With more than this in the journal (the history cannot be written), new writes are refused."""
 RUNS_BEFORE_COMPACTION = 8
 MAX_RUN_ROWS = 2_000_000
-"""Compaction makes no larger runs: it sorts one in memory, at about 200 bytes a row."""
+MAX_RUN_BYTES = 256 * 1024 * 1024
+"""Compaction makes no larger runs: it sorts one in memory, at about 200 bytes a row beside long values."""
 VACUUM_HOURS = 1
 """Replaced history files stay this long for outside readers of an older table version."""
 DEFAULT_RETENTION_VALUES = 1_000
@@ -223,6 +234,12 @@ STORAGE_START_SECONDS = 60.0
 """A process waits so long for its shared store to come up before it gives up."""
 MAX_ROWS_FROM_SHARED = 2_000_000
 """One read of a shared store brings at most so many rows, which are Python objects for a moment."""
+VISIT_BYTES = 64 * 1024 * 1024
+"""One visit to Redis brings at most about so much of a range, were all values as long as they may be."""
+MAX_PAYLOAD_BYTES = MAX_VALUE_BYTES + 1
+"""Of what is written together, which is read together whatever is asked for, and more than which is kept apart."""
+MAX_TOGETHER_BYTES = 1_024
+"""A vector with more is kept apart, so that nobody who asks for what was written with it has to read it."""
 TEXTS_PER_VISIT = 1_000
 """The newest texts that one visit to a shared store brings at most, each of up to 64 KB."""
 REMOTE_WORKERS = 3

@@ -9,32 +9,30 @@ corrected value.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import trio
 
 from actors.aggregates import aggregate, of_no_rows, together
+from actors.amount import UNCOUNTED, Amount, bytes_of, in_lots
 from actors.columns import Indices, Times, finding_shards, picked
+from actors.completing import AtHand, Missing
 from actors.domain import Feature
-from actors.errors import Unavailable
 from actors.grid import Cells
 from actors.mailbox import Mailbox
 from actors.messages import Aggregated, Past, PastWindow, Whereabouts
-from actors.partition import DiskRows
 from actors.ranged import by_rows
 from actors.rows import Ranges, Rows, bisect_right, grouped, last_of_each, offsets_of
-from actors.serving import FeatureServingEngine, with_those_before
+from actors.serving import FeatureServingEngine
 from actors.settings import CELLS_PER_QUESTION, CELLS_PER_TURN, ROWS_PER_TURN, WINDOWED_ROWS_PER_QUESTION
 from actors.storage.protocol import Storage
 from actors.timestamps import NEVER
 from actors.turns import Steps, by_turns
 from actors.values import Array, Nulls, empty, width_of
-
-_ATTEMPTS = 5
 
 
 class Wanted(NamedTuple):
@@ -86,6 +84,9 @@ class _Asked(NamedTuple):
     at: Times
 
 
+_Found = TypeVar("_Found")
+
+
 class _Part(NamedTuple):
     """Some rows of one shard, each about entities[owner]: `rows` of the question, `cut` of the layout."""
 
@@ -106,13 +107,15 @@ class _Layout(NamedTuple):
     owner: Indices
     bounds: list[int]
 
-    def parts(self, most: int) -> list[_Part]:
-        """All of them, at most so many at a time."""
-        return [
-            self._part(shard, slice(start, min(start + most, end)))
-            for shard, (begin, end) in enumerate(pairwise(self.bounds))
-            for start in range(begin, end, most)
-        ]
+    async def answered(self, most: int, ask: Callable[[_Part], Awaitable[_Found]]) -> AsyncIterator[_Found]:
+        """What is answered of all of them in order, at most so many at a time."""
+        for shard, (begin, end) in enumerate(pairwise(self.bounds)):
+
+            def some(cut: slice, shard: int = shard, begin: int = begin) -> Awaitable[_Found]:
+                return ask(self._part(shard, slice(begin + cut.start, begin + cut.stop)))
+
+            async for _, answer in in_lots(end - begin, most, some):
+                yield answer
 
     def _part(self, shard: int, cut: slice) -> _Part:
         owner = self.owner[cut]
@@ -180,7 +183,7 @@ class TrainingSets:
         self._storage = storage
 
     async def fill(self, moments: Moments, wanted: Sequence[Wanted], now: int) -> list[Filled]:
-        """The columns in the order asked, for at least one row."""
+        """The columns in the order asked, for at least one row. Raises TooMuchAtOnce."""
         asked = await by_turns(_numbering(moments))
         if moments.known is not None:
             return [await self._as_known(asked, moments.known, column, now) for column in wanted]
@@ -203,40 +206,46 @@ class TrainingSets:
     async def _latest(self, layout: _Layout, wanted: Sequence[Wanted], now: int) -> list[Filled]:
         features = [column.feature for column in wanted]
         visible = {_reach(column): _visible_from(column, layout.at, now) for column in wanted}
-        answers = []
-        for part in layout.parts(max(1, CELLS_PER_QUESTION // sum(1 + width_of(one) for one in features))):
+        most = max(1, CELLS_PER_QUESTION // sum(1 + width_of(one) for one in features))
+        answers, held = [], Amount(f"{len(features)} features", UNCOUNTED, self._serving.history.most_bytes)
+
+        async def ask(part: _Part) -> _Answer:
             own = {reach: start if isinstance(start, int) else start[part.cut] for reach, start in visible.items()}
-            cells = await self._part(part, features, [own[_reach(column)] for column in wanted])
-            answers.append(_Answer(part, own, cells))
+            return _Answer(part, own, await self._part(part, features, [own[_reach(column)] for column in wanted]))
+
+        async for answer in layout.answered(most, ask):
+            held.add(0, sum(bytes_of(cells.values) for cells in answer.cells))
+            answers.append(answer)
         return await _put_back(answers, wanted, len(layout.rows))
 
     async def _part(self, part: _Part, features: Sequence[Feature], visible: Sequence[int | Times]) -> list[Cells]:
-        disk: dict[str, DiskRows] = {}
-        for _ in range(_ATTEMPTS):
+        async def ask(disk: AtHand) -> list[Cells]:
             question = Past(features[0].entity, part.entities, part.owner, part.at, features, visible, dict(disk))
             found: list[Cells] = await self._stores[part.shard].ask(question)
-            cold = [index for index, cells in enumerate(found) if cells.cold is not None and cells.cold.any()]
-            if not cold:
-                return found
-            for index in cold:
-                where = found[index].cold
-                missing = [part.entities[one] for one in np.unique(part.owner[where]).tolist()]
-                # For all their rows, and with those read before: whatever leaves memory meanwhile is at hand then.
-                before = disk.get(features[index].id)
-                entities = with_those_before(missing, before)
-                first = int(np.min(visible[index]))
-                disk[features[index].id] = await self._serving.read_history(
-                    features[index], entities, first, int(part.at.max())
-                )
-        raise Unavailable("the history kept changing while it was read")
+            return found
+
+        def missing(found: list[Cells]) -> Sequence[Missing]:
+            lacking = []
+            for feature, cells, start in zip(features, found, visible, strict=True):
+                if cells.cold is not None and cells.cold.any():
+                    entities = [part.entities[one] for one in np.unique(part.owner[cells.cold]).tolist()]
+                    lacking.append(Missing(feature, entities, int(np.min(start)), int(part.at.max())))
+            return lacking
+
+        return await self._serving.history.complete(ask, missing)
 
     # Aggregates
 
     async def _aggregated(self, layout: _Layout, column: Wanted, now: int) -> Filled:
-        answers = []
-        for part in layout.parts(WINDOWED_ROWS_PER_QUESTION):
+        answers, held = [], Amount(column.feature.id, UNCOUNTED, self._serving.history.most_bytes)
+
+        def ask(part: _Part) -> Awaitable[Aggregated]:
             start = np.maximum(part.at - column.window, _oldest(column.feature, now) - 1)
-            answers.append(await self._windows(part, start, column))
+            return self._windows(part, start, column)
+
+        async for answer in layout.answered(WINDOWED_ROWS_PER_QUESTION, ask):
+            held.add(0, bytes_of(answer.values))
+            answers.append(answer)
         back = np.empty_like(layout.rows)
         back[layout.rows] = np.arange(len(back))
         values = np.concatenate([answer.values for answer in answers])[back]
@@ -245,20 +254,13 @@ class TrainingSets:
 
     async def _windows(self, part: _Part, start: Times, column: Wanted) -> Aggregated:
         assert column.aggregation is not None
-        disk, end = None, part.at
-        for _ in range(_ATTEMPTS):
-            question = PastWindow(part.entities, part.owner, start, end, column.feature, column.aggregation, disk)
-            answer = await self._serving.aggregated(part.shard, question)
-            if not answer.cold:
-                return answer
-            missing = with_those_before([part.entities[place] for place in answer.cold], disk)
-            disk = await self._serving.read_history(column.feature, missing, int(start.min()) + 1, int(end.max()))
-        raise Unavailable("the history kept changing while it was read")
+        question = PastWindow(part.entities, part.owner, start, part.at, column.feature, column.aggregation)
+        return await self._serving.aggregated(part.shard, question, int(start.min()) + 1, int(part.at.max()))
 
     # As known at a moment
 
     async def _as_known(self, asked: _Asked, known: Times, column: Wanted, now: int) -> Filled:
-        readers = self._serving.readers
+        readers = self._serving.history.readers
         return await trio.to_thread.run_sync(
             _as_known, self._storage, asked, known, column, now, limiter=readers, abandon_on_cancel=True
         )

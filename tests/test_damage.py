@@ -24,8 +24,8 @@ from actors.serving import Span
 from actors.settings import Settings
 from actors.storage import history
 from actors.storage.checking import check
+from actors.storage.embedded import EmbeddedStorage
 from actors.storage.journal import _COLUMNS, Journal
-from actors.storage.local import EmbeddedStorage
 from actors.storage.monitored import Monitored
 from actors.storage.sqlite_log import need_whole
 from actors.timestamps import FOREVER, NEVER, parse_timestamp

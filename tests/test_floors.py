@@ -26,6 +26,7 @@ FLOORS = [
     ["actors.arrow_objects"],
     ["actors.arrow_values"],
     ["actors.rows", "actors.grid", "actors.pieces"],
+    ["actors.amount"],
     ["actors.latest", "actors.merging", "actors.found", "actors.tail"],
     ["actors.layers"],
     ["actors.series", "actors.equality", "actors.selection"],
@@ -46,7 +47,7 @@ FLOORS = [
     ["actors.ingest"],
     ["actors.ingest_arrow"],
     ["actors.journal", "actors.store", "actors.monitor"],
-    ["actors.remote"],
+    ["actors.remote", "actors.completing"],
     [
         "actors.checkpoint",
         "actors.serving",

@@ -18,9 +18,9 @@ from actors.errors import Damaged
 from actors.router import open_router
 from actors.storage import delta, forgetting
 from actors.storage.checking import check
+from actors.storage.embedded import EmbeddedStorage
 from actors.storage.forgetting import forget
 from actors.storage.journal import Journal
-from actors.storage.local import EmbeddedStorage
 from actors.storage.runs import DeltaRuns
 from actors.storage.sqlite_log import look_over
 from tests.actors.service import read_as

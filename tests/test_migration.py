@@ -17,7 +17,7 @@ from actors.domain import Feature
 from actors.errors import StorageDown
 from actors.migration import migrate
 from actors.storage.carrying import by_row, fingerprints, whole
-from actors.storage.local import EmbeddedStorage
+from actors.storage.embedded import EmbeddedStorage
 from actors.storage.postgresql import PostgresStorage
 from actors.storage.protocol import LoadedRows, Lot, Noted, Registered, Written
 from loadtest.postgres import PostgresServer

@@ -454,7 +454,7 @@ async def test_a_writer_begins_after_all_that_its_process_has_written_though_its
     wall = Wall()
     wall.micros += 7_200_000_000
     settings = Settings(storage_type="redis", storage_url=valkey.url, checkpoint_seconds=1e6)
-    one, two = RedisStorage(valkey.url, 10.0, wall), RedisStorage(valkey.url, 10.0)
+    one, two = RedisStorage(valkey.url, 10.0, now=wall), RedisStorage(valkey.url, 10.0)
     async with open_router(settings, one, wall) as first, open_router(settings, two) as second:
         await first.register(FeatureChange(entity="user", name="clicks", value_type="number"))
         await write_now(first, 1)
@@ -755,7 +755,7 @@ async def test_processes_whose_clocks_differ_see_what_the_other_wrote_and_the_la
 async def test_a_clock_that_is_ahead_for_a_while_costs_no_value_in_redis(valkey: ValkeyServer) -> None:
     valkey.empty()
     wall = Wall()
-    storage = RedisStorage(valkey.url, 10.0, wall)
+    storage = RedisStorage(valkey.url, 10.0, now=wall)
     async with open_router(Settings(storage_type="redis", checkpoint_seconds=1e6), storage, wall) as router:
         change = FeatureChange(entity="user", name="clicks", value_type="number", retention=Retention(age="1h"))
         await router.register(change)
@@ -776,7 +776,7 @@ async def test_nor_when_values_came_in_under_it_and_the_process_starts_under_it(
     for ahead in (0, 7_200_000_000, 7_200_000_000, 0):
         at = format_timestamp(wall.micros - 1_800_000_000)
         wall.micros += ahead
-        async with open_router(settings, RedisStorage(valkey.url, 10.0, wall), wall) as router:
+        async with open_router(settings, RedisStorage(valkey.url, 10.0, now=wall), wall) as router:
             await router.register(change)
             await router.write(router.judge.at_once(Sent(["user.clicks.v1"], ["u"], [1.0], [at], [None])), b"")
             wall.micros += 1_000_000 - ahead

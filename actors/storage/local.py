@@ -6,22 +6,25 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors import timestamps
+from actors.amount import Amount, bytes_of
 from actors.columns import Block
 from actors.domain import Feature
-from actors.errors import Damaged, StartupError, StorageDown, TooLarge, Unavailable
+from actors.errors import Damaged, StartupError, StorageDown, Unavailable
 from actors.partition import DiskRows
 from actors.rows import Rows, concatenate, order
 from actors.settings import (
+    FLUSH_BYTES,
     FLUSH_VALUES,
     IDEMPOTENCY_HOURS,
     MAX_ROWS_FROM_DISK,
+    MAX_RUN_BYTES,
     MAX_RUN_ROWS,
+    READ_BYTES,
     RUNS_BEFORE_COMPACTION,
     VACUUM_HOURS,
 )
@@ -30,8 +33,6 @@ from actors.stats.windows import Merge
 from actors.storage import forgetting, history
 from actors.storage.carrying import by_arrival, whole
 from actors.storage.damages import Damages, gone_back
-from actors.storage.database import OF_DAMAGE
-from actors.storage.directory import DataDirectory
 from actors.storage.doubt import all_files
 from actors.storage.erasure import Erasures
 from actors.storage.history import Keep
@@ -55,7 +56,6 @@ from actors.storage.runs import DeltaRuns, MemoryRuns, Run, Runs, worth_merging
 from actors.timestamps import FOREVER, NEVER, SECOND
 
 log = logging.getLogger("timewell.storage")
-_WAY_OUT = ": restore a backup, or see what is left by `timewell check-data`"
 
 
 @contextmanager
@@ -76,7 +76,9 @@ class LocalStorage:
     batch from being trimmed while a rebuild is between the history and the journal.
     """
 
-    def __init__(self, journal: Journal, runs: Runs, monitored: Monitored) -> None:
+    def __init__(self, journal: Journal, runs: Runs, monitored: Monitored, most_bytes: int) -> None:
+        """`most_bytes`: what one question may bring."""
+        self._most_bytes = most_bytes
         self._journal = journal
         self._runs = runs
         self._runs_lock = threading.RLock()
@@ -159,7 +161,7 @@ class LocalStorage:
 
     @_history("written")
     def flush(self, known: Known, now: int) -> Flush:
-        """One run of at most FLUSH_VALUES observations."""
+        """One run of about at most FLUSH_VALUES observations."""
         with self._runs_lock:
             try:
                 batches, count = self._next_batches()
@@ -184,11 +186,12 @@ class LocalStorage:
         self._position = position
 
     def _next_batches(self) -> tuple[list[tuple[int, list[Block]]], int]:
-        batches, count = [], 0
+        batches, count, size = [], 0, 0
         for arrived, blocks in self._journal.replay(self._position):
             batches.append((arrived, blocks))
             count += sum(len(block.entities) for block in blocks)
-            if count >= FLUSH_VALUES:
+            size += sum(bytes_of(block.values) for block in blocks)
+            if count >= FLUSH_VALUES or size >= FLUSH_BYTES:
                 break
         return batches, count
 
@@ -257,7 +260,7 @@ class LocalStorage:
         """Merge the newest runs as far back as they are small beside what is merged already."""
         with self._runs_lock:
             newer = self._damages.newer(self._runs.runs())
-            chosen = worth_merging(newer, RUNS_BEFORE_COMPACTION, MAX_RUN_ROWS)
+            chosen = worth_merging(newer, RUNS_BEFORE_COMPACTION, MAX_RUN_ROWS, MAX_RUN_BYTES)
             if len(chosen) < 2:
                 return
             keep, tables = history.live_rows(known(), now), []
@@ -310,24 +313,23 @@ class LocalStorage:
         for _ in range(3):
             position, runs = self._position, self._runs.runs()
             try:
-                tables = self._scan(runs, feature, keep, start, end)
+                tables = self._scan(runs, feature, keep, start, end, self._amount(feature))
             except FileNotFoundError:
                 continue  # a compaction replaced the run meanwhile
             return DiskRows(position, entities, history.to_rows(feature, entities, tables))
         raise Unavailable("the history files changed while they were read")
 
+    def _amount(self, feature: Feature) -> Amount:
+        return Amount(feature.id, MAX_ROWS_FROM_DISK, self._most_bytes)
+
     def _scan(
-        self, runs: Sequence[Run], feature: Feature, keep: pc.Expression, start: int, end: int
+        self, runs: Sequence[Run], feature: Feature, keep: pc.Expression, start: int, end: int, amount: Amount
     ) -> list[pa.Table]:
-        tables, rows = [], 0
+        tables = []
         for run in runs:
             for found in self._damages.told_of(run, feature, start, end, history.columns_read(feature), keep):
                 batch = self._erasures.only(feature.id, found)
-                rows += batch.num_rows
-                if rows > MAX_ROWS_FROM_DISK:
-                    raise TooLarge(
-                        f"more than {MAX_ROWS_FROM_DISK} observations of {feature.id}: ask for less at once"
-                    )
+                amount.add(batch.num_rows, batch[feature.value_type].nbytes)
                 if batch.num_rows:
                     tables.append(pa.Table.from_batches([batch]))
         return tables
@@ -335,16 +337,19 @@ class LocalStorage:
     @_history("read")
     def versions(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> Rows:
         """Out of the runs, then out of what the journal has beyond them."""
-        places = {entity: place for place, entity in enumerate(entities)}
+        places, amount = {entity: place for place, entity in enumerate(entities)}, self._amount(feature)
         self._damages.need_nothing_lost(feature, start, end)
         with self._runs_lock:
             keep = history.pairs_filter(feature, entities, start, end)
-            parts = [history.to_rows(feature, entities, self._scan(self._runs.runs(), feature, keep, start, end))]
+            tables = self._scan(self._runs.runs(), feature, keep, start, end, amount)
+            parts = [history.to_rows(feature, entities, tables)]
             for arrived, blocks in self.replay(self._position):
                 own = [
                     block for block in blocks if (block.feature, block.created) == (feature.id, feature.created)
                 ]
-                parts += [history.placed(block, arrived, places, start, end) for block in own]
+                for block in own:
+                    parts.append(history.placed(block, arrived, places, start, end))
+                    amount.add_rows(parts[-1])
         rows = concatenate(parts)
         return rows.take(order(rows.slots, rows.times))
 
@@ -362,16 +367,17 @@ class LocalStorage:
 
     @_history("read")
     def _accepted(self, feature: Feature, start: int, end: int) -> tuple[list[pa.Table], list[Accepted]]:
-        keep, waiting = history.period_filter(feature, start, end), []
+        keep, waiting, amount = history.period_filter(feature, start, end), [], self._amount(feature)
         self._damages.need_nothing_lost(feature, start, end)
         with self._runs_lock:  # no checkpoint comes between the two, and no file goes
-            tables = self._scan(self._runs.runs(), feature, keep, start, end)
+            tables = self._scan(self._runs.runs(), feature, keep, start, end, amount)
             for arrived, blocks in self.replay(self._position):
                 for block in blocks:
                     if (block.feature, block.created) == (feature.id, feature.created):
                         inside = (block.times >= start) & (block.times <= end)
                         if inside.any():
                             waiting.append(history.accepted(block, arrived, inside))
+                            amount.add(len(waiting[-1].times), bytes_of(waiting[-1].values))
         return tables, waiting
 
     # The monitor's
@@ -436,45 +442,8 @@ class LocalStorage:
         return self._monitored.all()
 
 
-class EmbeddedStorage(LocalStorage):
-    """Durable files in a directory, which belongs to one process at a time."""
-
-    def __init__(self, directory: str) -> None:
-        self._directory = Path(directory).absolute()
-        self._own = DataDirectory(self._directory)
-        super().__init__(
-            Journal(str(self._directory / "journal.db")),
-            DeltaRuns(self._directory / "history"),
-            Monitored(str(self._directory / "monitor.db")),
-        )
-
-    def there(self) -> bool:
-        """Where there is a journal."""
-        return (self._directory / "journal.db").is_file()
-
-    def open(self) -> Recovered:
-        """Take the directory for this process, then open what is in it."""
-        self._own.take()
-        try:
-            for words in forgetting.told_of(self._directory):
-                log.warning(words)
-            return super().open()
-        except BaseException as error:
-            self.close()
-            if isinstance(error, StorageDown | OSError):
-                raise StartupError(f"cannot open what is in {self._directory}: {error}") from error
-            if isinstance(error, StartupError) and type(error.__cause__) in OF_DAMAGE:
-                raise StartupError(f"{error.detail}{_WAY_OUT}") from error.__cause__
-            raise
-
-    def close(self) -> None:
-        """Close the journal and give the directory back."""
-        super().close()
-        self._own.release()
-
-
 class MemoryStorage(LocalStorage):
     """The same without a directory: nothing survives the process."""
 
-    def __init__(self) -> None:
-        super().__init__(Journal(":memory:"), MemoryRuns(), Monitored(":memory:"))
+    def __init__(self, most_bytes: int = READ_BYTES) -> None:
+        super().__init__(Journal(":memory:"), MemoryRuns(), Monitored(":memory:"), most_bytes)

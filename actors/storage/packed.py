@@ -6,8 +6,8 @@ and a row of it has all their values in one payload:
     numbers, integers, booleans, timestamps, vectors    a bit for each feature (1: null), then little-endian values
     a string or a json feature, always on its own       one byte (0: null, 1: not), then UTF-8
 
-A group of twenty features then takes one row and one entry of the index, where values of their own would take
-twenty.
+A long vector is on its own as well. A group of twenty features then takes one row and one entry of the index,
+where values of their own would take twenty.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from actors.columns import Block, Entities, Indices, Times, joined, numbered
 from actors.rows import last_of_each, order
+from actors.settings import MAX_PAYLOAD_BYTES, MAX_TOGETHER_BYTES
 from actors.values import Array, Nulls
 
 _TEXT = "text"
@@ -43,6 +44,11 @@ class Shape(NamedTuple):
     def of_text(self) -> bool:
         """Whether it has one member whose values are texts."""
         return self.kinds[0] == _TEXT
+
+    @property
+    def most_bytes(self) -> int:
+        """Of a payload."""
+        return MAX_PAYLOAD_BYTES if self.of_text else self.dtype().itemsize
 
     def dtype(self) -> np.dtype[Any]:
         """What a payload consists of, but for texts."""
@@ -73,14 +79,27 @@ def together(blocks: Sequence[Block]) -> list[Together]:
     for block in blocks:
         if len(block.times) == 0:
             continue
-        if block.values.dtype == object:
+        if block.values.dtype == object or block.values[:1].nbytes > MAX_TOGETHER_BYTES:
             found.append(Together(_shape([block]), [block]))
             continue
         groups.setdefault((block.feature.partition(".")[0], *_index(block)), []).append(block)
     for group in groups.values():
         group.sort(key=lambda block: block.created)
-        found.append(Together(_shape(group), group))
+        found += [Together(_shape(part), part) for part in _short(group)]
     return found
+
+
+def _short(group: Sequence[Block]) -> Iterator[list[Block]]:
+    """The blocks, as many at a time as make up a payload that is not too long."""
+    part, size = list[Block](), 0
+    for block in group:
+        own = 1 + block.values[:1].nbytes
+        if part and size + own > MAX_PAYLOAD_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(block)
+        size += own
+    yield part
 
 
 def placed(

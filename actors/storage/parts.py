@@ -9,10 +9,8 @@ import numpy as np
 
 from actors.columns import Indices, Times
 from actors.domain import Feature
-from actors.errors import TooLarge
 from actors.grid import Grid, unfilled
 from actors.rows import Rows, concatenate, order
-from actors.settings import MAX_ROWS_FROM_SHARED
 from actors.storage.packed import Shape
 from actors.storage.protocol import Newest, Removed
 from actors.timestamps import NEVER
@@ -27,11 +25,6 @@ class Part(NamedTuple):
     arrived: Times
     values: Array
     nulls: Nulls
-
-
-def check_count(count: int, features: Sequence[Feature]) -> None:
-    if count > MAX_ROWS_FROM_SHARED:
-        raise TooLarge(f"more than {MAX_ROWS_FROM_SHARED} observations of {features[0].id}: ask for less at once")
 
 
 def newest_of(question: Newest, parts: Mapping[int, Sequence[Part]]) -> Grid:

@@ -10,16 +10,18 @@ import numpy as np
 from psycopg import Cursor
 from psycopg.rows import tuple_row
 
+from actors.amount import Amount
 from actors.columns import Block, Times
 from actors.domain import Feature
 from actors.rows import Rows
-from actors.settings import MAX_ROWS_FROM_SHARED, MOST_WIDE_SHAPES
+from actors.settings import MAX_PAYLOAD_BYTES, MAX_ROWS_FROM_SHARED, MOST_WIDE_SHAPES
 from actors.storage.packed import Shape, Together, copy_header, copy_rows, placed, unpacked
-from actors.storage.parts import Part, check_count, newest_of, rows_of
+from actors.storage.parts import Part, newest_of, rows_of
 from actors.storage.postgres_link import Connection
 from actors.storage.protocol import Latests, LoadedRows, Newest
 
-_SHAPES = "(SELECT number FROM shapes WHERE entity = %(type)s AND members && %(members)s::bigint[]) AS s"
+_HOLDING = "SELECT number FROM shapes WHERE entity = %(type)s AND members && %(members)s::bigint[]"
+_SHAPES = f"({_HOLDING}) AS s"
 _ENTITIES = "unnest(%(ids)s::text[]) WITH ORDINALITY AS e(id, n)"
 _LATEST = f"""
 SELECT found.*, clock.registry FROM clock LEFT JOIN (
@@ -31,16 +33,23 @@ SELECT found.*, clock.registry FROM clock LEFT JOIN (
 """
 _PRESENT = _LATEST.replace("%(at)s", "(SELECT greatest(arrived, %(at)s) FROM clock)")
 _RANGE = f"""
-SELECT e.n, s.number, r.time, r.arrived, r.payload FROM {_ENTITIES} CROSS JOIN {_SHAPES} CROSS JOIN LATERAL (
+SELECT e.n, s.number, r.* FROM {_ENTITIES} CROSS JOIN {_SHAPES} CROSS JOIN LATERAL (
     SELECT time, arrived, payload FROM rows
     WHERE entity = e.id AND shape = s.number AND time BETWEEN %(start)s AND %(end)s OFFSET 0
-) AS r LIMIT {MAX_ROWS_FROM_SHARED + 1}
+) AS r LIMIT {{}}
 """
 _PERIOD = f"""
-SELECT 1::bigint, shape, time, arrived, payload FROM rows
+SELECT 1::bigint AS n, shape AS number, time, arrived, payload FROM rows
 WHERE shape = ANY(ARRAY{_SHAPES.removesuffix(" AS s")})
-AND time BETWEEN %(start)s AND %(end)s LIMIT {MAX_ROWS_FROM_SHARED + 1}
+AND time BETWEEN %(start)s AND %(end)s LIMIT {{}}
 """
+_COUNTED = """
+SELECT n, number, time, arrived, payload FROM (
+    SELECT *, sum(octet_length(payload)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(payload) AS before
+    FROM ({}) AS r
+) AS counted WHERE before <= %(most)s
+"""
+"""The rows up to the first whose bytes are too many, which are counted without a look at long texts."""
 ERASE = """
 WITH gone AS (
     DELETE FROM rows
@@ -136,9 +145,11 @@ class RowWriter:
 class RowReader:
     """Asks for rows and makes columns of them."""
 
-    def __init__(self, connection: Connection, shapes: Shapes) -> None:
+    def __init__(self, connection: Connection, shapes: Shapes, most_bytes: int) -> None:
+        """`most_bytes`: of the rows of a range."""
         self._connection = connection
         self._shapes = shapes
+        self._most_bytes = most_bytes
 
     def latest(self, questions: Sequence[Newest]) -> Latests:
         """The newest values with event time <= at, of all questions in one visit to the server."""
@@ -169,8 +180,7 @@ class RowReader:
             "start": start,
             "end": end,
         }
-        fetched = self._fetched(_RANGE, given)
-        check_count(len(fetched), features)
+        fetched = self._fetched(_RANGE, given, features[0])
         parts = self._parts(fetched, features)
         return [rows_of(feature, parts[feature.created]) for feature in features]
 
@@ -179,8 +189,7 @@ class RowReader:
         given = {"type": feature.entity, "members": [feature.created], "start": start, "end": end}
         with self._connection.transaction():
             self._connection.execute("SET LOCAL enable_seqscan TO on")
-            fetched = self._fetched(_PERIOD, given)
-        check_count(len(fetched), [feature])
+            fetched = self._fetched(_PERIOD, given, feature)
         return rows_of(feature, self._parts(fetched, [feature])[feature.created])
 
     def loaded(self, fetched: Sequence[tuple[Any, ...]], features: Mapping[int, Feature]) -> list[LoadedRows]:
@@ -204,8 +213,23 @@ class RowReader:
     def _asked(self, query: str, given: Mapping[str, Any]) -> Cursor[tuple[Any, ...]]:
         return self._connection.cursor(binary=True, row_factory=tuple_row).execute(query.encode(), given)
 
-    def _fetched(self, query: str, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        return self._asked(query, given).fetchall()
+    def _fetched(self, query: str, given: Mapping[str, Any], about: Feature) -> list[tuple[Any, ...]]:
+        few = min(self._most_bytes // (MAX_PAYLOAD_BYTES + 1), MAX_ROWS_FROM_SHARED)
+        fetched = self._asked(query.format(few + 1), given).fetchall()
+        if len(fetched) > few:
+            whole = query.format(MAX_ROWS_FROM_SHARED + 1)
+            if self._longest(given) * MAX_ROWS_FROM_SHARED > self._most_bytes:
+                whole = _COUNTED.format(whole)  # which takes a third longer
+            fetched = self._asked(whole, {**given, "most": self._most_bytes}).fetchall()
+        amount = Amount(about.id, MAX_ROWS_FROM_SHARED, self._most_bytes)
+        amount.add(len(fetched), sum(len(row[4]) for row in fetched))
+        return fetched
+
+    def _longest(self, given: Mapping[str, Any]) -> int:
+        """How long a payload may be that has a value of what is asked for."""
+        numbers = [number for (number,) in self._asked(_HOLDING, given).fetchall()]
+        shapes = self._shapes.of(self._connection, numbers)
+        return max(shapes[number].most_bytes for number in numbers)
 
     def _parts(self, fetched: Sequence[tuple[Any, ...]], features: Sequence[Feature]) -> dict[int, list[Part]]:
         """What was fetched, by `created` of the feature."""

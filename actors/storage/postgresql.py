@@ -17,7 +17,7 @@ from actors.domain import Feature, Group
 from actors.errors import Conflict, TimewellError
 from actors.partition import DiskRows
 from actors.rows import Rows
-from actors.settings import IDEMPOTENCY_HOURS
+from actors.settings import IDEMPOTENCY_HOURS, READ_BYTES
 from actors.stats.summary import Accepted
 from actors.storage.carrying import by_row
 from actors.storage.parts import lots, removed
@@ -54,8 +54,12 @@ CARRIED_AT_ONCE = 200_000
 class PostgresStorage(ServerStorage):
     """See the module, and `SharedStorage` for what the methods promise."""
 
-    def __init__(self, url: str, timeout: float) -> None:
-        """`url`: as libpq takes it. `timeout`: seconds after which a question is given up."""
+    def __init__(self, url: str, timeout: float, most_bytes: int = READ_BYTES) -> None:
+        """`url`: as libpq takes it. `timeout`: seconds after which a question is given up.
+
+        `most_bytes`: what one question may bring.
+        """
+        self._most_bytes = most_bytes
         self._link = Link(url, timeout)
         self._writers = Writers(self._link)
         self._monitored = PostgresMonitored(self._link, self._writers)
@@ -147,13 +151,15 @@ class PostgresStorage(ServerStorage):
 
     def latest(self, questions: Sequence[Newest]) -> Latests:
         """In one visit."""
-        return self._link.read(lambda connection: RowReader(connection, self._shapes).latest(questions))
+        return self._link.read(
+            lambda connection: RowReader(connection, self._shapes, self._most_bytes).latest(questions)
+        )
 
     def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[DiskRows]:
         """In one query."""
 
         def ask(connection: Connection) -> list[Rows]:
-            return RowReader(connection, self._shapes).ranges(features, entities, start, end)
+            return RowReader(connection, self._shapes, self._most_bytes).ranges(features, entities, start, end)
 
         return [DiskRows(0, entities, rows) for rows in self._link.read(ask)]
 
@@ -161,7 +167,7 @@ class PostgresStorage(ServerStorage):
         """Of all entities, which means to look at every row."""
 
         def ask(connection: Connection) -> Rows:
-            return RowReader(connection, self._shapes).period(feature, max(start, NEVER), end)
+            return RowReader(connection, self._shapes, self._most_bytes).period(feature, max(start, NEVER), end)
 
         for rows in lots(self._link.read(ask), OBSERVED_AT_ONCE):
             yield Accepted(rows.times, rows.arrived, rows.values, rows.nulls)
@@ -211,7 +217,7 @@ class PostgresStorage(ServerStorage):
         with self._link.alone() as connection, connection.transaction():
             connection.execute("SET LOCAL statement_timeout TO 0")
             connection.execute("SET LOCAL enable_seqscan TO on")
-            reader = RowReader(connection, self._shapes)
+            reader = RowReader(connection, self._shapes, self._most_bytes)
             with connection.cursor(name="carried") as cursor:
                 cursor.execute(_CARRIED, (after,), binary=True)
                 held: list[tuple[Any, ...]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -10,12 +11,13 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from actors.amount import Amount
 from actors.columns import Block
 from actors.domain import Feature
 from actors.rows import Rows
-from actors.settings import MAX_ROWS_FROM_SHARED, MOST_WIDE_SHAPES
+from actors.settings import MAX_ROWS_FROM_SHARED, MOST_WIDE_SHAPES, VISIT_BYTES
 from actors.storage.packed import Shape, Together, payloads_of, placed, unpacked
-from actors.storage.parts import Part, check_count, newest_of, rows_of
+from actors.storage.parts import Part, newest_of, rows_of
 from actors.storage.protocol import Latests, LoadedRows, Newest
 from actors.storage.redis_functions import ROOT, VERSIONS
 from actors.storage.redis_link import Command, RedisLink, call, judged
@@ -202,6 +204,15 @@ class _Found(NamedTuple):
     rows: list[bytes]
 
 
+class _Range(NamedTuple):
+    """What is still to be read of one entity's rows of one shape, from some bytes on. `longest`: of a row."""
+
+    owner: int
+    number: int
+    begin: bytes
+    longest: int
+
+
 class Asked(NamedTuple):
     """Of newest rows: by which version of the shapes, the shapes of each question, and the commands."""
 
@@ -213,9 +224,11 @@ class Asked(NamedTuple):
 class RowReader:
     """Asks for rows and makes columns of them."""
 
-    def __init__(self, link: RedisLink, shapes: Shapes) -> None:
+    def __init__(self, link: RedisLink, shapes: Shapes, most_bytes: int) -> None:
+        """`most_bytes`: of the rows of a range."""
         self._link = link
         self._shapes = shapes
+        self._most_bytes = most_bytes
 
     def latest(self, questions: Sequence[Newest]) -> Latests:
         """The newest values with event time <= at, of all questions in one visit, or two for older moments."""
@@ -288,24 +301,41 @@ class RowReader:
 
         In order of arrival. Raises TooLarge.
         """
-        entity_type = features[0].entity
-        while True:
-            known = self._shapes.known
-            numbers = known.holding(entity_type, features)
-            asked = [(owner, number) for owner in range(len(entities)) for number in numbers]
-            histories = [keys_of(entity_type, entity)[1] for entity in entities]
-            commands = [_between(histories[owner], number, start, end) for owner, number in asked]
-            now, *replies = self._link.ask([_VERSION, *commands])
-            if (now[0] or b"0") == known.version:
-                break
+        while (found := self._ranges(features, entities, start, end)) is None:
             self._shapes.load()
-        found: dict[int, _Found] = {}
-        check_count(sum(map(len, replies)), features)
-        for (owner, number), rows in zip(asked, replies, strict=True):
-            for row in rows:
-                _note(found, number, owner, row[4:])
         parts = self._parts(found, features)
         return [rows_of(feature, parts[feature.created]) for feature in features]
+
+    def _ranges(
+        self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int
+    ) -> dict[int, _Found] | None:
+        """The rows by shape, None where there are shapes that are not known yet."""
+        entity_type, known = features[0].entity, self._shapes.known
+        histories = [keys_of(entity_type, entity)[1] for entity in entities]
+        amount = Amount(features[0].id, MAX_ROWS_FROM_SHARED, self._most_bytes)
+        found: dict[int, _Found] = {}
+        numbers = known.holding(entity_type, features)
+        longest = {number: HEAD_BYTES + known.shapes[number][1].most_bytes for number in numbers}
+        waiting = deque(
+            _Range(owner, number, _SHAPE.pack(number) + moment(start), longest[number])
+            for owner in range(len(entities))
+            for number in numbers
+        )
+        version = [_VERSION]
+        while waiting or version:
+            visit, most = _of_a_visit(waiting)
+            commands = [_between(histories[one.owner], one, end, most) for one in visit]
+            replies = self._link.ask([*version, *commands])
+            if version and (replies.pop(0)[0] or b"0") != known.version:
+                return None
+            version = []
+            for one, rows in zip(visit, replies, strict=True):
+                amount.add(len(rows), sum(map(len, rows)))
+                for row in rows:
+                    _note(found, one.number, one.owner, row[4:])
+                if len(rows) == most:
+                    waiting.append(one._replace(begin=_after(rows[-1])))
+        return found
 
     def _parts(self, found: Mapping[int, _Found], features: Sequence[Feature]) -> dict[int, list[Part]]:
         parts: dict[int, list[Part]] = {feature.created: [] for feature in features}
@@ -347,11 +377,25 @@ def _before(history: bytes, number: int, at: int) -> Command:
     )
 
 
-def _between(history: bytes, number: int, start: int, end: int) -> Command:
-    shape = _SHAPE.pack(number)
+def _of_a_visit(waiting: deque[_Range]) -> tuple[list[_Range], int]:
+    """The ranges to go on with, and how many rows of each: a visit is bounded however long these are."""
+    visit, size = list[_Range](), 0
+    while waiting and (not visit or size + waiting[0].longest <= VISIT_BYTES):
+        size += waiting[0].longest
+        visit.append(waiting.popleft())
+    return visit, min(MAX_ROWS_FROM_SHARED + 1, max(1, VISIT_BYTES // max(size, 1)))
+
+
+def _after(row: bytes) -> bytes:
+    """Where the rows after one begin: no two of a shape have one event time and one arrival."""
+    head = row[: _SHAPE.size + HEAD_BYTES]
+    return (int.from_bytes(head, "big") + 1).to_bytes(len(head), "big")
+
+
+def _between(history: bytes, asked: _Range, end: int, most: int) -> Command:
+    shape = _SHAPE.pack(asked.number)
     last = b"[" + shape + b"\xff" * 9 if end >= FOREVER else b"(" + shape + moment(end + 1)
-    words: tuple[Any, ...] = ("ZRANGEBYLEX", history, b"[" + shape + moment(start), last)
-    return Command(history, (*words, "LIMIT", 0, MAX_ROWS_FROM_SHARED + 1))
+    return Command(history, ("ZRANGEBYLEX", history, b"[" + asked.begin, last, "LIMIT", 0, most))
 
 
 def split_row(row: bytes) -> tuple[int, int, int, bytes]:

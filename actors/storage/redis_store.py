@@ -18,7 +18,7 @@ from actors.clock import SteadyClock
 from actors.domain import Feature, Group
 from actors.errors import Conflict, StartupError, StorageDown, TimewellError, UnderWay
 from actors.partition import DiskRows
-from actors.settings import IDEMPOTENCY_HOURS
+from actors.settings import IDEMPOTENCY_HOURS, READ_BYTES
 from actors.stats.summary import Accepted
 from actors.storage import redis_moving as moving
 from actors.storage.parts import removed
@@ -71,8 +71,11 @@ _PENDING = b"\0pending "
 class RedisStorage(ServerStorage):
     """See the module, and `SharedStorage` for what the methods promise."""
 
-    def __init__(self, url: str, timeout: float, now: Callable[[], int] = timestamps.now) -> None:
-        """`url` and `timeout`: see `RedisLink`."""
+    def __init__(
+        self, url: str, timeout: float, most_bytes: int = READ_BYTES, now: Callable[[], int] = timestamps.now
+    ) -> None:
+        """`url` and `timeout`: see `RedisLink`. `most_bytes`: what one question may bring."""
+        self._most_bytes = most_bytes
         self._link = RedisLink(url, timeout)
         self._writers = Writers(self._link)
         self._monitored = RedisMonitored(self._link, self._writers)
@@ -348,12 +351,12 @@ class RedisStorage(ServerStorage):
 
     def latest(self, questions: Sequence[Newest]) -> Latests:
         """In one visit to each node, two for moments of the past."""
-        return RowReader(self._link, self._shapes).latest(questions)
+        return RowReader(self._link, self._shapes, self._most_bytes).latest(questions)
 
     @asynccontextmanager
     async def quick(self) -> AsyncIterator[Quick]:
         """Few entities are asked for from the event loop, unless it takes TLS."""
-        streams, reader = Streams(self._link), RowReader(self._link, self._shapes)
+        streams, reader = Streams(self._link), RowReader(self._link, self._shapes, self._most_bytes)
 
         async def answers(questions: Sequence[Newest]) -> Latests | None:
             if sum(len(question.entities) for question in questions) > QUICK_ENTITIES:
@@ -369,7 +372,7 @@ class RedisStorage(ServerStorage):
 
     def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[DiskRows]:
         """In one visit to each node."""
-        found = RowReader(self._link, self._shapes).ranges(features, entities, start, end)
+        found = RowReader(self._link, self._shapes, self._most_bytes).ranges(features, entities, start, end)
         return [DiskRows(0, entities, rows) for rows in found]
 
     def observations(self, feature: Feature, start: int, end: int) -> Iterator[Accepted]:

@@ -31,6 +31,7 @@ class RunFile(msgspec.Struct, frozen=True):
 
     `features`: by id the least and the greatest event time. `modified` and `removed` (None: in use) are
     milliseconds of the machine's clock. `sums`: four bytes for each block; none where these are lost.
+    `memory`: bytes of its rows when they are not compressed, 0 where that was not noted.
     """
 
     path: str
@@ -42,6 +43,7 @@ class RunFile(msgspec.Struct, frozen=True):
     features: dict[str, tuple[int, int]]
     sums: bytes
     removed: int | None = None
+    memory: int = 0
 
 
 class Change(NamedTuple):

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import msgspec
 import pyarrow as pa
@@ -27,6 +27,8 @@ from actors.storage.run_files import Change, RunFile, VerifiedFile, bounds_of, d
 from actors.timestamps import NEVER
 
 ROW_GROUP_ROWS = 65_536
+ROW_GROUP_BYTES = 32 * 1024 * 1024
+"""The history is read so much at a time, be it for the sake of one row."""
 _DICTIONARIES = [
     *(name for name in SCHEMA.names if name not in ("event_timestamp", "number", "boolean", "vector")),
     "vector.list.element",
@@ -35,13 +37,15 @@ _DICTIONARIES = [
 
 
 class Run(NamedTuple):
-    """A sorted run: its name, size, the least and greatest event time of each feature, and how to read it.
+    """A sorted run: its name, the least and greatest event time of each feature, and how to read it.
 
+    `size`: the bytes of its rows, which are fewer in a compressed file.
     `scan` raises Damaged where what it needs is not what was written; `damage` reads all and says what is not.
     """
 
     position: int
     rows: int
+    size: int
     features: Mapping[str, tuple[int, int]]
     scan: Callable[[Sequence[str], pc.Expression | None], Iterator[pa.RecordBatch]]
     damage: Callable[[], list[str]]
@@ -121,7 +125,7 @@ def _memory_run(position: int, table: pa.Table) -> Run:
     def scan(columns: Sequence[str], keep: pc.Expression | None) -> Iterator[pa.RecordBatch]:
         return _batches(table, columns, keep)
 
-    return Run(position, table.num_rows, bounds_of(table), scan, list)
+    return Run(position, table.num_rows, table.nbytes, bounds_of(table), scan, list)
 
 
 def _batches(source: pa.Table, columns: Sequence[str], keep: pc.Expression | None) -> Iterator[pa.RecordBatch]:
@@ -152,18 +156,43 @@ def _scanned(dataset: Any, columns: Sequence[str], keep: pc.Expression | None) -
     return batches
 
 
-def worth_merging(runs: Sequence[Run], most_runs: int, most_rows: int) -> list[Run]:
+def worth_merging(runs: Sequence[Run], most_runs: int, most_rows: int, most_bytes: int) -> list[Run]:
     """The newest runs, back to the first that is more than twice as large as all after it."""
     if len(runs) <= most_runs:
         return []
     chosen: list[Run] = []
-    rows = 0
+    rows = size = 0
     for run in reversed(runs):
-        if (chosen and run.rows > 2 * rows) or rows + run.rows > most_rows:
+        rows, size, small = rows + run.rows, size + run.size, run.rows <= 2 * rows
+        if (chosen and not small) or rows > most_rows or size > most_bytes:
             break
         chosen.insert(0, run)
-        rows += run.rows
     return chosen
+
+
+def _write(file: BinaryIO, table: pa.Table) -> None:
+    with pq.ParquetWriter(
+        file,
+        table.schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=_DICTIONARIES,
+        column_encoding={"event_timestamp": "DELTA_BINARY_PACKED"},
+        store_schema=False,
+    ) as writer:
+        for start in range(0, table.num_rows, ROW_GROUP_ROWS):
+            for group in _groups(table.slice(start, ROW_GROUP_ROWS)):
+                writer.write_table(group)
+
+
+def _groups(rows: pa.Table) -> Iterator[pa.Table]:
+    """The rows, as many at a time as are read at once later on."""
+    half = rows.num_rows // 2
+    if rows.nbytes <= ROW_GROUP_BYTES or half == 0:
+        yield rows
+    else:
+        yield from _groups(rows.slice(0, half))
+        yield from _groups(rows.slice(half))
 
 
 def _position_of(folder: Path) -> int:
@@ -270,7 +299,8 @@ class DeltaRuns:
         def damaged() -> list[str]:
             return [what for file in files for what in damage(self.directory, file)]
 
-        return Run(position, sum(file.rows for file in files), bounds, scan, damaged)
+        size = sum(file.memory or file.size for file in files)
+        return Run(position, sum(file.rows for file in files), size, bounds, scan, damaged)
 
     def _opened(self, file: RunFile) -> VerifiedFile:
         """Raises Damaged where the file is gone, FileNotFoundError where another run has taken its place."""
@@ -321,16 +351,7 @@ class DeltaRuns:
         path = folder / f"part-{uuid.uuid4()}.zstd.parquet"
         started = path.with_suffix(".part")  # whoever reads all Parquet files that lie there sees whole ones
         with started.open("wb") as file:
-            pq.write_table(
-                table,
-                file,
-                row_group_size=ROW_GROUP_ROWS,
-                compression="zstd",
-                compression_level=1,
-                use_dictionary=_DICTIONARIES,
-                column_encoding={"event_timestamp": "DELTA_BINARY_PACKED"},
-                store_schema=False,
-            )
+            _write(file, table)
         delta.sync(started)
         started.replace(path)
         for place in (folder, self.directory):
@@ -343,6 +364,7 @@ class DeltaRuns:
             size=about.st_size,
             modified=about.st_mtime_ns // 1_000_000,
             stats=delta.stats_of(table),
+            memory=table.nbytes,
             features=bounds_of(table),
             sums=sums_of(path),
         )

@@ -17,7 +17,8 @@ from actors.domain import Feature
 from actors.errors import StorageDown
 from actors.messages import Apply, Erase
 from actors.partition import DiskRows
-from actors.storage.local import EmbeddedStorage, MemoryStorage
+from actors.storage.embedded import EmbeddedStorage
+from actors.storage.local import MemoryStorage
 from actors.storage.protocol import Erased, Flush, Known, Removed
 from tests.actors.service import ONE, OTHER, SETTINGS, SHARDS, read, service, write
 

@@ -19,7 +19,7 @@ from actors.ingest import Sent
 from actors.patterns import Search, check_pattern
 from actors.router import open_router
 from actors.settings import MAX_ENUM_VALUES, MAX_PATTERN_CHARACTERS, MAX_PATTERN_INSTRUCTIONS
-from actors.storage.local import EmbeddedStorage
+from actors.storage.embedded import EmbeddedStorage
 from actors.storage.protocol import Noted, Registered
 from tests.actors.service import SETTINGS
 

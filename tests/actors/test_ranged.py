@@ -156,9 +156,9 @@ async def test_an_entity_that_is_asked_for_often_is_looked_at_once(monkeypatch: 
         await write(router, OTHER, 5.0)
         aggregated = router.serving.aggregated
 
-        async def noted(shard: int, question: Any) -> Any:
+        async def noted(shard: int, question: Any, *span: int) -> Any:
             asked.append(question.entities)
-            return await aggregated(shard, question)
+            return await aggregated(shard, question, *span)
 
         monkeypatch.setattr(router.serving, "aggregated", noted)
         feature, span = router.registry.resolve(FEATURE), Span(0, 2 * WIDE - 2, WIDE, 2)

@@ -13,7 +13,7 @@ from actors.ingest import Sent
 from actors.router import Router, open_router
 from actors.serving import Span
 from actors.settings import Settings
-from actors.storage.local import EmbeddedStorage
+from actors.storage.embedded import EmbeddedStorage
 from actors.store import StoreActor
 from tests.model import rfc3339
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import duckdb
 import msgspec
@@ -26,12 +26,13 @@ import actors.storage.runs
 from actors.columns import Block
 from actors.constraints import coerce
 from actors.domain import VALUE_TYPES, Feature, Group, Retention, ValueSchema, ValueType
-from actors.errors import StartupError, StorageDown, TooLarge
+from actors.errors import StartupError, StorageDown, TooLarge, TooMuchAtOnce
 from actors.rows import Rows, merge
 from actors.stats.windows import DAY, Window
 from actors.storage import history
 from actors.storage.database import set_meta
-from actors.storage.local import EmbeddedStorage, LocalStorage, MemoryStorage
+from actors.storage.embedded import EmbeddedStorage
+from actors.storage.local import LocalStorage, MemoryStorage
 from actors.storage.protocol import (
     Deleted,
     Grouped,
@@ -374,6 +375,24 @@ def test_reading_more_than_the_limit_is_too_large(storage: LocalStorage, monkeyp
         read(storage, X, "a")
 
 
+def test_reading_more_bytes_than_the_limit_is_too_much(storage: LocalStorage) -> None:
+    text = a_feature("text", "string")
+    storage._most_bytes = 2_500
+    write(storage, 10, *(("a", time, "x" * 1_000) for time in range(4)), feature=text)
+    for moved in (False, True):
+        if moved:
+            flush(storage, by_id(text))
+            assert len(read(storage, text, "a", end=1)) == 2
+            with pytest.raises(TooMuchAtOnce, match=r"user\.text\.v1 with more than 2500 bytes"):
+                read(storage, text, "a")
+        assert storage.versions(text, ["a"], 0, 1).size == 2
+        assert sum(len(part.times) for part in storage.observations(text, 0, 1)) == 2
+        with pytest.raises(TooMuchAtOnce):
+            storage.versions(text, ["a"], 0, 9)
+        with pytest.raises(TooMuchAtOnce):
+            list(storage.observations(text, 0, 9))
+
+
 def keys_of(storage: LocalStorage) -> list[tuple[str, bytes, int, int]]:
     """(feature, entity, time, arrived) of every row of every run, in the order in which they stand there."""
     tables = [run.table() for run in storage._runs.runs()]
@@ -648,6 +667,47 @@ def test_few_runs_and_large_ones_are_left_alone(storage: LocalStorage, monkeypat
             assert len(storage._runs.runs()) == 2
     storage.compact(FEATURES.copy, NOW)
     assert [(run.position, run.rows) for run in storage._runs.runs()] == [(1, 6), (4, 6)]
+
+
+def test_large_runs_of_long_values_are_left_alone(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = a_feature("text", "string")
+    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 2)
+    monkeypatch.setattr(actors.storage.local, "MAX_RUN_BYTES", 20_000)
+    for arrived, length in enumerate([15_000, 10_000, 3_000, 3_000], 1):
+        write(storage, arrived, ("a", arrived, "x" * length), feature=text)
+        flush(storage, by_id(text))
+    storage.compact(by_id(text).copy, NOW)
+    assert [(run.position, run.rows) for run in storage._runs.runs()] == [(1, 1), (4, 3)]
+    assert [len(cell.value) for cell in read(storage, text, "a")] == [15_000, 10_000, 3_000, 3_000]
+
+
+def test_a_checkpoint_moves_a_bounded_number_of_bytes_a_run(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = a_feature("text", "string")
+    monkeypatch.setattr(actors.storage.local, "FLUSH_BYTES", 1_000)
+    for arrived in range(1, 6):
+        write(storage, arrived, ("a", arrived, "x" * 600), feature=text)
+    moved = [storage.flush(by_id(text).copy, NOW) for _ in range(4)]
+    assert [(one.position, one.observations) for one in moved] == [(2, 2), (4, 2), (5, 1), (5, 0)]
+    assert len(read(storage, text, "a")) == 5
+
+
+def test_long_values_are_read_few_at_a_time(embedded: EmbeddedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = a_feature("text", "string")
+    monkeypatch.setattr(actors.storage.runs, "ROW_GROUP_BYTES", 3_000)
+    rows = [("a", time, "x" * (1 + 500 * (time % 3))) for time in range(20)]
+    write(embedded, 1, *rows, ("b", 1, "x" * 9_000), feature=text)
+    flush(embedded, by_id(text))
+    (path,) = (embedded._directory / "history").rglob("*.parquet")
+    metadata = pq.ParquetFile(path).metadata
+    groups = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    assert sum(groups) == 21
+    assert max(groups) <= 6
+    assert groups[-1] == 1
+    assert [(cell.time, cell.value) for cell in read(embedded, text, "a")] == [
+        (time, value) for _, time, value in rows
+    ]
 
 
 ROWS = st.lists(
@@ -969,14 +1029,13 @@ def test_a_half_written_history_file_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_no_parquet_file_is_ever_half_there(embedded: EmbeddedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(table: pa.Table, file: BinaryIO, **_: object) -> None:
-        file.write(b"PAR1")
+    def fails(*_: object) -> None:
         raise OSError(28, "no space left")
 
     history = embedded._directory / "history"
     write(embedded, 10, ("a", 1, 1.0))
     with monkeypatch.context() as patch:
-        patch.setattr(pq, "write_table", fails)
+        patch.setattr(pq.ParquetWriter, "write_table", fails)
         with pytest.raises(StorageDown, match="no space left"):
             flush(embedded)
     assert list(history.rglob("*.parquet")) == []

@@ -12,7 +12,8 @@ import pytest
 
 from actors.columns import Block
 from actors.domain import Feature, Retention
-from actors.storage.local import EmbeddedStorage, LocalStorage, MemoryStorage
+from actors.storage.embedded import EmbeddedStorage
+from actors.storage.local import LocalStorage, MemoryStorage
 from actors.storage.protocol import Deleted, Erased, Registered, SummaryKey, Written
 from actors.timestamps import FOREVER, NEVER
 

@@ -10,6 +10,7 @@ import numpy as np
 from quart import Blueprint, Response
 
 from actors.aggregates import AGGREGATIONS, Answer, allowed, of_no_rows
+from actors.amount import UNCOUNTED, Amount, bytes_of, in_lots
 from actors.columns import Times
 from actors.domain import Feature
 from actors.errors import InvalidInput
@@ -47,9 +48,8 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
             check_read(asked.entity_ids[:1], features, span.windows, settings)
             columns = [(reference, feature, aggregations[reference]) for reference, feature in features.items()]
             arrow = lane.content_type == ARROW_TYPE
-            return await stream(
-                lane, _lots(router, asked.entity_ids, columns, span, asked.window is not None, arrow)
-            )
+            about = columns, span, asked.window is not None, arrow
+            return await stream(lane, _lots(router, asked.entity_ids, *about, settings.max_read_bytes))
         check_read(asked.entity_ids, features, span.windows, settings)
         if not asked.entity_ids:
             return encode(HistoricalAnswer([]))
@@ -57,6 +57,7 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
         widths = sum(width_of(one) for name, one in features.items() if aggregations[name] in ("latest", "first"))
         check_bytes(many * widths * NUMBER_BYTES, settings)
         answers, cells, windowed = dict[str, Answer](), many * len(features), asked.window is not None
+        size = cells * NAME_BYTES
 
         def rows(cut: slice) -> Iterator[dict[str, Any]]:
             return _rows(asked.entity_ids[cut], _part(answers, cut, span.windows), span, windowed)
@@ -66,8 +67,8 @@ def blueprint(router: Router, settings: Settings) -> Blueprint:
                 answers[reference] = await router.aggregate(
                     asked.entity_ids, feature, aggregations[reference], span
                 )
-            size = sum(text_bytes(one.values) for one in answers.values()) + cells * NAME_BYTES
-            check_bytes(size, settings)
+                size += text_bytes(answers[reference].values)
+                check_bytes(size, settings)
             return said(await encode_rows(cells, size, len(asked.entity_ids), rows))
 
     @routes.get("/features/<reference>/history")
@@ -149,13 +150,26 @@ async def _lots(
     span: Span,
     windowed: bool,
     arrow: bool,
+    most_bytes: int,
 ) -> AsyncGenerator[list[Column], None]:
     """The same rows as columns, for as many entities at a time as make a bounded number of values."""
     width = sum(1 + width_of(feature) for _, feature, _ in wanted)
     step = max(1, CELLS_PER_LOT // (span.windows * width))
     starts, ends = _edges(span)
-    for start in range(0, max(1, len(entities)), step):
-        some = entities[start : start + step]
+
+    async def ask(cut: slice) -> list[Answer]:
+        some, answers = entities[cut], list[Answer]()
+        held = Amount("the rows", UNCOUNTED, most_bytes)
+        for _, feature, aggregation in wanted:
+            if some:
+                answers.append(await router.aggregate(some, feature, aggregation, span))
+            else:
+                answers.append(of_no_rows(feature, aggregation))
+            held.add(0, bytes_of(answers[-1].values))
+        return answers
+
+    async for cut, answers in in_lots(max(1, len(entities)), step, ask):
+        some = entities[cut]
         columns = [Column("entityId", None, [entity for entity in some for _ in range(span.windows)])]
         if windowed:
             known = np.zeros(len(some) * span.windows, np.bool_)
@@ -163,12 +177,7 @@ async def _lots(
                 Column("windowStart", "timestamp", np.tile(starts, len(some)), known),
                 Column("windowEnd", "timestamp", np.tile(ends, len(some)), known),
             ]
-        for reference, feature, aggregation in wanted:
-            answer = (
-                await router.aggregate(some, feature, aggregation, span)
-                if some
-                else of_no_rows(feature, aggregation)
-            )
+        for (reference, feature, aggregation), answer in zip(wanted, answers, strict=True):
             column = Column(reference, answer.value_type, answer.values, answer.nulls)
             is_sum = aggregation == "sum" and feature.value_type == "integer"
             columns.append(column.summed() if is_sum and arrow else column)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import trio
 from quart import Blueprint, Response, request
 
+from actors.amount import in_lots
 from actors.arrow_stream import read_table
 from actors.errors import InvalidInput
 from actors.router import Router
 from actors.settings import CELLS_PER_LOT, Settings
-from actors.training import Wanted
+from actors.training import Filled, Wanted
 from actors.turns import by_turns
 from actors.values import width_of
 from web.items import Array, Items
@@ -95,10 +96,12 @@ async def _lots(
     """The rows with their features, as many at a time as make a bounded number of values."""
     count = len(rows.moments.at)
     step = max(1, CELLS_PER_LOT // (sum(1 + width_of(one.feature) for one in wanted) + len(rows.columns)))
-    for start in range(0, max(1, count), step):
-        cut = slice(start, start + step)
+
+    def fill(cut: slice) -> Awaitable[list[Filled]]:
+        return router.fill(rows.moments.rows(cut), wanted)
+
+    async for cut, filled in in_lots(max(1, count), step, fill):
         given = [column.cut(cut) for column in rows.columns]
-        filled = await router.fill(rows.moments.rows(cut), wanted)
         columns = [Column(one.name, one.value_type, one.values, one.nulls) for one in filled]
         if arrow:
             sums = [one.aggregation == "sum" and one.feature.value_type == "integer" for one in wanted]
