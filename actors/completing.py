@@ -80,6 +80,6 @@ class History:
         raise Unavailable("the history kept changing while it was read")
 
     def _read(self, missing: Missing) -> tuple[DiskRows, int]:
-        """The rows, and how many bytes their values have."""
-        disk = self._storage.read(*missing)
+        """The rows by (entity, event time), and how many bytes their values have."""
+        disk = self._storage.read(*missing).merged()
         return disk, bytes_of(disk.rows.values)

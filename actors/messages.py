@@ -103,7 +103,7 @@ class Flushed(msgspec.Struct, frozen=True):
 class Latest(msgspec.Struct, frozen=True):
     """The newest values with event time <= at. Answered with a `Grid`.
 
-    With `disk`, rows by feature id that a first answer found missing; `install` takes them into memory.
+    With `disk`, merged rows by feature id that a first answer found missing; `install` takes them into memory.
     """
 
     entity_type: str

@@ -164,13 +164,13 @@ def answered(storage: SharedStorage, message: Any) -> Any:
         case Past(_, entities, _, at, features, visible):
             start = min(int(np.min(one)) for one in visible)
             rows = storage.ranges(features, entities, start, int(at.max(initial=0)))
-            message = _with(message, dict(zip([feature.id for feature in features], rows, strict=True)))
+            message = _with(message, {one.id: disk.merged() for one, disk in zip(features, rows, strict=True)})
         case PastWindow(entities, _, begin, at, feature):
-            message = _with(message, storage.read(feature, entities, int(begin.min()) + 1, int(at.max())))
+            message = _with(message, storage.read(feature, entities, int(begin.min()) + 1, int(at.max())).merged())
         case Between(entities, feature, begin, end, visible_from):
-            message = _with(message, storage.read(feature, entities, max(begin, visible_from), end))
+            message = _with(message, storage.read(feature, entities, max(begin, visible_from), end).merged())
         case Scan(entity, feature, begin, end):
-            message = _with(message, storage.read(feature, [entity], begin, end))
+            message = _with(message, storage.read(feature, [entity], begin, end).merged())
         case Whereabouts(_, entities):
             return np.arange(len(entities))
         case CountRows():

@@ -81,6 +81,11 @@ def grouped(codes: NDArray[np.integer]) -> Indices:
     return ordered
 
 
+def first_of_each(slots: Slots) -> Indices:
+    """Where each slot's rows begin in sorted rows: int64[m]."""
+    return np.flatnonzero(np.append(True, slots[1:] != slots[:-1])) if len(slots) else np.zeros(0, np.int64)
+
+
 def last_of_each(major: NDArray[np.integer], times: Times) -> Nulls:
     """Where, in sorted columns, the last of equal (major, time) pairs stands: bool[n]."""
     last = np.ones(len(times), np.bool_)

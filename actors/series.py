@@ -409,7 +409,7 @@ class Series:
         spare = rank_from_newest(disk.slots) >= keep
         floor[slots] = NEVER
         np.maximum.at(floor, disk.slots[spare], disk.times[spare] + 1)
-        self._layers.push_below(disk.take(~spare))
+        self._layers.push_below(disk.take(~spare) if spare.any() else disk)
         self._refresh_latest(slots)
 
     def _refresh_latest(self, slots: Indices) -> None:

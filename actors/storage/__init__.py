@@ -14,7 +14,8 @@ redis_*.py    in Redis: its functions, the link to it, rows, what changes, stati
 damages.py    what is known to be damaged, and who must be told so
 checking.py   whether a directory is what was written
 forgetting.py going on without what is damaged
-local.py      all of these together: `embedded` in a directory, `memory` in none
+local.py      all of these together, in memory
+embedded.py   the same in a directory
 """
 
 import os

@@ -217,6 +217,7 @@ class RowReader:
         few = min(self._most_bytes // (MAX_PAYLOAD_BYTES + 1), MAX_ROWS_FROM_SHARED)
         fetched = self._asked(query.format(few + 1), given).fetchall()
         if len(fetched) > few:
+            fetched.clear()
             whole = query.format(MAX_ROWS_FROM_SHARED + 1)
             if self._longest(given) * MAX_ROWS_FROM_SHARED > self._most_bytes:
                 whole = _COUNTED.format(whole)  # which takes a third longer

@@ -47,7 +47,7 @@ def a_block(feature: Feature, *rows: tuple[str, int, Any]) -> Block:
 def disk_rows(feature: Feature, entities: list[str], *rows: tuple[str, int, int, Any]) -> DiskRows:
     """Rows as (entity, time, arrived, value)."""
     column = coerce(feature, [value for _, _, _, value in rows])
-    return DiskRows(
+    found = DiskRows(
         max((arrived for _, _, arrived, _ in rows), default=0),
         entities,
         Rows(
@@ -58,6 +58,7 @@ def disk_rows(feature: Feature, entities: list[str], *rows: tuple[str, int, int,
             column.nulls,
         ),
     )
+    return found.merged()
 
 
 def latest(partition: Partition, feature: Feature, *entities: str, now: int = FOREVER) -> Cells:
@@ -435,3 +436,23 @@ def test_a_column_for_which_the_tables_are_copied_is_made_in_steps(
     assert not partition.lacks([new])
     assert shown(latest(partition, new, "u7", "u8")) == [value if written else None, None]
     assert all(shown(latest(partition, one, "u0", "u399")) == [value] * 2 for one in features[:29] if one != new)
+
+
+@given(
+    st.permutations("abcd"),
+    st.lists(st.sampled_from("abcd"), max_size=4),
+    st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 3)), max_size=20),
+)
+def test_rows_from_disk_are_placed_in_the_order_of_the_partition(
+    asked: list[str], known: list[str], rows: list[tuple[str, int]]
+) -> None:
+    partition = Partition(base_floor=FOREVER)
+    for number, entity in enumerate(known):
+        partition.append(a_block(X, (entity, 9, 1.0)), np.array([number]))
+    disk = disk_rows(X, asked, *((entity, time, place, float(place)) for place, (entity, time) in enumerate(rows)))
+    placed = partition.place(X, disk)
+    slots = dict(zip("abcd", partition.slots("user", "abcd").tolist(), strict=True))
+    newest = {(slots[entity], time): float(place) for place, (entity, time) in enumerate(rows)}
+    assert 0 not in {slot for slot, _ in newest}
+    found = list(zip(placed.slots.tolist(), placed.times.tolist(), placed.values.tolist(), strict=True))
+    assert found == [(*key, newest[key]) for key in sorted(newest)]
