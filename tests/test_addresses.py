@@ -84,6 +84,20 @@ def test_an_address_may_have_any_sign_in_it_that_is_encoded(
         client.acl_deluser("me")
 
 
+@pytest.mark.parametrize("option", ["sslmode", "target_session_attrs", "keepalives"])
+def test_an_option_of_a_value_that_it_does_not_have_is_named_at_once(
+    option: str, postgres: PostgresServer
+) -> None:
+    url = f"postgresql://127.0.0.1:{postgres.port}/x?{option}={SECRET}"
+    storage = make_storage(from_environment({"STORAGE_TYPE": "postgresql", "STORAGE_URL": url}))
+    with pytest.raises(StartupError) as refused:
+        storage.open()
+    assert SECRET not in refused.value.detail
+    assert (
+        f"STORAGE_URL is not what PostgreSQL takes: {option} cannot have the value given" in refused.value.detail
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment"),
     [

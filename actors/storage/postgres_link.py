@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -34,6 +35,8 @@ Answer = TypeVar("Answer")
 _GLANCE_SECONDS = 0.25
 _REFUSED_AT_START = ("08", "57P03", "53")
 """SQLSTATEs of a server that may be there later: no connection, starting up, out of connections."""
+_UNKNOWN_VALUE = re.compile(r'invalid (\w+) value: "|invalid \w+ value ".*" for connection option "(\w+)"')
+"""What libpq says of an option."""
 
 
 class Link:
@@ -85,6 +88,8 @@ class Link:
                 with self._connected() as connection:
                     return work(connection)
             except psycopg.Error as error:
+                if option := _UNKNOWN_VALUE.search(str(error)):
+                    raise refused("PostgreSQL", f"{option[1] or option[2]} cannot have the value given") from None
                 state = getattr(error, "sqlstate", None)
                 lasting = state is not None and not state.startswith(_REFUSED_AT_START)
                 if lasting or _lasting(error) or time.monotonic() > until:
