@@ -1,34 +1,26 @@
-"""The concurrent core, in reading order, bottom floor first. Imports point down only.
+"""The concurrent core. A folder is a room, whose `__init__` lists its files.
 
-errors.py settings.py memory.py   the tree of errors; every setting and limit; the allocator
-remembered.py                     what is kept of questions for the next one, bounded in bytes
-turns.py                          long work in steps, others taking their turns in between
-timestamps.py clock.py domain.py  time; the clocks; the nouns, frozen
-values.py patterns.py constraints.py  values between JSON and columns; users' expressions; what a schema adds
-columns.py rows.py                a batch as columns; kernels over sorted rows
-grid.py pieces.py latest.py       many latest values; arrays that grow where they are; the tables of the latest
-merging.py layers.py tail.py      large runs a step at a time; the runs of a series; what came last
-found.py series.py                what a question has looked up; one feature in one shard
-equality.py aggregates.py ranged.py  numbers for texts; aggregates of groups; and of ranges, in worker threads
-stats/                            statistics of a stream, mergeable, and drift
-partition.py selection.py         what one store owns; the features that a request reads
-storage/                          where durable things live: one protocol, one file per implementation
-messages.py                       what may be asked
-mailbox.py supervisor.py          ask, tell, drain; crash, reload, run again
-repeats.py                        one write at a time of an idempotency key
-registry.py ingest.py             what is registered; from rows as sent to blocks
-ingest_arrow.py arrow_values.py   the same from Arrow tables
-arrow_keys.py spool.py            ids and timestamps of Arrow; blocks set aside
-arrow_plain.py arrow_objects.py   Arrow types written out; Arrow values as JSON has them
-arrow_stream.py                   a stream of Arrow, judged before it is read
-overwriting.py                    rows that a later one of their batch overwrites
-journal.py store.py monitor.py    the actors
-remote.py                         a store whose values are in a server
-checkpoint.py serving.py          the journal into the history; questions over all shards
-drift.py checks.py findings.py    drift of a feature; what a check asks; what it finds
-alerts.py events.py webhook.py    the life of an alert; who is told, inside and outside
-statistics.py watch.py schedule.py  statistics put together; checks and drift over them; by the clock
-follower.py judge.py              what other processes change in a shared store; rows before they are written
-migration.py                      everything from one storage into another
-router.py                         the only door
+What stands on a line imports only from the lines above it, in every room; `tests/test_floors.py` sees to that.
+
+errors.py memory.py turns.py        the tree of errors; the allocator; long work in steps
+settings.py timestamps.py           every setting and limit; time
+clock.py domain.py remembered.py    the clocks; the nouns, frozen; what is kept of questions for the next one
+mailbox.py                          ask, tell, drain
+supervisor.py                       crash, reload, run again
+types/                              what a value may be
+table/                              what is written together, and how it is kept and asked
+stats/                              statistics of a stream, mergeable, and drift
+amount.py                           how much a question may bring
+storage/                            where durable things live
+messages.py                         what may be asked of an actor
+repeats.py registry.py              one write at a time of an idempotency key; what is registered
+ingest/                             from JSON, lines and Arrow to what may be written
+journal.py store.py                 the order of all that is accepted; one shard
+shared_store.py completing.py       one shard whose values are in a server; reading what is not in memory
+serving.py checkpoint.py            questions over all shards; the journal into the history
+training.py                         training sets
+monitoring/                         watching the write stream
+follower.py migration.py            what other processes change in a shared store; everything into another one
+judge.py                            rows before they are written, judged where it holds nobody up
+router.py                           the only door
 """

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from actors.errors import TooMuchAtOnce
-from actors.rows import Rows
 from actors.settings import INDEX_BYTES
-from actors.values import Array
+from actors.table.rows import Rows
+from actors.types.values import Array
 
 Answer = TypeVar("Answer")
 UNCOUNTED = 2**62

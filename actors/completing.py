@@ -14,9 +14,9 @@ import trio
 from actors.amount import Amount, bytes_of
 from actors.domain import Feature
 from actors.errors import Unavailable
-from actors.partition import DiskRows
 from actors.settings import HISTORY_READERS, MAX_ROWS_FROM_DISK
 from actors.storage.protocol import Storage
+from actors.table.partition import DiskRows
 
 _ATTEMPTS = 5
 """A question is asked again when a checkpoint overtakes its disk read; more often than this is not to be.

@@ -19,11 +19,11 @@ from actors.errors import StorageDown, TimewellError
 from actors.journal import JournalActor
 from actors.mailbox import Mailbox, Reply
 from actors.messages import Refresh
+from actors.monitoring.schedule import Schedule
+from actors.monitoring.watch import Watch
 from actors.registry import FeatureRegistry
-from actors.schedule import Schedule
 from actors.settings import REGISTRY_POLL_SECONDS
 from actors.storage.protocol import SharedStorage, Versions
-from actors.watch import Watch
 
 log = logging.getLogger("timewell.follower")
 

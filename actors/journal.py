@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import trio
 
 from actors.clock import ArrivalClock
-from actors.columns import Block, shard_of, splitting
 from actors.domain import Feature
 from actors.errors import Conflict, Overloaded, StorageDown, TimewellError
 from actors.mailbox import Envelope, Mailbox
@@ -26,6 +25,7 @@ from actors.messages import Apply, ChangeRegistry, Erase, Forget, Purge, Write
 from actors.repeats import Repeated
 from actors.settings import GROUP_COMMIT_VALUES, IDEMPOTENCY_HOURS, UNFLUSHED_VALUES
 from actors.storage.protocol import Deleted, Entry, Erased, Registered, Storage, Written
+from actors.table.columns import Block, shard_of, splitting
 from actors.timestamps import SECOND
 from actors.turns import by_turns
 

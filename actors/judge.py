@@ -12,11 +12,11 @@ import trio
 
 from actors.clock import ArrivalClock
 from actors.follower import Follower
-from actors.ingest import Ingested, Sent, ingest
-from actors.patterns import one_budget
+from actors.ingest.sent import Ingested, Sent, ingest
 from actors.registry import FeatureRegistry
 from actors.settings import PATTERN_SEARCHERS, PATTERN_STEPS_AT_ONCE, TABLES_AT_ONCE
 from actors.turns import Steps, at_once, by_turns
+from actors.types.patterns import one_budget
 
 T = TypeVar("T")
 

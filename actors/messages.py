@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from actors.columns import Block, Indices, Times
 from actors.domain import Feature, FeatureChange, Group
-from actors.grid import Kind
-from actors.partition import DiskRows
 from actors.storage.protocol import Deleted, Erased, Grouped, Noted, Registered, Ungrouped
-from actors.values import Array, Nulls
+from actors.table.columns import Block, Indices, Times
+from actors.table.grid import Kind
+from actors.table.partition import DiskRows
+from actors.types.values import Array, Nulls
 
 
 class Register(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import msgspec
 
 from actors.domain import Feature
 from actors.errors import Conflict, NotFound, TimewellError, Unavailable
-from actors.monitor import FeatureMonitor
+from actors.monitoring.monitor import FeatureMonitor
 from actors.stats.summary import merge_states, saved
 from actors.storage.carrying import Fingerprint, fingerprints
 from actors.storage.protocol import Entry, Grouped, Noted, Recovered, Registered, Storage, SummaryKey

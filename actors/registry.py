@@ -15,7 +15,6 @@ import msgspec
 from msgspec import UNSET
 
 from actors.clock import ArrivalClock
-from actors.constraints import check_schema
 from actors.domain import (
     Feature,
     FeatureChange,
@@ -28,12 +27,13 @@ from actors.domain import (
 from actors.errors import Conflict, InvalidInput, NotFound, RequestError, TimewellError, TooLarge, Unavailable
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import ChangeRegistry, DeleteFeature, DeleteGroup, PutGroup, Refresh, Register
-from actors.patterns import Unusable, instructions_of
 from actors.remembered import Remembered
-from actors.selection import Selection
 from actors.settings import MAX_FEATURES_PER_READ, MAX_RETENTION_VALUES, MAX_VERSION
 from actors.storage.protocol import Deleted, Grouped, Registered, Stale, Ungrouped
+from actors.table.selection import Selection
 from actors.timestamps import parse_duration
+from actors.types.constraints import check_schema
+from actors.types.patterns import Unusable, instructions_of
 
 log = logging.getLogger("timewell.registry")
 _ATTEMPTS = 5

@@ -14,27 +14,25 @@ from typing import NamedTuple, TypeVar
 import trio
 
 from actors import timestamps
-from actors.aggregates import Answer
-from actors.alerts import Policy
 from actors.checkpoint import Checkpointer
 from actors.clock import ArrivalClock
 from actors.completing import History
 from actors.domain import Feature, FeatureChange, Group
 from actors.errors import InvalidInput, NotFound, Overloaded, RequestError, StartupError, StorageDown, Unavailable
-from actors.events import Events
 from actors.follower import Follower
-from actors.grid import Grid, stack
-from actors.ingest import Ingested, check_entity_id
+from actors.ingest.sent import Ingested, check_entity_id
 from actors.journal import JournalActor
 from actors.judge import Judge
 from actors.mailbox import Mailbox
 from actors.messages import DeleteFeature, DeleteGroup, PutGroup, Register, Scanned, Write
-from actors.monitor import MonitorActor
+from actors.monitoring.alerts import Policy
+from actors.monitoring.events import Events
+from actors.monitoring.monitor import MonitorActor
+from actors.monitoring.schedule import Schedule
+from actors.monitoring.watch import Watch
+from actors.monitoring.webhook import Webhook
 from actors.registry import FeatureRegistry, RegistryActor
-from actors.remote import RemoteStoreActor
 from actors.repeats import Repeats
-from actors.schedule import Schedule
-from actors.selection import Selection
 from actors.serving import FeatureServingEngine, Span
 from actors.settings import (
     FLUSH_VALUES,
@@ -43,16 +41,18 @@ from actors.settings import (
     SHUTDOWN_COMMIT_SECONDS,
     Settings,
 )
+from actors.shared_store import SharedStoreActor
 from actors.stats.summary import Summary
-from actors.storage.embedded import EmbeddedStorage
-from actors.storage.local import MemoryStorage
+from actors.storage.embedded.local import MemoryStorage
+from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.protocol import Erased, Removed, Stale, Storage
 from actors.store import StoreActor, rebuild
 from actors.supervisor import Actor, supervise
+from actors.table.aggregates import Answer
+from actors.table.grid import Grid, stack
+from actors.table.selection import Selection
 from actors.timestamps import FOREVER, NEVER, SECOND
 from actors.training import Filled, Moments, TrainingSets, Wanted, blank_column
-from actors.watch import Watch
-from actors.webhook import Webhook
 
 log = logging.getLogger("timewell.router")
 T = TypeVar("T")
@@ -296,10 +296,10 @@ def make_storage(settings: Settings) -> Storage:
     where = settings.storage_url, settings.storage_timeout_seconds, settings.max_read_bytes
     try:
         if settings.storage_type == "redis":
-            from actors.storage.redis_store import RedisStorage
+            from actors.storage.redis.storage import RedisStorage
 
             return RedisStorage(*where)
-        from actors.storage.postgresql import PostgresStorage
+        from actors.storage.postgres.storage import PostgresStorage
 
         return PostgresStorage(*where)
     except ImportError as error:
@@ -337,9 +337,9 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
     checkpoint_values = min(FLUSH_VALUES, max(settings.cache_size // 4, 10_000))
     journal = JournalActor(storage, clock, registry.features, recovered.unflushed, checkpoint_values)
     follower = Follower(shared, registry, journal, clock) if shared is not None else None
-    stores: Sequence[StoreActor | RemoteStoreActor]
+    stores: Sequence[StoreActor | SharedStoreActor]
     if shared is not None:
-        stores = [RemoteStoreActor(shard, shared, settings.max_answer_bytes) for shard in range(settings.shards)]
+        stores = [SharedStoreActor(shard, shared, settings.max_answer_bytes) for shard in range(settings.shards)]
     else:
         stores = await _stores(settings, storage, registry, clock.steady())
         journal.stores = [store.mailbox for store in stores]

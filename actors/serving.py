@@ -13,21 +13,21 @@ import msgspec
 import numpy as np
 import trio
 
-from actors.aggregates import Answer
 from actors.amount import UNCOUNTED, Amount, bytes_of, in_lots
-from actors.columns import Indices, shard_of, shards_of
 from actors.completing import AtHand, History, Missing
 from actors.domain import Feature
-from actors.grid import Grid, join
 from actors.mailbox import Mailbox
 from actors.messages import Aggregated, Agreement, Between, CountRows, Latest, PastWindow, Scan, Scanned
-from actors.partition import DiskRows
-from actors.ranged import Ranged
-from actors.selection import Selection
 from actors.settings import AGGREGATORS, CELLS_PER_QUESTION, ENTITIES_PER_MESSAGE
+from actors.table.aggregates import Answer
+from actors.table.columns import Indices, shard_of, shards_of
+from actors.table.grid import Grid, join
+from actors.table.partition import DiskRows
+from actors.table.ranged import Ranged
+from actors.table.selection import Selection
 from actors.timestamps import FOREVER, NEVER
 from actors.turns import aside
-from actors.values import width_of
+from actors.types.values import width_of
 
 
 class _Part(NamedTuple):

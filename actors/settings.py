@@ -229,7 +229,7 @@ CLOCK_DOUBTED_HOURS = 24
 """What has grown old is removed for good once the wall clock has said so for this long (or all along)."""
 STORAGE_CONNECTIONS = 16
 """To a shared store, at most; each is in use for as long as one question takes. Those of the event loop to Redis,
-REMOTE_WORKERS for each shard and node, are counted apart."""
+SHARED_STORE_WORKERS for each shard and node, are counted apart."""
 STORAGE_START_SECONDS = 60.0
 """A process waits so long for its shared store to come up before it gives up."""
 MAX_ROWS_FROM_SHARED = 2_000_000
@@ -242,7 +242,7 @@ MAX_TOGETHER_BYTES = 1_024
 """A vector with more is kept apart, so that nobody who asks for what was written with it has to read it."""
 TEXTS_PER_VISIT = 1_000
 """The newest texts that one visit to a shared store brings at most, each of up to 64 KB."""
-REMOTE_WORKERS = 3
+SHARED_STORE_WORKERS = 3
 """Questions that one store actor may have put to a shared store at once."""
 REGISTRY_POLL_SECONDS = 0.25
 """A change of the registry by another process is noticed this soon."""

@@ -13,12 +13,8 @@ from typing import Any
 import numpy as np
 import trio
 
-from actors.columns import Block, Indices, shards_of, split
 from actors.domain import Feature
 from actors.errors import RequestError, shortage
-from actors.found import Found
-from actors.grid import Cells, Grid, filled
-from actors.latest import HalfGrown
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import (
     Aggregated,
@@ -36,14 +32,18 @@ from actors.messages import (
     Scanned,
     Whereabouts,
 )
-from actors.partition import DiskRows, Partition
-from actors.ranged import Bounds, Ranged, in_windows
-from actors.rows import Rows
-from actors.series import differences
 from actors.storage.protocol import Known, Storage, Trimmed
+from actors.table.columns import Block, Indices, shards_of, split
+from actors.table.found import Found
+from actors.table.grid import Cells, Grid, filled
+from actors.table.latest import HalfGrown
+from actors.table.partition import DiskRows, Partition
+from actors.table.ranged import Bounds, Ranged, in_windows
+from actors.table.rows import Rows
+from actors.table.series import differences
 from actors.timestamps import FOREVER
 from actors.turns import Steps, at_once, by_turns
-from actors.values import Nulls, empty
+from actors.types.values import Nulls, empty
 
 log = logging.getLogger("timewell.store")
 EVICTION_SHARE = 20

@@ -17,22 +17,22 @@ import numpy as np
 import pyarrow as pa
 import trio
 
-from actors.aggregates import aggregate, of_no_rows, together
 from actors.amount import UNCOUNTED, Amount, bytes_of, in_lots
-from actors.columns import Indices, Times, finding_shards, picked
 from actors.completing import AtHand, Missing
 from actors.domain import Feature
-from actors.grid import Cells
 from actors.mailbox import Mailbox
 from actors.messages import Aggregated, Past, PastWindow, Whereabouts
-from actors.ranged import by_rows
-from actors.rows import Ranges, Rows, bisect_right, grouped, last_of_each, offsets_of
 from actors.serving import FeatureServingEngine
 from actors.settings import CELLS_PER_QUESTION, CELLS_PER_TURN, ROWS_PER_TURN, WINDOWED_ROWS_PER_QUESTION
 from actors.storage.protocol import Storage
+from actors.table.aggregates import aggregate, of_no_rows, together
+from actors.table.columns import Indices, Times, finding_shards, picked
+from actors.table.grid import Cells
+from actors.table.ranged import by_rows
+from actors.table.rows import Ranges, Rows, bisect_right, grouped, last_of_each, offsets_of
 from actors.timestamps import NEVER
 from actors.turns import Steps, by_turns
-from actors.values import Array, Nulls, empty, width_of
+from actors.types.values import Array, Nulls, empty, width_of
 
 
 class Wanted(NamedTuple):

@@ -31,11 +31,11 @@ import polars
 import pyarrow as pa
 import trio
 
-from actors.columns import Block
 from actors.domain import Feature, FeatureChange
-from actors.ingest import Ingested
+from actors.ingest.sent import Ingested
 from actors.router import Router, open_router
 from actors.settings import Settings
+from actors.table.columns import Block
 from actors.timestamps import SECOND
 from actors.training import Filled, Moments, Wanted
 from loadtest.micro import data

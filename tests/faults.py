@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from actors.errors import StorageDown
-from actors.storage.local import MemoryStorage
+from actors.storage.embedded.local import MemoryStorage
 from actors.storage.protocol import Entry, Flush, HistoryPlan, Known
 
 PATIENCE_SECONDS = 20.0

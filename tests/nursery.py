@@ -30,12 +30,12 @@ _OF_THE_INTERPRETER = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")
 
 _IMPORTED = (
     "actors.router",
-    "actors.storage.postgresql",
-    "actors.storage.redis_store",
+    "actors.storage.postgres.storage",
+    "actors.storage.redis.storage",
     "psycopg_pool",
     "pyarrow.dataset",
     "web.cli",
-    "web.serve",
+    "web.process",
 )
 
 

@@ -10,12 +10,12 @@ import httpx
 import pytest
 import trio
 
-from actors import webhook as module
 from actors.errors import StartupError
+from actors.monitoring import webhook as module
+from actors.monitoring.webhook import Webhook
 from actors.router import make_storage
 from actors.settings import from_environment
-from actors.storage.address import check_address
-from actors.webhook import Webhook
+from actors.storage.shared.address import check_address
 from loadtest.postgres import PostgresServer
 from loadtest.valkey import ValkeyServer
 from tests.live import LiveServer

@@ -12,10 +12,10 @@ import pytest
 from redis.crc import key_slot
 
 from actors.domain import Feature
-from actors.storage.packed import Shape
-from actors.storage.redis_functions import ROOT
-from actors.storage.redis_link import Command, RedisLink
-from actors.storage.redis_rows import Shapes
+from actors.storage.redis.functions import ROOT
+from actors.storage.redis.link import Command, RedisLink
+from actors.storage.redis.stored_rows import Shapes
+from actors.storage.shared.packed import Shape
 from loadtest.valkey import ValkeyCluster, ValkeyServer
 from tests.live import LiveServer
 

@@ -13,21 +13,21 @@ from typing import Any
 
 import pytest
 
-import actors.storage.local
-from actors.checks import make_check
+import actors.storage.embedded.local
 from actors.domain import FeatureChange, ValueType
 from actors.errors import Damaged, StartupError, Unavailable
-from actors.ingest import Sent
+from actors.ingest.sent import Sent
+from actors.monitoring.checks import make_check
 from actors.router import Router, open_router
-from actors.selection import Selection
 from actors.serving import Span
 from actors.settings import Settings
-from actors.storage import history
-from actors.storage.checking import check
-from actors.storage.embedded import EmbeddedStorage
-from actors.storage.journal import _COLUMNS, Journal
-from actors.storage.monitored import Monitored
-from actors.storage.sqlite_log import need_whole
+from actors.storage.embedded import history
+from actors.storage.embedded.checking import check
+from actors.storage.embedded.journal_file import _COLUMNS, Journal
+from actors.storage.embedded.on_disk import EmbeddedStorage
+from actors.storage.embedded.sqlite_log import need_whole
+from actors.storage.embedded.summaries import Monitored
+from actors.table.selection import Selection
 from actors.timestamps import FOREVER, NEVER, parse_timestamp
 from tests.actors.service import read_as
 from web.app import create_app
@@ -258,7 +258,7 @@ async def test_a_batch_that_is_damaged_is_named_and_the_rest_goes_on(
 async def test_a_history_file_that_is_damaged_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
     made = tmp_path / "data"
     async with service(made) as router:
         await write_city(router, "old", at(1))
@@ -471,7 +471,7 @@ async def test_a_checkpoint_that_was_cut_off_is_no_loss(
 async def test_a_history_file_that_is_gone_is_damage_like_any_other(
     directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
     truth = await outcome(directory, 1)
     assert isinstance(truth, dict)
     gone = min(directory.glob("history/run=*/*.parquet"))

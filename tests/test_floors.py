@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,103 +11,6 @@ import pytest
 
 from tests.live import ROOT
 
-# Bottom floor first. A module imports only from floors below its own, or from its own where that is a folder.
-FLOORS = [
-    ["actors.errors", "actors.memory", "actors.turns"],
-    ["actors.settings"],
-    ["actors.remembered"],
-    ["actors.timestamps"],
-    ["actors.clock", "actors.domain"],
-    ["actors.values"],
-    ["actors.patterns"],
-    ["actors.constraints"],
-    ["actors.columns"],
-    ["actors.arrow_plain", "actors.overwriting", "actors.spool"],
-    ["actors.arrow_keys", "actors.arrow_stream"],
-    ["actors.arrow_objects"],
-    ["actors.arrow_values"],
-    ["actors.rows", "actors.grid", "actors.pieces"],
-    ["actors.amount"],
-    ["actors.latest", "actors.merging", "actors.found", "actors.tail"],
-    ["actors.layers"],
-    ["actors.series", "actors.equality", "actors.selection"],
-    ["actors.aggregates"],
-    ["actors.ranged"],
-    ["actors.stats.drift", "actors.stats"],
-    ["actors.partition"],
-    ["actors.storage.protocol"],
-    ["actors.storage"],
-    ["actors.drift"],
-    ["actors.checks"],
-    ["actors.findings"],
-    ["actors.alerts"],
-    ["actors.messages"],
-    ["actors.mailbox"],
-    ["actors.supervisor", "actors.repeats"],
-    ["actors.registry"],
-    ["actors.ingest"],
-    ["actors.ingest_arrow"],
-    ["actors.journal", "actors.store", "actors.monitor"],
-    ["actors.remote", "actors.completing"],
-    [
-        "actors.checkpoint",
-        "actors.serving",
-        "actors.statistics",
-        "actors.training",
-        "actors.events",
-        "actors.webhook",
-    ],
-    ["actors.training"],
-    ["actors.watch"],
-    ["actors.schedule"],
-    ["actors.follower"],
-    ["actors.judge"],
-    ["actors.migration"],
-    ["actors.router"],
-    ["web.schema"],
-    ["web.monitor_schema"],
-    ["web.client_errors"],
-    ["web.client_times"],
-    ["web.client_plain", "web.client_moments"],
-    ["web.client_calls"],
-    ["web.client_events"],
-    ["web.client_arrow"],
-    ["web.client_registry"],
-    ["web.client_values", "web.client_monitoring"],
-    ["web.client_frames"],
-    ["web.client"],
-    ["timewell"],
-    ["web.errors"],
-    ["web.streamed_body", "web.outline", "web.untaken", "web.choices", "web.targets", "web.worker"],
-    [
-        "web.requests",
-        "web.pages",
-        "web.admission",
-        "web.http1",
-        "web.http2",
-        "web.places",
-        "web.keepalive",
-        "web.logs",
-        "web.traffic",
-    ],
-    ["web.front", "web.encodings"],
-    ["web.items"],
-    ["web.writing_rows"],
-    ["web.bulk"],
-    ["web.rows", "web.listing"],
-    ["web.lanes", "web.statistics", "web.event_stream", "web.freshness"],
-    ["web.metrics"],
-    ["web.training_request"],
-    ["web.openapi"],
-    ["web.routes"],
-    ["web.connections"],
-    ["web.listening"],
-    ["web.app", "web.fastlane"],
-    ["web.serve"],
-    ["web.commands"],
-    ["web.cli"],
-    ["web.__main__"],
-]
 MOST_LINES_OF_A_FILE = 480
 MOST_LINES_OF_A_FUNCTION = 45
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "shared"}
@@ -123,16 +27,14 @@ def module_of(path: Path) -> str:
 MODULES = {module_of(path) for path in FILES}
 
 
-def floor_of(module: str) -> int:
-    """The floor with the longest name that the module is or lies in."""
-    found = [
-        (len(name), floor)
-        for floor, names in enumerate(FLOORS)
-        for name in names
-        if module == name or module.startswith(name + ".")
-    ]
-    assert found, f"{module} stands on no floor: add it to FLOORS"
-    return max(found)[1]
+def lines_of(room: str) -> dict[str, int]:
+    """The names in a room, by the line of its `__init__` that lists them: its floors, the lowest first."""
+    text = ast.get_docstring(ast.parse((ROOT / room.replace(".", "/") / "__init__.py").read_text())) or ""
+    return {
+        name.removesuffix(".py").removesuffix("/"): number
+        for number, line in enumerate(text.splitlines())
+        for name in re.findall(r"(?:^|(?<= ))(?:[a-z0-9_]+\.py|[a-z0-9_]+/)(?= |$)", line)
+    }
 
 
 def imports_of(tree: ast.AST) -> Iterator[str]:
@@ -144,19 +46,30 @@ def imports_of(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def known(name: str) -> bool:
-    return name in MODULES and name not in ("actors", "web")
+ROOMS = sorted(module_of(path) for path in FILES if path.name == "__init__.py" and "loadtest" not in path.parts)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_lists_all_that_is_in_it(room: str) -> None:
+    inside = {name.removeprefix(f"{room}.").partition(".")[0] for name in MODULES if name.startswith(f"{room}.")}
+    assert set(lines_of(room)) == inside
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if "loadtest" not in path.parts], ids=module_of)
 def test_imports_point_down(path: Path) -> None:
+    """In every room from what stands on lines above; from the core never to the front end."""
     module = module_of(path)
-    if module in ("actors", "web"):
-        return
-    mine = floor_of(module)
-    for name in filter(known, imports_of(ast.parse(path.read_text()))):
-        same_folder = floor_of(name) == mine and module.split(".")[:2] == name.split(".")[:2]
-        assert floor_of(name) < mine or same_folder, f"{module} imports {name}, which is not below it"
+    for name in imports_of(ast.parse(path.read_text())):
+        if name not in MODULES or name in ROOMS:
+            continue
+        assert not (module.startswith("actors") and name.startswith(("web", "timewell"))), f"{module}: {name}"
+        for room in ROOMS:
+            if module.startswith(f"{room}.") and name.startswith(f"{room}."):
+                mine, other = (one.removeprefix(f"{room}.").partition(".")[0] for one in (module, name))
+                lines = lines_of(room)
+                assert mine == other or lines[other] < lines[mine], (
+                    f"{module} imports {name}, which is not below it"
+                )
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
@@ -195,3 +108,14 @@ def test_the_project_speaks_of_itself_alone() -> None:
     for path in (*FILES, *ROOT.glob("*.md"), *(ROOT / "tests").rglob("*.py")):
         if path.name != "test_floors.py":
             assert "/work/" not in path.read_text(), path
+
+
+@pytest.mark.parametrize("paper", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_the_papers_name_files_that_are_there(paper: str) -> None:
+    there = [
+        f"/{path.relative_to(ROOT)}"
+        for folder in ("actors", "web", "tests", "loadtest", "docs")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    for named in re.findall(r"`([\w/]+\.py)`", (ROOT / paper).read_text()):
+        assert any(path.endswith(f"/{named}") for path in there), named

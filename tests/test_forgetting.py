@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-import actors.storage.runs
+import actors.storage.embedded.runs
 from actors.errors import Damaged
 from actors.router import open_router
-from actors.storage import delta, forgetting
-from actors.storage.checking import check
-from actors.storage.embedded import EmbeddedStorage
-from actors.storage.forgetting import forget
-from actors.storage.journal import Journal
-from actors.storage.runs import DeltaRuns
-from actors.storage.sqlite_log import look_over
+from actors.storage.embedded import delta, forgetting
+from actors.storage.embedded.checking import check
+from actors.storage.embedded.forgetting import forget
+from actors.storage.embedded.journal_file import Journal
+from actors.storage.embedded.on_disk import EmbeddedStorage
+from actors.storage.embedded.runs import DeltaRuns
+from actors.storage.embedded.sqlite_log import look_over
 from tests.actors.service import read_as
 from tests.test_damage import (
     KINDS,
@@ -144,7 +144,7 @@ async def test_what_is_forgotten_answers_as_empty_lies_aside_and_is_told_at_each
 async def test_the_sound_row_groups_of_a_damaged_file_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.storage.runs, "ROW_GROUP_ROWS", 1)
+    monkeypatch.setattr(actors.storage.embedded.runs, "ROW_GROUP_ROWS", 1)
     made = tmp_path / "data"
     big = [f"{hour}" + random.Random(hour).randbytes(30_000).hex() for hour in range(12)]
     async with service(made) as router:

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actors.columns import Block, Entities
 from actors.domain import Feature
 from actors.errors import StorageDown
 from actors.migration import migrate
 from actors.storage.carrying import by_row, fingerprints, whole
-from actors.storage.embedded import EmbeddedStorage
-from actors.storage.postgresql import PostgresStorage
+from actors.storage.embedded.on_disk import EmbeddedStorage
+from actors.storage.postgres.storage import PostgresStorage
 from actors.storage.protocol import LoadedRows, Lot, Noted, Registered, Written
+from actors.table.columns import Block, Entities
 from loadtest.postgres import PostgresServer
 from loadtest.valkey import ValkeyServer
 from tests.live import LiveServer

@@ -15,7 +15,7 @@ import pytest
 from actors.settings import GROUP_COMMIT_VALUES
 from tests.live import LiveServer, storage_over
 from tests.test_shared_registry import Pair, arrow, pair, store
-from web.bulk import LOT_BYTES, LOTS_PER_COMMIT
+from web.bodies.bulk import LOT_BYTES, LOTS_PER_COMMIT
 
 __all__ = ["pair", "store"]
 REPLAYED = "idempotent-replayed"

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from actors.amount import Amount
-from actors.columns import Block
 from actors.domain import Feature, ValueSchema
 from actors.errors import TooMuchAtOnce
 from actors.settings import MAX_PAYLOAD_BYTES
-from actors.storage import redis_rows
-from actors.storage.packed import together
-from actors.storage.postgresql import PostgresStorage
+from actors.storage.postgres.storage import PostgresStorage
 from actors.storage.protocol import Registered, Written
-from actors.storage.redis_store import RedisStorage
+from actors.storage.redis import stored_rows as redis_rows
+from actors.storage.redis.storage import RedisStorage
+from actors.storage.shared.packed import together
+from actors.table.columns import Block
 from actors.timestamps import FOREVER, NEVER
-from actors.values import Array
+from actors.types.values import Array
 
 TEXT = Feature(id="user.text.v1", entity="user", name="text", version=1, value_type="string", created=1, updated=1)
 NUMBER = Feature(

@@ -13,14 +13,14 @@ import pyarrow as pa
 import pytest
 import trio
 
-from actors.columns import Block
 from actors.domain import Feature
 from actors.errors import Conflict, RequestError, StorageDown
 from actors.router import open_router
 from actors.settings import STORAGE_CONNECTIONS, Settings
-from actors.storage.postgresql import PostgresStorage
+from actors.storage.postgres.storage import PostgresStorage
 from actors.storage.protocol import Registered, Removed, Stale, Versions, Written
-from actors.storage.redis_link import Command, RedisLink
+from actors.storage.redis.link import Command, RedisLink
+from actors.table.columns import Block
 from actors.timestamps import FOREVER
 from loadtest.postgres import PostgresServer
 from loadtest.valkey import ValkeyServer

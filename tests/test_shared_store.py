@@ -20,20 +20,20 @@ import pytest
 import trio
 from redis.crc import key_slot
 
-from actors.columns import Block
 from actors.domain import Feature, FeatureChange, Group, Retention
 from actors.errors import Conflict, StartupError, StorageDown
-from actors.ingest import Sent
+from actors.ingest.sent import Sent
 from actors.messages import Refresh
-from actors.monitor import FeatureMonitor
+from actors.monitoring.monitor import FeatureMonitor
 from actors.router import Router, make_storage, open_router
 from actors.serving import Span
 from actors.settings import Settings
 from actors.stats.state import decode, encode
 from actors.stats.summary import Summary, merge_states
 from actors.storage.protocol import Deleted, Grouped, Noted, Registered, Written
-from actors.storage.redis_link import Command
-from actors.storage.redis_store import RedisStorage
+from actors.storage.redis.link import Command
+from actors.storage.redis.storage import RedisStorage
+from actors.table.columns import Block
 from actors.timestamps import format_timestamp, now
 from loadtest.postgres import PostgresServer
 from loadtest.valkey import ValkeyCluster, ValkeyServer, free_port

@@ -8,9 +8,9 @@ from quart_trio import QuartTrio
 from actors.router import Router
 from actors.settings import Settings
 from web import errors
+from web.hypercorn.streamed_body import Request
+from web.hypercorn.traffic import Traffic
 from web.routes import checks, drift, history, monitoring, operating, registry, serving, training, writing
-from web.streamed_body import Request
-from web.traffic import Traffic
 
 
 class _App(QuartTrio):

@@ -44,9 +44,9 @@ def _serve(flags: dict[str, Any]) -> int:
     import trio
 
     from actors.errors import TimewellError
-    from actors.storage.directory import create_privately
+    from actors.storage.embedded.directory import create_privately
     from web import logs
-    from web.serve import serve
+    from web.process import serve
 
     try:
         settings = from_environment(os.environ, flags)

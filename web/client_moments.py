@@ -48,8 +48,8 @@ def moments_of(column: Any, name: str, unit: Unit | None) -> Any:
     """
     import pyarrow as pa
 
-    from actors.arrow_keys import times_of_arrow
     from actors.errors import InvalidInput as Refused
+    from actors.ingest.arrow_keys import times_of_arrow
 
     kind, moment = column.type, pa.timestamp("us", "UTC")
     if len(column) == 0 or pa.types.is_null(kind):

@@ -31,14 +31,14 @@ from hypercorn.trio.tcp_server import MAX_RECV
 from actors.repeats import Repeated
 from actors.router import Router
 from actors.settings import Settings
-from web.admission import BodiesUnderWay, BodyUnderWay
-from web.connections import Guarded
+from web.bodies.requests import JSON_TYPE
 from web.errors import PROBLEM_TYPE, answer_to
-from web.http1 import Http1
-from web.requests import JSON_TYPE
+from web.hypercorn.admission import BodiesUnderWay, BodyUnderWay
+from web.hypercorn.connections import Guarded
+from web.hypercorn.http1 import Http1
+from web.hypercorn.traffic import Traffic
 from web.routes.serving import serve_latest
 from web.routes.writing import MOST_KEY_CHARACTERS, REPLAYED, once, write_many, write_one
-from web.traffic import Traffic
 
 BODY_SECONDS = 2.0
 """A body that takes longer goes the ordinary way, where reading it times out."""

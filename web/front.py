@@ -6,8 +6,8 @@ import msgspec
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, Scope
 
 from actors.errors import Unavailable
-from web.admission import refuse, say
-from web.requests import JSON_TYPE
+from web.bodies.requests import JSON_TYPE
+from web.hypercorn.admission import refuse, say
 from web.schema import Health
 
 _ABOUT_HEALTH = {"/health/live": (200, Health("live")), "/health/ready": (503, Health("waiting for the storage"))}

@@ -24,8 +24,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from actors.checks import Check
 from actors.errors import TimewellError
+from actors.monitoring.checks import Check
 from actors.router import Router
 from actors.settings import FEATURES_IN_METRICS, METRICS_SECONDS
 from actors.timestamps import SECOND

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from web import monitor_schema, schema
+from web.answers.lanes import ARROW_TYPE, LANES, NDJSON_TYPE
+from web.bodies.requests import JSON_TYPE
 from web.errors import PROBLEM_TYPE
-from web.lanes import ARROW_TYPE, LANES, NDJSON_TYPE
-from web.requests import JSON_TYPE
 from web.training_request import TrainingSet
 
 

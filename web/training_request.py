@@ -10,20 +10,20 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from actors.aggregates import AGGREGATIONS, allowed
-from actors.arrow_keys import ids_of_arrow, settled, times_of_arrow, times_of_texts
-from actors.arrow_objects import Unsayable, may_be_unsayable, objects
-from actors.arrow_plain import has_infinity, plain
-from actors.columns import Times
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, TooLarge
-from actors.ingest import MOST_FAULTS_NAMED, check_entity_ids
+from actors.ingest.arrow_keys import ids_of_arrow, settled, times_of_arrow, times_of_texts
+from actors.ingest.sent import MOST_FAULTS_NAMED, check_entity_ids
 from actors.registry import FeatureRegistry, check_count
 from actors.settings import MAX_LABEL_VALUES, MAX_LABELS
+from actors.table.aggregates import AGGREGATIONS, allowed
+from actors.table.columns import Times
 from actors.timestamps import Duration, parse_duration, parse_timestamp
 from actors.training import Moments, Wanted
-from web.lanes import ARROW_TYPE, CSV_TYPE, Column
-from web.requests import Query
+from actors.types.arrow_objects import Unsayable, may_be_unsayable, objects
+from actors.types.arrow_plain import has_infinity, plain
+from web.answers.lanes import ARROW_TYPE, CSV_TYPE, Column
+from web.bodies.requests import Query
 from web.schema import Body, Reference
 
 ENTITY, TIMESTAMP = "entityId", "timestamp"

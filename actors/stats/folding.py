@@ -13,10 +13,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.columns import Indices
 from actors.stats.summary import Accepted, Raw, Summary, of_a_piece, of_a_window, of_all
 from actors.stats.waiting import Waiting
 from actors.stats.windows import DAY, FIVE_MINUTES, HOUR, WHOLE, Window, placed
+from actors.table.columns import Indices
 
 ROWS_PER_STEP = 4_096
 LARGE_ROWS_PER_STEP = 1_024

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from actors.columns import Times
+from actors.table.columns import Times
 
 MOST_OF_A_FEATURE = 200
 MOST_OF_ALL = 50_000

@@ -18,15 +18,15 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from actors.columns import Indices, Times
 from actors.stats.components import Components
 from actors.stats.distinct import EXACT_LIMIT, Distinct, digests, keys_of
 from actors.stats.distribution import Distribution
 from actors.stats.quantiles import LARGE_K, SMALL_K, K, Quantiles
 from actors.stats.state import decode, encode, packed
 from actors.stats.top_values import LOG2_ENTRIES, LOG2_ENTRIES_OF_A_WINDOW, TopValues, cut
+from actors.table.columns import Indices, Times
 from actors.timestamps import SECOND
-from actors.values import Array, Nulls
+from actors.types.values import Array, Nulls
 
 EXACT_LIMIT_OF_A_WINDOW = 512
 MOST_RAW = 512

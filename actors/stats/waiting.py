@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from actors.columns import Times
 from actors.stats.summary import Accepted
-from actors.values import Array, Nulls
+from actors.table.columns import Times
+from actors.types.values import Array, Nulls
 
 FEWEST = 16
 

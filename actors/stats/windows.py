@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actors.columns import Times
+from actors.table.columns import Times
 from actors.timestamps import SECOND
 
 FIVE_MINUTES = 300 * SECOND

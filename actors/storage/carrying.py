@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.columns import Block, Codes, Entities, Indices, Names, Times, joined, names_of
 from actors.storage.protocol import LoadedRows, Written
+from actors.table.columns import Block, Codes, Entities, Indices, Names, Times, joined, names_of
 
 _MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93)
 _Hashes = NDArray[np.uint64]

@@ -15,14 +15,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.columns import Block
 from actors.domain import Feature, Group
 from actors.errors import TimewellError, Unavailable
-from actors.grid import Grid, Kind
-from actors.partition import DiskRows
-from actors.rows import Rows
 from actors.stats.summary import Accepted
 from actors.stats.windows import Merge, Window
+from actors.table.columns import Block
+from actors.table.grid import Grid, Kind
+from actors.table.partition import DiskRows
+from actors.table.rows import Rows
 
 Known = Callable[[], Mapping[str, Feature]]
 """Asks what is registered. A storage asks after it has looked for rows: what was registered and written meanwhile

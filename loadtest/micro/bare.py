@@ -15,8 +15,8 @@ from hypercorn.trio import serve
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from web.admission import BodiesUnderWay, bounding_bodies
-from web.keepalive import ending_connections
+from web.hypercorn.admission import BodiesUnderWay, bounding_bodies
+from web.hypercorn.keepalive import ending_connections
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from actors.columns import Block
 from actors.domain import Feature, ValueType
+from actors.table.columns import Block
 from actors.timestamps import SECOND, now
-from actors.values import Array
+from actors.types.values import Array
 
 ENTITY = "user"
 ENTITIES = 10_000

@@ -23,12 +23,12 @@ import msgspec
 import numpy as np
 import trio
 
-from actors.columns import Block
 from actors.domain import Feature, FeatureChange
-from actors.ingest import Ingested
+from actors.ingest.sent import Ingested
 from actors.memory import keep_for_reuse
 from actors.router import Router, open_router
 from actors.settings import Settings, from_environment
+from actors.table.columns import Block
 from actors.timestamps import SECOND
 from loadtest.micro import data
 from loadtest.micro.process import resident_bytes

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from actors.timestamps import format_timestamp
-from actors.values import render
+from actors.types.values import render
 from loadtest.micro import data
 from loadtest.micro.client import Address, Connection, get, post
 from loadtest.micro.measure import Result, at_least, at_most, seconds

@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from actors.columns import Block
+from actors.table.columns import Block
 from actors.timestamps import format_timestamp
-from actors.values import render
+from actors.types.values import render
 from loadtest.micro import data
 from loadtest.micro.client import Connection
 from loadtest.micro.http import register, write_requests

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from actors.columns import Block, Times
-from actors.monitor import FeatureMonitor
+from actors.monitoring.monitor import FeatureMonitor
 from actors.stats.state import encode
 from actors.stats.summary import Accepted, of_a_window
+from actors.table.columns import Block, Times
 from actors.timestamps import SECOND
-from actors.values import Array
+from actors.types.values import Array
 from loadtest.micro import data
 from loadtest.micro.client import Connection
 from loadtest.micro.http import register, write_requests

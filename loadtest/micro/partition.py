@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from actors.aggregates import aggregate
-from actors.columns import Block
-from actors.grid import kinds_of
-from actors.partition import Partition
+from actors.table.aggregates import aggregate
+from actors.table.columns import Block
+from actors.table.grid import kinds_of
+from actors.table.partition import Partition
 from actors.timestamps import NEVER, SECOND
 from loadtest.micro import data
 from loadtest.micro.measure import Result, at_least, at_most, repeated, seconds

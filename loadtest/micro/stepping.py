@@ -16,7 +16,7 @@ import trio
 
 from actors.settings import from_environment
 from web import logs
-from web.serve import serve
+from web.process import serve
 
 NOTED_SECONDS = 0.0002
 

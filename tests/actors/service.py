@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from actors.columns import shard_of
 from actors.domain import FeatureChange
-from actors.ingest import Sent
+from actors.ingest.sent import Sent
 from actors.router import Router, open_router
-from actors.selection import Selection
 from actors.settings import Settings
 from actors.storage.protocol import Storage
+from actors.table.columns import shard_of
+from actors.table.selection import Selection
 
 FEATURE = "user.clicks.v1"
 SHARDS = 2

@@ -9,14 +9,15 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors import checkpoint, mailbox, monitor, router, store
-from actors.columns import Block
+from actors import checkpoint, mailbox, router, store
 from actors.domain import FeatureChange
 from actors.errors import Conflict, NotFound, Overloaded, StorageDown, StoreCrashed
 from actors.messages import Apply, Latest
+from actors.monitoring import monitor
 from actors.router import Router
 from actors.settings import CRASHES_ALLOWED
 from actors.storage.protocol import Written
+from actors.table.columns import Block
 from actors.timestamps import FOREVER
 from tests.actors.service import FEATURE, ONE, OTHER, SETTINGS, read, service, write
 from tests.faults import FaultyStorage

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from actors.aggregates import AGGREGATIONS, Answer, aggregate, allowed
 from actors.domain import VALUE_TYPES
-from actors.rows import Ranges
-from actors.values import blank, dtype_of, render
+from actors.table.aggregates import AGGREGATIONS, Answer, aggregate, allowed
+from actors.table.rows import Ranges
+from actors.types.values import blank, dtype_of, render
 
 Groups = list[list[Any]]
 """The values of each group, None for a null."""

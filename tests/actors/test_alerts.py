@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.alerts import Alert, Policy, step
-from actors.checks import Check
-from actors.findings import Finding
+from actors.monitoring.alerts import Alert, Policy, step
+from actors.monitoring.checks import Check
+from actors.monitoring.findings import Finding
 
 Status = Literal["passing", "failing", "insufficient"]
 CHECK = Check(id="c", feature_id="user.f.v1", created=1, check_type="null", config={"maxNullRate": 0.1})

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.checks import CHECK_TYPES, Check, bounds_of, make_check
 from actors.domain import VALUE_TYPES, Feature, ValueSchema, ValueType
 from actors.errors import InvalidInput
+from actors.monitoring.checks import CHECK_TYPES, Check, bounds_of, make_check
 
 SECOND = 1_000_000
 ORDERED = ("number", "integer", "timestamp")

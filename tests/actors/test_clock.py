@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.checks import make_check
 from actors.clock import ArrivalClock, SteadyClock
 from actors.domain import FeatureChange, Retention
-from actors.ingest import Sent
+from actors.ingest.sent import Sent
+from actors.monitoring.checks import make_check
 from actors.router import Router, open_router
 from actors.serving import Span
 from actors.settings import Settings
-from actors.storage import local
+from actors.storage.embedded import local
 from tests.model import rfc3339
 from web.routes.serving import serve_latest
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.columns import Block, group_rows, pack, shard_of, shards_of, split, unpack
+from actors.table.columns import Block, group_rows, pack, shard_of, shards_of, split, unpack
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 DTYPES = ["float64", "int64", "bool", "object", "float32", "vector"]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from actors import drift
 from actors.domain import ValueType
+from actors.monitoring import comparing as drift
 from actors.stats.drift.judge import CATEGORICAL_METHODS, NUMERIC_METHODS
 from actors.stats.drift.judgement import SCALES
 from actors.stats.drift.nulls import Share, effect_of, two_proportions

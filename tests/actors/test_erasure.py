@@ -12,14 +12,14 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from actors.columns import shard_of
 from actors.domain import Feature
 from actors.errors import StorageDown
 from actors.messages import Apply, Erase
-from actors.partition import DiskRows
-from actors.storage.embedded import EmbeddedStorage
-from actors.storage.local import MemoryStorage
+from actors.storage.embedded.local import MemoryStorage
+from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.protocol import Erased, Flush, Known, Removed
+from actors.table.columns import shard_of
+from actors.table.partition import DiskRows
 from tests.actors.service import ONE, OTHER, SETTINGS, SHARDS, read, service, write
 
 PATIENCE_SECONDS = 20.0

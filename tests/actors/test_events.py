@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors import events as module
 from actors.clock import ArrivalClock
-from actors.events import Event, Events
-from web.event_stream import HEARTBEAT_SECONDS, stream
+from actors.monitoring import events as module
+from actors.monitoring.events import Event, Events
+from web.answers.event_stream import HEARTBEAT_SECONDS, stream
 
 START = 1_762_509_600_000_000
 

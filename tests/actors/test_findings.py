@@ -13,12 +13,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from actors.checks import Check, make_check
-from actors.constraints import coerce
 from actors.domain import Feature, ValueSchema, ValueType
-from actors.findings import Finding, evaluate, evaluate_drift
+from actors.monitoring.checks import Check, make_check
+from actors.monitoring.findings import Finding, evaluate, evaluate_drift
 from actors.stats.drift.judgement import Judgement
 from actors.stats.summary import Accepted, Summary, of_a_window, of_all
+from actors.types.constraints import coerce
 from tests.model import rfc3339
 
 NOW = 1_762_509_600_000_000

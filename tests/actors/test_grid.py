@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.domain import Feature, ValueSchema
-from actors.grid import Cells, Grid, filled, join, kinds_of, stack
+from actors.table.grid import Cells, Grid, filled, join, kinds_of, stack
 from actors.timestamps import NEVER
-from actors.values import empty
+from actors.types.values import empty
 
 KINDS = [("number", 0), ("string", 0), ("vector", 2), ("vector", 3), ("boolean", 0), ("integer", 0)]
 

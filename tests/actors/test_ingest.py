@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from actors.domain import FeatureChange, ValueSchema
 from actors.errors import Conflict, InvalidInput, NotFound
-from actors.ingest import (
+from actors.ingest.sent import (
     MOST_FAULTS_NAMED,
     Ingested,
     Sent,
@@ -22,7 +22,7 @@ from actors.ingest import (
 )
 from actors.registry import FeatureRegistry
 from actors.timestamps import parse_timestamp
-from actors.values import render
+from actors.types.values import render
 
 NOW = 1_762_509_600_000_000
 CHANGES = [

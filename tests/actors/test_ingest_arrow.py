@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from actors.domain import FeatureChange, ValueSchema, ValueType
 from actors.errors import Conflict, InvalidInput, NotFound
-from actors.ingest import MOST_FAULTS_NAMED, Ingested, Sent, ingest
-from actors.ingest_arrow import ingest_table
+from actors.ingest.arrow_tables import ingest_table
+from actors.ingest.sent import MOST_FAULTS_NAMED, Ingested, Sent, ingest
 from actors.registry import FeatureRegistry
 from actors.settings import MAX_ENTITY_ID_BYTES, MAX_VALUE_BYTES
 from actors.timestamps import LAST_MOMENT, YEAR_ONE, format_timestamp, parse_timestamp
-from actors.values import render
+from actors.types.values import render
 
 NOW = 1_762_509_600_000_000
 TEN = "2025-11-07T10:00:00Z"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.latest import Column, Latest, Places
+from actors.table.latest import Column, Latest, Places
 from actors.timestamps import NEVER
 
 KINDS: list[tuple[Any, int]] = [

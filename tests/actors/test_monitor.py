@@ -13,12 +13,12 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors import checkpoint, mailbox, monitor
-from actors.columns import Block
+from actors import checkpoint, mailbox
 from actors.domain import Feature, FeatureChange
 from actors.errors import NotFound, StorageDown, StoreCrashed
 from actors.messages import Apply, Newest, Status, Vitals
-from actors.monitor import FeatureMonitor, MonitorActor
+from actors.monitoring import monitor
+from actors.monitoring.monitor import FeatureMonitor, MonitorActor
 from actors.router import Router
 from actors.settings import Settings
 from actors.stats import folding
@@ -26,6 +26,7 @@ from actors.stats.state import decode, encode
 from actors.stats.summary import Summary, of_all
 from actors.stats.windows import FIVE_MINUTES, WHOLE, Merge, Window
 from actors.storage.protocol import SavedSummaries, Storage, SummaryKey
+from actors.table.columns import Block
 from actors.turns import at_once
 from tests.actors.service import FEATURE, ONE, OTHER, SETTINGS, service, write
 from tests.actors.test_statistics import Lasting

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors import overwriting
-from actors.columns import Block, numbered
-from actors.overwriting import Overwriting, overwritten
-from actors.values import FEW
+from actors.ingest import overwriting
+from actors.ingest.overwriting import Overwriting, overwritten
+from actors.table.columns import Block, numbered
+from actors.types.values import FEW
 
 Row = tuple[str, str, int]
 ROWS = st.lists(

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors import pieces
-from actors.columns import Block
-from actors.constraints import coerce
 from actors.domain import Feature, Retention, ValueSchema, ValueType
-from actors.grid import Cells, kinds_of
-from actors.partition import EVICT_DOWN_TO, DiskRows, Partition
-from actors.rows import Rows
+from actors.table import pieces
+from actors.table.columns import Block
+from actors.table.grid import Cells, kinds_of
+from actors.table.partition import EVICT_DOWN_TO, DiskRows, Partition
+from actors.table.rows import Rows
 from actors.timestamps import FOREVER, NEVER
+from actors.types.constraints import coerce
 
 
 def a_feature(

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors import patterns
-from actors.checks import Check, make_check
-from actors.constraints import check_schema
 from actors.domain import Feature, FeatureChange, ValueSchema
 from actors.errors import InvalidInput, RequestError, TooLarge
-from actors.ingest import Sent
-from actors.patterns import Search, check_pattern
+from actors.ingest.sent import Sent
+from actors.monitoring.checks import Check, make_check
 from actors.router import open_router
 from actors.settings import MAX_ENUM_VALUES, MAX_PATTERN_CHARACTERS, MAX_PATTERN_INSTRUCTIONS
-from actors.storage.embedded import EmbeddedStorage
+from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.protocol import Noted, Registered
+from actors.types import patterns
+from actors.types.constraints import check_schema
+from actors.types.patterns import Search, check_pattern
 from tests.actors.service import SETTINGS
 
 BACKTRACKS = (r"^(a+)+$", r"^([a-zA-Z0-9])(([\-.]|[_]+)?([a-zA-Z0-9]+))*(@){1}[a-z0-9]+[.]{1}[a-z]{2,3}$")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.latest import Latest, Places
-from actors.pieces import MAPPED_BYTES, Pieces
+from actors.table.latest import Latest, Places
+from actors.table.pieces import MAPPED_BYTES, Pieces
 from actors.timestamps import NEVER
 
 

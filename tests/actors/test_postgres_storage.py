@@ -11,21 +11,21 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import actors.storage.postgres_rows
-from actors import remote
-from actors.columns import Block
+import actors.storage.postgres.stored_rows
+from actors import shared_store as remote
 from actors.domain import Feature, ValueSchema, ValueType
 from actors.errors import StoreCrashed, TooLarge
-from actors.grid import Grid, kinds_of
 from actors.messages import Latest
-from actors.remote import RemoteStoreActor
-from actors.rows import Rows
-from actors.storage.packed import copy_rows, together, unpacked
-from actors.storage.postgresql import PostgresStorage
+from actors.shared_store import SharedStoreActor
+from actors.storage.postgres.storage import PostgresStorage
 from actors.storage.protocol import Latests, Newest, Registered, Written
+from actors.storage.shared.packed import copy_rows, together, unpacked
 from actors.supervisor import supervise
+from actors.table.columns import Block
+from actors.table.grid import Grid, kinds_of
+from actors.table.rows import Rows
 from actors.timestamps import NEVER
-from actors.values import Array, dtype_of
+from actors.types.values import Array, dtype_of
 from loadtest.postgres import PostgresServer
 
 TYPES: list[ValueType] = ["number", "integer", "boolean", "timestamp", "vector", "string"]
@@ -141,7 +141,7 @@ def test_what_is_written_together_is_one_row(database: str) -> None:
 def test_there_are_only_so_many_ways_of_keeping_features_together(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.storage.postgres_rows, "MOST_WIDE_SHAPES", 2)
+    monkeypatch.setattr(actors.storage.postgres.stored_rows, "MOST_WIDE_SHAPES", 2)
     random, storage = np.random.default_rng(1), opened(database)
     numbers = [one for one in FEATURES if one.value_type != "string"]
     for first in range(4):
@@ -181,11 +181,11 @@ class Faulty(PostgresStorage):
 MOST_BYTES = 1_000
 
 
-async def over(storage: PostgresStorage, feature: Feature) -> RemoteStoreActor:
+async def over(storage: PostgresStorage, feature: Feature) -> SharedStoreActor:
     """A store over an opened storage with one feature."""
     await trio.to_thread.run_sync(storage.open)
     storage.commit([Registered(feature)])
-    return RemoteStoreActor(0, storage, MOST_BYTES)
+    return SharedStoreActor(0, storage, MOST_BYTES)
 
 
 async def test_a_store_that_crashes_answers_who_asked_and_goes_on(database: str) -> None:

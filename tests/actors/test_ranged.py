@@ -12,16 +12,16 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors import ranged
-from actors.aggregates import AGGREGATIONS, allowed
 from actors.domain import Feature
-from actors.ranged import Ranged, by_rows, in_windows
-from actors.rows import Rows, merge
 from actors.serving import Span
-from actors.storage.local import MemoryStorage
+from actors.storage.embedded.local import MemoryStorage
+from actors.table import ranged
+from actors.table.aggregates import AGGREGATIONS, allowed
+from actors.table.ranged import Ranged, by_rows, in_windows
+from actors.table.rows import Rows, merge
 from actors.training import Moments, Wanted
 from actors.turns import at_once
-from actors.values import blank, dtype_of, render
+from actors.types.values import blank, dtype_of, render
 from tests.actors.service import FEATURE, ONE, OTHER, read, service, write
 from tests.model import Model
 

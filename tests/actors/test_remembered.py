@@ -8,7 +8,7 @@ from actors.domain import FeatureChange
 from actors.errors import TooLarge
 from actors.registry import FeatureRegistry
 from actors.remembered import Remembered
-from web.rows import MOST_FIELDS, keyed_by
+from web.answers.results import MOST_FIELDS, keyed_by
 
 
 def test_what_was_kept_last_is_there_and_all_of_it_together_is_bounded() -> None:

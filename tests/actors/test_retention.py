@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from actors.domain import FeatureChange, Retention
-from actors.ingest import Sent
+from actors.ingest.sent import Sent
 from actors.router import Router, open_router
 from actors.serving import Span
 from actors.settings import Settings
-from actors.storage.embedded import EmbeddedStorage
+from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.store import StoreActor
 from tests.model import rfc3339
 

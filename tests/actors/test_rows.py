@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from actors.rows import (
+from actors.table.rows import (
     Rows,
     between,
     bisect_right,

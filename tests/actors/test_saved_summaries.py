@@ -10,7 +10,7 @@ import pytest
 from actors.stats.state import decode, encode, packed
 from actors.stats.summary import Accepted, Summary, merge_states, of_a_window, of_all, saved
 from actors.stats.windows import DAY, FIVE_MINUTES, HOUR
-from actors.storage.monitored import Monitored
+from actors.storage.embedded.summaries import Monitored
 from actors.storage.protocol import SummaryKey
 from actors.timestamps import SECOND
 

@@ -13,18 +13,18 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors import schedule as module
-from actors.alerts import Alert
-from actors.checks import Check, make_check
 from actors.domain import Feature, FeatureChange, ValueType
 from actors.errors import NotFound, StorageDown, TimewellError
-from actors.events import Event
-from actors.findings import Finding
-from actors.ingest import Sent
+from actors.ingest.sent import Sent
+from actors.monitoring import schedule as module
+from actors.monitoring.alerts import Alert
+from actors.monitoring.checks import Check, make_check
+from actors.monitoring.events import Event
+from actors.monitoring.findings import Finding
+from actors.monitoring.watch import Period, Pinned
 from actors.router import Router, open_router
 from actors.settings import Settings
 from actors.storage.protocol import SavedSummaries
-from actors.watch import Period, Pinned
 from tests.faults import FaultyStorage
 from tests.model import rfc3339
 
@@ -430,7 +430,7 @@ async def test_a_check_that_cannot_be_evaluated_does_not_keep_the_others_from_fi
         await router.checkpointer.checkpoint()
         await add_check(router, large, check_type, **config)
         await add_check(router, small, "volume", window="1h", min=1)
-        monkeypatch.setattr("actors.storage.local.MAX_ROWS_FROM_DISK", 10)
+        monkeypatch.setattr("actors.storage.embedded.local.MAX_ROWS_FROM_DISK", 10)
         for _ in range(2):
             with suppress(TimewellError):  # as `run` does
                 await tick(router, wall)

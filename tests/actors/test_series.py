@@ -14,16 +14,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import actors.grid
-import actors.latest
-import actors.layers
-import actors.merging
-import actors.series
-from actors.columns import Indices
-from actors.latest import Latest
-from actors.layers import Layers
-from actors.rows import Ranges, Rows, merge
-from actors.series import Series
+import actors.table.grid
+import actors.table.latest
+import actors.table.layers
+import actors.table.merging
+import actors.table.series
+from actors.table.columns import Indices
+from actors.table.latest import Latest
+from actors.table.layers import Layers
+from actors.table.rows import Ranges, Rows, merge
+from actors.table.series import Series
 from actors.timestamps import FOREVER, NEVER
 
 KINDS = ["number", "object", "vector"]
@@ -37,9 +37,9 @@ ASKED = np.arange(SLOTS, dtype=np.int64)
 def small_limits() -> Iterator[None]:
     """Runs and merges happen with few rows."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(actors.series, "TAIL_ROWS", 4)
-        patch.setattr(actors.layers, "MOST_RUNS", 3)
-        patch.setattr(actors.series, "SLOTS_WORTH_COMPACTING", 3)
+        patch.setattr(actors.table.series, "TAIL_ROWS", 4)
+        patch.setattr(actors.table.layers, "MOST_RUNS", 3)
+        patch.setattr(actors.table.series, "SLOTS_WORTH_COMPACTING", 3)
         yield
 
 
@@ -195,7 +195,7 @@ class World:
         for slot in range(SLOTS):
             assert cell(exact, slot) == self.newest(slot, at)
 
-    def check_cells(self, cells: actors.grid.Cells, at: int, visible_from: int) -> None:
+    def check_cells(self, cells: actors.table.grid.Cells, at: int, visible_from: int) -> None:
         for slot in range(SLOTS):
             if cells.cold is not None and cells.cold[slot]:
                 continue
@@ -234,13 +234,13 @@ class World:
 
 def latest(
     series: Series, slots: Indices, now: int, visible_from: int = NEVER, tick: int = 0
-) -> actors.grid.Cells:
+) -> actors.table.grid.Cells:
     times, nulls = np.empty(len(slots), np.int64), np.empty(len(slots), np.bool_)
-    into = actors.grid.Cells(times, series.blank(len(slots)), nulls, None)
+    into = actors.table.grid.Cells(times, series.blank(len(slots)), nulls, None)
     return into._replace(cold=series.latest(slots, now, into, visible_from, tick))
 
 
-def cell(cells: actors.grid.Cells, slot: int) -> Cell:
+def cell(cells: actors.table.grid.Cells, slot: int) -> Cell:
     return cells.times[slot].item(), cells.values[slot : slot + 1].tolist()[0], bool(cells.nulls[slot])
 
 
@@ -332,12 +332,12 @@ STEPS_BETWEEN = st.lists(
 def smaller_steps() -> Iterator[None]:
     """What is merged at once is next to nothing, and a step is about two rows."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(actors.layers, "MERGED_AT_ONCE", 5)
-        patch.setattr(actors.latest, "CELLS_A_STEP", 4)
-        patch.setattr(actors.latest, "SLOTS_A_STEP", 2)
-        for module in (actors.merging, actors.layers):
+        patch.setattr(actors.table.layers, "MERGED_AT_ONCE", 5)
+        patch.setattr(actors.table.latest, "CELLS_A_STEP", 4)
+        patch.setattr(actors.table.latest, "SLOTS_A_STEP", 2)
+        for module in (actors.table.merging, actors.table.layers):
             patch.setattr(module, "ROWS_A_STEP", 2)
-        patch.setattr(actors.series, "ROWS_A_STEP", 0)
+        patch.setattr(actors.table.series, "ROWS_A_STEP", 0)
         yield
 
 
@@ -523,7 +523,7 @@ def rows_of(count: int, at: int) -> Rows:
 def test_features_that_are_written_together_are_not_all_sorted_by_one_write(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(actors.series, "TAIL_ROWS", 1_000)
+    monkeypatch.setattr(actors.table.series, "TAIL_ROWS", 1_000)
     table, most = Latest(), 0
     series = [Series(np.dtype(np.float64), table=table) for _ in range(20)]
     for at in range(500):

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.columns import Block, pack, split, unpack
 from actors.domain import Feature, ValueSchema, ValueType
-from actors.partition import Partition
-from actors.storage.journal import Journal
+from actors.storage.embedded.journal_file import Journal
 from actors.storage.protocol import Written
+from actors.table.columns import Block, pack, split, unpack
+from actors.table.partition import Partition
 from actors.timestamps import FOREVER, NEVER
 from tests.actors.test_columns import DTYPES, TEXTS, listed, same, values_strategy
 

@@ -12,16 +12,18 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors import checkpoint, layers, series, store, webhook
-from actors import rows as rows_module
+from actors import checkpoint, store
 from actors.domain import FeatureChange
 from actors.errors import Overloaded, StorageDown, StoreCrashed, Unavailable
 from actors.journal import JournalActor
-from actors.pieces import Pieces
-from actors.rows import Rows
-from actors.series import Series
+from actors.monitoring import webhook
 from actors.settings import CRASHES_ALLOWED
 from actors.storage.protocol import Entry
+from actors.table import layers, series
+from actors.table import rows as rows_module
+from actors.table.pieces import Pieces
+from actors.table.rows import Rows
+from actors.table.series import Series
 from actors.timestamps import FOREVER
 from tests.actors.service import ONE, OTHER, SETTINGS, read, service, write
 from tests.actors.test_actors import until_ready

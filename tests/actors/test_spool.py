@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors import spool as spools
-from actors.columns import Block
-from actors.spool import Spool
+from actors.ingest import spool as spools
+from actors.ingest.spool import Spool
+from actors.table.columns import Block
 from tests.actors.test_columns import plain
 from tests.actors.test_shared_entities import a_table, all_same, sharing, tables
 

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from actors.domain import VALUE_TYPES, Feature, FeatureChange, Retention, ValueSchema
 from actors.errors import TooLarge
-from actors.ingest import Sent
+from actors.ingest.sent import Sent
 from actors.router import Router, open_router
 from actors.settings import Settings
 from actors.stats.summary import Summary
 from actors.stats.windows import DAY, FIVE_MINUTES, HOUR
-from actors.storage import local
-from actors.storage.local import MemoryStorage
+from actors.storage.embedded import local
+from actors.storage.embedded.local import MemoryStorage
 from actors.storage.protocol import Storage
 from actors.timestamps import FOREVER, NEVER
 from tests.model import rfc3339

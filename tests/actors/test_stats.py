@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.aggregates import aggregate
-from actors.rows import Ranges
 from actors.stats import moments
 from actors.stats.distinct import EXACT_LIMIT, Distinct, keys_of
 from actors.stats.moments import Moments
 from actors.stats.state import decode, encode
 from actors.stats.summary import Accepted, of_all
+from actors.table.aggregates import aggregate
+from actors.table.rows import Ranges
 
 FLOATS = st.lists(st.floats(-1e6, 1e6), max_size=40)
 CUTS = st.lists(st.integers(0, 40), max_size=5)

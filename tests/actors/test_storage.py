@@ -21,18 +21,16 @@ from deltalake import DeltaTable, write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import actors.storage.local
-import actors.storage.runs
-from actors.columns import Block
-from actors.constraints import coerce
+import actors.storage.embedded.local
+import actors.storage.embedded.runs
 from actors.domain import VALUE_TYPES, Feature, Group, Retention, ValueSchema, ValueType
 from actors.errors import StartupError, StorageDown, TooLarge, TooMuchAtOnce
-from actors.rows import Rows, merge
 from actors.stats.windows import DAY, Window
-from actors.storage import history
-from actors.storage.database import set_meta
-from actors.storage.embedded import EmbeddedStorage
-from actors.storage.local import LocalStorage, MemoryStorage
+from actors.storage.embedded import history
+from actors.storage.embedded.database import set_meta
+from actors.storage.embedded.local import LocalStorage, MemoryStorage
+from actors.storage.embedded.on_disk import EmbeddedStorage
+from actors.storage.embedded.run_files import Change
 from actors.storage.protocol import (
     Deleted,
     Grouped,
@@ -45,9 +43,11 @@ from actors.storage.protocol import (
     Ungrouped,
     Written,
 )
-from actors.storage.run_files import Change
+from actors.table.columns import Block
+from actors.table.rows import Rows, merge
 from actors.timestamps import FOREVER, NEVER, parse_timestamp
-from actors.values import render
+from actors.types.constraints import coerce
+from actors.types.values import render
 
 NOW = parse_timestamp("2025-11-07T10:00:00Z")
 HOUR = 3_600_000_000
@@ -335,7 +335,7 @@ def test_the_position_and_the_count_of_a_flush_are_those_of_what_it_moved(storag
 def test_a_flush_moves_the_oldest_first_and_no_more_than_so_many(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.storage.local, "FLUSH_VALUES", 3)
+    monkeypatch.setattr(actors.storage.embedded.local, "FLUSH_VALUES", 3)
     for arrived in range(1, 6):
         write(storage, arrived, ("a", arrived, 1.0), ("b", arrived, 1.0))
     assert [storage.flush(FEATURES.copy, NOW) for _ in range(4)] == [(2, 4), (4, 4), (5, 2), (5, 0)]
@@ -369,7 +369,7 @@ def test_only_the_entities_and_the_range_asked_for_are_read(storage: LocalStorag
 def test_reading_more_than_the_limit_is_too_large(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     write(storage, 10, *(("a", time, 1.0) for time in range(5)))
     flush(storage)
-    monkeypatch.setattr(actors.storage.local, "MAX_ROWS_FROM_DISK", 4)
+    monkeypatch.setattr(actors.storage.embedded.local, "MAX_ROWS_FROM_DISK", 4)
     assert len(read(storage, X, "a", end=3)) == 4
     with pytest.raises(TooLarge, match=r"user\.x\.v1"):
         read(storage, X, "a")
@@ -441,8 +441,8 @@ def write_corrections(storage: LocalStorage, *arrivals: int) -> None:
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """The history is read a few rows at a time, as a large one is read many thousands at a time."""
-    monkeypatch.setattr(actors.storage.runs, "ROW_GROUP_ROWS", 4)
-    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.runs, "ROW_GROUP_ROWS", 4)
+    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -599,7 +599,7 @@ def test_a_flush_of_nothing_but_old_rows_moves_on(storage: LocalStorage) -> None
 def test_merging_leaves_behind_what_has_come_of_age_since(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
     aged = a_feature(age=3_600)
     features = by_id(aged, Y)
     for arrived in (10, 20):
@@ -616,7 +616,7 @@ def test_merging_leaves_behind_what_has_come_of_age_since(
 def test_merging_runs_of_nothing_but_old_rows_leaves_none(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
     aged = a_feature(age=3_600)
     for arrived in (10, 20):
         write(storage, arrived, ("a", NOW, 1.0), feature=aged)
@@ -635,7 +635,7 @@ def test_merging_runs_of_nothing_but_old_rows_leaves_none(
 def test_many_small_runs_are_merged_and_nothing_is_lost(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 3)
+    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 3)
     for arrived in range(1, 13):
         storage.commit(
             [
@@ -656,8 +656,8 @@ def test_many_small_runs_are_merged_and_nothing_is_lost(
 
 
 def test_few_runs_and_large_ones_are_left_alone(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 2)
-    monkeypatch.setattr(actors.storage.local, "MAX_RUN_ROWS", 6)
+    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 2)
+    monkeypatch.setattr(actors.storage.embedded.local, "MAX_RUN_ROWS", 6)
     sizes = [6, 2, 2, 2]
     for arrived, size in enumerate(sizes, 1):
         write(storage, arrived, *(("a", time, 1.0) for time in range(size)))
@@ -671,8 +671,8 @@ def test_few_runs_and_large_ones_are_left_alone(storage: LocalStorage, monkeypat
 
 def test_large_runs_of_long_values_are_left_alone(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     text = a_feature("text", "string")
-    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 2)
-    monkeypatch.setattr(actors.storage.local, "MAX_RUN_BYTES", 20_000)
+    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 2)
+    monkeypatch.setattr(actors.storage.embedded.local, "MAX_RUN_BYTES", 20_000)
     for arrived, length in enumerate([15_000, 10_000, 3_000, 3_000], 1):
         write(storage, arrived, ("a", arrived, "x" * length), feature=text)
         flush(storage, by_id(text))
@@ -685,7 +685,7 @@ def test_a_checkpoint_moves_a_bounded_number_of_bytes_a_run(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = a_feature("text", "string")
-    monkeypatch.setattr(actors.storage.local, "FLUSH_BYTES", 1_000)
+    monkeypatch.setattr(actors.storage.embedded.local, "FLUSH_BYTES", 1_000)
     for arrived in range(1, 6):
         write(storage, arrived, ("a", arrived, "x" * 600), feature=text)
     moved = [storage.flush(by_id(text).copy, NOW) for _ in range(4)]
@@ -695,7 +695,7 @@ def test_a_checkpoint_moves_a_bounded_number_of_bytes_a_run(
 
 def test_long_values_are_read_few_at_a_time(embedded: EmbeddedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     text = a_feature("text", "string")
-    monkeypatch.setattr(actors.storage.runs, "ROW_GROUP_BYTES", 3_000)
+    monkeypatch.setattr(actors.storage.embedded.runs, "ROW_GROUP_BYTES", 3_000)
     rows = [("a", time, "x" * (1 + 500 * (time % 3))) for time in range(20)]
     write(embedded, 1, *rows, ("b", 1, "x" * 9_000), feature=text)
     flush(embedded, by_id(text))
@@ -726,8 +726,8 @@ def test_history_and_journal_together_are_everything_in_order_of_arrival(
     steps: list[tuple[str, list[tuple[str, int, Any]]]],
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 2)
-        patch.setattr(actors.storage.local, "FLUSH_VALUES", 4)
+        patch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 2)
+        patch.setattr(actors.storage.embedded.local, "FLUSH_VALUES", 4)
         storage = MemoryStorage()
         storage.open()
         check_steps(storage, steps)
@@ -1070,7 +1070,7 @@ def test_a_directory_of_any_name_keeps_its_own_history(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], relative: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
     for round_ in (1, 2):
         for place, name in enumerate(names):
             storage = EmbeddedStorage(name if relative else str(tmp_path / name))
@@ -1113,7 +1113,7 @@ def test_a_history_that_the_deltalake_library_wrote_opens_as_it_is(
     storage.open()
     assert [cell.arrived for cell in read(storage, X, "a")] == [20, 30]
     assert [run.features[X.id] for run in storage._runs.runs()] == [(20, 20), (30, 30)]
-    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
     write(storage, 40, ("a", 40, 1.0))
     flush(storage)
     storage.compact(FEATURES.copy, NOW)
@@ -1127,7 +1127,7 @@ def test_a_history_that_the_deltalake_library_wrote_opens_as_it_is(
 def test_others_read_the_table_when_its_log_has_been_summed_up(
     embedded: EmbeddedStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
     rows = [(10, EARLIEST), (20, LATEST), (30, 1_500)]
     for arrived, time in rows:
         write(embedded, arrived, ('é😀"', time, 1.0))
@@ -1237,7 +1237,7 @@ def test_duckdb_reads_the_history_files(embedded: EmbeddedStorage, tmp_path: Pat
 def test_the_history_is_a_delta_table(
     embedded: EmbeddedStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.storage.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
     feature = a_feature(value_type="vector")
     for arrived in (10, 20, 30):
         write(embedded, arrived, ("a", arrived, [1.0, 2.0]), ("b", arrived, None), feature=feature)
@@ -1294,8 +1294,8 @@ def test_reading_the_history_takes_its_memory_from_the_system() -> None:
 _READ_A_RUN = """
 import tempfile
 from pathlib import Path
-from actors.storage.history import SCHEMA
-from actors.storage.runs import DeltaRuns
+from actors.storage.embedded.history import SCHEMA
+from actors.storage.embedded.runs import DeltaRuns
 import pyarrow as pa
 import pyarrow.compute as pc
 columns = {field.name: pa.nulls(100_000, field.type) for field in SCHEMA}

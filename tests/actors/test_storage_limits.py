@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.columns import Block
 from actors.domain import Feature, Retention
-from actors.storage.embedded import EmbeddedStorage
-from actors.storage.local import LocalStorage, MemoryStorage
+from actors.storage.embedded.local import LocalStorage, MemoryStorage
+from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.protocol import Deleted, Erased, Registered, SummaryKey, Written
+from actors.table.columns import Block
 from actors.timestamps import FOREVER, NEVER
 
 MANY = 12_000

@@ -20,23 +20,23 @@ import trio
 import trio.testing
 
 from actors import training
-from actors.aggregates import AGGREGATIONS
-from actors.columns import shard_of
 from actors.domain import Feature, FeatureChange, Retention
 from actors.errors import Unavailable
-from actors.found import Found
-from actors.ingest import Sent
+from actors.ingest.sent import Sent
 from actors.messages import Past
-from actors.partition import DiskRows
 from actors.router import Router, open_router
-from actors.rows import Rows
-from actors.series import Series
 from actors.settings import Settings
-from actors.storage.local import MemoryStorage
+from actors.storage.embedded.local import MemoryStorage
 from actors.store import FeatureStore
+from actors.table.aggregates import AGGREGATIONS
+from actors.table.columns import shard_of
+from actors.table.found import Found
+from actors.table.partition import DiskRows
+from actors.table.rows import Rows
+from actors.table.series import Series
 from actors.timestamps import FOREVER, NEVER, SECOND, parse_timestamp
 from actors.training import Moments, Wanted
-from actors.values import render
+from actors.types.values import render
 from tests.model import reduce, rfc3339
 
 NOW = 1_762_509_600_000_000

@@ -16,7 +16,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actors.webhook import ATTEMPTS, FIRST_RETRY_SECONDS, TIMEOUT_SECONDS, WAITING, Webhook, signature
+from actors.monitoring.webhook import ATTEMPTS, FIRST_RETRY_SECONDS, TIMEOUT_SECONDS, WAITING, Webhook, signature
 
 SECRET = "s3cret"
 NOW = 1_762_509_600.75

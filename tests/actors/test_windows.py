@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.columns import Block, Times
 from actors.domain import Feature
-from actors.monitor import FeatureMonitor
+from actors.monitoring.monitor import FeatureMonitor
 from actors.stats.state import decode, encode
 from actors.stats.summary import Accepted, Summary, merge_states, of_a_window, of_all
 from actors.stats.windows import DAY, FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, WHOLE, Window, coarser, placed
-from actors.storage import monitored
-from actors.storage.local import MemoryStorage
+from actors.storage.embedded import summaries as monitored
+from actors.storage.embedded.local import MemoryStorage
 from actors.storage.protocol import SummaryKey
+from actors.table.columns import Block, Times
 
 MIDNIGHT = 1_762_473_600_000_000
 YEAR_ONE, YEAR_9999 = -62_135_596_800_000_000, 253_402_300_799_999_999

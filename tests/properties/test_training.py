@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from actors.domain import FeatureChange, Retention, ValueSchema
 from actors.router import Router, open_router
 from actors.settings import Settings
-from actors.storage import local
+from actors.storage.embedded import local
 from actors.training import Wanted
 from tests.actors.test_training import filled, put
 from tests.model import reduce

@@ -16,11 +16,11 @@ import pytest
 
 from actors.domain import FeatureChange, ValueSchema, ValueType
 from actors.errors import InvalidInput
-from actors.ingest import Ingested, Sent, ingest
-from actors.ingest_arrow import ingest_table
+from actors.ingest.arrow_tables import ingest_table
+from actors.ingest.sent import Ingested, Sent, ingest
 from actors.registry import FeatureRegistry
 from actors.timestamps import parse_timestamp
-from actors.values import render
+from actors.types.values import render
 from web.client_arrow import Objects
 from web.client_arrow import value_column as column_of_frame
 from web.commands.columns import BadValue, time_column, value_column

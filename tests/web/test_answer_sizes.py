@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from actors.settings import MAX_ELEMENTS
-from actors.storage.local import MemoryStorage
+from actors.storage.embedded.local import MemoryStorage
 from tests.actors.service import SETTINGS, service, write
 from tests.live import LiveServer
 from tests.web.test_errors import JSON, problem
-from web import rows
+from web.answers import results as rows
 from web.app import create_app
 from web.routes import history, registry, serving
 

@@ -24,18 +24,18 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from actors.domain import FeatureChange
-from actors.ingest import MOST_FAULTS_NAMED, Ingested
+from actors.ingest.sent import MOST_FAULTS_NAMED, Ingested
+from actors.ingest.spool import Spool
 from actors.router import Router, open_router
 from actors.settings import Settings
-from actors.spool import Spool
 from tests.faults import FaultyStorage
 from tests.live import LiveServer
 from tests.web.test_errors import JSON, fields, problem
 from tests.web.test_writing import SAME, TYPES, register, stored
-from web import bulk
 from web.app import create_app
-from web.keepalive import ending_connections
-from web.streamed_body import MOST_WAITING_BYTES
+from web.bodies import bulk
+from web.hypercorn.keepalive import ending_connections
+from web.hypercorn.streamed_body import MOST_WAITING_BYTES
 
 TEN = "2025-11-07T10:00:00Z"
 LINES = {"Content-Type": "application/x-ndjson"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from actors.errors import InvalidInput
-from web.choices import choices
-from web.requests import decode
+from web.bodies.choices import choices
+from web.bodies.requests import decode
 from web.schema import Historical
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from actors.settings import Settings
 from tests.live import ROOT, LiveServer
-from web.serve import where
+from web.process import where
 
 MODULE = [sys.executable, "-m", "web"]
 SCRIPT = [str(Path(sys.executable).parent / "timewell")]

@@ -18,7 +18,7 @@ from trio.testing import MockClock
 from tests.live import ROOT, LiveServer
 from tests.web.hostile_requests import BATCH, SERVE, bare, request
 from tests.web.two_lanes import Lane, front_end
-from web.places import IDLE_SECONDS, Places
+from web.hypercorn.places import IDLE_SECONDS, Places
 
 both_lanes = pytest.mark.parametrize("lane", ["on", "off"])
 ASKED = b'{"entityIds":["one"],"features":["a"]}'

@@ -16,7 +16,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.faults import FaultyStorage
 from tests.web.hostile_requests import BATCH, SERVE, WRITE, bare, request
 from tests.web.two_lanes import FrontEnd, Lane, Wire, front_end, paths_taken, settled
-from web import admission, fastlane
+from web import fastlane
+from web.hypercorn import admission
 from web.routes.serving import serve_latest
 
 LANES: tuple[Lane, Lane] = ("on", "off")

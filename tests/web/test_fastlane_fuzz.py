@@ -17,9 +17,9 @@ from actors.settings import Settings
 from tests.web import hostile_requests as hostile
 from tests.web.hostile_requests import BODIES, HOT, assemble, lengths
 from tests.web.two_lanes import Piece, TwoLanes
-from web.admission import BodiesUnderWay
 from web.fastlane import FastLane
-from web.traffic import Traffic
+from web.hypercorn.admission import BodiesUnderWay
+from web.hypercorn.traffic import Traffic
 
 EXAMPLES = 100
 NUMBERS = count(1)

@@ -32,7 +32,7 @@ from tests.tls import certificate
 from tests.web.hostile_requests import SERVE, WRITE, bare, request
 from tests.web.two_lanes import FrontEnd, Lane, Wire, front_end, paths_taken, settled
 from web import fastlane
-from web.listening import listen
+from web.hypercorn.listening import listen
 
 HOT = request(SERVE, b'{"entityIds":["one"],"features":["a"]}')
 both_lanes = pytest.mark.parametrize("lane", ["on", "off"])

@@ -15,7 +15,7 @@ from tests.web.hostile_requests import SERVE, bare, request
 from tests.web.test_fastlane_hypercorn import Http2
 from tests.web.test_listening import Passes
 from tests.web.two_lanes import Lane, Wire, front_end, settled
-from web.targets import as_path
+from web.hypercorn.targets import as_path
 
 both_lanes = pytest.mark.parametrize("lane", ["on", "off"])
 ASKED = b'{"entityIds":["one"],"features":["a"]}'

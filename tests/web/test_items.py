@@ -12,20 +12,20 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.columns import Block
 from actors.domain import FeatureChange, ValueType
 from actors.errors import Fault, InvalidInput, TimewellError, TooLarge
-from actors.ingest import Ingested, Sent, ingest
+from actors.ingest.sent import Ingested, Sent, ingest
 from actors.registry import FeatureRegistry
 from actors.router import Router
+from actors.table.columns import Block
 from actors.turns import Steps, at_once, by_turns
-from actors.values import render
-from web import items, outline, writing_rows
-from web.items import Array, Items
-from web.requests import decode
+from actors.types.values import render
+from web.bodies import items, outline, writing_rows
+from web.bodies.items import Array, Items
+from web.bodies.requests import decode
+from web.bodies.writing_rows import judge_batch, judging_batch, to_sent
 from web.schema import Body, Observation, Observations
 from web.training_request import TrainingSet
-from web.writing_rows import judge_batch, judging_batch, to_sent
 
 
 class RawObservations(Body):

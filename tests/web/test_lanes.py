@@ -19,18 +19,18 @@ import pytest
 import trio
 import trio.testing
 
-from actors.columns import Times
 from actors.domain import FeatureChange, ValueSchema
 from actors.router import Router, open_router
 from actors.settings import Settings
+from actors.table.columns import Times
 from actors.timestamps import format_timestamp
 from actors.training import Filled, Moments
 from tests.actors.test_training import NOW, put
 from tests.live import LiveServer
 from tests.model import rfc3339
+from web.answers.lanes import ARROW_TYPE, CSV_TYPE, LANES, NDJSON_TYPE
 from web.app import create_app
-from web.lanes import ARROW_TYPE, CSV_TYPE, LANES, NDJSON_TYPE
-from web.requests import JSON_TYPE
+from web.bodies.requests import JSON_TYPE
 from web.routes import training
 
 PATH = "/features/training-set"

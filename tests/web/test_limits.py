@@ -12,7 +12,7 @@ from tests.live import LiveServer
 from tests.web.hostile_requests import WRITE, request
 from tests.web.test_errors import JSON, problem
 from tests.web.two_lanes import Lane, front_end
-from web.lanes import ARROW_TYPE
+from web.answers.lanes import ARROW_TYPE
 
 DAY = {"startTime": "2025-11-07T00:00:00Z", "endTime": "2025-11-08T00:00:00Z"}
 

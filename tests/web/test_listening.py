@@ -9,7 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.web.hostile_requests import SERVE, request
 from tests.web.two_lanes import front_end
-from web.listening import listen
+from web.hypercorn.listening import listen
 
 HOT = request(SERVE, b'{"entityIds":["one"],"features":["a"]}')
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.live import LiveServer
-from web import listing
-from web.listing import listed
+from web.answers import listing
+from web.answers.listing import listed
 
 ITEMS = st.lists(st.text(max_size=20) | st.integers(0, 9), max_size=12)
 LONG = "x" * 200_000

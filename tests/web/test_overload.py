@@ -12,10 +12,10 @@ from actors.errors import Overloaded
 from tests.actors.service import FEATURE, ONE, OTHER, SETTINGS, service, write
 from tests.actors.test_actors import poison
 from tests.faults import FaultyStorage
-from web import admission
-from web.admission import BodiesUnderWay, bounding_bodies
 from web.app import create_app
-from web.streamed_body import ANY_BODY_KEY, _Body
+from web.hypercorn import admission
+from web.hypercorn.admission import BodiesUnderWay, bounding_bodies
+from web.hypercorn.streamed_body import ANY_BODY_KEY, _Body
 
 BODY = {"entityIds": [ONE], "features": [FEATURE]}
 

@@ -15,7 +15,7 @@ import pytest
 from tests.live import LiveServer
 from tests.test_reading_history import flush
 from tests.web.test_errors import problem
-from web.lanes import CSV_TYPE, NDJSON_TYPE
+from web.answers.lanes import CSV_TYPE, NDJSON_TYPE
 
 MOST_BYTES = 200_000
 LONG = 20_000

@@ -17,7 +17,7 @@ from tests.live import LiveServer
 from tests.web.hostile_requests import BATCH, SERVE, WRITE, bare, request
 from tests.web.test_fastlane_hypercorn import Http2
 from tests.web.two_lanes import FrontEnd, Lane, Wire, front_end, settled
-from web import http2, untaken
+from web.hypercorn import http2, untaken
 
 both_lanes = pytest.mark.parametrize("lane", ["on", "off"])
 LONG = json.dumps({"featureId": "b", "entityId": "e", "value": "x" * 60_000}).encode()

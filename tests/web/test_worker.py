@@ -11,9 +11,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from actors.errors import Overloaded
 from actors.settings import ANSWERS_MADE_AT_ONCE, FEW_VALUES
 from tests.web.two_lanes import settled
-from web import untaken
-from web.untaken import Untaken
-from web.worker import Room, in_worker
+from web.answers.worker import Room, in_worker
+from web.hypercorn import untaken
+from web.hypercorn.untaken import Untaken
 
 
 async def test_only_a_few_answers_are_put_together_at_once(nursery: trio.Nursery) -> None:

@@ -27,16 +27,16 @@ from actors.router import Router, open_router
 from actors.settings import Settings
 from actors.storage.protocol import Storage
 from actors.timestamps import parse_timestamp
-from web.admission import BodiesUnderWay, bounding_bodies
+from web.answers.worker import places
 from web.app import create_app
-from web.connections import install
-from web.encodings import decoding_bodies
+from web.bodies.encodings import decoding_bodies
 from web.fastlane import Connection, FastLane, Hot
-from web.keepalive import ending_connections
+from web.hypercorn.admission import BodiesUnderWay, bounding_bodies
+from web.hypercorn.connections import install
+from web.hypercorn.keepalive import ending_connections
+from web.hypercorn.traffic import Traffic, watched
+from web.process import _config
 from web.routes.serving import serve_latest
-from web.serve import _config
-from web.traffic import Traffic, watched
-from web.worker import places
 
 Lane = Literal["on", "off"]
 NOW = "2026-03-01T12:00:00Z"

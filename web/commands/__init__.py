@@ -1,14 +1,11 @@
 """The commands of `timewell` that speak to a service, each in its module: `add` says what it takes, `run` does it.
 
-exits.py      exit codes, and what is said on stderr
-options.py    what several commands take
-output.py     answers as JSON or as tables
-progress.py   bars for what takes long
-service.py    the client, with the tables that files become
-reading.py    rows out of CSV, Parquet and NDJSON files, some at a time
-columns.py    columns of files as columns of features
-saving.py     tables into files
-load_state.py how far an interrupted load came
+exits.py output.py progress.py       exit codes; answers as JSON or tables; bars for what takes long
+columns.py load_state.py             columns of files as columns of features; how far an interrupted load came
+options.py reading.py saving.py      what several commands take; rows out of files; tables into files
+service.py load_parts.py             the client, with the tables that files become; a file in parts
+check_data.py drift.py features.py migrate.py register.py serve_values.py stats.py write.py load.py export.py
+training_set.py
 
 Modules here import nothing heavy until a command runs, so that `timewell --help` answers at once.
 """

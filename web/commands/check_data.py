@@ -50,9 +50,9 @@ def add(commands: Subparsers) -> None:
 def run(asked: Namespace) -> None:
     """Check it, and forget what is damaged where that is asked for. Raises Failed where something is damaged."""
     from actors.errors import TimewellError
-    from actors.storage.checking import check
-    from actors.storage.directory import create_privately
-    from actors.storage.forgetting import forget
+    from actors.storage.embedded.checking import check
+    from actors.storage.embedded.directory import create_privately
+    from actors.storage.embedded.forgetting import forget
     from web.commands.output import show_json
 
     if asked.yes and not asked.forget_damaged:

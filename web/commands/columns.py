@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.values import FIRST_INEXACT
+from actors.types.values import FIRST_INEXACT
 from web.client_arrow import holds_bytes, plain_column
 from web.client_errors import InvalidInput
 from web.client_moments import Unit, moments_of

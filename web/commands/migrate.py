@@ -42,7 +42,7 @@ def run(asked: Namespace) -> None:
     """Carry it, and say what there was."""
     from actors.errors import TimewellError
     from actors.migration import migrate
-    from actors.storage.directory import create_privately
+    from actors.storage.embedded.directory import create_privately
     from web.commands.output import show_json, show_pairs
     from web.commands.progress import progress
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pa_parquet
 
-from actors.arrow_objects import Unsayable, objects
-from actors.arrow_plain import is_plain, plain_array
+from actors.types.arrow_objects import Unsayable, objects
+from actors.types.arrow_plain import is_plain, plain_array
 from web.client_arrow import holds_bytes, plain_column
 from web.commands.exits import Failed
 

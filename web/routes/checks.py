@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from quart import Blueprint, Response
 
-from actors.checks import Check, make_check
 from actors.domain import Feature, check_name
 from actors.errors import Conflict
+from actors.monitoring.checks import Check, make_check
+from actors.monitoring.watch import Result
 from actors.router import Router
 from actors.timestamps import format_timestamp
-from actors.watch import Result
 from web import monitor_schema as schema
-from web.listing import listed
-from web.requests import Query, encode, json_body, no_content
-from web.statistics import plain
+from web.answers.listing import listed
+from web.answers.shown_statistics import plain
+from web.bodies.requests import Query, encode, json_body, no_content
 
 
 def blueprint(router: Router) -> Blueprint:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from msgspec import UNSET
 from quart import Blueprint, Response
 
-from actors import drift
 from actors.domain import Feature
 from actors.errors import InvalidInput, TooLarge
+from actors.monitoring import comparing as drift
+from actors.monitoring.watch import Period
 from actors.router import Router
 from actors.settings import MAX_ELEMENTS
 from actors.stats.drift.judgement import Judgement
 from actors.timestamps import format_timestamp, parse_timestamp
-from actors.watch import Period
 from web import monitor_schema as schema
-from web.requests import Query, decode_bounded, encode, json_body, json_bytes, no_content, with_offset
-from web.worker import in_worker
+from web.answers.worker import in_worker
+from web.bodies.requests import Query, decode_bounded, encode, json_body, json_bytes, no_content, with_offset
 
 DEFAULT_SCORES = 100
 

@@ -9,25 +9,25 @@ from typing import Any
 import numpy as np
 from quart import Blueprint, Response
 
-from actors.aggregates import AGGREGATIONS, Answer, allowed, of_no_rows
 from actors.amount import UNCOUNTED, Amount, bytes_of, in_lots
-from actors.columns import Times
 from actors.domain import Feature
 from actors.errors import InvalidInput
-from actors.ingest import check_entity_id
+from actors.ingest.sent import check_entity_id
 from actors.messages import Scanned
 from actors.router import Router
 from actors.serving import Span
 from actors.settings import CELLS_PER_LOT, DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS, PAGE_BYTES, Settings
+from actors.table.aggregates import AGGREGATIONS, Answer, allowed, of_no_rows
+from actors.table.columns import Times
 from actors.timestamps import FOREVER, NEVER, Duration, format_timestamp, parse_duration, parse_timestamp
-from actors.values import render, width_of
-from web.lanes import ARROW_TYPE, Column, accepted_lane, stream
-from web.pages import from_cursor, to_cursor
-from web.requests import JSON_TYPE, Query, encode, json_body, said
+from actors.types.values import render, width_of
+from web.answers.lanes import ARROW_TYPE, Column, accepted_lane, stream
+from web.answers.pages import from_cursor, to_cursor
+from web.answers.results import ALL, NAME_BYTES, NUMBER_BYTES, check_bytes, encode_rows, text_bytes
+from web.answers.worker import room
+from web.bodies.requests import JSON_TYPE, Query, encode, json_body, said
 from web.routes.serving import check_ids, check_read
-from web.rows import ALL, NAME_BYTES, NUMBER_BYTES, check_bytes, encode_rows, text_bytes
 from web.schema import Closed, Historical, HistoricalAnswer, HistoryAnswer, HistoryItem
-from web.worker import room
 
 _TAKEN_NAMES = ("entityId", "windowStart", "windowEnd")
 

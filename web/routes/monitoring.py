@@ -6,17 +6,17 @@ import re
 
 from quart import Blueprint, Response, request
 
-from actors.alerts import STATES
 from actors.errors import InvalidInput
+from actors.monitoring.alerts import STATES
+from actors.monitoring.schedule import alert_data
 from actors.router import Router
-from actors.schedule import alert_data
 from actors.timestamps import FOREVER, NEVER, format_timestamp
 from web import monitor_schema as schema
-from web.event_stream import stream
+from web.answers.event_stream import stream
+from web.answers.listing import listed
+from web.answers.shown_statistics import statistics_answer
+from web.bodies.requests import Query, encode
 from web.freshness import freshness_answer
-from web.listing import listed
-from web.requests import Query, encode
-from web.statistics import statistics_answer
 
 
 def blueprint(router: Router) -> Blueprint:

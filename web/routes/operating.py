@@ -8,11 +8,11 @@ from quart import Blueprint, Response, render_template
 from werkzeug.routing import BaseConverter
 
 from actors.router import Router
+from web.bodies.requests import encode
+from web.hypercorn.traffic import Traffic
 from web.metrics import CONTENT_TYPE, Metrics
 from web.openapi import document
-from web.requests import encode
 from web.schema import Deleted, Erasure, Health
-from web.traffic import Traffic
 
 
 class _Rest(BaseConverter):

@@ -13,9 +13,9 @@ from actors.registry import FeatureRegistry
 from actors.router import Router
 from actors.settings import DEFAULT_PAGE_ROWS, LISTED_BYTES_PER_TURN, MAX_PAGE_ROWS, PAGE_BYTES
 from actors.turns import Steps, by_turns
-from web.listing import listed
-from web.pages import from_cursor, to_cursor
-from web.requests import Query, encode, json_body, no_content
+from web.answers.listing import listed
+from web.answers.pages import from_cursor, to_cursor
+from web.bodies.requests import Query, encode, json_body, no_content
 from web.schema import (
     PutGroup,
     RegisterFeature,

@@ -9,20 +9,29 @@ import numpy as np
 import trio
 from quart import Blueprint, Response
 
-from actors.columns import Times
 from actors.errors import Fault, InvalidInput, TooLarge
-from actors.grid import Grid
-from actors.ingest import check_entity_ids
+from actors.ingest.sent import check_entity_ids
 from actors.registry import check_count
 from actors.router import Router
-from actors.selection import Selection
 from actors.settings import CELLS_PER_QUESTION, Settings
+from actors.table.columns import Times
+from actors.table.grid import Grid
+from actors.table.selection import Selection
 from actors.timestamps import NEVER, SECOND, format_timestamp, parse_timestamp
-from actors.values import Nulls
-from web.requests import decode_bounded, json_bytes, said
-from web.rows import ALL, NAME_BYTES, NUMBER_BYTES, check_bytes, columns, encode_rows, keyed_by, text_bytes
+from actors.types.values import Nulls
+from web.answers.results import (
+    ALL,
+    NAME_BYTES,
+    NUMBER_BYTES,
+    check_bytes,
+    columns,
+    encode_rows,
+    keyed_by,
+    text_bytes,
+)
+from web.answers.worker import room
+from web.bodies.requests import decode_bounded, json_bytes, said
 from web.schema import Serve, ServedEntity, ValueMetadata
-from web.worker import room
 
 
 def blueprint(router: Router, settings: Settings) -> Blueprint:

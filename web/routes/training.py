@@ -10,16 +10,17 @@ import trio
 from quart import Blueprint, Response, request
 
 from actors.amount import in_lots
-from actors.arrow_stream import read_table
 from actors.errors import InvalidInput
+from actors.ingest.arrow_stream import read_table
 from actors.router import Router
 from actors.settings import CELLS_PER_LOT, Settings
 from actors.training import Filled, Wanted
 from actors.turns import by_turns
-from actors.values import width_of
-from web.items import Array, Items
-from web.lanes import ARROW_TYPE, Column, accepted_lane, stream
-from web.requests import Query, json_bytes
+from actors.types.values import width_of
+from web.answers.lanes import ARROW_TYPE, Column, accepted_lane, stream
+from web.answers.worker import in_worker
+from web.bodies.items import Array, Items
+from web.bodies.requests import Query, json_bytes
 from web.training_request import (
     Options,
     Rows,
@@ -29,7 +30,6 @@ from web.training_request import (
     rows_of_json,
     wanted_columns,
 )
-from web.worker import in_worker
 
 SHORTEST_ROW_BYTES = len('{"entityId":"","timestamp":"20250101"},')
 """What a body has more of are none: an empty one takes 370 bytes until that is told."""

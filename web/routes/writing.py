@@ -7,19 +7,19 @@ from collections.abc import Awaitable, Callable
 from quart import Blueprint, Response, request
 
 from actors.errors import InvalidInput
-from actors.ingest import resolve_version
-from actors.overwriting import counting
+from actors.ingest.overwriting import counting
+from actors.ingest.sent import resolve_version
 from actors.repeats import Repeated
 from actors.router import Router
 from actors.settings import Settings
 from actors.storage.protocol import Stale
 from actors.turns import by_turns
-from web.bulk import OF_TABLES, write_lines, write_table
-from web.items import LONGEST_ITEM_BYTES
-from web.lanes import ARROW_TYPE, NDJSON_TYPE
-from web.requests import Query, decode, json_bytes, said
+from web.answers.lanes import ARROW_TYPE, NDJSON_TYPE
+from web.bodies.bulk import OF_TABLES, write_lines, write_table
+from web.bodies.items import LONGEST_ITEM_BYTES
+from web.bodies.requests import Query, decode, json_bytes, said
+from web.bodies.writing_rows import judge_batch, refuse, to_sent, written
 from web.schema import Observation
-from web.writing_rows import judge_batch, refuse, to_sent, written
 
 MOST_KEY_CHARACTERS = 255
 REPLAYED = "idempotent-replayed"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pyarrow.compute as pc
 
-from actors.patterns import arrow_texts
+from actors.types.patterns import arrow_texts
 
 SORTED_AT_ONCE = 20_000
 """More names than this are sorted by Arrow: Python's way holds the interpreter for half a second a million."""

@@ -1,0 +1,105 @@
+"""Arrow columns of entity ids and of timestamps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from actors.errors import Fault, InvalidInput
+from actors.table.columns import Entities, Times
+from actors.timestamps import parse_timestamp, parse_timestamps
+from actors.types.arrow_moments import micros_of
+from actors.types.arrow_plain import plain, without_values
+
+
+def settled(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column in a plain type; one of missing values only in none, whatever it was given."""
+    column = plain(column)
+    return pa.chunked_array([pa.nulls(len(column))]) if without_values(column) else column
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a plain type is one of texts."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def ids_of_arrow(column: pa.ChunkedArray, field: str) -> list[str]:
+    """Entity ids: strings, or whole numbers as their digits; a null is an empty text.
+
+    Raises InvalidInput that names `field` for columns of other types.
+    """
+    return list(entities_of_arrow(column, field))
+
+
+def entities_of_arrow(column: pa.ChunkedArray, field: str) -> Entities:
+    """The same with each distinct one once: a Python string is made of these alone."""
+    column = settled(column)
+    if not (is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
+        raise InvalidInput.at(field, f"must be strings or integers, not {column.type}")
+    names, codes = coded(column)
+    return Entities(["" if name is None else name for name in names.cast(pa.string()).to_pylist()], codes)
+
+
+def coded(column: pa.ChunkedArray) -> tuple[pa.Array, NDArray[np.int32]]:
+    """The distinct values of a column, a null among them where it has some, and for each row its place there."""
+    if pa.types.is_null(column.type):
+        column = column.cast(pa.string())
+    encoded = column.dictionary_encode().combine_chunks()
+    names, indices = encoded.dictionary, encoded.indices
+    if encoded.null_count:
+        names, indices = pa.concat_arrays([names, pa.nulls(1, names.type)]), indices.fill_null(len(names))
+    return names, np.asarray(indices.to_numpy(zero_copy_only=False), np.int32)
+
+
+def times_of_arrow(column: pa.ChunkedArray, field: str) -> Times:
+    """Timestamps of any unit (without a zone: UTC) or RFC 3339 strings. int64[n], 0 for nulls.
+
+    Raises InvalidInput that names `field`, and the rows where single values are to blame.
+    """
+    times, faults = judged_times(column, field)
+    return _without_faults(times, faults)
+
+
+def judged_times(column: pa.ChunkedArray, field: str) -> tuple[Times, list[Fault]]:
+    """The same with what is wrong with single rows, whose times are 0. Raises InvalidInput for other types."""
+    column = settled(column)
+    if pa.types.is_null(column.type):
+        return np.zeros(len(column), np.int64), []
+    if is_text(column.type):
+        return _judged_texts(column.cast(pa.string()).fill_null(_EPOCH).to_pylist(), field)
+    if not (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
+        hint = "; cast what counts seconds to pa.timestamp('s')" if pa.types.is_integer(column.type) else ""
+        raise InvalidInput.at(field, f"must be a timestamp, a date or RFC 3339 strings, not {column.type}{hint}")
+    times, beyond = micros_of(column)
+    rows = np.flatnonzero(beyond).tolist()
+    return np.where(beyond, 0, times), [Fault(field, "is not within the years 1 to 9999", row) for row in rows]
+
+
+_EPOCH = "1970-01-01T00:00:00Z"
+
+
+def times_of_texts(texts: list[str], field: str) -> Times:
+    """RFC 3339 strings as microseconds. Raises InvalidInput that names the rows to blame."""
+    times, faults = _judged_texts(texts, field)
+    return _without_faults(times, faults)
+
+
+def _without_faults(times: Times, faults: list[Fault]) -> Times:
+    if faults:
+        first, more = faults[0], f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+        raise InvalidInput(f"[{first.index}].{first.field}: {first.message}{more}", faults)
+    return times
+
+
+def _judged_texts(texts: list[str], field: str) -> tuple[Times, list[Fault]]:
+    parsed = parse_timestamps(texts) if texts else np.zeros(0, np.int64)
+    if parsed is not None:
+        return parsed, []
+    times, faults = np.zeros(len(texts), np.int64), []
+    for index, text in enumerate(texts):
+        try:
+            times[index] = parse_timestamp(text)
+        except InvalidInput as error:
+            faults.append(Fault(field, error.faults[0].message, index))
+    return times, faults

@@ -1,0 +1,158 @@
+"""From Arrow tables to blocks that may be written: one value a row (long), or one column per feature (wide).
+
+Long: `featureId, entityId, value, timestamp?`; a null or NaN is a written null. Wide: `entityId, timestamp?` and a
+column for each feature reference; there a null or NaN means that nothing was written, unless nulls are asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from actors.domain import Feature
+from actors.errors import Fault, InvalidInput, RequestError
+from actors.ingest.arrow_keys import coded, entities_of_arrow, is_text, judged_times, settled
+from actors.ingest.sent import MOST_FAULTS_NAMED, Ingested, check_entity_ids
+from actors.registry import FeatureRegistry
+from actors.table.columns import Block, Entities, Indices, Times, ids_at, rows_of_codes
+from actors.types.arrow_plain import plain
+from actors.types.arrow_values import constrain_arrow, convert_arrow
+from actors.types.values import Column, Nulls
+
+FEATURE, ENTITY, VALUE, TIMESTAMP = "featureId", "entityId", "value", "timestamp"
+
+
+class _Keys(NamedTuple):
+    """Whom the rows are about and when, and which rows are good so far."""
+
+    entities: Entities
+    times: Times
+    good: Nulls
+
+
+def ingest_table(registry: FeatureRegistry, table: pa.Table, now: int, nulls: bool = False) -> Ingested:
+    """Judge every value of a table in either form; `nulls`: those of a wide one are written.
+
+    Raises InvalidInput for columns that cannot be.
+    """
+    names = table.column_names
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise InvalidInput.at(name, "the table has two columns of this name")
+    faults: list[Fault] = []
+    keys = _keys(table, now, faults)
+    if FEATURE in table.column_names:
+        blocks = _long(registry, table, keys, faults)
+    else:
+        blocks = _wide(registry, table, keys, faults, nulls)
+    faults.sort(key=lambda fault: fault.index or 0)
+    named = faults[:MOST_FAULTS_NAMED]
+    return Ingested(blocks, sum(len(block.entities) for block in blocks), named, len(faults) - len(named))
+
+
+def _keys(table: pa.Table, now: int, faults: list[Fault]) -> _Keys:
+    entities = entities_of_arrow(_needed(table, ENTITY), ENTITY)
+    good = np.ones(len(entities), np.bool_)
+    for index, reason in check_entity_ids(entities):
+        faults.append(Fault(ENTITY, reason, index))
+        good[index] = False
+    if TIMESTAMP not in table.column_names:
+        return _Keys(entities, np.full(len(entities), now, np.int64), good)
+    given = settled(table[TIMESTAMP])
+    missing = np.asarray(given.is_null().to_numpy(), np.bool_)
+    times, wrong = judged_times(given, TIMESTAMP)
+    faults += wrong
+    for fault in wrong:
+        good[fault.index] = False
+    return _Keys(entities, np.where(missing, now, times), good)
+
+
+def _needed(table: pa.Table, name: str) -> pa.ChunkedArray:
+    if name not in table.column_names:
+        raise InvalidInput.at(name, "the table has no such column")
+    return table[name]
+
+
+def _long(registry: FeatureRegistry, table: pa.Table, keys: _Keys, faults: list[Fault]) -> list[Block]:
+    for name in table.column_names:
+        if name not in (FEATURE, ENTITY, VALUE, TIMESTAMP):
+            raise InvalidInput.at(name, "is not a column of the long form")
+    values = _one_chunk(_needed(table, VALUE))
+    features: dict[str, Feature] = {}
+    rows_of: dict[str, list[Indices]] = {}
+    for reference, rows in _by_reference(table[FEATURE]):
+        try:
+            feature = registry.resolve(reference)
+        except RequestError as error:
+            faults += [Fault(FEATURE, error.detail, row) for row in rows.tolist()]
+            continue
+        features[feature.id] = feature
+        rows_of.setdefault(feature.id, []).append(rows)
+    blocks = []
+    for id_, parts in rows_of.items():
+        rows = parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))
+        column = convert_arrow(features[id_], values.take(pa.array(rows)), VALUE)
+        blocks += _block(features[id_], column, rows, keys, VALUE, faults)
+    return blocks
+
+
+def _by_reference(column: pa.ChunkedArray) -> list[tuple[str, Indices]]:
+    """Each distinct text of a column with its rows, ascending; nulls as an empty text."""
+    column = settled(column)
+    if not (is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
+        raise InvalidInput.at(FEATURE, f"must be strings, not {column.type}")
+    names, codes = coded(column)
+    texts = ["" if name is None else str(name) for name in names.to_pylist()]
+    return list(zip(texts, rows_of_codes(codes, len(texts)), strict=True))
+
+
+def _wide(
+    registry: FeatureRegistry, table: pa.Table, keys: _Keys, faults: list[Fault], nulls: bool
+) -> list[Block]:
+    names = [name for name in table.column_names if name not in (ENTITY, TIMESTAMP)]
+    if not names:
+        raise InvalidInput("the table has no column for a feature")
+    blocks = []
+    rows = np.arange(len(keys.entities))
+    for name in names:
+        feature = registry.resolve(name)
+        column = convert_arrow(feature, _one_chunk(table[name]), name)
+        written = np.ones(len(rows), np.bool_) if nulls else ~column.nulls
+        written[[position for position, _ in column.refused]] = True  # told of below
+        some = np.flatnonzero(written)
+        whole = len(some) == len(rows)
+        blocks += _block(feature, column if whole else _picked(column, some), some, keys, name, faults)
+    return blocks
+
+
+def _picked(column: Column, rows: Indices) -> Column:
+    """Some rows of a column, the refused ones among them."""
+    places = {row: place for place, row in enumerate(rows.tolist())}
+    refused = [one._replace(position=places[one.position]) for one in column.refused]
+    return Column(column.values[rows], column.nulls[rows], refused)
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    column = plain(column)
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _block(
+    feature: Feature, column: Column, rows: Indices, keys: _Keys, field: str, faults: list[Fault]
+) -> list[Block]:
+    """The good rows of one feature; none where there are none. Rows of the whole table share its list of ids."""
+    constrain_arrow(feature, column)
+    good = keys.good[rows]
+    for position, reason in column.refused:
+        faults.append(Fault(field, reason, int(rows[position])))
+        good[position] = False
+    whole = len(rows) == len(keys.entities)
+    entities = keys.entities if whole else ids_at(keys.entities, rows)
+    times = keys.times if whole else keys.times[rows]
+    block = Block(feature.id, feature.created, entities, times, column.values, column.nulls)
+    if good.all():
+        return [block] if len(rows) else []
+    return [block.take(np.flatnonzero(good))] if good.any() else []

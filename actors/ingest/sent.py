@@ -1,0 +1,214 @@
+"""From rows as they were sent to blocks that may be written: references, ids, timestamps, values, schemas.
+
+Everything here works on whole columns and goes row by row only to name the rows that are to blame.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from actors.domain import Feature
+from actors.errors import Fault, InvalidInput, RequestError
+from actors.registry import FeatureRegistry
+from actors.settings import MAX_ENTITY_ID_BYTES, ROWS_PER_TURN
+from actors.table.columns import Block, Entities, Indices, Times, grouping_rows, ids_at, numbering, picked
+from actors.timestamps import parse_timestamp, parse_timestamps
+from actors.turns import Steps, at_once
+from actors.types.constraints import coerce
+from actors.types.values import FEW, Column, Nulls, width_of
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+MOST_FAULTS_NAMED = 10_000
+SLOW_ROWS_PER_TURN = 500
+"""Where a row costs microseconds: one by one, JSON, timestamps, patterns."""
+WORTH_NUMBERING = 1_000
+"""With fewer rows it costs more to number ids than to look up each of them."""
+
+
+class Sent(NamedTuple):
+    """Rows as parallel lists. A timestamp of None means now; a version of None, the reference's own."""
+
+    references: Sequence[str]
+    entities: Sequence[str]
+    values: Sequence[Any]
+    timestamps: Sequence[str | None]
+    versions: Sequence[int | None]
+
+
+class Ingested(NamedTuple):
+    """What may be written, how many rows that is, and what is wrong with the others, by index.
+
+    `more`: so many more faults than are named.
+    """
+
+    blocks: list[Block]
+    accepted: int
+    faults: list[Fault]
+    more: int = 0
+
+
+def ingest(registry: FeatureRegistry, sent: Sent, now: int) -> Ingested:
+    """Judge every row. The good ones are in the blocks in order of arrival, the bad ones in the faults."""
+    return at_once(judging(registry, sent, now))
+
+
+def judging(registry: FeatureRegistry, sent: Sent, now: int) -> Steps[Ingested]:
+    """The same in steps."""
+    count = len(sent.references)
+    if count == 0:
+        return Ingested([], 0, [])
+    if count >= WORTH_NUMBERING:
+        sent = sent._replace(entities=(yield from numbering(sent.entities)))
+        yield
+    faults = [Fault("entityId", why, row) for row, why in check_entity_ids(sent.entities)]
+    if count > ROWS_PER_TURN:
+        yield
+    good = np.ones(count, np.bool_)
+    times = yield from _times(sent.timestamps, now, faults)
+    plan = yield from _by_feature(registry, sent, faults)
+    for fault in faults:
+        good[fault.index] = False
+    blocks, done = [], ROWS_PER_TURN if count > ROWS_PER_TURN else 0
+    for feature, rows in plan:
+        done += len(rows)
+        if done > ROWS_PER_TURN:
+            yield
+            done = len(rows)
+        block = yield from _block(feature, rows, sent, times, good, faults)
+        if block is not None:
+            blocks.append(block)
+    faults.sort(key=lambda fault: fault.index or 0)
+    named = faults[:MOST_FAULTS_NAMED]
+    return Ingested(blocks, sum(len(block.entities) for block in blocks), named, len(faults) - len(named))
+
+
+def check_entity_id(entity: str) -> str | None:
+    """Why an entity id is refused, or None."""
+    if not entity:
+        return "is empty"
+    if len(entity.encode()) > MAX_ENTITY_ID_BYTES:
+        return f"is longer than {MAX_ENTITY_ID_BYTES} bytes"
+    return "contains a control character" if _CONTROL.search(entity) else None
+
+
+def check_entity_ids(entities: Sequence[str]) -> list[tuple[int, str]]:
+    """The positions of refused entity ids with the reason of each, ascending."""
+    if isinstance(entities, Entities):
+        refused = check_entity_ids(entities.names)
+        return sorted(
+            (row, why) for code, why in refused for row in np.flatnonzero(entities.codes == code).tolist()
+        )
+    # UTF-8 takes at most four bytes a character, and printable text has no control characters.
+    longest = max(map(len, entities), default=1)
+    if longest * 4 <= MAX_ENTITY_ID_BYTES and "" not in entities and "".join(entities).isprintable():
+        return []
+    return [(index, why) for index, entity in enumerate(entities) if (why := check_entity_id(entity)) is not None]
+
+
+def _times(timestamps: Sequence[str | None], now: int, faults: list[Fault]) -> Steps[Times]:
+    count = len(timestamps)
+    if timestamps.count(None) == count:
+        return np.full(count, now, np.int64)
+    if count <= ROWS_PER_TURN:
+        return (yield from _some_times(timestamps, 0, now, faults))
+    times = np.empty(count, np.int64)
+    for start in range(0, count, ROWS_PER_TURN):
+        some = timestamps[start : start + ROWS_PER_TURN]
+        times[start : start + len(some)] = yield from _some_times(some, start, now, faults)
+        yield
+    return times
+
+
+def _some_times(timestamps: Sequence[str | None], first: int, now: int, faults: list[Fault]) -> Steps[Times]:
+    texts: list[str] = [text for text in timestamps if text is not None]
+    parsed = parse_timestamps(texts) if len(texts) == len(timestamps) else None
+    if parsed is not None:
+        return parsed
+    times = np.full(len(timestamps), now, np.int64)
+    for index, text in enumerate(timestamps):
+        if text is not None:
+            try:
+                times[index] = parse_timestamp(text)
+            except InvalidInput as error:
+                faults.append(Fault("timestamp", error.faults[0].message, first + index))
+        if index % SLOW_ROWS_PER_TURN == SLOW_ROWS_PER_TURN - 1:
+            yield
+    return times
+
+
+def _by_feature(
+    registry: FeatureRegistry, sent: Sent, faults: list[Fault]
+) -> Steps[list[tuple[Feature, Indices]]]:
+    """Each feature that is written with the positions of its rows, ascending."""
+    plain = sent.versions.count(None) == len(sent.versions)
+    keys: Sequence[Any] = sent.references if plain else list(zip(sent.references, sent.versions, strict=True))
+    rows_of: dict[str, list[Indices]] = {}
+    features: dict[str, Feature] = {}
+    for key, rows in (yield from grouping_rows(keys)):
+        reference, version = (key, None) if plain else key
+        try:
+            feature = resolve_version(registry, reference, version)
+        except RequestError as error:
+            field = error.faults[0].field if error.faults else "featureId"
+            faults += [Fault(field, error.detail, row) for row in rows.tolist()]
+            continue
+        features[feature.id] = feature
+        rows_of.setdefault(feature.id, []).append(rows)
+    return [(features[id_], _ascending(parts)) for id_, parts in rows_of.items()]
+
+
+def _ascending(parts: Sequence[Indices]) -> Indices:
+    return parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))
+
+
+def resolve_version(registry: FeatureRegistry, reference: str, version: int | None) -> Feature:
+    """The feature that a reference means together with a version given beside it.
+
+    Raises InvalidInput where the two differ, NotFound or Conflict as `FeatureRegistry.resolve`.
+    """
+    feature = registry.resolve(reference)
+    if version is None or version == feature.version:
+        return feature
+    if reference == feature.id:
+        raise InvalidInput(
+            f"version {version} differs from that of {reference!r}",
+            [Fault("version", f"differs from that of {reference!r}")],
+        )
+    return registry.resolve(f"{feature.entity}.{feature.name}.v{version}")
+
+
+def _block(
+    feature: Feature, rows: Indices, sent: Sent, times: Times, good: Nulls, faults: list[Fault]
+) -> Steps[Block | None]:
+    """The good rows of one feature, or None where there are none."""
+    column = yield from _column(feature, picked(sent.values, rows))
+    for position, reason in column.refused:
+        row = int(rows[position])
+        faults.append(Fault("value", reason, row))
+        good[row] = False
+    entities = ids_at(sent.entities, rows)
+    block = Block(feature.id, feature.created, entities, times[rows], column.values, column.nulls)
+    kept = good[rows]
+    if kept.all():
+        return block
+    return block.take(np.flatnonzero(kept)) if kept.any() else None
+
+
+def _column(feature: Feature, given: Sequence[Any]) -> Steps[Column]:
+    most = ROWS_PER_TURN
+    if feature.schema is not None or feature.value_type in ("json", "timestamp"):
+        most = SLOW_ROWS_PER_TURN
+    most = max(1, most // (1 + width_of(feature) // FEW))
+    if len(given) <= most:
+        return coerce(feature, given)
+    parts = []
+    for start in range(0, len(given), most):
+        parts.append(coerce(feature, given[start : start + most]))
+        yield
+    values, nulls = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
+    refused = [one._replace(position=one.position + at * most) for at, part in enumerate(parts) for one in part[2]]
+    return Column(values, nulls, refused)

@@ -1,0 +1,104 @@
+"""The life of an alert: pending, firing, resolved. One per check at a time.
+
+A check that fails makes a pending alert; after `windows` failing evaluations in a row it fires, after as many
+passing ones it resolves. A single failure never fires, and a check that fails and passes in turns stays as it
+is. After resolving, the next alert of the check waits out the cooldown before it fires. An evaluation that had
+too little to look at counts for neither side.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from actors.monitoring.checks import Check
+from actors.monitoring.findings import Finding
+from actors.timestamps import SECOND
+
+State = Literal["pending", "firing", "resolved"]
+STATES = ("pending", "firing", "resolved")
+
+
+class Policy(NamedTuple):
+    """`windows`: evaluations in a row that it takes to fire and to resolve; `cooldown` in microseconds."""
+
+    windows: int = 2
+    cooldown: int = 3_600 * SECOND
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Times are microseconds; `created` is the feature's.
+
+    `streak`: failing evaluations in a row while pending, passing ones while firing.
+    """
+
+    id: str
+    check_id: str
+    feature_id: str
+    created: int
+    check_type: str
+    state: State
+    since: int
+    fired: int | None = None
+    resolved: int | None = None
+    observed: float | int | None = None
+    message: str = ""
+    streak: int = 1
+
+
+def step(alert: Alert | None, check: Check, finding: Finding, now: int, policy: Policy) -> Alert | None:
+    """The alert after one more evaluation; None where there is none any more.
+
+    `alert` is the check's latest, resolved ones included.
+    """
+    if finding.status == "insufficient":
+        return alert
+    if finding.status == "passing":
+        return _passing(alert, finding, now, policy)
+    if alert is None or alert.state == "resolved":
+        # The cooldown goes with the check: `resolved` of the one before holds the next one back.
+        started = _started(check, finding, now)
+        return _maybe_fire(started, finding, now, policy, alert.resolved if alert else None)
+    if alert.state == "firing":
+        return msgspec.structs.replace(alert, streak=0, observed=finding.observed, message=finding.message)
+    grown = msgspec.structs.replace(alert, streak=alert.streak + 1)
+    return _maybe_fire(grown, finding, now, policy, alert.resolved)
+
+
+def _started(check: Check, finding: Finding, now: int) -> Alert:
+    return Alert(
+        id=f"{check.feature_id}/{check.id}/{now}",
+        check_id=check.id,
+        feature_id=check.feature_id,
+        created=check.created,
+        check_type=check.check_type,
+        state="pending",
+        since=now,
+        observed=finding.observed,
+        message=finding.message,
+    )
+
+
+def _maybe_fire(alert: Alert, finding: Finding, now: int, policy: Policy, resolved_before: int | None) -> Alert:
+    """`resolved` of a pending alert remembers when the one before it resolved."""
+    cooled = resolved_before is None or now - resolved_before >= policy.cooldown
+    told = msgspec.structs.replace(
+        alert, observed=finding.observed, message=finding.message, resolved=resolved_before
+    )
+    if alert.streak < policy.windows or not cooled:
+        return told
+    return msgspec.structs.replace(told, state="firing", fired=now, resolved=None, streak=0)
+
+
+def _passing(alert: Alert | None, finding: Finding, now: int, policy: Policy) -> Alert | None:
+    if alert is None or alert.state == "resolved":
+        return alert
+    if alert.state == "pending":
+        return None
+    streak = alert.streak + 1
+    if streak < policy.windows:
+        return msgspec.structs.replace(alert, streak=streak)
+    return msgspec.structs.replace(
+        alert, state="resolved", resolved=now, streak=0, observed=finding.observed, message=finding.message
+    )

@@ -1,0 +1,146 @@
+"""Drift of a feature between two summaries of its stream, or between two samples that are given.
+
+Which measures apply follows from the type: numbers, integers and timestamps are compared as distributions;
+strings, booleans and JSON as counts of categories; vectors by their mean and their norms.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from actors.domain import Feature
+from actors.errors import InvalidInput
+from actors.stats.components import Components
+from actors.stats.drift import nulls, vector_shift
+from actors.stats.drift.judge import (
+    CATEGORICAL_METHODS,
+    NUMERIC_METHODS,
+    judge_categories,
+    judge_numbers,
+    judge_vectors,
+)
+from actors.stats.drift.judgement import Judgement
+from actors.stats.drift.sample import Sample, of, weighted
+from actors.stats.summary import Summary
+from actors.stats.top_values import cut
+from actors.types.values import Array, Column, convert
+
+MOST_GIVEN = 1_000_000
+OTHER = "(others)"
+_NUMERIC = ("number", "integer", "timestamp")
+_METHODS = {"number": NUMERIC_METHODS, "category": CATEGORICAL_METHODS, "vector": ("vectorShift",)}
+OTHER_TOOLS = ("evidently", "nannyml", "hopsworks")
+"""These are compared by another tool's own definitions, which need the values themselves."""
+
+
+def check_method(feature: Feature, method: str | None, field: str = "method") -> None:
+    """Raise InvalidInput for a method that makes no sense for the feature's type."""
+    methods = _METHODS[_kind(feature)]
+    if method is not None and method not in methods:
+        raise InvalidInput.at(field, f"{method!r} is not one of {', '.join(methods)} (type {feature.value_type})")
+
+
+def _kind(feature: Feature) -> str:
+    if feature.value_type in _NUMERIC:
+        return "number"
+    return "vector" if feature.value_type == "vector" else "category"
+
+
+def between(
+    feature: Feature,
+    reference: Summary,
+    current: Summary,
+    method: str | None = None,
+    threshold: float | None = None,
+) -> Judgement:
+    """How far the current stretch of the stream is from the reference, in its values and in its nulls."""
+    one, two = [nulls.Share(summary.null_count, summary.count) for summary in (reference, current)]
+    return nulls.judged(_values_between(feature, reference, current, method, threshold), one, two)
+
+
+def _values_between(
+    feature: Feature, reference: Summary, current: Summary, method: str | None, threshold: float | None
+) -> Judgement:
+    kind = _kind(feature)
+    if kind == "category":
+        pair = _counts(reference), _counts(current)
+        return judge_categories(*pair, method=method, threshold=threshold)
+    samples = _sample(reference), _sample(current)
+    error = max(reference.numbers.quantiles.rank_error, current.numbers.quantiles.rank_error)
+    if kind == "vector":
+        sides = _components(reference.components), _components(current.components)
+        return judge_vectors(*sides, norms=samples, threshold=threshold, rank_error=error)
+    moments = reference.numbers.moments, current.numbers.moments
+    return judge_numbers(*samples, method=method, threshold=threshold, rank_error=error, moments=moments)
+
+
+def _sample(summary: Summary) -> Sample:
+    return weighted(*summary.numbers.quantiles.weighted())
+
+
+def _counts(summary: Summary) -> Mapping[str, int]:
+    """The counts of the most frequent values; the rest, where there are too many to keep, as one."""
+    counts = dict(summary.top.most())
+    rest = summary.count - summary.null_count - sum(counts.values())
+    return {**counts, OTHER: rest} if rest > 0 else counts
+
+
+def _components(components: Components) -> vector_shift.Components:
+    return vector_shift.Components(components.count, components.means(), components.variances())
+
+
+def of_samples(
+    feature: Feature,
+    reference: Sequence[Any],
+    current: Sequence[Any],
+    method: str | None = None,
+    threshold: float | None = None,
+) -> Judgement:
+    """The same for two samples of JSON values.
+
+    Raises InvalidInput that names the values that are not of the feature's type.
+    """
+    one, two = _column(feature, reference, "reference"), _column(feature, current, "current")
+    judgement = of_columns(feature, one.values[~one.nulls], two.values[~two.nulls], method, threshold)
+    before, after = [nulls.Share(int(np.count_nonzero(column.nulls)), len(column.nulls)) for column in (one, two)]
+    return nulls.judged(judgement, before, after)
+
+
+def of_columns(
+    feature: Feature, one: Array, two: Array, method: str | None = None, threshold: float | None = None
+) -> Judgement:
+    """The same for two columns of values without nulls, the reference first."""
+    kind = _kind(feature)
+    if kind == "category":
+        pair = [_counted(feature, values) for values in (one, two)]
+        return judge_categories(pair[0], pair[1], method=method, threshold=threshold)
+    if kind == "vector":
+        norms = (
+            of(np.linalg.norm(one.astype(np.float64), axis=1)),
+            of(np.linalg.norm(two.astype(np.float64), axis=1)),
+        )
+        sides = []
+        for values in (one, two):
+            components = Components()
+            components.add(values)
+            sides.append(_components(components))
+        return judge_vectors(sides[0], sides[1], norms=norms, threshold=threshold)
+    samples = of(one.astype(np.float64)), of(two.astype(np.float64))
+    return judge_numbers(*samples, method=method, threshold=threshold)
+
+
+def _column(feature: Feature, given: Sequence[Any], field: str) -> Column:
+    column = convert(feature, given)
+    if column.refused:
+        position, reason = column.refused[0]
+        raise InvalidInput.at(f"{field}[{position}]", reason)
+    return column
+
+
+def _counted(feature: Feature, values: Array) -> Mapping[str, int]:
+    texts = map(cut, values.tolist()) if values.dtype == object else (str(bool(one)).lower() for one in values)
+    return Counter(texts)

@@ -1,0 +1,188 @@
+"""SharedStoreActor: what a StoreActor answers, of a shard whose values are in a shared store.
+
+It keeps nothing, so that a read sees what any process has written. Requests for the shard meet here: those for the
+newest values that wait together go to the server in one visit, from the event loop where that is quick. All else
+is answered by the kernels that a store has for its memory, out of the rows that the server has of the entities
+concerned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import trio
+
+from actors.errors import TimewellError, TooLarge, shortage
+from actors.mailbox import Envelope, Mailbox
+from actors.messages import Agreement, Between, CountRows, Latest, Past, PastWindow, Scan, Whereabouts
+from actors.settings import SHARED_STORE_WORKERS, TEXTS_PER_VISIT
+from actors.storage.protocol import Latests, Newest, Quick, SharedStorage, Stale
+from actors.store import FeatureStore
+from actors.table.grid import Grid, join
+from actors.table.partition import Partition
+from actors.timestamps import FOREVER
+from actors.types.values import dtype_of
+
+_UNBOUNDED = 2**62
+
+
+class SharedStoreActor:
+    """Answers out of a shared store, a few visits at once."""
+
+    def __init__(self, shard: int, storage: SharedStorage, most_bytes: int) -> None:
+        """`most_bytes`: of the texts of one answer; more are refused before they are all in memory."""
+        self.mailbox = Mailbox(f"store {shard}")
+        self._storage = storage
+        self._most_bytes = most_bytes
+        self._quick: Quick
+        self._under_way: list[Envelope] = []
+        self._visitors = trio.CapacityLimiter(SHARED_STORE_WORKERS)
+
+    async def load(self) -> None:
+        """There is nothing to load."""
+
+    async def run(self) -> None:
+        """Handle messages until cancelled."""
+        self._under_way = []
+        async with self._storage.quick() as self._quick, trio.open_nursery() as nursery:
+            for _ in range(SHARED_STORE_WORKERS):
+                nursery.start_soon(self._work)
+
+    async def _work(self) -> None:
+        while True:
+            batch = await self.mailbox.drain()
+            self._under_way += batch
+            self.mailbox.take(self._under_way)
+            await self._answer(batch)  # what fails here stays taken, and is answered by the crash
+            self._under_way = [one for one in self._under_way if one not in batch]
+            self.mailbox.take(self._under_way)
+
+    async def _answer(self, batch: Sequence[Envelope]) -> None:
+        newest = [envelope for envelope in batch if isinstance(envelope.message, Latest)]
+        together = [envelope for envelope in newest if not _many_texts(envelope.message)]
+        if together:
+            await self._answer_newest(together)
+        for envelope in batch:
+            if envelope not in together:
+                await self._answer_one(envelope)
+
+    async def _answer_newest(self, envelopes: Sequence[Envelope]) -> None:
+        questions = [_question(envelope.message) for envelope in envelopes]
+        try:
+            found: Latests | None = await self._quick(questions)
+            if found is None:
+                found = await self._visit(self._storage.latest, questions)
+        except Exception as error:
+            refusal = _refusal(error)
+            for envelope in envelopes:
+                _reply(envelope, refusal)
+            return
+        for envelope, grid in zip(envelopes, found.grids, strict=True):
+            _reply(envelope, _checked(envelope.message, grid, found.registry))
+
+    async def _answer_one(self, envelope: Envelope) -> None:
+        message = envelope.message
+        try:
+            if isinstance(message, Latest):
+                _reply(envelope, await self._newest_in_parts(message))
+            else:
+                _reply(envelope, await self._visit(answered, self._storage, message))
+        except Exception as error:
+            _reply(envelope, _refusal(error))
+
+    async def _newest_in_parts(self, message: Latest) -> Grid | Stale:
+        """Some entities at a time, each once: how long texts are is known only when they are here."""
+        distinct = list(dict.fromkeys(message.entities))
+        step, size, grids = max(1, TEXTS_PER_VISIT // _texts_each(message)), 0, list[Grid]()
+        for start in range(0, len(distinct), step):
+            question = _question(message)._replace(entities=distinct[start : start + step])
+            found: Latests = await self._visit(self._storage.latest, [question])
+            grid = _checked(message, found.grids[0], found.registry)
+            if isinstance(grid, Stale):
+                return grid
+            grids.append(grid)
+            size += _text_bytes(grid)
+            if size > self._most_bytes:
+                words = f"the answer would have more than {self._most_bytes} bytes"
+                raise TooLarge(f"{words}: ask for fewer entities, features or windows")
+        places = {entity: place for place, entity in enumerate(distinct)}
+        return join(grids, np.array([places[entity] for entity in message.entities]))
+
+    async def _visit(self, ask: Any, *about: Any) -> Any:
+        # Who asked may be gone, and the thread still wait for the server: it is left to the storage's deadline.
+        return await trio.to_thread.run_sync(ask, *about, limiter=self._visitors, abandon_on_cancel=True)
+
+
+def _many_texts(message: Latest) -> bool:
+    """Whether texts may come to more than is brought in one visit."""
+    return _texts_each(message) * len(message.entities) > TEXTS_PER_VISIT
+
+
+def _texts_each(message: Latest) -> int:
+    """How many texts are asked for of each entity."""
+    return sum(len(kind.members) for kind in message.kinds if dtype_of(kind.value_type).kind == "O")
+
+
+def _text_bytes(grid: Grid) -> int:
+    texts = (values.ravel().tolist() for values in grid.values if values.dtype == object)
+    return sum(len(text) for some in texts for text in some if text is not None)
+
+
+def _checked(message: Latest, grid: Grid, registry: int) -> Grid | Stale:
+    current = message.judged in (None, registry)
+    return grid if current else Stale("another process has changed what is registered")
+
+
+def _refusal(error: Exception) -> TimewellError:
+    """What to answer. Raises what is neither the asker's doing nor a want of something: it fails this actor."""
+    refusal = error if isinstance(error, TimewellError) else shortage(error)
+    if refusal is None:
+        raise error
+    return refusal
+
+
+def _question(message: Latest) -> Newest:
+    return Newest(
+        message.entity_type, message.entities, message.features, message.kinds, message.at, message.current
+    )
+
+
+def _reply(envelope: Envelope, answer: Any) -> None:
+    if envelope.reply is None:
+        return
+    if isinstance(answer, TimewellError):
+        envelope.reply.fail(answer)
+    else:
+        envelope.reply.answer(answer)
+
+
+def answered(storage: SharedStorage, message: Any) -> Any:
+    """The answer to a message other than `Latest`. Blocks; for a worker thread."""
+    match message:
+        case Past(_, entities, _, at, features, visible):
+            start = min(int(np.min(one)) for one in visible)
+            rows = storage.ranges(features, entities, start, int(at.max(initial=0)))
+            message = _with(message, {one.id: disk.merged() for one, disk in zip(features, rows, strict=True)})
+        case PastWindow(entities, _, begin, at, feature):
+            message = _with(message, storage.read(feature, entities, int(begin.min()) + 1, int(at.max())).merged())
+        case Between(entities, feature, begin, end, visible_from):
+            message = _with(message, storage.read(feature, entities, max(begin, visible_from), end).merged())
+        case Scan(entity, feature, begin, end):
+            message = _with(message, storage.read(feature, [entity], begin, end).merged())
+        case Whereabouts(_, entities):
+            return np.arange(len(entities))
+        case CountRows():
+            return 0
+        case Agreement():
+            return {}
+        case _:
+            return None
+    # Nothing is in this memory, so that everything is answered out of the rows at hand.
+    return FeatureStore(Partition(base_floor=FOREVER), _UNBOUNDED).handle(message)
+
+
+def _with(message: Any, disk: Any) -> Any:
+    fields = {name: getattr(message, name) for name in message.__struct_fields__}
+    return type(message)(**{**fields, "disk": disk})

@@ -1,0 +1,92 @@
+"""Entities that were erased: what is left of them until the files have been written anew.
+
+An erasure is durable and hides everything at once. Removing the rows from journal and history is the work of the
+next checkpoint, which may be cut off; until it is done, all that is read goes through here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from actors.errors import Damaged
+from actors.storage.embedded import history
+from actors.storage.embedded.runs import Run
+from actors.storage.protocol import Erased
+from actors.table.columns import Block, Times
+from actors.timestamps import NEVER
+from actors.types.values import Nulls
+
+
+class Erasures:
+    """Those that are not done with. Rows are looked up among them, not compared with each."""
+
+    def __init__(self, pending: Iterable[Erased] = ()) -> None:
+        self._until: dict[str, dict[str, int]] = {}
+        for erased in pending:
+            self._until.setdefault(erased.entity_type, {})[erased.entity_id] = erased.arrived
+        self._ids = {type_: pa.array(until, pa.string()) for type_, until in self._until.items()}
+        # One place more, for who is none of them.
+        self._latest = {type_: np.array([*until.values(), NEVER]) for type_, until in self._until.items()}
+
+    def __bool__(self) -> bool:
+        return bool(self._until)
+
+    def somebody(self) -> pc.Expression:
+        """The rows of a history file that are of an erased id at least. At least one erasure."""
+        return history.of_ids([id_ for until in self._until.values() for id_ in until])
+
+    def gone(self, feature: str, ids: pa.Array, arrived: Times) -> Nulls | None:
+        """Which rows of a feature are of erased entities; None where none can be."""
+        known = self._ids.get(entity_type := feature.partition(".")[0])
+        if known is None:
+            return None
+        places = pc.fill_null(pc.index_in(ids, value_set=known), -1).to_numpy(zero_copy_only=False)
+        found: Nulls = arrived <= self._latest[entity_type][places]
+        return found
+
+    def kept(self, batch: pa.RecordBatch) -> Nulls:
+        """Which rows of a part of a run are of nobody who is erased."""
+        kept, arrived = np.ones(len(batch), np.bool_), history.micros(batch["arrived_at"])
+        for feature, own in history.stretches(batch):
+            gone = self.gone(feature, batch["entity_id"][own], arrived[own])
+            if gone is not None:
+                kept[own] = ~gone
+        return kept
+
+    def counted(self, runs: Iterable[Run], ready: Sequence[Erased]) -> Mapping[Erased, Mapping[str, int]]:
+        """How many rows of each feature are to go from the runs."""
+        counts: dict[tuple[str, str], Counter[str]] = {one[:2]: Counter() for one in ready}
+        for run in runs:
+            with suppress(Damaged):  # it is found again, and told of, when the run is to be written anew
+                for batch in run.scan(history.KEYS.names, self.somebody()):
+                    self._count(batch, counts)
+        return {one: counts[one[:2]] for one in ready}
+
+    def _count(self, batch: pa.RecordBatch, counts: Mapping[tuple[str, str], Counter[str]]) -> None:
+        gone = history.only(batch, lambda batch: ~self.kept(batch))
+        for feature, own in history.stretches(gone):
+            for id_, count in Counter(gone["entity_id"][own].to_pylist()).items():
+                counts[feature.partition(".")[0], id_][feature] += count
+
+    def only(self, feature: str, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """A batch of one feature without the rows of erased entities."""
+        gone = self.gone(feature, batch["entity_id"], history.micros(batch["arrived_at"]))
+        return batch if gone is None or not gone.any() else batch.filter(pa.array(~gone))
+
+    def without(self, arrived: int, blocks: Sequence[Block]) -> list[Block]:
+        """A batch of the journal without the rows of erased entities."""
+        return [self._without(arrived, block) for block in blocks]
+
+    def _without(self, arrived: int, block: Block) -> Block:
+        until = self._until.get(block.feature.partition(".")[0])
+        if until is None:
+            return block
+        gone = (arrived <= until.get(entity, NEVER) for entity in block.entities)
+        rows = np.flatnonzero(~np.fromiter(gone, np.bool_, len(block.entities)))
+        return block if len(rows) == len(block.entities) else block.take(rows)

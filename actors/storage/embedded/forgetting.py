@@ -1,0 +1,166 @@
+"""Going on without what is damaged: it is set aside, written down, and from then on answers as if never written.
+
+First a folder of its own below `damaged/` has all that is to change or to go, and `lost.txt`, which says what that
+means; each start tells of it for as long as the folder is there. Then the directory is changed step by step, each
+step whole or not at all: after a crash in between it is as damaged as before, or less, and asking again goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.errors import Damaged, StartupError
+from actors.storage.embedded import delta
+from actors.storage.embedded.checking import Found, alone, look
+from actors.storage.embedded.history import SCHEMA
+from actors.storage.embedded.journal_file import Journal
+from actors.storage.embedded.run_files import Change, RunFile, VerifiedFile
+from actors.storage.embedded.runs import DeltaRuns
+from actors.storage.embedded.summaries import Monitored
+
+log = logging.getLogger("timewell.storage")
+FOLDER = "damaged"
+LOST = "lost.txt"
+MOST_TOLD = 20
+_DATABASES = ("journal.db", "monitor.db")
+
+
+def forget(directory: Path) -> tuple[list[str], Path | None]:
+    """Go on without all that is damaged. Returns what that was, and the folder that has it.
+
+    Raises StartupError where the directory is in use, or nothing would be left to go on with.
+    """
+    with alone(directory):
+        found = look(directory)
+        if found.beyond_help:
+            raise StartupError(f"only a backup helps here: {found.words[-1]}")
+        if not found.words:
+            return [], None
+        aside = _set_aside(directory, found)
+        for name, size in found.cut.items():
+            _cut(directory / f"{name}-wal", size)
+        _forget_statistics(directory)
+        _forget_values(directory, found, aside)
+        return found.words, aside
+
+
+def told_of(directory: Path) -> list[str]:
+    """What has been forgotten of a directory, for as long as somebody keeps it."""
+    words = []
+    for path in sorted((directory / FOLDER).glob(f"*/{LOST}")):
+        lines = path.read_text(errors="replace").splitlines()
+        words += [f"forgotten as damaged ({path}): {line}" for line in lines[:MOST_TOLD]]
+    return words
+
+
+# Aside
+
+
+def _set_aside(directory: Path, found: Found) -> Path:
+    """All that is to be changed or to go, and what that means, on stable storage."""
+    aside = directory / FOLDER / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S.%fZ}"
+    aside.mkdir(parents=True, mode=0o700)
+    history = directory / "history"
+    for name in (part for database in _DATABASES for part in (database, f"{database}-wal")):
+        if (directory / name).exists():
+            shutil.copyfile(directory / name, aside / name)
+    if (found.log or found.back) and (history / "_delta_log").exists():
+        shutil.copytree(history / "_delta_log", aside / "_delta_log", dirs_exist_ok=True)
+    # A journal that ends earlier does not know the newest files, which the next start would remove.
+    paths = sorted(history.glob("run=*/*.parquet")) if found.back else []
+    for path in {*paths, *(history / file.path for file in found.files)}:
+        _kept(path, aside / path.parent.name)
+    (aside / LOST).write_text("".join(f"{words}\n" for words in found.words))
+    for path in [*aside.rglob("*"), aside, aside.parent, directory]:
+        with suppress(OSError):  # what cannot be read any more
+            delta.sync(path)
+    return aside
+
+
+def _kept(path: Path, folder: Path) -> None:
+    """The same file under a second name; where the file system has no such thing, a copy."""
+    folder.mkdir(exist_ok=True)
+    with suppress(FileNotFoundError):
+        try:
+            os.link(path, folder / path.name)
+        except PermissionError:
+            shutil.copyfile(path, folder / path.name)
+
+
+def _cut(path: Path, size: int) -> None:
+    os.truncate(path, size)
+    delta.sync(path)
+
+
+# Changed
+
+
+def _forget_statistics(directory: Path) -> None:
+    monitored = Monitored(str(directory / "monitor.db"))
+    monitored.open()
+    if monitored.damage is None:
+        monitored.forget_damaged()
+        monitored.close()
+        return
+    for name in ("monitor.db-wal", "monitor.db"):
+        (directory / name).unlink(missing_ok=True)
+    delta.sync(directory)
+
+
+def _forget_values(directory: Path, found: Found, aside: Path) -> None:
+    journal = Journal(str(directory / "journal.db"))
+    journal.open()
+    try:
+        journal.find_lost(0)
+        history, runs = directory / "history", DeltaRuns(directory / "history")
+        version, metadata = int(journal.meta("history_version", -1)), journal.meta("history_metadata")
+        if metadata is not None:
+            runs.adopt(Change(version, journal.files(), (), metadata))
+        if found.back:
+            runs.go_back(version, journal.newest)
+        for file in found.files:
+            _go_by(journal, runs, runs.without(file, _sound_rows(history, file)))
+            (history / file.path).unlink(missing_ok=True)
+        if found.log:
+            write_log_anew(journal, runs)
+        journal.forget_lost()
+    finally:
+        journal.close()
+
+
+def write_log_anew(journal: Journal, runs: DeltaRuns) -> None:
+    """The log of the history's table, out of what the journal knows."""
+    begun = runs.begin_log_anew()
+    _go_by(journal, runs, begun)
+    summed_up = runs.sum_up()
+    _go_by(journal, runs, summed_up)
+    journal.forget_log_sums([name for name, _ in (*begun.log, *summed_up.log)])
+
+
+def _go_by(journal: Journal, runs: DeltaRuns, change: Change) -> None:
+    journal.set_history(journal.position, change)
+    runs.adopt(change)
+
+
+def _sound_rows(history: Path, file: RunFile) -> pa.Table:
+    """The row groups that can be read as they were written."""
+    groups: list[pa.Table] = []
+    with suppress(Damaged, OSError), VerifiedFile(history, file) as reader:
+        parquet = pq.ParquetFile(pa.PythonFile(reader, mode="r"))
+        for group in range(parquet.num_row_groups):
+            with suppress(Damaged, OSError):
+                groups.append(parquet.read_row_group(group, use_threads=False))
+    return pa.concat_tables(_in_schema(groups)) if groups else SCHEMA.empty_table()
+
+
+def _in_schema(groups: Sequence[pa.Table]) -> list[pa.Table]:
+    return [group.select(SCHEMA.names).cast(SCHEMA) for group in groups]

@@ -1,0 +1,320 @@
+"""Observations as Arrow tables, and back: the layout of the history.
+
+One row per accepted observation, corrected ones included:
+
+    feature string   entity_id string   event_timestamp, arrived_at timestamp[us, UTC]
+    number double    integer int64    string, json utf8    boolean bool    timestamp timestamp[us, UTC]
+    vector list<float>
+
+A value stands in the column named like its feature's type; the other six are null, as all seven are for a
+written null. Within a run rows are sorted by (feature, entity_id, event_timestamp), equal ones in order of
+arrival, so that the statistics of a row group tell which entities it can hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from actors.domain import Feature
+from actors.stats.summary import Accepted
+from actors.storage.protocol import LoadedRows
+from actors.table.columns import Block, Entities, Indices, names_of
+from actors.table.rows import Rows, order
+from actors.timestamps import FOREVER, NEVER
+from actors.types.values import Array, Nulls, blank, dtype_of
+
+MOMENT = pa.timestamp("us", "UTC")
+VALUE_TYPES: dict[str, pa.DataType] = {
+    "number": pa.float64(),
+    "integer": pa.int64(),
+    "string": pa.string(),
+    "boolean": pa.bool_(),
+    "timestamp": MOMENT,
+    "vector": pa.list_(pa.float32()),
+    "json": pa.string(),
+}
+KEYS = pa.schema(
+    [
+        pa.field("feature", pa.string()),
+        pa.field("entity_id", pa.string()),
+        pa.field("event_timestamp", MOMENT),
+        pa.field("arrived_at", MOMENT),
+    ]
+)
+SCHEMA = pa.schema([*KEYS, *(pa.field(name, kind) for name, kind in VALUE_TYPES.items())])
+
+
+Keep = Callable[[pa.RecordBatch], Nulls]
+"""Which rows of a part of a run are kept. An expression for the reader of files would be nested a level for each
+feature, and whoever walks through ten thousand levels is out of stack."""
+
+
+def stretches(batch: pa.RecordBatch) -> Iterator[tuple[str, slice]]:
+    """The features of a part of a run, each with its rows."""
+    names = batch["feature"].dictionary_encode()
+    codes = names.indices.to_numpy()
+    edges = np.flatnonzero(np.diff(codes, prepend=-1, append=-1)).tolist()
+    for begin, end in pairwise(edges):
+        yield names.dictionary[int(codes[begin])].as_py(), slice(begin, end)
+
+
+def only(batch: pa.RecordBatch, keep: Keep) -> pa.RecordBatch:
+    """The rows that are kept."""
+    mask = keep(batch)
+    return batch if mask.all() else batch.filter(pa.array(mask))
+
+
+def live_rows(features: Mapping[str, Feature], now: int) -> Keep:
+    """Those that still answer: not past a retention age."""
+    ages = {feature.id: feature.kept_age for feature in features.values() if feature.kept_age is not None}
+
+    def keep(batch: pa.RecordBatch) -> Nulls:
+        kept, times = np.ones(len(batch), np.bool_), micros(batch["event_timestamp"])
+        for feature, own in stretches(batch) if ages else ():
+            if feature in ages:
+                kept[own] = times[own] >= max(now - ages[feature], NEVER)
+        return kept
+
+    return keep
+
+
+def rows_of_others(gone: Sequence[Feature], features: Mapping[str, Feature]) -> Keep:
+    """All rows but those of deleted features, of which some may be registered again since."""
+    again = {one.id: features[one.id].created if one.id in features else FOREVER for one in gone}
+
+    def keep(batch: pa.RecordBatch) -> Nulls:
+        kept, arrived = np.ones(len(batch), np.bool_), micros(batch["arrived_at"])
+        for feature, own in stretches(batch):
+            if feature in again:
+                kept[own] = arrived[own] >= again[feature]
+        return kept
+
+    return keep
+
+
+def moment(micros: int) -> pa.Scalar:
+    """A timestamp to compare a column with."""
+    return pa.scalar(max(micros, -(2**62)), pa.int64()).cast(MOMENT)
+
+
+# Into tables
+
+
+def to_table(batches: Sequence[tuple[int, Sequence[Block]]], features: Mapping[str, Feature]) -> pa.Table:
+    """Journal batches as one sorted table. Blocks written for a feature since deleted are left out."""
+    by_feature: dict[str, list[tuple[int, Block]]] = {}
+    ids = _Ids([block.entities for _, blocks in batches for block in blocks])
+    for arrived, blocks in batches:
+        for block in blocks:
+            feature = features.get(block.feature)
+            if feature is not None and feature.created == block.created:
+                by_feature.setdefault(block.feature, []).append((arrived, block))
+    tables = [_feature_table(features[name], by_feature[name], ids) for name in sorted(by_feature)]
+    return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+
+
+class _Ids:
+    """The distinct entity ids of many blocks in byte order. What blocks have in common is looked at once."""
+
+    def __init__(self, entities: Sequence[Sequence[str]]) -> None:
+        lists = {id(names): names for names in map(names_of, entities)}
+        texts = pa.array([name for names in lists.values() for name in names], pa.string())
+        self.distinct, ranks = _ranked(texts)
+        ends = np.cumsum([len(names) for names in lists.values()])
+        self._ranks = dict(zip(lists, np.split(ranks, ends[:-1]), strict=True)) if lists else {}
+
+    def ranks(self, entities: Sequence[str]) -> Indices:
+        """The place of each id of a block in `distinct`: int64[n]."""
+        ranks = self._ranks[id(names_of(entities))]
+        return ranks[entities.codes] if isinstance(entities, Entities) else ranks
+
+
+def _feature_table(feature: Feature, arrivals: Sequence[tuple[int, Block]], ids: _Ids) -> pa.Table:
+    blocks = [block for _, block in arrivals]
+    ranks = np.concatenate([ids.ranks(block.entities) for block in blocks])
+    times, values, nulls = (np.concatenate([block[column] for block in blocks]) for column in (3, 4, 5))
+    arrived = np.repeat([arrived for arrived, _ in arrivals], [len(block.times) for block in blocks])
+    rows = order(ranks, times)
+    columns = {name: pa.nulls(len(rows), kind) for name, kind in VALUE_TYPES.items()}
+    columns[feature.value_type] = value_column(feature.value_type, values[rows], nulls[rows])
+    keys = [pa.repeat(pa.scalar(feature.id, pa.string()), len(rows)), ids.distinct.take(pa.array(ranks[rows]))]
+    keys += [pa.array(times[rows]).cast(MOMENT), pa.array(arrived[rows]).cast(MOMENT)]
+    return pa.Table.from_arrays([*keys, *columns.values()], schema=SCHEMA)
+
+
+def value_column(value_type: str, values: Array, nulls: Nulls) -> pa.Array:
+    """Values of a type as an Arrow array."""
+    if value_type == "vector":
+        flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+        offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+        return pa.ListArray.from_arrays(pa.array(offsets), flat, mask=pa.array(nulls) if nulls.any() else None)
+    if value_type == "timestamp":
+        return pa.array(values, mask=nulls).cast(MOMENT)
+    return pa.array(values, VALUE_TYPES[value_type], mask=nulls)
+
+
+def _ranked(column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, Indices]:
+    """The distinct strings in byte order, and for each string its place among them: int64[n]."""
+    encoded = column.dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.unify_dictionaries().combine_chunks()
+    sorted_places = pc.sort_indices(encoded.dictionary)
+    places = np.empty(len(sorted_places), np.int64)
+    places[sorted_places.to_numpy()] = np.arange(len(sorted_places))
+    return encoded.dictionary.take(sorted_places), places[encoded.indices.to_numpy()]
+
+
+def merge_tables(tables: Sequence[pa.Table]) -> pa.Table:
+    """One sorted table of several, given in order of arrival."""
+    table = pa.concat_tables(tables)
+    distinct, entities = _ranked(table["entity_id"])
+    major = _ranked(table["feature"])[1] * max(len(distinct), 1) + entities
+    return table.take(pa.array(order(major, micros(table["event_timestamp"]))))
+
+
+# Out of tables
+
+
+def micros(column: pa.Array | pa.ChunkedArray) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """A timestamp column as int64 microseconds."""
+    return column.cast(pa.int64()).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
+
+def values_of(feature: Feature, column: pa.Array) -> tuple[Array, Nulls]:
+    """A value column as the feature's dtype and its null mask."""
+    nulls = column.is_null().to_numpy(zero_copy_only=False)
+    dtype = dtype_of(feature.value_type)
+    if feature.value_type == "vector":
+        return _vectors(feature, column, nulls), nulls
+    if dtype.kind == "O":
+        values = np.empty(len(column), object)
+        values[:] = column.to_pylist()
+        return values, nulls
+    if feature.value_type == "timestamp":
+        column = column.cast(pa.int64())
+    filled = column.fill_null(False if feature.value_type == "boolean" else 0)
+    return filled.to_numpy(zero_copy_only=False).astype(dtype, copy=False), nulls
+
+
+def _vectors(feature: Feature, column: pa.Array, nulls: Nulls) -> Array:
+    width = (feature.schema.dimension or 0) if feature.schema else 0
+    vectors = blank(np.dtype(np.float32), (len(column), width))
+    vectors[~nulls] = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+    return vectors
+
+
+def columns_read(feature: Feature) -> list[str]:
+    """The columns that hold a feature's observations, but for its id."""
+    return ["entity_id", "event_timestamp", "arrived_at", feature.value_type]
+
+
+def period_filter(feature: Feature, start: int, end: int) -> pc.Expression:
+    """The rows of all entities in a closed range of event time, written for this very feature."""
+    when = pc.field("event_timestamp")
+    return (
+        (pc.field("feature") == feature.id)
+        & (when >= moment(start))
+        & (when <= moment(min(end, 2**62)))
+        & (pc.field("arrived_at") >= moment(feature.created))
+    )
+
+
+def pairs_filter(feature: Feature, entities: Sequence[str], start: int, end: int) -> pc.Expression:
+    """The rows of some entities in a closed range of event time, written for this very feature."""
+    return period_filter(feature, start, end) & of_ids(entities)
+
+
+def of_ids(entities: Sequence[str]) -> pc.Expression:
+    """The rows of entities of these ids, the statistics of row groups looked at first."""
+    who = pc.field("entity_id")
+    bounds = (who >= min(entities, key=str.encode)) & (who <= max(entities, key=str.encode))
+    return bounds & who.isin(pa.array(entities, pa.string()))
+
+
+def to_rows(feature: Feature, entities: Sequence[str] | None, tables: Sequence[pa.Table]) -> Rows:
+    """Filtered tables, in order of arrival, as rows whose slot is the position in `entities`, 0 without these."""
+    table = pa.concat_tables(tables).combine_chunks() if tables else None
+    if table is None or table.num_rows == 0:
+        return nothing(feature)
+    chunk = table.to_batches()[0]
+    owners = np.zeros(len(chunk), np.int32)
+    if entities is not None:
+        owners = pc.index_in(chunk["entity_id"], value_set=pa.array(entities, pa.string())).to_numpy()
+    values, nulls = values_of(feature, chunk[feature.value_type])
+    return Rows(
+        owners.astype(np.int32), micros(chunk["event_timestamp"]), micros(chunk["arrived_at"]), values, nulls
+    )
+
+
+def nothing(feature: Feature) -> Rows:
+    """No rows, of the feature's type."""
+    width = (feature.schema.dimension or 0) if feature.value_type == "vector" and feature.schema else 0
+    none = np.zeros(0, np.int64)
+    values = blank(dtype_of(feature.value_type), (0, width) if width else (0,))
+    return Rows(none.astype(np.int32), none, none, values, np.zeros(0, np.bool_))
+
+
+def loaded(batch: pa.RecordBatch, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
+    """A sorted record batch as the rows of its features; rows of features since deleted are passed over."""
+    for name, own in stretches(batch):
+        feature = features.get(name)
+        if feature is not None:
+            rows = _loaded_rows(feature, batch.slice(own.start, own.stop - own.start))
+            if len(rows.arrived):
+                yield rows
+
+
+def _loaded_rows(feature: Feature, part: pa.RecordBatch) -> LoadedRows:
+    arrived = micros(part["arrived_at"])
+    if len(arrived) and arrived.min() < feature.created:
+        part = part.filter(pa.array(arrived >= feature.created))
+        arrived = micros(part["arrived_at"])
+    values, nulls = values_of(feature, part[feature.value_type])
+    block = Block(
+        feature.id,
+        feature.created,
+        _entities(part["entity_id"]),
+        micros(part["event_timestamp"]),
+        values,
+        nulls,
+    )
+    return LoadedRows(block, arrived)
+
+
+def _entities(column: pa.Array) -> Entities:
+    encoded = column.dictionary_encode()
+    return Entities(encoded.dictionary.to_pylist(), encoded.indices.to_numpy())
+
+
+def greatest_time(table: Any) -> int:
+    """The latest event time in a table, NEVER for an empty one."""
+    return int(micros(table["event_timestamp"]).max()) if table.num_rows else NEVER
+
+
+# Blocks of the journal
+
+
+def later(part: LoadedRows, after: int) -> LoadedRows:
+    """What of a part arrived after a moment."""
+    rows = np.flatnonzero(part.arrived > after)
+    return part if len(rows) == len(part.arrived) else LoadedRows(part.block.take(rows), part.arrived[rows])
+
+
+def placed(block: Block, arrived: int, places: Mapping[str, int], start: int, end: int) -> Rows:
+    """The rows of a block that belong to some entities and lie within a closed range of event time."""
+    slots = np.array([places.get(entity, -1) for entity in block.entities], np.int32)
+    chosen = np.flatnonzero((slots >= 0) & (block.times >= start) & (block.times <= end))
+    arrivals = np.full(len(chosen), arrived, np.int64)
+    return Rows(slots[chosen], block.times[chosen], arrivals, block.values[chosen], block.nulls[chosen])
+
+
+def accepted(block: Block, arrived: int, inside: Nulls) -> Accepted:
+    """Some rows of a block, as statistics take them."""
+    times = block.times[inside]
+    return Accepted(times, np.full(len(times), arrived, np.int64), block.values[inside], block.nulls[inside])

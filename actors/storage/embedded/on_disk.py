@@ -1,0 +1,58 @@
+"""A storage in a directory of this machine."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from actors.errors import StartupError, StorageDown
+from actors.settings import READ_BYTES
+from actors.storage.embedded import forgetting
+from actors.storage.embedded.database import OF_DAMAGE
+from actors.storage.embedded.directory import DataDirectory
+from actors.storage.embedded.journal_file import Journal
+from actors.storage.embedded.local import LocalStorage
+from actors.storage.embedded.runs import DeltaRuns
+from actors.storage.embedded.summaries import Monitored
+from actors.storage.protocol import Recovered
+
+log = logging.getLogger("timewell.storage")
+_WAY_OUT = ": restore a backup, or see what is left by `timewell check-data`"
+
+
+class EmbeddedStorage(LocalStorage):
+    """Durable files in a directory, which belongs to one process at a time."""
+
+    def __init__(self, directory: str, most_bytes: int = READ_BYTES) -> None:
+        self._directory = Path(directory).absolute()
+        self._own = DataDirectory(self._directory)
+        super().__init__(
+            Journal(str(self._directory / "journal.db")),
+            DeltaRuns(self._directory / "history"),
+            Monitored(str(self._directory / "monitor.db")),
+            most_bytes,
+        )
+
+    def there(self) -> bool:
+        """Where there is a journal."""
+        return (self._directory / "journal.db").is_file()
+
+    def open(self) -> Recovered:
+        """Take the directory for this process, then open what is in it."""
+        self._own.take()
+        try:
+            for words in forgetting.told_of(self._directory):
+                log.warning(words)
+            return super().open()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, StorageDown | OSError):
+                raise StartupError(f"cannot open what is in {self._directory}: {error}") from error
+            if isinstance(error, StartupError) and type(error.__cause__) in OF_DAMAGE:
+                raise StartupError(f"{error.detail}{_WAY_OUT}") from error.__cause__
+            raise
+
+    def close(self) -> None:
+        """Close the journal and give the directory back."""
+        super().close()
+        self._own.release()

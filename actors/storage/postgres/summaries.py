@@ -1,0 +1,316 @@
+"""The statistics in PostgreSQL, merged over all writers, each observation counted once.
+
+Each process is a writer, holds the advisory lock of its row for as long as it is connected, and counts what came
+by way of itself. Its batches stay, without entity ids, until its summaries have been merged into the common ones
+in one transaction with its position. A process that dies leaves its writer behind: the next one to start takes
+over what that had not counted, as if it arrived just then.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+import psycopg
+
+from actors.domain import Feature
+from actors.errors import StorageDown
+from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge, Window, coarser
+from actors.storage.postgres.link import Answer, Connection, Link
+from actors.storage.protocol import SavedSummaries, SummaryKey
+from actors.table.columns import Block, pack, unpack
+
+COARSENED_AT_ONCE = 5_000
+REPLAYED_AT_ONCE = 64
+READ_AT_ONCE = 500
+_WRITERS, _LEADER, _MERGING = 726_891_301, 726_891_302, 726_891_303
+"""Classes of advisory locks."""
+_ONE = "feature = %s AND created = %s AND width = %s AND start = %s"
+_PUT = (
+    "INSERT INTO summaries VALUES (%s, %s, %s, %s, %s)"
+    " ON CONFLICT (feature, created, width, start) DO UPDATE SET state = excluded.state"
+)
+
+
+class Writers:
+    """Sees to it that this process is a writer, and that nobody else is the same one."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._own: int | None = None
+        self._leads = False
+
+    def own(self) -> int:
+        """The writer that this process is; a new one where it was none or lost it. Raises StorageDown."""
+        with self._lock:
+            if self._connection is None or self._connection.closed or self._own is None:
+                self._own = self._taken()
+            return self._own
+
+    def lost(self, writer: int) -> None:
+        """Another process has taken this writer over."""
+        with self._lock:
+            if self._own == writer:
+                self._close()
+
+    def leads(self) -> bool:
+        """Whether this process is the one of all; where there is none, it becomes that. Raises StorageDown."""
+        self.own()
+        with self._lock, self._guarded() as connection:
+            leads = self._leads = self._leads or _tried(connection, _LEADER, 0)
+            if leads and _any_dead(connection, self._own):
+                self._close()  # and be a new writer, which takes over what dead ones and this one had not counted
+            return leads
+
+    def close(self) -> None:
+        """Be no writer any more; what was not counted is for the next one."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._own, self._leads = None, None, False
+
+    @contextmanager
+    def _guarded(self) -> Iterator[Connection]:
+        try:
+            if self._connection is None:
+                raise StorageDown("the connection that holds the monitor's place was lost")
+            with self._link.watching(self._connection):
+                yield self._connection
+        except psycopg.Error as error:
+            self._close()
+            raise StorageDown(f"PostgreSQL went away: {error}") from None
+
+    def _taken(self) -> int:
+        self._close()
+        self._connection = self._link.alone()
+        with self._guarded() as connection, connection.transaction():
+            # Before all else, so that no commit of a writer that is taken over is under way.
+            now = _later(connection)
+            found = connection.execute("SELECT id FROM writers ORDER BY id").fetchall()
+            dead = [id_ for (id_,) in found if _tried(connection, _WRITERS, id_)]
+            writer = _number(connection.execute("INSERT INTO writers (position) VALUES (%s) RETURNING id", (now,)))
+            connection.execute("SELECT pg_advisory_lock(%s, %s)", (_WRITERS, writer))
+            for one in dead:
+                _adopt(connection, one, writer)
+        return writer
+
+
+class WriterLost(StorageDown):
+    """This process is no writer any more: another one has taken over what it had not counted."""
+
+
+def _number(found: psycopg.Cursor[tuple[int, ...]]) -> int:
+    row = found.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _later(connection: Connection) -> int:
+    """A moment later than all commits so far, of which none is under way."""
+    return _number(connection.execute("UPDATE clock SET arrived = arrived + 1 RETURNING arrived"))
+
+
+def _tried(connection: Connection, class_: int, number: int) -> bool:
+    return bool(_number(connection.execute("SELECT pg_try_advisory_lock(%s, %s)::int", (class_, number))))
+
+
+def _any_dead(connection: Connection, own: int | None) -> bool:
+    for (writer,) in connection.execute("SELECT id FROM writers WHERE id <> %s", (own,)).fetchall():
+        if _tried(connection, _WRITERS, writer):
+            connection.execute("SELECT pg_advisory_unlock(%s, %s)", (_WRITERS, writer))
+            return True
+    return False
+
+
+def _adopt(connection: Connection, dead: int, writer: int) -> None:
+    """What a dead writer did not count becomes another's, as if it arrived now."""
+    # Locked, since it may not be dead but cut off, and about to save.
+    position = _number(connection.execute("SELECT position FROM writers WHERE id = %s FOR UPDATE", (dead,)))
+    query = "SELECT arrived FROM batches WHERE writer = %s AND arrived > %s ORDER BY arrived"
+    for (arrived,) in connection.execute(query, (dead, position)).fetchall():
+        move = "UPDATE batches SET writer = %s, arrived = %s WHERE writer = %s AND arrived = %s"
+        connection.execute(move, (writer, _later(connection), dead, arrived))
+    connection.execute("DELETE FROM batches WHERE writer = %s", (dead,))
+    connection.execute("DELETE FROM writers WHERE id = %s", (dead,))
+    connection.execute("SELECT pg_advisory_unlock(%s, %s)", (_WRITERS, dead))
+
+
+class PostgresMonitored:
+    """What a `Storage` says of the journal and of summaries: this writer's part of it."""
+
+    def __init__(self, link: Link, writers: Writers) -> None:
+        self._link = link
+        self._writers = writers
+
+    # What has not been counted yet
+
+    def keep(
+        self, connection: Connection, writer: int, batches: Sequence[tuple[int, Sequence[Block]]]
+    ) -> psycopg.Cursor[tuple[int, ...]]:
+        """Within a transaction: set batches aside for the statistics. What is returned is then to be checked."""
+        found = connection.execute("SELECT 1 FROM writers WHERE id = %s FOR SHARE", (writer,))
+        for arrived, blocks in batches:
+            bare = [block._replace(entities=[]) for block in blocks]
+            count = sum(len(block.times) for block in blocks)
+            insert = "INSERT INTO batches VALUES (%s, %s, %s, %s)"
+            connection.execute(insert, (writer, arrived, count, pack(bare)))
+        return found
+
+    def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
+        """The batches of this writer that arrived later than `after`, without entities."""
+        writer = self._writers.own()
+        query = "SELECT arrived, blocks FROM batches WHERE writer = %s AND arrived > %s ORDER BY arrived LIMIT %s"
+
+        def ask(connection: Connection) -> list[tuple[int, bytes]]:
+            return connection.execute(query, (writer, after, REPLAYED_AT_ONCE)).fetchall()
+
+        while rows := self._link.read(ask):
+            for arrived, blocks in rows:
+                yield arrived, unpack(blocks)
+            after = rows[-1][0]
+
+    def trim(self, monitored: int) -> None:
+        """Forget what has been counted."""
+        writer = self._writers.own()
+        with self._link.write() as connection:
+            connection.execute("DELETE FROM batches WHERE writer = %s AND arrived <= %s", (writer, monitored))
+
+    @property
+    def position(self) -> int:
+        """What of this writer's has been counted.
+
+        A save whose connection was lost may still land: it has the row until that is decided, which is waited for.
+        """
+
+        def ask(connection: Connection, writer: int) -> int:
+            return self._position(connection, writer, " FOR SHARE")
+
+        return self._as_writer(ask)
+
+    def _as_writer(self, ask: Callable[[Connection, int], Answer]) -> Answer:
+        """What `ask` finds out for a writer that was one before; asked again where that was taken over since."""
+        with suppress(WriterLost):
+            return self._as_writer_now(ask)
+        return self._as_writer_now(ask)
+
+    def _as_writer_now(self, ask: Callable[[Connection, int], Answer]) -> Answer:
+        writer = self._writers.own()
+        return self._link.read(lambda connection: ask(connection, writer))
+
+    def _position(self, connection: Connection, writer: int, how: str = "") -> int:
+        query = f"SELECT position FROM writers WHERE id = %s{how}"
+        found = connection.execute(query.encode(), (writer,)).fetchone()
+        if found is None:
+            self._writers.lost(writer)
+            raise WriterLost("another process took over while this one was away")
+        return int(found[0])
+
+    def check(self, writer: int, found: psycopg.Cursor[tuple[int, ...]]) -> None:
+        """Raises WriterLost where the writer was not found."""
+        if found.fetchone() is None:
+            self._writers.lost(writer)
+            raise WriterLost("another process took over while this one was away")
+
+    # Summaries
+
+    def save(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
+        """Merge the parts into what is saved, and note this writer's position with it."""
+        writer = self._writers.own()
+        with self._link.write() as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (_MERGING,))
+            self.check(writer, connection.execute("SELECT 1 FROM writers WHERE id = %s FOR UPDATE", (writer,)))
+            update = "UPDATE writers SET position = %s WHERE id = %s AND position <= %s RETURNING id"
+            if connection.execute(update, (position, writer, position)).fetchone() is None:
+                # Of an earlier writer of this process: what it had not saved is this one's to count.
+                raise StorageDown("these statistics are no longer this process's to save")
+            for key, part in parts.items():
+                _merge_in(connection, key, [part], merge)
+
+    def read(self, feature: Feature, start: int, end: int) -> SavedSummaries:
+        """The windows of a feature that meet a closed range of event time."""
+        narrow = max(start, -(2**62)), min(end, 2**62)
+        return self._read("width > 0 AND start > %s - width AND start <= %s", feature, *narrow)
+
+    def read_whole(self, feature: Feature) -> SavedSummaries:
+        """The summary of a feature's whole stream."""
+        return self._read("width = 0", feature)
+
+    def _read(self, which: str, feature: Feature, *bounds: int) -> SavedSummaries:
+        query = f"SELECT width, start, state FROM summaries WHERE feature = %s AND created = %s AND {which}"
+
+        def ask(connection: Connection, writer: int) -> SavedSummaries:
+            with _snapshot(connection):  # so that position and summaries belong together
+                rows = connection.execute(query.encode(), (feature.id, feature.created, *bounds)).fetchall()
+                position = self._position(connection, writer)
+            return SavedSummaries(position, {Window(width, from_): state for width, from_, state in rows})
+
+        return self._as_writer(ask)
+
+    def totals(self) -> tuple[int, dict[SummaryKey, bytes]]:
+        """The summary of every feature's whole stream, and this writer's position."""
+
+        def ask(connection: Connection, writer: int) -> tuple[int, dict[SummaryKey, bytes]]:
+            with _snapshot(connection):
+                query = "SELECT feature, created, width, start, state FROM summaries WHERE width = 0"
+                rows = connection.execute(query).fetchall()
+                position = self._position(connection, writer)
+            return position, {SummaryKey(*row[:4]): row[4] for row in rows}
+
+        return self._as_writer(ask)
+
+    def all(self) -> Iterator[tuple[SummaryKey, bytes]]:
+        """Every summary."""
+        last: SummaryKey | tuple[str, int, int, int] = ("", -(2**63), 0, 0)
+        query = "SELECT feature, created, width, start, state FROM summaries"
+        query += " WHERE (feature, created, width, start) > (%s, %s, %s, %s)"
+        query += " ORDER BY feature, created, width, start LIMIT %s"
+
+        def ask(connection: Connection) -> list[tuple[str, int, int, int, bytes]]:
+            return connection.execute(query.encode(), (*last, READ_AT_ONCE)).fetchall()
+
+        while rows := self._link.read(ask):
+            for feature, created, width, start, state in rows:
+                last = SummaryKey(feature, created, width, start)
+                yield last, state
+
+    def forget(self, connection: Connection, feature: str, created: int) -> None:
+        """Within a transaction: delete the summaries of a deleted feature."""
+        connection.execute("DELETE FROM summaries WHERE feature = %s AND created = %s", (feature, created))
+
+    def coarsen(self, now: int, merge: Merge) -> None:
+        """Merge windows that have grown old into wider ones."""
+        old = "(width = %s AND start < %s) OR (width = %s AND start < %s)"
+        bounds = FIVE_MINUTES, now - FINE_FOR - FIVE_MINUTES, HOUR, now - HOURLY_FOR - HOUR
+        with self._link.write() as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (_MERGING,))
+            query = (
+                f"DELETE FROM summaries WHERE ctid = ANY(ARRAY(SELECT ctid FROM summaries WHERE {old} LIMIT %s))"
+            )
+            query += " RETURNING feature, created, width, start, state"
+            rows = connection.execute(query.encode(), (*bounds, COARSENED_AT_ONCE)).fetchall()
+            merged: dict[SummaryKey, list[bytes]] = {}
+            for feature, created, width, start, state in rows:
+                wider = coarser(Window(width, start), now)
+                merged.setdefault(SummaryKey(feature, created, *wider), []).append(state)
+            for key, states in merged.items():
+                _merge_in(connection, key, states, merge)
+
+
+def _merge_in(connection: Connection, key: SummaryKey, states: Sequence[bytes], merge: Merge) -> None:
+    found = connection.execute(f"SELECT state FROM summaries WHERE {_ONE}", key).fetchone()
+    together = [*([found[0]] if found else []), *states]
+    connection.execute(_PUT, (*key, together[0] if len(together) == 1 else merge(together)))
+
+
+@contextmanager
+def _snapshot(connection: Connection) -> Iterator[None]:
+    """A transaction in which all questions see the same moment."""
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield

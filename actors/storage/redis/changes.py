@@ -1,0 +1,42 @@
+"""A change of the registry as a command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from actors.storage.protocol import Deleted, Entry, Grouped, Registered, Ungrouped
+from actors.storage.redis.functions import ROOT, VERSIONS
+from actors.storage.redis.link import Command, call
+
+
+def change_of(entry: Entry, judged: int) -> Command:
+    """Answered with the version from now on, or -1 where the registry is not of the one that `judged` it."""
+    changes = _changes(entry)
+    hashes = {name: number for number, name in enumerate(dict.fromkeys(changes[::3]), 1)}
+    words = list(changes)
+    words[::3] = [hashes[name] for name in changes[::3]]
+    return call("change", [VERSIONS, *(ROOT + name.encode() for name in hashes)], judged, *words)
+
+
+def _changes(entry: Entry) -> list[Any]:
+    """Hash, field and record of each change, an empty record to delete."""
+    encode = msgspec.msgpack.encode
+    changes: list[Any]
+    match entry:
+        case Registered(feature, groups):
+            changes = [":features", feature.id, encode(feature)]
+            if feature.kept_age is not None:
+                changes += [":aged", feature.entity, b"1"]
+        case Deleted(feature, groups):
+            changes = [":features", feature.id, b"", ":forgotten", feature.created, encode(feature)]
+        case Grouped(group):
+            changes, groups = [], [group]
+        case Ungrouped(name):
+            changes, groups = [":groups", name, b""], []
+        case _:
+            raise TypeError(f"no change of the registry: {entry!r}")
+    for group in groups:
+        changes += [":groups", group.name, encode(group)]
+    return changes

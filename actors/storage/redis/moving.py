@@ -1,0 +1,84 @@
+"""Everything out of Redis, in order of arrival, and into it. Nobody else uses it meanwhile."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+
+import numpy as np
+
+from actors.domain import Feature
+from actors.storage.carrying import by_row
+from actors.storage.protocol import LoadedRows, Lot
+from actors.storage.redis.link import Command, RedisLink
+from actors.storage.redis.stored_rows import Shapes, carrying, entity_of, split_row
+from actors.storage.shared.packed import unpacked
+from actors.table.columns import Block
+
+CARRIED_AT_ONCE = 200_000
+ENTITIES_AT_ONCE = 500
+_HISTORIES = b"tw:{*}:h"
+
+
+def held(link: RedisLink) -> int:
+    """How many rows there are."""
+    total = 0
+    for keys in link.each_key(_HISTORIES):
+        total += sum(link.ask([Command(key, ("ZCARD", key)) for key in keys]))
+    return total
+
+
+def carried(link: RedisLink, shapes: Shapes, features: Mapping[str, Feature], after: int) -> Iterator[Lot]:
+    """All rows, put in order of arrival by way of a temporary file."""
+    # Whoever has had enough of them may end this in another thread.
+    with closing(sqlite3.connect("", check_same_thread=False)) as database:
+        database.execute("CREATE TABLE rows (arrived INTEGER, entity TEXT, row BLOB)")
+        _gather(link, after, database)
+        cursor = database.execute("SELECT arrived, entity, row FROM rows ORDER BY arrived")
+        held: list[tuple[int, str, bytes]] = []
+        while fetched := cursor.fetchmany(CARRIED_AT_ONCE):
+            held += fetched
+            last = held[-1][0]
+            ready, held = [row for row in held if row[0] < last], [row for row in held if row[0] == last]
+            if ready:
+                yield Lot(last - 1, _loaded(shapes, ready, features))
+        if held:
+            yield Lot(held[0][0], _loaded(shapes, held, features))
+
+
+def _gather(link: RedisLink, after: int, database: sqlite3.Connection) -> None:
+    seen = set[bytes]()
+    for keys in link.each_key(_HISTORIES):
+        fresh = [key for key in keys if key not in seen]
+        seen.update(fresh)
+        found = link.ask([Command(key, ("ZRANGE", key, 0, -1)) for key in fresh])
+        for key, own in zip(fresh, found, strict=True):
+            rows = ((split_row(row)[2], "\0".join(entity_of(key)), row) for row in own)
+            database.executemany("INSERT INTO rows VALUES (?, ?, ?)", (row for row in rows if row[0] > after))
+
+
+def _loaded(
+    shapes: Shapes, rows: Sequence[tuple[int, str, bytes]], features: Mapping[str, Feature]
+) -> list[LoadedRows]:
+    by_created = {feature.created: feature for feature in features.values()}
+    by_shape: dict[int, list[tuple[str, int, int, bytes]]] = {}
+    for _, entity, row in rows:
+        number, time, arrived, payload = split_row(row)
+        by_shape.setdefault(number, []).append((entity.partition("\0")[2], time, arrived, payload))
+    found = []
+    for number, own in by_shape.items():
+        entities, times, arrivals, payloads = zip(*own, strict=True)
+        index = list(entities), np.array(times, np.int64)
+        for created, column in unpacked(shapes.of(number), payloads, set(by_created)).columns.items():
+            if created in by_created:
+                block = Block(by_created[created].id, created, *index, *column)
+                found.append(LoadedRows(block, np.array(arrivals, np.int64)))
+    return found
+
+
+def carry(link: RedisLink, shapes: Shapes, lot: Lot) -> None:
+    """Rows as they are. What is carried twice is there once."""
+    commands = carrying(shapes, by_row(lot.parts))
+    for start in range(0, len(commands), ENTITIES_AT_ONCE):
+        link.ask(commands[start : start + ENTITIES_AT_ONCE], whole=True, durable=True)

@@ -1,0 +1,323 @@
+"""The statistics in Redis, merged over all writers, each observation counted once.
+
+As in PostgreSQL (`postgres/summaries.py`), but that a writer holds a lease, which it renews as it looks at the
+registry. One that has not for WRITER_SECONDS is taken for dead; should it wake up, it finds that
+it is no writer any more, and becomes a new one.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from actors.domain import Feature
+from actors.errors import StorageDown
+from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge, Window, coarser
+from actors.storage.protocol import SavedSummaries, SummaryKey
+from actors.storage.redis.functions import LEASES, ROOT, WRITERS
+from actors.storage.redis.link import Command, RedisLink, call, judged
+from actors.table.columns import Block, pack, unpack
+
+WRITER_SECONDS = 6
+"""One that has not said for so long that it is alive is taken for dead."""
+LEADER_SECONDS = 10
+MERGING_SECONDS = 30
+COARSENED_AT_ONCE = 1_000
+MERGED_AT_ONCE = 500
+_PAUSE_SECONDS = 0.05
+_WINDOWS = b":windows:"
+_LEADER, _MERGING = ROOT + b":leader", ROOT + b":merging"
+
+
+def batches_of(writer: bytes) -> bytes:
+    """The key of what a writer has not counted."""
+    return ROOT + b":batches:" + writer
+
+
+class Writers:
+    """Sees to it that this process is a writer, and that nobody else is the same one."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._lock = threading.Lock()
+        self._own: bytes | None = None
+        self.begun = 0
+        """What this writer counts arrives later than this."""
+        self.given = 0
+        """The last arrival of this process, which may be later than the server's clock has it."""
+        self._renew_at = 0.0
+
+    def own(self) -> bytes:
+        """The writer that this process is; a new one where it was none or lost it. Raises StorageDown."""
+        with self._lock:
+            if self._own is None:
+                self._own = self._made()
+            return self._own
+
+    def _made(self) -> bytes:
+        """A new writer, which has taken over what dead ones had not counted."""
+        name = secrets.token_hex(8).encode()
+        (now,) = self._link.ask([Command(ROOT, ("TIME",))])
+        self.begun = max(int(now[0]) * 10**6 + int(now[1]), self.given)
+        self._link.ask([Command(WRITERS, ("HSET", WRITERS, name, self.begun))])
+        self._link.ask([Command(batches_of(name), ("HSET", batches_of(name), "0", ""))])
+        self._link.ask([_lease(name, WRITER_SECONDS * 1_000, b"1")])
+        (dead,) = self._link.ask([call("dead", [LEASES])])
+        with suppress(StorageDown):  # where their keys are being moved, they are there the next time
+            for one in dead:
+                keys = [WRITERS, LEASES, batches_of(one), batches_of(name)]
+                (last,) = self._link.ask([call("adopt", keys, one, self.begun)])
+                self.begun = int(last)
+        return name
+
+    def lost(self, writer: bytes) -> None:
+        """Another process has taken this writer over."""
+        with self._lock:
+            if self._own == writer:
+                self._own = None
+
+    def renewed(self, writer: bytes) -> bytes:
+        """Another writer, after this one has turned out to be none any more."""
+        self.lost(writer)
+        return self.own()
+
+    def renew(self) -> None:
+        """Stay a writer, called a few times a second."""
+        writer = self.own()
+        if time.monotonic() < self._renew_at:
+            return
+        (still,) = self._link.ask([_lease(writer, WRITER_SECONDS * 1_000)])
+        if still:
+            self._renew_at = time.monotonic() + WRITER_SECONDS / 10
+        else:
+            self.lost(writer)
+
+    def leads(self) -> bool:
+        """Whether this process is the one of all; where there is none, it becomes that. Raises StorageDown."""
+        own = self.own()
+        having, dead = self._link.ask(
+            [call("have", [_LEADER], own, LEADER_SECONDS * 1_000), call("dead", [LEASES])]
+        )
+        if having and dead:
+            # Become a new writer, which takes over what dead ones and this one had not counted.
+            self._link.ask(_leaving(own))
+            self.renewed(own)
+        return bool(having)
+
+    def close(self) -> None:
+        """Be no writer any more; what was not counted is for the next one."""
+        with self._lock:
+            own, self._own = self._own, None
+        if own is not None:
+            self._link.ask(_leaving(own))
+
+
+def _lease(writer: bytes, milliseconds: int, new: bytes = b"0") -> Command:
+    return call("lease", [LEASES], writer, milliseconds, new)
+
+
+def _leaving(writer: bytes) -> list[Command]:
+    """What makes a writer a dead one, and not the leader."""
+    return [_lease(writer, -1), call("release", [_LEADER], writer)]
+
+
+class RedisMonitored:
+    """What a `Storage` says of the journal and of summaries: this writer's part of it."""
+
+    def __init__(self, link: RedisLink, writers: Writers) -> None:
+        self._link = link
+        self._writers = writers
+
+    # What has not been counted yet
+
+    def keeping(
+        self, writer: bytes, batches: Sequence[tuple[int, Sequence[Block]]], version: int | None = None
+    ) -> Command:
+        """Sets batches aside for the statistics; answered with 0 where the writer is none any more.
+
+        It does nothing where the registry is not of the version by which they were judged.
+        """
+        words: list[bytes | int] = []
+        for arrived, blocks in batches:
+            words += [arrived, pack([block._replace(entities=[]) for block in blocks])]
+        return judged(version, "keep", [batches_of(writer)], *words)
+
+    def _check(self, writer: bytes, known: object) -> None:
+        """Raises StorageDown for a writer that is none any more."""
+        if not known:
+            self._writers.lost(writer)
+            raise StorageDown("another process took over while this one was away")
+
+    def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
+        """The batches of this writer that arrived later than `after`, without entities."""
+        key = batches_of(self._writers.own())
+        (fields,) = self._link.ask([Command(ROOT, ("HKEYS", key))])
+        for arrived in sorted(arrived for arrived in map(int, fields) if arrived > after):
+            (blocks,) = self._link.ask([Command(ROOT, ("HGET", key, arrived))])
+            if blocks is not None:
+                yield arrived, unpack(blocks)
+
+    def trim(self, monitored: int) -> None:
+        """Forget what has been counted."""
+        key = batches_of(self._writers.own())
+        (fields,) = self._link.ask([Command(ROOT, ("HKEYS", key))])
+        old = [field for field in fields if 0 < int(field) <= monitored]
+        if old:
+            self._link.ask([Command(ROOT, ("HDEL", key, *old))], whole=True, durable=True)
+
+    @property
+    def position(self) -> int:
+        """What of this writer's has been counted."""
+        writer = self._writers.own()
+        (found,) = self._link.ask([Command(WRITERS, ("HGET", WRITERS, writer))])
+        self._check(writer, found is not None)
+        return int(found)
+
+    # Summaries
+
+    def save(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
+        """Merge the parts into what is saved, and note this writer's position with it."""
+        with _Merging(self._link) as token:
+            changes: list[bytes] = []
+            keys = list(parts)
+            for start in range(0, len(keys), MERGED_AT_ONCE):
+                cut = keys[start : start + MERGED_AT_ONCE]
+                found = self._link.ask([Command(ROOT, ("HGET", ROOT + _hash(key), _field(key))) for key in cut])
+                for key, state in zip(cut, found, strict=True):
+                    changes += [_hash(key), _field(key), merge([state, parts[key]]) if state else parts[key]]
+            self._store(b"%d" % position, token, changes)
+
+    def _store(self, position: bytes, token: bytes, changes: Sequence[bytes]) -> None:
+        """In one step, whatever there is."""
+        writer = self._writers.own()
+        hashes = {name: number for number, name in enumerate(dict.fromkeys(changes[::3]), 1)}
+        words: list[bytes | int] = list(changes)
+        words[::3] = [hashes[name] for name in changes[::3]]
+        keys = [WRITERS, _MERGING, ROOT + b":windowed", *(ROOT + name for name in hashes)]
+        (done,) = self._link.ask([call("save", keys, writer, position, token, *words)], durable=True)
+        if done == -1:
+            raise StorageDown("merging the statistics took too long")
+        if done == -2:  # of an earlier writer of this process: what it had not saved is this one's to count
+            raise StorageDown("these statistics are no longer this process's to save")
+        self._check(writer, done)
+
+    def read(self, feature: Feature, start: int, end: int) -> SavedSummaries:
+        """The windows of a feature that meet a closed range of event time."""
+        saved = self._read(feature)
+        inside = {
+            window: state
+            for window, state in saved.states.items()
+            if window.width and window.start > start - window.width and window.start <= end
+        }
+        return saved._replace(states=inside)
+
+    def read_whole(self, feature: Feature) -> SavedSummaries:
+        """The summary of a feature's whole stream."""
+        saved = self._read(feature)
+        return saved._replace(states={window: state for window, state in saved.states.items() if not window.width})
+
+    def _read(self, feature: Feature) -> SavedSummaries:
+        writer = self._writers.own()
+        key = ROOT + _WINDOWS + b"%b:%d" % (feature.id.encode(), feature.created)
+        covered = Command(WRITERS, ("HGET", WRITERS, writer))
+        position, found = self._link.ask([covered, Command(ROOT, ("HGETALL", key))])
+        while self._link.ask([covered]) != [position]:
+            position, found = self._link.ask([covered, Command(ROOT, ("HGETALL", key))])
+        self._check(writer, position is not None)
+        states = {_window(field): state for field, state in zip(found[::2], found[1::2], strict=True)}
+        return SavedSummaries(int(position), states)
+
+    def totals(self) -> tuple[int, dict[SummaryKey, bytes]]:
+        """The summary of every feature's whole stream, and this writer's position."""
+        position, found = self.position, dict[SummaryKey, bytes]()
+        for key, state in self.all(whole=True):
+            found[key] = state
+        return position, found
+
+    def all(self, whole: bool = False) -> Iterator[tuple[SummaryKey, bytes]]:
+        """Every summary, or those of whole streams."""
+        for key in self._windowed():
+            feature, _, created = key[len(ROOT + _WINDOWS) :].decode().rpartition(":")
+            (found,) = self._link.ask([Command(ROOT, ("HGETALL", key))])
+            for field, state in zip(found[::2], found[1::2], strict=True):
+                window = _window(field)
+                if not whole or not window.width:
+                    yield SummaryKey(feature, int(created), *window), state
+
+    def _windowed(self) -> list[bytes]:
+        (names,) = self._link.ask([Command(ROOT, ("SMEMBERS", ROOT + b":windowed"))])
+        return [ROOT + name for name in names]
+
+    def forget(self, feature: str, created: int) -> None:
+        """Delete the summaries of a deleted feature."""
+        key = ROOT + _WINDOWS + b"%b:%d" % (feature.encode(), created)
+        gone = Command(ROOT, ("SREM", ROOT + b":windowed", key[len(ROOT) :]))
+        self._link.ask([Command(ROOT, ("UNLINK", key)), gone], durable=True)
+
+    def coarsen(self, now: int, merge: Merge) -> None:
+        """Merge windows that have grown old into wider ones."""
+        oldest = {FIVE_MINUTES: now - FINE_FOR - FIVE_MINUTES, HOUR: now - HOURLY_FOR - HOUR}
+        for key in self._windowed():
+            (fields,) = self._link.ask([Command(ROOT, ("HKEYS", key))])
+            windows = [(field, _window(field)) for field in fields]
+            old = [field for field, window in windows if window.start < oldest.get(window.width, -(2**63))]
+            if old:
+                self._coarsen(key, old[:COARSENED_AT_ONCE], now, merge)
+
+    def _coarsen(self, key: bytes, old: Sequence[bytes], now: int, merge: Merge) -> None:
+        with _Merging(self._link) as token:
+            (states,) = self._link.ask([Command(ROOT, ("HMGET", key, *old))])
+            merged: dict[bytes, list[bytes]] = {}
+            for field, state in zip(old, states, strict=True):
+                if state is not None:
+                    wide = coarser(_window(field), now)
+                    merged.setdefault(b"%d:%d" % wide, []).append(state)
+            if not merged:
+                return
+            (known,) = self._link.ask([Command(ROOT, ("HMGET", key, *merged))])
+            changes: list[bytes] = []
+            name = key[len(ROOT) :]
+            for (field, parts), before in zip(merged.items(), known, strict=True):
+                whole = [*([before] if before else []), *parts]
+                changes += [name, field, whole[0] if len(whole) == 1 else merge(whole)]
+            for field in old:
+                if field not in merged:
+                    changes += [name, field, b""]
+            self._store(b"", token, changes)
+
+
+def _hash(key: SummaryKey) -> bytes:
+    return _WINDOWS + b"%b:%d" % (key.feature.encode(), key.created)
+
+
+def _field(key: SummaryKey) -> bytes:
+    return b"%d:%d" % (key.width, key.start)
+
+
+def _window(field: bytes) -> Window:
+    width, _, start = field.partition(b":")
+    return Window(int(width), int(start))
+
+
+class _Merging:
+    """The right to merge statistics, which one process has at a time."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._token = secrets.token_hex(8).encode()
+
+    def __enter__(self) -> bytes:
+        until = time.monotonic() + MERGING_SECONDS
+        while True:
+            (mine,) = self._link.ask([call("have", [_MERGING], self._token, MERGING_SECONDS * 1_000)])
+            if mine:
+                return self._token
+            if time.monotonic() > until:
+                raise StorageDown("other processes keep merging their statistics")
+            time.sleep(_PAUSE_SECONDS)
+
+    def __exit__(self, *_: object) -> None:
+        self._link.ask([call("release", [_MERGING], self._token)])

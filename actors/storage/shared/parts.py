@@ -1,0 +1,70 @@
+"""Values of features as a shared store gives them, put together into what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from actors.domain import Feature
+from actors.storage.protocol import Newest, Removed
+from actors.storage.shared.packed import Shape
+from actors.table.columns import Indices, Times
+from actors.table.grid import Grid, unfilled
+from actors.table.rows import Rows, concatenate, order
+from actors.timestamps import NEVER
+from actors.types.values import Array, Nulls, empty
+
+
+class Part(NamedTuple):
+    """Some values of one feature: whose they are (positions), event time, arrival, values, null mask."""
+
+    owners: Indices
+    times: Times
+    arrived: Times
+    values: Array
+    nulls: Nulls
+
+
+def newest_of(question: Newest, parts: Mapping[int, Sequence[Part]]) -> Grid:
+    grid = unfilled(question.kinds, len(question.entities))
+    grid.times[:], grid.nulls[:] = NEVER, False
+    for kind, values in zip(question.kinds, grid.values, strict=True):
+        values[:] = None if values.dtype == object else 0
+        for place, member in enumerate(kind.members):
+            arrivals = np.full(len(question.entities), NEVER, np.int64)
+            times, nulls = grid.times[member], grid.nulls[member]
+            for owners, seen, arrived, found, missing in parts[question.features[member].created]:
+                newer = (seen > times[owners]) | ((seen == times[owners]) & (arrived > arrivals[owners]))
+                own = owners[newer]
+                times[own], arrivals[own], nulls[own] = seen[newer], arrived[newer], missing[newer]
+                values[place][own] = found[newer]
+    return grid
+
+
+def rows_of(feature: Feature, parts: Sequence[Part]) -> Rows:
+    none = np.zeros(0, np.int64)
+    found = [
+        Rows(part.owners.astype(np.int32), part.times, part.arrived, part.values, part.nulls) for part in parts
+    ] or [Rows(none.astype(np.int32), none, none, empty(feature, 0), np.zeros(0, np.bool_))]
+    rows = concatenate(found)
+    return rows.take(np.argsort(rows.arrived, kind="stable"))
+
+
+def removed(rows: Mapping[Shape, int], registered: set[int]) -> Removed:
+    """What an erasure took away: of so many rows of each shape the values of features that are there."""
+    members = {shape: registered.intersection(shape.members) for shape, count in rows.items() if count}
+    observations = sum(len(own) * rows[shape] for shape, own in members.items())
+    return Removed(observations, len(set().union(*members.values())))
+
+
+def by_time(rows: Rows) -> Rows:
+    """Rows in order of arrival, sorted by (slot, event time, arrival)."""
+    return rows.take(order(rows.slots, rows.times))
+
+
+def lots(rows: Rows, size: int) -> Iterator[Rows]:
+    """The rows, so many at a time."""
+    for start in range(0, rows.size, size):
+        yield rows.take(slice(start, start + size))

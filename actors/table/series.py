@@ -1,0 +1,429 @@
+"""One feature in one partition: the latest value by slot, and the history behind it.
+
+Structures
+    latest   times, values, nulls by slot: a column of the tables that serving gathers from (`latest.py`).
+    runs     sorted rows, oldest arrivals first; four of like size become one: a log-structured merge tree in
+             memory (O'Neil et al. 1996). An append costs amortised log(n) merges. Small ones are merged at
+             once, large ones by `tidy`, a step at a time: until then questions go to each run.
+    tail     unsorted recent arrivals, sorted into a run when full or when history is read.
+    floor    by slot, 1 + the greatest event time that memory let go of (trimmed, evicted, never loaded).
+
+The floor is the one invariant that memory and disk share: every observation at or after a slot's floor is in
+memory. An answer found at or above the floor is exact; below it the disk must be asked, whose rows then join
+the question as the oldest run. Rows that have not reached the history files are never let go, so disk rows
+and memory rows together are always everything.
+
+Slot 0 belongs to nobody: entities without a slot are asked for there and nothing is ever written to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from actors.table.columns import Indices, Times
+from actors.table.found import Found
+from actors.table.grid import Cells
+from actors.table.latest import Latest
+from actors.table.layers import Layers
+from actors.table.merging import ROWS_A_STEP
+from actors.table.rows import (
+    Ranges,
+    Rows,
+    Slots,
+    extract,
+    last_until,
+    last_within,
+    merge,
+    offsets_of,
+    rank_from_newest,
+    spans,
+)
+from actors.table.tail import Tail
+from actors.timestamps import FOREVER, NEVER
+from actors.turns import Steps, at_once
+from actors.types.values import Array, Nulls, blank
+
+TAIL_ROWS = 8_192
+SLOTS_WORTH_COMPACTING = 64
+"""A range over this many entities first merges all runs, or asks for it: reading one run is five times as fast as
+merging what is read, and the next such question finds the work done."""
+
+
+def _rank_from_newest(run: Rows, cut: slice) -> Indices:
+    """See `rank_from_newest`: of some of a run's rows, among all of it."""
+    slots = run.slots[cut]
+    rank = rank_from_newest(slots)
+    beyond = int(np.searchsorted(run.slots, slots[-1], "right")) - cut.stop
+    rank[np.searchsorted(slots, slots[-1]) :] += beyond
+    return rank
+
+
+def differences(one: Cells, other: Cells) -> Nulls:
+    """Where two answers to the same questions are not the same: bool[q]."""
+    unlike = one.values != other.values
+    values = unlike.any(axis=1) if one.values.ndim == 2 else unlike.astype(np.bool_)
+    missing = (one.times == NEVER) & (other.times == NEVER)
+    unlike = (one.times != other.times) | (one.nulls != other.nulls) | (values & ~one.nulls)
+    return np.asarray(unlike & ~missing, np.bool_)
+
+
+class Series:
+    """Not thread-safe: its store is the only one to touch it."""
+
+    def __init__(
+        self,
+        dtype: np.dtype[Any],
+        width: int = 0,
+        base_floor: int = NEVER,
+        table: Latest | None = None,
+        untidy: list[Layers] | None = None,
+    ) -> None:
+        """`width` is a vector's dimension. `base_floor` is the floor of slots not heard of yet.
+
+        `table`: where the latest values go, which the series of one entity type share. `untidy`: see `Layers`.
+        """
+        self.dtype = dtype
+        self.width = width
+        self.column = (table or Latest()).column(dtype, width, base_floor)
+        self._layers = Layers(self._forget_index, [] if untidy is None else untidy)
+        self._tail = Tail(self.blank)
+        self._settle_at = TAIL_ROWS - self.column.at * 1_361 % (TAIL_ROWS // 2)
+        """Features are written together: were their tails full together, one write would wait for all of them."""
+        self._newest = NEVER
+        self._offsets: tuple[Rows, Indices] | None = None
+        self._nullable: bool | None = None
+        self._closed = False
+        self._appended = 0
+        self._trimmed_to: int | None = None
+        """How many rows a slot has at most, as far as they may be let go; None once rows have been added."""
+
+    @property
+    def room(self) -> int:
+        """How many slots there is room for."""
+        return self.column.table.room
+
+    @property
+    def rows(self) -> int:
+        """How many observations are held."""
+        return self._tail.count + self._layers.rows
+
+    @property
+    def runs(self) -> list[Rows]:
+        """The sorted runs, oldest arrivals first."""
+        return self._layers.runs
+
+    def blank(self, count: int) -> Array:
+        """`count` null values of this series' shape."""
+        return blank(self.dtype, (count, self.width) if self.width else (count,))
+
+    # Writing
+
+    def append(self, rows: Rows) -> None:
+        """Take rows in order of arrival, later than all before them. `make_room` comes first."""
+        self._trimmed_to = None
+        self._appended += 1
+        self._update_latest(rows)
+        if self._tail.count + rows.size > self._settle_at:
+            self._settle()
+        if rows.size > TAIL_ROWS:
+            self._layers.push(merge([rows]))
+        else:
+            self._tail.append(rows)
+
+    def make_room(self, slots: int) -> None:
+        """Room for slots below `slots`, which every question may then name."""
+        self.column.table.make_room(slots)
+
+    def _update_latest(self, rows: Rows) -> None:
+        slots = rows.slots.astype(np.int64)
+        times, values, nulls = rows.times, rows.values, rows.nulls
+        self._note_newest(int(times.max()))
+        latest = self.column.times
+        newer = times >= latest[slots]
+        if not newer.all():
+            slots, times, values, nulls = slots[newer], times[newer], values[newer], nulls[newer]
+        latest[slots] = times
+        if (latest[slots] < times).any():
+            # A slot that comes twice was given its later arrival, which is not its newest row. In time order
+            # it is given the newest one last, of equal times still the later arrival.
+            ordered = np.argsort(times, kind="stable")
+            slots, times, values, nulls = slots[ordered], times[ordered], values[ordered], nulls[ordered]
+            latest[slots] = times
+        self.column.values[slots] = values
+        self.column.nulls[slots] = nulls
+
+    def _note_newest(self, time: int) -> None:
+        self._newest = max(self._newest, time)
+        self.column.table.newest = max(self.column.table.newest, time)
+
+    def _settle(self) -> None:
+        if self._tail.count:
+            self._layers.add(merge([self._tail.rows]))
+            self._tail.clear()  # where there is no memory to merge it, all is as it was
+            self._layers.merge_alike()
+
+    def close(self) -> None:
+        """Have nothing any more, so that whatever is under way comes to nothing."""
+        self._closed = True
+        self._layers.close()
+        self._tail = Tail(self.blank)
+
+    def _nothing(self) -> Rows:
+        none = np.zeros(0, np.int64)
+        return Rows(none.astype(np.int32), none, none, self.blank(0), np.zeros(0, np.bool_))
+
+    # Reading
+
+    def latest(
+        self, slots: Indices, now: int, into: Cells, visible_from: int = NEVER, tick: int = 0
+    ) -> Nulls | None:
+        """Fill in the newest value of each slot with event time <= now; returns where the disk must be asked.
+
+        A `tick` other than 0 marks the pairs as used then. Values with times before `visible_from` are the
+        caller's to hide; no disk is asked for them.
+        """
+        if tick:
+            self.column.used[slots] = tick
+        times, values, nulls, _ = into
+        if self._newest > now:
+            times[:], values[:], nulls[:], cold = self.as_of(slots, now, visible_from)
+            return cold
+        times[:], values[:], nulls[:] = (
+            part[slots] for part in (self.column.times, self.column.values, self.column.nulls)
+        )
+        return self._below(slots, times, visible_from)
+
+    def as_of(self, slots: Indices, at: int, visible_from: int = NEVER, disk: Rows | None = None) -> Cells:
+        """The newest value of each slot with event time <= at. `disk` rows count as the oldest run."""
+        times = np.full(len(slots), NEVER, np.int64)
+        values, nulls = self.blank(len(slots)), np.zeros(len(slots), np.bool_)
+        for run in self._parts(disk):
+            position = last_until(run, slots, at)
+            better = (position >= 0) & (run.times[position] >= times)
+            found = position[better]
+            times[better], values[better], nulls[better] = (
+                run.times[found],
+                run.values[found],
+                run.nulls[found],
+            )
+        return Cells(times, values, nulls, self._below(slots, times, visible_from))
+
+    def past(
+        self, slots: Indices, owner: Indices, at: Times, visible_from: int | Times, disk: Rows | None, found: Found
+    ) -> Cells:
+        """The newest value with event time <= at of each question, which is about the slot at slots[owner].
+
+        A point-in-time join: with all runs merged each question is one search, and none where `found` has the
+        positions of a series with the same index. While large ones wait for that, it is one search a run.
+        `visible_from`, one per question: values with times before it are the caller's to hide. What is the same
+        for several series is the same array.
+        """
+        self._settle()
+        self._layers.compact()
+        parts = self._parts(disk)
+        asked = found.asked(slots, owner)
+        if len(parts) != 1:
+            return self._past_of(parts, slots, owner, at, visible_from)
+        rows = parts[0]
+        hit = found.hit(rows)
+        if hit is None:
+            offsets = self._offsets_of(rows) if disk is None else offsets_of(rows, self.room)
+            hit = found.search(rows, offsets.take(asked), offsets[1:].take(asked), at)
+        elif disk is None and hit.times is not rows.times:  # written together: they share one index from now on
+            rows = self.runs[0] = rows._replace(slots=hit.slots, times=hit.times)
+        some = disk is not None or self._any_nulls(rows)
+        nulls = rows.nulls.take(hit.position) if some else found.no_nulls
+        cold = self._below(asked, hit.seen, visible_from)
+        return Cells(hit.seen, rows.values.take(hit.position, 0), nulls, cold)
+
+    def _past_of(
+        self, parts: Sequence[Rows], slots: Indices, owner: Indices, at: Times, visible_from: int | Times
+    ) -> Cells:
+        """The same out of several sorted parts, or of none."""
+        times, nulls = np.full(len(owner), NEVER, np.int64), np.zeros(len(owner), np.bool_)
+        values = self.blank(len(owner))
+        for part in parts:
+            begin, end = spans(part, slots)
+            position = last_within(part, begin.take(owner), end.take(owner), at)
+            better = (position >= 0) & (part.times[position] >= times)
+            found = position[better]
+            times[better], values[better], nulls[better] = part.times[found], part.values[found], part.nulls[found]
+        return Cells(times, values, nulls, self._below(slots.take(owner), times, visible_from))
+
+    # Two things about the rows, remembered for as long as they are the same: a training set asks again and again.
+
+    def _offsets_of(self, rows: Rows) -> Indices:
+        if self._offsets is None or self._offsets[0] is not rows or len(self._offsets[1]) <= self.room:
+            self._offsets = rows, offsets_of(rows, self.room)
+        return self._offsets[1]
+
+    def _any_nulls(self, rows: Rows) -> bool:
+        if self._nullable is None:
+            self._nullable = bool(rows.nulls.any())
+        return self._nullable
+
+    def _forget_index(self) -> None:
+        self._offsets = self._nullable = None
+
+    def between(
+        self,
+        slots: Indices,
+        start: int | Times,
+        end: int | Times,
+        disk: Rows | None = None,
+        most: int | None = None,
+    ) -> Ranges:
+        """Each slot's observations with start <= time <= end, in time order. `most`: see `extract`."""
+        return extract(self.parts(len(slots), disk), slots, start, end, most)
+
+    def parts(self, slots: int, disk: Rows | None = None) -> list[Rows]:
+        """The sorted rows that a range over so many slots is to be found in; at least one, which may be empty.
+
+        Nothing changes them, so they can be looked through aside.
+        """
+        if slots >= SLOTS_WORTH_COMPACTING:
+            self._settle()
+            self._layers.compact()
+        return self._parts(disk) or [self._nothing()]
+
+    def cold_before(self, slots: Indices, start: int | Times) -> Nulls:
+        """Where a question that reaches back to `start` needs the disk: bool[q]."""
+        floor = self.column.floor
+        return np.zeros(len(slots), np.bool_) if floor is None else floor[slots] > start
+
+    def _parts(self, disk: Rows | None) -> list[Rows]:
+        self._settle()
+        parts = [*([] if disk is None else [disk]), *self.runs]
+        return [part for part in parts if part.size]
+
+    def _below(self, slots: Indices, times: Times, visible_from: int | Times) -> Nulls | None:
+        floors = self.column.floor
+        if floors is None:
+            return None
+        floor = floors[slots]
+        return (times < floor) & (floor > visible_from)
+
+    # Letting go, and taking back
+
+    def trim(self, keep: int, flushed: int) -> None:
+        """All of `trimming` at once."""
+        at_once(self.trimming(keep, flushed))
+
+    def trimming(self, keep: int, flushed: int) -> Steps[None]:
+        """Let go of all but the newest `keep` rows of each slot, as far as they arrived by `flushed`.
+
+        What comes in meanwhile is left for the next time.
+        """
+        if self._trimmed_to is not None and keep >= self._trimmed_to:
+            return
+        if self._most_of_a_slot() <= keep:
+            self._trimmed_to = keep
+            return
+        self._trimmed_to, appended = None, self._appended
+        self._settle()
+        yield from self._layers.merging_all()
+        left = False
+
+        def spare(run: Rows, cut: slice) -> Nulls:
+            nonlocal left
+            gone = _rank_from_newest(run, cut) >= keep
+            arrived = run.arrived[cut] <= flushed
+            left = left or bool((gone & ~arrived).any())
+            return gone & arrived
+
+        looked_at = 0
+        for rows in self._layers.letting_go(spare, self._raising_floors):
+            looked_at += rows
+            if looked_at > 2 * ROWS_A_STEP:
+                looked_at = 0
+                yield
+        if len(self.runs) < 2 and appended == self._appended and not left:
+            self._trimmed_to = keep
+
+    def _most_of_a_slot(self) -> int:
+        """At least as many rows as any slot has (corrections count until they are merged), without a merge."""
+        return int(_counted((self._tail.slots, *(run.slots for run in self.runs))).max())
+
+    def purge(self, slot: int, until: int) -> int:
+        """Lose a slot's rows that arrived by `until`, without raising its floor: the disk has none either.
+
+        Returns how many rows the slot has left.
+        """
+        self._settle()
+        left = self._layers.purge(slot, until)
+        self._refresh_latest(np.array([slot]))
+        return left
+
+    def usage(self, flushed: int) -> tuple[Indices, Times, Times]:
+        """The slots with rows that arrived by `flushed`, when each was last used, and how many these are."""
+        self._settle()
+        self._layers.merge_small()  # and so without corrections
+        counts = _counted(run.slots[run.arrived <= flushed] for run in self.runs)
+        slots = np.flatnonzero(counts)
+        return slots, self.column.used[slots], counts[slots]
+
+    def evicting(self, slots: Indices, flushed: int) -> Iterator[int]:
+        """Let go of every row of these slots, as far as it arrived by `flushed`.
+
+        In steps that say how many rows they have looked at.
+        """
+        yield from self._layers.merged()
+        self._settle()
+        chosen = np.zeros(self.room, np.bool_)
+        chosen[slots] = True
+
+        def gone(run: Rows, cut: slice) -> Nulls:
+            return chosen[run.slots[cut]] & (run.arrived[cut] <= flushed)
+
+        yield from self._layers.letting_go(gone, self._raising_floors)
+
+    def _raising_floors(self, below: Rows) -> Iterator[int]:
+        """So that sorted rows, which are still there, are below them."""
+        for _ in self.column.table.making_floors():
+            yield ROWS_A_STEP
+        floor = self.column.floor
+        if floor is None or self._closed:
+            return
+        last = np.append(below.slots[1:] != below.slots[:-1], True)
+        own = below.slots[last].astype(np.int64)
+        floor[own] = np.maximum(floor[own], below.times[last] + 1)
+        self._forget_latest(own[self.column.times[own] < floor[own]])
+
+    def _forget_latest(self, slots: Indices) -> None:
+        self.column.times[slots] = NEVER
+        self.column.values[slots] = self.blank(1)[0]
+        self.column.nulls[slots] = False
+
+    def install(self, slots: Indices, disk: Rows, keep: int, tick: int) -> None:
+        """Take back all rows of these slots from disk (sorted), of which the newest `keep` each stay.
+
+        `slots` names every slot asked for: those without rows are then known to have none.
+        """
+        self.column.used[slots] = tick
+        floor = self.column.floor
+        if floor is None:
+            return
+        spare = rank_from_newest(disk.slots) >= keep
+        floor[slots] = NEVER
+        np.maximum.at(floor, disk.slots[spare], disk.times[spare] + 1)
+        self._layers.push_below(disk.take(~spare) if spare.any() else disk)
+        self._refresh_latest(slots)
+
+    def _refresh_latest(self, slots: Indices) -> None:
+        cells = self.as_of(slots, FOREVER)
+        self._note_newest(int(cells.times.max(initial=NEVER)))
+        column = self.column
+        column.times[slots], column.values[slots], column.nulls[slots] = cells.times, cells.values, cells.nulls
+
+
+def _counted(parts: Iterable[Slots]) -> Indices:
+    """How often each slot occurs in all the parts: int64[n], up to the highest."""
+    counts = np.zeros(1, np.int64)
+    for slots in parts:
+        more = np.bincount(slots, minlength=len(counts))
+        more[: len(counts)] += counts
+        counts = more
+    return counts

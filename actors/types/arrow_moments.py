@@ -1,0 +1,29 @@
+"""Arrow columns of moments, in whatever unit, as microseconds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from actors.timestamps import LAST_MOMENT, SECOND, YEAR_ONE
+
+_DAY = 86_400 * SECOND
+_MICROS = {"s": SECOND, "ms": 1_000, "us": 1}
+
+
+def micros_of(column: pa.ChunkedArray | pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """A column of timestamps or dates as microseconds, 0 for nulls, and where it leaves the years of RFC 3339.
+
+    What is finer is cut towards the past, before 1970 too. Arrow's own conversions cut towards 1970, and overflow.
+    """
+    kind = column.type
+    if pa.types.is_date32(kind):
+        column = column.cast(pa.int32())
+    given = np.asarray(column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False), np.int64)
+    if kind == pa.timestamp("ns", getattr(kind, "tz", None)):
+        return given // 1_000, np.zeros(len(given), np.bool_)  # 64 bits of them end in 2262
+    unit = _DAY if pa.types.is_date32(kind) else _MICROS["ms" if pa.types.is_date64(kind) else kind.unit]
+    # Compared in the column's own unit: microseconds may not hold what seconds do.
+    beyond = (given > LAST_MOMENT // unit) | (given < YEAR_ONE // unit)
+    return np.where(beyond, 0, given) * unit, beyond

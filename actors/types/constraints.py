@@ -1,0 +1,177 @@
+"""What a feature's schema adds to its type: nullable, min, max, enum, pattern, maxLength, dimension."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from actors.domain import Feature, ValueSchema
+from actors.errors import InvalidInput
+from actors.settings import MAX_ENUM_VALUES, MAX_VALUE_BYTES, MAX_VECTOR_DIMENSION
+from actors.types.patterns import Search, Unusable, check_pattern
+from actors.types.values import Array, Column, Nulls, Refused, convert, convert_one, shown
+
+_BOUNDED = ("number", "integer", "timestamp")
+_CONSTRAINTS = {
+    "min": _BOUNDED,
+    "max": _BOUNDED,
+    "enum": ("number", "integer", "string", "boolean", "timestamp"),
+    "pattern": ("string",),
+    "max_length": ("string",),
+    "dimension": ("vector",),
+}
+
+
+def coerce(feature: Feature, given: Sequence[Any]) -> Column:
+    """Turn JSON values into a column of the feature's type, checking each against type and schema."""
+    column = convert(feature, given)
+    constrain(feature, column, given)
+    return column
+
+
+def constrain(feature: Feature, column: Column, given: Sequence[Any]) -> None:
+    """Refuse in a column what the feature's schema does not allow. `given` is for the words."""
+    schema = feature.schema or ValueSchema()
+    if not schema.nullable:
+        refused = {position for position, _ in column.refused}
+        missing = [place for place in np.flatnonzero(column.nulls).tolist() if place not in refused]
+        column.refused.extend(Refused(position, "null, but the feature is not nullable") for position in missing)
+    _check_constraints(feature, schema, column, given)
+    for position, _ in column.refused:
+        column.nulls[position] = True
+
+
+def check_schema(value_type: str, schema: ValueSchema | None) -> None:
+    """Raise InvalidInput where a schema makes no sense for the type (a pattern for numbers, min > max)."""
+    if value_type == "vector" and (schema is None or schema.dimension is None):
+        raise InvalidInput.at("schema.dimension", "a vector feature needs its dimension")
+    if schema is None:
+        return
+    for name, types in _CONSTRAINTS.items():
+        if getattr(schema, name) is not None and value_type not in types:
+            raise InvalidInput.at(f"schema.{camel(name)}", f"makes no sense for valueType {value_type}")
+    _check_sizes(schema)
+    _check_storable(schema)
+    _check_bounds(value_type, schema)
+    for position, item in enumerate(schema.enum or ()):
+        constraint_value(value_type, item, f"schema.enum[{position}]")
+
+
+def _check_storable(schema: ValueSchema) -> None:
+    """The registry's records keep integers in 64 bits."""
+    given = [("schema.min", schema.min), ("schema.max", schema.max)]
+    given += [(f"schema.enum[{position}]", item) for position, item in enumerate(schema.enum or ())]
+    for field, value in given:
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            raise InvalidInput.at(field, "does not fit in 64 bits; write a larger number with an exponent")
+
+
+def camel(name: str) -> str:
+    """A field's name as JSON has it."""
+    first, *rest = name.split("_")
+    return first + "".join(map(str.capitalize, rest))
+
+
+def _check_bounds(value_type: str, schema: ValueSchema) -> None:
+    bounds = [
+        None if bound is None else constraint_value(value_type, bound, field)
+        for bound, field in ((schema.min, "schema.min"), (schema.max, "schema.max"))
+    ]
+    low, high = bounds
+    if low is not None and high is not None and low > high:
+        raise InvalidInput.at("schema.min", "is greater than schema.max")
+
+
+def _check_sizes(schema: ValueSchema) -> None:
+    if schema.dimension is not None and not 1 <= schema.dimension <= MAX_VECTOR_DIMENSION:
+        raise InvalidInput.at("schema.dimension", f"must be from 1 to {MAX_VECTOR_DIMENSION}")
+    if schema.max_length is not None and not 0 <= schema.max_length <= MAX_VALUE_BYTES:
+        raise InvalidInput.at("schema.maxLength", f"must be from 0 to {MAX_VALUE_BYTES}")
+    if schema.pattern is not None:
+        check_pattern(schema.pattern, "schema.pattern")
+    if schema.enum is not None and not schema.enum:
+        raise InvalidInput.at("schema.enum", "is empty: no value could be written")
+    check_enum(schema.enum or (), "schema.enum")
+
+
+def check_enum(values: Sequence[Any], field: str) -> None:
+    """Raise InvalidInput where too many are listed."""
+    if len(values) > MAX_ENUM_VALUES:
+        raise InvalidInput.at(field, f"has {len(values)} values, at most {MAX_ENUM_VALUES} are taken")
+
+
+def constraint_value(value_type: str, value: Any, field: str) -> Any:
+    """A bound or enum member as the type keeps it. A bound of an integer feature may have a fraction."""
+    if value_type == "integer" and field.endswith((".min", ".max")) and type(value) in (int, float):
+        return math.ceil(value) if field.endswith(".min") else math.floor(value)
+    try:
+        return convert_one(value_type, value)
+    except ValueError as refusal:
+        raise InvalidInput.at(field, str(refusal)) from None
+
+
+def _check_constraints(feature: Feature, schema: ValueSchema, column: Column, given: Sequence[Any]) -> None:
+    if feature.schema is None or feature.value_type in ("vector", "json"):
+        return
+    skip = column.nulls.copy()
+    skip[[position for position, _ in column.refused]] = True
+    for broken, reason in _broken(feature.value_type, schema, column.values, skip):
+        for position in np.flatnonzero(broken & ~skip).tolist():
+            column.refused.append(Refused(position, f"{shown(given[position])} {reason}"))
+            skip[position] = True
+
+
+def _broken(value_type: str, schema: ValueSchema, values: Array, skip: Nulls) -> list[tuple[Nulls, str]]:
+    """For each constraint: where it is broken, and the words for it."""
+    found: list[tuple[Nulls, str]] = []
+    if schema.min is not None:
+        found.append(
+            (
+                values < constraint_value(value_type, schema.min, "schema.min"),
+                f"is below the minimum {schema.min}",
+            )
+        )
+    if schema.max is not None:
+        found.append(
+            (
+                values > constraint_value(value_type, schema.max, "schema.max"),
+                f"is above the maximum {schema.max}",
+            )
+        )
+    if schema.enum is not None:
+        allowed = _allowed(value_type, schema.enum)
+        found.append((_each(values, skip, lambda value: value not in allowed), "is not one of the enum"))
+    if schema.max_length is not None:
+        longest = schema.max_length
+        found.append((_each(values, skip, lambda text: len(text) > longest), f"is longer than {longest}"))
+    if schema.pattern is not None:
+        found.append(_unmatched(schema.pattern, values, skip))
+    return found
+
+
+@lru_cache(maxsize=128)
+def _allowed(value_type: str, enum: tuple[Any, ...]) -> frozenset[Any]:
+    return frozenset(constraint_value(value_type, item, "schema.enum") for item in enum)
+
+
+def _unmatched(pattern: str, values: Array, skip: Nulls) -> tuple[Nulls, str]:
+    try:
+        search = Search(pattern)
+    except Unusable as error:
+        return ~skip, f"cannot be judged: the schema's pattern {error}; register the feature with another one"
+    looked_at = np.flatnonzero(~skip)
+    broken = np.zeros(len(values), np.bool_)
+    broken[looked_at] = search.misses(values[looked_at].tolist())
+    return broken, f"does not match {pattern}"
+
+
+def _each(values: Array, skip: Nulls, broken: Callable[[Any], bool]) -> Nulls:
+    return np.fromiter(
+        (not skipped and broken(value) for value, skipped in zip(values.tolist(), skip.tolist(), strict=True)),
+        np.bool_,
+        len(values),
+    )

@@ -1,0 +1,241 @@
+"""The forms in which rows go out: JSON, NDJSON, CSV, Arrow. Rows come as columns, some thousands at a time.
+
+The answer is streamed: the next columns are asked for when the client has taken the ones before, so memory stays
+bounded whatever the size of the answer, a slow client slows only itself, and one that leaves ends the work. The
+first columns are there before the status is sent, so what is wrong with a request is still told by it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import trio
+from quart import Response, request
+from quart.wrappers.response import ResponseBody
+from werkzeug.datastructures import MIMEAccept
+
+from actors.settings import CELLS_PER_TURN, SLICE_BYTES
+from actors.storage.embedded.history import value_column
+from actors.types.arrow_objects import objects
+from actors.types.values import FIRST_INEXACT, Nulls, render
+from web.answers.results import in_slices, json_rows, keyed_by, text_bytes
+from web.answers.worker import in_worker
+from web.bodies.requests import JSON_TYPE
+from web.errors import NotAcceptable
+
+NDJSON_TYPE = "application/x-ndjson"
+ARROW_TYPE = "application/vnd.apache.arrow.stream"
+CSV_TYPE = "text/csv"
+
+MOST_BYTES_AT_ONCE = 4 * SLICE_BYTES
+_LINES = msgspec.json.Encoder()
+
+
+class Column(NamedTuple):
+    """A named column. `value_type` is that of a feature; None for a list of JSON values or an Arrow array."""
+
+    name: str
+    value_type: str | None
+    values: Any
+    nulls: Nulls | None = None
+
+    def cut(self, rows: slice) -> Column:
+        """Some of the rows."""
+        return self._replace(values=self.values[rows], nulls=None if self.nulls is None else self.nulls[rows])
+
+    def objects(self) -> list[Any]:
+        """The values as objects that encode to their JSON."""
+        if self.value_type is not None and self.nulls is not None:
+            return render(self.value_type, self.values, self.nulls)
+        if isinstance(self.values, pa.Array | pa.ChunkedArray):
+            return objects(self.values)
+        return list(self.values)
+
+    def summed(self) -> Column:
+        """A sum of integers, which may not fit in 64 bits, as float64: all lots of an answer are of one type."""
+        return self._replace(value_type="number", values=np.asarray(self.values, np.float64))
+
+    def arrow(self) -> pa.Array:
+        """The values as an Arrow array."""
+        if self.value_type is not None and self.nulls is not None:
+            return value_column(self.value_type, self.values, self.nulls)
+        if isinstance(self.values, pa.ChunkedArray):
+            return self.values.combine_chunks()
+        return self.values if isinstance(self.values, pa.Array) else _to_arrow(self.values)
+
+
+def _to_arrow(values: Sequence[Any]) -> pa.Array:
+    """Plain values of one kind as such, all others as their JSON: a type that fits them all would change them."""
+    kinds = {type(one) for one in values if one is not None}
+    if not kinds:
+        return pa.nulls(len(values))
+    if kinds in ({str}, {bool}, {float}) or (kinds == {int, float} and all(map(_is_exact, values))):
+        return pa.array(values, _PLAIN_KINDS.get(next(iter(kinds)), pa.float64()))
+    if kinds == {int} and all(one is None or -(2**63) <= one < 2**63 for one in values):
+        return pa.array(values, pa.int64())
+    return pa.array([None if one is None else _LINES.encode(one).decode() for one in values], pa.string())
+
+
+def _is_exact(value: Any) -> bool:
+    """Whether a float64 is the same number."""
+    return type(value) is not int or abs(value) <= FIRST_INEXACT
+
+
+_PLAIN_KINDS = {str: pa.string(), bool: pa.bool_()}
+
+
+Columns = Sequence[Column]
+Encode = Callable[[Columns], bytes]
+
+
+class Lane(NamedTuple):
+    """A form. `opening(columns)` and `closing` go around what `encode` makes of each lot of columns."""
+
+    content_type: str
+    opening: Encode
+    encode: Callable[[Columns, bool], bytes]
+    closing: Callable[[Columns], bytes]
+
+
+def _rows(columns: Columns) -> Iterator[Any]:
+    keyed = keyed_by(tuple(column.name for column in columns))
+    return map(keyed, *(column.objects() for column in columns))
+
+
+def _json(columns: Columns, first: bool) -> bytes:
+    encoded = json_rows(_rows(columns))
+    return encoded if first or not encoded else b"," + encoded
+
+
+def _ndjson(columns: Columns, _: bool) -> bytes:
+    return b"".join(map(_LINES.encode_lines, in_slices(_rows(columns))))
+
+
+def _csv(columns: Columns, _: bool) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(zip(*(map(_cell, column.objects()) for column in columns), strict=True))
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool | list | dict | msgspec.Raw):
+        return _LINES.encode(value).decode()
+    return value
+
+
+def _csv_header(columns: Columns) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerow([column.name for column in columns])
+    return text.getvalue().encode()
+
+
+def _batch(columns: Columns) -> pa.RecordBatch:
+    arrays = [column.arrow() for column in columns]
+    return pa.RecordBatch.from_arrays(arrays, [column.name for column in columns])
+
+
+def _arrow_opening(columns: Columns) -> bytes:
+    return bytes(_batch(columns).schema.serialize())
+
+
+def _arrow(columns: Columns, _: bool) -> bytes:
+    return bytes(_batch(columns).serialize())
+
+
+_ARROW_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+
+LANES: Mapping[str, Lane] = {
+    JSON_TYPE: Lane(JSON_TYPE, lambda _: b'{"results":[', _json, lambda _: b"]}"),
+    NDJSON_TYPE: Lane(NDJSON_TYPE, lambda _: b"", _ndjson, lambda _: b""),
+    ARROW_TYPE: Lane(ARROW_TYPE, _arrow_opening, _arrow, lambda _: _ARROW_END),
+    CSV_TYPE: Lane(f"{CSV_TYPE}; charset=utf-8", _csv_header, _csv, lambda _: b""),
+}
+
+
+def accepted_lane() -> Lane:
+    """The form that the client asks for. Raises NotAcceptable where it takes none of ours."""
+    # Parameters of a type, such as a charset, make no difference to what is chosen.
+    accept = MIMEAccept([(kind.partition(";")[0].strip(), quality) for kind, quality in request.accept_mimetypes])
+    chosen = JSON_TYPE if not accept else accept.best_match(list(LANES))
+    if chosen is None:
+        raise NotAcceptable(f"this route answers with {', '.join(LANES)}")
+    return LANES[chosen]
+
+
+async def stream(lane: Lane, lots: AsyncGenerator[Columns, None]) -> Response:
+    """The answer. Each lot has the same columns; there is at least one lot, which may have no rows."""
+    slices = _slices(lots)
+    first = await anext(slices)
+    opening = lane.opening(first) + await _encoded(lane, first, True)
+
+    response = Response(_Streamed(lane, first, opening, slices, lots), 200, content_type=lane.content_type)
+    response.timeout = None
+    return response
+
+
+async def _slices(lots: AsyncGenerator[Columns, None]) -> AsyncGenerator[Columns, None]:
+    """The lots, those of long values in parts: an answer holds no more at once."""
+    async for columns in lots:
+        count, size = _length(columns), _size(columns)
+        step = max(1, count * MOST_BYTES_AT_ONCE // size) if size > MOST_BYTES_AT_ONCE else max(1, count)
+        for start in range(0, max(1, count), step):
+            yield columns if step >= count else [one.cut(slice(start, start + step)) for one in columns]
+
+
+def _size(columns: Columns) -> int:
+    """About how many bytes of long values there are."""
+    long = [one.values for one in columns if isinstance(one.values, np.ndarray)]
+    return sum(text_bytes(values) for values in long if values.dtype == object or values.ndim > 1)
+
+
+class _Streamed(ResponseBody):
+    """The body of an answer, which ends its work when it has been sent or the client has left."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        first: Columns,
+        opening: bytes,
+        lots: AsyncGenerator[Columns, None],
+        behind: AsyncGenerator[Columns, None],
+    ) -> None:
+        """`behind`: what the lots come from, which ends after them."""
+        self._lots = lots
+        self._behind = behind
+        self._parts = self._encode(lane, first, opening)
+
+    async def _encode(self, lane: Lane, first: Columns, opening: bytes) -> AsyncGenerator[bytes, None]:
+        yield opening
+        any_rows = _length(first) > 0
+        async for columns in self._lots:
+            yield await _encoded(lane, columns, not any_rows)
+            any_rows = any_rows or _length(columns) > 0
+        yield lane.closing(first)
+
+    async def __aenter__(self) -> _Streamed:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with trio.CancelScope(shield=True):
+            await self._parts.aclose()
+            await self._lots.aclose()
+            await self._behind.aclose()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._parts
+
+
+async def _encoded(lane: Lane, columns: Columns, first: bool) -> bytes:
+    if _length(columns) * len(columns) <= CELLS_PER_TURN and _size(columns) <= SLICE_BYTES:
+        return lane.encode(columns, first)
+    return await in_worker(lane.encode, columns, first)
+
+
+def _length(columns: Columns) -> int:
+    return len(columns[0].values)

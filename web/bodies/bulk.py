@@ -1,0 +1,194 @@
+"""The bulk lanes of write-batch: a stream of lines, a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+from functools import partial as partial_of
+from itertools import chain
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import trio
+from quart import request
+
+from actors.errors import Fault, InvalidInput
+from actors.ingest.arrow_stream import read_table
+from actors.ingest.arrow_tables import ingest_table
+from actors.ingest.overwriting import Overwriting, overwritten
+from actors.ingest.sent import MOST_FAULTS_NAMED, Ingested
+from actors.ingest.spool import Spool
+from actors.registry import FeatureRegistry
+from actors.router import Router
+from actors.settings import GROUP_COMMIT_VALUES, Settings
+from actors.table.columns import Block, joined
+from actors.turns import Steps
+from web.bodies.outline import CHUNK_BYTES
+from web.bodies.requests import Query
+from web.bodies.writing_rows import Judging, refuse, written
+from web.hypercorn.streamed_body import lots_of_lines
+from web.schema import Observation
+
+LOT_BYTES = 1024 * 1024
+LONGEST_LINE_BYTES = 8 * 1024 * 1024
+LOTS_PER_COMMIT = 16
+"""What is committed together is bounded in bytes by this, and in values by GROUP_COMMIT_VALUES."""
+OF_TABLES = ("partial", "nulls")
+"""What a query string may say of a table."""
+_LINES = msgspec.json.Decoder(Observation)
+
+
+async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:
+    """NDJSON: everything is judged and set aside first, then written, then answered."""
+    size, count, first, faults, more = 0, 0, 0, list[Fault](), 0
+    with Spool() as spool, Overwriting() as overwriting:
+
+        def set_aside(blocks: Sequence[Block]) -> None:
+            spool.put(blocks)
+            overwriting.add(blocks)
+
+        async with aclosing(lots_of_lines(LOT_BYTES, LONGEST_LINE_BYTES)) as lots:
+            async for lot in lots:
+                size += len(lot)
+                await router.registered()
+                ingested, following = await router.judge.by_turns(
+                    partial_of(_judging, router.registry, lot, first), len(lot)
+                )
+                if not partial:
+                    refuse(ingested.faults, "line", ingested.more)
+                room = MOST_FAULTS_NAMED - len(faults)
+                more += ingested.more + max(0, len(ingested.faults) - room)
+                faults += ingested.faults[:room]
+                first = following
+                if ingested.accepted:
+                    await trio.to_thread.run_sync(set_aside, ingested.blocks)
+                    count += ingested.accepted
+        again = await trio.to_thread.run_sync(overwriting.count)
+        return await _write(router, spool, written(Ingested([], count, faults, more), again), key, size)
+
+
+def _judging(registry: FeatureRegistry, lot: bytes, first: int, now: int) -> Steps[tuple[Ingested, int]]:
+    """The rows of some lines, in steps, and the index of the next line.
+
+    An index counts lines as an editor does, from 0: blank ones as well.
+    """
+    rows, start = Judging(registry, now, first), 0
+    while start < len(lot):
+        stop = (lot.find(b"\n", start + CHUNK_BYTES) + 1) or len(lot)
+        yield from _reading(rows, lot[start:stop])
+        yield
+        start = stop
+    return (yield from rows.done()), rows.count
+
+
+def _reading(rows: Judging, lot: bytes) -> Steps[None]:
+    first, lines = rows.count, lot.count(b"\n") + (not lot.endswith(b"\n"))
+    try:
+        observations = _LINES.decode_lines(lot)
+        places = _places(lot, len(observations))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        places = None
+    if places is None:
+        yield from rows.reading([line if line.strip() else None for line in lot.split(b"\n")], "body")
+    else:
+        rows.take(observations, places)
+    rows.count = first + lines
+
+
+def _places(lot: bytes, count: int) -> Sequence[int] | None:
+    """The line of each of so many objects; None where one begins on one and ends on another, or shares its line.
+
+    The quick way goes by line feeds between `}` and `{`: JSON has none of these within an object.
+    """
+    letters = np.frombuffer(lot, np.uint8)
+    ends = np.flatnonzero(letters[:-1] == ord("\n"))
+    if len(ends) == count - 1 and lot.startswith(b"{"):
+        between = (letters[ends - 1] == ord("}")) & (letters[ends + 1] == ord("{"))
+        if between.all():
+            return range(count)
+    lines = [(place, line) for place, one in enumerate(lot.split(b"\n")) if (line := one.strip())]
+    if len(lines) == count and all(line[:1] == b"{" and line[-1:] == b"}" for _, line in lines):
+        return [place for place, _ in lines]
+    return None
+
+
+async def _write(router: Router, spool: Spool, answer: bytes, key: str | None, size: int) -> bytes:
+    """In slices; the last one carries the answer that belongs to the idempotency key.
+
+    `size`: of the body. Where it is no more than a lot, there is but one in whichever process has it.
+    """
+    waiting = _put_together(spool.take_all())
+    held: list[Block] | None = await trio.to_thread.run_sync(next, waiting, None)
+    async with router.repeats.alone(key if size > LOT_BYTES else None) as still:
+        while held is not None:
+            await still()
+            following = await trio.to_thread.run_sync(next, waiting, None)
+            if following is None:
+                break
+            await router.write(_ingested(held), b"")
+            held = following
+        return await router.write(_ingested(held or []), answer, key)
+
+
+def _put_together(lots: Iterator[list[Block]]) -> Iterator[list[Block]]:
+    """Lots of a stream as slices: the more is committed and applied at once, the less a value costs."""
+    held: list[list[Block]] = []
+    values = 0
+    for lot in lots:
+        more = sum(len(block.times) for block in lot)
+        if held and (len(held) == LOTS_PER_COMMIT or values + more > GROUP_COMMIT_VALUES):
+            yield joined(list(chain.from_iterable(held)))
+            held, values = [], 0
+        held.append(lot)
+        values += more
+    if held:
+        yield joined(list(chain.from_iterable(held)))
+
+
+def _ingested(blocks: Sequence[Block]) -> Ingested:
+    return Ingested(list(blocks), sum(len(block.entities) for block in blocks), [])
+
+
+async def write_table(router: Router, settings: Settings, partial: bool, key: str | None) -> bytes:
+    """Arrow: everything is judged, then written in slices, then answered."""
+    nulls = Query(OF_TABLES).choice("nulls", ("skip", "write"), "skip") == "write"
+    data = await request.get_data(cache=False)
+    now, registry = await router.judge.stamp(), router.registry  # it has caught up by then
+
+    def judge() -> tuple[Ingested, int]:
+        try:
+            ingested = ingest_table(registry, read_table(data, settings), now, nulls)
+            return ingested, overwritten(ingested.blocks)
+        except MemoryError:
+            raise
+        except pa.ArrowException as error:
+            raise InvalidInput(f"the table cannot be taken: {error}") from None
+
+    async with router.judge.tables:
+        ingested, again = await router.judge.in_thread(judge, len(data))
+    if not partial:
+        refuse(ingested.faults, "row", ingested.more)
+    answer = written(ingested, again)
+    slices = list(_slices(ingested.blocks))
+    async with router.repeats.alone(key if len(slices) > 1 else None) as still:
+        for blocks in slices[:-1]:
+            await still()
+            await router.write(_ingested(blocks), b"")
+        await still()
+        return await router.write(_ingested(slices[-1] if slices else []), answer, key)
+
+
+def _slices(blocks: Sequence[Block]) -> list[list[Block]]:
+    """The blocks, cut and put together so that each slice has at most GROUP_COMMIT_VALUES."""
+    slices: list[list[Block]] = []
+    room = 0
+    for block in blocks:
+        for start in range(0, len(block.entities), GROUP_COMMIT_VALUES):
+            part = block if len(block.times) <= GROUP_COMMIT_VALUES else block.cut(start, GROUP_COMMIT_VALUES)
+            if len(part.times) > room:
+                slices.append([])
+                room = GROUP_COMMIT_VALUES
+            slices[-1].append(part)
+            room -= len(part.times)
+    return slices

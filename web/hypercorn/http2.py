@@ -1,0 +1,143 @@
+"""What Hypercorn's HTTP/2 leaves undone, in a class in its place.
+
+- A client grants a window for each answer. One that grants none, or none any more, would hold the answer for as
+  long as its connection lasts; the request is given up instead (`web/hypercorn/untaken.py`).
+- A client that begins requests and takes them back has work done for nothing, of which the bound on streams at
+  once knows nothing. After so many its connection is closed.
+- What has come is taken in pieces, and others have their turn in between: it may be a thousand frames.
+- h2 waits for the whole of a frame or of a head before it says that it is too long. It is not waited for.
+- What comes of a body that was answered already, CONNECT, and what is no ASCII would end the connection, with all
+  other requests of it. The first is passed over, the second refused, the third escaped.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import h2.errors
+import h2.events
+import trio
+from hypercorn import protocol
+from hypercorn.config import Config
+from hypercorn.events import Closed, RawData
+from hypercorn.events import Event as Incoming
+from hypercorn.protocol.events import Body, EndBody, Event
+from hypercorn.protocol.h2 import H2Protocol
+
+from web.hypercorn.targets import as_path, escaped
+from web.hypercorn.untaken import Taking, Untaken
+
+TAKEN_AT_ONCE = 4 * 1024
+"""Bytes, which have some hundred small frames: two milliseconds."""
+MOST_HEAD_BYTES = 64 * 1024
+"""As packed, in however many frames."""
+_FRAME_HEAD_BYTES = 9
+MOST_TAKEN_BACK = 1_000
+"""More requests taken back before they were answered than were answered, by so many."""
+
+
+class Http2(H2Protocol):
+    """The requests of one connection."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        config: Any = self.config
+        self._untaken: Untaken = config.untaken
+        self._taking: dict[int, Taking] = {}
+        self._taken_back = 0
+        self.connection.local_settings.enable_connect_protocol = 0
+        self.connection.local_settings.acknowledge()
+
+    async def handle(self, event: Incoming) -> None:
+        """Take in what was read, or that the connection is closed."""
+        if not isinstance(event, RawData):
+            await super().handle(event)
+            return
+        for start in range(0, len(event.data), TAKEN_AT_ONCE):
+            if start:
+                await trio.lowlevel.checkpoint()
+            if not self.closed:
+                await super().handle(RawData(event.data[start : start + TAKEN_AT_ONCE]))
+            if self._too_long():
+                await self._end(h2.errors.ErrorCodes.FRAME_SIZE_ERROR)
+
+    def _too_long(self) -> bool:
+        """Whether a frame, or a head in several, is longer than it may be, as far as it has come."""
+        waiting: Any = self.connection.incoming_buffer
+        head = sum(len(frame.data) for frame in waiting._headers_buffer)
+        return len(waiting._data) > _FRAME_HEAD_BYTES + waiting.max_frame_size or head > MOST_HEAD_BYTES
+
+    async def _create_stream(self, request: h2.events.RequestReceived) -> None:
+        fields = dict(request.headers)
+        if b":path" not in fields or fields[b":method"].upper() == b"CONNECT":
+            self.connection.reset_stream(request.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
+            return
+        asked = {b":method": escaped(fields[b":method"]), b":path": as_path(fields[b":path"])}
+        request.headers = [(name, asked.get(name, value)) for name, value in request.headers]
+        await super()._create_stream(request)
+
+    async def stream_send(self, event: Event) -> None:
+        """Send a part of an answer, as its client takes it."""
+        if not isinstance(event, Body | EndBody):
+            await super().stream_send(event)
+            return
+        size = len(event.data) if isinstance(event, Body) else 0
+        if event.stream_id in self.stream_buffers:
+            size += len(self.stream_buffers[event.stream_id].buffer)
+        try:
+            with self._untaken.taking(size) as self._taking[event.stream_id]:
+                await super().stream_send(event)
+        except trio.BrokenResourceError:
+            await self._give_up(event.stream_id)
+        else:
+            if isinstance(event, EndBody):
+                self._taken_back = max(0, self._taken_back - 1)
+        finally:
+            self._taking.pop(event.stream_id, None)
+
+    async def _send_data(self, stream_id: int) -> None:
+        buffer = self.stream_buffers[stream_id].buffer
+        before = len(buffer)
+        await super()._send_data(stream_id)
+        taking, taken = self._taking.get(stream_id), before - len(buffer)
+        if taking is not None and taken > 0:
+            taking.took(taken)
+
+    async def _give_up(self, stream_id: int) -> None:
+        with trio.CancelScope(shield=True):
+            if stream_id in self.stream_buffers and not self.closed:
+                self.connection.reset_stream(stream_id, h2.errors.ErrorCodes.CANCEL)
+                await self._flush()
+            await self._close_stream(stream_id)
+            await self._window_updated(stream_id)
+
+    async def _handle_events(self, events: list[h2.events.Event]) -> None:
+        back = [one for one in events if isinstance(one, h2.events.StreamReset) and one.stream_id in self.streams]
+        self._taken_back += len(back)
+        # Each is looked at when it is its turn: the one before may begin its stream.
+        wanted: Any = filter(self._is_wanted, events)
+        await super()._handle_events(wanted)
+        if self._taken_back > MOST_TAKEN_BACK:
+            await self._end(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+
+    def _is_wanted(self, event: h2.events.Event) -> bool:
+        """Not so what comes of a body that was answered already."""
+        if not isinstance(event, h2.events.DataReceived) or event.stream_id in self.streams:
+            return True
+        self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        return False
+
+    async def _end(self, why: h2.errors.ErrorCodes) -> None:
+        if not self.closed:
+            self.connection.close_connection(why)
+            await self._flush()
+            await self.send(Closed())
+
+
+def install(ours: type[Config]) -> None:
+    """Have connections with a configuration of this class speak so. Others are served by Hypercorn's own."""
+
+    def made(app: Any, config: Config, *rest: Any) -> H2Protocol:
+        return (Http2 if isinstance(config, ours) else H2Protocol)(app, config, *rest)
+
+    protocol.H2Protocol = made  # type: ignore[attr-defined, assignment]

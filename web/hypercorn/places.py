@@ -1,0 +1,88 @@
+"""How many connections there may be: fewer than there are descriptors, so that files and storage never lack one.
+
+The limit of descriptors is raised as far as the process may. A connection beyond the bound takes the place of the
+one that has been idle for longest; where none has been for a while, it is told to come back, and closed.
+"""
+
+from __future__ import annotations
+
+import resource
+from heapq import nsmallest
+from math import inf
+from typing import Protocol
+
+import trio
+
+from actors.settings import DESCRIPTORS_RESERVED, MOST_DESCRIPTORS, SHARED_STORE_WORKERS, Settings
+
+IDLE_SECONDS = 1.0
+"""A connection that has been idle for less may be about to ask."""
+_DROPPED_AT_ONCE = 32
+TURNED_AWAY_AT_ONCE = 32
+"""So many are given a moment to read why; more are just closed."""
+
+
+class Holder(Protocol):
+    """A connection with a place."""
+
+    def idle_since(self) -> float:
+        """Trio's time from which on it has been idle, infinite while it is at work."""
+
+    def drop(self) -> None:
+        """Close it at once."""
+
+
+class Places:
+    """The connections that are open, at most so many."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.turned_away = 0
+        self._open: set[Holder] = set()
+        self._idlest: list[tuple[float, Holder]] = []
+        self._look_again = -inf
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def take(self, connection: Holder) -> bool:
+        """Whether there is a place for it, if need be one that is taken from another."""
+        if len(self._open) >= self.most and not self._dropped_one():
+            return False
+        self._open.add(connection)
+        return True
+
+    def give_back(self, connection: Holder) -> None:
+        """It has ended."""
+        self._open.discard(connection)
+
+    def _dropped_one(self) -> bool:
+        now = trio.current_time()
+        if not self._idlest and now >= self._look_again:
+            found = nsmallest(
+                _DROPPED_AT_ONCE, ((one.idle_since(), id(one), one) for one in self._open), key=lambda one: one[:2]
+            )
+            self._idlest = [(since, one) for since, _, one in reversed(found) if now - since >= IDLE_SECONDS]
+            self._look_again = min(found[0][0], now) + IDLE_SECONDS if found else now
+        while self._idlest:
+            since, connection = self._idlest.pop()
+            if connection in self._open and connection.idle_since() == since:
+                connection.drop()
+                self._open.discard(connection)
+                return True
+        return False
+
+
+def room_for_connections(settings: Settings) -> int:
+    """Raise the limit of descriptors; how many connections there may be within it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    if soft == resource.RLIM_INFINITY:
+        return settings.max_connections
+    kept = DESCRIPTORS_RESERVED
+    if settings.storage_type in ("redis", "postgresql"):
+        kept += settings.shards * SHARED_STORE_WORKERS
+    return min(settings.max_connections, max(soft - kept, soft // 4))

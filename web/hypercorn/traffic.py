@@ -1,0 +1,65 @@
+"""What requests came and how they went, on whichever lane: for `GET /metrics`, and for the log at debug."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+from prometheus_client import CollectorRegistry, Histogram
+
+from web.hypercorn.streamed_body import ROUTE_KEY
+
+log = logging.getLogger("timewell.requests")
+NONE = "none"
+SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+
+
+class Traffic:
+    """Sees every request once it is answered. `registry` has the metrics of it."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._seconds = Histogram(
+            "timewell_request_seconds",
+            "Time from a request to its answer, by method, route and status.",
+            ("method", "route", "status"),
+            registry=self.registry,
+            buckets=SECONDS,
+        )
+        self._known: dict[tuple[str, str, int], Histogram] = {}
+
+    def seen(self, method: str, path: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered, or left unanswered (status 0). `route` is the pattern of its path."""
+        known = self._known.get((method, route, status))
+        if known is None:
+            known = self._known[method, route, status] = self._seconds.labels(method, route, str(status or NONE))
+        known.observe(seconds)
+        if log.isEnabledFor(logging.DEBUG):
+            took = seconds * 1_000
+            fields = {"method": method, "path": path, "status": status, "ms": round(took, 3)}
+            log.debug("%s %s %d %.1f ms", method, path, status, took, extra={"fields": fields})
+
+
+def watched(app: ASGIFramework, traffic: Traffic) -> ASGIFramework:
+    """The application with its requests seen."""
+
+    async def asgi(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        began, status = time.perf_counter(), 0
+
+        async def sending(event: ASGISendEvent) -> None:
+            nonlocal status
+            if event["type"] == "http.response.start":
+                status = event["status"]
+            await send(event)
+
+        try:
+            await app(scope, receive, sending)
+        finally:
+            if scope["type"] == "http":
+                route = scope.get(ROUTE_KEY)
+                # What is not routed has a name of the client's making, of which there is no end.
+                method = scope["method"] if route else NONE
+                traffic.seen(method, scope["path"], str(route or NONE), status, time.perf_counter() - began)
+
+    return asgi

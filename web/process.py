@@ -1,0 +1,146 @@
+"""The process: actors and front end in one `trio.run`, on one port, until a signal.
+
+It listens before its storage is open, so that it can say that it lives and is not ready. Order of death: the web
+stops taking requests and finishes those it has, then the journal commits what waits, then the storage closes.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import sys
+from functools import partial
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow as pa
+import trio
+
+from actors.errors import StartupError
+from actors.memory import keep_for_reuse
+from actors.router import Router, only, open_router
+from actors.settings import Settings
+from web.app import create_app
+from web.bodies.encodings import decoding_bodies
+from web.fastlane import Connection, FastLane
+from web.front import Front
+from web.hypercorn.admission import BodiesUnderWay, bounding_bodies
+from web.hypercorn.connections import ConnectionsConfig, install
+from web.hypercorn.keepalive import ending_connections
+from web.hypercorn.listening import listen
+from web.hypercorn.places import Places, room_for_connections
+from web.hypercorn.traffic import Traffic, watched
+from web.hypercorn.untaken import Untaken
+
+log = logging.getLogger("timewell.serve")
+CONNECTIONS_WAITING = 4_096
+"""A thousand clients may come at once; the system has a bound of its own (somaxconn)."""
+GRACEFUL_SECONDS = 10.0
+KEEP_ALIVE_SECONDS = 75.0
+KEEP_ALIVE_REQUESTS = 1_000_000
+SWITCH_SECONDS = 0.0005
+"""How long a worker thread (a checkpoint, a large answer) may keep the interpreter from the requests."""
+
+
+async def serve(
+    settings: Settings,
+    stop: trio.Event | None = None,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until SIGTERM, SIGINT or `stop`. Reports the addresses bound once requests are answered.
+
+    Raises StartupError where the storage or the port cannot be had.
+    """
+    stop = stop or trio.Event()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    keep_for_reuse()
+    front, config, ended = Front(), _config(settings), trio.Event()
+    config.places = Places(room_for_connections(settings))
+    if config.places.most < settings.max_connections:
+        log.warning("room for %d connections: the limit of open files is low (ulimit -n)", config.places.most)
+    install()
+    try:
+        async with trio.open_nursery() as web:
+            binds = await web.start(_listen, front, config, stop, ended)
+            async with open_router(settings) as router, trio.open_nursery() as nursery:
+                await nursery.start(_stop_on_signal, stop)
+                nursery.start_soon(_end_event_streams, router, stop)
+                _open(front, config, router, settings, stop)
+                log.info("serving on %s (storage: %s)", ", ".join(binds), where(settings))
+                task_status.started(binds)
+                await ended.wait()
+                log.info("stopped taking requests; committing what waits")
+                nursery.cancel_scope.cancel()
+            web.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise only(group) from None
+
+
+async def _listen(
+    front: Front,
+    config: ConnectionsConfig,
+    stop: trio.Event,
+    ended: trio.Event,
+    task_status: trio.TaskStatus[list[str]],
+) -> None:
+    """Until `stop`, or until it is cancelled. Raises StartupError where the port cannot be had."""
+    try:
+        await listen(front, config, stop, task_status)
+        ended.set()
+    except* (OSError, UnicodeError) as group:
+        reason = only(group)
+        words = getattr(reason, "strerror", None) or str(reason)
+        raise StartupError(f"cannot listen on {config.bind[0]}: {words} (HOST, PORT)") from None
+
+
+def _open(front: Front, config: ConnectionsConfig, router: Router, settings: Settings, stop: trio.Event) -> None:
+    """From now on requests are answered by the application, those of new connections on the fast lane as well."""
+    under_way, traffic = BodiesUnderWay(), Traffic()
+    app = decoding_bodies(bounding_bodies(create_app(router, settings, traffic), under_way))
+    pa.array(np.zeros(1))  # imports pandas where it is installed: half a second at the first table otherwise
+    gc.collect()
+    gc.freeze()  # else each full collection looks through 75,000 objects of libraries, and nobody is served
+    if settings.fast_lane == "on":
+        config.connection = partial(Connection, FastLane(router, settings, under_way, traffic, stop))
+    front.app = watched(ending_connections(app, stop), traffic)
+
+
+async def _end_event_streams(router: Router, stop: trio.Event) -> None:
+    """They last as long as their clients listen, and would hold up the shutdown."""
+    await stop.wait()
+    router.end_event_streams()
+
+
+def where(settings: Settings) -> str:
+    """What the storage is, without a password."""
+    if settings.storage_type == "embedded":
+        return f"embedded in {settings.data_dir}"
+    if settings.storage_type == "memory":
+        return "memory, nothing is kept"
+    hosts = urlsplit(settings.storage_url).netloc.rpartition("@")[2]
+    return f"{settings.storage_type} at {hosts}" if hosts else settings.storage_type
+
+
+def _config(settings: Settings) -> ConnectionsConfig:
+    config = ConnectionsConfig()
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    config.bind = [f"{host}:{settings.port}"]
+    config.untaken = Untaken(settings.stalled_seconds)
+    config.backlog = CONNECTIONS_WAITING
+    config.graceful_timeout = GRACEFUL_SECONDS
+    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.keep_alive_max_requests = KEEP_ALIVE_REQUESTS
+    config.include_server_header = False
+    config.errorlog = logging.getLogger("timewell.hypercorn")
+    config.errorlog.setLevel(logging.WARNING)  # where it listens is said here, once all is there
+    return config
+
+
+async def _stop_on_signal(stop: trio.Event, task_status: trio.TaskStatus[None]) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for _ in signals:
+            if stop.is_set():
+                raise KeyboardInterrupt  # a second signal does not wait
+            stop.set()
