@@ -23,4 +23,5 @@ monitoring/                         watching the write stream
 follower.py migration.py            what other processes change in a shared store; everything into another one
 judge.py                            rows before they are written, judged where it holds nobody up
 router.py                           the only door
+opening.py                          everything opened in order, and ended in the reverse
 """

@@ -33,7 +33,8 @@ import trio
 
 from actors.domain import Feature, FeatureChange
 from actors.ingest.sent import Ingested
-from actors.router import Router, open_router
+from actors.opening import open_router
+from actors.router import Router
 from actors.settings import Settings
 from actors.table.columns import Block
 from actors.timestamps import SECOND

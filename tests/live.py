@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from actors.router import make_storage
+from actors.opening import make_storage
 from actors.settings import Settings
 from tests.nursery import Nursery, Process
 

@@ -29,7 +29,7 @@ _OF_THE_INTERPRETER = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")
 
 
 _IMPORTED = (
-    "actors.router",
+    "actors.opening",
     "actors.storage.postgres.storage",
     "actors.storage.redis.storage",
     "psycopg_pool",

@@ -13,7 +13,7 @@ import trio
 from actors.errors import StartupError
 from actors.monitoring import webhook as module
 from actors.monitoring.webhook import Webhook
-from actors.router import make_storage
+from actors.opening import make_storage
 from actors.settings import from_environment
 from actors.storage.shared.address import check_address
 from loadtest.postgres import PostgresServer

@@ -18,7 +18,8 @@ from actors.domain import FeatureChange, ValueType
 from actors.errors import Damaged, StartupError, Unavailable
 from actors.ingest.sent import Sent
 from actors.monitoring.checks import make_check
-from actors.router import Router, open_router
+from actors.opening import open_router
+from actors.router import Router
 from actors.serving import Span
 from actors.settings import Settings
 from actors.storage.embedded import history

@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 
 import actors.storage.embedded.runs
 from actors.errors import Damaged
-from actors.router import open_router
+from actors.opening import open_router
 from actors.storage.embedded import delta, forgetting
 from actors.storage.embedded.checking import check
 from actors.storage.embedded.forgetting import forget

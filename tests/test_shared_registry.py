@@ -15,7 +15,7 @@ import trio
 
 from actors.domain import Feature
 from actors.errors import Conflict, RequestError, StorageDown
-from actors.router import open_router
+from actors.opening import open_router
 from actors.settings import STORAGE_CONNECTIONS, Settings
 from actors.storage.postgres.storage import PostgresStorage
 from actors.storage.protocol import Registered, Removed, Stale, Versions, Written

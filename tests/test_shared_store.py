@@ -25,7 +25,8 @@ from actors.errors import Conflict, StartupError, StorageDown
 from actors.ingest.sent import Sent
 from actors.messages import Refresh
 from actors.monitoring.monitor import FeatureMonitor
-from actors.router import Router, make_storage, open_router
+from actors.opening import make_storage, open_router
+from actors.router import Router
 from actors.serving import Span
 from actors.settings import Settings
 from actors.stats.state import decode, encode

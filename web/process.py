@@ -19,7 +19,8 @@ import trio
 
 from actors.errors import StartupError
 from actors.memory import keep_for_reuse
-from actors.router import Router, only, open_router
+from actors.opening import only, open_router
+from actors.router import Router
 from actors.settings import Settings
 from web.app import create_app
 from web.bodies.encodings import decoding_bodies

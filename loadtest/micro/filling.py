@@ -26,7 +26,8 @@ import trio
 from actors.domain import Feature, FeatureChange
 from actors.ingest.sent import Ingested
 from actors.memory import keep_for_reuse
-from actors.router import Router, open_router
+from actors.opening import open_router
+from actors.router import Router
 from actors.settings import Settings, from_environment
 from actors.table.columns import Block
 from actors.timestamps import SECOND

@@ -8,7 +8,8 @@ from typing import Any
 
 from actors.domain import FeatureChange
 from actors.ingest.sent import Sent
-from actors.router import Router, open_router
+from actors.opening import open_router
+from actors.router import Router
 from actors.settings import Settings
 from actors.storage.protocol import Storage
 from actors.table.columns import shard_of

@@ -14,7 +14,7 @@ from actors.domain import Feature, FeatureChange, ValueSchema
 from actors.errors import InvalidInput, RequestError, TooLarge
 from actors.ingest.sent import Sent
 from actors.monitoring.checks import Check, make_check
-from actors.router import open_router
+from actors.opening import open_router
 from actors.settings import MAX_ENUM_VALUES, MAX_PATTERN_CHARACTERS, MAX_PATTERN_INSTRUCTIONS
 from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.protocol import Noted, Registered

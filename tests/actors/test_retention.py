@@ -10,7 +10,8 @@ import pytest
 
 from actors.domain import FeatureChange, Retention
 from actors.ingest.sent import Sent
-from actors.router import Router, open_router
+from actors.opening import open_router
+from actors.router import Router
 from actors.serving import Span
 from actors.settings import Settings
 from actors.storage.embedded.on_disk import EmbeddedStorage

@@ -22,7 +22,8 @@ from actors.monitoring.checks import Check, make_check
 from actors.monitoring.events import Event
 from actors.monitoring.findings import Finding
 from actors.monitoring.watch import Period, Pinned
-from actors.router import Router, open_router
+from actors.opening import open_router
+from actors.router import Router
 from actors.settings import Settings
 from actors.storage.protocol import SavedSummaries
 from tests.faults import FaultyStorage

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from actors.domain import VALUE_TYPES, Feature, FeatureChange, Retention, ValueSchema
 from actors.errors import TooLarge
 from actors.ingest.sent import Sent
-from actors.router import Router, open_router
+from actors.opening import open_router
+from actors.router import Router
 from actors.settings import Settings
 from actors.stats.summary import Summary
 from actors.stats.windows import DAY, FIVE_MINUTES, HOUR

@@ -24,7 +24,8 @@ from actors.domain import Feature, FeatureChange, Retention
 from actors.errors import Unavailable
 from actors.ingest.sent import Sent
 from actors.messages import Past
-from actors.router import Router, open_router
+from actors.opening import open_router
+from actors.router import Router
 from actors.settings import Settings
 from actors.storage.embedded.local import MemoryStorage
 from actors.store import FeatureStore

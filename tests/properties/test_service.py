@@ -11,7 +11,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actors.router import open_router
+from actors.opening import open_router
 from actors.settings import Settings
 from actors.timestamps import parse_timestamp
 from loadtest.postgres import PostgresServer

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actors.domain import FeatureChange, Retention, ValueSchema
-from actors.router import Router, open_router
+from actors.opening import open_router
+from actors.router import Router
 from actors.settings import Settings
 from actors.storage.embedded import local
 from actors.training import Wanted

@@ -26,7 +26,8 @@ from trio.testing import wait_all_tasks_blocked
 from actors.domain import FeatureChange
 from actors.ingest.sent import MOST_FAULTS_NAMED, Ingested
 from actors.ingest.spool import Spool
-from actors.router import Router, open_router
+from actors.opening import open_router
+from actors.router import Router
 from actors.settings import Settings
 from tests.faults import FaultyStorage
 from tests.live import LiveServer

@@ -20,7 +20,8 @@ import trio
 import trio.testing
 
 from actors.domain import FeatureChange, ValueSchema
-from actors.router import Router, open_router
+from actors.opening import open_router
+from actors.router import Router
 from actors.settings import Settings
 from actors.table.columns import Times
 from actors.timestamps import format_timestamp

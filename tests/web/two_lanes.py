@@ -23,7 +23,8 @@ from hypercorn.utils import wrap_app
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.domain import FeatureChange, Group, ValueType
-from actors.router import Router, open_router
+from actors.opening import open_router
+from actors.router import Router
 from actors.settings import Settings
 from actors.storage.protocol import Storage
 from actors.timestamps import parse_timestamp

@@ -84,7 +84,7 @@ def _nameless(words: str) -> str:
 
 def storage_of(words: str) -> Storage:
     """The storage that is meant. Raises Misused."""
-    from actors.router import make_storage
+    from actors.opening import make_storage
     from actors.settings import Settings
     from web.client_errors import shown_address
 
