@@ -6,9 +6,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from loadtest.postgres import PostgresServer
-from loadtest.valkey import ValkeyCluster, ValkeyServer
 from tests.live import LiveServer
+from tests.servers.postgres import PostgresServer
+from tests.servers.valkey import ValkeyCluster, ValkeyServer
 
 hypothesis.settings.register_profile("whatever the machine does meanwhile", deadline=None)
 hypothesis.settings.load_profile("whatever the machine does meanwhile")

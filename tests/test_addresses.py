@@ -16,9 +16,9 @@ from actors.monitoring.webhook import Webhook
 from actors.opening import make_storage
 from actors.settings import from_environment
 from actors.storage.shared.address import check_address
-from loadtest.postgres import PostgresServer
-from loadtest.valkey import ValkeyServer
 from tests.live import LiveServer
+from tests.servers.postgres import PostgresServer
+from tests.servers.valkey import ValkeyServer
 from web.cli import main
 
 SECRET = "hunter2"

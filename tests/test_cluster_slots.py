@@ -16,8 +16,8 @@ from actors.storage.redis.functions import ROOT
 from actors.storage.redis.link import Command, RedisLink
 from actors.storage.redis.stored_rows import Shapes
 from actors.storage.shared.packed import Shape
-from loadtest.valkey import ValkeyCluster, ValkeyServer
 from tests.live import LiveServer
+from tests.servers.valkey import ValkeyCluster, ValkeyServer
 
 ENTITIES = [f"e{number}" for number in range(6)]
 SLOTS = [key_slot(ROOT), *(key_slot(b"tw:{user:%b}:h" % entity.encode()) for entity in ENTITIES)]

@@ -20,9 +20,9 @@ from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.postgres.storage import PostgresStorage
 from actors.storage.protocol import LoadedRows, Lot, Noted, Registered, Written
 from actors.table.columns import Block, Entities
-from loadtest.postgres import PostgresServer
-from loadtest.valkey import ValkeyServer
 from tests.live import LiveServer
+from tests.servers.postgres import PostgresServer
+from tests.servers.valkey import ValkeyServer
 from web.cli import main
 
 DAY = "2026-01-01T00:00"

@@ -22,9 +22,9 @@ from actors.storage.protocol import Registered, Removed, Stale, Versions, Writte
 from actors.storage.redis.link import Command, RedisLink
 from actors.table.columns import Block
 from actors.timestamps import FOREVER
-from loadtest.postgres import PostgresServer
-from loadtest.valkey import ValkeyServer
 from tests.live import LiveServer, storage_over
+from tests.servers.postgres import PostgresServer
+from tests.servers.valkey import ValkeyServer
 
 T = "2026-01-01T00:00:00Z"
 Pair = tuple[LiveServer, LiveServer]

@@ -36,9 +36,10 @@ from actors.storage.redis.link import Command
 from actors.storage.redis.storage import RedisStorage
 from actors.table.columns import Block
 from actors.timestamps import format_timestamp, now
-from loadtest.postgres import PostgresServer
-from loadtest.valkey import ValkeyCluster, ValkeyServer, free_port
 from tests.live import LiveServer, storage_over
+from tests.servers.postgres import PostgresServer
+from tests.servers.server import free_port
+from tests.servers.valkey import ValkeyCluster, ValkeyServer
 from tests.tls import TlsProxy, certificate
 
 T = "2026-01-01T00:00:00Z"

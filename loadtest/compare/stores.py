@@ -8,9 +8,8 @@ from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from loadtest.compare.processes import Cores, placed
-from loadtest.micro.process import with_children
-from loadtest.postgres import PostgresServer
-from loadtest.valkey import ValkeyServer
+from tests.servers.postgres import PostgresServer
+from tests.servers.valkey import ValkeyServer
 
 
 class Store(NamedTuple):
@@ -19,7 +18,8 @@ class Store(NamedTuple):
     kind: str
     """As Timewell's STORAGE_TYPE has it."""
     url: str
-    pid: int
+    processes: Callable[[], list[int]]
+    """The server and those that it has started."""
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -43,10 +43,6 @@ class Store(NamedTuple):
             "conn_type": "pool",
         }
 
-    def processes(self) -> list[int]:
-        """The server and those that it has started."""
-        return with_children(self.pid)
-
 
 Starting = Callable[[Cores], AbstractContextManager[Store]]
 Server = TypeVar("Server")
@@ -64,11 +60,11 @@ def _on_core(cores: Cores, server: AbstractContextManager[Server]) -> Iterator[S
 def valkey(cores: Cores) -> Iterator[Store]:
     """An empty Valkey that appends to its file and syncs that every second."""
     with _on_core(cores, ValkeyServer()) as server:
-        yield Store("redis", server.url, server.pid)
+        yield Store("redis", server.url, server.processes)
 
 
 @contextmanager
 def postgresql(cores: Cores) -> Iterator[Store]:
     """An empty PostgreSQL as it comes: what is committed is on stable storage."""
     with _on_core(cores, PostgresServer()) as server:
-        yield Store("postgresql", server.url(), server.pid)
+        yield Store("postgresql", server.url(), server.processes)

@@ -15,7 +15,7 @@ from actors.timestamps import now
 from loadtest.micro.measure import Result, at_least
 from loadtest.micro.over_shared import FEATURES, Values, entity_id, register, served, together, written
 from loadtest.micro.service import timewell
-from loadtest.postgres import PostgresServer
+from tests.servers.postgres import PostgresServer
 
 _SELECT = """
 SELECT e.n, r.* FROM unnest(%s::text[]) WITH ORDINALITY AS e(id, n) CROSS JOIN LATERAL

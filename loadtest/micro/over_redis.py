@@ -12,7 +12,7 @@ from typing import Any
 from loadtest.micro.measure import Result, at_least, at_most
 from loadtest.micro.over_shared import FEATURES, Values, entity_id, register, served, together, written
 from loadtest.micro.service import timewell
-from loadtest.valkey import ValkeyServer
+from tests.servers.valkey import ValkeyServer
 
 _FIELDS = [f"f{number:02}" for number in range(FEATURES)]
 

@@ -1,7 +1,7 @@
 """The rules of other tools, held against what the tools themselves said.
 
-The numbers are frozen from Evidently 0.7.23 and NannyML 0.13.1 by `python -m loadtest.drift.golden`, which says
-how; the samples are those of loadtest/drift/recipe.py.
+The numbers are frozen from Evidently 0.7.23 and NannyML 0.13.1 by `python -m tests.studies.drift.golden`, which
+says how; the samples are those of tests/studies/drift/recipe.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scipy import stats
 
 from actors.stats.drift import compatible, evidently, hopsworks, ks_exact, nannyml, sample
 from actors.stats.drift.judge import decide, judge_categories, judge_numbers
-from loadtest.drift.recipe import PAIRS
+from tests.studies.drift.recipe import PAIRS
 
 
 class Evidently(NamedTuple):

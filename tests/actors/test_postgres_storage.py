@@ -26,7 +26,7 @@ from actors.table.grid import Grid, kinds_of
 from actors.table.rows import Rows
 from actors.timestamps import NEVER
 from actors.types.values import Array, dtype_of
-from loadtest.postgres import PostgresServer
+from tests.servers.postgres import PostgresServer
 
 TYPES: list[ValueType] = ["number", "integer", "boolean", "timestamp", "vector", "string"]
 

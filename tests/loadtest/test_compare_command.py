@@ -167,5 +167,5 @@ async def test_what_timewell_keeps_in_a_shared_store_another_timewell_over_it_ha
         async with running(one), running(other):
             assert await one.load(data, slice(None)) == data.values.size
             assert await other.read(PAIR, data.entities) == data.values[:, :2].tolist()
-        assert store.pid in one.processes()
+        assert set(store.processes()) <= set(one.processes())
         assert store.online_store["type"] in ("redis", "postgres")

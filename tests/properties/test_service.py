@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from actors.opening import open_router
 from actors.settings import Settings
 from actors.timestamps import parse_timestamp
-from loadtest.postgres import PostgresServer
-from loadtest.valkey import ValkeyCluster, ValkeyServer
 from tests.model import PERCENTILES, Model, rfc3339
+from tests.servers.postgres import PostgresServer
+from tests.servers.valkey import ValkeyCluster, ValkeyServer
 from web.app import create_app
 
 NOW = 1_762_509_600_000_000

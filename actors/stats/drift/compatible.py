@@ -2,7 +2,7 @@
 ask.
 
 They suit whoever has to explain the same numbers as before. What they cost in false alarms and in missed drift is
-measured in loadtest/results/drift.md.
+measured in tests/studies/results/drift.md.
 """
 
 from __future__ import annotations

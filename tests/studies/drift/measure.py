@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from loadtest.drift.populations import CATEGORICAL, POPULATIONS, Floats
-from loadtest.drift.rules import alarms, judged
+from tests.studies.drift.populations import CATEGORICAL, POPULATIONS, Floats
+from tests.studies.drift.rules import alarms, judged
 
 SEED = 20240229
 PROCESSES = 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 INTRODUCTION = """# Drift in series that people annotated
 
-`python -m loadtest.annotated` made this file with {versions} in {seconds:.0f} s.
+`python -m tests.studies.annotated` made this file with {versions} in {seconds:.0f} s.
 
 The series are those of `river.drift.datasets`, from the Turing Change Point Dataset: real ones, in which up to
 five people marked where they saw a change. Each column became a feature of a running Timewell (embedded storage, a

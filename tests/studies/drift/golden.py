@@ -1,7 +1,7 @@
 """What Evidently and NannyML say about the samples of recipe.py: the numbers that tests/actors hold.
 
     python -m venv there && there/bin/pip install evidently==0.7.23  # or nannyml==0.13.1
-    there/bin/python -m loadtest.drift.golden evidently              # or nannyml
+    there/bin/python -m tests.studies.drift.golden evidently              # or nannyml
 
 prints them as Python. The two need different versions of their dependencies, so an environment each.
 """
@@ -12,7 +12,7 @@ import sys
 from importlib import import_module
 from pprint import pprint
 
-from loadtest.drift.recipe import PAIRS, Floats
+from tests.studies.drift.recipe import PAIRS, Floats
 
 STAT_TESTS = {"ksPValue": "ks", "wassersteinNormed": "wasserstein", "jensenShannon": "jensenshannon", "psi": "psi"}
 

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from loadtest.annotated.alerts import Alert, Past
-from loadtest.annotated.score import (
+from tests.studies.annotated.alerts import Alert, Past
+from tests.studies.annotated.score import (
     RULES,
     Share,
     Tally,
@@ -18,9 +18,9 @@ from loadtest.annotated.score import (
     tally,
     total,
 )
-from loadtest.annotated.series import LEAST, Data
-from loadtest.annotated.stream import Judged, Said
-from loadtest.annotated.words import ALERTS, INTRODUCTION, RATES, RULES_NOTE, VERDICTS_NOTE, WINDOWS_NOTE
+from tests.studies.annotated.series import LEAST, Data
+from tests.studies.annotated.stream import Judged, Said
+from tests.studies.annotated.words import ALERTS, INTRODUCTION, RATES, RULES_NOTE, VERDICTS_NOTE, WINDOWS_NOTE
 
 ALERTED = "apple"
 """The series whose alerts are shown."""

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-import msgspec
+import httpx
 
-from loadtest.annotated.series import Data
-from loadtest.annotated.stream import register, write
-from loadtest.micro.client import Connection, get, post
+from tests.studies.annotated.series import Data
+from tests.studies.annotated.stream import register, write
 
 ROUND_SECONDS = 1.0
 WINDOW_SECONDS = 1.0
@@ -41,7 +40,7 @@ class Past(NamedTuple):
     rounds: int
 
 
-def of_the_past(service: Connection, feature: str, rounds: int = 3) -> Past:
+def of_the_past(service: httpx.Client, feature: str, rounds: int = 3) -> Past:
     """Set a drift check on a feature that was streamed, and let the clock go round."""
     _check(service, feature, {})
     time.sleep((rounds + 0.5) * ROUND_SECONDS)
@@ -50,7 +49,7 @@ def of_the_past(service: Connection, feature: str, rounds: int = 3) -> Past:
     return Past(check["status"], check["message"], len(raised), rounds)
 
 
-def replayed(service: Connection, data: Data) -> list[Alert]:
+def replayed(service: httpx.Client, data: Data) -> list[Alert]:
     """Stream the columns with the clock, under a drift check each; the alerts that fired, in order."""
     features = {register(service, f"replayed.{column}"): column for column in data.values}
     for feature in features:
@@ -79,14 +78,15 @@ def _text(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def _check(service: Connection, feature: str, config: Mapping[str, Any]) -> None:
-    service.ask(post(f"/features/{feature}/checks", {"checkType": "drift", "config": config}))
+def _check(service: httpx.Client, feature: str, config: Mapping[str, Any]) -> None:
+    body = {"checkType": "drift", "config": config}
+    service.post(f"/features/{feature}/checks", json=body).raise_for_status()
 
 
-def _alerts(service: Connection) -> list[dict[str, Any]]:
+def _alerts(service: httpx.Client) -> list[dict[str, Any]]:
     alerts: list[dict[str, Any]] = _ask(service, "/monitor/alerts")["alerts"]
     return alerts
 
 
-def _ask(service: Connection, path: str) -> Any:
-    return msgspec.json.decode(service.ask(get(path)))
+def _ask(service: httpx.Client, path: str) -> Any:
+    return service.get(path).raise_for_status().json()

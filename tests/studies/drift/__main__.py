@@ -1,5 +1,5 @@
-"""`python -m loadtest.drift` measures false alarms and power and writes loadtest/results/drift.md: about five
-minutes on two cores. `--quick` takes a tenth of the trials and prints only.
+"""`python -m tests.studies.drift` measures false alarms and power and writes tests/studies/results/drift.md: about
+five minutes on two cores. `--quick` takes a tenth of the trials and prints only.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.drift.measure import Cell, measured, severities
-from loadtest.drift.populations import POPULATIONS, Floats
-from loadtest.drift.rules import COLUMNS
+from tests.studies.drift.measure import Cell, measured, severities
+from tests.studies.drift.populations import POPULATIONS, Floats
+from tests.studies.drift.rules import COLUMNS
 
 RESULT = Path(__file__).parent.parent / "results" / "drift.md"
 
@@ -33,10 +33,10 @@ GRADED_TRIALS = 800
 
 INTRODUCTION = """# Drift: false alarms and power
 
-`python -m loadtest.drift` made this file{when}.
+`python -m tests.studies.drift` made this file{when}.
 
 Each cell is the share of pairs of samples, reference and current, that a rule calls drift; all rules see the same
-pairs, drawn from fixed seeds. What the populations and a shift are is said in `loadtest/drift/populations.py`.
+pairs, drawn from fixed seeds. `tests/studies/drift/populations.py` says what the populations and a shift are.
 Pairs per cell: {trials}.
 A share of 1% is exact to about 0.5 points (two standard errors) with 1500 pairs, 1 with 400, 2.6 with 60.
 
@@ -50,7 +50,8 @@ A share of 1% is exact to about 0.5 points (two standard errors) with 1500 pairs
 - **Hopsworks** 5.2.1: its distribution comparison, PSI of ten bins against 0.2, counted from the values.
 
 The other rules run as reimplemented in `actors/stats/drift/`; tests hold Evidently's and NannyML's against the
-packages themselves (`loadtest/drift/golden.py`), Hopsworks's is from its published client and not run against it.
+packages themselves (`tests/studies/drift/golden.py`), Hopsworks's is from its published client and not run against
+it.
 
 To read it fairly: with up to 1000 values Evidently tests at 0.05 where Timewell tests at 0.01, so it finds more
 small shifts there at the price of more false alarms; of categories its test takes the reference for exact. NannyML

@@ -1,6 +1,6 @@
-"""`python -m loadtest.annotated [WHEEL]` streams the annotated series of the river wheel through the product and
-writes loadtest/results/annotated.md; less than two minutes. Without WHEEL it is downloaded with pip; river itself
-is neither installed nor imported.
+"""`python -m tests.studies.annotated [WHEEL]` streams the annotated series of the river wheel through the product
+and writes tests/studies/results/annotated.md; less than two minutes. Without WHEEL it is downloaded with pip;
+river itself is neither installed nor imported.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from loadtest.annotated import alerts
-from loadtest.annotated.report import ALERTED, Run, document
-from loadtest.annotated.series import read
-from loadtest.annotated.stream import judge
-from loadtest.micro.client import Connection
-from loadtest.micro.service import timewell
+from tests.live import LiveServer
+from tests.studies.annotated import alerts
+from tests.studies.annotated.report import ALERTED, Run, document
+from tests.studies.annotated.series import read
+from tests.studies.annotated.stream import judge
 
 RESULT = Path(__file__).parent.parent / "results" / "annotated.md"
 
@@ -42,16 +41,16 @@ def run(wheel: Path) -> Run:
     began = time.monotonic()
     series = read(wheel)
     cases = []
-    with timewell(**alerts.SETTINGS) as service, Connection(service.address) as connection:
+    with tempfile.TemporaryDirectory() as directory, LiveServer(Path(directory), **alerts.SETTINGS) as service:
         for data in series:
             for column in data.values:
                 print(f"{data.series.title}: {column}", flush=True)
-                cases.append((data, column, judge(connection, data, column)))
+                cases.append((data, column, judge(service.http, data, column)))
         shown = next(data for data in series if data.series.file == ALERTED)
         print(f"alerts: {ALERTED}", flush=True)
         column = next(iter(shown.values))
-        past = alerts.of_the_past(connection, f"{ALERTED}.{column}_{shown.series.window}.v1")
-        fired = alerts.replayed(connection, shown)
+        past = alerts.of_the_past(service.http, f"{ALERTED}.{column}_{shown.series.window}.v1")
+        fired = alerts.replayed(service.http, shown)
     versions = f"river {wheel.name.split('-')[1]} and Python {platform.python_version()}"
     return Run(cases, past, fired, versions, time.monotonic() - began)
 
@@ -60,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0: the results were written."""
     given = sys.argv[1:] if arguments is None else arguments
     if len(given) > 1 or any(one.startswith("-") for one in given):
-        print("usage: python -m loadtest.annotated [WHEEL]", file=sys.stderr)
+        print("usage: python -m tests.studies.annotated [WHEEL]", file=sys.stderr)
         return 2
     with wheel_of(given) as wheel:
         found = run(wheel)

@@ -9,7 +9,7 @@ import numpy as np
 from actors.stats.drift import evidently, hopsworks, nannyml, sample
 from actors.stats.drift.judge import judge_categories, judge_numbers
 from actors.stats.drift.judgement import Judgement
-from loadtest.drift.populations import Floats
+from tests.studies.drift.populations import Floats
 
 COLUMNS = ["Timewell", "Evidently", "NannyML, a chunk", "NannyML, any chunk", "Hopsworks"]
 

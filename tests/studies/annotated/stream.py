@@ -6,10 +6,9 @@ import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import msgspec
+import httpx
 
-from loadtest.annotated.series import Data
-from loadtest.micro.client import Connection, get, post
+from tests.studies.annotated.series import Data
 
 Row = tuple[str, float]
 BATCH = 100
@@ -33,7 +32,7 @@ class Judged(NamedTuple):
     shuffled: list[Said | None]
 
 
-def judge(service: Connection, data: Data, column: str) -> Judged:
+def judge(service: httpx.Client, data: Data, column: str) -> Judged:
     """Stream one column, and once more in random order."""
     values = data.values[column]
     mixed = random.Random(0).sample(values, len(values))
@@ -44,7 +43,7 @@ def judge(service: Connection, data: Data, column: str) -> Judged:
 
 
 def _stream(
-    service: Connection, data: Data, name: str, values: Sequence[float]
+    service: httpx.Client, data: Data, name: str, values: Sequence[float]
 ) -> tuple[list[Said | None], list[Said | None]]:
     """What each window was judged against the one before, and against the first."""
     feature = register(service, name)
@@ -62,28 +61,28 @@ def _stream(
     return before, first
 
 
-def register(service: Connection, name: str) -> str:
+def register(service: httpx.Client, name: str) -> str:
     """A number by `entity.name`; its id."""
     entity, _, name = name.partition(".")
     body = {"name": name, "entity": entity, "valueType": "number"}
-    return str(msgspec.json.decode(service.ask(post("/features/register", body)))["id"])
+    return str(service.post("/features/register", json=body).raise_for_status().json()["id"])
 
 
-def write(service: Connection, feature: str, rows: Sequence[Row]) -> None:
+def write(service: httpx.Client, feature: str, rows: Sequence[Row]) -> None:
     """(timestamp, value) of the one entity that a series is about, in order, in batches."""
     for start in range(0, len(rows), BATCH):
         values = [
             {"featureId": feature, "entityId": "the-one", "value": value, "timestamp": time}
             for time, value in rows[start : start + BATCH]
         ]
-        service.ask(post("/features/write-batch", {"values": values}))
+        service.post("/features/write-batch", json={"values": values}).raise_for_status()
 
 
-def _drift(service: Connection, feature: str, data: Data, reference: range, current: range) -> Said:
+def _drift(service: httpx.Client, feature: str, data: Data, reference: range, current: range) -> Said:
     """Raises RuntimeError when the answer is not about the rows that were asked for."""
     periods = [f"{data.times[rows[0]]}/{data.times[rows[-1]]}" for rows in (reference, current)]
     path = f"/features/{feature}/drift?reference={periods[0]}&current={periods[1]}"
-    answer: dict[str, Any] = msgspec.json.decode(service.ask(get(path)))
+    answer: dict[str, Any] = service.get(path).raise_for_status().json()
     counts = [answer[side]["count"] for side in ("reference", "current")]
     if counts != [len(reference), len(current)]:
         raise RuntimeError(f"{path}: {counts} observations were compared, not {len(reference)}, {len(current)}")

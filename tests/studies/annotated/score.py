@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from loadtest.annotated.series import Data
-from loadtest.annotated.stream import Said
+from tests.studies.annotated.series import Data
+from tests.studies.annotated.stream import Said
 
 Rule = Callable[[Said], bool]
 RULES: Mapping[str, Rule] = {
