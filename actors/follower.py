@@ -46,7 +46,7 @@ class Follower:
         self._clock = clock
         self._notes: int | None = None
         self._one_at_a_time = trio.Lock()
-        self._next = Reply()
+        self._next = Reply[Versions]()
         """The answer to those who want a look that has not begun yet."""
         self._wanted = trio.Event()
 
@@ -121,8 +121,8 @@ class Follower:
             else:
                 look.answer(now)
 
-    def _begun(self) -> Reply:
-        look, self._next, self._wanted = self._next, Reply(), trio.Event()
+    def _begun(self) -> Reply[Versions]:
+        look, self._next, self._wanted = self._next, Reply[Versions](), trio.Event()
         return look
 
     async def _follow(self) -> None:

@@ -20,7 +20,7 @@ import trio
 from actors.clock import ArrivalClock
 from actors.domain import Feature
 from actors.errors import Conflict, Overloaded, StorageDown, TimewellError
-from actors.mailbox import Envelope, Mailbox
+from actors.mailbox import Envelope, Mailbox, Message
 from actors.messages import Apply, ChangeRegistry, Erase, Forget, Purge, Write
 from actors.repeats import Repeated
 from actors.settings import GROUP_COMMIT_VALUES, IDEMPOTENCY_HOURS, UNFLUSHED_VALUES
@@ -33,7 +33,7 @@ from actors.turns import by_turns
 class _Accepted(NamedTuple):
     """An entry to commit, and everybody who gets its outcome: who sent it first, then who repeats its key."""
 
-    askers: list[Envelope]
+    askers: list[Envelope[Any]]
     entry: Entry
 
 
@@ -88,7 +88,7 @@ class JournalActor:
             for group in _groups(waiting):
                 await self._commit(group)
 
-    async def _commit(self, group: Sequence[Envelope]) -> None:
+    async def _commit(self, group: Sequence[Envelope[Any]]) -> None:
         """One group, one transaction."""
         try:
             accepted = self._accept(group, await self._answered_before(group))
@@ -99,8 +99,7 @@ class JournalActor:
         except (StorageDown, MemoryError) as error:
             await self.load()
             for envelope in group:
-                _fail(
-                    envelope,
+                envelope.fail(
                     error
                     if isinstance(error, StorageDown)
                     else StorageDown("there is not enough memory for this commit"),
@@ -123,42 +122,44 @@ class JournalActor:
         for (askers, _), entry in zip(accepted, recorded, strict=True):
             for envelope in askers:
                 if isinstance(entry, TimewellError):
-                    _fail(envelope, entry)
+                    envelope.fail(entry)
                 else:
-                    _answer(envelope, _said(entry) if isinstance(entry, Written) else entry)
+                    envelope.answer(_said(entry))
 
-    async def _answered_before(self, group: Sequence[Envelope]) -> dict[str, bytes]:
-        keys = [envelope.message.key for envelope in group if _key(envelope) is not None]
+    async def _answered_before(self, group: Sequence[Envelope[Any]]) -> dict[str, bytes]:
+        keys = [key for envelope in group if (key := _key(envelope)) is not None]
         if not keys:
             return {}
         since = self._clock.steady() - IDEMPOTENCY_HOURS * 3_600 * SECOND
         return dict(await trio.to_thread.run_sync(self._storage.answers, keys, since))
 
-    def _accept(self, group: Sequence[Envelope], answered: Mapping[str, bytes]) -> list[_Accepted]:
+    def _accept(self, group: Sequence[Envelope[Any]], answered: Mapping[str, bytes]) -> list[_Accepted]:
         """The entries to commit. What needs none, a key answered before or a refusal, is answered here."""
         accepted: list[_Accepted] = []
         first: dict[str, _Accepted] = {}
         for envelope in group:
             key = _key(envelope)
             if key is not None and key in answered:
-                _answer(envelope, Repeated(answered[key]))
+                envelope.answer(Repeated(answered[key]))
             elif key is not None and key in first:
                 first[key].askers.append(envelope)
             else:
                 try:
                     accepted.append(_Accepted([envelope], self._entry(envelope.message)))
                 except TimewellError as error:
-                    _fail(envelope, error)
+                    envelope.fail(error)
                     continue
                 if key is not None:
                     first[key] = accepted[-1]
         return accepted
 
-    def _entry(self, message: Write | ChangeRegistry | Erase) -> Entry:
+    def _entry(self, message: Message[Any]) -> Entry:
         if isinstance(message, ChangeRegistry):
             return message.change
         if isinstance(message, Erase):
             return Erased(message.entity_type, message.entity_id, self._clock.tick())
+        if not isinstance(message, Write):
+            raise TypeError(f"not for the journal: {message!r}")
         if self.unflushed > UNFLUSHED_VALUES:
             raise Overloaded("the history files cannot keep up with the journal")
         for block in message.blocks:
@@ -218,12 +219,12 @@ class JournalActor:
             self.wants_checkpoint.set()
 
 
-def _groups(waiting: Sequence[Envelope]) -> list[list[Envelope]]:
+def _groups(waiting: Sequence[Envelope[Any]]) -> list[list[Envelope[Any]]]:
     """Neighbours, up to GROUP_COMMIT_VALUES observations together.
 
     A feature that comes or goes ends a group: what follows is judged once it is known whether that is durable.
     """
-    groups: list[list[Envelope]] = [[]]
+    groups: list[list[Envelope[Any]]] = [[]]
     values, ended = 0, False
     for envelope in waiting:
         count = envelope.message.count if isinstance(envelope.message, Write) else 0
@@ -236,23 +237,16 @@ def _groups(waiting: Sequence[Envelope]) -> list[list[Envelope]]:
     return groups
 
 
-def _changes_features(message: Any) -> bool:
+def _changes_features(message: Message[Any]) -> bool:
     return isinstance(message, ChangeRegistry) and isinstance(message.change, Registered | Deleted)
 
 
-def _key(envelope: Envelope) -> str | None:
+def _key(envelope: Envelope[Any]) -> str | None:
     return envelope.message.key if isinstance(envelope.message, Write) else None
 
 
-def _said(entry: Written) -> bytes:
-    return Repeated(entry.answer) if entry.repeated else entry.answer
-
-
-def _answer(envelope: Envelope, value: object) -> None:
-    if envelope.reply is not None:
-        envelope.reply.answer(value)
-
-
-def _fail(envelope: Envelope, error: TimewellError) -> None:
-    if envelope.reply is not None:
-        envelope.reply.fail(error)
+def _said(entry: Entry) -> bytes | Erased | None:
+    """What a message is answered with whose entry is durable."""
+    if isinstance(entry, Written):
+        return Repeated(entry.answer) if entry.repeated else entry.answer
+    return entry if isinstance(entry, Erased) else None

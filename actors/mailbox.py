@@ -1,4 +1,4 @@
-"""How actors are asked: a bounded inbox, one-shot replies, and nobody left waiting.
+"""How actors are asked: messages that know their answers, a bounded inbox, one-shot replies, nobody left waiting.
 
 `ask` waits for a place in the inbox, at most INBOX_WAIT_SECONDS, and then for the answer; `tell` only for a
 place. An actor drains its inbox, handles all, answers all. When it crashes, `fail_open` answers every call
@@ -7,9 +7,10 @@ that it had taken or that was waiting, and `refuse` turns new ones away until it
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
 
+import msgspec
 import trio
 from trio.testing import wait_all_tasks_blocked
 
@@ -21,14 +22,22 @@ REST_SECONDS = 0.005
 MANY_MESSAGES = 16
 
 
-class Reply:
+R = TypeVar("R")
+"""What a message is answered with."""
+
+
+class Message(msgspec.Struct, Generic[R], frozen=True):
+    """What may be asked. `Message[None]`: there is nothing to say but that it is done."""
+
+
+class Reply(Generic[R]):
     """A place for one answer. An asker that has gone away leaves it unread."""
 
     __slots__ = ("_answered", "_error", "_value")
 
     def __init__(self) -> None:
         self._answered = trio.Event()
-        self._value: Any = None
+        self._value: R
         self._error: TimewellError | None = None
 
     @property
@@ -36,7 +45,7 @@ class Reply:
         """Whether it has been answered."""
         return self._answered.is_set()
 
-    def answer(self, value: Any) -> None:
+    def answer(self, value: R) -> None:
         """Give the answer; only the first counts."""
         if not self.done:
             self._value = value
@@ -48,7 +57,7 @@ class Reply:
             self._error = error
             self._answered.set()
 
-    async def wait(self) -> Any:
+    async def wait(self) -> R:
         """The answer, or the error raised. Goes on at once where it is there."""
         if not self.done:
             await self._answered.wait()
@@ -58,14 +67,61 @@ class Reply:
         return self._value
 
 
-class Envelope:
+class Envelope(Generic[R]):
     """A message with the reply that it wants, or none."""
 
     __slots__ = ("message", "reply")
 
-    def __init__(self, message: Any, reply: Reply | None) -> None:
+    def __init__(self, message: Message[R], reply: Reply[R] | None) -> None:
         self.message = message
         self.reply = reply
+
+    def answer(self, value: R) -> None:
+        """Give the answer to whoever waits for it."""
+        if self.reply is not None:
+            self.reply.answer(value)
+
+    def fail(self, error: TimewellError) -> None:
+        """Give an error for an answer to whoever waits for one."""
+        if self.reply is not None:
+            self.reply.fail(error)
+
+
+class Handlers:
+    """Which function of an actor answers which kind of message."""
+
+    def __init__(self, whose: str) -> None:
+        self._whose = whose
+        self._by_kind: dict[type[Message[Any]], Callable[[Any], Any]] = {}
+
+    def on(self, kind: type[Message[R]], handle: Callable[[Any], R]) -> None:
+        """Have the messages of a kind answered by a function."""
+        self._by_kind[kind] = handle
+
+    def handle(self, message: Message[R]) -> R:
+        """The answer. Raises TypeError where there is none."""
+        found = self._by_kind.get(type(message))
+        if found is None:
+            raise TypeError(f"not for {self._whose}: {message!r}")
+        answer: R = found(message)
+        return answer
+
+
+class Tasks:
+    """The same of async functions."""
+
+    def __init__(self, whose: str) -> None:
+        self._handlers = Handlers(whose)
+
+    def on(self, kind: type[Message[R]], handle: Callable[[Any], Awaitable[R]]) -> None:
+        """Have the messages of a kind answered by a function."""
+        self._handlers.on(kind, handle)  # type: ignore[arg-type]  # which is told what it is to await below
+
+    async def handle(self, message: Message[R]) -> R:
+        """The answer. Raises TypeError where there is none."""
+        answer: Any = self._handlers.handle(message)
+        answered: R = await answer
+        return answered
 
 
 class Mailbox:
@@ -75,28 +131,28 @@ class Mailbox:
         self.name = name
         self.missed = False
         """Whether a `post` found no place since the actor last looked."""
-        self._send, self._receive = trio.open_memory_channel[Envelope](INBOX_MESSAGES)
-        self._taken: list[Envelope] = []
-        self._meanwhile: Callable[[Envelope], None] | None = None
+        self._send, self._receive = trio.open_memory_channel[Envelope[Any]](INBOX_MESSAGES)
+        self._taken: list[Envelope[Any]] = []
+        self._meanwhile: Callable[[Envelope[Any]], None] | None = None
         """How to handle a message while the actor waits and nothing has been sent to it since."""
         self._refusal: TimewellError | None = None
         self._resting: trio.CancelScope | None = None
         self.asked = False
         """Whether somebody waits for an answer to what has not been taken yet."""
 
-    async def ask(self, message: Any) -> Any:
+    async def ask(self, message: Message[R]) -> R:
         """Send and wait for the answer. Raises Overloaded where the inbox stays full."""
         return await (await self.send(message)).wait()
 
-    async def send(self, message: Any) -> Reply:
+    async def send(self, message: Message[R]) -> Reply[R]:
         """Send; the reply can be waited for later, so that several actors work on one question."""
         if self._refusal is not None:
             raise type(self._refusal)(self._refusal.detail)
-        reply = Reply()
+        reply = Reply[R]()
         await self._put(Envelope(message, reply))
         return reply
 
-    def turn(self, message: Any) -> Reply | None:
+    def turn(self, message: Message[R]) -> Reply[R] | None:
         """Have a waiting actor handle a read here and now, which spares two switches of task; None if it cannot.
 
         Nothing is overtaken: it can only while its inbox is empty and it is not at work. Where handling fails, the
@@ -104,14 +160,14 @@ class Mailbox:
         """
         if self._meanwhile is None or self._refusal is not None:
             return None
-        reply = Reply()
+        reply = Reply[R]()
         try:
             self._meanwhile(Envelope(message, reply))
         except Exception:
             return None
         return reply
 
-    async def tell(self, message: Any) -> None:
+    async def tell(self, message: Message[None]) -> None:
         """Send without an answer, waiting for a place as long as it takes: back pressure between actors.
 
         An actor that is being rebuilt holds nobody up: it will find that it missed something.
@@ -122,7 +178,7 @@ class Mailbox:
         else:
             self.post(message)
 
-    def post(self, message: Any) -> None:
+    def post(self, message: Message[None]) -> None:
         """Send if there is a place at once; otherwise the actor will find that it missed something."""
         self._wake()
         try:
@@ -135,7 +191,7 @@ class Mailbox:
         if self._resting is not None:
             self._resting.cancel()
 
-    async def _put(self, envelope: Envelope) -> None:
+    async def _put(self, envelope: Envelope[Any]) -> None:
         self._wake()
         self.asked = True
         try:
@@ -148,7 +204,7 @@ class Mailbox:
 
     # The actor's side
 
-    async def drain(self, meanwhile: Callable[[Envelope], None] | None = None) -> list[Envelope]:
+    async def drain(self, meanwhile: Callable[[Envelope[Any]], None] | None = None) -> list[Envelope[Any]]:
         """Wait for a message and take all that are there. `meanwhile` handles turns until the first is sent."""
         self._meanwhile = meanwhile if self.depth() == 0 else None
         try:
@@ -157,9 +213,9 @@ class Mailbox:
             self._meanwhile = None
         return [first, *self.drain_now()]
 
-    def drain_now(self) -> list[Envelope]:
+    def drain_now(self) -> list[Envelope[Any]]:
         """Take all messages that are there."""
-        self.asked, taken = False, []
+        self.asked, taken = False, list[Envelope[Any]]()
         while True:
             try:
                 taken.append(self._receive.receive_nowait())
@@ -181,7 +237,7 @@ class Mailbox:
         """Whether the actor had better get on: messages pile up, or somebody waits for an answer."""
         return self.asked or self.depth() >= MANY_MESSAGES
 
-    def take(self, envelopes: list[Envelope]) -> None:
+    def take(self, envelopes: list[Envelope[Any]]) -> None:
         """Note what is being handled, so that a crash can answer it."""
         self._taken = envelopes
 
@@ -189,8 +245,7 @@ class Mailbox:
         """Answer what is taken or waiting with the error, and turn new calls away. Tells are kept."""
         self._refusal = error
         for envelope in self._taken:
-            if envelope.reply is not None:
-                envelope.reply.fail(error)
+            envelope.fail(error)
         self._taken = []
         for envelope in self.drain_now():
             if envelope.reply is not None:

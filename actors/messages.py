@@ -1,5 +1,7 @@
 """What may be asked of an actor: frozen data, no behaviour. One message concerns many entities.
 
+A message says what it is answered with: `Message[Grid]` with a grid.
+
 RegistryActor  Register, DeleteFeature, PutGroup, DeleteGroup, Refresh
 JournalActor   Write, ChangeRegistry, Erase
 StoreActor     Apply, Forget, Purge, Flushed, Latest, Past, PastWindow, Between, Scan, Whereabouts, CountRows,
@@ -14,43 +16,55 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from actors.domain import Feature, FeatureChange, Group
-from actors.storage.protocol import Deleted, Erased, Grouped, Noted, Registered, Ungrouped
+from actors.mailbox import Message
+from actors.stats.summary import Summary
+from actors.storage.protocol import (
+    Deleted,
+    Erased,
+    Grouped,
+    Noted,
+    Registered,
+    SavedSummaries,
+    SummaryKey,
+    Ungrouped,
+)
 from actors.table.columns import Block, Indices, Times
-from actors.table.grid import Kind
+from actors.table.grid import Cells, Grid, Kind
 from actors.table.partition import DiskRows
+from actors.table.ranged import Ranged
 from actors.types.values import Array, Nulls
 
 
-class Register(msgspec.Struct, frozen=True):
-    """Make or update a feature. Answered with (Feature, whether it is new)."""
+class Register(Message[tuple[Feature, bool]], frozen=True):
+    """Make or update a feature. The answer: whether it is new, too."""
 
     change: FeatureChange
 
 
-class DeleteFeature(msgspec.Struct, frozen=True):
-    """Delete a feature by its id, and its values with it. Answered with None."""
+class DeleteFeature(Message[None], frozen=True):
+    """Delete a feature by its id, and its values with it."""
 
     feature_id: str
 
 
-class PutGroup(msgspec.Struct, frozen=True):
-    """Make or replace a group; the times in it are not looked at. Answered with (Group, whether it is new)."""
+class PutGroup(Message[tuple[Group, bool]], frozen=True):
+    """Make or replace a group; the times in it are not looked at. The answer: whether it is new, too."""
 
     group: Group
 
 
-class DeleteGroup(msgspec.Struct, frozen=True):
-    """Delete a group; its features stay. Answered with None."""
+class DeleteGroup(Message[None], frozen=True):
+    """Delete a group; its features stay."""
 
     name: str
 
 
-class Refresh(msgspec.Struct, frozen=True):
-    """Another process has changed what is registered: take that over. Answered with None."""
+class Refresh(Message[None], frozen=True):
+    """Another process has changed what is registered: take that over."""
 
 
-class Write(msgspec.Struct, frozen=True):
-    """Make blocks durable and visible. Answered with the bytes to say.
+class Write(Message[bytes], frozen=True):
+    """Make blocks durable and visible. The answer: the bytes to say.
 
     `answer` is what to say for an idempotency `key` that comes back; `judged` as for `Written`.
     """
@@ -62,46 +76,46 @@ class Write(msgspec.Struct, frozen=True):
     judged: int | None = None
 
 
-class ChangeRegistry(msgspec.Struct, frozen=True):
-    """Make a change of the registry durable, in order with the writes around it. Answered with None."""
+class ChangeRegistry(Message[None], frozen=True):
+    """Make a change of the registry durable, in order with the writes around it."""
 
     change: Registered | Deleted | Grouped | Ungrouped | Noted
 
 
-class Apply(msgspec.Struct, frozen=True):
-    """Batches made durable, with their arrival, as far as they concern the receiver. Not answered."""
+class Apply(Message[None], frozen=True):
+    """Batches made durable, with their arrival, as far as they concern the receiver."""
 
     batches: Sequence[tuple[int, Sequence[Block]]]
 
 
-class Erase(msgspec.Struct, frozen=True):
-    """Everything of an entity is to go, of all its features. Answered with the Erased that is durable."""
+class Erase(Message[Erased], frozen=True):
+    """Everything of an entity is to go, of all its features. The answer is durable."""
 
     entity_type: str
     entity_id: str
 
 
-class Purge(msgspec.Struct, frozen=True):
-    """An entity was erased: to the store that owns it. No answer."""
+class Purge(Message[None], frozen=True):
+    """An entity was erased: to the store that owns it."""
 
     erased: Erased
 
 
-class Forget(msgspec.Struct, frozen=True):
-    """A feature was deleted. Not answered."""
+class Forget(Message[None], frozen=True):
+    """A feature was deleted."""
 
     feature: Feature
 
 
-class Flushed(msgspec.Struct, frozen=True):
+class Flushed(Message[None], frozen=True):
     """The history files reach `position`. `kept_values`: by feature id, how many rows stay in memory."""
 
     position: int
     kept_values: Mapping[str, int]
 
 
-class Latest(msgspec.Struct, frozen=True):
-    """The newest values with event time <= at. Answered with a `Grid`.
+class Latest(Message[Grid], frozen=True):
+    """The newest values with event time <= at.
 
     With `disk`, merged rows by feature id that a first answer found missing; `install` takes them into memory.
     """
@@ -119,15 +133,15 @@ class Latest(msgspec.Struct, frozen=True):
     verify: bool = False
     """Whether the store compares what it serves with a point-in-time read of the same moment."""
     judged: int | None = None
-    """The version of the registry that the features are of; a shared store with another answers Stale."""
+    """The version of the registry that the features are of; a shared store with another raises Stale."""
 
 
-class Agreement(msgspec.Struct, frozen=True):
-    """How such comparisons came out. Answered with {feature id: (values compared, values that differed)}."""
+class Agreement(Message[Mapping[str, tuple[int, int]]], frozen=True):
+    """How such comparisons came out, by feature id: values compared, values that differed."""
 
 
-class Past(msgspec.Struct, frozen=True):
-    """The value of each feature as of a moment of its own for each question. Answered with a `Cells` per feature.
+class Past(Message[list[Cells]], frozen=True):
+    """The value of each feature as of a moment of its own for each question: by feature.
 
     Question i is about entities[owner[i]] at[i]. `visible_from`, by feature, for all questions or one each: values
     before it answer nothing. `disk` as for `Latest`.
@@ -142,7 +156,16 @@ class Past(msgspec.Struct, frozen=True):
     disk: Mapping[str, DiskRows] = {}
 
 
-class PastWindow(msgspec.Struct, frozen=True):
+class Aggregated(msgspec.Struct, frozen=True):
+    """One value per entity and window, entities outermost; or the entities (positions) still to be read."""
+
+    values: Array
+    nulls: Nulls
+    value_type: str
+    cold: Sequence[int] = ()
+
+
+class PastWindow(Message[Aggregated | Ranged], frozen=True):
     """An aggregate over (start, at] for each question. Answered as `Between`; `cold` are entities."""
 
     entities: Sequence[str]
@@ -154,10 +177,10 @@ class PastWindow(msgspec.Struct, frozen=True):
     disk: DiskRows | None = None
 
 
-class Between(msgspec.Struct, frozen=True):
+class Between(Message[Aggregated | Ranged], frozen=True):
     """Aggregates of the observations with start <= event time <= end.
 
-    Answered with `Aggregated`, or with the `Ranged` that makes it, where there are many observations.
+    `Ranged` is what makes the answer, where there are many observations.
     """
 
     entities: Sequence[str]
@@ -172,27 +195,6 @@ class Between(msgspec.Struct, frozen=True):
     disk: DiskRows | None = None
 
 
-class Aggregated(msgspec.Struct, frozen=True):
-    """One value per entity and window, entities outermost; or the entities (positions) still to be read."""
-
-    values: Array
-    nulls: Nulls
-    value_type: str
-    cold: Sequence[int] = ()
-
-
-class Scan(msgspec.Struct, frozen=True):
-    """The observations of one entity, in time order. Answered with `Scanned`."""
-
-    entity: str
-    feature: Feature
-    start: int
-    end: int
-    limit: int
-    descending: bool
-    disk: DiskRows | None = None
-
-
 class Scanned(msgspec.Struct, frozen=True):
     """Up to `limit` observations, and whether there are more; or `cold` where the disk must be asked."""
 
@@ -203,15 +205,27 @@ class Scanned(msgspec.Struct, frozen=True):
     cold: bool = False
 
 
-class Whereabouts(msgspec.Struct, frozen=True):
-    """In which order entities lie in a store's memory. Answered with int64[n] to sort them by; it may change."""
+class Scan(Message[Scanned], frozen=True):
+    """The observations of one entity, in time order."""
+
+    entity: str
+    feature: Feature
+    start: int
+    end: int
+    limit: int
+    descending: bool
+    disk: DiskRows | None = None
+
+
+class Whereabouts(Message[Indices], frozen=True):
+    """In which order entities lie in a store's memory: int64[n] to sort them by. It may change."""
 
     entity_type: str
     entities: Sequence[str]
 
 
-class CountRows(msgspec.Struct, frozen=True):
-    """How many observations a store holds in memory. Answered with an int."""
+class CountRows(Message[int], frozen=True):
+    """How many observations a store holds in memory."""
 
 
 class Vitals(msgspec.Struct, frozen=True):
@@ -228,8 +242,8 @@ class Vitals(msgspec.Struct, frozen=True):
         return Vitals(self.count + count, newest, arrived)
 
 
-class Fresh(msgspec.Struct, frozen=True):
-    """What came of a feature after a position. Answered with `SavedSummaries`, None if `position` is too old.
+class Fresh(Message[SavedSummaries | None], frozen=True):
+    """What came of a feature after a position, None if `position` is too old.
 
     `whole`: only of the whole stream, not of its windows.
     """
@@ -239,34 +253,30 @@ class Fresh(msgspec.Struct, frozen=True):
     whole: bool = False
 
 
-class Newest(msgspec.Struct, frozen=True):
-    """When the newest observations of features came. Answered with a list of `Vitals`."""
+class Newest(Message[list[Vitals]], frozen=True):
+    """When the newest observations of features came."""
 
     features: Sequence[Feature]
 
 
-class Late(msgspec.Struct, frozen=True):
+class Late(Message[list[tuple[str, int, int]]], frozen=True):
     """Windows of drift that had closed when observations of them came, where none has come since `settled`.
 
-    Answered with [(feature id, start, last arrival)], at most `most`, the newest first; they are told once.
+    By feature id: start, last arrival; at most `most`, the newest first. They are told once.
     """
 
     settled: int
     most: int
 
 
-class Snapshot(msgspec.Struct, frozen=True):
-    """What the monitor has to save. Answered with (position, summaries by key)."""
+class Snapshot(Message[tuple[int, dict[SummaryKey, Summary]]], frozen=True):
+    """What the monitor has to save: the position, and summaries by key."""
 
 
-class Saved(msgspec.Struct, frozen=True):
-    """The saved summaries reach `position`. Answered with None."""
+class Saved(Message[None], frozen=True):
+    """The saved summaries reach `position`."""
 
     position: int
-
-
-class Status(msgspec.Struct, frozen=True):
-    """How far the monitor is. Answered with `MonitorStatus`."""
 
 
 class MonitorStatus(msgspec.Struct, frozen=True):
@@ -275,3 +285,7 @@ class MonitorStatus(msgspec.Struct, frozen=True):
     position: int
     rows: int
     inbox: int
+
+
+class Status(Message[MonitorStatus], frozen=True):
+    """How far the monitor is."""

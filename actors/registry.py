@@ -25,7 +25,7 @@ from actors.domain import (
     parse_reference,
 )
 from actors.errors import Conflict, InvalidInput, NotFound, RequestError, TimewellError, TooLarge, Unavailable
-from actors.mailbox import Envelope, Mailbox
+from actors.mailbox import Envelope, Mailbox, Message
 from actors.messages import ChangeRegistry, DeleteFeature, DeleteGroup, PutGroup, Refresh, Register
 from actors.remembered import Remembered
 from actors.settings import MAX_FEATURES_PER_READ, MAX_RETENTION_VALUES, MAX_VERSION
@@ -372,17 +372,15 @@ class RegistryActor:
             for envelope in batch:
                 await self._handle(envelope)
 
-    async def _handle(self, envelope: Envelope) -> None:
+    async def _handle(self, envelope: Envelope[Any]) -> None:
         try:
             answer = await self._handled(envelope.message)
         except TimewellError as error:
-            if envelope.reply is not None:
-                envelope.reply.fail(error)
-            return
-        if envelope.reply is not None:
-            envelope.reply.answer(answer)
+            envelope.fail(error)
+        else:
+            envelope.answer(answer)
 
-    async def _handled(self, message: Any) -> Any:
+    async def _handled(self, message: Message[Any]) -> Any:
         if isinstance(message, Refresh):
             await self._overtaken()
             return None
@@ -408,7 +406,7 @@ class RegistryActor:
         """Whether others had changed the registry, which is taken over now."""
         return self._others is not None and await self._others.take_over()
 
-    def _judge(self, message: Any) -> tuple[Registered | Deleted | Grouped | Ungrouped, Any]:
+    def _judge(self, message: Message[Any]) -> tuple[Registered | Deleted | Grouped | Ungrouped, Any]:
         now = self._clock.tick()
         match message:
             case Register(change):

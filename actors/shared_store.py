@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import trio
 
+from actors.amount import bytes_of
 from actors.errors import TimewellError, TooLarge, shortage
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import Agreement, Between, CountRows, Latest, Past, PastWindow, Scan, Whereabouts
@@ -37,7 +38,7 @@ class SharedStoreActor:
         self._storage = storage
         self._most_bytes = most_bytes
         self._quick: Quick
-        self._under_way: list[Envelope] = []
+        self._under_way: list[Envelope[Any]] = []
         self._visitors = trio.CapacityLimiter(SHARED_STORE_WORKERS)
 
     async def load(self) -> None:
@@ -59,17 +60,17 @@ class SharedStoreActor:
             self._under_way = [one for one in self._under_way if one not in batch]
             self.mailbox.take(self._under_way)
 
-    async def _answer(self, batch: Sequence[Envelope]) -> None:
-        newest = [envelope for envelope in batch if isinstance(envelope.message, Latest)]
-        together = [envelope for envelope in newest if not _many_texts(envelope.message)]
+    async def _answer(self, batch: Sequence[Envelope[Any]]) -> None:
+        together = [one for one in batch if isinstance(one.message, Latest) and not _many_texts(one.message)]
         if together:
             await self._answer_newest(together)
         for envelope in batch:
             if envelope not in together:
                 await self._answer_one(envelope)
 
-    async def _answer_newest(self, envelopes: Sequence[Envelope]) -> None:
-        questions = [_question(envelope.message) for envelope in envelopes]
+    async def _answer_newest(self, envelopes: Sequence[Envelope[Grid]]) -> None:
+        messages = [envelope.message for envelope in envelopes if isinstance(envelope.message, Latest)]
+        questions = list(map(_question, messages))
         try:
             found: Latests | None = await self._quick(questions)
             if found is None:
@@ -77,33 +78,36 @@ class SharedStoreActor:
         except Exception as error:
             refusal = _refusal(error)
             for envelope in envelopes:
-                _reply(envelope, refusal)
+                envelope.fail(refusal)
             return
-        for envelope, grid in zip(envelopes, found.grids, strict=True):
-            _reply(envelope, _checked(envelope.message, grid, found.registry))
+        for envelope, message, grid in zip(envelopes, messages, found.grids, strict=True):
+            try:
+                envelope.answer(_checked(message, grid, found.registry))
+            except Stale as stale:
+                envelope.fail(stale)
 
-    async def _answer_one(self, envelope: Envelope) -> None:
+    async def _answer_one(self, envelope: Envelope[Any]) -> None:
         message = envelope.message
         try:
             if isinstance(message, Latest):
-                _reply(envelope, await self._newest_in_parts(message))
+                envelope.answer(await self._newest_in_parts(message))
             else:
-                _reply(envelope, await self._visit(answered, self._storage, message))
+                envelope.answer(await self._visit(answered, self._storage, message))
         except Exception as error:
-            _reply(envelope, _refusal(error))
+            envelope.fail(_refusal(error))
 
-    async def _newest_in_parts(self, message: Latest) -> Grid | Stale:
-        """Some entities at a time, each once: how long texts are is known only when they are here."""
+    async def _newest_in_parts(self, message: Latest) -> Grid:
+        """Some entities at a time, each once: how long texts are is known only when they are here.
+
+        Raises Stale, TooLarge.
+        """
         distinct = list(dict.fromkeys(message.entities))
         step, size, grids = max(1, TEXTS_PER_VISIT // _texts_each(message)), 0, list[Grid]()
         for start in range(0, len(distinct), step):
             question = _question(message)._replace(entities=distinct[start : start + step])
             found: Latests = await self._visit(self._storage.latest, [question])
-            grid = _checked(message, found.grids[0], found.registry)
-            if isinstance(grid, Stale):
-                return grid
-            grids.append(grid)
-            size += _text_bytes(grid)
+            grids.append(_checked(message, found.grids[0], found.registry))
+            size += sum(bytes_of(values) for values in grids[-1].values if values.dtype == object)
             if size > self._most_bytes:
                 words = f"the answer would have more than {self._most_bytes} bytes"
                 raise TooLarge(f"{words}: ask for fewer entities, features or windows")
@@ -125,14 +129,11 @@ def _texts_each(message: Latest) -> int:
     return sum(len(kind.members) for kind in message.kinds if dtype_of(kind.value_type).kind == "O")
 
 
-def _text_bytes(grid: Grid) -> int:
-    texts = (values.ravel().tolist() for values in grid.values if values.dtype == object)
-    return sum(len(text) for some in texts for text in some if text is not None)
-
-
-def _checked(message: Latest, grid: Grid, registry: int) -> Grid | Stale:
-    current = message.judged in (None, registry)
-    return grid if current else Stale("another process has changed what is registered")
+def _checked(message: Latest, grid: Grid, registry: int) -> Grid:
+    """The answer. Raises Stale where it was asked for by another version of the registry."""
+    if message.judged not in (None, registry):
+        raise Stale("another process has changed what is registered")
+    return grid
 
 
 def _refusal(error: Exception) -> TimewellError:
@@ -147,15 +148,6 @@ def _question(message: Latest) -> Newest:
     return Newest(
         message.entity_type, message.entities, message.features, message.kinds, message.at, message.current
     )
-
-
-def _reply(envelope: Envelope, answer: Any) -> None:
-    if envelope.reply is None:
-        return
-    if isinstance(answer, TimewellError):
-        envelope.reply.fail(answer)
-    else:
-        envelope.reply.answer(answer)
 
 
 def answered(storage: SharedStorage, message: Any) -> Any:

@@ -15,7 +15,7 @@ import trio
 
 from actors.domain import Feature
 from actors.errors import RequestError, shortage
-from actors.mailbox import Envelope, Mailbox
+from actors.mailbox import Envelope, Handlers, Mailbox, Message, R
 from actors.messages import (
     Aggregated,
     Agreement,
@@ -74,52 +74,40 @@ class FeatureStore:
         self._budget = budget
         self._look_at = budget
         self._at_most = partition.rows
+        self._handlers = self._handling()
 
-    def handle(self, message: Any) -> Any:
-        """The answer to a message, None where it wants none."""
+    def handle(self, message: Message[R]) -> R:
+        """The answer to a message."""
         if self._at_most > self._budget * USES_NOTED_FROM:
             self.partition.tick += 1
-        match message:
-            case Latest() | Past() | PastWindow() | Between() | Scan():
-                return self._read(message)
-            case Apply(batches):
-                at_once(self.applying(batches))
-            case Flushed(position, kept_values):
-                self.partition.flush(position)
-                self._to_trim = kept_values
-                self._look_at = self._budget
-            case Whereabouts(entity_type, entities):
-                return self.partition.slots(entity_type, entities)
-            case CountRows():
-                return self.partition.rows
-            case Agreement():
-                return dict(self.agreement)
-            case Forget(feature):
-                self.partition.drop(feature.id)
-            case Purge(erased):
-                self.partition.purge(*erased[:3])
-            case _:
-                raise TypeError(f"not for a store: {message!r}")
-        return None
+        return self._handlers.handle(message)
 
-    def _read(self, message: Latest | Past | PastWindow | Between | Scan) -> Any:
-        match message:
-            case Latest():
-                return self._latest(message)
-            case Past():
-                return self._past(message)
-            case PastWindow():
-                return self._past_window(message)
-            case Between():
-                return self._between(message)
-            case Scan():
-                return self._scan(message)
+    def _handling(self) -> Handlers:
+        handlers, partition = Handlers("a store"), self.partition
+        handlers.on(Latest, self._latest)
+        handlers.on(Past, self._past)
+        handlers.on(PastWindow, self._past_window)
+        handlers.on(Between, self._between)
+        handlers.on(Scan, self._scan)
+        handlers.on(Whereabouts, lambda asked: partition.slots(asked.entity_type, asked.entities))
+        handlers.on(CountRows, lambda _: partition.rows)
+        handlers.on(Agreement, lambda _: dict(self.agreement))
+        handlers.on(Apply, lambda told: at_once(self.applying(told.batches)))
+        handlers.on(Flushed, self._flushed)
+        handlers.on(Forget, lambda told: partition.drop(told.feature.id))
+        handlers.on(Purge, lambda told: partition.purge(*told.erased[:3]))
+        return handlers
 
-    def unprepared(self, message: Any) -> bool:
+    def _flushed(self, message: Flushed) -> None:
+        self.partition.flush(message.position)
+        self._to_trim = message.kept_values
+        self._look_at = self._budget
+
+    def unprepared(self, message: Message[Any]) -> bool:
         """Whether there is something to be made before it can be answered, in steps, by `preparing`."""
         return self.partition.lacks(_features_of(message))
 
-    def preparing(self, message: Any) -> Steps[None]:
+    def preparing(self, message: Message[Any]) -> Steps[None]:
         """Make it, in steps between which nothing else may be asked."""
         return self.partition.making_columns(_features_of(message))
 
@@ -351,7 +339,7 @@ class StoreActor:
         await by_turns(self.store.applying(message.batches))
         self._owed = 1 + (self.store.taken - taken) // VALUES_PER_TURN
 
-    async def _next(self) -> list[Envelope]:
+    async def _next(self) -> list[Envelope[Any]]:
         while self.store.housekeep():
             self._owed -= 1
             await self.mailbox.rest()
@@ -359,28 +347,27 @@ class StoreActor:
                 return waiting
         return await self.mailbox.drain(None if self.mailbox.missed else self._answer_now)
 
-    def _answer_now(self, envelope: Envelope) -> None:
+    def _answer_now(self, envelope: Envelope[Any]) -> None:
         """In the task of who asks. Raises RuntimeError where that would hold it up: it is to send the message."""
         if self.store.unprepared(envelope.message):
             raise RuntimeError("what is asked for has no columns yet")
         self._answer(envelope)
 
-    def _answer(self, envelope: Envelope) -> None:
+    def _answer(self, envelope: Envelope[Any]) -> None:
         try:
             answer = self.store.handle(envelope.message)
         except RequestError as error:
             if envelope.reply is None:
                 raise
-            envelope.reply.fail(error)
+            envelope.fail(error)
         except MemoryError as error:
             refusal = shortage(error)
             half_done = isinstance(error, HalfGrown) or _takes_in(envelope.message)
             if envelope.reply is None or refusal is None or half_done:
                 raise  # the state is to be made anew
-            envelope.reply.fail(refusal)
+            envelope.fail(refusal)
         else:
-            if envelope.reply is not None:
-                envelope.reply.answer(answer)
+            envelope.answer(answer)
 
     async def _catch_up(self) -> None:
         """Apply what the inbox had no place for."""
@@ -396,7 +383,7 @@ class StoreActor:
             self.store.handle(Purge(erased))
 
 
-def _features_of(message: Any) -> Sequence[Feature]:
+def _features_of(message: Message[Any]) -> Sequence[Feature]:
     """Those that a question is about."""
     match message:
         case Latest() | Past():
@@ -407,7 +394,7 @@ def _features_of(message: Any) -> Sequence[Feature]:
             return ()
 
 
-def _takes_in(message: Any) -> bool:
+def _takes_in(message: Message[Any]) -> bool:
     """Whether a question is one that brings rows of the disk back to memory."""
     return isinstance(message, Latest) and message.current and len(message.disk) > 0
 

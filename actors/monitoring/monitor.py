@@ -21,7 +21,7 @@ import trio
 
 from actors.domain import Feature
 from actors.errors import Damaged, Unavailable
-from actors.mailbox import Envelope, Mailbox
+from actors.mailbox import Envelope, Mailbox, Tasks
 from actors.messages import Apply, Forget, Fresh, Late, MonitorStatus, Newest, Saved, Snapshot, Status, Vitals
 from actors.stats.folding import Folding
 from actors.stats.late_windows import LateWindows
@@ -255,6 +255,7 @@ class MonitorActor:
         self._storage = storage
         self._features = features
         self._window = window
+        self._tasks = self._handling()
         self.monitor = FeatureMonitor(window=window)
 
     async def load(self) -> None:
@@ -290,13 +291,12 @@ class MonitorActor:
         else:
             await self.mailbox.rest()
 
-    async def _handle(self, envelope: Envelope, missed: Unavailable | None) -> None:
+    async def _handle(self, envelope: Envelope[Any], missed: Unavailable | None) -> None:
         try:
             # What comes after something missed has to wait for it, and is in the journal as well.
             await self._answer(envelope if missed is None else _none_of(envelope, missed))
         except Unavailable as error:  # a shared store that is down, not a state that is lost
-            if envelope.reply is not None:
-                envelope.reply.fail(error)
+            envelope.fail(error)
 
     async def _caught_up(self) -> Unavailable | None:
         """Why what was missed cannot be read now, None where there is nothing left of it."""
@@ -334,32 +334,49 @@ class MonitorActor:
             self.monitor.apply(arrived, blocks)
         return len(batches) > 0
 
-    async def _answer(self, envelope: Envelope) -> None:
-        answer: Any = None
-        match envelope.message:
-            case Apply(batches):
-                self._apply(batches)
-            case Fresh(feature, position, whole):
-                await self._reconcile(position)
-                await by_turns(self.monitor.folding(feature.id))
-                answer = await by_turns(self.monitor.fresh(feature, position, whole))
-            case Newest(features):
-                self._need_all_counted(features)
-                answer = [self.monitor.vitals(feature) for feature in features]
-            case Late(settled, most):
-                answer = self.monitor.late.take(settled, most)
-            case Forget(feature):
-                self.monitor.forget(feature)
-            case Snapshot():
-                await self._reconcile(await trio.to_thread.run_sync(self._storage.monitored))
-                await behind(self.monitor.folding(), self._rest)
-                answer = await behind(self.monitor.leaving(), self._rest)
-            case Saved(position):
-                await self._reconcile(position)
-            case Status():
-                answer = MonitorStatus(self.monitor.position, self.monitor.rows, self.mailbox.depth())
-        if envelope.reply is not None:
-            envelope.reply.answer(answer)
+    async def _answer(self, envelope: Envelope[Any]) -> None:
+        envelope.answer(await self._tasks.handle(envelope.message))
+
+    def _handling(self) -> Tasks:
+        tasks = Tasks("the monitor")
+        tasks.on(Apply, self._take_in)
+        tasks.on(Fresh, self._fresh)
+        tasks.on(Newest, self._newest)
+        tasks.on(Late, self._late)
+        tasks.on(Forget, self._forget)
+        tasks.on(Snapshot, self._snapshot)
+        tasks.on(Saved, self._saved)
+        tasks.on(Status, self._status)
+        return tasks
+
+    async def _take_in(self, message: Apply) -> None:
+        self._apply(message.batches)
+
+    async def _fresh(self, message: Fresh) -> SavedSummaries | None:
+        await self._reconcile(message.position)
+        await by_turns(self.monitor.folding(message.feature.id))
+        return await by_turns(self.monitor.fresh(message.feature, message.position, message.whole))
+
+    async def _newest(self, message: Newest) -> list[Vitals]:
+        self._need_all_counted(message.features)
+        return [self.monitor.vitals(feature) for feature in message.features]
+
+    async def _late(self, message: Late) -> list[tuple[str, int, int]]:
+        return self.monitor.late.take(message.settled, message.most)
+
+    async def _forget(self, message: Forget) -> None:
+        self.monitor.forget(message.feature)
+
+    async def _snapshot(self, _: Snapshot) -> tuple[int, dict[SummaryKey, Summary]]:
+        await self._reconcile(await trio.to_thread.run_sync(self._storage.monitored))
+        await behind(self.monitor.folding(), self._rest)
+        return await behind(self.monitor.leaving(), self._rest)
+
+    async def _saved(self, message: Saved) -> None:
+        await self._reconcile(message.position)
+
+    async def _status(self, _: Status) -> MonitorStatus:
+        return MonitorStatus(self.monitor.position, self.monitor.rows, self.mailbox.depth())
 
     def _need_all_counted(self, features: Sequence[Feature]) -> None:
         lacking = self._storage.uncounted()
@@ -368,7 +385,7 @@ class MonitorActor:
                 raise Damaged(lacking[feature.id])
 
 
-def _none_of(envelope: Envelope, error: Unavailable) -> Envelope:
+def _none_of(envelope: Envelope[Any], error: Unavailable) -> Envelope[Any]:
     """The message, unless it is a part of the stream. Raises the error for questions about the stream."""
     if envelope.reply is not None:
         raise error

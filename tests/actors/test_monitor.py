@@ -750,7 +750,8 @@ async def test_vitals_are_the_same_after_a_restart(storage: Watched) -> None:
                 await timewell.checkpointer.checkpoint()
                 await write(timewell, ONE, 3.0)
             feature = timewell.registry.resolve(FEATURE)
-            seen += await timewell._mailboxes["monitor"].ask(Newest([feature]))
+            vitals = await timewell._mailboxes["monitor"].ask(Newest([feature]))
+            seen += vitals
     assert seen[0] == seen[1]
     assert seen[0].count == 3
 

@@ -34,7 +34,7 @@ OFTEN = CRASHES_ALLOWED + 2
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, method: str) -> list[bool]:
-    """Reads (`_read`) or writes (`applying`) fail for want of memory in the stores while the list is not empty."""
+    """Reads (`handle`) or writes (`applying`) fail for want of memory while the list is not empty."""
     armed = [True]
     sane = getattr(store.FeatureStore, method)
 
@@ -52,7 +52,7 @@ async def test_reads_that_lack_memory_are_refused_one_by_one_and_crash_nothing(
 ) -> None:
     async with service(FaultyStorage()) as timewell:
         await write(timewell, ONE, 1.0)
-        armed = failing(monkeypatch, "_read")
+        armed = failing(monkeypatch, "handle")
         for _ in range(OFTEN):
             with pytest.raises(Overloaded, match="memory"):
                 await read(timewell, ONE)
