@@ -18,7 +18,7 @@ import pytest
 
 from tests.live import ROOT, LiveServer
 from web.cli import describe_settings, main
-from web.openapi import ROUTES
+from web.routes.document import ROUTES
 
 README = (ROOT / "README.md").read_text()
 

@@ -17,8 +17,10 @@ bodies/                                 what comes in
 answers/                                what goes out
 front.py                                what listens from the first moment
 freshness.py training_request.py        how old everything is; a training set as it is asked for
-metrics.py openapi.py                   figures; the OpenAPI document
-routes/                                 a blueprint per chapter of the contract
+metrics.py                              figures
+chapter.py                              how a route describes itself
+openapi.py                              the OpenAPI document of such descriptions
+routes/                                 the routes, chapter by chapter
 app.py fastlane.py                      the Quart-Trio application; hot requests before the framework sees them
 process.py                              actors and front end until a signal
 commands/                               the commands of timewell that speak to a service

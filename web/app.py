@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from quart import Response, request
 from quart_trio import QuartTrio
+from werkzeug.routing import BaseConverter
 
 from actors.router import Router
 from actors.settings import Settings
 from web import errors
+from web.chapter import Service
 from web.hypercorn.streamed_body import Request
 from web.hypercorn.traffic import Traffic
-from web.routes import checks, drift, history, monitoring, operating, registry, serving, training, writing
+from web.metrics import Metrics
+from web.routes.document import ROUTES
+
+
+class _Rest(BaseConverter):
+    """All that is left of a path: an entity id may have slashes anywhere."""
+
+    regex = ".+"
+    part_isolating = False
 
 
 class _App(QuartTrio):
@@ -30,13 +42,10 @@ def create_app(router: Router, settings: Settings, traffic: Traffic | None = Non
     app.config["BODY_TIMEOUT"] = settings.stalled_seconds
     app.config["RESPONSE_TIMEOUT"] = None  # the total: who takes an answer may take it slowly
     errors.install(app)
-    app.register_blueprint(registry.blueprint(router))
-    app.register_blueprint(writing.blueprint(router, settings))
-    app.register_blueprint(serving.blueprint(router, settings))
-    app.register_blueprint(training.blueprint(router, settings))
-    app.register_blueprint(history.blueprint(router, settings))
-    app.register_blueprint(monitoring.blueprint(router))
-    app.register_blueprint(checks.blueprint(router))
-    app.register_blueprint(drift.blueprint(router))
-    app.register_blueprint(operating.blueprint(router, traffic or Traffic(), settings.storage_type))
+    app.url_map.converters["rest"] = _Rest
+    metrics = Metrics(router, (traffic or Traffic()).registry, settings.storage_type)
+    service = Service(router, settings, metrics)
+    for route in ROUTES:
+        name = f"{route.method} {route.rule}"
+        app.add_url_rule(route.rule, name, partial(route.handler, service), methods=[route.method.upper()])
     return app

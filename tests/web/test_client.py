@@ -32,7 +32,7 @@ from web import client_registry
 from web.client_calls import Route
 from web.client_plain import to_plain
 from web.client_times import moment, period, span, span_word
-from web.openapi import ROUTES
+from web.routes.document import ROUTES
 from web.schema import ServedEntity
 
 TEN = datetime(2025, 11, 7, 10, tzinfo=UTC)

@@ -133,6 +133,17 @@ def test_the_document_and_the_application_have_the_same_routes(document: dict[st
     assert {(method, path) for method, path, _ in operations(document)} == answered
 
 
+def test_the_query_parameters_of_the_document_are_those_that_are_taken(
+    shared_server: LiveServer, document: dict[str, Any]
+) -> None:
+    for method, path, operation in operations(document):
+        told = sorted(one["name"] for one in operation["parameters"] if one["in"] == "query")
+        if told and method == "get":
+            refused = shared_server.get(re.sub(r"{\w+}", "nonesuch", path), unheard="of")
+            assert refused.status_code == 400, path
+            assert refused.json()["detail"].endswith(f"this route takes {', '.join(told)}")
+
+
 def test_allow_names_the_methods_of_the_document_and_no_others(
     shared_server: LiveServer, document: dict[str, Any]
 ) -> None:

@@ -34,7 +34,10 @@ LOT_BYTES = 1024 * 1024
 LONGEST_LINE_BYTES = 8 * 1024 * 1024
 LOTS_PER_COMMIT = 16
 """What is committed together is bounded in bytes by this, and in values by GROUP_COMMIT_VALUES."""
-OF_TABLES = ("partial", "nulls")
+OF_TABLES = {
+    "partial": "true: write the good ones and name the others",
+    "nulls": "of a wide Arrow table: skip (default) writes nothing where a field is null or NaN, write nulls",
+}
 """What a query string may say of a table."""
 _LINES = msgspec.json.Decoder(Observation)
 

@@ -1,7 +1,8 @@
-"""A blueprint per chapter of the contract. Each module's `blueprint` takes the router that it asks.
+"""The contract, a chapter a file (history and monitoring: several). Each route is described where it is answered.
 
 registry.py writing.py serving.py        what is registered; values in; the latest
-training.py operating.py                 training sets; health, metrics, the document
-monitoring.py checks.py drift.py         statistics and events; checks and alerts; drift
-history.py                               looking back
+ranges.py training.py history.py         aggregates over a range; training sets; the observations of an entity
+statistics.py checks.py drift.py         statistics; checks; drift
+monitoring.py operating.py               freshness, alerts and events; erasing, health, figures
+document.py                              all of them in order, and the OpenAPI document
 """

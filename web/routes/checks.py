@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from quart import Blueprint, Response
+from quart import Response
 
 from actors.domain import Feature, check_name
 from actors.errors import Conflict
@@ -16,42 +16,63 @@ from web import monitor_schema as schema
 from web.answers.listing import listed
 from web.answers.shown_statistics import plain
 from web.bodies.requests import Query, encode, json_body, no_content
+from web.chapter import Chapter, Service
+
+chapter = Chapter("Monitoring")
 
 
-def blueprint(router: Router) -> Blueprint:
-    """The part "checks" of the chapter "Monitoring"."""
-    routes = Blueprint("checks", __name__)
+@chapter.route(
+    "POST /features/<reference>/checks",
+    "Add a quality check, or replace the one of this id.",
+    takes=schema.PutCheck,
+    gives={201: schema.CheckAnswer},
+    fails=(400, 404, 409, 413, 415, 503),
+)
+async def put_check(service: Service, reference: str) -> Response:
+    await service.router.watching()
+    feature = service.router.registry.resolve(reference)
+    check = await _put(service.router, feature, await json_body(schema.PutCheck))
+    made = list(_answers([check], await service.router.monitoring.watch.results([check])))
+    if not made:
+        raise Conflict(f"check {check.id!r} of {feature.id!r} was changed again while it was put")
+    return encode(made[0], 201)
 
-    @routes.post("/features/<reference>/checks")
-    async def put_check(reference: str) -> Response:
-        await router.watching()
-        feature = router.registry.resolve(reference)
-        check = await _put(router, feature, await json_body(schema.PutCheck))
-        made = list(_answers([check], await router.monitoring.watch.results([check])))
-        if not made:
-            raise Conflict(f"check {check.id!r} of {feature.id!r} was changed again while it was put")
-        return encode(made[0], 201)
 
-    @routes.get("/features/<reference>/checks")
-    async def checks_of(reference: str) -> Response:
-        Query(())
-        watch = (await router.watching()).watch
-        checks = watch.checks(router.registry.resolve(reference))
-        return await listed({"checks": _answers(checks, await watch.results(checks))})
+@chapter.route(
+    "GET /features/<reference>/checks",
+    "The checks of a feature and what they find now.",
+    gives={200: schema.ChecksAnswer},
+    fails=(404, 409, 413, 503),
+)
+async def checks_of(service: Service, reference: str) -> Response:
+    Query(())
+    watch = (await service.router.watching()).watch
+    checks = watch.checks(service.router.registry.resolve(reference))
+    return await listed({"checks": _answers(checks, await watch.results(checks))})
 
-    @routes.get("/checks")
-    async def checks() -> Response:
-        Query(())
-        watch = (await router.watching()).watch
-        return await listed({"checks": _answers(watch.checks(), await watch.every_result())})
 
-    @routes.delete("/features/<reference>/checks/<id_>")
-    async def delete_check(reference: str, id_: str) -> Response:
-        watch = (await router.watching()).watch
-        await watch.delete_check(router.registry.resolve(reference), id_)
-        return no_content()
+@chapter.route(
+    "DELETE /features/<reference>/checks/<id_>",
+    "Delete a check, and its alert while that is not resolved.",
+    gives={204: None},
+    fails=(404, 409, 503),
+)
+async def delete_check(service: Service, reference: str, id_: str) -> Response:
+    watch = (await service.router.watching()).watch
+    await watch.delete_check(service.router.registry.resolve(reference), id_)
+    return no_content()
 
-    return routes
+
+@chapter.route(
+    "GET /checks",
+    "All checks and what they find now.",
+    gives={200: schema.ChecksAnswer},
+    fails=(404, 413, 503),
+)
+async def checks(service: Service) -> Response:
+    Query(())
+    watch = (await service.router.watching()).watch
+    return await listed({"checks": _answers(watch.checks(), await watch.every_result())})
 
 
 async def _put(router: Router, feature: Feature, asked: schema.PutCheck) -> Check:

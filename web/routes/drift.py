@@ -3,89 +3,126 @@
 from __future__ import annotations
 
 from msgspec import UNSET
-from quart import Blueprint, Response
+from quart import Response
 
 from actors.domain import Feature
 from actors.errors import InvalidInput, TooLarge
 from actors.monitoring import comparing as drift
 from actors.monitoring.watch import Period
-from actors.router import Router
 from actors.settings import MAX_ELEMENTS
 from actors.stats.drift.judgement import Judgement
 from actors.timestamps import format_timestamp, parse_timestamp
 from web import monitor_schema as schema
 from web.answers.worker import in_worker
 from web.bodies.requests import Query, decode_bounded, encode, json_body, json_bytes, no_content, with_offset
+from web.chapter import Chapter, Service
 
 DEFAULT_SCORES = 100
 
+_PERIODS = {
+    "reference": "START/END; by default the pinned reference, else the 24 windows before `current`",
+    "current": "START/END; by default the window that ends now (DRIFT_WINDOW_SECONDS)",
+    "method": "score by one measure instead of the default verdict",
+    "threshold": "the score from which on it is drift",
+}
+_SCORES = {"limit": "most scores, up to 10000; 100 by default"}
 
-def blueprint(router: Router) -> Blueprint:
-    """The part "drift" of the chapter "Monitoring"."""
-    routes = Blueprint("drift", __name__)
+chapter = Chapter("Monitoring")
 
-    @routes.get("/features/<reference>/drift")
-    async def between_periods(reference: str) -> Response:
-        query = Query(("reference", "current", "method", "threshold"))
-        watch = (await router.watching()).watch
-        feature = router.registry.resolve(reference)
-        method = query.text("method")
-        drift.check_method(feature, method)
-        given = query.text("current")
-        current = watch.latest_window() if given is None else _period(given, "current")
-        given = query.text("reference")
-        pinned = watch.reference_for(feature, current) if given is None else _period(given, "reference")
-        scored = await watch.score(feature, pinned, current, method, _threshold(query))
-        sides = (*scored.reference, scored.reference_count), (*scored.current, scored.current_count)
-        return encode(_answer(feature, scored.judgement, *sides))
 
-    @routes.post("/features/<reference>/drift")
-    async def between_samples(reference: str) -> Response:
-        _ = router.monitoring  # raises where it is off
-        feature = (await router.registered()).resolve(reference)
-        most = 2 * drift.MOST_GIVEN + 10
-        asked = await decode_bounded(await json_bytes(), schema.CompareSamples, most, MAX_ELEMENTS)
-        method = None if asked.method is UNSET else asked.method
-        threshold = None if asked.threshold is UNSET else asked.threshold
-        drift.check_method(feature, method)
-        if threshold is not None and not threshold > 0:
-            raise InvalidInput.at("threshold", "must be greater than 0")
-        for name, sample in (("reference", asked.reference), ("current", asked.current)):
-            if len(sample) > drift.MOST_GIVEN:
-                raise TooLarge(f"{name}: {len(sample)} values, at most {drift.MOST_GIVEN} are compared")
-        judgement = await in_worker(drift.of_samples, feature, asked.reference, asked.current, method, threshold)
-        sides = (None, None, _given(asked.reference)), (None, None, _given(asked.current))
-        return encode(_answer(feature, judgement, *sides))
+@chapter.route(
+    "GET /features/<reference>/drift",
+    "Drift between two periods of event time.",
+    query=_PERIODS,
+    gives={200: schema.DriftAnswer},
+    fails=(400, 404, 409, 413, 503),
+)
+async def between_periods(service: Service, reference: str) -> Response:
+    query = Query(_PERIODS)
+    watch = (await service.router.watching()).watch
+    feature = service.router.registry.resolve(reference)
+    method = query.text("method")
+    drift.check_method(feature, method)
+    given = query.text("current")
+    current = watch.latest_window() if given is None else _period(given, "current")
+    given = query.text("reference")
+    pinned = watch.reference_for(feature, current) if given is None else _period(given, "reference")
+    scored = await watch.score(feature, pinned, current, method, _threshold(query))
+    sides = (*scored.reference, scored.reference_count), (*scored.current, scored.current_count)
+    return encode(_answer(feature, scored.judgement, *sides))
 
-    @routes.get("/features/<reference>/drift/history")
-    async def scores(reference: str) -> Response:
-        query = Query(("limit",))
-        schedule = (await router.watching()).schedule
-        feature = router.registry.resolve(reference)
-        limit = query.number("limit", DEFAULT_SCORES, 10_000)
-        found = schedule.scores_of(feature)[:limit]
-        return encode(
-            schema.ScoresAnswer([_answer(feature, one.judgement, one.reference, one.current) for one in found])
-        )
 
-    @routes.put("/features/<reference>/reference")
-    async def pin(reference: str) -> Response:
-        watch = (await router.watching()).watch
-        feature = router.registry.resolve(reference)
-        asked = await json_body(schema.PutReference)
-        period = Period(parse_timestamp(asked.start_time, "startTime"), parse_timestamp(asked.end_time, "endTime"))
-        if period.start > period.end:
-            raise InvalidInput.at("startTime", "is after endTime")
-        await watch.pin(feature, period)
-        return encode(_reference_answer(feature, period))
+@chapter.route(
+    "POST /features/<reference>/drift",
+    "Drift between two given samples.",
+    takes=schema.CompareSamples,
+    gives={200: schema.DriftAnswer},
+    fails=(400, 404, 409, 413, 415, 503),
+)
+async def between_samples(service: Service, reference: str) -> Response:
+    _ = service.router.monitoring  # raises where it is off
+    feature = (await service.router.registered()).resolve(reference)
+    most = 2 * drift.MOST_GIVEN + 10
+    asked = await decode_bounded(await json_bytes(), schema.CompareSamples, most, MAX_ELEMENTS)
+    method = None if asked.method is UNSET else asked.method
+    threshold = None if asked.threshold is UNSET else asked.threshold
+    drift.check_method(feature, method)
+    if threshold is not None and not threshold > 0:
+        raise InvalidInput.at("threshold", "must be greater than 0")
+    for name, sample in (("reference", asked.reference), ("current", asked.current)):
+        if len(sample) > drift.MOST_GIVEN:
+            raise TooLarge(f"{name}: {len(sample)} values, at most {drift.MOST_GIVEN} are compared")
+    judgement = await in_worker(drift.of_samples, feature, asked.reference, asked.current, method, threshold)
+    sides = (None, None, _given(asked.reference)), (None, None, _given(asked.current))
+    return encode(_answer(feature, judgement, *sides))
 
-    @routes.delete("/features/<reference>/reference")
-    async def unpin(reference: str) -> Response:
-        watch = (await router.watching()).watch
-        await watch.unpin(router.registry.resolve(reference))
-        return no_content()
 
-    return routes
+@chapter.route(
+    "GET /features/<reference>/drift/history",
+    "The scores of the windows that have closed, newest first.",
+    query=_SCORES,
+    gives={200: schema.ScoresAnswer},
+    fails=(400, 404, 409),
+)
+async def scores(service: Service, reference: str) -> Response:
+    query = Query(_SCORES)
+    schedule = (await service.router.watching()).schedule
+    feature = service.router.registry.resolve(reference)
+    limit = query.number("limit", DEFAULT_SCORES, 10_000)
+    found = schedule.scores_of(feature)[:limit]
+    return encode(
+        schema.ScoresAnswer([_answer(feature, one.judgement, one.reference, one.current) for one in found])
+    )
+
+
+@chapter.route(
+    "PUT /features/<reference>/reference",
+    "Pin the period that drift is measured against.",
+    takes=schema.PutReference,
+    gives={200: schema.ReferenceAnswer},
+    fails=(400, 404, 409, 413, 415, 503),
+)
+async def pin(service: Service, reference: str) -> Response:
+    watch = (await service.router.watching()).watch
+    feature = service.router.registry.resolve(reference)
+    asked = await json_body(schema.PutReference)
+    period = Period(parse_timestamp(asked.start_time, "startTime"), parse_timestamp(asked.end_time, "endTime"))
+    if period.start > period.end:
+        raise InvalidInput.at("startTime", "is after endTime")
+    await watch.pin(feature, period)
+    return encode(_reference_answer(feature, period))
+
+
+@chapter.route(
+    "DELETE /features/<reference>/reference",
+    "Measure drift against the windows before again.",
+    gives={204: None},
+    fails=(404, 409, 503),
+)
+async def unpin(service: Service, reference: str) -> Response:
+    watch = (await service.router.watching()).watch
+    await watch.unpin(service.router.registry.resolve(reference))
+    return no_content()
 
 
 def _period(text: str, field: str) -> Period:

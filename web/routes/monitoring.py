@@ -1,73 +1,91 @@
-"""What the monitor knows: statistics, freshness, alerts, events, how it is doing."""
+"""What the monitor knows: freshness, alerts, events, how it is doing."""
 
 from __future__ import annotations
 
 import re
 
-from quart import Blueprint, Response, request
+from quart import Response, request
 
-from actors.errors import InvalidInput
 from actors.monitoring.alerts import STATES
 from actors.monitoring.schedule import alert_data
-from actors.router import Router
-from actors.timestamps import FOREVER, NEVER, format_timestamp
+from actors.timestamps import format_timestamp
 from web import monitor_schema as schema
 from web.answers.event_stream import stream
 from web.answers.listing import listed
-from web.answers.shown_statistics import statistics_answer
 from web.bodies.requests import Query, encode
+from web.chapter import Chapter, Service
 from web.freshness import freshness_answer
 
+_ALERTS = {"state": "pending, firing or resolved"}
 
-def blueprint(router: Router) -> Blueprint:
-    """The chapter "Monitoring", but for checks and drift."""
-    routes = Blueprint("monitoring", __name__)
+chapter = Chapter("Monitoring")
 
-    @routes.get("/features/<reference>/stats")
-    async def stats(reference: str) -> Response:
-        query = Query(("startTime", "endTime"))
-        feature = (await router.registered()).resolve(reference)
-        start, end = query.time("startTime", NEVER), query.time("endTime", FOREVER)
-        if start > end:
-            raise InvalidInput.at("startTime", "is after endTime")
-        return encode(statistics_answer(feature, await router.statistics(feature, start, end)))
 
-    @routes.get("/monitor/freshness")
-    async def freshness() -> Response:
-        Query(())
-        answer = await freshness_answer(router)
-        return await listed({"features": answer.features, "groups": answer.groups})
+@chapter.route(
+    "GET /monitor/freshness",
+    "How old every feature and group is.",
+    gives={200: schema.FreshnessAnswer},
+    fails=(404, 503),
+)
+async def freshness(service: Service) -> Response:
+    Query(())
+    answer = await freshness_answer(service.router)
+    return await listed({"features": answer.features, "groups": answer.groups})
 
-    @routes.get("/monitor/alerts")
-    async def alerts() -> Response:
-        query = Query(("state",))
-        state = query.choice("state", STATES, "") if query.text("state") else None
-        found = sorted((await router.watching()).watch.alerts.values(), key=lambda alert: -alert.since)
-        return await listed({"alerts": (alert_data(one) for one in found if state in (None, one.state))})
 
-    @routes.get("/monitor/agreement")
-    async def agreement() -> Response:
-        Query(())
-        _ = router.monitoring  # raises where it is off
-        found = sorted((await router.serving.agreement()).items())
-        return await listed({"features": (schema.FeatureAgreement(id_, *counts) for id_, counts in found)})
+@chapter.route(
+    "GET /monitor/alerts",
+    "The alerts, newest first.",
+    query=_ALERTS,
+    gives={200: schema.AlertsAnswer},
+    fails=(400, 404),
+)
+async def alerts(service: Service) -> Response:
+    query = Query(_ALERTS)
+    state = query.choice("state", STATES, "") if query.text("state") else None
+    found = sorted((await service.router.watching()).watch.alerts.values(), key=lambda alert: -alert.since)
+    return await listed({"alerts": (alert_data(one) for one in found if state in (None, one.state))})
 
-    @routes.get("/monitor/status")
-    async def status() -> Response:
-        Query(())
-        found = await router.monitoring.watch.status()
-        lag = max(0, router.committed() - found.position) / 1e6
-        return encode(schema.MonitorAnswer(format_timestamp(found.position), lag, found.rows, found.inbox))
 
-    @routes.get("/monitor/events")
-    async def events() -> Response:
-        Query(())
-        after = request.headers.get("Last-Event-ID", "")
-        known = int(after) if re.fullmatch("[0-9]{1,19}", after) else None
-        body = stream(router.monitoring.watch.events, known) if request.method == "GET" else b""
-        about = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
-        response = Response(body, 200, about)
-        response.timeout = None  # it lasts as long as the client listens
-        return response
+@chapter.route(
+    "GET /monitor/events",
+    "Checks that fail or recover, alerts and drift as they happen, as server-sent events.",
+    headers={"Last-Event-ID": "go on after this event, as far as it is remembered"},
+    gives={200: bytes},
+    fails=(404,),
+)
+async def events(service: Service) -> Response:
+    Query(())
+    after = request.headers.get("Last-Event-ID", "")
+    known = int(after) if re.fullmatch("[0-9]{1,19}", after) else None
+    body = stream(service.router.monitoring.watch.events, known) if request.method == "GET" else b""
+    about = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
+    response = Response(body, 200, about)
+    response.timeout = None  # it lasts as long as the client listens
+    return response
 
-    return routes
+
+@chapter.route(
+    "GET /monitor/agreement",
+    "How many served values were compared with a point-in-time read, and how many differed.",
+    gives={200: schema.AgreementAnswer},
+    fails=(404, 503),
+)
+async def agreement(service: Service) -> Response:
+    Query(())
+    _ = service.router.monitoring  # raises where it is off
+    found = sorted((await service.router.serving.agreement()).items())
+    return await listed({"features": (schema.FeatureAgreement(id_, *counts) for id_, counts in found)})
+
+
+@chapter.route(
+    "GET /monitor/status",
+    "How far the monitor is behind the journal.",
+    gives={200: schema.MonitorAnswer},
+    fails=(404, 503),
+)
+async def status(service: Service) -> Response:
+    Query(())
+    found = await service.router.monitoring.watch.status()
+    lag = max(0, service.router.committed() - found.position) / 1e6
+    return encode(schema.MonitorAnswer(format_timestamp(found.position), lag, found.rows, found.inbox))

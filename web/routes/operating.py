@@ -1,59 +1,43 @@
-"""Health, and the description of the service."""
+"""Erasing an entity; health and figures."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
-from quart import Blueprint, Response, render_template
-from werkzeug.routing import BaseConverter
+from quart import Response
 
-from actors.router import Router
 from web.bodies.requests import encode
-from web.hypercorn.traffic import Traffic
-from web.metrics import CONTENT_TYPE, Metrics
-from web.openapi import document
+from web.chapter import Chapter, PlainText, Service
+from web.metrics import CONTENT_TYPE
 from web.schema import Deleted, Erasure, Health
 
-
-class _Rest(BaseConverter):
-    """All that is left of a path: an entity id may have slashes anywhere."""
-
-    regex = ".+"
-    part_isolating = False
+chapter = Chapter("Operating")
 
 
-def blueprint(router: Router, traffic: Traffic, storage: str) -> Blueprint:
-    """The chapter "Operating"."""
-    routes = Blueprint("operating", __name__)
-    routes.record(lambda state: state.app.url_map.converters.update(rest=_Rest))
-    figures = Metrics(router, traffic.registry, storage)
+@chapter.route(
+    "DELETE /entities/<entity>/<rest:entityId>",
+    "Erase an entity from memory, journal and history. What is written of it afterwards is kept.",
+    gives={200: Erasure},
+    fails=(400, 404, 503),
+)
+async def erase(service: Service, entity: str, entityId: str) -> Response:  # noqa: N803
+    erased, removed = await service.router.erase(entity, entityId)
+    return encode(Erasure(Deleted(*removed), f"erasure-{erased.arrived}"))
 
-    @routes.get("/metrics")
-    async def metrics() -> Response:
-        return Response(await figures.text(), 200, content_type=CONTENT_TYPE)
 
-    @routes.delete("/entities/<entity>/<rest:entityId>", merge_slashes=False)
-    async def erase(entity: str, entityId: str) -> Response:  # noqa: N803
-        erased, removed = await router.erase(entity, entityId)
-        return encode(Erasure(Deleted(*removed), f"erasure-{erased.arrived}"))
+@chapter.route("GET /health/live", "The process runs.", gives={200: Health})
+async def live(service: Service) -> Response:
+    return encode(Health("live"))
 
-    @routes.get("/health/live")
-    async def live() -> Response:
-        return encode(Health("live"))
 
-    @routes.get("/health/ready")
-    async def ready() -> Response:
-        missing = router.unready()
-        if missing:
-            return encode(Health(f"waiting for {', '.join(missing)}"), HTTPStatus.SERVICE_UNAVAILABLE)
-        return encode(Health("ready"))
+@chapter.route("GET /health/ready", "Every actor answers.", gives={200: Health, 503: Health})
+async def ready(service: Service) -> Response:
+    missing = service.router.unready()
+    if missing:
+        return encode(Health(f"waiting for {', '.join(missing)}"), HTTPStatus.SERVICE_UNAVAILABLE)
+    return encode(Health("ready"))
 
-    @routes.get("/openapi.json")
-    async def openapi() -> Response:
-        return encode(document())
 
-    @routes.get("/docs")
-    async def docs() -> str:
-        return await render_template("docs.html", document=document())
-
-    return routes
+@chapter.route("GET /metrics", "Figures for Prometheus, as text.", gives={200: PlainText})
+async def metrics(service: Service) -> Response:
+    return Response(await service.metrics.text(), 200, content_type=CONTENT_TYPE)

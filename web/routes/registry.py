@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from quart import Blueprint, Response
+from quart import Response
 
 from actors.domain import Feature, parse_reference
 from actors.errors import NotFound
 from actors.registry import FeatureRegistry
-from actors.router import Router
 from actors.settings import DEFAULT_PAGE_ROWS, LISTED_BYTES_PER_TURN, MAX_PAGE_ROWS, PAGE_BYTES
 from actors.turns import Steps, by_turns
 from web.answers.listing import listed
 from web.answers.pages import from_cursor, to_cursor
 from web.bodies.requests import Query, encode, json_body, no_content
+from web.chapter import PAGE, Chapter, Service
 from web.schema import (
+    FeatureAnswer,
+    FeaturesAnswer,
+    GroupAnswer,
+    GroupsAnswer,
     PutGroup,
     RegisterFeature,
+    VersionsAnswer,
     feature_answer,
     group_answer,
 )
@@ -26,57 +31,98 @@ from web.schema import (
 FEATURES_PER_TURN = 100
 """Encoded for a page before others have their turn."""
 
+_LISTED = {
+    "entity": "of this entity type",
+    "tags": "comma-separated",
+    "match": "any (default) or all of the tags",
+    "group": "that this group reads",
+    "q": "with this text in id, description or tags",
+    **PAGE,
+}
 
-def blueprint(router: Router) -> Blueprint:
-    """The chapter "Registry"."""
-    routes = Blueprint("registry", __name__)
+chapter = Chapter("Registry")
 
-    @routes.post("/features/register")
-    async def register_feature() -> Response:
-        feature, new = await router.register((await json_body(RegisterFeature)).change())
-        return encode(feature_answer(feature), 201 if new else 200)
 
-    @routes.get("/features")
-    async def list_features() -> Response:
-        query = Query(("entity", "tags", "match", "group", "q", "limit", "cursor"))
-        found = await by_turns(_matching(await router.registered(), query))
-        page, more = await by_turns(_page(found, query))
-        return await listed({"features": page}, {} if more is None else {"nextCursor": more})
+@chapter.route(
+    "POST /features/register",
+    "Register a feature, or update the one of this id.",
+    takes=RegisterFeature,
+    gives={200: FeatureAnswer, 201: FeatureAnswer},
+    fails=(400, 409, 413, 415, 503),
+)
+async def register_feature(service: Service) -> Response:
+    feature, new = await service.router.register((await json_body(RegisterFeature)).change())
+    return encode(feature_answer(feature), 201 if new else 200)
 
-    @routes.get("/features/<reference>")
-    async def get_feature(reference: str) -> Response:
-        return encode(feature_answer((await router.registered()).resolve(reference)))
 
-    @routes.get("/features/<reference>/versions")
-    async def list_versions(reference: str) -> Response:
-        versions = _versions(await router.registered(), reference)
-        return await listed({"versions": map(feature_answer, versions)})
+@chapter.route(
+    "GET /features",
+    "The registered features, sorted by id.",
+    query=_LISTED,
+    gives={200: FeaturesAnswer},
+    fails=(400,),
+)
+async def list_features(service: Service) -> Response:
+    query = Query(_LISTED)
+    found = await by_turns(_matching(await service.router.registered(), query))
+    page, more = await by_turns(_page(found, query))
+    return await listed({"features": page}, {} if more is None else {"nextCursor": more})
 
-    @routes.delete("/features/<reference>")
-    async def delete_feature(reference: str) -> Response:
-        await router.delete_feature(reference)
-        return no_content()
 
-    @routes.post("/groups")
-    async def put_group() -> Response:
-        group, new = await router.put_group((await json_body(PutGroup)).group())
-        return encode(group_answer(group), 201 if new else 200)
+@chapter.route("GET /features/<reference>", "One feature.", gives={200: FeatureAnswer}, fails=(404, 409))
+async def get_feature(service: Service, reference: str) -> Response:
+    return encode(feature_answer((await service.router.registered()).resolve(reference)))
 
-    @routes.get("/groups")
-    async def list_groups() -> Response:
-        groups = sorted((await router.registered()).groups.values(), key=lambda group: group.name)
-        return await listed({"groups": map(group_answer, groups)})
 
-    @routes.get("/groups/<name>")
-    async def get_group(name: str) -> Response:
-        return encode(group_answer((await router.registered()).group(name)))
+@chapter.route(
+    "GET /features/<reference>/versions",
+    "All versions of entity.name, lowest first.",
+    gives={200: VersionsAnswer},
+    fails=(404, 409),
+)
+async def list_versions(service: Service, reference: str) -> Response:
+    versions = _versions(await service.router.registered(), reference)
+    return await listed({"versions": map(feature_answer, versions)})
 
-    @routes.delete("/groups/<name>")
-    async def delete_group(name: str) -> Response:
-        await router.delete_group(name)
-        return no_content()
 
-    return routes
+@chapter.route(
+    "DELETE /features/<reference>",
+    "Delete a feature by its id, and its values. It leaves the groups that read it.",
+    gives={204: None},
+    fails=(404, 503),
+)
+async def delete_feature(service: Service, reference: str) -> Response:
+    await service.router.delete_feature(reference)
+    return no_content()
+
+
+@chapter.route(
+    "POST /groups",
+    "Make or replace a group.",
+    takes=PutGroup,
+    gives={200: GroupAnswer, 201: GroupAnswer},
+    fails=(400, 404, 409, 413, 415, 503),
+)
+async def put_group(service: Service) -> Response:
+    group, new = await service.router.put_group((await json_body(PutGroup)).group())
+    return encode(group_answer(group), 201 if new else 200)
+
+
+@chapter.route("GET /groups", "The groups, sorted by name.", gives={200: GroupsAnswer})
+async def list_groups(service: Service) -> Response:
+    groups = sorted((await service.router.registered()).groups.values(), key=lambda group: group.name)
+    return await listed({"groups": map(group_answer, groups)})
+
+
+@chapter.route("GET /groups/<name>", "One group.", gives={200: GroupAnswer}, fails=(404,))
+async def get_group(service: Service, name: str) -> Response:
+    return encode(group_answer((await service.router.registered()).group(name)))
+
+
+@chapter.route("DELETE /groups/<name>", "Delete a group; its features stay.", gives={204: None}, fails=(404, 503))
+async def delete_group(service: Service, name: str) -> Response:
+    await service.router.delete_group(name)
+    return no_content()
 
 
 def _versions(registry: FeatureRegistry, reference: str) -> Sequence[Feature]:

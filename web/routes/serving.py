@@ -7,7 +7,7 @@ from itertools import chain, repeat
 
 import numpy as np
 import trio
-from quart import Blueprint, Response
+from quart import Response
 
 from actors.errors import Fault, InvalidInput, TooLarge
 from actors.ingest.sent import check_entity_ids
@@ -31,18 +31,21 @@ from web.answers.results import (
 )
 from web.answers.worker import room
 from web.bodies.requests import decode_bounded, json_bytes, said
-from web.schema import Serve, ServedEntity, ValueMetadata
+from web.chapter import Chapter, Service
+from web.schema import Serve, ServedAnswer, ServedEntity, ValueMetadata
+
+chapter = Chapter("Serving")
 
 
-def blueprint(router: Router, settings: Settings) -> Blueprint:
-    """The chapter "Serving"."""
-    routes = Blueprint("serving", __name__)
-
-    @routes.post("/features/serve")
-    async def serve() -> Response:
-        return said(await serve_latest(router, settings, await json_bytes()))
-
-    return routes
+@chapter.route(
+    "POST /features/serve",
+    "The latest values as of now, or as of a moment.",
+    takes=Serve,
+    gives={200: ServedAnswer},
+    fails=(400, 404, 409, 413, 415, 503),
+)
+async def serve(service: Service) -> Response:
+    return said(await serve_latest(service.router, service.settings, await json_bytes()))
 
 
 async def serve_latest(router: Router, settings: Settings, body: bytes | bytearray) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import trio
-from quart import Blueprint, Response, request
+from quart import Response, request
 
 from actors.amount import in_lots
 from actors.errors import InvalidInput
@@ -21,6 +21,8 @@ from web.answers.lanes import ARROW_TYPE, Column, accepted_lane, stream
 from web.answers.worker import in_worker
 from web.bodies.items import Array, Items
 from web.bodies.requests import Query, json_bytes
+from web.chapter import Chapter, Service
+from web.schema import TrainingSetAnswer
 from web.training_request import (
     Options,
     Rows,
@@ -33,31 +35,43 @@ from web.training_request import (
 
 SHORTEST_ROW_BYTES = len('{"entityId":"","timestamp":"20250101"},')
 """What a body has more of are none: an empty one takes 370 bytes until that is told."""
-_OPTIONS = ("features", "group", "lookback", "aggregation", "window", "knownAt")
+_OF_ROWS = {
+    "features": "with a body of rows only: comma-separated references",
+    "group": "with a body of rows only: the features of a group",
+    "lookback": "with a body of rows only: older values do not count",
+    "aggregation": "with a body of rows only: aggregate over the window before each row",
+    "window": "with a body of rows only: that window",
+    "knownAt": "with a body of rows only: count what had arrived by this timestamp, or by the row's own (`row`)",
+}
+
+chapter = Chapter("History")
 
 
-def blueprint(router: Router, settings: Settings) -> Blueprint:
-    """The route of training sets."""
-    routes = Blueprint("training", __name__)
-
-    @routes.post("/features/training-set")
-    async def training_set() -> Response:
-        lane = accepted_lane()
-        arrow = lane.content_type == ARROW_TYPE
-        rows, options = await _asked(router, settings, lane.content_type.partition(";")[0])
-        registry = await router.registered()
-        group = {} if options.group is None else registry.select(None, options.group).by_reference
-        wanted = wanted_columns(registry, group, options)
-        taken = {column.name for column in rows.columns}
-        for column in wanted:
-            if column.name in taken:
-                reason = f"{column.name!r} is a column of the rows as well; name the feature's with `as`"
-                raise InvalidInput.at("features", reason)
-        if arrow:  # all lots need the types of the whole columns
-            rows = await in_worker(_in_arrow, rows)
-        return await stream(lane, _lots(router, rows, wanted, arrow))
-
-    return routes
+@chapter.route(
+    "POST /features/training-set",
+    "The value of each feature as of the moment of each row, nothing of its future.",
+    takes=TrainingSet,
+    takes_also=(ARROW_TYPE,),
+    query=_OF_ROWS,
+    gives={200: TrainingSetAnswer},
+    lanes=True,
+    fails=(400, 404, 406, 409, 413, 415, 503),
+)
+async def training_set(service: Service) -> Response:
+    lane = accepted_lane()
+    arrow = lane.content_type == ARROW_TYPE
+    rows, options = await _asked(service.router, service.settings, lane.content_type.partition(";")[0])
+    registry = await service.router.registered()
+    group = {} if options.group is None else registry.select(None, options.group).by_reference
+    wanted = wanted_columns(registry, group, options)
+    taken = {column.name for column in rows.columns}
+    for column in wanted:
+        if column.name in taken:
+            reason = f"{column.name!r} is a column of the rows as well; name the feature's with `as`"
+            raise InvalidInput.at("features", reason)
+    if arrow:  # all lots need the types of the whole columns
+        rows = await in_worker(_in_arrow, rows)
+    return await stream(lane, _lots(service.router, rows, wanted, arrow))
 
 
 async def _asked(router: Router, settings: Settings, answer: str) -> tuple[Rows, Options]:
@@ -71,7 +85,7 @@ async def _asked(router: Router, settings: Settings, answer: str) -> tuple[Rows,
             asked.features, asked.group, asked.lookback, asked.aggregation, asked.window, asked.known_at
         )
         return await in_worker(rows_of_json, rows, asked.known_at), options
-    options = options_of_query(Query(_OPTIONS))
+    options = options_of_query(Query(_OF_ROWS))
     data = await request.get_data(cache=False)
 
     def read() -> Rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from quart import Blueprint, Response, request
+from quart import Response, request
 
 from actors.errors import InvalidInput
 from actors.ingest.overwriting import counting
@@ -19,48 +19,63 @@ from web.bodies.bulk import OF_TABLES, write_lines, write_table
 from web.bodies.items import LONGEST_ITEM_BYTES
 from web.bodies.requests import Query, decode, json_bytes, said
 from web.bodies.writing_rows import judge_batch, refuse, to_sent, written
-from web.schema import Observation
+from web.chapter import Chapter, Service
+from web.schema import Observation, Observations, Written
 
 MOST_KEY_CHARACTERS = 255
 REPLAYED = "idempotent-replayed"
 """The header that tells an answer which was given before from one to what was written now."""
 
+_KEY = {
+    "Idempotency-Key": "a repeat within 24 hours answers what the first answered and writes nothing, whatever its"
+    " body; the answer then has the header Idempotent-Replayed: true"
+}
 
-def blueprint(router: Router, settings: Settings) -> Blueprint:
-    """The chapter "Writing"."""
-    routes = Blueprint("writing", __name__)
+chapter = Chapter("Writing")
 
-    async def lines(partial: bool, key: str | None) -> bytes:
-        return await write_lines(router, partial, key)
 
-    async def table(partial: bool, key: str | None) -> bytes:
-        return await write_table(router, settings, partial, key)
+@chapter.route(
+    "POST /features/write",
+    "Write one value. Answered once it is on stable storage.",
+    takes=Observation,
+    headers=_KEY,
+    gives={200: Written},
+    fails=(400, 404, 409, 413, 415, 503),
+)
+async def write(service: Service) -> Response:
+    key = _idempotency_key("write")
 
-    lanes = {NDJSON_TYPE: lines, ARROW_TYPE: table}
+    async def fresh() -> bytes:
+        return await write_one(service.router, await json_bytes(), key)
 
-    @routes.post("/features/write")
-    async def write() -> Response:
-        key = _idempotency_key("write")
+    return _said(await once(service.router, key, fresh))
 
-        async def fresh() -> bytes:
-            return await write_one(router, await json_bytes(), key)
 
-        return _said(await once(router, key, fresh))
+@chapter.route(
+    "POST /features/write-batch",
+    "Write many values, all or none. `overwritten`, where it is there: so many were overwritten by a"
+    " later value of the same batch, feature, entity and timestamp.",
+    takes=Observations,
+    takes_also=(NDJSON_TYPE, ARROW_TYPE),
+    query=OF_TABLES,
+    headers=_KEY,
+    gives={200: Written},
+    fails=(400, 413, 415, 503),
+)
+async def write_batch(service: Service) -> Response:
+    router, settings, _ = service
+    key = _idempotency_key("write-batch")
 
-    @routes.post("/features/write-batch")
-    async def write_batch() -> Response:
-        key = _idempotency_key("write-batch")
+    async def fresh() -> bytes:
+        kind = request.mimetype
+        partial = Query(OF_TABLES if kind == ARROW_TYPE else ("partial",)).flag("partial")
+        if kind == NDJSON_TYPE:
+            return await write_lines(router, partial, key)
+        if kind == ARROW_TYPE:
+            return await write_table(router, settings, partial, key)
+        return await write_many(router, settings, await json_bytes((NDJSON_TYPE, ARROW_TYPE)), key, partial)
 
-        async def fresh() -> bytes:
-            known = OF_TABLES if request.mimetype == ARROW_TYPE else ("partial",)
-            partial = Query(known).flag("partial")
-            if (lane := lanes.get(request.mimetype)) is None:
-                return await write_many(router, settings, await json_bytes(tuple(lanes)), key, partial)
-            return await lane(partial, key)
-
-        return _said(await once(router, key, fresh))
-
-    return routes
+    return _said(await once(router, key, fresh))
 
 
 async def once(router: Router, key: str | None, write: Callable[[], Awaitable[bytes]]) -> bytes:

@@ -1,0 +1,30 @@
+"""Statistics of a feature."""
+
+from __future__ import annotations
+
+from quart import Response
+
+from actors.errors import InvalidInput
+from actors.timestamps import FOREVER, NEVER
+from web.answers.shown_statistics import statistics_answer
+from web.bodies.requests import Query, encode
+from web.chapter import RANGE, Chapter, Service
+from web.monitor_schema import StatisticsAnswer
+
+chapter = Chapter("Monitoring")
+
+
+@chapter.route(
+    "GET /features/<reference>/stats",
+    "Statistics over all accepted observations, or over a period of event time.",
+    query=RANGE,
+    gives={200: StatisticsAnswer},
+    fails=(400, 404, 409, 413, 503),
+)
+async def stats(service: Service, reference: str) -> Response:
+    query = Query(RANGE)
+    feature = (await service.router.registered()).resolve(reference)
+    start, end = query.time("startTime", NEVER), query.time("endTime", FOREVER)
+    if start > end:
+        raise InvalidInput.at("startTime", "is after endTime")
+    return encode(statistics_answer(feature, await service.router.statistics(feature, start, end)))
