@@ -165,7 +165,14 @@ class JournalActor:
         for block in message.blocks:
             if self._created.get(block.feature) != block.created:
                 raise Conflict(f"feature {block.feature!r} was deleted while it was written")
-        return Written(self._clock.tick(), message.blocks, message.key, message.answer, message.judged)
+        return Written(
+            self._clock.tick(),
+            message.blocks,
+            message.key,
+            message.answer,
+            message.judged,
+            notes=message.notes,
+        )
 
     def _note(self, change: Entry) -> None:
         """Writes that come after a change of the registry are judged by it."""

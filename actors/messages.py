@@ -66,7 +66,7 @@ class Refresh(Message[None], frozen=True):
 class Write(Message[bytes], frozen=True):
     """Make blocks durable and visible. The answer: the bytes to say.
 
-    `answer` is what to say for an idempotency `key` that comes back; `judged` as for `Written`.
+    `answer` is what to say for an idempotency `key` that comes back; `judged` and `notes` as for `Written`.
     """
 
     blocks: Sequence[Block]
@@ -74,6 +74,7 @@ class Write(Message[bytes], frozen=True):
     answer: bytes
     key: str | None = None
     judged: int | None = None
+    notes: Sequence[Noted] = ()
 
 
 class ChangeRegistry(Message[None], frozen=True):

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from actors.storage.embedded.local import MemoryStorage
+from actors.storage.embedded.on_disk import EmbeddedStorage
+from actors.storage.postgres.storage import PostgresStorage
+from actors.storage.protocol import Storage
+from actors.storage.redis.storage import RedisStorage
 from tests.live import LiveServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.valkey import ValkeyCluster, ValkeyServer
@@ -21,7 +27,8 @@ def server(tmp_path: Path) -> Iterator[LiveServer]:
         yield live
 
 
-STORES = ("embedded", "memory", "redis", "cluster", "postgresql")
+SHARED_STORES = ("redis", "cluster", "postgresql")
+STORES = ("embedded", "memory", *SHARED_STORES)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -50,6 +57,34 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory, kept_in: dict[str, s
     """One server for all tests of a module, which use names of their own."""
     with LiveServer(tmp_path_factory.mktemp("shared") / "data", **kept_in) as live:
         yield live
+
+
+@pytest.fixture(params=STORES)
+def any_storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    """An empty storage of each kind, opened."""
+    with storage_of(request, request.param, tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def storage_of(request: pytest.FixtureRequest, kind: str, directory: Path) -> Iterator[Storage]:
+    """An empty storage of a kind, opened."""
+    made: Storage
+    if kind == "memory":
+        made = MemoryStorage()
+    elif kind == "embedded":
+        made = EmbeddedStorage(str(directory / "data"))
+    elif kind == "postgresql":
+        made = PostgresStorage(request.getfixturevalue("database"), 10.0)
+    else:
+        server = request.getfixturevalue("valkey" if kind == "redis" else "valkey_cluster")
+        server.empty()
+        made = RedisStorage(server.url, 10.0)
+    made.open()
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 @pytest.fixture(scope="session")

@@ -29,12 +29,29 @@ Known = Callable[[], Mapping[str, Feature]]
 would otherwise be taken for rows of a feature that is gone, and be lost."""
 
 
+class Noted(NamedTuple):
+    """A record (a check, a pinned reference, an alert, how far a stream is) as it is from now on; None: no more.
+
+    `new`: a shared store answers Conflict where there is one of this key.
+    """
+
+    kind: str
+    key: str
+    record: bytes | None
+    new: bool = False
+
+
 class Written(NamedTuple):
     """A batch of observations, with the answer to give again should its idempotency key come back.
 
     `judged`: the version of the registry by which it was found good. A shared store with another one refuses it as
     `Stale`; where this is None, only if a feature of it is not registered any more. `repeated`: it has not been
     recorded, and the answer is that to the first write with its key, which another process took.
+
+    `notes` become durable in the same transaction: what came in and how far that is are never apart. A Redis
+    Cluster has none, so there they come last: a crash in between leaves the batch without them, never them without
+    it. No process is told of them, and whether they are `new` is not looked at. In Redis a batch with notes that
+    is not `judged` may be refused as `Stale`, too, where the registry is changed at that very moment.
     """
 
     arrived: int
@@ -43,6 +60,7 @@ class Written(NamedTuple):
     answer: bytes
     judged: int | None = None
     repeated: bool = False
+    notes: Sequence[Noted] = ()
 
     @property
     def observations(self) -> int:
@@ -74,18 +92,6 @@ class Ungrouped(NamedTuple):
     """A group that is no more."""
 
     name: str
-
-
-class Noted(NamedTuple):
-    """A record of the monitor's (a check, a pinned reference, an alert) as it is from now on; None: no more.
-
-    `new`: a shared store answers Conflict where there is one of this key.
-    """
-
-    kind: str
-    key: str
-    record: bytes | None
-    new: bool = False
 
 
 class Removed(NamedTuple):

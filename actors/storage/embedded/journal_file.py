@@ -150,6 +150,8 @@ class Journal(Database):
             case Written(arrived, _, key, answer):
                 if key is not None:
                     put(database, "answers", key, arrived, answer)
+                for note in entry.notes:
+                    self._put(database, note)
             case Erased():
                 put(database, "erased", *entry[:3])
             case Noted(kind, key, None):

@@ -239,7 +239,7 @@ class PostgresStorage(SharedStorageBase):
             for rows in by_row(lot.parts):
                 writer.add_carried(rows)
             writer.write()
-            put_note(connection, note)
+            change_note(connection, note)
         for made in writer.made:
             self._shapes.note(*made)
 
@@ -272,8 +272,13 @@ def _moment(entry: Entry) -> int:
     return 0
 
 
-def put_note(connection: Connection, note: Noted) -> None:
-    """Within a transaction."""
+def change_note(connection: Connection, note: Noted) -> None:
+    """Within a transaction: put a note of the monitor's, or take it away, and tell all processes."""
+    _put_note(connection, note)
+    connection.execute("UPDATE clock SET notes = notes + 1")
+
+
+def _put_note(connection: Connection, note: Noted) -> None:
     if note.record is None:
         connection.execute("DELETE FROM notes WHERE kind = %s AND key = %s", note[:2])
     else:
@@ -281,7 +286,6 @@ def put_note(connection: Connection, note: Noted) -> None:
             "INSERT INTO notes VALUES (%s, %s, %s) ON CONFLICT (kind, key) DO UPDATE SET record = excluded.record"
         )
         connection.execute(put, note[:3])
-    connection.execute("UPDATE clock SET notes = notes + 1")
 
 
 class _Commit:
@@ -324,7 +328,7 @@ class _Commit:
             case Noted(kind, key, _, True) if self._is_noted(kind, key):
                 return Conflict(f"another process has put {kind} {key}")
             case Noted():
-                put_note(self._connection, entry)
+                change_note(self._connection, entry)
             case _ if self._stale:
                 return Stale("the registry was changed by another process")
             case _:
@@ -353,6 +357,8 @@ class _Commit:
             put = "INSERT INTO answers VALUES (%s, %s, %s) ON CONFLICT (key) DO UPDATE SET"
             put += " arrived = excluded.arrived, answer = excluded.answer"
             self._connection.execute(put.encode(), (entry.key, self._arrived, entry.answer))
+        for note in entry.notes:
+            _put_note(self._connection, note)
         return entry
 
     def _erase(self, erased: Erased) -> Removed:

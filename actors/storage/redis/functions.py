@@ -25,6 +25,8 @@ there already, and only a call that names them is sent where all of them are, or
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 LIBRARY = "timewell2"
 """The name has the version of the form: processes of an earlier one lose theirs when the form is changed."""
 
@@ -148,10 +150,16 @@ local function change(keys, args)
   return redis.call('HINCRBY', keys[1], 'registry', 1)
 end
 
+-- keys: a hash; args: field, record ('' deletes).
+local function put(keys, args)
+  if args[2] == '' then redis.call('HDEL', keys[1], args[1])
+  else redis.call('HSET', keys[1], args[1], args[2]) end
+  return 1
+end
+
 -- keys: versions, notes; args: kind and key of a note, record ('' deletes).
 local function note(keys, args)
-  if args[2] == '' then redis.call('HDEL', keys[2], args[1])
-  else redis.call('HSET', keys[2], args[1], args[2]) end
+  put({keys[2]}, args)
   return redis.call('HINCRBY', keys[1], 'notes', 1)
 end
 
@@ -256,6 +264,7 @@ local function judged(change)
 end
 
 local judged_write, judged_keep, judged_answer = judged(write), judged(keep), judged(answer)
+local judged_put = judged(put)
 
 -- keys: what is wanted; args: token, ms. Whether the token has it now.
 local function have(keys, args)
@@ -274,31 +283,36 @@ end
 )
 
 
-def _registered() -> str:
-    names = [
-        "write",
-        "carry",
-        "erase",
-        "drop",
-        "change",
-        "note",
-        "shape",
-        "keep",
-        "answer",
-        "judged_write",
-        "judged_keep",
-        "judged_answer",
-        "save",
-        "lease",
-        "dead",
-        "adopt",
-        "have",
-        "release",
-    ]
+NAMES = (
+    "write",
+    "carry",
+    "erase",
+    "drop",
+    "change",
+    "put",
+    "note",
+    "shape",
+    "keep",
+    "answer",
+    "judged_write",
+    "judged_keep",
+    "judged_put",
+    "judged_answer",
+    "save",
+    "lease",
+    "dead",
+    "adopt",
+    "have",
+    "release",
+)
+
+
+def library(names: Sequence[str]) -> str:
+    """The code that makes functions of these names known."""
     return SOURCE + "".join(f"redis.register_function('{LIBRARY}_{name}', {name})\n" for name in names)
 
 
-CODE = _registered()
+CODE = library(NAMES)
 RETIRED = "#!lua name=timewell1\nredis.register_function('timewell1_retired', function() return 0 end)\n"
 """In the place of the library before, so that who needs that finds no function, and does not load it again."""
 ROOT = b"tw:{timewell}"

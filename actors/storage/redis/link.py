@@ -21,7 +21,7 @@ from redis.retry import Retry
 
 from actors.errors import StartupError, StorageDown
 from actors.settings import STORAGE_CONNECTIONS, STORAGE_START_SECONDS
-from actors.storage.redis.functions import CODE, LIBRARY, ROOT, VERSIONS, function
+from actors.storage.redis.functions import CODE, LIBRARY, NAMES, ROOT, VERSIONS, function
 from actors.storage.shared.address import check_address, refused
 
 T = TypeVar("T")
@@ -127,7 +127,8 @@ class RedisLink:
 
     def _teach(self, node: redis.Redis) -> None:
         (known,) = self._said(node, [("FUNCTION", "LIST", "LIBRARYNAME", LIBRARY)])
-        if not _checked(known):
+        # One that a later version has put there has more, which its processes need.
+        if not {function(name).encode() for name in NAMES} <= _functions(_checked(known)):
             _checked(self._said(node, [("FUNCTION", "LOAD", "REPLACE", CODE)])[0])
 
     def load(self, code: str) -> None:
@@ -308,6 +309,12 @@ class RedisLink:
                     yield found
                 if int(cursor) == 0:
                     break
+
+
+def _functions(libraries: Sequence[Sequence[Any]]) -> set[bytes]:
+    """The names of the functions of the libraries that FUNCTION LIST has found."""
+    found = [dict(zip(fields[::2], fields[1::2], strict=True)) for fields in libraries]
+    return {made[1] for library in found for made in library[b"functions"]}
 
 
 def _reply(connection: Any) -> Any:

@@ -1,0 +1,280 @@
+"""What is committed to Redis, and the answers to idempotency keys.
+
+To a server of its own a commit is one transaction. In a cluster there is none across nodes: entities are changed
+one by one, and the notes of a write come last, so that none is ever ahead of what it came with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeGuard
+
+from actors.errors import Conflict, StorageDown, TimewellError, UnderWay
+from actors.settings import IDEMPOTENCY_HOURS
+from actors.storage.protocol import Entry, Erased, Noted, Removed, Stale, Written
+from actors.storage.redis.changes import change_of
+from actors.storage.redis.claims import CLAIM_SECONDS
+from actors.storage.redis.functions import ROOT, VERSIONS
+from actors.storage.redis.link import Command, RedisLink, call, judged
+from actors.storage.redis.registry import REGISTRY, RedisRegistry
+from actors.storage.redis.stored_rows import RowWriter, Shapes, keys_of
+from actors.storage.redis.summaries import RedisMonitored, Writers
+from actors.storage.shared.parts import removed
+
+ENTITIES_PER_CALL = 64
+"""A function holds the server up for as long as it runs: some 15 microseconds an entity."""
+NOTES = ROOT + b":notes"
+_PENDING = b"\0pending "
+
+
+class RedisLog:
+    """See `Log`."""
+
+    def __init__(
+        self,
+        link: RedisLink,
+        writers: Writers,
+        monitored: RedisMonitored,
+        registry: RedisRegistry,
+        shapes: Shapes,
+        now: Callable[[], int],
+    ) -> None:
+        """`now`: the present by a clock that does not leap, asked in worker threads."""
+        self._link = link
+        self._writers = writers
+        self._monitored = monitored
+        self._registry = registry
+        self._shapes = shapes
+        self._steady = now
+
+    def commit(self, entries: Sequence[Entry]) -> Sequence[Entry | TimewellError]:
+        """To a server of its own in one transaction, to a cluster entity by entity."""
+        recorded: list[Entry | TimewellError] = []
+        waiting: list[Written] = []
+        for given in entries:
+            entry = self._judged_now(given) if self._is_to_be_judged(given) else given
+            if isinstance(entry, Written):
+                if entry.key is not None and any(one.key == entry.key for one in waiting):
+                    recorded += self._written(waiting)  # what that is answered is the answer to this one
+                    waiting = []
+                waiting.append(entry)
+                continue
+            recorded += self._written(waiting)
+            waiting = []
+            recorded.append(entry if isinstance(entry, TimewellError) else self._changed(entry))
+        return recorded + self._written(waiting)
+
+    def _is_to_be_judged(self, entry: Entry) -> TypeGuard[Written]:
+        """Whether a note would be there though its batch turned out to be of a feature that is gone."""
+        noted = isinstance(entry, Written) and entry.notes and entry.blocks and entry.judged is None
+        return bool(noted) and not self._link.cluster
+
+    def _judged_now(self, entry: Written) -> Written | Conflict:
+        """The entry as one that only the registry as it is at this moment lets be written."""
+        (version,) = self._link.ask([REGISTRY])
+        created = self._registry.created_now(sorted({block.feature for block in entry.blocks}))
+        still = _still(entry, created)
+        return still if isinstance(still, Conflict) else still._replace(judged=int(version or 0))
+
+    def _written(self, entries: Sequence[Written]) -> list[Entry | TimewellError]:
+        if not entries:
+            return []
+        writer, given = self._writers.own(), [one.judged for one in entries if one.judged is not None]
+        version = max(given, default=None)
+        found = self._admitted(entries, writer, version)
+        found = [self._later(entry) if isinstance(entry, Written) else entry for entry in found]
+        fresh = [entry for entry in found if isinstance(entry, Written) and entry.blocks]
+        rows = RowWriter(self._shapes, self._registry.features, self._registry.lives(), self._steady())
+        for entry in fresh:
+            rows.add(entry.blocks)
+        if self._link.cluster:  # the version is looked at before all is written, and after
+            self._link.ask(rows.commands(1), durable=True)
+            replies = self._link.ask(self._ending(found, fresh, writer), durable=True)
+        else:
+            commands = rows.commands(ENTITIES_PER_CALL, version)
+            ending = self._ending(found, fresh, writer, version)
+            replies = self._link.ask([*commands, *ending], whole=True, durable=True)[len(commands) :]
+            if version not in (None, int(replies[-1] or 0)):
+                return self._overtaken(found, writer)
+        if fresh and not replies[0]:
+            found = self._kept_by_another(found, writer)
+        found = self._still_registered(found, int(replies[-1] or 0))
+        if self._link.cluster:
+            self._note_last([one for one in found if isinstance(one, Written) and one.notes])
+        return found
+
+    def _note_last(self, entries: Sequence[Written]) -> None:
+        """The notes of what has been written, then the answers: until these are there a repeat does it again."""
+        self._link.ask([_put_note(note) for one in entries for note in one.notes], whole=True, durable=True)
+        self._link.ask([_put_answer(one) for one in entries if one.key is not None], durable=True)
+
+    def _ending(
+        self,
+        found: Sequence[Entry | TimewellError],
+        fresh: Sequence[Written],
+        writer: bytes,
+        version: int | None = None,
+    ) -> list[Command]:
+        """What comes after the rows: batches for the statistics, notes, answers, the version of the registry."""
+        batches = [(one.arrived, one.blocks) for one in fresh]
+        kept = [self._monitored.keeping(writer, batches, version)] if fresh else []
+        kept += [arrival(max(one.arrived for one in fresh))] if fresh else []
+        for one in found:
+            if isinstance(one, Written) and not (one.notes and self._link.cluster):
+                kept += [_put_note(note, version) for note in one.notes]
+                kept += [_put_answer(one, version)] if one.key is not None else []
+        return [*kept, REGISTRY]
+
+    def _overtaken(self, found: Sequence[Entry | TimewellError], writer: bytes) -> list[Entry | TimewellError]:
+        """Nothing has been written, since the registry is another by now: only what does not go by it is."""
+        anyway = [one for one in found if isinstance(one, Written) and one.judged is None]
+        written = iter(self._written(anyway))
+        stale = [isinstance(one, Written) and one.judged is not None for one in found]
+        self._give_back([one for one, is_stale in zip(found, stale, strict=True) if is_stale], writer)
+        return [
+            _STALE if is_stale else next(written) if isinstance(one, Written) else one
+            for one, is_stale in zip(found, stale, strict=True)
+        ]
+
+    def _give_back(self, entries: Sequence[Any], writer: bytes) -> None:
+        """The keys of what is not written after all."""
+        keys = [_answer_key(entry.key) for entry in entries if entry.key is not None]
+        self._link.ask([call("release", [key], _PENDING + writer) for key in keys])
+
+    def _still_registered(
+        self, found: Sequence[Entry | TimewellError], version: int
+    ) -> list[Entry | TimewellError]:
+        """What has been written, refused where a feature of it is none any more, also when its key comes again."""
+        blocks = [one.blocks for one in found if isinstance(one, Written) and one.judged != version]
+        doubtful = {block.feature for some in blocks for block in some}
+        if not doubtful:
+            return list(found)
+        created = self._registry.created_now(sorted(doubtful))
+        kept = [
+            _still(one, created) if isinstance(one, Written) and one.judged != version else one for one in found
+        ]
+        keys = [
+            _answer_key(one.key)
+            for one, now in zip(found, kept, strict=True)
+            if isinstance(one, Written) and one.key is not None and isinstance(now, Conflict)
+        ]
+        self._link.ask([Command(key, ("DEL", key)) for key in keys], whole=True, durable=True)
+        return kept
+
+    def _kept_by_another(
+        self, found: Sequence[Entry | TimewellError], writer: bytes
+    ) -> list[Entry | TimewellError]:
+        """What has been written, counted by the writer that this process is from now on."""
+        own = self._writers.renewed(writer)
+        again = [self._later(one) if isinstance(one, Written) else one for one in found]
+        batches = [(one.arrived, one.blocks) for one in again if isinstance(one, Written) and one.blocks]
+        if not self._link.ask([self._monitored.keeping(own, batches)], whole=True, durable=True)[0]:
+            raise StorageDown("other processes keep taking over while this one is away")
+        return again
+
+    def _later(self, entry: Written) -> Written:
+        """With an arrival after all before, also where this process's clock is behind that of the server."""
+        self._writers.given = max(entry.arrived, self._writers.given + 1, self._writers.begun + 1)
+        return entry._replace(arrived=self._writers.given)
+
+    def _admitted(
+        self, entries: Sequence[Written], writer: bytes, version: int | None
+    ) -> list[Entry | TimewellError]:
+        """The entries, or what was said to their keys before, or why they may not be written."""
+        mine, keys = _PENDING + writer, [_answer_key(entry.key) for entry in entries if entry.key is not None]
+        asked = [Command(key, ("SET", key, mine, "NX", "GET", "EX", CLAIM_SECONDS)) for key in keys]
+        if self._link.cluster and version is not None:
+            asked.append(REGISTRY)
+        said = self._link.ask(asked)
+        if len(asked) > len(keys):
+            version = int(said[-1] or 0)
+        before, found, stale = iter(said), list[Entry | TimewellError](), list[Written]()
+        for entry in entries:
+            answer = None if entry.key is None else next(before)
+            if answer is not None and answer != mine:
+                found.append(_answered(entry, answer))
+            elif entry.judged in (None, version):
+                found.append(entry)
+            else:
+                found.append(_STALE)
+                stale.append(entry)
+        self._give_back(stale, writer)
+        return found
+
+    def _changed(self, entry: Entry) -> Entry | TimewellError:
+        match entry:
+            case Erased(entity_type, entity_id):
+                return entry._replace(removed=self._erase(entity_type, entity_id))
+            case Noted(kind, key, record, True):
+                field = Command(ROOT, ("HSETNX", NOTES, _field(kind, key), record))
+                told = Command(ROOT, ("HINCRBY", VERSIONS, "notes", 1))
+                is_new, _ = self._link.ask([field, told], whole=True, durable=True)
+                return entry if is_new else Conflict(f"another process has put {kind} {key}")
+            case Noted():
+                self._link.ask([changed_note(entry)], whole=True, durable=True)
+                return entry
+        (version,) = self._link.ask([change_of(entry, self._registry.versions_seen)], durable=True)
+        if version == -1:
+            return Stale("the registry was changed by another process")
+        self._registry.note(entry, version)
+        return entry
+
+    def _erase(self, entity_type: str, entity_id: str) -> Removed:
+        (found,) = self._link.ask([call("erase", keys_of(entity_type, entity_id))], whole=True, durable=True)
+        numbers = [int.from_bytes(number, "big") for number in found[::2]]
+        counts = dict(zip(map(self._shapes.of, numbers), found[1::2], strict=True))
+        return removed(counts, {feature.created for feature in self._registry.features.values()})
+
+    def answers(self, keys: Sequence[str], given_after: int) -> Mapping[str, bytes]:
+        """From keys that go by themselves."""
+        found = self._link.ask([Command(_answer_key(key), ("GET", _answer_key(key))) for key in keys])
+        return {
+            key: answer
+            for key, answer in zip(keys, found, strict=True)
+            if answer is not None and not answer.startswith(_PENDING)
+        }
+
+
+def _answer_key(key: str) -> bytes:
+    return b"tw:answer:{%b}" % key.encode()
+
+
+def arrival(arrived: int) -> Command:
+    """Makes this the last arrival of all processes, unless there is a later one."""
+    return Command(ROOT, ("ZADD", ROOT + b":arrived", "GT", arrived, "last"))
+
+
+_STALE = Stale("another process has changed what is registered")
+
+
+def _put_note(note: Noted, version: int | None = None) -> Command:
+    return judged(version, "put", [NOTES], _field(note.kind, note.key), note.record or b"")
+
+
+def _field(kind: str, key: str) -> bytes:
+    return kind.encode() + b"\0" + key.encode()
+
+
+def _put_answer(entry: Written, version: int | None = None) -> Command:
+    assert entry.key is not None
+    return judged(version, "answer", [_answer_key(entry.key)], entry.answer, IDEMPOTENCY_HOURS * 3_600)
+
+
+def _answered(entry: Written, before: bytes) -> Entry | TimewellError:
+    """What is said to a key that is known."""
+    if before.startswith(_PENDING):
+        return UnderWay("another process is at work on this Idempotency-Key")
+    return Written(entry.arrived, (), None, before, repeated=True)
+
+
+def _still(entry: Written, created: Mapping[str, int]) -> Written | Conflict:
+    """The entry, unless a feature of it is none any more."""
+    for block in entry.blocks:
+        if created.get(block.feature) != block.created:
+            return Conflict(f"feature {block.feature!r} was deleted while it was written")
+    return entry
+
+
+def changed_note(note: Noted) -> Command:
+    """Puts a note of the monitor's, or takes it away, and tells all processes."""
+    return call("note", [VERSIONS, NOTES], _field(note.kind, note.key), note.record or b"")

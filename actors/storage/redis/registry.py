@@ -1,0 +1,92 @@
+"""What is registered in Redis, as of the version that this process has seen, and which process leads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from actors.domain import Feature, Group
+from actors.storage.protocol import Deleted, Entry, Recovered, Registered, Versions
+from actors.storage.redis.functions import ROOT, VERSIONS
+from actors.storage.redis.link import Command, RedisLink
+from actors.storage.redis.stored_rows import LAST_ARRIVAL, last_arrival, lives_of
+from actors.storage.redis.summaries import Writers
+from actors.timestamps import SECOND
+
+REGISTRY = Command(ROOT, ("HGET", VERSIONS, "registry"))
+"""Answered with the version of the registry."""
+
+
+class RedisRegistry:
+    """See `SharedRegistry`."""
+
+    def __init__(self, link: RedisLink, writers: Writers) -> None:
+        self.versions_seen = 0
+        self.features: dict[str, Feature] = {}
+        """By id, as of the version seen."""
+        self._link = link
+        self._writers = writers
+        self._aged: set[str] = set()
+        self._lives: dict[str, int | None] | None = None
+        """What `lives_of` makes of these two, None where they have changed since."""
+
+    def registered(self) -> Recovered:
+        """Features and groups, as of one moment."""
+        hashes = [("HVALS", ROOT + name) for name in (b":features", b":groups", b":writers")]
+        hashes.append(("HKEYS", ROOT + b":aged"))
+        # Not in one transaction, for which all keys would have to be on one node: their slot may be moving.
+        asked = [REGISTRY, *(Command(ROOT, one) for one in hashes), LAST_ARRIVAL, Command(ROOT, ("TIME",))]
+        while True:
+            version, records, groups, positions, aged, last, (seconds, micros) = self._link.ask(asked)
+            if self._link.ask([REGISTRY]) == [version]:
+                break
+        features = [msgspec.msgpack.decode(record, type=Feature) for record in records]
+        found = [msgspec.msgpack.decode(record, type=Group) for record in groups]
+        self.features = {feature.id: feature for feature in features}
+        self._aged, self._lives = {entity_type.decode() for entity_type in aged}, None
+        self.versions_seen = int(version or 0)
+        marks = [
+            *map(int, positions),
+            *(one.updated for one in features),
+            *(one.updated for one in found),
+            last_arrival(last),
+        ]
+        arrived = max(marks)
+        return Recovered(features, found, arrived, 0, min(arrived, int(seconds) * SECOND + int(micros)))
+
+    def versions_now(self) -> Versions:
+        """From their hash. The lease is renewed with it."""
+        self._writers.renew()
+        asked = Command(ROOT, ("HMGET", VERSIONS, "registry", "notes")), LAST_ARRIVAL
+        (registry, notes), arrived = self._link.ask(asked)
+        return Versions(int(registry or 0), int(notes or 0), last_arrival(arrived))
+
+    def leads(self) -> bool:
+        """By a key with a time to live."""
+        return self._writers.leads()
+
+    def lives(self) -> Mapping[str, int | None]:
+        """For how long what is kept longest of an entity is kept, as `lives_of` has it."""
+        if self._lives is None:
+            self._lives = lives_of(self.features.values(), self._aged)
+        return self._lives
+
+    def note(self, entry: Entry, version: int) -> None:
+        """A change by this process has made this version of it."""
+        self.versions_seen = version
+        match entry:
+            case Registered(feature):
+                self.features[feature.id], self._lives = feature, None
+                if feature.kept_age is not None:
+                    self._aged.add(feature.entity)
+            case Deleted(feature):
+                self.features.pop(feature.id, None)
+                self._lives = None
+
+    def created_now(self, ids: Sequence[str] | None = None) -> dict[str, int]:
+        """When the features there are were registered; those of some ids, or all."""
+        asked = ("HVALS", ROOT + b":features") if ids is None else ("HMGET", ROOT + b":features", *ids)
+        (records,) = self._link.ask([Command(ROOT, asked)])
+        features = [msgspec.msgpack.decode(record, type=Feature) for record in records if record is not None]
+        return {feature.id: feature.created for feature in features}
