@@ -2,7 +2,7 @@ FROM python:3.12-slim
 WORKDIR /app
 COPY requirements-shared.lock pyproject.toml README.md LICENSE ./
 RUN pip install --no-cache-dir --require-hashes -r requirements-shared.lock
-COPY timewell.py ./
+COPY timewell timewell
 COPY actors actors
 COPY web web
 RUN pip install --no-cache-dir --no-deps --no-build-isolation . \

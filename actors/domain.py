@@ -3,47 +3,37 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from actors.errors import InvalidInput, TooLarge
-from actors.settings import DEFAULT_RETENTION_VALUES, MAX_RECORD_BYTES
-from actors.timestamps import Duration, duration
+from actors.settings import MAX_RECORD_BYTES
+from actors.timestamps import duration
+from timewell.wire import DEFAULT_RETENTION_VALUES, Duration, Retention, ValueSchema, ValueType
 
-ValueType = Literal["number", "integer", "string", "boolean", "timestamp", "vector", "json"]
+__all__ = [
+    "NUMERIC",
+    "VALUE_TYPES",
+    "Feature",
+    "FeatureChange",
+    "Group",
+    "Reference",
+    "Retention",
+    "ValueSchema",
+    "ValueType",
+    "check_name",
+    "check_record",
+    "feature_id",
+    "parse_reference",
+]
+
 VALUE_TYPES: tuple[str, ...] = get_args(ValueType)
 NUMERIC = ("number", "integer")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}")
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
-
-
-class ValueSchema(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
-    """What a value must be beyond its type.
-
-    `pattern` is searched for, as in JSON Schema, not anchored. It is a regular expression of RE2: no lookaround,
-    no backreferences, `\\d \\w \\s \\b` are of ASCII (`\\p{L}` is any letter), `$` is the very end of the text.
-    """
-
-    nullable: bool = True
-    min: int | float | str | None = None
-    max: int | float | str | None = None
-    enum: tuple[Any, ...] | None = None
-    pattern: str | None = None
-    max_length: int | None = None
-    dimension: int | None = None
-
-
-class Retention(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How much is kept ready per feature and entity, and for how long anything is kept at all.
-
-    `values`: the newest so many stay in memory. `age`: older observations answer nothing.
-    """
-
-    values: int = DEFAULT_RETENTION_VALUES
-    age: Duration | None = None
 
 
 class Feature(msgspec.Struct, frozen=True, kw_only=True):

@@ -221,7 +221,6 @@ MAX_RUN_BYTES = 256 * 1024 * 1024
 """Compaction makes no larger runs: it sorts one in memory, at about 200 bytes a row beside long values."""
 VACUUM_HOURS = 1
 """Replaced history files stay this long for outside readers of an older table version."""
-DEFAULT_RETENTION_VALUES = 1_000
 MAX_RETENTION_VALUES = 1_000_000_000
 MAX_VERSION = 999_999_999
 IDEMPOTENCY_HOURS = 24

@@ -1,16 +1,5 @@
 """The front end: HTTP in, actor messages out. Each line imports only from the lines above it.
 
-schema.py                               request bodies and answers as msgspec structs
-monitor_schema.py                       those of monitoring
-client_errors.py                        the Python client, each route once, for `Client` and `AsyncClient`:
-client_times.py client_moments.py       errors; times; columns of moments;
-client_plain.py                         values;
-client_calls.py                         how a client asks;
-client_arrow.py client_events.py        frames; events;
-client_registry.py                      its chapters:
-client_values.py client_monitoring.py   the registry, values, monitoring;
-client_frames.py                        frames as routes;
-client.py                               waiting or as a task
 errors.py logs.py                       one table from domain errors to problem+json; log lines
 hypercorn/                              what is here because Hypercorn is as it is
 bodies/                                 what comes in

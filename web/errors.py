@@ -13,7 +13,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from actors.errors import Conflict, Fault, InvalidInput, NotFound, TimewellError, TooLarge, Unavailable, shortage
-from web.schema import FaultAnswer, Problem
+from timewell.wire import FaultAnswer, Problem
 
 log = logging.getLogger("timewell.web")
 PROBLEM_TYPE = "application/problem+json"

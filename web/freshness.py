@@ -9,7 +9,7 @@ from actors.messages import Vitals
 from actors.router import Router
 from actors.timestamps import SECOND, format_timestamp
 from actors.turns import Steps, by_turns
-from web.monitor_schema import FeatureFreshness, FreshnessAnswer, GroupFreshness
+from timewell.monitoring_wire import FeatureFreshness, FreshnessAnswer, GroupFreshness
 
 FEATURES_PER_TURN = 200
 

@@ -6,9 +6,9 @@ import msgspec
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, Scope
 
 from actors.errors import Unavailable
+from timewell.wire import Health
 from web.bodies.requests import JSON_TYPE
 from web.hypercorn.admission import refuse, say
-from web.schema import Health
 
 _ABOUT_HEALTH = {"/health/live": (200, Health("live")), "/health/ready": (503, Health("waiting for the storage"))}
 

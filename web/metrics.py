@@ -29,8 +29,8 @@ from actors.monitoring.checks import Check
 from actors.router import Router
 from actors.settings import FEATURES_IN_METRICS, METRICS_SECONDS
 from actors.timestamps import SECOND
+from timewell.monitoring_wire import FeatureFreshness
 from web.freshness import of_feature
-from web.monitor_schema import FeatureFreshness
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)

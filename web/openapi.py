@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
+from timewell.wire import Problem
 from web.answers.lanes import LANES
 from web.bodies.requests import JSON_TYPE
 from web.chapter import PlainText, Route
 from web.errors import PROBLEM_TYPE
-from web.schema import Problem
 
 _MEDIA_TYPES = {str: "text/html", bytes: "text/event-stream", PlainText: "text/plain"}
 _REF = "#/components/schemas/{name}"

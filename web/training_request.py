@@ -22,9 +22,9 @@ from actors.timestamps import Duration, parse_duration, parse_timestamp
 from actors.training import Moments, Wanted
 from actors.types.arrow_objects import Unsayable, may_be_unsayable, objects
 from actors.types.arrow_plain import has_infinity, plain
+from timewell.wire import Body, Reference
 from web.answers.lanes import ARROW_TYPE, CSV_TYPE, Column
 from web.bodies.requests import Query
-from web.schema import Body, Reference
 
 ENTITY, TIMESTAMP = "entityId", "timestamp"
 KEYS = (ENTITY, TIMESTAMP)

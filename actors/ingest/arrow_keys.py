@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from actors.errors import Fault, InvalidInput
 from actors.table.columns import Entities, Times
-from actors.timestamps import parse_timestamp, parse_timestamps
-from actors.types.arrow_moments import micros_of
 from actors.types.arrow_plain import plain, without_values
+from timewell.arrow_moments import judged_moments
+from timewell.timestamps import judged_texts
 
 
 def settled(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -66,23 +68,17 @@ def judged_times(column: pa.ChunkedArray, field: str) -> tuple[Times, list[Fault
     column = settled(column)
     if pa.types.is_null(column.type):
         return np.zeros(len(column), np.int64), []
-    if is_text(column.type):
-        return _judged_texts(column.cast(pa.string()).fill_null(_EPOCH).to_pylist(), field)
-    if not (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
-        hint = "; cast what counts seconds to pa.timestamp('s')" if pa.types.is_integer(column.type) else ""
-        raise InvalidInput.at(field, f"must be a timestamp, a date or RFC 3339 strings, not {column.type}{hint}")
-    times, beyond = micros_of(column)
-    rows = np.flatnonzero(beyond).tolist()
-    return np.where(beyond, 0, times), [Fault(field, "is not within the years 1 to 9999", row) for row in rows]
-
-
-_EPOCH = "1970-01-01T00:00:00Z"
+    try:
+        times, wrong = judged_moments(column)
+    except TypeError as error:
+        raise InvalidInput.at(field, str(error)) from None
+    return times, _faults(field, wrong)
 
 
 def times_of_texts(texts: list[str], field: str) -> Times:
     """RFC 3339 strings as microseconds. Raises InvalidInput that names the rows to blame."""
-    times, faults = _judged_texts(texts, field)
-    return _without_faults(times, faults)
+    times, wrong = judged_texts(texts)
+    return _without_faults(times, _faults(field, wrong))
 
 
 def _without_faults(times: Times, faults: list[Fault]) -> Times:
@@ -92,14 +88,5 @@ def _without_faults(times: Times, faults: list[Fault]) -> Times:
     return times
 
 
-def _judged_texts(texts: list[str], field: str) -> tuple[Times, list[Fault]]:
-    parsed = parse_timestamps(texts) if texts else np.zeros(0, np.int64)
-    if parsed is not None:
-        return parsed, []
-    times, faults = np.zeros(len(texts), np.int64), []
-    for index, text in enumerate(texts):
-        try:
-            times[index] = parse_timestamp(text)
-        except InvalidInput as error:
-            faults.append(Fault(field, error.faults[0].message, index))
-    return times, faults
+def _faults(field: str, wrong: Mapping[int, str]) -> list[Fault]:
+    return [Fault(field, message, row) for row, message in wrong.items()]

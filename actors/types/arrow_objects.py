@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from actors.timestamps import format_timestamp
-from actors.types.arrow_moments import micros_of
 from actors.types.arrow_plain import within
+from timewell.arrow_moments import micros_of
 
 Decimals = Callable[[Decimal], Any]
 _NANOS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.settings import MAX_VALUE_BYTES
-from actors.types.arrow_moments import micros_of
 from actors.types.arrow_objects import Unsayable, has_bytes, objects
 from actors.types.arrow_plain import plain_array, without_values
 from actors.types.constraints import constrain
@@ -32,6 +31,7 @@ from actors.types.values import (
     render_all,
     width_of,
 )
+from timewell.arrow_moments import micros_of
 
 _FIRST_INEXACT = {pa.float16(): 2.0**11, pa.float32(): 2.0**24, pa.float64(): FIRST_INEXACT}
 

@@ -17,8 +17,8 @@ from actors.domain import (
     parse_reference,
 )
 from actors.errors import InvalidInput
-from actors.settings import DEFAULT_RETENTION_VALUES
 from actors.timestamps import SECOND
+from timewell.wire import DEFAULT_RETENTION_VALUES
 
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_-]{0,127}", fullmatch=True)
 VERSIONS = st.integers(1, 999_999_999)

@@ -21,8 +21,8 @@ from actors.ingest.sent import Ingested, Sent, ingest
 from actors.registry import FeatureRegistry
 from actors.timestamps import parse_timestamp
 from actors.types.values import render
-from web.client_arrow import Objects
-from web.client_arrow import value_column as column_of_frame
+from timewell.arrow import Objects
+from timewell.arrow import value_column as column_of_frame
 from web.commands.columns import BadValue, time_column, value_column
 
 NOW = 1_762_509_600_000_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from actors.errors import InvalidInput
+from timewell.wire import Historical
 from web.bodies.choices import choices
 from web.bodies.requests import decode
-from web.schema import Historical
 
 
 def test_a_word_that_is_none_of_the_choices_is_answered_with_them() -> None:

@@ -28,12 +28,12 @@ import trio
 import timewell
 from tests.live import ROOT, LiveServer
 from timewell import AsyncClient, Client, Retry
-from web import client_registry
-from web.client_calls import Route
-from web.client_plain import to_plain
-from web.client_times import moment, period, span, span_word
+from timewell.calls import Route
+from timewell.plain import to_plain
+from timewell.routes import registry
+from timewell.times import moment, period, span, span_word
+from timewell.wire import ServedEntity
 from web.routes.document import ROUTES
-from web.schema import ServedEntity
 
 TEN = datetime(2025, 11, 7, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -80,7 +80,7 @@ def test_what_an_update_leaves_out_keeps_its_value(client: Client, name: str) ->
 
 
 def test_lists_are_read_over_all_their_pages(client: Client, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_registry, "MOST_OF_A_PAGE", 2)
+    monkeypatch.setattr(registry, "MOST_OF_A_PAGE", 2)
     ids = [client.register(name, f"e{number}", "number", tags=[name]).id for number in range(5)]
     assert [found.id for found in client.features(tags=[name])] == ids
     assert [found.id for found in client.features(tags=[name], limit=3)] == ids[:3]

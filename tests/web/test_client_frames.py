@@ -20,8 +20,8 @@ import pytest
 
 import timewell
 from tests.live import LiveServer
-from timewell import AsyncClient, Client
-from web import client_arrow, client_frames
+from timewell import AsyncClient, Client, arrow
+from timewell.routes import frames
 
 TEN = datetime(2025, 11, 7, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -53,8 +53,8 @@ def name() -> str:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything goes out in parts of two rows."""
-    monkeypatch.setattr(client_arrow, "MOST_ROWS", 2)
-    monkeypatch.setattr(client_frames, "MOST_ENTITIES", 2)
+    monkeypatch.setattr(arrow, "MOST_ROWS", 2)
+    monkeypatch.setattr(frames, "MOST_ENTITIES", 2)
 
 
 def frame(kind: str, **columns: Any) -> Any:
@@ -186,7 +186,7 @@ def test_a_set_without_rows_has_its_columns(client: Client, name: str, kind: str
 def test_a_lookback_a_window_and_what_was_known_narrow_the_answer(client: Client, name: str, kind: Any) -> None:
     id_ = fill(client, name)
     given: Any = [{"entityId": "ada", "timestamp": TEN + 2 * HOUR}]
-    given = given if kind is None else client_arrow.as_kind(given, kind)
+    given = given if kind is None else arrow.as_kind(given, kind)
 
     def asked(**options: Any) -> Any:
         answer = client.training_set(given, [id_], **options)
@@ -278,7 +278,7 @@ async def test_frames_are_awaited_too(shared_server: LiveServer, client: Client,
 )
 def test_ids_are_text_or_whole_numbers(ids: Any) -> None:
     given = ids.to_frame("id")
-    assert client_arrow.id_column_of(given, "id").to_pylist() == ["1", "2"]
+    assert arrow.id_column_of(given, "id").to_pylist() == ["1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_ids_are_text_or_whole_numbers(ids: Any) -> None:
 )
 def test_other_ids_are_refused(ids: list[Any], words: str) -> None:
     with pytest.raises(timewell.InvalidInput, match=words) as refused:
-        client_arrow.id_column_of(pd.DataFrame({"id": ids}), "id")
+        arrow.id_column_of(pd.DataFrame({"id": ids}), "id")
     assert refused.value.errors[0].field == "id"
 
 
@@ -309,7 +309,7 @@ def test_other_ids_are_refused(ids: list[Any], words: str) -> None:
     ],
 )
 def test_moments_are_taken_as_both_libraries_have_them(times: Any) -> None:
-    assert client_arrow.time_column_of(times.to_frame("ts"), "ts").to_pylist() == [TEN]
+    assert arrow.time_column_of(times.to_frame("ts"), "ts").to_pylist() == [TEN]
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_moments_are_taken_in_every_form_by_frames_and_by_rows(
 def test_days_are_their_first_moments(client: Client, name: str) -> None:
     days = [date(2025, 11, 7), date(1677, 1, 1)]
     for given in (pd.DataFrame({"ts": days}, dtype=object), pl.DataFrame({"ts": days})):
-        found = client_arrow.time_column_of(given, "ts").to_pylist()
+        found = arrow.time_column_of(given, "ts").to_pylist()
         assert found == [datetime(one.year, one.month, one.day, tzinfo=UTC) for one in days]
 
 
@@ -367,7 +367,7 @@ def test_days_are_their_first_moments(client: Client, name: str) -> None:
 )
 def test_a_moment_that_cannot_be_held_is_refused_by_its_row(times: Any, unit: Any, words: str) -> None:
     with pytest.raises(timewell.InvalidInput, match=words) as refused:
-        client_arrow.time_column_of(times.to_frame("ts"), "ts", unit)
+        arrow.time_column_of(times.to_frame("ts"), "ts", unit)
     assert (refused.value.errors[0].field, refused.value.errors[0].index) == ("ts", 1)
 
 
@@ -378,7 +378,7 @@ def test_a_moment_that_cannot_be_held_is_refused_by_its_row(times: Any, unit: An
 def test_other_moments_are_refused_by_their_row(times: list[Any], index: int, words: str) -> None:
     for given in (pd.DataFrame({"ts": times}), pl.DataFrame({"ts": times})):
         with pytest.raises(timewell.InvalidInput, match=words) as refused:
-            client_arrow.time_column_of(given, "ts")
+            arrow.time_column_of(given, "ts")
         assert refused.value.errors[0].index == index
 
 
@@ -479,12 +479,12 @@ def test_columns_are_chosen_and_named() -> None:
 
 def test_a_frame_is_written_in_parts_bounded_in_rows_and_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     given = pd.DataFrame({"entityId": ["a"] * 5, "timestamp": TEN, "x": np.arange(5)})
-    monkeypatch.setattr(client_arrow, "MOST_ROWS", 2)
+    monkeypatch.setattr(arrow, "MOST_ROWS", 2)
     taken = Taken()
     assert taken.client.write_frame(given, "user", idempotency_key="mine").count == 5
     assert [table.num_rows for table in taken.tables] == [2, 2, 1]
     assert [request.headers["Idempotency-Key"] for request in taken.requests] == ["mine-0", "mine-1", "mine-2"]
-    monkeypatch.setattr(client_arrow, "MOST_BYTES", 1)
+    monkeypatch.setattr(arrow, "MOST_BYTES", 1)
     taken = Taken()
     taken.client.write_frame(given, "user")
     assert [table.num_rows for table in taken.tables] == [1] * 5
@@ -683,7 +683,7 @@ def test_a_library_that_is_missing_is_named_with_the_command_that_installs_it(
 
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(ImportError, match=r"this needs polars: pip install 'timewell\[polars\]'"):
-        client_arrow.library("polars")
+        arrow.library("polars")
 
 
 def test_an_answer_of_another_form_or_length_is_the_servers_failure() -> None:

@@ -27,9 +27,9 @@ import pytest
 
 import timewell as timewell_client
 from tests.live import ROOT, LiveServer
+from timewell.calls import Request
+from timewell.client import Client
 from web.cli import COMMANDS, main
-from web.client import Client
-from web.client_calls import Request
 from web.commands import export, output, training_set
 from web.commands.exits import attempt
 
@@ -753,7 +753,7 @@ def test_a_command_waits_for_a_service_that_restarts_and_says_so(
     def sleep(seconds: float) -> None:
         time[0] += seconds
 
-    monkeypatch.setattr("web.client.time.sleep", sleep)
+    monkeypatch.setattr("timewell.client.time.sleep", sleep)
     monkeypatch.setattr(Client, "_take", restarting)
     code, _, err = timewell("features")
     assert code == 0
@@ -793,7 +793,7 @@ def test_an_interrupted_command_exits_with_130(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("web.client.Client._take", interrupt)
+    monkeypatch.setattr("timewell.client.Client._take", interrupt)
     refused(timewell("features"), 130, "interrupted")
 
 

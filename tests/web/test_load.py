@@ -22,10 +22,10 @@ import pyarrow.parquet as pa_parquet
 import pytest
 
 from tests.live import LiveServer
-from web import client_arrow
+from timewell import arrow
+from timewell.calls import Retry
+from timewell.client import Client
 from web.cli import main
-from web.client import Client
-from web.client_calls import Retry
 from web.commands import load_parts, load_state, reading
 from web.commands.columns import BadValue, id_column, time_column, value_column
 from web.commands.reading import open_rows
@@ -322,7 +322,7 @@ def test_wide_rows_go_out_in_parts_of_fewer(
     load: Load, shared_server: LiveServer, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(load_parts, "VALUES_PER_PART", 6)
-    monkeypatch.setattr(client_arrow, "MOST_BYTES", 1)
+    monkeypatch.setattr(arrow, "MOST_BYTES", 1)
     for one in ("a", "b"):
         shared_server.register(f"{name}_{one}")
     rows = [row | {f"{name}_b": 5} for row in numbered(7, f"{name}_a")]

@@ -11,7 +11,7 @@ from actors.domain import NUMERIC, Feature
 from actors.stats.distribution import Distribution
 from actors.stats.summary import Summary
 from actors.timestamps import LAST_MOMENT, format_timestamp
-from web.monitor_schema import HistogramAnswer, Spread, StatisticsAnswer, TopValue
+from timewell.monitoring_wire import HistogramAnswer, Spread, StatisticsAnswer, TopValue
 
 SHARES = {"p01": 0.01, "p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "p99": 0.99}
 TOP_VALUES_SHOWN = 20

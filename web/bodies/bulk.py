@@ -24,11 +24,11 @@ from actors.router import Router
 from actors.settings import GROUP_COMMIT_VALUES, Settings
 from actors.table.columns import Block, joined
 from actors.turns import Steps
+from timewell.wire import Observation
 from web.bodies.outline import CHUNK_BYTES
 from web.bodies.requests import Query
 from web.bodies.writing_rows import Judging, refuse, written
 from web.hypercorn.streamed_body import lots_of_lines
-from web.schema import Observation
 
 LOT_BYTES = 1024 * 1024
 LONGEST_LINE_BYTES = 8 * 1024 * 1024

@@ -16,11 +16,11 @@ from actors.router import Router
 from actors.settings import ROWS_JUDGED_TOGETHER
 from actors.table.columns import Block, joining
 from actors.turns import Steps
+from timewell.wire import Observation, Observations, Written
 from web.bodies.items import Array, Items
 from web.bodies.outline import CHUNK_BYTES
 from web.bodies.requests import decode
 from web.errors import fault_answers
-from web.schema import Observation, Observations, Written
 
 
 class Columns(NamedTuple):

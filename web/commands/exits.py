@@ -58,7 +58,7 @@ def _told(error: BaseException, asked: Namespace) -> int:
     if isinstance(error, OSError):
         say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return FAILED
-    from web.client_errors import TimewellError, Unreachable, shown_address
+    from timewell.errors import TimewellError, Unreachable, shown_address
 
     if isinstance(error, Unreachable):
         say(f"{shown_address(asked.url)}: {error.detail}")

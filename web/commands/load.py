@@ -89,7 +89,7 @@ def run(asked: Namespace) -> None:
 
 def _check(plan: Plan, asked: Namespace) -> None:
     """Go over the file and write nothing."""
-    from web.client_arrow import missing_in
+    from timewell.arrow import missing_in
     from web.commands.load_parts import parts
     from web.commands.load_state import State
     from web.commands.progress import progress
@@ -107,7 +107,7 @@ def _check(plan: Plan, asked: Namespace) -> None:
 
 def _load(client: TableClient, plan: Plan, asked: Namespace) -> None:
     """Send what has not been sent, and remember how far it came."""
-    from web.client_errors import shown_address
+    from timewell.errors import shown_address
     from web.commands.load_state import StateFile
 
     registered = sorted((name, one.id, one.created_at) for name, one in plan.features.items())
@@ -131,8 +131,8 @@ def _load(client: TableClient, plan: Plan, asked: Namespace) -> None:
 
 def _send(client: TableClient, plan: Plan, kept: StateFile, seed: list[Any], nulls: str) -> State:
     """All parts, without those that are written already. Returns what has been done, by earlier runs too."""
-    from web.client_arrow import missing_in
-    from web.client_errors import InvalidInput, TooLarge
+    from timewell.arrow import missing_in
+    from timewell.errors import InvalidInput, TooLarge
     from web.commands.load_parts import blame, parts
     from web.commands.load_state import Chain
     from web.commands.progress import progress

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from web.client import Client
-from web.client_arrow import slices_of
-from web.client_errors import Conflict, NotFound, TimewellError
-from web.client_moments import Unit
+from timewell.arrow import slices_of
+from timewell.client import Client
+from timewell.errors import Conflict, NotFound, TimewellError
+from timewell.moments import Unit
+from timewell.wire import FeatureAnswer
 from web.commands.columns import BadValue, id_column, time_column, value_column
 from web.commands.exits import MOST_FAULTS_SHOWN, Failed
 from web.commands.reading import CsvRows, LineRows, RowsFile, need, open_rows
-from web.schema import FeatureAnswer
 
 ROWS_PER_PART = 50_000
 VALUES_PER_PART = 200_000

@@ -17,8 +17,8 @@ from uuid import uuid4
 import msgspec
 import pyarrow as pa
 
-from web.client_arrow import to_stream
-from web.schema import Written
+from timewell.arrow import to_stream
+from timewell.wire import Written
 
 
 class State(msgspec.Struct):

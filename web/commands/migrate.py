@@ -86,7 +86,7 @@ def storage_of(words: str) -> Storage:
     """The storage that is meant. Raises Misused."""
     from actors.opening import make_storage
     from actors.settings import Settings
-    from web.client_errors import shown_address
+    from timewell.errors import shown_address
 
     kind, _, where = words.partition(":")
     if kind == "embedded":

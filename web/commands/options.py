@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 from web.commands.exits import MEANINGS, say
 
 if TYPE_CHECKING:
-    from web.client import Client
+    from timewell.client import Client
 
 DEFAULT_URL = "http://localhost:3001"
 RETRY_SECONDS = 30.0
@@ -64,14 +64,14 @@ class Subparsers(Protocol):
 
 def client_of(asked: Namespace) -> Client:
     """The client of a command."""
-    from web.client import Client
+    from timewell.client import Client
 
     return telling(Client(asked.url, retry_seconds=asked.retry_seconds))
 
 
 def telling(client: C) -> C:
     """Have a client say once that it waits, where it does so for more than a moment."""
-    from web.client_errors import shown_address
+    from timewell.errors import shown_address
 
     sleep, waited = client._sleep, 0.0
 
@@ -118,7 +118,7 @@ def add_command(
 
 def _url(text: str) -> str:
     """Raises ArgumentTypeError, which repeats no password."""
-    from web.client import checked_url
+    from timewell.client import checked_url
 
     try:
         return checked_url(text, "the address")

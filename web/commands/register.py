@@ -12,8 +12,8 @@ from web.commands.options import Subparsers, add_command, client_of
 from web.commands.output import show_json, show_table
 
 if TYPE_CHECKING:
-    from web.client import Client
-    from web.schema import PutGroup, RegisterFeature
+    from timewell.client import Client
+    from timewell.wire import PutGroup, RegisterFeature
 
 MORE = """\
 The file is YAML or JSON, with the fields of the routes that register:
@@ -62,7 +62,7 @@ def run(asked: Namespace) -> None:
 
 def _wanted(source: str, content: bytes) -> Wanted:
     """The features and groups of a file. Raises Failed that names what cannot be."""
-    from web.schema import PutGroup, RegisterFeature
+    from timewell.wire import PutGroup, RegisterFeature
 
     given = _parsed(source, content)
     if isinstance(given, list):
@@ -121,7 +121,7 @@ def _feature(client: Client, place: str, wanted: RegisterFeature) -> tuple[str, 
     """Its id and what came of it."""
     import msgspec
 
-    from web.client_errors import InvalidInput, NotFound, TimewellError, Unavailable
+    from timewell.errors import InvalidInput, NotFound, TimewellError, Unavailable
 
     given: dict[str, Any] = msgspec.structs.asdict(wanted)
     name, entity, value_type = given.pop("name"), given.pop("entity"), given.pop("value_type")
@@ -142,7 +142,7 @@ def _group(client: Client, place: str, wanted: PutGroup) -> tuple[str, str]:
     """Its name and what came of it."""
     import msgspec
 
-    from web.client_errors import InvalidInput, NotFound, TimewellError, Unavailable
+    from timewell.errors import InvalidInput, NotFound, TimewellError, Unavailable
 
     given: dict[str, Any] = msgspec.structs.asdict(wanted)
     try:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pa_parquet
 
 from actors.types.arrow_objects import Unsayable, objects
 from actors.types.arrow_plain import is_plain, plain_array
-from web.client_arrow import holds_bytes, plain_column
+from timewell.arrow import holds_bytes, plain_column
 from web.commands.exits import Failed
 
 ROWS_PER_SLICE = 10_000

@@ -7,11 +7,11 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from web.client import Client
-from web.client_arrow import from_stream, to_stream
-from web.client_calls import ARROW, Request, Retry, Talk, get, is_repeat, path, query, read, route
+from timewell.arrow import from_stream, to_stream
+from timewell.calls import ARROW, Request, Retry, Talk, get, is_repeat, path, query, read, route
+from timewell.client import Client
+from timewell.wire import Written
 from web.commands.options import RETRY_SECONDS, telling
-from web.schema import Written
 
 TIMEOUT_SECONDS = 300.0
 PATIENT = Retry(seconds=120.0)

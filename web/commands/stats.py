@@ -9,7 +9,7 @@ from web.commands.options import Subparsers, add_command, client_of
 from web.commands.output import show_json, show_pairs
 
 if TYPE_CHECKING:
-    from web.monitor_schema import StatisticsAnswer
+    from timewell.monitoring_wire import StatisticsAnswer
 
 
 def add(commands: Subparsers) -> None:

@@ -15,7 +15,7 @@ from web.commands.options import Subparsers, add_command, add_wanted, file_of, r
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from web.client_errors import InvalidInput
+    from timewell.errors import InvalidInput
     from web.commands.reading import RowsFile
     from web.commands.service import TableClient
 
@@ -112,7 +112,7 @@ def _filled(
     """A part of the rows with the features on its right."""
     import pyarrow as pa
 
-    from web.client_errors import InvalidInput
+    from timewell.errors import InvalidInput
 
     keys = _keys(file, lot, start, asked)
     if isinstance(next(iter(lot.values())), list):

@@ -12,7 +12,7 @@ from actors.monitoring.watch import Period
 from actors.settings import MAX_ELEMENTS
 from actors.stats.drift.judgement import Judgement
 from actors.timestamps import format_timestamp, parse_timestamp
-from web import monitor_schema as schema
+from timewell import monitoring_wire as schema
 from web.answers.worker import in_worker
 from web.bodies.requests import Query, decode_bounded, encode, json_body, json_bytes, no_content, with_offset
 from web.chapter import Chapter, Service

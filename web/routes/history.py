@@ -17,12 +17,12 @@ from actors.serving import Span
 from actors.settings import DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS, PAGE_BYTES
 from actors.timestamps import FOREVER, NEVER, format_timestamp
 from actors.types.values import render, width_of
+from timewell.wire import HistoryAnswer, HistoryItem
 from web.answers.lanes import Column, accepted_lane, stream
 from web.answers.pages import from_cursor, to_cursor
 from web.answers.results import NUMBER_BYTES
 from web.bodies.requests import JSON_TYPE, Query, encode
 from web.chapter import PAGE, RANGE, Chapter, Service
-from web.schema import HistoryAnswer, HistoryItem
 
 _WHICH = {
     "entityId": "whose observations (required)",

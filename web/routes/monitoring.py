@@ -9,7 +9,7 @@ from quart import Response, request
 from actors.monitoring.alerts import STATES
 from actors.monitoring.schedule import alert_data
 from actors.timestamps import format_timestamp
-from web import monitor_schema as schema
+from timewell import monitoring_wire as schema
 from web.answers.event_stream import stream
 from web.answers.listing import listed
 from web.bodies.requests import Query, encode

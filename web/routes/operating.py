@@ -6,10 +6,10 @@ from http import HTTPStatus
 
 from quart import Response
 
+from timewell.wire import Deleted, Erasure, Health
 from web.bodies.requests import encode
 from web.chapter import Chapter, PlainText, Service
 from web.metrics import CONTENT_TYPE
-from web.schema import Deleted, Erasure, Health
 
 chapter = Chapter("Operating")
 

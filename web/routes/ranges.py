@@ -18,13 +18,13 @@ from actors.table.aggregates import AGGREGATIONS, Answer, allowed, of_no_rows
 from actors.table.columns import Times
 from actors.timestamps import Duration, format_timestamp, parse_duration, parse_timestamp
 from actors.types.values import render, width_of
+from timewell.wire import Closed, Historical, HistoricalAnswer
 from web.answers.lanes import ARROW_TYPE, Column, accepted_lane, stream
 from web.answers.results import ALL, NAME_BYTES, NUMBER_BYTES, check_bytes, encode_rows, text_bytes
 from web.answers.worker import room
 from web.bodies.requests import JSON_TYPE, encode, json_body, said
 from web.chapter import Chapter, Service
 from web.routes.serving import check_ids, check_read
-from web.schema import Closed, Historical, HistoricalAnswer
 
 _TAKEN_NAMES = ("entityId", "windowStart", "windowEnd")
 

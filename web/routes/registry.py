@@ -7,16 +7,12 @@ from collections.abc import Sequence
 import msgspec
 from quart import Response
 
-from actors.domain import Feature, parse_reference
+from actors.domain import Feature, FeatureChange, Group, parse_reference
 from actors.errors import NotFound
 from actors.registry import FeatureRegistry
 from actors.settings import DEFAULT_PAGE_ROWS, LISTED_BYTES_PER_TURN, MAX_PAGE_ROWS, PAGE_BYTES
 from actors.turns import Steps, by_turns
-from web.answers.listing import listed
-from web.answers.pages import from_cursor, to_cursor
-from web.bodies.requests import Query, encode, json_body, no_content
-from web.chapter import PAGE, Chapter, Service
-from web.schema import (
+from timewell.wire import (
     FeatureAnswer,
     FeaturesAnswer,
     GroupAnswer,
@@ -24,9 +20,12 @@ from web.schema import (
     PutGroup,
     RegisterFeature,
     VersionsAnswer,
-    feature_answer,
-    group_answer,
 )
+from web.answers.listing import listed
+from web.answers.pages import from_cursor, to_cursor
+from web.answers.registered import feature_answer, group_answer
+from web.bodies.requests import Query, encode, json_body, no_content
+from web.chapter import PAGE, Chapter, Service
 
 FEATURES_PER_TURN = 100
 """Encoded for a page before others have their turn."""
@@ -51,7 +50,8 @@ chapter = Chapter("Registry")
     fails=(400, 409, 413, 415, 503),
 )
 async def register_feature(service: Service) -> Response:
-    feature, new = await service.router.register((await json_body(RegisterFeature)).change())
+    asked = msgspec.structs.asdict(await json_body(RegisterFeature))
+    feature, new = await service.router.register(FeatureChange(**asked))
     return encode(feature_answer(feature), 201 if new else 200)
 
 
@@ -104,7 +104,8 @@ async def delete_feature(service: Service, reference: str) -> Response:
     fails=(400, 404, 409, 413, 415, 503),
 )
 async def put_group(service: Service) -> Response:
-    group, new = await service.router.put_group((await json_body(PutGroup)).group())
+    asked = msgspec.structs.asdict(await json_body(PutGroup))
+    group, new = await service.router.put_group(Group(created=0, updated=0, **asked))
     return encode(group_answer(group), 201 if new else 200)
 
 

@@ -19,6 +19,7 @@ from actors.table.grid import Grid
 from actors.table.selection import Selection
 from actors.timestamps import NEVER, SECOND, format_timestamp, parse_timestamp
 from actors.types.values import Nulls
+from timewell.wire import Serve, ServedAnswer, ServedEntity, ValueMetadata
 from web.answers.results import (
     ALL,
     NAME_BYTES,
@@ -32,7 +33,6 @@ from web.answers.results import (
 from web.answers.worker import room
 from web.bodies.requests import decode_bounded, json_bytes, said
 from web.chapter import Chapter, Service
-from web.schema import Serve, ServedAnswer, ServedEntity, ValueMetadata
 
 chapter = Chapter("Serving")
 

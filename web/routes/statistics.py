@@ -6,10 +6,10 @@ from quart import Response
 
 from actors.errors import InvalidInput
 from actors.timestamps import FOREVER, NEVER
+from timewell.monitoring_wire import StatisticsAnswer
 from web.answers.shown_statistics import statistics_answer
 from web.bodies.requests import Query, encode
 from web.chapter import RANGE, Chapter, Service
-from web.monitor_schema import StatisticsAnswer
 
 chapter = Chapter("Monitoring")
 

@@ -17,12 +17,12 @@ from actors.settings import CELLS_PER_LOT, Settings
 from actors.training import Filled, Wanted
 from actors.turns import by_turns
 from actors.types.values import width_of
+from timewell.wire import TrainingSetAnswer
 from web.answers.lanes import ARROW_TYPE, Column, accepted_lane, stream
 from web.answers.worker import in_worker
 from web.bodies.items import Array, Items
 from web.bodies.requests import Query, json_bytes
 from web.chapter import Chapter, Service
-from web.schema import TrainingSetAnswer
 from web.training_request import (
     Options,
     Rows,

@@ -14,13 +14,13 @@ from actors.router import Router
 from actors.settings import Settings
 from actors.storage.protocol import Stale
 from actors.turns import by_turns
+from timewell.wire import Observation, Observations, Written
 from web.answers.lanes import ARROW_TYPE, NDJSON_TYPE
 from web.bodies.bulk import OF_TABLES, write_lines, write_table
 from web.bodies.items import LONGEST_ITEM_BYTES
 from web.bodies.requests import Query, decode, json_bytes, said
 from web.bodies.writing_rows import judge_batch, refuse, to_sent, written
 from web.chapter import Chapter, Service
-from web.schema import Observation, Observations, Written
 
 MOST_KEY_CHARACTERS = 255
 REPLAYED = "idempotent-replayed"

@@ -14,8 +14,9 @@ import numpy as np
 
 from actors.stats.drift import chi_square, evidently, hopsworks, jensen_shannon, nannyml
 from actors.stats.drift.evidently import Score
-from actors.stats.drift.judgement import SCALES, Judgement, Severity, Verdict, insufficient
+from actors.stats.drift.judgement import SCALES, Judgement, insufficient
 from actors.stats.drift.sample import Sample
+from timewell.monitoring_wire import Severity, Verdict
 
 METHODS = ("evidently", "nannyml", "hopsworks")
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-Verdict = Literal["stable", "drift", "insufficient"]
-Severity = Literal["none", "low", "medium", "high"]
+from timewell.monitoring_wire import Severity, Verdict
 
 LARGEST = 10.0  # stands for infinite effects, which JSON cannot say
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from web import monitor_schema as schema
-from web.client_calls import Answer, Asking, Talk, get, path, read, route, send, settle
-from web.client_plain import listed
-from web.client_times import Time, moment, moment_or_none, period
-from web.schema import Health
+from timewell import monitoring_wire as schema
+from timewell.calls import Answer, Asking, Talk, get, path, read, route, send, settle
+from timewell.plain import listed
+from timewell.times import Time, moment, moment_or_none, period
+from timewell.wire import Health
 
 Period = tuple[Time, Time]
 """From a time to a time, both included."""

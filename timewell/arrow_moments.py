@@ -1,4 +1,4 @@
-"""Arrow columns of moments, in whatever unit, as microseconds."""
+"""Arrow columns of moments, of whatever type and unit, as microseconds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,27 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from actors.timestamps import LAST_MOMENT, SECOND, YEAR_ONE
+from timewell.timestamps import LAST_MOMENT, SECOND, YEAR_ONE, judged_texts
 
 _DAY = 86_400 * SECOND
 _MICROS = {"s": SECOND, "ms": 1_000, "us": 1}
+_EPOCH = "1970-01-01T00:00:00Z"
+_BEYOND = "is not within the years 1 to 9999"
+
+
+def judged_moments(column: pa.ChunkedArray | pa.Array) -> tuple[NDArray[np.int64], dict[int, str]]:
+    """Timestamps, dates or RFC 3339 texts as microseconds, and what is wrong with rows, which are 0 as nulls are.
+
+    Raises TypeError for a column of another type.
+    """
+    kind, types = column.type, pa.types
+    if types.is_string(kind) or types.is_large_string(kind):
+        return judged_texts(column.cast(pa.string()).fill_null(_EPOCH).to_pylist())
+    if not (types.is_timestamp(kind) or types.is_date(kind)):
+        hint = "; cast what counts seconds to pa.timestamp('s')" if types.is_integer(kind) else ""
+        raise TypeError(f"must be a timestamp, a date or RFC 3339 strings, not {kind}{hint}")
+    times, beyond = micros_of(column)
+    return np.where(beyond, 0, times), dict.fromkeys(np.flatnonzero(beyond).tolist(), _BEYOND)
 
 
 def micros_of(column: pa.ChunkedArray | pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

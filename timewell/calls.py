@@ -21,8 +21,8 @@ from uuid import uuid4
 import httpx
 import msgspec
 
-from web.client_errors import InvalidInput, ServerFailed, TimewellError, Unavailable, Unreachable, error_of
-from web.client_plain import encode_body
+from timewell.errors import InvalidInput, ServerFailed, TimewellError, Unavailable, Unreachable, error_of
+from timewell.plain import encode_body
 
 P = ParamSpec("P")
 T = TypeVar("T")

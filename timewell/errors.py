@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from web.schema import FaultAnswer
+from timewell.wire import FaultAnswer
 
 MOST_SHOWN_CHARACTERS = 200
 

@@ -7,13 +7,41 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from actors.domain import Feature, FeatureChange, Group, Retention, ValueSchema, ValueType
-from actors.timestamps import Duration, format_timestamp
-
+ValueType = Literal["number", "integer", "string", "boolean", "timestamp", "vector", "json"]
+Duration = int | float | str
+"""Seconds, or such as "7d", "12h", "30m", "45s"."""
 Timestamp = Annotated[
     str, Meta(description="RFC 3339, with an offset or Z; without one, UTC; finer than microseconds is cut")
 ]
 Reference = Annotated[str, Meta(description="entity.name.vN, entity.name (highest version) or a bare name")]
+
+DEFAULT_RETENTION_VALUES = 1_000
+
+
+class ValueSchema(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
+    """What a value must be beyond its type.
+
+    `pattern` is searched for, as in JSON Schema, not anchored. It is a regular expression of RE2: no lookaround,
+    no backreferences, `\\d \\w \\s \\b` are of ASCII (`\\p{L}` is any letter), `$` is the very end of the text.
+    """
+
+    nullable: bool = True
+    min: int | float | str | None = None
+    max: int | float | str | None = None
+    enum: tuple[Any, ...] | None = None
+    pattern: str | None = None
+    max_length: int | None = None
+    dimension: int | None = None
+
+
+class Retention(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How much is kept ready per feature and entity, and for how long anything is kept at all.
+
+    `values`: the newest so many stay in memory. `age`: older observations answer nothing.
+    """
+
+    values: int = DEFAULT_RETENTION_VALUES
+    age: Duration | None = None
 
 
 class Body(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
@@ -35,10 +63,6 @@ class RegisterFeature(Body):
     max_age: Duration | UnsetType | None = UNSET
     retention: Retention | UnsetType | None = UNSET
 
-    def change(self) -> FeatureChange:
-        """As the registry takes it."""
-        return FeatureChange(**msgspec.structs.asdict(self))
-
 
 class PutGroup(Body):
     """`POST /groups`"""
@@ -48,10 +72,6 @@ class PutGroup(Body):
     features: tuple[Reference, ...]
     description: str = ""
     tags: tuple[str, ...] = ()
-
-    def group(self) -> Group:
-        """As the registry takes it."""
-        return Group(created=0, updated=0, **msgspec.structs.asdict(self))
 
 
 class Observation(Body, gc=False):  # a value from JSON holds no cycles; a batch has thousands
@@ -257,36 +277,3 @@ class Problem(msgspec.Struct, omit_defaults=True):
     status: int
     detail: str
     errors: list[FaultAnswer] | None = None
-
-
-def feature_answer(feature: Feature) -> FeatureAnswer:
-    """A feature as the contract shows it."""
-    return FeatureAnswer(
-        id=feature.id,
-        name=feature.name,
-        description=feature.description,
-        value_type=feature.value_type,
-        entity=feature.entity,
-        version=feature.version,
-        tags=feature.tags,
-        created_at=format_timestamp(feature.created),
-        updated_at=format_timestamp(feature.updated),
-        owner=feature.owner,
-        group=feature.group,
-        schema=feature.schema,
-        max_age=feature.max_age,
-        retention=feature.retention,
-    )
-
-
-def group_answer(group: Group) -> GroupAnswer:
-    """A group as the contract shows it."""
-    return GroupAnswer(
-        name=group.name,
-        entity=group.entity,
-        description=group.description,
-        features=group.features,
-        tags=group.tags,
-        created_at=format_timestamp(group.created),
-        updated_at=format_timestamp(group.updated),
-    )

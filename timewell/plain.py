@@ -26,8 +26,8 @@ from uuid import UUID
 import msgspec
 import numpy as np
 
-from web.client_errors import InvalidInput
-from web.client_times import is_missing, moment
+from timewell.errors import InvalidInput
+from timewell.times import is_missing, moment
 
 T = TypeVar("T")
 EntityId = str | int | UUID

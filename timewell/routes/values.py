@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from web.client_calls import Asking, Request, Talk, keyed, path, query, route, send
-from web.client_errors import InvalidInput
-from web.client_plain import EntityId, entity_text, listed
-from web.client_registry import page_limit
-from web.client_times import Length, Time, moment, moment_or_none, span
-from web.schema import (
+from timewell.calls import Asking, Request, Talk, keyed, path, query, route, send
+from timewell.errors import InvalidInput
+from timewell.plain import EntityId, entity_text, listed
+from timewell.routes.registry import page_limit
+from timewell.times import Length, Time, moment, moment_or_none, span
+from timewell.wire import (
     Closed,
     HistoricalAnswer,
     HistoryAnswer,

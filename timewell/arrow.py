@@ -10,10 +10,10 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from web.client_errors import InvalidInput, ServerFailed
-from web.client_moments import Unit, moments_of
-from web.client_plain import to_plain
-from web.client_times import as_datetime
+from timewell.errors import InvalidInput, ServerFailed
+from timewell.moments import Unit, moments_of
+from timewell.plain import to_plain
+from timewell.times import as_datetime
 
 Kind = Literal["pandas", "polars"]
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from actors.timestamps import LAST_MOMENT, YEAR_ONE, format_timestamp
-from web.client_errors import InvalidInput
+from timewell.errors import InvalidInput
+from timewell.timestamps import LAST_MOMENT, YEAR_ONE, format_timestamp
 
 Unit = Literal["s", "ms", "us", "ns"]
 """What numbers count since 1970: seconds, milliseconds, microseconds, nanoseconds."""
@@ -48,8 +48,7 @@ def moments_of(column: Any, name: str, unit: Unit | None) -> Any:
     """
     import pyarrow as pa
 
-    from actors.errors import InvalidInput as Refused
-    from actors.ingest.arrow_keys import times_of_arrow
+    from timewell.arrow_moments import judged_moments
 
     kind, moment = column.type, pa.timestamp("us", "UTC")
     if len(column) == 0 or pa.types.is_null(kind):
@@ -65,10 +64,12 @@ def moments_of(column: Any, name: str, unit: Unit | None) -> Any:
     if pa.types.is_date(kind):
         column = column.cast(pa.timestamp("s" if kind == pa.date32() else "ms"))
     try:
-        return pa.array(times_of_arrow(pa.chunked_array([column]), name)).cast(moment)
-    except Refused as error:
-        fault = error.faults[0]
-        raise InvalidInput.at(name, fault.message, fault.index) from None
+        times, wrong = judged_moments(column)
+    except TypeError as error:
+        raise InvalidInput.at(name, str(error)) from None
+    for row, message in wrong.items():
+        raise InvalidInput.at(name, message, row)
+    return pa.array(times).cast(moment)
 
 
 def _counted(numbers: Sequence[Any], name: str, unit: Unit) -> Any:

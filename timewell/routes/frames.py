@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from web import client_arrow as arrow
-from web.client_arrow import KEYS, Kind
-from web.client_calls import (
+from timewell import arrow
+from timewell.arrow import KEYS, Kind
+from timewell.calls import (
     ARROW,
     Asking,
     Request,
@@ -21,11 +21,11 @@ from web.client_calls import (
     route,
     send,
 )
-from web.client_errors import InvalidInput, ServerFailed, TimewellError
-from web.client_moments import Unit, text_since
-from web.client_plain import entity_text, listed
-from web.client_times import Length, Time, moment, moment_or_none, span, span_word
-from web.schema import (
+from timewell.errors import InvalidInput, ServerFailed, TimewellError
+from timewell.moments import Unit, text_since
+from timewell.plain import entity_text, listed
+from timewell.times import Length, Time, moment, moment_or_none, span, span_word
+from timewell.wire import (
     FaultAnswer,
     FeatureAnswer,
     GroupAnswer,

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from web.client_calls import Request
+from timewell.calls import Request
 
 
 class Event(msgspec.Struct):

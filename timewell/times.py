@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from web.client_errors import InvalidInput
+from timewell.errors import InvalidInput
 
 Time = datetime | np.datetime64 | str
 """A moment. Aware, or naive in UTC; a pandas Timestamp is a datetime. Text is RFC 3339."""

@@ -8,11 +8,18 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from actors.domain import ValueType
-from web.client_calls import Asking, Request, Talk, get, path, query, route, send
-from web.client_plain import EntityId, entity_text, listed
-from web.client_times import Length, span
-from web.schema import Erasure, FeatureAnswer, FeaturesAnswer, GroupAnswer, GroupsAnswer, VersionsAnswer
+from timewell.calls import Asking, Request, Talk, get, path, query, route, send
+from timewell.plain import EntityId, entity_text, listed
+from timewell.times import Length, span
+from timewell.wire import (
+    Erasure,
+    FeatureAnswer,
+    FeaturesAnswer,
+    GroupAnswer,
+    GroupsAnswer,
+    ValueType,
+    VersionsAnswer,
+)
 
 MOST_OF_A_PAGE = 10_000
 LEFT_OUT: Any = UNSET

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from actors.stats.drift.judgement import Severity, Verdict
-from web.schema import Body, Timestamp
+from timewell.wire import Body, Timestamp
+
+Verdict = Literal["stable", "drift", "insufficient"]
+Severity = Literal["none", "low", "medium", "high"]
 
 
 class HistogramAnswer(msgspec.Struct):

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
-from web.client_calls import (
+from timewell.calls import (
     BROKEN,
     RETRY_SECONDS,
     Answer,
@@ -26,12 +26,12 @@ from web.client_calls import (
     Talk,
     settle,
 )
-from web.client_errors import error_of, shown_address
-from web.client_events import Event, EventLines, listening
-from web.client_frames import FrameRoutes
-from web.client_monitoring import MonitoringRoutes
-from web.client_registry import RegistryRoutes
-from web.client_values import ValueRoutes
+from timewell.errors import error_of, shown_address
+from timewell.events import Event, EventLines, listening
+from timewell.routes.frames import FrameRoutes
+from timewell.routes.monitoring import MonitoringRoutes
+from timewell.routes.registry import RegistryRoutes
+from timewell.routes.values import ValueRoutes
 
 T = TypeVar("T")
 BASE_URL = "http://localhost:3001"
