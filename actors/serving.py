@@ -263,7 +263,7 @@ def _of(disk: DiskRows, part: _Part) -> DiskRows:
     renumbered = np.full(len(disk.entities), -1, np.int32)
     renumbered[places] = np.arange(len(places))
     owners = renumbered[disk.rows.slots]
-    rows = disk.rows._replace(slots=owners).take(owners >= 0)
+    rows = disk.rows.at(owners).take(owners >= 0)
     return DiskRows(disk.position, [disk.entities[place] for place in places], rows)
 
 

@@ -37,6 +37,7 @@ from actors.table.columns import Block, Indices, shards_of, split
 from actors.table.found import Found
 from actors.table.grid import Cells, Grid, filled
 from actors.table.latest import HalfGrown
+from actors.table.loading import Loading
 from actors.table.partition import DiskRows, Partition
 from actors.table.ranged import Bounds, Ranged, in_windows
 from actors.table.rows import Rows
@@ -409,9 +410,12 @@ def rebuild(
     while True:
         plan, features = storage.plan(budget), known()
         partitions = {shard: Partition(plan.base_floor, plan.position, plan.floors) for shard in wanted}
+        loading = {shard: Loading(partition) for shard, partition in partitions.items()}
         for block, arrived in storage.load(plan, features):
             for shard, rows in _owned(block, shards, partitions):
-                partitions[shard].append(block.take(rows) if len(rows) < len(arrived) else block, arrived[rows])
+                loading[shard].add(block.take(rows) if len(rows) < len(arrived) else block, arrived[rows])
+        for one in loading.values():
+            one.end()
         kept_values = {feature.id: feature.kept_values for feature in features.values()}
         for partition in partitions.values():
             partition.trim(kept_values)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from actors.table.columns import Indices, Times
-from actors.table.rows import Rows, Slots, last_within
+from actors.table.index import Index
+from actors.table.rows import Rows, last_within
 from actors.timestamps import NEVER
 from actors.types.values import Nulls
 
@@ -16,8 +17,7 @@ class Hit(NamedTuple):
     """What a point-in-time join found in an index of slots and times: for each question the time, NEVER for none,
     and the position of the row (of any row where there is none)."""
 
-    slots: Slots
-    times: Times
+    of: Index
     position: Indices
     seen: Times
 
@@ -45,9 +45,9 @@ class Found:
     def hit(self, rows: Rows) -> Hit | None:
         """What was found in rows with the same index."""
         hit = self._last
-        if hit is None or hit.times is not rows.times:
+        if hit is None or hit.of is not rows.index:
             hit = self._hits.get(_sketch(rows))
-        if hit is None or not _same_index(hit, rows):
+        if hit is None or not _same_index(hit.of, rows.index):
             return None
         self._last = hit
         return hit
@@ -56,7 +56,7 @@ class Found:
         """Find the last row with time <= `at` of each stretch of sorted rows."""
         position = last_within(rows, begin, end, at)
         seen = np.where(position < 0, NEVER, rows.times.take(position))
-        self._last = self._hits[_sketch(rows)] = Hit(rows.slots, rows.times, position, seen)
+        self._last = self._hits[_sketch(rows)] = Hit(rows.index, position, seen)
         return self._last
 
 
@@ -65,7 +65,8 @@ def _sketch(rows: Rows) -> tuple[int, bytes]:
     return rows.size, rows.times[:: 1 + rows.size // 64].tobytes()
 
 
-def _same_index(one: Hit, other: Rows) -> bool:
-    if one.times is other.times:
+def _same_index(one: Index, other: Index) -> bool:
+    """But for arrivals, which no question is about."""
+    if one is other or one.times is other.times:
         return True
     return np.array_equal(one.times, other.times) and np.array_equal(one.slots, other.slots)

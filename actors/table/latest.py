@@ -24,6 +24,8 @@ SLOTS_AT_ONCE = 1_024
 """Room is added for so many, and doubled while it is less: with 200 features some 5 MB, a few milliseconds."""
 
 CELLS_A_STEP = 500_000
+CELLS_SOON_COPIED = 20_000
+"""A table of fewer is given no more columns than it needs, however often."""
 SLOTS_A_STEP = 8_192
 """Of tables, or a column, of which all is looked at: some milliseconds."""
 
@@ -74,7 +76,7 @@ class Latest:
         """The newest event time of all."""
         self._times = Pieces(np.dtype(np.int64), (0,), NEVER)
         self._nulls = Pieces(np.dtype(np.bool_), (0,))
-        self._used = Pieces(np.dtype(np.int64), (0,))
+        self._used: Pieces | None = None
         self._floor: Pieces | None = None
         self._values: dict[_Kept, Pieces] = {}
         self._vectors: dict[_Kept, list[Pieces]] = {}
@@ -94,8 +96,18 @@ class Latest:
 
     @property
     def used(self) -> NDArray[np.int64]:
-        """int64[room, columns], the tick of the last use."""
+        """int64[room, columns], the tick of the last use. Made when first asked for."""
+        if self._used is None:
+            with _growing():
+                used = Pieces(np.dtype(np.int64), self.times.shape[1:])
+                used.grow(self.room)
+            self._used = used
         return self._used.array
+
+    @property
+    def noted(self) -> bool:
+        """Whether any use was."""
+        return self._used is not None
 
     @property
     def floor(self) -> NDArray[np.int64] | None:
@@ -158,17 +170,21 @@ class Latest:
     def _widening(self, dtype: np.dtype[Any], width: int, columns: int, own: int) -> Steps[None]:
         if columns > self._times.array.shape[1]:
             for table in filter(None, (self._times, self._nulls, self._used, self._floor)):
-                yield from table.widening(_grown(columns))
+                yield from table.widening(self._grown(columns))
         kept = dtype.str, width
         if width:
             if own > len(self._vectors.setdefault(kept, [])):
                 self._vectors[kept].append(Pieces(dtype, (width,), sparse=True))
                 self._vectors[kept][-1].grow(self.room)
         elif kept not in self._values:
-            self._values[kept] = Pieces(dtype, (_grown(own),))
+            self._values[kept] = Pieces(dtype, (self._grown(own),))
             self._values[kept].grow(self.room)
         elif own > self._values[kept].array.shape[1]:
-            yield from self._values[kept].widening(_grown(own))
+            yield from self._values[kept].widening(self._grown(own))
+
+    def _grown(self, columns: int) -> int:
+        """An eighth more than are needed, where it takes a while to make them."""
+        return columns if self.room * columns < CELLS_SOON_COPIED else max(4, columns + columns // 8)
 
     def make_room(self, slots: int) -> None:
         """Room for slots below `slots`, which every question may then name."""
@@ -179,7 +195,7 @@ class Latest:
     def _make_room(self, slots: int) -> None:
         before, self.room = self.room, max(slots, min(2 * self.room, self.room + SLOTS_AT_ONCE))
         vectors = [table for tables in self._vectors.values() for table in tables]
-        for table in (self._times, self._nulls, self._used, *self._values.values(), *vectors):
+        for table in filter(None, (self._times, self._nulls, self._used, *self._values.values(), *vectors)):
             table.grow(self.room)
         if self._floor is not None:
             self._floor.grow(self.room)
@@ -200,7 +216,7 @@ class Latest:
         table = self._times.array
         index = places.columns[:, None] + slots * table.shape[1]
         if tick:
-            self._used.array.ravel()[index] = tick
+            self.used.ravel()[index] = tick
         # Every cell is within the tables; `take` is half as fast where it is to check that.
         times, cold = table.ravel().take(index, mode="clip"), None
         if self._floor is not None:
@@ -261,15 +277,14 @@ class Column:
         """Nothing was written: only where something was is written to."""
         for start in range(0, self.table.room, SLOTS_A_STEP):
             cut = slice(start, start + SLOTS_A_STEP)
-            times, values, used = self.times[cut], self.values[cut], self.used[cut]
+            times, values = self.times[cut], self.values[cut]
             some = np.flatnonzero(times != NEVER)
             times[some] = NEVER
             self.nulls[cut][some] = False
             values[some] = blank(values.dtype, (1,))[0]
-            used[np.flatnonzero(used)] = 0
-            del times, values, used  # no view may be kept while the tables grow
+            if self.table.noted:
+                used = self.used[cut]
+                used[np.flatnonzero(used)] = 0
+                del used
+            del times, values  # no view may be kept while the tables grow
             yield
-
-
-def _grown(columns: int) -> int:
-    return max(columns, 4, columns + columns // 8)

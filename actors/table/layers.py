@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from actors.table.merging import ROWS_A_STEP, cuts, merging, taking
-from actors.table.rows import Rows, concatenate, merge
-from actors.turns import Steps
+from actors.table.rows import Rows, merge
+from actors.turns import Steps, at_once
 from actors.types.values import Nulls
 
 MOST_RUNS = 16
@@ -57,10 +57,9 @@ def _share(some: Sequence[Rows], others: Sequence[Rows]) -> bool:
 class Layers:
     """Not thread-safe. `runs`: each sorted, and any of them may be large."""
 
-    def __init__(self, changed: Callable[[], None], untidy: list[Layers]) -> None:
-        """`changed` hears of each change of the runs. `untidy`: where this one is put when `tidy` has work."""
+    def __init__(self, untidy: list[Layers]) -> None:
+        """`untidy`: where this one is put when `tidy` has work."""
         self.runs: list[Rows] = []
-        self._changed = changed
         self._untidy = untidy
         self._listed = False
         self._merge: _Merge | None = None
@@ -80,26 +79,27 @@ class Layers:
 
     # Taking runs in
 
-    def push(self, run: Rows) -> None:
-        """Take one later than all others, and merge what is soon done."""
+    def push(self, run: Rows) -> int:
+        """Take one later than all others, and merge what is soon done. Returns how many rows that were."""
         self.add(run)
-        self.merge_alike()
+        return run.size + self.merge_alike()
 
     def add(self, run: Rows) -> None:
         """Take one later than all others."""
-        self._changed()
         self.runs.append(run)
 
-    def merge_alike(self) -> None:
-        """Merge the latest runs of like size, or have that done in a while."""
+    def merge_alike(self) -> int:
+        """Merge the latest runs of like size, or have that done in a while. Returns how many rows were merged."""
+        merged = 0
         while self._alike(first := len(self.runs) - FAN):
             if not self._merge_now(first, len(self.runs), MERGED_IN_PASSING):
                 self._need_tidying()
-                return
+                break
+            merged += self.runs[-1].size
+        return merged
 
     def push_below(self, run: Rows) -> None:
         """Take one older than all others: from disk, and so a small one, a read at a time."""
-        self._changed()
         self.runs.insert(0, run)
         if len(self.runs) > MOST_RUNS:
             self._compact_oldest()
@@ -114,7 +114,6 @@ class Layers:
         if sum(run.size for run in some) > most or self._busy(some):
             return False
         self.runs[first:end] = [merge(some)]
-        self._changed()
         return True
 
     def _busy(self, some: Sequence[Rows]) -> bool:
@@ -195,7 +194,6 @@ class Layers:
         assert place is not None
         self._as_one = self._as_one and not merge.whole
         self.runs[place : place + len(merge.runs)] = [made]
-        self._changed()
 
     def _due(self) -> list[Rows]:
         """The runs to be merged next: all, or else the smallest of those that are alike."""
@@ -239,7 +237,6 @@ class Layers:
             place = self._place(run)
             if place is not None:
                 self.runs[place : place + 1] = [kept] if kept.size else []
-                self._changed()
 
     def _place(self, run: Rows) -> int | None:
         return next((place for place, one in enumerate(self.runs) if one is run), None)
@@ -257,15 +254,15 @@ class Layers:
             left += int(np.count_nonzero(kept))
             if kept.all():
                 runs.append(run)
-                continue
-            parts = [run.take(slice(begin)), run.take(slice(begin, end)).take(kept), run.take(slice(end, None))]
-            if run.size <= MERGED_AT_ONCE:
-                parts = [concatenate(parts)]
+            elif run.size <= MERGED_AT_ONCE:
+                staying = np.ones(run.size, np.bool_)
+                staying[begin:end] = kept
+                runs.append(at_once(taking(run, staying)))
             else:
+                own = at_once(taking(run.part(begin, end), kept))
+                runs += [run.part(0, begin), own, run.part(end, run.size)]
                 self._need_one()
-            runs += parts
         self.runs = [run for run in runs if run.size]
-        self._changed()
         return left
 
 

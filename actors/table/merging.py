@@ -1,6 +1,7 @@
 """Large runs, a step at a time: nobody waits for millions of rows to be merged or looked through.
 
-Runs are never changed. Those that something is being made of answer until it takes their place.
+Runs are never changed. Those that something is being made of answer until it takes their place. How their indices
+come together is found out by the first series that gets there, and the others only put their values in that order.
 """
 
 from __future__ import annotations
@@ -9,30 +10,78 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from actors.table.rows import Rows, merge
+from actors.table.index import Index, Order, Piece, all_there, joint, no_nulls
+from actors.table.rows import Rows, last_of_each, order, order_of, picked
 from actors.turns import Steps
-from actors.types.values import Nulls
+from actors.types.values import Array, Nulls
 
 ROWS_A_STEP = 8_192
 """Less than a millisecond of work."""
+MASKS_REMEMBERED = 4
+"""Features may be kept for different numbers of observations."""
+
+
+class _Stepwise(Order):
+    """One that is found out a piece at a time, by whoever needs the next."""
+
+    def __init__(self, parts: Sequence[Index]) -> None:
+        """Each of the parts is sorted."""
+        super().__init__(parts[:-1])
+        self._begins = [0] * len(parts)
+        self._made = _room_for(sum(part.size for part in parts))
+        self._count = 0
+
+    def go_on(self, parts: Sequence[Index]) -> None:
+        """Find out the next piece. Where the last one is known, there is an index."""
+        cuts = _next_cuts(parts, self._begins)
+        if cuts is None:
+            self.index = self._made.take(slice(self._count))
+            return
+        some = joint([part.take(cut) for part, cut in zip(parts, cuts, strict=True)])
+        where = order(some.slots, some.times)
+        last = last_of_each(some.slots[where], some.times[where])
+        where = where[last]
+        _put(self._made, self._count, some.take(where))
+        self.pieces.append(Piece(cuts, where.astype(np.min_scalar_type(max(some.size - 1, 0)))))
+        self._begins = [cut.stop for cut in cuts]
+        self._count += len(where)
 
 
 def merging(parts: Sequence[Rows]) -> Steps[Rows]:
     """What `merge` makes of sorted parts, in steps."""
-    made, count = _room_for(parts[0], sum(part.size for part in parts)), 0
-    for pieces in _slices(parts):
-        count = _put(made, count, merge(pieces))
-        yield
-    return made.take(slice(count))
+    indices = [part.index for part in parts]
+    found = order_of(parts)
+    if found is None:
+        found = indices[-1].merged = _Stepwise(indices)
+    made = _Columns(parts, sum(part.size for part in parts))
+    number = 0
+    while True:
+        if number < len(found.pieces):
+            made.put(*picked(parts, found.pieces[number]))
+            number += 1
+            yield
+        elif found.index is not None:
+            return made.rows(found.index)
+        else:
+            assert isinstance(found, _Stepwise)  # others know all their pieces
+            found.go_on(indices)
 
 
 def taking(rows: Rows, kept: Nulls) -> Steps[Rows]:
-    """Some of the rows by a mask, in steps."""
-    made, count = _room_for(rows, int(np.count_nonzero(kept))), 0
+    """Some of the rows by a mask, in steps. Series that keep the same have one index afterwards as well."""
+    size, before = int(np.count_nonzero(kept)), rows.index
+    made, filled = _Columns([rows], size), 0
+    known = next((index for mask, index in before.kept if np.array_equal(mask, kept)), None)
+    index = known or _room_for(size)
     for cut in cuts(rows.size):
-        count = _put(made, count, rows.take(cut).take(kept[cut]))
+        own = kept[cut]
+        if known is None:
+            filled = _put(index, filled, before.take(cut).take(own))
+        made.put(rows.values[cut][own], rows.nulls[cut][own])
         yield
-    return made
+    if known is None:
+        before.kept = [*before.kept[-MASKS_REMEMBERED + 1 :], (kept, index)]
+    return made.rows(index)
 
 
 def cuts(size: int) -> Iterator[slice]:
@@ -40,42 +89,61 @@ def cuts(size: int) -> Iterator[slice]:
     return (slice(start, min(start + ROWS_A_STEP, size)) for start in range(0, size, ROWS_A_STEP))
 
 
-def _room_for(like: Rows, count: int) -> Rows:
-    """So many rows. Of large ones the system gives the memory as they are filled in."""
-    return Rows(*(np.empty((count, *column.shape[1:]), column.dtype) for column in like))
+class _Columns:
+    """Values and nulls that are filled in. Of large ones the system gives the memory as they are."""
+
+    def __init__(self, parts: Sequence[Rows], size: int) -> None:
+        like = parts[0].values
+        self.all_there = all(all_there(part.nulls) for part in parts)
+        self._values: Array = np.empty((size, *like.shape[1:]), like.dtype)
+        self._nulls = no_nulls(size) if self.all_there else np.empty(size, np.bool_)
+        self._count = 0
+
+    def put(self, values: Array, nulls: Nulls) -> None:
+        """Some more; `nulls` do not count where all parts are without."""
+        end = self._count + len(values)
+        self._values[self._count : end] = values
+        if not self.all_there:
+            self._nulls[self._count : end] = nulls
+        self._count = end
+
+    def rows(self, index: Index) -> Rows:
+        """What has been put in."""
+        return Rows(index, self._values[: self._count], self._nulls[: self._count])
 
 
-def _put(into: Rows, at: int, rows: Rows) -> int:
-    end = at + rows.size
-    columns: tuple[np.ndarray, ...] = into
-    for column, some in zip(columns, rows, strict=True):
-        column[at:end] = some
+def _room_for(size: int) -> Index:
+    return Index(np.empty(size, np.int32), np.empty(size, np.int64), np.empty(size, np.int64))
+
+
+def _put(into: Index, at: int, some: Index) -> int:
+    end = at + some.size
+    into.slots[at:end], into.times[at:end], into.arrived[at:end] = some.slots, some.times, some.arrived
     return end
 
 
-def _slices(parts: Sequence[Rows]) -> Iterator[list[Rows]]:
-    """What the parts have up to one (slot, time) after another, so that equal ones come together."""
-    begins = [0] * len(parts)
-    while left := [place for place, part in enumerate(parts) if begins[place] < part.size]:
-        each, pieces = max(1, ROWS_A_STEP // len(left)), list[Rows]()
-        bounds = [_key(parts[place], begins[place] + each - 1) for place in left]
-        last = min((bound for bound in bounds if bound is not None), default=None)
-        for place in left:
-            begin, part = begins[place], parts[place]
-            piece = part.take(slice(begin, begin + each))
-            if last is not None:
-                piece = piece.take(slice(_until(piece, *last)))
-            begins[place] = begin + piece.size
-            pieces.append(piece)
-        yield pieces
+def _next_cuts(parts: Sequence[Index], begins: Sequence[int]) -> list[slice] | None:
+    """What the parts have up to the next (slot, time), so that equal ones come together; None after the last."""
+    left = [place for place, part in enumerate(parts) if begins[place] < part.size]
+    if not left:
+        return None
+    each = max(1, ROWS_A_STEP // len(left))
+    bounds = [_key(parts[place], begins[place] + each - 1) for place in left]
+    last = min((bound for bound in bounds if bound is not None), default=None)
+    found = []
+    for part, begin in zip(parts, begins, strict=True):
+        piece = part.take(slice(begin, begin + each))
+        end = begin + (piece.size if last is None else _until(piece, *last))
+        found.append(slice(begin, end))
+    return found
 
 
-def _key(rows: Rows, position: int) -> tuple[int, int] | None:
+def _key(index: Index, position: int) -> tuple[int, int] | None:
     """Slot and time of a row, None where there is none."""
-    return (int(rows.slots[position]), int(rows.times[position])) if position < rows.size else None
+    return (int(index.slots[position]), int(index.times[position])) if position < index.size else None
 
 
-def _until(rows: Rows, slot: int, time: int) -> int:
+def _until(index: Index, slot: int, time: int) -> int:
     """How many rows there are up to a slot and time."""
-    low, high = np.searchsorted(rows.slots, np.array([slot, slot + 1], np.int32)).tolist()
-    return int(low) + int(np.searchsorted(rows.times[low:high], time, "right"))
+    low, high = np.searchsorted(index.slots, np.array([slot, slot + 1], np.int32)).tolist()
+    return int(low) + int(np.searchsorted(index.times[low:high], time, "right"))

@@ -16,6 +16,7 @@ from actors.settings import ROWS_PER_TURN
 from actors.table.columns import Block, Entities, Indices, Numbering, Times, picked
 from actors.table.found import Found
 from actors.table.grid import Cells, Grid, Kind, unfilled
+from actors.table.index import Index, same
 from actors.table.latest import SLOTS_AT_ONCE, Latest, Places
 from actors.table.layers import Layers
 from actors.table.rows import Ranges, Rows, first_of_each, merge
@@ -30,6 +31,10 @@ IDS_PER_TURN = ROWS_PER_TURN // 2
 EVICT_DOWN_TO = 0.9
 """Eviction frees a tenth at a time, so that its cost is spread over the writes that made it necessary."""
 SAMPLED_PAIRS = 100_000
+SORTED_FOR_ONE = 32
+"""So many rows are put in order in the time in which one comes in."""
+LOOKED_BACK = 4
+"""A column shares the index of one of so many before it."""
 
 
 _NO_MORE = object()
@@ -106,6 +111,7 @@ class Partition:
             return
         blocks = list(filter(_has_rows, blocks))
         names, slots, done = (yield from self._slots_of_names(blocks)), dict[_Key, Indices](), 0
+        together = _Together(arrived)
         for block in blocks:
             done += len(block.times)
             if done > ROWS_PER_TURN // 2:
@@ -117,7 +123,7 @@ class Partition:
                 slots[key] = yield from self._slots_for(entity_type, block.entities, names)
                 yield from self._making_room(entity_type)
             yield from self._making_column(block.feature, block.created, block.values.dtype, _width(block))
-            self._append(block, slots[key], np.full(len(block.entities), arrived, np.int64))
+            done += self._append(block, together.index(entity_type, slots[key], block.times)) // SORTED_FOR_ONE
         self.position = arrived
 
     def lacks(self, features: Sequence[Feature]) -> bool:
@@ -146,10 +152,21 @@ class Partition:
             if table.room < slots:
                 yield
 
-    def append(self, block: Block, arrived: Times) -> None:
-        """Take the rows of one block, later than all before them."""
-        entity_type, names = block.feature.partition(".")[0], at_once(self._slots_of_names([block]))
-        self._append(block, at_once(self._slots_for(entity_type, block.entities, names)), arrived)
+    def load(self, blocks: Sequence[Block], arrived: Sequence[Times], like: Index | None = None) -> Index:
+        """Take the rows of some blocks of one feature, later than all before them, and say what index they got.
+
+        `like`: one that they share if it is the same.
+        """
+        entity_type, names = blocks[0].feature.partition(".")[0], at_once(self._slots_of_names(blocks))
+        slots = np.concatenate([at_once(self._slots_for(entity_type, one.entities, names)) for one in blocks])
+        times, arrivals = np.concatenate([one.times for one in blocks]), np.concatenate(arrived)
+        if like is None or not (
+            same(like.places, slots) and same(like.times, times) and same(like.arrived, arrivals)
+        ):
+            like = Index(slots.astype(np.int32), times, arrivals, slots)
+        values, nulls = (np.concatenate(column) for column in zip(*(one[4:] for one in blocks), strict=True))
+        self._append(blocks[0]._replace(values=values, nulls=nulls), like)
+        return like
 
     def _slots_of_names(self, blocks: Sequence[Block]) -> Steps[dict[_Key, Indices]]:
         """The slot of each name that occurs in the blocks, by list of names: each is looked up once."""
@@ -184,10 +201,9 @@ class Partition:
             yield
         return slots
 
-    def _append(self, block: Block, slots: Indices, arrived: Times) -> None:
+    def _append(self, block: Block, index: Index) -> int:
         series = self._series_of(block.feature, block.created, block.values.dtype, _width(block))
-        if series is not None:
-            series.append(Rows(slots.astype(np.int32), block.times, arrived, block.values, block.nulls))
+        return 0 if series is None else series.append(Rows(index, block.values, block.nulls))
 
     def _series_of(self, feature: str, created: int, dtype: np.dtype[np.generic], width: int) -> Series | None:
         """The series of a feature, made on first use; None for rows of a feature since replaced."""
@@ -335,12 +351,12 @@ class Partition:
         slots = np.array([known[disk.entities[owner]] for owner in rows.slots[begins].tolist()], np.int32)
         lengths = np.diff(begins, append=rows.size)
         if np.all(slots[1:] > slots[:-1]):
-            return rows._replace(slots=np.repeat(slots, lengths))
+            return rows.at(np.repeat(slots, lengths))
         order = np.argsort(slots)
         slots, begins, lengths = slots[order], begins[order], lengths[order]
         ends = np.cumsum(lengths)
         picked = np.arange(rows.size) + np.repeat(begins - (ends - lengths), lengths)
-        return rows.take(picked)._replace(slots=np.repeat(slots, lengths))
+        return rows.take(picked).at(np.repeat(slots, lengths))
 
     def _without_purged(self, feature: Feature, disk: DiskRows) -> DiskRows:
         for place, entity in enumerate(disk.entities if self._purged else ()):
@@ -403,6 +419,23 @@ class Partition:
             yield series.rows
             if len(mine):
                 yield from series.evicting(mine, self.flushed)
+
+
+class _Together:
+    """The indices of a batch so far, which columns that were written together share."""
+
+    def __init__(self, arrived: int) -> None:
+        self._arrived = arrived
+        self._of: dict[str, list[Index]] = {}
+
+    def index(self, entity_type: str, slots: Indices, times: Times) -> Index:
+        """The index of some rows."""
+        before = self._of.setdefault(entity_type, [])
+        for index in before[-LOOKED_BACK:]:
+            if same(index.places, slots) and same(index.times, times):
+                return index
+        before.append(Index(slots.astype(np.int32), times, np.full(len(times), self._arrived, np.int64), slots))
+        return before[-1]
 
 
 def _width(block: Block) -> int:

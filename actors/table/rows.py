@@ -11,35 +11,64 @@ a timsort: merging two sorted runs then costs about 8 ns a row, a twentieth of a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
+from operator import is_
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actors.table.columns import Indices, Times
+from actors.table.index import Index, Order, Piece, Slots, all_there, joint, no_nulls
 from actors.types.values import Array, Nulls
 
-Slots = NDArray[np.int32]
 
+@dataclass(slots=True, eq=False)
+class Rows:
+    """Rows of one series: values [n] or [n, dimension], nulls bool[n], `no_nulls` where none is. Never changed."""
 
-class Rows(NamedTuple):
-    """slots int32[n], times and arrived int64[n] (microseconds), values [n] or [n, dimension], nulls bool[n]."""
-
-    slots: Slots
-    times: Times
-    arrived: Times
+    index: Index
     values: Array
     nulls: Nulls
 
     @property
+    def slots(self) -> Slots:
+        return self.index.slots
+
+    @property
+    def times(self) -> Times:
+        return self.index.times
+
+    @property
+    def arrived(self) -> Times:
+        return self.index.arrived
+
+    @property
     def size(self) -> int:
-        return len(self.slots)
+        return len(self.index.slots)
 
     def take(self, positions: Indices | Nulls | slice) -> Rows:
         """Some of the rows, by position, mask or slice."""
-        slots, times, arrived, values, nulls = self
-        return Rows(slots[positions], times[positions], arrived[positions], values[positions], nulls[positions])
+        index = self.index.take(positions)
+        nulls = no_nulls(index.size) if all_there(self.nulls) else self.nulls[positions]
+        return Rows(index, self.values[positions], nulls)
+
+    def part(self, start: int, end: int) -> Rows:
+        """Those from one to before another."""
+        return Rows(self.index.part(start, end), self.values[start:end], self.nulls[start:end])
+
+    def at(self, slots: Slots) -> Rows:
+        """The same at other slots."""
+        return Rows(Index(slots, self.times, self.arrived), self.values, self.nulls)
+
+
+def order_of(parts: Sequence[Rows]) -> Order | None:
+    """What is known of how parts with these indices are merged."""
+    found = parts[-1].index.merged
+    if found is None or len(found.others) != len(parts) - 1:
+        return None
+    return found if all(map(is_, found.others, [part.index for part in parts[:-1]])) else None
 
 
 class Ranges(NamedTuple):
@@ -55,7 +84,14 @@ def concatenate(parts: Sequence[Rows]) -> Rows:
     """The rows of all the parts, in the order given."""
     if len(parts) == 1:
         return parts[0]
-    return Rows(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    return Rows(joint([part.index for part in parts]), *_columns(parts))
+
+
+def _columns(parts: Sequence[Rows]) -> tuple[Array, Nulls]:
+    values = np.concatenate([part.values for part in parts])
+    if all(all_there(part.nulls) for part in parts):
+        return values, no_nulls(len(values))
+    return values, np.concatenate([part.nulls for part in parts])
 
 
 def order(major: NDArray[np.integer], times: Times) -> Indices:
@@ -95,10 +131,40 @@ def last_of_each(major: NDArray[np.integer], times: Times) -> Nulls:
 
 def merge(parts: Sequence[Rows]) -> Rows:
     """Sorted rows out of parts in order of arrival; the parts may be sorted or not."""
-    rows = concatenate(parts)
-    ordered = rows.take(order(rows.slots, rows.times))
-    last = last_of_each(ordered.slots, ordered.times)
-    return ordered if last.all() else ordered.take(last)
+    found = order_of(parts)
+    if found is None or found.index is None:
+        found = parts[-1].index.merged = _ordered([part.index for part in parts])
+    assert found.index is not None
+    made = [picked(parts, piece) for piece in found.pieces]
+    if len(made) == 1:
+        return Rows(found.index, *made[0])
+    nulls = [some for _, some in made]
+    whole = no_nulls(found.index.size) if all(map(all_there, nulls)) else np.concatenate(nulls)
+    return Rows(found.index, np.concatenate([values for values, _ in made]), whole)
+
+
+def _ordered(parts: Sequence[Index]) -> Order:
+    """All in one piece."""
+    whole = parts[0] if len(parts) == 1 else joint(parts)
+    where = order(whole.slots, whole.times)
+    slots, times = whole.slots[where], whole.times[where]
+    last = last_of_each(slots, times)
+    if not last.all():
+        where, slots, times = where[last], slots[last], times[last]
+    made = Order(parts[:-1])
+    made.pieces.append(Piece([slice(None)] * len(parts), where))
+    made.index = Index(slots, times, whole.arrived[where])
+    return made
+
+
+def picked(parts: Sequence[Rows], piece: Piece) -> tuple[Array, Nulls]:
+    """Values and nulls of a piece."""
+    values = [part.values[cut] for part, cut in zip(parts, piece.cuts, strict=True)]
+    found = (values[0] if len(values) == 1 else np.concatenate(values)).take(piece.picked, 0)
+    if all(all_there(part.nulls) for part in parts):
+        return found, no_nulls(len(found))
+    nulls = np.concatenate([part.nulls[cut] for part, cut in zip(parts, piece.cuts, strict=True)])
+    return found, nulls.take(piece.picked)
 
 
 def spans(rows: Rows, slots: Indices) -> tuple[Indices, Indices]:
@@ -139,7 +205,7 @@ def last_within(rows: Rows, begin: Indices, end: Indices, at: int | Times) -> In
 
 def offsets_of(rows: Rows, slots: int) -> Indices:
     """Where the rows of each slot below `slots` begin in sorted rows, and where the last end: int64[slots + 1]."""
-    return np.searchsorted(rows.slots, np.arange(slots + 1, dtype=np.int32))
+    return rows.index.offsets(slots)[: slots + 1]
 
 
 def between(rows: Rows, slots: Indices, start: int | Times, end: int | Times) -> tuple[Indices, Indices]:

@@ -26,18 +26,17 @@ import numpy as np
 from actors.table.columns import Indices, Times
 from actors.table.found import Found
 from actors.table.grid import Cells
+from actors.table.index import Index, Slots, all_there, no_nulls
 from actors.table.latest import Latest
 from actors.table.layers import Layers
 from actors.table.merging import ROWS_A_STEP
 from actors.table.rows import (
     Ranges,
     Rows,
-    Slots,
     extract,
     last_until,
     last_within,
     merge,
-    offsets_of,
     rank_from_newest,
     spans,
 )
@@ -88,13 +87,11 @@ class Series:
         self.dtype = dtype
         self.width = width
         self.column = (table or Latest()).column(dtype, width, base_floor)
-        self._layers = Layers(self._forget_index, [] if untidy is None else untidy)
-        self._tail = Tail(self.blank)
-        self._settle_at = TAIL_ROWS - self.column.at * 1_361 % (TAIL_ROWS // 2)
-        """Features are written together: were their tails full together, one write would wait for all of them."""
+        self._layers = Layers([] if untidy is None else untidy)
+        self._tail = Tail(self.blank, self.column.at)
         self._newest = NEVER
-        self._offsets: tuple[Rows, Indices] | None = None
-        self._nullable: bool | None = None
+        self._nullable = False
+        """Whether there ever was a null."""
         self._closed = False
         self._appended = 0
         self._trimmed_to: int | None = None
@@ -121,59 +118,74 @@ class Series:
 
     # Writing
 
-    def append(self, rows: Rows) -> None:
-        """Take rows in order of arrival, later than all before them. `make_room` comes first."""
+    def append(self, rows: Rows) -> int:
+        """Take rows in order of arrival, later than all before them. `make_room` comes first.
+
+        Returns how many rows were put in order for that.
+        """
         self._trimmed_to = None
         self._appended += 1
+        if not all_there(rows.nulls):
+            if rows.nulls.any():
+                self._nullable = True
+            else:
+                rows = Rows(rows.index, rows.values, no_nulls(rows.size))
         self._update_latest(rows)
-        if self._tail.count + rows.size > self._settle_at:
-            self._settle()
+        settled = self._settle() if self._tail.count + rows.size > self._settle_at else 0
         if rows.size > TAIL_ROWS:
-            self._layers.push(merge([rows]))
-        else:
-            self._tail.append(rows)
+            return settled + self._layers.push(merge([rows]))
+        self._tail.append(rows)
+        return settled
 
     def make_room(self, slots: int) -> None:
         """Room for slots below `slots`, which every question may then name."""
         self.column.table.make_room(slots)
 
+    @property
+    def _settle_at(self) -> int:
+        """Series that are written together are sorted together, as one order does for all; others at other times:
+        were all tails full together, one write would wait for all of them."""
+        return TAIL_ROWS - self._tail.turn * 1_361 % (TAIL_ROWS // 2)
+
     def _update_latest(self, rows: Rows) -> None:
-        slots = rows.slots.astype(np.int64)
-        times, values, nulls = rows.times, rows.values, rows.nulls
-        self._note_newest(int(times.max()))
+        slots, times, values, nulls = rows.index.places, rows.times, rows.values, rows.nulls
+        self._note_newest(rows.index.newest)
         latest = self.column.times
         newer = times >= latest[slots]
         if not newer.all():
             slots, times, values, nulls = slots[newer], times[newer], values[newer], nulls[newer]
         latest[slots] = times
-        if (latest[slots] < times).any():
+        if not rows.index.once and (latest[slots] < times).any():
             # A slot that comes twice was given its later arrival, which is not its newest row. In time order
             # it is given the newest one last, of equal times still the later arrival.
             ordered = np.argsort(times, kind="stable")
             slots, times, values, nulls = slots[ordered], times[ordered], values[ordered], nulls[ordered]
             latest[slots] = times
         self.column.values[slots] = values
-        self.column.nulls[slots] = nulls
+        if self._nullable:
+            self.column.nulls[slots] = nulls
 
     def _note_newest(self, time: int) -> None:
         self._newest = max(self._newest, time)
         self.column.table.newest = max(self.column.table.newest, time)
 
-    def _settle(self) -> None:
-        if self._tail.count:
-            self._layers.add(merge([self._tail.rows]))
-            self._tail.clear()  # where there is no memory to merge it, all is as it was
-            self._layers.merge_alike()
+    def _settle(self) -> int:
+        if not self._tail.count:
+            return 0
+        run = merge([self._tail.rows])
+        self._layers.add(run)
+        self._tail.clear()  # where there is no memory to merge it, all is as it was
+        return run.size + self._layers.merge_alike()
 
     def close(self) -> None:
         """Have nothing any more, so that whatever is under way comes to nothing."""
         self._closed = True
         self._layers.close()
-        self._tail = Tail(self.blank)
+        self._tail.clear()
 
     def _nothing(self) -> Rows:
         none = np.zeros(0, np.int64)
-        return Rows(none.astype(np.int32), none, none, self.blank(0), np.zeros(0, np.bool_))
+        return Rows(Index(none.astype(np.int32), none, none), self.blank(0), no_nulls(0))
 
     # Reading
 
@@ -230,12 +242,14 @@ class Series:
         rows = parts[0]
         hit = found.hit(rows)
         if hit is None:
-            offsets = self._offsets_of(rows) if disk is None else offsets_of(rows, self.room)
+            offsets = rows.index.offsets(self.room)
             hit = found.search(rows, offsets.take(asked), offsets[1:].take(asked), at)
-        elif disk is None and hit.times is not rows.times:  # written together: they share one index from now on
-            rows = self.runs[0] = rows._replace(slots=hit.slots, times=hit.times)
-        some = disk is not None or self._any_nulls(rows)
-        nulls = rows.nulls.take(hit.position) if some else found.no_nulls
+        elif disk is None and hit.of.times is not rows.times:  # written together, or at the same times
+            if np.array_equal(hit.of.arrived, rows.arrived):
+                rows = self.runs[0] = Rows(hit.of, rows.values, rows.nulls)
+            else:
+                rows.index.share(hit.of)
+        nulls = found.no_nulls if all_there(rows.nulls) else rows.nulls.take(hit.position)
         cold = self._below(asked, hit.seen, visible_from)
         return Cells(hit.seen, rows.values.take(hit.position, 0), nulls, cold)
 
@@ -252,21 +266,6 @@ class Series:
             found = position[better]
             times[better], values[better], nulls[better] = part.times[found], part.values[found], part.nulls[found]
         return Cells(times, values, nulls, self._below(slots.take(owner), times, visible_from))
-
-    # Two things about the rows, remembered for as long as they are the same: a training set asks again and again.
-
-    def _offsets_of(self, rows: Rows) -> Indices:
-        if self._offsets is None or self._offsets[0] is not rows or len(self._offsets[1]) <= self.room:
-            self._offsets = rows, offsets_of(rows, self.room)
-        return self._offsets[1]
-
-    def _any_nulls(self, rows: Rows) -> bool:
-        if self._nullable is None:
-            self._nullable = bool(rows.nulls.any())
-        return self._nullable
-
-    def _forget_index(self) -> None:
-        self._offsets = self._nullable = None
 
     def between(
         self,
@@ -363,7 +362,8 @@ class Series:
         self._layers.merge_small()  # and so without corrections
         counts = _counted(run.slots[run.arrived <= flushed] for run in self.runs)
         slots = np.flatnonzero(counts)
-        return slots, self.column.used[slots], counts[slots]
+        used = self.column.used[slots] if self.column.table.noted else np.zeros(len(slots), np.int64)
+        return slots, used, counts[slots]
 
     def evicting(self, slots: Indices, flushed: int) -> Iterator[int]:
         """Let go of every row of these slots, as far as it arrived by `flushed`.
@@ -402,7 +402,8 @@ class Series:
 
         `slots` names every slot asked for: those without rows are then known to have none.
         """
-        self.column.used[slots] = tick
+        if tick:
+            self.column.used[slots] = tick
         floor = self.column.floor
         if floor is None:
             return
@@ -414,6 +415,7 @@ class Series:
 
     def _refresh_latest(self, slots: Indices) -> None:
         cells = self.as_of(slots, FOREVER)
+        self._nullable = self._nullable or bool(cells.nulls.any())
         self._note_newest(int(cells.times.max(initial=NEVER)))
         column = self.column
         column.times[slots], column.values[slots], column.nulls[slots] = cells.times, cells.values, cells.nulls

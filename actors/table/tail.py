@@ -6,50 +6,85 @@ from collections.abc import Callable
 
 import numpy as np
 
-from actors.table.rows import Rows, Slots
-from actors.types.values import Array
+from actors.table.index import Growing, Index, Slots, all_there, longer, no_nulls, room_for
+from actors.table.rows import Rows
+from actors.types.values import Array, Nulls
 
 
 class Tail:
     """Growing columns: appending a few rows is a few slice assignments."""
 
-    def __init__(self, blank: Callable[[int], Array]) -> None:
-        """`blank`: so many null values."""
+    def __init__(self, blank: Callable[[int], Array], turn: int) -> None:
+        """`blank`: so many null values. `turn`: see `Growing`, where this one is the first to be written to."""
         self._blank = blank
-        self._columns: Rows | None = None
-        self.count = 0
+        self._turn = turn
+        self._index: Growing | None = None
+        self._start = self.count = 0
+        self._values: Array = blank(0)
+        self._nulls: Nulls | None = None
+
+    @property
+    def turn(self) -> int:
+        """That of all who are written together with this one."""
+        return self._turn if self._index is None else self._index.turn
 
     def append(self, rows: Rows) -> None:
-        end = self.count + rows.size
-        if self._columns is None or end > self._columns.size:
-            self._grow(end)
-        assert self._columns is not None
-        columns: tuple[Array, ...] = self._columns
-        for column, added in zip(columns, rows, strict=True):
-            column[self.count : end] = added
+        self._follow(rows.index)
+        start, end = self.count, self.count + rows.size
+        if end > len(self._values):
+            self._values = longer(self._values, start, room_for(len(self._values), end))
+        self._values[start:end] = rows.values
+        if self._nulls is None and not all_there(rows.nulls):
+            self._nulls = np.zeros(len(self._values), np.bool_)
+        if self._nulls is not None:
+            if end > len(self._nulls):
+                self._nulls = longer(self._nulls, start, len(self._values))
+            self._nulls[start:end] = rows.nulls
         self.count = end
 
-    def _grow(self, needed: int) -> None:
-        room = max(16, 1 << (needed - 1).bit_length())
-        times = np.empty(room, np.int64)
-        grown = Rows(np.empty(room, np.int32), times, times.copy(), self._blank(room), np.empty(room, np.bool_))
-        if self._columns is not None:
-            columns: tuple[Array, ...] = grown
-            for column, old in zip(columns, self._columns.take(slice(self.count)), strict=True):
-                column[: self.count] = old
-        self._columns = grown
+    def _follow(self, index: Index) -> None:
+        """Have a part of the growing index that ends with this one."""
+        if self._index is None:
+            if not index.growing:
+                Growing(self._turn).append(index)
+            (self._index, self._start), *_ = index.growing.items()
+        elif not _goes_on(self._index, self._start + self.count, index):
+            self._part(self._index.cut(self._start, self._start + self.count), index)
+
+    def _part(self, before: Index, index: Index) -> None:
+        """Go on elsewhere: with others who leave at the same place with the same part, or as the first of them."""
+        for growing, start in before.growing.items():
+            if _goes_on(growing, start + before.size, index):
+                self._index, self._start = growing, start
+                return
+        self._index, self._start = Growing(self._turn), 0
+        self._index.append(before)
+        self._index.append(index)
 
     @property
     def slots(self) -> Slots:
         """The slots of all rows so far."""
-        return self._columns.slots[: self.count] if self._columns is not None else np.zeros(0, np.int32)
+        return self._cut().slots if self._index is not None else np.zeros(0, np.int32)
 
     @property
     def rows(self) -> Rows:
         """All rows so far, at least one."""
-        assert self._columns is not None
-        return self._columns.take(slice(self.count))
+        nulls = no_nulls(self.count) if self._nulls is None else self._nulls[: self.count]
+        return Rows(self._cut(), self._values[: self.count], nulls)
+
+    def _cut(self) -> Index:
+        assert self._index is not None
+        return self._index.cut(self._start, self._start + self.count)
 
     def clear(self) -> None:
         """They are elsewhere now."""
-        self._columns, self.count = None, 0
+        self._index = self._nulls = None
+        self._start = self.count = 0
+        self._values = self._blank(0)
+
+
+def _goes_on(growing: Growing, place: int, index: Index) -> bool:
+    """Whether what comes at a place of a growing index is this one; it is appended where nothing comes yet."""
+    if growing not in index.growing and growing.count == place:
+        growing.append(index)
+    return index.growing.get(growing) == place

@@ -14,6 +14,7 @@ from actors.domain import Feature, Retention, ValueSchema, ValueType
 from actors.table import pieces
 from actors.table.columns import Block
 from actors.table.grid import Cells, kinds_of
+from actors.table.index import Index
 from actors.table.partition import EVICT_DOWN_TO, DiskRows, Partition
 from actors.table.rows import Rows
 from actors.timestamps import FOREVER, NEVER
@@ -51,9 +52,11 @@ def disk_rows(feature: Feature, entities: list[str], *rows: tuple[str, int, int,
         max((arrived for _, _, arrived, _ in rows), default=0),
         entities,
         Rows(
-            np.array([entities.index(entity) for entity, _, _, _ in rows], np.int32),
-            np.array([time for _, time, _, _ in rows], np.int64),
-            np.array([arrived for _, _, arrived, _ in rows], np.int64),
+            Index(
+                np.array([entities.index(entity) for entity, _, _, _ in rows], np.int32),
+                np.array([time for _, time, _, _ in rows], np.int64),
+                np.array([arrived for _, _, arrived, _ in rows], np.int64),
+            ),
             column.values,
             column.nulls,
         ),
@@ -104,7 +107,7 @@ def test_applying_a_batch_again_changes_nothing() -> None:
 
 def test_what_a_rebuild_found_in_the_history_is_not_applied_again() -> None:
     partition = Partition(position=10)
-    partition.append(a_block(X, ("a", 5, 1.0)), np.array([9]))
+    partition.load([a_block(X, ("a", 5, 1.0))], [np.array([9])])
     partition.apply(10, [a_block(X, ("a", 5, 2.0))])
     assert shown(latest(partition, X, "a")) == [1.0]
 
@@ -448,7 +451,7 @@ def test_rows_from_disk_are_placed_in_the_order_of_the_partition(
 ) -> None:
     partition = Partition(base_floor=FOREVER)
     for number, entity in enumerate(known):
-        partition.append(a_block(X, (entity, 9, 1.0)), np.array([number]))
+        partition.load([a_block(X, (entity, 9, 1.0))], [np.array([number])])
     disk = disk_rows(X, asked, *((entity, time, place, float(place)) for place, (entity, time) in enumerate(rows)))
     placed = partition.place(X, disk)
     slots = dict(zip("abcd", partition.slots("user", "abcd").tolist(), strict=True))

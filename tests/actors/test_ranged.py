@@ -17,6 +17,7 @@ from actors.serving import Span
 from actors.storage.embedded.local import MemoryStorage
 from actors.table import ranged
 from actors.table.aggregates import AGGREGATIONS, allowed
+from actors.table.index import Index
 from actors.table.ranged import Ranged, by_rows, in_windows
 from actors.table.rows import Rows, merge
 from actors.training import Moments, Wanted
@@ -59,7 +60,7 @@ def run_of(kind: str, rows: Sequence[tuple[int, int, int | None]]) -> Rows:
             values[place] = KINDS[kind][which]
     slots, times = (np.array([row[column] for row in rows], np.int64) for column in (0, 1))
     nulls = np.array([which is None for _, _, which in rows], np.bool_)
-    return merge([Rows(slots.astype(np.int32), times, times, values, nulls)])
+    return merge([Rows(Index(slots.astype(np.int32), times, times), values, nulls)])
 
 
 @pytest.mark.parametrize("kind", KINDS)

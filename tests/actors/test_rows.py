@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from actors.table.index import Index
 from actors.table.rows import (
     Rows,
     between,
@@ -52,13 +53,12 @@ def values_of(kind: str, ids: list[int]) -> np.ndarray[Any, Any]:
 
 def rows_of(kind: str, given_: list[Observation], first: int = 0) -> Rows:
     ids = list(range(first, first + len(given_)))
-    return Rows(
+    index = Index(
         np.array([slot for slot, _, _ in given_], np.int32),
         np.array([time for _, time, _ in given_], np.int64),
         np.array(ids, np.int64),
-        values_of(kind, ids),
-        np.array([null for _, _, null in given_], np.bool_),
     )
+    return Rows(index, values_of(kind, ids), np.array([null for _, _, null in given_], np.bool_))
 
 
 def latest_of(given_: list[Observation], first: int = 0) -> Latest:

@@ -20,6 +20,7 @@ import actors.table.layers
 import actors.table.merging
 import actors.table.series
 from actors.table.columns import Indices
+from actors.table.index import Index
 from actors.table.latest import Latest
 from actors.table.layers import Layers
 from actors.table.rows import Ranges, Rows, merge
@@ -99,13 +100,12 @@ class World:
         values = self.series.blank(len(kept))
         for place, row in enumerate(kept):
             values[place] = self.value(NOTHING if row.null else row.id)
-        return Rows(
+        index = Index(
             np.array([row.slot for row in kept], np.int32),
             np.array([row.time for row in kept], np.int64),
             np.array([row.arrived for row in kept], np.int64),
-            values,
-            np.array([row.null for row in kept], np.bool_),
         )
+        return Rows(index, values, np.array([row.null for row in kept], np.bool_))
 
     # What may happen
 
@@ -517,7 +517,7 @@ def test_the_disk_is_not_asked_for_what_is_hidden_anyway() -> None:
 def rows_of(count: int, at: int) -> Rows:
     """An observation of each of so many slots at one time."""
     slots, times = np.arange(1, count + 1), np.full(count, at)
-    return Rows(slots.astype(np.int32), times, times.copy(), np.zeros(count), np.zeros(count, np.bool_))
+    return Rows(Index(slots.astype(np.int32), times, times.copy()), np.zeros(count), np.zeros(count, np.bool_))
 
 
 def test_features_that_are_written_together_are_not_all_sorted_by_one_write(

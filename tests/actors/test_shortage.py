@@ -21,6 +21,7 @@ from actors.settings import CRASHES_ALLOWED
 from actors.storage.protocol import Entry
 from actors.table import layers, series
 from actors.table import rows as rows_module
+from actors.table.index import Index
 from actors.table.pieces import Pieces
 from actors.table.rows import Rows
 from actors.table.series import Series
@@ -154,7 +155,7 @@ async def test_a_checkpoint_that_fails_in_whatever_way_is_tried_again(
 def rows(slots: Sequence[int], time: int) -> Rows:
     count = len(slots)
     times = np.full(count, time, np.int64)
-    return Rows(np.array(slots, np.int32), times, times, times * 1.0, np.zeros(count, np.bool_))
+    return Rows(Index(np.array(slots, np.int32), times, times), times * 1.0, np.zeros(count, np.bool_))
 
 
 def test_a_series_that_lacks_memory_to_sort_or_to_merge_its_rows_loses_none_and_has_none_twice(

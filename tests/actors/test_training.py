@@ -32,6 +32,7 @@ from actors.store import FeatureStore
 from actors.table.aggregates import AGGREGATIONS
 from actors.table.columns import shard_of
 from actors.table.found import Found
+from actors.table.index import Index
 from actors.table.partition import DiskRows
 from actors.table.rows import Rows
 from actors.table.series import Series
@@ -507,7 +508,7 @@ def series_of(times: Sequence[int], values: Sequence[float]) -> Series:
     series.make_room(2)
     stamps = np.array(times, np.int64)
     slots, nulls = np.ones(len(times), np.int32), np.zeros(len(times), np.bool_)
-    series.append(Rows(slots, stamps, np.arange(len(times)), np.array(values), nulls))
+    series.append(Rows(Index(slots, stamps, np.arange(len(times))), np.array(values), nulls))
     return series
 
 
@@ -570,10 +571,10 @@ def test_a_null_that_is_written_after_a_question_is_seen_by_the_next() -> None:
     one, owner = np.ones(1, np.int64), np.zeros(3, np.int64)
     asked = one, owner, np.array([10, 20, 30]), NEVER, None
     assert series.past(*asked, Found()).nulls.tolist() == [False, False, False]
-    null = Rows(np.ones(1, np.int32), np.array([30]), np.array([9]), np.zeros(1), np.ones(1, np.bool_))
+    null = Rows(Index(np.ones(1, np.int32), np.array([30]), np.array([9])), np.zeros(1), np.ones(1, np.bool_))
     series.append(null)
     assert series.past(*asked, Found()).nulls.tolist() == [False, False, True]
-    series.append(null._replace(nulls=np.zeros(1, np.bool_)))
+    series.append(Rows(null.index, null.values, np.zeros(1, np.bool_)))
     assert series.past(*asked, Found()).nulls.tolist() == [False, False, False]
 
 
@@ -583,8 +584,9 @@ def test_rows_that_joined_a_question_from_disk_are_let_go_of_with_it() -> None:
     ask(other, Found())
     disk = other.runs[0].take(np.arange(2))
     assert ask(memory, found, disk) == [1, 2, 3]
-    columns = [weakref.ref(column) for column in disk]
-    del found, disk
+    index = disk.index
+    columns = [weakref.ref(it) for it in (index.slots, index.times, index.arrived, disk.values, disk.nulls)]
+    del found, disk, index
     gc.collect()
     assert [column() for column in columns] == [None] * 5, "what came from disk stays in memory beyond CACHE_SIZE"
 

@@ -25,6 +25,7 @@ from actors.domain import Feature
 from actors.stats.summary import Accepted
 from actors.storage.protocol import LoadedRows
 from actors.table.columns import Block, Entities, Indices, names_of
+from actors.table.index import Index
 from actors.table.rows import Rows, order
 from actors.timestamps import FOREVER, NEVER
 from actors.types.values import Array, Nulls, blank, dtype_of
@@ -247,9 +248,8 @@ def to_rows(feature: Feature, entities: Sequence[str] | None, tables: Sequence[p
     if entities is not None:
         owners = pc.index_in(chunk["entity_id"], value_set=pa.array(entities, pa.string())).to_numpy()
     values, nulls = values_of(feature, chunk[feature.value_type])
-    return Rows(
-        owners.astype(np.int32), micros(chunk["event_timestamp"]), micros(chunk["arrived_at"]), values, nulls
-    )
+    index = Index(owners.astype(np.int32), micros(chunk["event_timestamp"]), micros(chunk["arrived_at"]))
+    return Rows(index, values, nulls)
 
 
 def nothing(feature: Feature) -> Rows:
@@ -257,7 +257,7 @@ def nothing(feature: Feature) -> Rows:
     width = (feature.schema.dimension or 0) if feature.value_type == "vector" and feature.schema else 0
     none = np.zeros(0, np.int64)
     values = blank(dtype_of(feature.value_type), (0, width) if width else (0,))
-    return Rows(none.astype(np.int32), none, none, values, np.zeros(0, np.bool_))
+    return Rows(Index(none.astype(np.int32), none, none), values, np.zeros(0, np.bool_))
 
 
 def loaded(batch: pa.RecordBatch, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
@@ -311,7 +311,7 @@ def placed(block: Block, arrived: int, places: Mapping[str, int], start: int, en
     slots = np.array([places.get(entity, -1) for entity in block.entities], np.int32)
     chosen = np.flatnonzero((slots >= 0) & (block.times >= start) & (block.times <= end))
     arrivals = np.full(len(chosen), arrived, np.int64)
-    return Rows(slots[chosen], block.times[chosen], arrivals, block.values[chosen], block.nulls[chosen])
+    return Rows(Index(slots[chosen], block.times[chosen], arrivals), block.values[chosen], block.nulls[chosen])
 
 
 def accepted(block: Block, arrived: int, inside: Nulls) -> Accepted:

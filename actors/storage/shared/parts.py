@@ -12,6 +12,7 @@ from actors.storage.protocol import Newest, Removed
 from actors.storage.shared.packed import Shape
 from actors.table.columns import Indices, Times
 from actors.table.grid import Grid, unfilled
+from actors.table.index import Index
 from actors.table.rows import Rows, concatenate, order
 from actors.timestamps import NEVER
 from actors.types.values import Array, Nulls, empty
@@ -46,8 +47,9 @@ def newest_of(question: Newest, parts: Mapping[int, Sequence[Part]]) -> Grid:
 def rows_of(feature: Feature, parts: Sequence[Part]) -> Rows:
     none = np.zeros(0, np.int64)
     found = [
-        Rows(part.owners.astype(np.int32), part.times, part.arrived, part.values, part.nulls) for part in parts
-    ] or [Rows(none.astype(np.int32), none, none, empty(feature, 0), np.zeros(0, np.bool_))]
+        Rows(Index(part.owners.astype(np.int32), part.times, part.arrived), part.values, part.nulls)
+        for part in parts
+    ] or [Rows(Index(none.astype(np.int32), none, none), empty(feature, 0), np.zeros(0, np.bool_))]
     rows = concatenate(found)
     return rows.take(np.argsort(rows.arrived, kind="stable"))
 
