@@ -1,2 +1,13 @@
-"""Load on purpose: `demo` shows every route at work, `micro` measures parts, `python -m loadtest` drives a whole
-service (run, find-limit, soak) and compares it with peers (compare). None of it is part of the product."""
+"""Load on purpose. None of it is part of the product. Each line imports only from the lines above it.
+
+machine/           processes, cores, clients, tables: what all that follows uses
+micro/             parts of the product, measured: `python -m loadtest.micro`
+workloads/         what is asked of a service under load
+openloop/          an open-loop driver: `python -m loadtest run`
+limit/ soak/       the highest rate that holds; minutes of everything at once: `find-limit`, `soak`
+training.py        point-in-time joins beside other engines
+compare/           the same work on Timewell and on its peers: `python -m loadtest compare`
+loading.py         a large file, beside other servers
+demo/              every route at work: `python -m loadtest.demo`
+__main__.py        the commands
+"""

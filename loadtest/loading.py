@@ -34,13 +34,13 @@ import pyarrow.parquet as pa_parquet
 import trio
 
 from loadtest.compare.environments import REQUIREMENTS, Environment, cache_directory
-from loadtest.compare.processes import free_port, resident_bytes
 from loadtest.compare.work import NotHad
-from loadtest.micro.client import Address, Connection, get, post
-from loadtest.micro.process import ROOT, processor_seconds
-from loadtest.micro.report import environment
-from loadtest.micro.service import timewell
-from loadtest.server import end
+from loadtest.machine.connection import Connection
+from loadtest.machine.facts import environment
+from loadtest.machine.messages import Address, get, post
+from loadtest.machine.processes import ROOT, processor_seconds, resident_bytes
+from loadtest.machine.service import temporary
+from tests.servers.server import free_port
 
 ROWS = 5_000_000
 ENTITIES = 100_000
@@ -102,7 +102,7 @@ def read_file(path: Path) -> Iterator[pa.RecordBatch]:
 
 def by_timewell(path: Path, rows: int, directory: Path, cache_size: int) -> Iterator[Loaded]:
     """The command in a process of its own, against a service in another. Raises RuntimeError where it fails."""
-    with timewell(CACHE_SIZE=str(cache_size)) as service:
+    with temporary(CACHE_SIZE=str(cache_size)) as service:
         _register(service.address)
         url = f"http://{service.address[0]}:{service.address[1]}"
         command = [sys.executable, "-m", "web.cli", "load", str(path), "--entity", "user", "--json"]
@@ -231,7 +231,8 @@ def _server(
             time.sleep(GLANCE_SECONDS)
         yield process
     finally:
-        end(process)
+        process.terminate()
+        process.wait()
 
 
 def _listens(port: int) -> bool:

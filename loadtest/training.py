@@ -39,15 +39,15 @@ from actors.settings import Settings
 from actors.table.columns import Block
 from actors.timestamps import SECOND
 from actors.training import Filled, Moments, Wanted
+from loadtest.machine.arrow import ARROW, stream
+from loadtest.machine.facts import environment
+from loadtest.machine.messages import Address
+from loadtest.machine.processes import processor_seconds
+from loadtest.machine.service import Service, temporary
 from loadtest.micro import data
-from loadtest.micro.client import Address
-from loadtest.micro.process import processor_seconds
-from loadtest.micro.report import environment
-from loadtest.micro.service import Service, timewell
 
 ROWS, FEATURES, HISTORY, ROUNDS = 100_000, 20, 200_000, 7
 MANY_ROWS = 1_000_000
-ARROW = "application/vnd.apache.arrow.stream"
 NAMES = [f"f{n:02}" for n in range(FEATURES)]
 Table = dict[str, Any]
 
@@ -278,18 +278,11 @@ def post(address: Address, path: str, body: bytes, content_type: str, accept: st
     return found
 
 
-def _stream(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
-
-
 def end_to_end(given: Data) -> list[Line]:
     """100,000 rows x 20 features, timed separately and written together, and a million rows x 1."""
     many = _asked(np.random.default_rng(6), MANY_ROWS)
     together = [f"w{name}" for name in NAMES]
-    with timewell(MAX_BODY_BYTES=str(2**28), ENABLE_MONITORING="false", CHECKPOINT_SECONDS="1000000") as service:
+    with temporary(MAX_BODY_BYTES=str(2**28), ENABLE_MONITORING="false", CHECKPOINT_SECONDS="1000000") as service:
         for name in (*NAMES, *together):
             body = {"name": name, "entity": data.ENTITY, "valueType": "number"}
             post(service.address, "/features/register", msgspec.json.encode(body), "application/json")
@@ -318,7 +311,7 @@ def _at_rate(name: str, took: Sequence[Took]) -> Line:
 
 def _write(address: Address, keys: Table, columns: Table) -> None:
     table = {"entityId": keys["e"], "timestamp": pa.array(keys["t"], pa.timestamp("us", "UTC")), **columns}
-    post(address, "/features/write-batch", _stream(pa.table(table)), ARROW)
+    post(address, "/features/write-batch", stream(pa.table(table)), ARROW)
 
 
 def _asking(service: Service, rows: Table, features: Sequence[str]) -> list[Took]:
@@ -327,8 +320,8 @@ def _asking(service: Service, rows: Table, features: Sequence[str]) -> list[Took
     took = []
     for _ in range(ROUNDS + 1):
         began, used = time.perf_counter(), processor_seconds(service.pid) or 0
-        body = _stream(pa.Table.from_pandas(frame, preserve_index=False))
-        answer = pa.ipc.open_stream(post(service.address, path, body, ARROW, ARROW)).read_pandas()
+        body = stream(pa.Table.from_pandas(frame, preserve_index=False))
+        answer = pa.ipc.openstream(post(service.address, path, body, ARROW, ARROW)).read_pandas()
         took.append(Took(time.perf_counter() - began, (processor_seconds(service.pid) or 0) - used))
         if answer.shape != (len(frame), 2 + len(features)) or answer[features[-1]].isna().all():
             raise RuntimeError("the answer is not what was asked for")

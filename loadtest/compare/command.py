@@ -14,12 +14,10 @@ import trio
 from loadtest.compare.comparing import Comparing, Maker, Room
 from loadtest.compare.data import FULL, QUICK, Data
 from loadtest.compare.environments import cache_directory
-from loadtest.compare.peers import PEERS, chosen
-from loadtest.compare.processes import cores, placed
+from loadtest.compare.peers.lineup import PEERS, chosen
 from loadtest.compare.report import (
     Document,
     OtherMachine,
-    aligned,
     change,
     earlier,
     facts_here,
@@ -28,7 +26,9 @@ from loadtest.compare.report import (
     rows,
 )
 from loadtest.compare.workloads import WORKLOADS, Workload
-from loadtest.kept import as_json, save
+from loadtest.machine.cores import cores, placed
+from loadtest.machine.facts import as_json, save
+from loadtest.machine.tables import aligned
 
 RESULTS = Path(__file__).parents[1] / "results"
 LIMIT_SECONDS = 180.0
@@ -116,7 +116,7 @@ def _conclude(document: Document, then: Document | None, results: Path, report: 
     order = list(WORKLOADS)
     document.comparisons.sort(key=lambda one: order.index(one.workload))
     if document.comparisons:
-        print(aligned(rows(document.comparisons)))
+        print(aligned(rows(document.comparisons), 2))
         if then is not None:
             print(f"\n{change(document, then)}")
         files = {".json": as_json(document), ".md": markdown(document).encode()}

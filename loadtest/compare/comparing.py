@@ -13,14 +13,15 @@ import trio
 
 from loadtest.compare.comparison import of_sizes
 from loadtest.compare.data import Data
-from loadtest.compare.peers import STORES, Place
+from loadtest.compare.peers.lineup import STORES, Place
 from loadtest.compare.peers.timewell import Timewell
-from loadtest.compare.processes import Cores, at_rest, resident_bytes
 from loadtest.compare.report import Document
 from loadtest.compare.rounds import Contest
 from loadtest.compare.stores import Store
 from loadtest.compare.work import Memory, NotHad, Peer, Serve, Write
 from loadtest.compare.workloads import Workload
+from loadtest.machine.cores import Cores
+from loadtest.machine.processes import at_rest, resident_bytes
 
 LOADING_PATIENCE_SECONDS = 60.0
 WARMING_PARTS = 10

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from loadtest.compare.work import Timed
 from loadtest.compare.workloads import Workload
-from loadtest.micro.measure import Result
+from loadtest.machine.measure import Result
 
 
 class Side(Struct, rename="camel"):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import trio
 
 from loadtest.compare.work import Timed
-from loadtest.wire import Answer, Wire, connect
+from loadtest.machine.wire import Wire, connect
 
 LOOPBACK = "127.0.0.1"
 MOST_REQUESTS = 50_000
@@ -47,7 +47,7 @@ class _Driven:
             if request is None:
                 return
             began = now
-            answer = checked(await wire.ask(request))
+            answer = (await wire.ask(request)).good()
             now = time.perf_counter()
             self.latencies.append(now - began)
             self.answer_bytes = len(answer)
@@ -79,14 +79,7 @@ async def ask(port: int, request: bytes) -> bytes:
     """The body of one answer, over a connection of its own. Raises RuntimeError where it is an error."""
     wire = await connect(LOOPBACK, port)
     try:
-        return checked(await wire.ask(request))
+        return (await wire.ask(request)).good()
     finally:
         with trio.CancelScope(shield=True):
             await wire.aclose()
-
-
-def checked(answer: Answer) -> bytes:
-    """The body. Raises RuntimeError with it where the status is not 2xx."""
-    if answer.status // 100 != 2:
-        raise RuntimeError(f"status {answer.status}: {answer.body[:1_000].decode(errors='replace')}")
-    return answer.body

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import trio
 
-from loadtest.compare.processes import running
+from loadtest.machine.processes import child
 
 _CHUNK_BYTES = 1 << 20
 
@@ -55,7 +55,7 @@ class Remote:
 async def remote(python: Path, module: str, where: frozenset[int], words: Path) -> AsyncIterator[Remote]:
     """`python -m module`, which answers calls (drivers/calls.py), on these cores."""
     command: list[str | Path] = [python, "-m", module]
-    with running(command, where, words, pipes=True) as process:
+    with child(command, where, words, pipes=True) as process:
         driver = Remote(process, words)
         try:
             yield driver

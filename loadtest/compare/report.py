@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from loadtest.compare.comparison import Comparison, Side
-from loadtest.kept import facts, where
+from loadtest.machine.facts import facts, where
+from loadtest.machine.tables import aligned, number, piped
 
 _HEADINGS = ("workload", "peer", "Timewell", "the peer", "times better", "middle half", "CPU", "checked")
 _MACHINE = ("cpu", "cores", "system", "memoryBytes", "identity")
@@ -50,7 +51,7 @@ class OtherMachine(Exception):
 
 
 def facts_here() -> dict[str, Any]:
-    """What `loadtest.kept` says, which machine this is, and how busy it has been in the last minute."""
+    """What `loadtest.machine.facts` says, which machine this is, and how busy it has been in the last minute."""
     found = facts()
     found["machine"] |= {"memoryBytes": _memory_bytes(), "identity": _identity()}
     found["loadAverage"] = os.getloadavg()[0]
@@ -100,7 +101,7 @@ def change(now: Document, then: Document) -> str:
             rows.append((one.workload, one.peer, *ours, _ratio(old), _ratio(one)))
     others = [name for name, versions in now.versions.items() if then.versions.get(name, versions) != versions]
     note = f"\nOther versions than then: {', '.join(others)}" if others else ""
-    return aligned(rows) + note
+    return aligned(rows, 2) + note
 
 
 def rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
@@ -111,9 +112,9 @@ def rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
 def _row(one: Comparison) -> tuple[str, ...]:
     processor = ""
     if one.ours.processor_ms and one.theirs.processor_ms:
-        processor = f"{_number(one.theirs.processor_ms / one.ours.processor_ms)} x"
+        processor = f"{number(one.theirs.processor_ms / one.ours.processor_ms)} x"
     spread = one.spread
-    half = " .. ".join(map(_number, spread.quartiles)) if spread and len(spread.samples) > 1 else ""
+    half = spread.middle_half if spread else ""
     checked = f"{one.checked_values:,}" if one.checked_values else ""
     theirs = _amount(one, one.theirs)
     if one.limit_seconds is not None:
@@ -125,37 +126,12 @@ def _row(one: Comparison) -> tuple[str, ...]:
 
 def _ratio(one: Comparison) -> str:
     if one.at_least is not None:
-        return f">= {_number(one.at_least)} x"
-    return f"{_number(one.spread.median)} x" if one.spread else ""
+        return f">= {number(one.at_least)} x"
+    return f"{number(one.spread.median)} x" if one.spread else ""
 
 
 def _amount(one: Comparison, side: Side) -> str:
-    return "" if side.median is None else f"{_number(side.median)} {one.unit}"
-
-
-def _number(value: float) -> str:
-    """Three digits that count, all of those before the point."""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
-
-
-def aligned(table: Sequence[Sequence[str]]) -> str:
-    """To be read in a terminal: the first two columns to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if at < 2 else cell.rjust(width) for at, (cell, width) in enumerate(pairs)
-        ).rstrip()
-        for pairs in (list(zip(row, widths, strict=True)) for row in table)
-    ]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
-
-
-def piped(table: Sequence[Sequence[str]]) -> str:
-    """The same as Markdown."""
-    head, *rest = [f"| {' | '.join(row)} |" for row in table]
-    return "\n".join([head, f"|---|---|{'---:|' * (len(table[0]) - 2)}", *rest])
+    return "" if side.median is None else f"{number(side.median)} {one.unit}"
 
 
 def markdown(document: Document) -> str:
@@ -180,12 +156,12 @@ def markdown(document: Document) -> str:
     quick = "\n\n**A quick run: small counts, to see that it works.**" if document.quick else ""
     parts = [
         f"# Beside its peers\n\n{where(document.facts)}. {busy} Timewell's settings: {settings}.{quick}",
-        piped(rows(document.comparisons)),
+        piped(rows(document.comparisons), 2),
         _HOW,
         f"## Workloads\n\n{meanings}\n\n{left_out}".rstrip(),
         f"## Versions\n\n{versions}",
         *([f"## What went wrong\n\n{missing}\n{failures}".rstrip()] if missing or failures else []),
-        f"## Times of single requests\n\n{piped(_latencies(document.comparisons))}",
+        f"## Times of single requests\n\n{piped(_latencies(document.comparisons), 2)}",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -195,7 +171,7 @@ def _latencies(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
     table: list[tuple[str, ...]] = [headings]
     for one in comparisons:
         sides = [(side.p50_ms, side.p99_ms, side.processor_ms) for side in (one.ours, one.theirs)]
-        cells = ["" if value is None else _number(value) for side in sides for value in side]
+        cells = ["" if value is None else number(value) for side in sides for value in side]
         if any(cells):
             table.append((one.workload, one.peer, *cells))
     return table

@@ -11,9 +11,9 @@ import trio
 
 from loadtest.compare.comparison import Comparison, comparison, sample, unfinished
 from loadtest.compare.data import Data
-from loadtest.compare.processes import at_rest, processor_time
 from loadtest.compare.work import Given, Peer, Serve, StartUp, Timed, TrainingSet, Values, View, Write
 from loadtest.compare.workloads import Workload
+from loadtest.machine.processes import at_rest, processor_time
 
 REST_PATIENCE_SECONDS = 5.0
 ROUNDS_AT_LEAST = 3

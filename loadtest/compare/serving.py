@@ -12,8 +12,9 @@ from typing import NamedTuple
 import trio
 
 from loadtest.compare.driving import ask
-from loadtest.compare.processes import free_port, running, session_of
 from loadtest.compare.work import NotHad
+from loadtest.machine.processes import child, session_of
+from tests.servers.server import free_port
 
 START_SECONDS = 90.0
 POLL_SECONDS = 0.002
@@ -48,7 +49,7 @@ async def serving(launch: Launch) -> AsyncIterator[Serving]:
     """Start a server and wait until it answers. Raises NotHad with its last words where it does not."""
     port = free_port()
     began = time.perf_counter()
-    with running(launch.command(port), launch.where, launch.words, launch.environment) as process:
+    with child(launch.command(port), launch.where, launch.words, launch.environment) as process:
         await _first_answer(launch, process, port)
         yield Serving(port, process.pid, time.perf_counter() - began)
 

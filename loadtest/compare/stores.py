@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from loadtest.compare.processes import Cores, placed
+from loadtest.machine.cores import Cores, placed
 from tests.servers.postgres import PostgresServer
 from tests.servers.valkey import ValkeyServer
 

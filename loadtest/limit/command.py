@@ -9,13 +9,14 @@ import msgspec
 
 from loadtest.limit.report import Search, Trial, keep, told
 from loadtest.limit.search import Bounds, Reason, find
+from loadtest.machine.cores import Cores, cores
+from loadtest.machine.service import NotHere, Service, crowded_share
 from loadtest.openloop.load import Load
-from loadtest.openloop.options import add_load_arguments, add_scenario, cores_of, load_of, positive, target
+from loadtest.openloop.options import add_load_arguments, add_scenario, load_of, positive, target
 from loadtest.openloop.outcome import BUSY, Outcome
 from loadtest.openloop.parent import drive, measured, prepare
 from loadtest.openloop.recording import Arrays
 from loadtest.openloop.schedule import MOST_REQUESTS, AbsurdLoad
-from loadtest.server import Cores, NotHere, Server, crowded_share
 
 CONFIRMATION_TIMES_AS_LONG = 3
 CROWDED = 0.1
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _searched(arguments: argparse.Namespace) -> Search:
-    load, here = load_of(arguments, arguments.first, arguments.seconds), cores_of(arguments)
+    load, here = load_of(arguments, arguments.first, arguments.seconds), cores()
     longest = arguments.warm_up + arguments.seconds * CONFIRMATION_TIMES_AS_LONG
     ceiling = min(arguments.most, MOST_REQUESTS / longest)
     with target(arguments, here) as server:
@@ -70,7 +71,7 @@ def _searched(arguments: argparse.Namespace) -> Search:
 class Steps:
     """Tries rates, each in a run of its own. A failed step is repeated: others may use the machine."""
 
-    def __init__(self, server: Server, load: Load, here: Cores, p99_ms: float, repeats: int) -> None:
+    def __init__(self, server: Service, load: Load, here: Cores, p99_ms: float, repeats: int) -> None:
         self._server, self._load, self._cores, self._bound, self._repeats = server, load, here, p99_ms, repeats
         self.trials: list[Trial] = []
 

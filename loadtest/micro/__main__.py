@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from loadtest.machine.facts import environment
+from loadtest.machine.measure import Result
 from loadtest.micro import (
     beside_writes,
     holding,
@@ -20,8 +22,7 @@ from loadtest.micro import (
     over_redis,
     partition,
 )
-from loadtest.micro.measure import Result
-from loadtest.micro.report import document, environment, table
+from loadtest.micro.report import document, table
 
 GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "partition": partition.run,

@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from loadtest.machine.connection import Connection
+from loadtest.machine.measure import Result, at_least, at_most
+from loadtest.machine.messages import Address, post
+from loadtest.machine.service import temporary
 from loadtest.micro import data
-from loadtest.micro.client import Address, Connection, post
 from loadtest.micro.http import FEATURES, register
 from loadtest.micro.lanes import json_bodies, line_bodies, long_bodies, wide_bodies
-from loadtest.micro.measure import Result, at_least, at_most
-from loadtest.micro.service import timewell
 
 READS_PER_SECOND = 200
 SECONDS = 8.0
@@ -58,7 +59,7 @@ def _beside(writing: Writing, bodies: Sequence[bytes]) -> Iterator[Result]:
     """Idle, then beside writes, and again."""
     request = post("/features/serve", {"entityIds": data.entity_ids([7]), "features": FEATURES[:2]})
     idle, busy, rates = list[float](), list[float](), list[float]()
-    with timewell() as service:
+    with temporary() as service:
         register(service.address)
         with _writing(service.address, bodies, writing.values_per_second):
             time.sleep(WARM_UP_SECONDS)

@@ -31,8 +31,8 @@ from actors.router import Router
 from actors.settings import Settings, from_environment
 from actors.table.columns import Block
 from actors.timestamps import SECOND
+from loadtest.machine.processes import resident_bytes
 from loadtest.micro import data
-from loadtest.micro.process import resident_bytes
 
 FEATURES = 20
 TIMESTAMPS = 50
@@ -71,7 +71,7 @@ def settled_bytes() -> int:
     gc.collect()
     with suppress(AttributeError, OSError):  # other C libraries have no such call
         ctypes.CDLL(None).malloc_trim(0)
-    return resident_bytes()
+    return resident_bytes([os.getpid()])
 
 
 async def fill(directory: str) -> Filled:

@@ -14,12 +14,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from loadtest.machine.connection import Connection
+from loadtest.machine.measure import Result, at_most
+from loadtest.machine.messages import Address
+from loadtest.machine.service import started
 from loadtest.micro.beside_writes import BATCH
-from loadtest.micro.client import Address, Connection
 from loadtest.micro.http import register
 from loadtest.micro.lanes import json_bodies, line_bodies, long_bodies, wide_bodies
-from loadtest.micro.measure import Result, at_most
-from loadtest.micro.service import listening
 
 LANES = {"JSON": json_bodies, "NDJSON": line_bodies, "Arrow wide": wide_bodies, "Arrow long": long_bodies}
 BATCHES = 120
@@ -33,8 +34,7 @@ def run() -> Iterator[Result]:
     for name, bodies in LANES.items():
         with tempfile.TemporaryDirectory(prefix="timewell-bench-") as directory:
             file = Path(directory, "steps")
-            fixed = {"HOST": "127.0.0.1", "PORT": "0", "DATA_DIR": str(Path(directory, "data"))}
-            with listening(["loadtest.micro.stepping", str(file)], **fixed) as service:
+            with started(Path(directory), module=["loadtest.micro.stepping", str(file)]) as service:
                 register(service.address)
                 sent = _sent(service.address, bodies(np.random.default_rng(8), BATCH))
             steps = msgspec.json.Decoder(tuple[float, float]).decode_lines(file.read_bytes())

@@ -11,11 +11,12 @@ import numpy as np
 
 from actors.timestamps import format_timestamp
 from actors.types.values import render
+from loadtest.machine.connection import Connection
+from loadtest.machine.measure import Result, at_least, at_most, seconds
+from loadtest.machine.messages import Address, get, post
+from loadtest.machine.processes import processor_seconds
+from loadtest.machine.service import Service, temporary
 from loadtest.micro import data
-from loadtest.micro.client import Address, Connection, get, post
-from loadtest.micro.measure import Result, at_least, at_most, seconds
-from loadtest.micro.process import processor_seconds
-from loadtest.micro.service import Service, bare, timewell
 
 BATCH = 10_000
 BATCHES = 40
@@ -29,10 +30,10 @@ def run() -> Iterator[Result]:
     """Writing, serving, and starting."""
     random = np.random.default_rng(2)
     requests = write_requests(random, BATCHES)
-    with timewell() as service:
+    with temporary() as service:
         register(service.address)
         yield from _write(service, requests)
-    with timewell(CHECKPOINT_SECONDS="3600") as service:  # reads are measured without work behind their back
+    with temporary(CHECKPOINT_SECONDS="3600") as service:  # reads are measured without work behind their back
         register(service.address)
         _one_after_another(service.address, requests[:20])
         yield from _serve(service.address, random)
@@ -130,7 +131,8 @@ def _against_bare(address: Address) -> Iterator[Result]:
     request = _serve_request(data.entity_ids([7]), FEATURES[:2])
     with Connection(address) as ours:
         answer_bytes = len(ours.ask(request))
-        with bare(answer_bytes) as other, Connection(other.address) as theirs:
+        bare = ["loadtest.micro.bare", str(answer_bytes)]
+        with temporary(module=bare) as other, Connection(other.address) as theirs:
             pairs = [_pair(ours, theirs, request) for _ in range(2 * ROUNDS + 1)][1:]
     yield Result("http: serve 1 entity x 2 features", "us", [one * 1e6 for one, _ in pairs])
     yield Result("http: an empty handler of the framework", "us", [one * 1e6 for _, one in pairs])
@@ -157,6 +159,6 @@ def _start() -> Result:
 
 def _started() -> float:
     began = time.perf_counter()
-    with timewell() as service, Connection(service.address) as connection:
+    with temporary() as service, Connection(service.address) as connection:
         connection.ask(get("/health/ready"))
         return time.perf_counter() - began

@@ -7,32 +7,31 @@ monitor) takes from the requests after it, and is in the processor time, which i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+import trio
 
 from actors.table.columns import Block
 from actors.timestamps import format_timestamp
 from actors.types.values import render
+from loadtest.machine.arrow import post_table
+from loadtest.machine.connection import Connection
+from loadtest.machine.measure import Result, Target, at_least, seconds
+from loadtest.machine.messages import encoded
+from loadtest.machine.processes import at_rest, processor_seconds
+from loadtest.machine.service import Service, temporary
 from loadtest.micro import data
-from loadtest.micro.client import Connection
 from loadtest.micro.http import register, write_requests
-from loadtest.micro.measure import Result, Target, at_least, seconds
-from loadtest.micro.process import processor_seconds
-from loadtest.micro.service import Service, timewell
-from loadtest.wire import encoded
 
 NUMBERS = tuple(feature for feature in data.MIXED if feature.value_type == "number")
+PATH = "/features/write-batch"
 BODIES = 6
 """So many different ones are sent in turn."""
 WARM_UP = 2
-GLANCE_SECONDS = 0.25
-REST_PROCESSOR_SECONDS = 0.02
-"""A service that uses no more than this between two glances is at rest (the system counts hundredths)."""
 REST_PATIENCE_SECONDS = 60.0
 
 
@@ -51,7 +50,7 @@ def run() -> Iterator[Result]:
     random = np.random.default_rng(6)
     for lane in LANES:
         bodies = lane.bodies(random, lane.values)
-        with timewell() as service:
+        with temporary() as service:
             register(service.address)
             yield from _written(service, lane, bodies)
 
@@ -60,12 +59,12 @@ def _written(service: Service, lane: Lane, bodies: Sequence[bytes]) -> Iterator[
     with Connection(service.address) as connection:
         for body in bodies[:WARM_UP]:
             connection.ask(body)
-        _at_rest(service.pid)
+        trio.run(at_rest, [service.pid], REST_PATIENCE_SECONDS)
         before = processor_seconds(service.pid)
         sent = [bodies[number % len(bodies)] for number in range(lane.requests)]
         took = [seconds(lambda body=body: connection.ask(body)) for body in sent]  # type: ignore[misc]
         answered = processor_seconds(service.pid)
-        _at_rest(service.pid)
+        trio.run(at_rest, [service.pid], REST_PATIENCE_SECONDS)
         after = processor_seconds(service.pid)
     yield Result(f"lanes: {lane.name}", "values/s", [lane.values / one for one in took], lane.target)
     if before is None or answered is None or after is None:
@@ -75,20 +74,7 @@ def _written(service: Service, lane: Lane, bodies: Sequence[bytes]) -> Iterator[
     yield Result("lanes:   the same until all is at rest", "s", [(after - before) / millions])
 
 
-def _at_rest(pid: int) -> None:
-    """Wait until a process has stopped working, but not for ever."""
-    until = time.monotonic() + REST_PATIENCE_SECONDS
-    while (before := processor_seconds(pid)) is not None and time.monotonic() < until:
-        time.sleep(GLANCE_SECONDS)
-        if (processor_seconds(pid) or before) - before <= REST_PROCESSOR_SECONDS:
-            return
-
-
 # Bodies
-
-
-def _request(content_type: str, body: bytes) -> bytes:
-    return encoded("POST", "/features/write-batch", body, content_type)
 
 
 def json_bodies(random: np.random.Generator, _: int) -> list[bytes]:
@@ -98,7 +84,8 @@ def json_bodies(random: np.random.Generator, _: int) -> list[bytes]:
 def line_bodies(random: np.random.Generator, values: int) -> list[bytes]:
     """A value of one of 20 features on each line, in no order."""
     lines = msgspec.json.Encoder().encode_lines
-    return [_request("application/x-ndjson", lines(_observations(random, values))) for _ in range(BODIES)]
+    bodies = (lines(_observations(random, values)) for _ in range(BODIES))
+    return [encoded("POST", PATH, body, "application/x-ndjson") for body in bodies]
 
 
 def _observations(random: np.random.Generator, values: int) -> list[dict[str, Any]]:
@@ -118,7 +105,7 @@ def _rows(value_type: str, block: Block) -> Iterator[dict[str, Any]]:
 
 def long_bodies(random: np.random.Generator, values: int) -> list[bytes]:
     """A value of one of 14 features in each row, in no order."""
-    return [_stream(_long_table(random, values)) for _ in range(BODIES)]
+    return [post_table(PATH, _long_table(random, values)) for _ in range(BODIES)]
 
 
 def _long_table(random: np.random.Generator, values: int) -> pa.Table:
@@ -135,7 +122,7 @@ def _long_table(random: np.random.Generator, values: int) -> pa.Table:
 
 def wide_bodies(random: np.random.Generator, values: int) -> list[bytes]:
     """A row has a value of each of 20 features."""
-    return [_stream(_wide_table(random, values // len(data.MIXED))) for _ in range(BODIES)]
+    return [post_table(PATH, _wide_table(random, values // len(data.MIXED))) for _ in range(BODIES)]
 
 
 def _wide_table(random: np.random.Generator, rows: int) -> pa.Table:
@@ -145,13 +132,6 @@ def _wide_table(random: np.random.Generator, rows: int) -> pa.Table:
 
 def _moments(random: np.random.Generator, count: int) -> pa.Array:
     return pa.array(data.random_times(random, count)).cast(pa.timestamp("us", "UTC"))
-
-
-def _stream(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return _request("application/vnd.apache.arrow.stream", sink.getvalue().to_pybytes())
 
 
 LANES = (

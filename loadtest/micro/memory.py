@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import msgspec
 
+from loadtest.machine.measure import Result, at_most
+from loadtest.machine.processes import child
 from loadtest.micro.filling import Filled, Reopened
-from loadtest.micro.measure import Result, at_most
-from loadtest.micro.process import child
 
 RESTARTS = 3
 T = TypeVar("T")
@@ -45,11 +45,12 @@ def _without_monitoring() -> Filled:
 def _child(command: str, directory: str, kind: type[T], **settings: str) -> tuple[T, float]:
     """What the child said, and the seconds from its start until it said it. Raises RuntimeError if it fails."""
     began = time.perf_counter()
-    with child(["loadtest.micro.filling", command, directory], settings) as process:
-        assert process.stdout is not None and process.stderr is not None
+    words = [sys.executable, "-m", "loadtest.micro.filling", command, directory]
+    with child(words, environment=settings, pipes=True) as process:
+        assert process.stdout is not None
         line = process.stdout.readline()
         took = time.perf_counter() - began
-        if not line:
-            raise RuntimeError(f"{command} failed: {process.stderr.read()}")
-    print(f"  {line.strip()}", file=sys.stderr, flush=True)
+    if not line:
+        raise RuntimeError(f"{command} failed; what it says is above")
+    print(f"  {line.decode().strip()}", file=sys.stderr, flush=True)
     return msgspec.json.decode(line, type=kind), took

@@ -13,11 +13,11 @@ from actors.stats.summary import Accepted, of_a_window
 from actors.table.columns import Block, Times
 from actors.timestamps import SECOND
 from actors.types.values import Array
+from loadtest.machine.connection import Connection
+from loadtest.machine.measure import Result, at_least, at_most, seconds
+from loadtest.machine.service import temporary
 from loadtest.micro import data
-from loadtest.micro.client import Connection
 from loadtest.micro.http import register, write_requests
-from loadtest.micro.measure import Result, at_least, at_most, seconds
-from loadtest.micro.service import timewell
 
 BATCH = 10_000
 BATCHES = 100
@@ -114,7 +114,7 @@ def _window(values: Array) -> int:
 def _on_and_off(random: np.random.Generator) -> Iterator[Result]:
     """The same batches to a service with monitoring and to one without, in turns."""
     requests = write_requests(random, REQUESTS_A_ROUND)
-    with timewell(ENABLE_MONITORING="true") as on, timewell(ENABLE_MONITORING="false") as off:
+    with temporary(ENABLE_MONITORING="true") as on, temporary(ENABLE_MONITORING="false") as off:
         for service in (on, off):
             register(service.address)
         with Connection(on.address) as with_it, Connection(off.address) as without:

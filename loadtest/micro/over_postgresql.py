@@ -7,14 +7,15 @@ is fastest with; it is committed after each batch, as the service does.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import psycopg
 
 from actors.timestamps import now
-from loadtest.micro.measure import Result, at_least
+from loadtest.machine.measure import Result, at_least
+from loadtest.machine.service import Service, temporary
 from loadtest.micro.over_shared import FEATURES, Values, entity_id, register, served, together, written
-from loadtest.micro.service import timewell
 from tests.servers.postgres import PostgresServer
 
 _SELECT = """
@@ -54,5 +55,5 @@ def _prepare(plain: psycopg.Connection[Any]) -> None:
     plain.commit()
 
 
-def _over(url: str) -> Any:
-    return timewell(STORAGE_TYPE="postgresql", STORAGE_URL=url)
+def _over(url: str) -> AbstractContextManager[Service]:
+    return temporary(STORAGE_TYPE="postgresql", STORAGE_URL=url)

@@ -7,11 +7,11 @@ event time nor history. Both are written with `appendfsync everysec`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
 
-from loadtest.micro.measure import Result, at_least, at_most
+from loadtest.machine.measure import Result, at_least, at_most
+from loadtest.machine.service import Service, temporary
 from loadtest.micro.over_shared import FEATURES, Values, entity_id, register, served, together, written
-from loadtest.micro.service import timewell
 from tests.servers.valkey import ValkeyServer
 
 _FIELDS = [f"f{number:02}" for number in range(FEATURES)]
@@ -41,5 +41,5 @@ def run() -> Iterator[Result]:
             yield from together("redis", service, other, at_least(1.6))
 
 
-def _over(url: str) -> Any:
-    return timewell(STORAGE_TYPE="redis", STORAGE_URL=url)
+def _over(url: str) -> AbstractContextManager[Service]:
+    return temporary(STORAGE_TYPE="redis", STORAGE_URL=url)

@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from actors.timestamps import SECOND, format_timestamp, now
-from loadtest.micro.client import Address, Connection, post
-from loadtest.micro.measure import Result, Target, seconds
-from loadtest.micro.service import Service
-from loadtest.wire import encoded
+from loadtest.machine.arrow import post_table
+from loadtest.machine.connection import Connection
+from loadtest.machine.measure import Result, Target, seconds
+from loadtest.machine.messages import Address, post
+from loadtest.machine.service import Service
 
 ENTITIES, FEATURES, BATCHES, ROUNDS = 500, 20, 12, 60
 READ = 100
@@ -48,11 +49,7 @@ def table(values: np.ndarray[Any, Any], moment: int) -> bytes:
     times = pa.array(np.full(len(values), moment)).cast(pa.timestamp("us", "UTC"))
     keys = {"entityId": list(map(entity_id, range(len(values)))), "timestamp": times}
     rows = pa.table({**keys, **{name: values[:, place] for place, name in enumerate(NAMES)}})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as writer:
-        writer.write_table(rows)
-    body = sink.getvalue().to_pybytes()
-    return encoded("POST", "/features/write-batch", body, "application/vnd.apache.arrow.stream")
+    return post_table("/features/write-batch", rows)
 
 
 def entity_id(number: int) -> str:

@@ -11,8 +11,8 @@ from actors.table.columns import Block
 from actors.table.grid import kinds_of
 from actors.table.partition import Partition
 from actors.timestamps import NEVER, SECOND
+from loadtest.machine.measure import Result, at_least, at_most, repeated, seconds
 from loadtest.micro import data
-from loadtest.micro.measure import Result, at_least, at_most, repeated, seconds
 
 BATCH = 50_000
 BATCHES = 60

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 
+from loadtest.machine.cores import cores
+from loadtest.machine.service import NotHere
 from loadtest.openloop.load import Load
-from loadtest.openloop.options import add_load_arguments, add_scenario, cores_of, load_of, positive, target
+from loadtest.openloop.options import add_load_arguments, add_scenario, load_of, positive, target
 from loadtest.openloop.outcome import Outcome
 from loadtest.openloop.parent import drive, measured, prepare
 from loadtest.openloop.progress import View
 from loadtest.openloop.report import Told, keep, summary
 from loadtest.openloop.schedule import AbsurdLoad
-from loadtest.server import NotHere
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _measured(load: Load, arguments: argparse.Namespace) -> Told:
-    here = cores_of(arguments)
+    here = cores()
     with target(arguments, here) as server, View(load.scenario, load.end) as view:
         prepare(server, load.shape)
         before = server.footprint()

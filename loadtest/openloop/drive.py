@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import trio
 
+from loadtest.machine.messages import Answer
 from loadtest.openloop.recording import Recording
-from loadtest.wire import Answer
 
 SPIN_SECONDS = 0.002
 DRAIN_SECONDS = 10.0

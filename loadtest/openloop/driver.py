@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -16,18 +15,17 @@ from pathlib import Path
 import msgspec
 import trio
 
+from loadtest.machine.wire import connect
 from loadtest.openloop.drive import Drive, Lane, OpenLoop
 from loadtest.openloop.part import MOST_FAULTS, READY, Part, PartDone
 from loadtest.openloop.recording import Recording
 from loadtest.openloop.slow_reader import Sipped, large_read, read_slowly
-from loadtest.wire import connect
 from loadtest.workloads.asks import Work, fault
 from loadtest.workloads.scenarios import SCENARIOS
 
 
 def main() -> int:
     """Exit code 0: driven, whatever came of it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent too, which ends its drivers
     part = msgspec.json.decode(sys.stdin.buffer.readline(), type=Part)
     if part.core is not None:
         os.sched_setaffinity(0, {part.core})

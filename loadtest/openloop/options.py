@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from actors.timestamps import now
+from loadtest.machine.cores import Cores
+from loadtest.machine.service import Service, running, temporary
 from loadtest.openloop.load import Load
 from loadtest.openloop.schedule import AbsurdLoad
-from loadtest.server import Cores, Server, cores, running, temporary
 from loadtest.workloads.scenarios import SCENARIOS
 from loadtest.workloads.shape import Shape
 
@@ -82,15 +83,9 @@ def load_of(arguments: argparse.Namespace, rate: float, seconds: float) -> Load:
     return load
 
 
-def target(arguments: argparse.Namespace, here: Cores) -> AbstractContextManager[Server]:
+def target(arguments: argparse.Namespace, here: Cores) -> AbstractContextManager[Service]:
     """The service that the options name, or one of our own. Raises NotHere."""
-    return nullcontext(running(arguments.url)) if arguments.url else temporary(here.server)
-
-
-def cores_of(arguments: argparse.Namespace) -> Cores:
-    """A service that is not ours stays where it is, and so do the drivers."""
-    here = cores(arguments.processes)
-    return here if arguments.url is None else Cores(here.server, [None] * arguments.processes)
+    return nullcontext(running(arguments.url)) if arguments.url else temporary(here)
 
 
 def _number(fits: Callable[[float], bool], words: str) -> Callable[[str], float]:

@@ -14,14 +14,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from loadtest.micro.client import Connection
-from loadtest.micro.process import ROOT
+from loadtest.machine.connection import Connection
+from loadtest.machine.cores import Cores
+from loadtest.machine.processes import child
+from loadtest.machine.service import Service
 from loadtest.openloop.drive import DRAIN_SECONDS
 from loadtest.openloop.load import Load
 from loadtest.openloop.outcome import Outcome, outcome
 from loadtest.openloop.part import READY, Part, PartDone
 from loadtest.openloop.recording import Arrays, Recording
-from loadtest.server import Cores, Server
 from loadtest.workloads.shape import Shape
 from loadtest.workloads.writing import fillings, registrations
 
@@ -33,7 +34,7 @@ Watch = Callable[[Arrays, float], None]
 _Driver = subprocess.Popen[bytes]
 
 
-def prepare(server: Server, shape: Shape) -> None:
+def prepare(server: Service, shape: Shape) -> None:
     """Register the features and fill in the values. Raises RuntimeError with the answer that is not 2xx."""
     with Connection(server.address) as connection:
         for request in registrations(shape):
@@ -49,7 +50,7 @@ class Driven(NamedTuple):
     parts: Sequence[PartDone]
 
 
-def drive(server: Server, load: Load, cores: Cores, watch: Watch) -> Driven:
+def drive(server: Service, load: Load, cores: Cores, watch: Watch) -> Driven:
     """One run to its end. Raises RuntimeError where a driver fails, AbsurdLoad."""
     with _shared_file() as path, ExitStack() as drivers:
         arrays = Recording.create(path, load.instants()).arrays()
@@ -82,9 +83,9 @@ def _shared_file() -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _parts(server: Server, load: Load, cores: Cores, recording: Path) -> Iterator[Part]:
+def _parts(server: Service, load: Load, cores: Cores, recording: Path) -> Iterator[Part]:
     host, port = server.address
-    for number, core in enumerate(cores.drivers):
+    for number in range(load.processes):
         yield Part(
             host=host,
             port=port,
@@ -94,7 +95,7 @@ def _parts(server: Server, load: Load, cores: Cores, recording: Path) -> Iterato
             first=number,
             step=load.processes,
             connections=max(1, load.connections // load.processes),
-            core=core,
+            core=None if server.process is None else cores.of_driver(number),
             spins=cores.apart,
             slow_readers=load.slow_readers if load.mixture.slow_readers and not number else 0,
             slow_from=load.slow_from,
@@ -103,20 +104,10 @@ def _parts(server: Server, load: Load, cores: Cores, recording: Path) -> Iterato
 
 @contextmanager
 def _driver(part: Part) -> Iterator[_Driver]:
-    """A driver with its part, killed where the context is left early."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "loadtest.openloop.driver"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    with process:
-        try:
-            _tell(process, msgspec.json.encode(part) + b"\n")
-            yield process
-        except BaseException:
-            process.kill()
-            raise
+    """A driver with its part, ended where the context is left early."""
+    with child([sys.executable, "-m", "loadtest.openloop.driver"], pipes=True) as process:
+        _tell(process, msgspec.json.encode(part) + b"\n")
+        yield process
 
 
 def _tell(process: _Driver, words: bytes) -> None:

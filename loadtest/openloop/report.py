@@ -9,12 +9,13 @@ from typing import Any
 
 import msgspec
 
-from loadtest.kept import as_json, facts, save, where
+from loadtest.machine.cores import Cores
+from loadtest.machine.facts import as_json, facts, save, where
+from loadtest.machine.service import Footprint, crowded_share
 from loadtest.openloop.charts import Chart, Series, svg
 from loadtest.openloop.load import BESIDE, WITHOUT, Load
 from loadtest.openloop.outcome import BUSY, Outcome
 from loadtest.openloop.percentiles import NAMED, Latency
-from loadtest.server import Cores, Footprint, crowded_share
 
 MEGABYTE = 1024 * 1024
 LATE_MS, LATE_SHARE = 0.5, 0.2

@@ -7,8 +7,7 @@ import socket
 import msgspec
 import trio
 
-from loadtest.wire import head_of
-from loadtest.workloads.asks import post
+from loadtest.machine.messages import head_of, post
 from loadtest.workloads.shape import Shape, feature_id
 
 SIP_BYTES = 4_096

@@ -15,11 +15,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from loadtest.machine.cores import Cores, cores
+from loadtest.machine.service import NotHere, running, started
 from loadtest.openloop.load import Load
-from loadtest.openloop.options import add_load_arguments, cores_of, load_of, positive
+from loadtest.openloop.options import add_load_arguments, load_of, positive
 from loadtest.openloop.outcome import Outcome, outcome
 from loadtest.openloop.schedule import AbsurdLoad
-from loadtest.server import Cores, NotHere, running, started
 from loadtest.soak.report import Soaked, keep, told
 from loadtest.soak.stage import Stage
 from loadtest.soak.trend import Verdict, memory, slower
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit code 0: nothing lost, nothing grown. 1: something was, or it did not run. 2: not asked sensibly."""
     try:
         load = load_of(arguments, arguments.rate, arguments.minutes * 60)
-        stage = _soaked(load, arguments.url, cores_of(arguments))
+        stage = _soaked(load, arguments.url, cores())
     except (AbsurdLoad, NotHere) as error:
         print(f"loadtest: {error}", file=sys.stderr)
         return 2
@@ -65,10 +66,10 @@ def _soaked(load: Load, url: str | None, here: Cores) -> Stage:
         stage.soak(running(url))
         return stage
     with tempfile.TemporaryDirectory(prefix="timewell-soak-") as directory:
-        with started(Path(directory), here.server, **SETTINGS) as server:
+        with started(Path(directory), here, **SETTINGS) as server:
             stage.soak(server)
             stage.kill_under_load(server)
-        with started(Path(directory), here.server, **SETTINGS) as server:
+        with started(Path(directory), here, **SETTINGS) as server:
             stage.look_again(server)
     return stage
 

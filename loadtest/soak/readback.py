@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.micro.client import Connection, get, post
+from loadtest.machine.connection import Connection
+from loadtest.machine.messages import get, post
 from loadtest.soak.ledger import Ledger, Tally
 from loadtest.workloads.shape import feature_id
 from loadtest.workloads.soaking import BATCHES, SINGLES, Soaking

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from loadtest.kept import as_json, facts, save, where
+from loadtest.machine.facts import as_json, facts, save, where
 from loadtest.openloop.charts import Chart, Series, svg
 from loadtest.openloop.load import Load
 from loadtest.openloop.outcome import Outcome

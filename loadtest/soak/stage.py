@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from loadtest.micro.client import Connection
+from loadtest.machine.connection import Connection
+from loadtest.machine.cores import Cores
+from loadtest.machine.service import Service, crowded_share
 from loadtest.openloop.load import Load
 from loadtest.openloop.parent import Driven, Watch, drive, prepare
 from loadtest.openloop.progress import View
 from loadtest.openloop.recording import Arrays
-from loadtest.server import Cores, Server, crowded_share
 from loadtest.soak.ledger import ledger
 from loadtest.soak.readback import Book, counted, discrepancies
 from loadtest.workloads.soaking import Soaking
@@ -32,7 +33,7 @@ class Stage:
         self.crowded: float | None = None
         self.looks: list[tuple[str, list[str]]] = []
 
-    def soak(self, server: Server) -> None:
+    def soak(self, server: Service) -> None:
         """The load itself, then what was acknowledged is looked for."""
         prepare(server, self._load.shape)
         if server.alive:
@@ -49,7 +50,7 @@ class Stage:
         self.crowded = crowded_share(footprint, server.footprint())
         self._look("nothing lost", server)
 
-    def kill_under_load(self, server: Server) -> None:
+    def kill_under_load(self, server: Service) -> None:
         """Load it again and kill it amid that."""
 
         def kill(_arrays: Arrays, since: float) -> None:
@@ -58,7 +59,7 @@ class Stage:
 
         self._drive(server, self._crash(), kill)
 
-    def look_again(self, server: Server) -> None:
+    def look_again(self, server: Service) -> None:
         """After it has been started again."""
         self._look("nothing lost after SIGKILL under load and restart", server)
 
@@ -66,7 +67,7 @@ class Stage:
         shape = msgspec.structs.replace(self._load.shape, prefix=CRASH + self._load.shape.prefix)
         return msgspec.structs.replace(self._load, shape=shape, seconds=CRASH_SECONDS, warm_up=0.0)
 
-    def _drive(self, server: Server, load: Load, watch: Watch) -> Driven:
+    def _drive(self, server: Service, load: Load, watch: Watch) -> Driven:
         with View("soak", load.end) as view:
 
             def both(arrays: Arrays, since: float) -> None:
@@ -78,6 +79,6 @@ class Stage:
         self.books.append(Book(work, ledger(work, driven.arrays)))
         return driven
 
-    def _look(self, name: str, server: Server) -> None:
+    def _look(self, name: str, server: Service) -> None:
         with Connection(server.address) as connection:
             self.looks.append((name, discrepancies(connection, self._before, self.books)))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
-
-from loadtest.wire import encoded
 
 Check = Callable[[bytes], bool]
 """Whether the body of a 2xx answer is right. Raises whatever it likes for bodies of another form."""
@@ -47,11 +45,6 @@ class Ring:
     def ask(self, row: int) -> Ask:
         """The request of a row."""
         return self._asks[row % len(self._asks)]
-
-
-def post(path: str, body: Any) -> bytes:
-    """A POST request with a JSON body."""
-    return encoded("POST", path, msgspec.json.encode(body))
 
 
 def fault(ask: Ask, body: bytes) -> str | None:

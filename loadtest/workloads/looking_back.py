@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 import msgspec
 import numpy as np
 
-from loadtest.wire import encoded
-from loadtest.workloads.asks import Ask, post
+from loadtest.machine.messages import encoded, post
+from loadtest.workloads.asks import Ask
 from loadtest.workloads.shape import STEP_SECONDS, Shape, feature_id, values
 
 PAGE = 100

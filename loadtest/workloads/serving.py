@@ -7,7 +7,8 @@ from functools import partial
 
 import msgspec
 
-from loadtest.workloads.asks import Ask, post
+from loadtest.machine.messages import post
+from loadtest.workloads.asks import Ask
 from loadtest.workloads.shape import Shape, feature_id, value
 
 

@@ -17,8 +17,8 @@ from typing import overload
 import msgspec
 
 from actors.timestamps import format_timestamp, parse_timestamp
-from loadtest.wire import encoded
-from loadtest.workloads.asks import Ask, post
+from loadtest.machine.messages import encoded, post
+from loadtest.workloads.asks import Ask
 from loadtest.workloads.serving import serve
 from loadtest.workloads.shape import Shape, feature_id
 

@@ -9,7 +9,8 @@ from itertools import product
 import msgspec
 import numpy as np
 
-from loadtest.workloads.asks import Ask, post
+from loadtest.machine.messages import post
+from loadtest.workloads.asks import Ask
 from loadtest.workloads.shape import ENTITY, Shape, feature_id, value
 
 FILL_VALUES = 10_000

@@ -16,12 +16,12 @@ import pytest
 
 import loadtest.__main__ as command
 from actors.timestamps import now
-from loadtest.micro.client import Connection
+from loadtest.machine.connection import Connection
+from loadtest.machine.service import running
 from loadtest.openloop.options import add_load_arguments, add_scenario, load_of
 from loadtest.openloop.parent import prepare
 from loadtest.openloop.recording import Recording
 from loadtest.openloop.schedule import constant
-from loadtest.server import running
 from loadtest.soak.ledger import ledger
 from loadtest.soak.readback import Book, counted, discrepancies
 from loadtest.workloads.scenarios import SCENARIOS

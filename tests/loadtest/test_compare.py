@@ -16,23 +16,22 @@ from loadtest.compare import add_arguments, run
 from loadtest.compare.columns import arrow_of, batch_table, columns_of
 from loadtest.compare.comparison import Comparison, Side, comparison, of_sizes, unfinished
 from loadtest.compare.data import QUICK, WRITTEN_FROM, Data
-from loadtest.compare.peers import PEERS, chosen
+from loadtest.compare.peers.lineup import PEERS, chosen
 from loadtest.compare.report import (
     Document,
     OtherMachine,
-    aligned,
     change,
     earlier,
     facts_here,
     markdown,
-    piped,
     refuse_other_machine,
     rows,
 )
 from loadtest.compare.rounds import Differs, same_columns
 from loadtest.compare.work import BATCHED, PAIR, SEPARATE, TOGETHER, WIDE, Serve, Timed, Write
 from loadtest.compare.workloads import WORKLOADS
-from loadtest.kept import as_json
+from loadtest.machine.facts import as_json
+from loadtest.machine.tables import aligned, piped
 
 SERVE, BATCH, TRAINING, MEMORY = (
     WORKLOADS[name] for name in ("serve-1x2", "write-100", "training-10000", "memory")
@@ -252,11 +251,11 @@ def test_the_table_has_both_sides_their_ratio_and_its_middle_half() -> None:
 
 def test_the_table_is_aligned_in_a_terminal_and_piped_in_markdown() -> None:
     table = rows(some())
-    plain = aligned(table).splitlines()
+    plain = aligned(table, 2).splitlines()
     assert len(plain) == len(table) + 1 and {line.index("Feast") for line in plain[2:4]} == {
         plain[0].index("peer")
     }
-    marked = piped(table).splitlines()
+    marked = piped(table, 2).splitlines()
     assert {line.count("|") for line in marked} == {len(table[0]) + 1}
 
 

@@ -17,13 +17,14 @@ from loadtest.compare.comparing import Comparing, Room
 from loadtest.compare.comparing import started as running
 from loadtest.compare.data import QUICK, Data
 from loadtest.compare.environments import Environment, cache_directory, local_server_binary
-from loadtest.compare.peers import STORES, Place
+from loadtest.compare.peers.lineup import STORES, Place
 from loadtest.compare.peers.redis import EVERY_SECOND, PACKED, Kind, Redis
 from loadtest.compare.peers.timewell import Timewell
-from loadtest.compare.processes import cores, session_of
 from loadtest.compare.report import Document, facts_here
 from loadtest.compare.work import PAIR, NotHad
 from loadtest.compare.workloads import WORKLOADS
+from loadtest.machine.cores import cores
+from loadtest.machine.processes import session_of
 from tests.live import ROOT
 
 PATIENCE_SECONDS = 120.0

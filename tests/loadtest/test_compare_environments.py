@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from loadtest.compare.environments import REQUIREMENTS, Environment, cache_directory, local_server_binary
-from loadtest.compare.processes import cores, placed, processor_time, resident_bytes, running, session_of
 from loadtest.compare.remote import remote
 from loadtest.compare.serving import Launch, serving
 from loadtest.compare.work import NotHad
+from loadtest.machine.cores import cores, placed
+from loadtest.machine.processes import child, processor_time, resident_bytes, session_of
 
 
 class Scripted(Environment):
@@ -99,7 +100,7 @@ time.sleep(100)
 
 def test_a_child_is_pinned_and_ends_with_its_own_children(tmp_path: Path) -> None:
     mine = os.sched_getaffinity(0)
-    with running([sys.executable, "-c", PARENT], cores().server, tmp_path / "words", pipes=True) as process:
+    with child([sys.executable, "-c", PARENT], cores().server, tmp_path / "words", pipes=True) as process:
         assert process.stdout is not None
         grandchild = int(process.stdout.readline())
         assert os.sched_getaffinity(0) == mine
@@ -112,11 +113,11 @@ def test_a_child_is_pinned_and_ends_with_its_own_children(tmp_path: Path) -> Non
 def test_a_child_that_ignores_the_request_to_end_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadtest.compare.processes.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("loadtest.machine.processes.PATIENCE_SECONDS", 0.1)
     stubborn = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(100)"
     )
-    with running([sys.executable, "-c", stubborn], cores().server, tmp_path / "words", pipes=True) as process:
+    with child([sys.executable, "-c", stubborn], cores().server, tmp_path / "words", pipes=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
     assert process.returncode == -signal.SIGKILL

@@ -9,10 +9,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from loadtest.machine.messages import Answer
 from loadtest.openloop.drive import DRAIN_SECONDS, Drive, Lane, OpenLoop
 from loadtest.openloop.recording import Arrays, Recording
 from loadtest.openloop.schedule import Instants, constant
-from loadtest.wire import Answer
 
 STALL = 1.0, 2.0
 TAKES = 0.001

@@ -8,7 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from loadtest.wire import Answer, connect, encoded, head_of
+from loadtest.machine.messages import Answer, encoded, head_of
+from loadtest.machine.wire import connect
 from tests.loadtest.answering import Talk, listening
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"

@@ -22,7 +22,6 @@ from loadtest.compare.columns import arrow_of, batch_table, columns_of
 from loadtest.compare.data import LOADED_AT, Data
 from loadtest.compare.driving import LOOPBACK, Rounds, ask, drive
 from loadtest.compare.environments import Environment
-from loadtest.compare.processes import Cores
 from loadtest.compare.remote import Remote, remote
 from loadtest.compare.serving import Launch, Serving, over_http, serving
 from loadtest.compare.stores import Starting, Store, valkey
@@ -42,8 +41,9 @@ from loadtest.compare.work import (
     Work,
     Write,
 )
+from loadtest.machine.cores import Cores
+from loadtest.machine.messages import encoded
 from loadtest.micro.data import ENTITY
-from loadtest.wire import encoded
 
 MOMENT = "event_timestamp"
 DRIVER = "loadtest.compare.drivers.feast_sdk"

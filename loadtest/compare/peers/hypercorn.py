@@ -11,10 +11,10 @@ from pathlib import Path
 from loadtest.compare.data import Data
 from loadtest.compare.driving import drive
 from loadtest.compare.peers.timewell import requests
-from loadtest.compare.processes import Cores
 from loadtest.compare.serving import Launch, Serving, over_http, serving
 from loadtest.compare.work import Given, Read, Serve, StartUp, Timed, TrainingSet, View, Work, Write
-from loadtest.wire import encoded
+from loadtest.machine.cores import Cores
+from loadtest.machine.messages import encoded
 
 
 class Hypercorn:

@@ -16,7 +16,6 @@ import trio
 from loadtest.compare.data import Data
 from loadtest.compare.driving import LOOPBACK
 from loadtest.compare.environments import Environment
-from loadtest.compare.processes import Cores
 from loadtest.compare.remote import Remote, remote
 from loadtest.compare.serving import Launch, Serving, serving
 from loadtest.compare.work import (
@@ -33,6 +32,7 @@ from loadtest.compare.work import (
     Work,
     Write,
 )
+from loadtest.machine.cores import Cores
 
 DRIVER = "loadtest.compare.drivers.redis_client"
 

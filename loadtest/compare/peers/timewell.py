@@ -19,7 +19,6 @@ from actors.timestamps import format_timestamp
 from loadtest.compare.columns import arrow_of, batch_table, columns_of
 from loadtest.compare.data import LOADED_AT, Data
 from loadtest.compare.driving import Rounds, ask, drive
-from loadtest.compare.processes import Cores
 from loadtest.compare.serving import Launch, Serving, over_http, serving
 from loadtest.compare.stores import Store
 from loadtest.compare.work import (
@@ -37,9 +36,10 @@ from loadtest.compare.work import (
     Work,
     Write,
 )
+from loadtest.machine.arrow import ARROW, post_table
+from loadtest.machine.cores import Cores
+from loadtest.machine.messages import encoded
 from loadtest.micro.data import ENTITY
-from loadtest.training import ARROW
-from loadtest.wire import encoded
 
 ROWS_A_WRITE = 1_000
 HISTORY_ROWS_A_WRITE = 50_000
@@ -102,8 +102,8 @@ class Timewell:
         for history in data.histories(work.view):
             table = arrow_of(history.table, "entityId", "timestamp")
             for start in range(0, len(table), HISTORY_ROWS_A_WRITE):
-                part = _stream(table.slice(start, HISTORY_ROWS_A_WRITE))
-                await ask(self._port, encoded("POST", "/features/write-batch", part, ARROW))
+                part = table.slice(start, HISTORY_ROWS_A_WRITE)
+                await ask(self._port, post_table("/features/write-batch", part))
         self._prepared.add(work.view)
 
     async def _register(self, *views: View) -> None:
@@ -131,7 +131,7 @@ class Timewell:
         frame = arrow_of(given.rows, "entityId", "timestamp").to_pandas()
         path = f"/features/training-set?{urlencode({'features': ','.join(work.view.features)})}"
         began = time.perf_counter()
-        request = encoded("POST", path, _stream(pa.Table.from_pandas(frame, preserve_index=False)), ARROW)
+        request = post_table(path, pa.Table.from_pandas(frame, preserve_index=False))
         answer = await ask(self._port, _accepting_arrow(request))
         found = pa.ipc.open_stream(answer).read_pandas()
         took = time.perf_counter() - began
@@ -178,7 +178,7 @@ def write_request(work: Write, batch: Batch, path: str | None = None) -> bytes:
     """A batch as a request: one value, many as JSON, or a wide Arrow table."""
     if not work.as_json:
         table = batch_table(work.view, batch, "entityId", "timestamp")
-        return encoded("POST", path or "/features/write-batch", _stream(table), ARROW)
+        return post_table(path or "/features/write-batch", table)
     values = list(_observations(work.view, batch))
     if len(values) == 1:
         return encoded("POST", path or "/features/write", msgspec.json.encode(values[0]))
@@ -191,13 +191,6 @@ def _observations(view: View, batch: Batch) -> Iterator[dict[str, Any]]:
     for entity, row in zip(batch.entities, batch.values.tolist(), strict=True):
         for feature, value in zip(ids, row, strict=True):
             yield {"featureId": feature, "entityId": entity, "value": value, "timestamp": moment}
-
-
-def _stream(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
 
 
 def _accepting_arrow(request: bytes) -> bytes:

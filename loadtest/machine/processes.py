@@ -1,79 +1,50 @@
-"""Pinned child processes, each in a session of its own, and what the system says of them."""
+"""Child processes, each in a session of its own and on cores of its own, and what the system says of them."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import trio
 
-from loadtest.micro.process import PATIENCE_SECONDS, ROOT, processor_seconds
+from loadtest.machine.cores import placed
 
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 15.0
 STILL_SECONDS = 0.25
 STILL_PROCESSOR_SECONDS = 0.015
 """Servers that use less than this in that time are at rest (the system counts hundredths)."""
 
 
-class Cores(NamedTuple):
-    """Who runs where. Both are the same on a machine with one core."""
-
-    server: frozenset[int]
-    driver: frozenset[int]
-
-    @property
-    def all(self) -> frozenset[int]:
-        """Both."""
-        return self.server | self.driver
-
-
-def cores() -> Cores:
-    """The first core of this process for servers, the last for drivers. To be asked before anyone is placed."""
-    allowed = sorted(os.sched_getaffinity(0))
-    return Cores(frozenset(allowed[:1]), frozenset(allowed[-1:]))
-
-
 @contextmanager
-def placed(where: Iterable[int]) -> Iterator[None]:
-    """Run this thread, and with it what it starts, on these cores only."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, where)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-@contextmanager
-def running(
+def child(
     command: Sequence[str | Path],
-    where: Iterable[int],
-    words: Path,
+    where: Iterable[int] = (),
+    words: Path | None = None,
     environment: Mapping[str, str] | None = None,
     pipes: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A child on these cores; its output and errors are added to the file `words`, with `pipes` its errors alone.
+    """A child on these cores. What it says is added to the file `words`, or stands where we say things ourselves;
+    with `pipes` that is its errors alone.
 
     A session of its own keeps Ctrl-C from it: it ends, with whatever it has started, when the context is left.
     """
     channel = subprocess.PIPE if pipes else None
-    with words.open("ab") as log:
-        with placed(where):
-            process = subprocess.Popen(
-                [str(word) for word in command],
-                cwd=ROOT,
-                env={**os.environ, **(environment or {})},
-                stdin=channel or subprocess.DEVNULL,
-                stdout=channel or log,
-                stderr=log,
-                start_new_session=True,
-            )
+    with nullcontext() if words is None else words.open("ab") as log, placed(where):
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            stdin=channel or subprocess.DEVNULL,
+            stdout=channel or log,
+            stderr=log,
+            start_new_session=True,
+        )
     try:
         yield process
     finally:
@@ -110,6 +81,15 @@ def session_of(leader: int) -> list[int]:
     return sorted(found)
 
 
+def processor_seconds(pid: int) -> float | None:
+    """Processor time of all threads so far, user and system; None where the system does not say."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def processor_time(processes: Iterable[int]) -> float:
     """Seconds of processor time that these have used so far."""
     return sum(processor_seconds(process) or 0.0 for process in processes)
@@ -122,13 +102,6 @@ def resident_bytes(processes: Iterable[int]) -> int:
         with suppress(OSError):
             pages += int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def at_rest(processes: Sequence[int], patience_seconds: float) -> None:

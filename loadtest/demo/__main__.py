@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 
-from loadtest import show
-from loadtest.purchases import BEGAN, CHECKOUT, FEATURES, MIDNIGHT, USERS, observations, rfc3339
+from loadtest.demo import show
+from loadtest.demo.purchases import BEGAN, CHECKOUT, FEATURES, MIDNIGHT, USERS, observations, rfc3339
 
 URL = "http://127.0.0.1:3001"
 SOME = USERS[:3]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 import signal
 import subprocess
@@ -16,12 +15,14 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from loadtest.micro.client import Address
-from loadtest.micro.process import PATIENCE_SECONDS, ROOT, processor_seconds
+from loadtest.machine.cores import Cores, core_seconds
+from loadtest.machine.messages import Address
+from loadtest.machine.processes import child, processor_seconds, resident_bytes
 
 START_SECONDS = 60.0
 _LISTENING = re.compile(r"serving on http://([\d.]+):(\d+)")
-_GLANCE_SECONDS = 0.02
+_GLANCE_SECONDS = 0.002
+ANYWHERE = Cores(frozenset())
 
 
 class NotHere(ValueError):
@@ -48,23 +49,28 @@ def crowded_share(before: Footprint | None, after: Footprint | None) -> float | 
     return max(0.0, after.core_seconds - before.core_seconds - own) / (after.at - before.at)
 
 
-class Server(NamedTuple):
+class Service(NamedTuple):
     """Where it listens; its process, None where that is not ours; the core that it is kept to."""
 
     address: Address
     process: subprocess.Popen[bytes] | None = None
     core: int | None = None
 
+    @property
+    def pid(self) -> int:
+        """Of a process of ours."""
+        assert self.process is not None
+        return self.process.pid
+
     def footprint(self) -> Footprint | None:
         """None where the process is not ours or the system does not say."""
         if self.process is None or (spent := processor_seconds(self.process.pid)) is None:
             return None
         try:
-            pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-            busy = None if self.core is None else _core_seconds(self.core)
+            busy = None if self.core is None else core_seconds(self.core)
         except OSError:
             return None
-        return Footprint(time.monotonic(), spent, pages * os.sysconf("SC_PAGE_SIZE"), busy)
+        return Footprint(time.monotonic(), spent, resident_bytes([self.process.pid]), busy)
 
     @property
     def alive(self) -> bool:
@@ -78,72 +84,40 @@ class Server(NamedTuple):
         self.process.wait()
 
 
-def running(url: str) -> Server:
+def running(url: str) -> Service:
     """A service that runs already. Raises NotHere unless it is on this machine's loopback."""
     parts = urlsplit(url if "//" in url else f"//{url}")
     host = "127.0.0.1" if parts.hostname in (None, "localhost") else str(parts.hostname)
     try:
         if ipaddress.ip_address(host).is_loopback:
-            return Server((host, parts.port or 3001))
+            return Service((host, parts.port or 3001))
     except ValueError:
         pass
     raise NotHere(f"{url}: only services on this machine's loopback are put under load")
 
 
 @contextmanager
-def temporary(core: int | None, **settings: str) -> Iterator[Server]:
+def temporary(cores: Cores = ANYWHERE, module: Sequence[str] = ("web",), **settings: str) -> Iterator[Service]:
     """Our own on a free port, its data in a directory that is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="timewell-load-") as directory:
-        with started(Path(directory), core, **settings) as server:
-            yield server
+        with started(Path(directory), cores, module, **settings) as service:
+            yield service
 
 
 @contextmanager
-def started(directory: Path, core: int | None, **settings: str) -> Iterator[Server]:
-    """Our own over `directory`, kept to one core, ended when the context is left.
+def started(
+    directory: Path, cores: Cores = ANYWHERE, module: Sequence[str] = ("web",), **settings: str
+) -> Iterator[Service]:
+    """Our own over `directory`, kept to the server's core, ended when the context is left.
 
     What it says goes to a file there, since a pipe that nobody reads would stop it once it is full.
     """
     fixed = {"HOST": "127.0.0.1", "PORT": "0", "STORAGE_TYPE": "embedded", "DATA_DIR": str(directory / "data")}
-    words = directory / "server.log"
-    with words.open("wb") as log, _on(core):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "web"],
-            cwd=ROOT,
-            env={**os.environ, **fixed, **settings},
-            stderr=log,
-        )
-    try:
-        yield Server(_address(process, words), process, core)
-    finally:
-        end(process)
-
-
-def _core_seconds(core: int) -> float:
-    """Time at work, and time that the machine below took. Raises OSError where the system does not say.
-
-    Interrupts do not count: they are mostly our own packets.
-    """
-    for line in Path("/proc/stat").read_text().splitlines():
-        name, *fields = line.split()
-        if name == f"cpu{core}":
-            user, nice, system, *_, steal = map(int, fields[:8])
-            return (user + nice + system + steal) / os.sysconf("SC_CLK_TCK")
-    raise OSError(f"/proc/stat has no core {core}")
-
-
-@contextmanager
-def _on(core: int | None) -> Iterator[None]:
-    """What is started meanwhile stays on this core."""
-    if core is None:
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
+    words = directory / "words"
+    words.unlink(missing_ok=True)
+    command = [sys.executable, "-m", *module]
+    with child(command, cores.server, words, {**fixed, **settings}) as process:
+        yield Service(_address(process, words), process, min(cores.server) if cores.apart else None)
 
 
 def _address(process: subprocess.Popen[bytes], words: Path) -> Address:
@@ -154,34 +128,3 @@ def _address(process: subprocess.Popen[bytes], words: Path) -> Address:
             return found[1], int(found[2])
         time.sleep(_GLANCE_SECONDS)
     raise RuntimeError(f"the service did not start: {words.read_text(errors='replace')}")
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to end, then make it."""
-    if process.poll() is None:
-        process.terminate()
-    try:
-        process.wait(PATIENCE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-class Cores(NamedTuple):
-    """Who runs where; None: wherever the system likes."""
-
-    server: int | None
-    drivers: Sequence[int | None]
-
-    @property
-    def apart(self) -> bool:
-        """Whether a driver may spin without taking time from the service."""
-        return self.server is not None
-
-
-def cores(processes: int) -> Cores:
-    """The first core for the service and the others for so many drivers, where there are two or more."""
-    there = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if len(there) < 2:
-        return Cores(None, [None] * processes)
-    return Cores(there[0], [there[1 + number % (len(there) - 1)] for number in range(processes)])

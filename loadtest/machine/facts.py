@@ -1,7 +1,10 @@
-"""Results as files: named for what was done and when, with all that the figures depend on."""
+"""What figures depend on, and results as files: named for what was done and when."""
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -9,11 +12,43 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from loadtest.micro.report import environment
+from loadtest.machine.processes import ROOT
 
 _LIBRARIES = ("trio", "hypercorn", "quart", "quart-trio", "numpy", "msgspec", "pyarrow")
 _DIRTY = "-dirty"
+
+
+def environment() -> dict[str, Any]:
+    """What the figures depend on besides the code."""
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "commit": _commit(),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown")
+
+
+def _commit() -> str:
+    """The commit of this checkout, `-dirty` where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found.stdout.strip()
 
 
 def facts() -> dict[str, Any]:

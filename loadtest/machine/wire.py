@@ -7,36 +7,12 @@ connection goes on are looked at. What it does not do: pipelining, TLS, HEAD req
 from __future__ import annotations
 
 import socket
-from typing import NamedTuple
 
 import trio
 
+from loadtest.machine.messages import Answer, Head, head_of
+
 _CHUNK_BYTES = 65_536
-_MOST_HEAD_BYTES = 65_536
-
-
-class Answer(NamedTuple):
-    """What came back, whatever the status."""
-
-    status: int
-    body: bytes
-
-
-class Head(NamedTuple):
-    """The head of an answer. `length`: bytes of its body, None where that is chunked. `end`: where it starts."""
-
-    status: int
-    length: int | None
-    closes: bool
-    end: int
-
-
-def encoded(method: str, path: str, body: bytes = b"", content_type: str = "application/json") -> bytes:
-    """A request for `Wire.ask`, to be made once and sent often."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
-    if body or method not in ("GET", "DELETE"):
-        head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
-    return f"{head}\r\n".encode() + body
 
 
 async def connect(host: str, port: int) -> Wire:
@@ -131,37 +107,6 @@ async def _receive(connection: socket.socket) -> bytes:
         if not received:
             raise ConnectionError("the connection was closed before the answer was complete")
         return received
-
-
-def head_of(received: bytes) -> Head | None:
-    """The head of the answer that begins here; None while it is incomplete. Raises ConnectionError for others."""
-    end = received.find(b"\r\n\r\n")
-    if end < 0:
-        if len(received) > _MOST_HEAD_BYTES:
-            raise ConnectionError("the head of the answer does not end")
-        return None
-    head = received[:end].lower()
-    try:
-        if not head.startswith(b"http/1."):
-            raise ValueError
-        status = int(head[9:12])
-        length = _declared_length(head, status)
-    except ValueError:
-        raise ConnectionError(f"not an answer: {received[:100]!r}") from None
-    return Head(status, length, b"\r\nconnection: close" in head, end + 4)
-
-
-def _declared_length(head: bytes, status: int) -> int | None:
-    at = head.find(b"\r\ncontent-length:")
-    if at >= 0:
-        at += 17
-        stop = head.find(b"\r\n", at)
-        return int(head[at:] if stop < 0 else head[at:stop])
-    if b"\r\ntransfer-encoding: chunked" in head:
-        return None
-    if status in (204, 304):
-        return 0
-    raise ValueError
 
 
 async def _whole_body(connection: socket.socket, head: Head, begun: bytes) -> bytes:

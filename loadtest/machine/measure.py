@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from loadtest.machine.tables import number
+
 
 class Target(NamedTuple):
     """What the median should reach (`at_least`) or stay within."""
@@ -38,6 +40,11 @@ class Result(NamedTuple):
             return self.samples[0], self.samples[0]
         low, _, high = statistics.quantiles(self.samples, n=4, method="inclusive")
         return low, high
+
+    @property
+    def middle_half(self) -> str:
+        """Between the quartiles, in words; nothing of a single sample."""
+        return " .. ".join(map(number, self.quartiles)) if len(self.samples) > 1 else ""
 
     @property
     def met(self) -> bool | None:
