@@ -53,6 +53,19 @@ with Client(sys.argv[1]) as client:
     keys = pl.DataFrame({"entityId": ["ada"], "timestamp": [datetime(2025, 11, 9)]})
     assert client.training_set(keys, ["user.spent"])["user.spent"].to_list() == [1.5]
 """
+COMMANDS = """
+import sys
+from timewell.cli import main
+
+def run(*words):
+    return main([*words, "--url", sys.argv[1]])
+
+assert run("register", "-f", sys.argv[2] + "/features.yaml") == 0
+assert run("load", sys.argv[2] + "/purchases.csv", "--entity", "user", "--id-column", "user_id",
+           "--timestamp-column", "ts") == 0
+assert run("export", "purchases_7d", "--entity-ids", "ada", "-o", "ada.ndjson") == 0
+assert run("training-set", "--rows", sys.argv[2] + "/labels.csv", "--features", "purchases_7d", "-o", "t.csv") == 0
+"""
 NOTHING_OF_THE_SERVER = """
 assert not {"actors", "web", "quart", "trio"} & {name.partition(".")[0] for name in sys.modules}
 """
@@ -80,13 +93,14 @@ class Installed:
             for top in {one.parts[0] for one in files} - {"..", "__pycache__"}:
                 (packages / top).symlink_to(Path(str(distribution(name).locate_file(top))).resolve())
 
-    def run(self, code: str, url: str, folder: Path) -> None:
-        """Run a program in a folder, whose modules are found first."""
+    def run(self, code: str, folder: Path, *words: str) -> str:
+        """Run a program in a folder, whose modules are found first; what it says on stderr."""
         done = subprocess.run(
-            [self.python, "-c", code + NOTHING_OF_THE_SERVER, url],
+            [self.python, "-c", code + NOTHING_OF_THE_SERVER, *words],
             cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
+        return done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -125,14 +139,29 @@ def decoys(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_the_client_works_alone_beside_others_of_the_servers_names(
     alone: Installed, server: LiveServer, decoys: Path
 ) -> None:
-    alone.run(PLAIN, server.url, decoys)
+    alone.run(PLAIN, decoys, server.url)
 
 
 def test_frames_need_no_more_than_the_extra_says(
     tmp_path_factory: pytest.TempPathFactory, wheel: Path, server: LiveServer, tmp_path: Path
 ) -> None:
     requirements = [*ALONE["dependencies"], *ALONE["optional-dependencies"]["polars"]]
-    Installed(tmp_path_factory.mktemp("frames"), wheel, requirements).run(FRAMES, server.url, tmp_path)
+    Installed(tmp_path_factory.mktemp("frames"), wheel, requirements).run(FRAMES, tmp_path, server.url)
+
+
+def test_the_commands_work_alone_with_what_their_extra_says(
+    tmp_path_factory: pytest.TempPathFactory, wheel: Path, server: LiveServer, tmp_path: Path
+) -> None:
+    requirements = [*ALONE["dependencies"], *ALONE["optional-dependencies"]["commands"]]
+    installed = Installed(tmp_path_factory.mktemp("commands"), wheel, requirements)
+    installed.run(COMMANDS, tmp_path, server.url, str(ROOT / "examples"))
+    assert '"purchases_7d":7.0' in (tmp_path / "ada.ndjson").read_text()
+
+
+def test_a_command_says_what_it_lacks(alone: Installed, server: LiveServer, tmp_path: Path) -> None:
+    code = "import sys\nfrom timewell.cli import main\nassert main(sys.argv[1:]) == 1"
+    words = ("load", str(ROOT / "examples" / "purchases.csv"), "--entity", "user", "--url", server.url)
+    assert alone.run(code, tmp_path, *words) == "timewell: this needs pyarrow, which is not installed\n"
 
 
 def test_the_package_is_the_same_that_comes_with_the_server() -> None:

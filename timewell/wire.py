@@ -16,6 +16,8 @@ Timestamp = Annotated[
 Reference = Annotated[str, Meta(description="entity.name.vN, entity.name (highest version) or a bare name")]
 
 DEFAULT_RETENTION_VALUES = 1_000
+FIRST_INEXACT = 2.0**53
+"""From here on a float64 stands for several integers."""
 
 
 class ValueSchema(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):

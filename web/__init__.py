@@ -12,7 +12,7 @@ openapi.py                              the OpenAPI document of such description
 routes/                                 the routes, chapter by chapter
 app.py fastlane.py                      the Quart-Trio application; hot requests before the framework sees them
 process.py                              actors and front end until a signal
-commands/                               the commands of timewell that speak to a service
+commands/                               the commands of the server
 cli.py                                  the command
 __main__.py                             `python -m web`
 """

@@ -1,4 +1,4 @@
-"""The `timewell` command."""
+"""The `timewell` command of the server."""
 
 from __future__ import annotations
 
@@ -6,33 +6,20 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any, get_args, get_type_hints
 
 import msgspec
 
 from actors.settings import Settings, from_environment
-from web.commands import (
-    check_data,
-    drift,
-    export,
-    features,
-    load,
-    migrate,
-    register,
-    serve_values,
-    stats,
-    training_set,
-    write,
-)
-from web.commands.exits import MEANINGS, attempt
-from web.commands.options import Parser
+from timewell import cli
+from timewell.commands.exits import attempt
+from web.commands import check_data, migrate
 
-COMMANDS = (features, register, write, serve_values, load, export, training_set, stats, drift, migrate, check_data)
+COMMANDS = (*cli.COMMANDS, migrate, check_data)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command to its exit code; `web.commands.exits` says what they mean."""
+    """Run a command to its exit code; `timewell.commands.exits` says what they mean."""
     parsed = _parser().parse_args(arguments)
     if parsed.command == "serve":
         return _serve({name: value for name, value in vars(parsed).items() if name != "command"})
@@ -62,14 +49,7 @@ def _serve(flags: dict[str, Any]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="timewell",
-        description="A feature store for machine learning: the service, and commands that speak to one.",
-        epilog=MEANINGS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"timewell {version('timewell')}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser, commands = cli.new_parser("the service, and commands that speak to one", "timewell")
     command = commands.add_parser(
         "serve",
         help="run the service",

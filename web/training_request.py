@@ -20,8 +20,9 @@ from actors.table.aggregates import AGGREGATIONS, allowed
 from actors.table.columns import Times
 from actors.timestamps import Duration, parse_duration, parse_timestamp
 from actors.training import Moments, Wanted
-from actors.types.arrow_objects import Unsayable, may_be_unsayable, objects
-from actors.types.arrow_plain import has_infinity, plain
+from actors.types.arrow_contents import has_infinity
+from timewell.arrow_objects import Unsayable, may_be_unsayable, objects
+from timewell.arrow_plain import plain
 from timewell.wire import Body, Reference
 from web.answers.lanes import ARROW_TYPE, CSV_TYPE, Column
 from web.bodies.requests import Query

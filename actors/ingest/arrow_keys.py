@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from actors.errors import Fault, InvalidInput
 from actors.table.columns import Entities, Times
-from actors.types.arrow_plain import plain, without_values
+from actors.types.arrow_contents import without_values
 from timewell.arrow_moments import judged_moments
+from timewell.arrow_plain import plain
 from timewell.timestamps import judged_texts
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from actors.errors import InvalidInput, TooLarge
 from actors.settings import MAX_ARROW_CHUNKS, MAX_ARROW_SCHEMA_BYTES, MAX_TABLE_COLUMNS, Settings
-from actors.types.arrow_plain import full_bytes
+from actors.types.arrow_contents import full_bytes
 
 LEAST_BYTES_OF_A_VALUE = 4
 """Counted for each, also where its type needs none: of nulls there can be any number in no bytes."""

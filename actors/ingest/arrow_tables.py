@@ -18,9 +18,9 @@ from actors.ingest.arrow_keys import coded, entities_of_arrow, is_text, judged_t
 from actors.ingest.sent import MOST_FAULTS_NAMED, Ingested, check_entity_ids
 from actors.registry import FeatureRegistry
 from actors.table.columns import Block, Entities, Indices, Times, ids_at, rows_of_codes
-from actors.types.arrow_plain import plain
 from actors.types.arrow_values import constrain_arrow, convert_arrow
 from actors.types.values import Column, Nulls
+from timewell.arrow_plain import plain
 
 FEATURE, ENTITY, VALUE, TIMESTAMP = "featureId", "entityId", "value", "timestamp"
 

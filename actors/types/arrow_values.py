@@ -15,11 +15,9 @@ import pyarrow.compute as pc
 from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.settings import MAX_VALUE_BYTES
-from actors.types.arrow_objects import Unsayable, has_bytes, objects
-from actors.types.arrow_plain import plain_array, without_values
+from actors.types.arrow_contents import without_values
 from actors.types.constraints import constrain
 from actors.types.values import (
-    FIRST_INEXACT,
     Array,
     Column,
     Nulls,
@@ -32,6 +30,9 @@ from actors.types.values import (
     width_of,
 )
 from timewell.arrow_moments import micros_of
+from timewell.arrow_objects import Unsayable, has_bytes, objects
+from timewell.arrow_plain import plain_array
+from timewell.wire import FIRST_INEXACT
 
 _FIRST_INEXACT = {pa.float16(): 2.0**11, pa.float32(): 2.0**24, pa.float64(): FIRST_INEXACT}
 

@@ -19,6 +19,7 @@ from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.settings import MAX_JSON_DEPTH, MAX_VALUE_BYTES
 from actors.timestamps import format_timestamp, parse_timestamp
+from timewell.wire import FIRST_INEXACT
 
 Array = NDArray[Any]
 Nulls = NDArray[np.bool_]
@@ -34,8 +35,6 @@ _DTYPES = {
 }
 _JSON = msgspec.json.Encoder(order="sorted")
 _LARGEST_WHOLE = 2.0**63
-FIRST_INEXACT = 2.0**53
-"""From here on a float64 stands for several integers."""
 FEW = 128
 """Up to so many values Python is done before numpy has begun."""
 

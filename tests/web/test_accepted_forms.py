@@ -23,7 +23,7 @@ from actors.timestamps import parse_timestamp
 from actors.types.values import render
 from timewell.arrow import Objects
 from timewell.arrow import value_column as column_of_frame
-from web.commands.columns import BadValue, time_column, value_column
+from timewell.commands.columns import BadValue, time_column, value_column
 
 NOW = 1_762_509_600_000_000
 REFUSED = "refused"

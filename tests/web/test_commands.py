@@ -29,9 +29,9 @@ import timewell as timewell_client
 from tests.live import ROOT, LiveServer
 from timewell.calls import Request
 from timewell.client import Client
+from timewell.commands import export, output, training_set
+from timewell.commands.exits import attempt
 from web.cli import COMMANDS, main
-from web.commands import export, output, training_set
-from web.commands.exits import attempt
 
 TEN, ELEVEN, NOON = (f"2025-11-07T{hour}:00:00Z" for hour in (10, 11, 12))
 SCRIPT = str(Path(sys.executable).parent / "timewell")
@@ -358,7 +358,8 @@ lines"
 def test_labels_of_a_csv_file_come_back_as_they_stand(
     timewell: Command, shared_server: LiveServer, name: str, packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.commands.reading.CSV_BLOCK_BYTES", 100)  # the first row is no rule for the others
+    # The first row is no rule for the others.
+    monkeypatch.setattr("timewell.commands.reading.CSV_BLOCK_BYTES", 100)
     id_ = fill(shared_server, name)
     shared_server.write((id_, "007", 5, TEN))
     content = LABELS.encode("utf-8-sig")

@@ -25,11 +25,11 @@ from tests.live import LiveServer
 from timewell import arrow
 from timewell.calls import Retry
 from timewell.client import Client
+from timewell.commands import load_parts, load_state, reading
+from timewell.commands.columns import BadValue, id_column, time_column, value_column
+from timewell.commands.reading import open_rows
+from timewell.commands.saving import Saved
 from web.cli import main
-from web.commands import load_parts, load_state, reading
-from web.commands.columns import BadValue, id_column, time_column, value_column
-from web.commands.reading import open_rows
-from web.commands.saving import Saved
 
 TEN, ELEVEN, NOON = (f"2025-11-07T{hour}:00:00Z" for hour in (10, 11, 12))
 SCRIPT = str(Path(sys.executable).parent / "timewell")
@@ -727,7 +727,7 @@ def test_a_service_that_goes_away_exits_with_3_and_is_gone_on_with(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shared_server.register(name)
-    monkeypatch.setattr("web.commands.service.PATIENT", Retry(attempts=2))
+    monkeypatch.setattr("timewell.commands.service.PATIENT", Retry(attempts=2))
     gate.at = 2
     gate.strike = gate.strike_again
     code, out, err = load(save("rows.csv", numbered(5, name)), "--url", gate.url)

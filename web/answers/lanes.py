@@ -22,8 +22,9 @@ from werkzeug.datastructures import MIMEAccept
 
 from actors.settings import CELLS_PER_TURN, SLICE_BYTES
 from actors.storage.embedded.history import value_column
-from actors.types.arrow_objects import objects
-from actors.types.values import FIRST_INEXACT, Nulls, render
+from actors.types.values import Nulls, render
+from timewell.arrow_objects import objects
+from timewell.wire import FIRST_INEXACT
 from web.answers.results import in_slices, json_rows, keyed_by, text_bytes
 from web.answers.worker import in_worker
 from web.bodies.requests import JSON_TYPE

@@ -6,8 +6,8 @@ import os
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from web.commands.exits import MEANINGS, Failed, Misused, say
-from web.commands.options import Subparsers
+from timewell.commands.exits import MEANINGS, Failed, Misused, say
+from timewell.commands.options import Subparsers
 
 MORE = """\
 Reads the whole directory of an embedded store, which no service uses meanwhile, and compares all of it with the
@@ -53,7 +53,7 @@ def run(asked: Namespace) -> None:
     from actors.storage.embedded.checking import check
     from actors.storage.embedded.directory import create_privately
     from actors.storage.embedded.forgetting import forget
-    from web.commands.output import show_json
+    from timewell.commands.output import show_json
 
     if asked.yes and not asked.forget_damaged:
         raise Misused("--yes belongs to --forget-damaged")

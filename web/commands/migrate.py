@@ -7,8 +7,8 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from web.commands.exits import MEANINGS, Failed, Misused
-from web.commands.options import Subparsers
+from timewell.commands.exits import MEANINGS, Failed, Misused
+from timewell.commands.options import Subparsers
 
 if TYPE_CHECKING:
     from actors.storage.protocol import Storage
@@ -43,8 +43,8 @@ def run(asked: Namespace) -> None:
     from actors.errors import TimewellError
     from actors.migration import migrate
     from actors.storage.embedded.directory import create_privately
-    from web.commands.output import show_json, show_pairs
-    from web.commands.progress import progress
+    from timewell.commands.output import show_json, show_pairs
+    from timewell.commands.progress import progress
 
     if asked.source == asked.target:
         raise Misused("--from and --to name the same storage")

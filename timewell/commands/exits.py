@@ -55,6 +55,9 @@ def _told(error: BaseException, asked: Namespace) -> int:
     if isinstance(error, Misused | Failed):
         say(str(error))
         return MISUSED if isinstance(error, Misused) else FAILED
+    if isinstance(error, ModuleNotFoundError):
+        say(f"this needs {error.name}, which is not installed")
+        return FAILED
     if isinstance(error, OSError):
         say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return FAILED

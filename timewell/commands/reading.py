@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
-from web.commands.exits import Failed
+from timewell.commands.exits import Failed
 
 Lot = dict[str, Any]
 """Columns by their name: Arrow arrays, or lists of what JSON had."""

@@ -7,9 +7,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from web.commands.exits import Failed
-from web.commands.options import Subparsers, add_command, client_of
-from web.commands.output import show_json, show_table
+from timewell.commands.exits import Failed
+from timewell.commands.options import Subparsers, add_command, client_of
+from timewell.commands.output import show_json, show_table
 
 if TYPE_CHECKING:
     from timewell.client import Client

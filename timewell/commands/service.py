@@ -10,8 +10,8 @@ import pyarrow as pa
 from timewell.arrow import from_stream, to_stream
 from timewell.calls import ARROW, Request, Retry, Talk, get, is_repeat, path, query, read, route
 from timewell.client import Client
+from timewell.commands.options import RETRY_SECONDS, telling
 from timewell.wire import Written
-from web.commands.options import RETRY_SECONDS, telling
 
 TIMEOUT_SECONDS = 300.0
 PATIENT = Retry(seconds=120.0)

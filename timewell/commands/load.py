@@ -5,13 +5,13 @@ from __future__ import annotations
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING, Any
 
-from web.commands.exits import Failed, say
-from web.commands.options import Subparsers, add_command, file_of
+from timewell.commands.exits import Failed, say
+from timewell.commands.options import Subparsers, add_command, file_of
 
 if TYPE_CHECKING:
-    from web.commands.load_parts import Plan
-    from web.commands.load_state import State, StateFile
-    from web.commands.service import TableClient
+    from timewell.commands.load_parts import Plan
+    from timewell.commands.load_state import State, StateFile
+    from timewell.commands.service import TableClient
 
 MORE = """\
 The file is read and sent in parts of about 50,000 rows, each taken whole or refused whole. Rows are counted from
@@ -75,8 +75,8 @@ def _columns(text: str) -> dict[str, str]:
 
 def run(asked: Namespace) -> None:
     """Load, or see whether it could be."""
-    from web.commands.load_parts import make_plan
-    from web.commands.service import TableClient
+    from timewell.commands.load_parts import make_plan
+    from timewell.commands.service import TableClient
 
     with TableClient(asked.url, asked.retry_seconds) as client:
         plan = make_plan(client, asked)
@@ -90,9 +90,9 @@ def run(asked: Namespace) -> None:
 def _check(plan: Plan, asked: Namespace) -> None:
     """Go over the file and write nothing."""
     from timewell.arrow import missing_in
-    from web.commands.load_parts import parts
-    from web.commands.load_state import State
-    from web.commands.progress import progress
+    from timewell.commands.load_parts import parts
+    from timewell.commands.load_state import State
+    from timewell.commands.progress import progress
 
     rows = values = skipped = 0
     with progress(f"checking {plan.file.path.name}") as tell:
@@ -107,8 +107,8 @@ def _check(plan: Plan, asked: Namespace) -> None:
 
 def _load(client: TableClient, plan: Plan, asked: Namespace) -> None:
     """Send what has not been sent, and remember how far it came."""
+    from timewell.commands.load_state import StateFile
     from timewell.errors import shown_address
-    from web.commands.load_state import StateFile
 
     registered = sorted((name, one.id, one.created_at) for name, one in plan.features.items())
     keys = (plan.id_column, plan.timestamp_column)
@@ -132,10 +132,10 @@ def _load(client: TableClient, plan: Plan, asked: Namespace) -> None:
 def _send(client: TableClient, plan: Plan, kept: StateFile, seed: list[Any], nulls: str) -> State:
     """All parts, without those that are written already. Returns what has been done, by earlier runs too."""
     from timewell.arrow import missing_in
+    from timewell.commands.load_parts import blame, parts
+    from timewell.commands.load_state import Chain
+    from timewell.commands.progress import progress
     from timewell.errors import InvalidInput, TooLarge
-    from web.commands.load_parts import blame, parts
-    from web.commands.load_state import Chain
-    from web.commands.progress import progress
 
     state = kept.read()
     chain = Chain(seed, state.salt)
@@ -171,7 +171,7 @@ class _Changed(Failed):
 
 
 def _report(plan: Plan, asked: Namespace, done: State, **more: object) -> None:
-    from web.commands.output import show_json, show_pairs
+    from timewell.commands.output import show_json, show_pairs
 
     features = {name: feature.id for name, feature in plan.features.items()}
     counts = {"rows": done.rows, "values": done.values, "skipped": done.skipped, "overwritten": done.overwritten}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from web.commands.options import Subparsers, add_command, client_of, names
-from web.commands.output import NOTHING, show_json, show_table
+from timewell.commands.options import Subparsers, add_command, client_of, names
+from timewell.commands.output import NOTHING, show_json, show_table
 
 
 def add(commands: Subparsers) -> None:

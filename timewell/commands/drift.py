@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentTypeError, Namespace
 from typing import Any
 
-from web.commands.options import Subparsers, add_command, client_of
-from web.commands.output import show_json, show_pairs
+from timewell.commands.options import Subparsers, add_command, client_of
+from timewell.commands.output import show_json, show_pairs
 
 MORE = """\
 Without --current it is the window that ends now; without --reference the pinned period, else the windows before.

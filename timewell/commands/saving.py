@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pa_parquet
 
-from actors.types.arrow_objects import Unsayable, objects
-from actors.types.arrow_plain import is_plain, plain_array
 from timewell.arrow import holds_bytes, plain_column
-from web.commands.exits import Failed
+from timewell.arrow_objects import Unsayable, objects
+from timewell.arrow_plain import is_plain, plain_array
+from timewell.commands.exits import Failed
 
 ROWS_PER_SLICE = 10_000
 

@@ -10,10 +10,10 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.types.values import FIRST_INEXACT
 from timewell.arrow import holds_bytes, plain_column
 from timewell.errors import InvalidInput
 from timewell.moments import Unit, moments_of
+from timewell.wire import FIRST_INEXACT
 
 WORDS_FOR_NOTHING = pa.array(["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"])
 """What CSV files have for a missing value where it is not text."""

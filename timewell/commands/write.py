@@ -5,9 +5,9 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from web.commands.exits import Misused
-from web.commands.options import Subparsers, add_command, client_of
-from web.commands.output import show_json, show_pairs
+from timewell.commands.exits import Misused
+from timewell.commands.options import Subparsers, add_command, client_of
+from timewell.commands.output import show_json, show_pairs
 
 MORE = """\
 For features of text and of moments VALUE is taken as it is; for others it is JSON: 5, true, [0.5,1], {"a":1},

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from web.commands.exits import Failed
-from web.commands.load import add_key_columns
-from web.commands.options import Subparsers, add_command, add_wanted, file_of, references_of
+from timewell.commands.exits import Failed
+from timewell.commands.load import add_key_columns
+from timewell.commands.options import Subparsers, add_command, add_wanted, file_of, references_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from timewell.commands.reading import RowsFile
+    from timewell.commands.service import TableClient
     from timewell.errors import InvalidInput
-    from web.commands.reading import RowsFile
-    from web.commands.service import TableClient
 
 ROWS_PER_PART = 50_000
 MORE = """\
@@ -58,11 +58,11 @@ def add(commands: Subparsers) -> None:
 
 def run(asked: Namespace) -> None:
     """Make it and save it."""
-    from web.commands.output import show_json, show_pairs
-    from web.commands.progress import progress
-    from web.commands.reading import LineRows, need, open_rows
-    from web.commands.saving import Saved
-    from web.commands.service import TableClient
+    from timewell.commands.output import show_json, show_pairs
+    from timewell.commands.progress import progress
+    from timewell.commands.reading import LineRows, need, open_rows
+    from timewell.commands.saving import Saved
+    from timewell.commands.service import TableClient
 
     file = open_rows(asked.rows)
     as_written = isinstance(file, LineRows)
@@ -146,7 +146,7 @@ def _keys(file: RowsFile, lot: Mapping[str, Any], start: int, asked: Namespace) 
     """Whom and when the rows are about. Raises Failed that names a bad one."""
     import pyarrow as pa
 
-    from web.commands.columns import BadValue, id_column, time_column
+    from timewell.commands.columns import BadValue, id_column, time_column
 
     name = asked.id_column
     try:

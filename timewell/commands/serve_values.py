@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from web.commands.options import Subparsers, add_command, add_wanted, client_of
-from web.commands.output import show_json, show_table
+from timewell.commands.options import Subparsers, add_command, add_wanted, client_of
+from timewell.commands.output import show_json, show_table
 
 
 def add(commands: Subparsers) -> None:

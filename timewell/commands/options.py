@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
-from web.commands.exits import MEANINGS, say
+from timewell.commands.exits import MEANINGS, say
 
 if TYPE_CHECKING:
     from timewell.client import Client

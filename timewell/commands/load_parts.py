@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from timewell.arrow import slices_of
 from timewell.client import Client
+from timewell.commands.columns import BadValue, id_column, time_column, value_column
+from timewell.commands.exits import MOST_FAULTS_SHOWN, Failed
+from timewell.commands.reading import CsvRows, LineRows, RowsFile, need, open_rows
 from timewell.errors import Conflict, NotFound, TimewellError
 from timewell.moments import Unit
 from timewell.wire import FeatureAnswer
-from web.commands.columns import BadValue, id_column, time_column, value_column
-from web.commands.exits import MOST_FAULTS_SHOWN, Failed
-from web.commands.reading import CsvRows, LineRows, RowsFile, need, open_rows
 
 ROWS_PER_PART = 50_000
 VALUES_PER_PART = 200_000

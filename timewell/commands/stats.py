@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from web.commands.options import Subparsers, add_command, client_of
-from web.commands.output import show_json, show_pairs
+from timewell.commands.options import Subparsers, add_command, client_of
+from timewell.commands.output import show_json, show_pairs
 
 if TYPE_CHECKING:
     from timewell.monitoring_wire import StatisticsAnswer

@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from actors.timestamps import format_timestamp
-from actors.types.arrow_plain import within
 from timewell.arrow_moments import micros_of
+from timewell.arrow_plain import within
+from timewell.timestamps import format_timestamp
 
 Decimals = Callable[[Decimal], Any]
 _NANOS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from web.commands.exits import Misused
-from web.commands.options import Subparsers, add_command, file_of, names, references_of
+from timewell.commands.exits import Misused
+from timewell.commands.options import Subparsers, add_command, file_of, names, references_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from web.commands.service import TableClient
+    from timewell.commands.service import TableClient
 
 ROWS_PER_LOT = 50_000
 MORE = """\
@@ -49,10 +49,10 @@ def add(commands: Subparsers) -> None:
 
 def run(asked: Namespace) -> None:
     """Save them, entity by entity."""
-    from web.commands.output import show_json, show_pairs
-    from web.commands.progress import progress
-    from web.commands.saving import Saved
-    from web.commands.service import TableClient
+    from timewell.commands.output import show_json, show_pairs
+    from timewell.commands.progress import progress
+    from timewell.commands.saving import Saved
+    from timewell.commands.service import TableClient
 
     entities = _entities(asked.entity_ids)
     with TableClient(asked.url, asked.retry_seconds) as client:

@@ -1,0 +1,51 @@
+"""The `timewell` command of the client; the one of the server has these commands, and more."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from timewell.commands import (
+    drift,
+    export,
+    features,
+    load,
+    register,
+    serve_values,
+    stats,
+    training_set,
+    write,
+)
+from timewell.commands.exits import MEANINGS, attempt
+from timewell.commands.options import Parser, Subparsers
+
+COMMANDS = (features, register, write, serve_values, load, export, training_set, stats, drift)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command to its exit code; `timewell.commands.exits` says what they mean."""
+    parser, commands = new_parser("commands that speak to a service", "timewell-client")
+    for module in COMMANDS:
+        module.add(commands)
+    parsed = parser.parse_args(arguments)
+    return attempt(parsed.run, parsed)
+
+
+def new_parser(has: str, distribution: str) -> tuple[ArgumentParser, Subparsers]:
+    """A parser without commands, and where they are added."""
+    parser: ArgumentParser = Parser(
+        prog="timewell",
+        description=f"A feature store for machine learning: {has}.",
+        epilog=MEANINGS,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"timewell {version(distribution)}")
+    commands: Any = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    return parser, commands
+
+
+if __name__ == "__main__":
+    sys.exit(main())
