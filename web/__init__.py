@@ -4,7 +4,8 @@ errors.py logs.py                       one table from domain errors to problem+
 hypercorn/                              what is here because Hypercorn is as it is
 bodies/                                 what comes in
 answers/                                what goes out
-front.py                                what listens from the first moment
+traffic.py                              what requests came, and how they fared
+gate.py                                 what every request passes
 freshness.py training_request.py        how old everything is; a training set as it is asked for
 metrics.py                              figures
 chapter.py                              how a route describes itself

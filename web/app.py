@@ -13,9 +13,9 @@ from actors.settings import Settings
 from web import errors
 from web.chapter import Service
 from web.hypercorn.streamed_body import Request
-from web.hypercorn.traffic import Traffic
 from web.metrics import Metrics
 from web.routes.document import ROUTES
+from web.traffic import Traffic
 
 
 class _Rest(BaseConverter):

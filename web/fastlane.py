@@ -7,7 +7,8 @@ The Quart routes stay the definition of the behaviour: this lane calls the same 
 bytes. It takes only requests that it is sure of, whose head matches a strict subset of what Hypercorn's parser
 accepts. All else goes to Hypercorn as it came, on the same connection and in its turn: other routes and types,
 queries, HTTP/1.0, Expect, Upgrade, Transfer-Encoding, what is malformed, a head in pieces, a body that is too
-large or dawdles, and everything once the process is to stop. So nothing is refused here.
+large or dawdles, what the gate does not let in, and everything once the process is to stop. So nothing is refused
+here.
 
 Hypercorn makes a TCPServer for each connection; `Connection` is one that reads differently. What it knows of
 Hypercorn's insides is in its overridden methods and in `_between_requests`; hence the range of versions in
@@ -19,7 +20,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from math import inf
 from typing import NamedTuple
@@ -28,15 +29,15 @@ import h11
 import trio
 from hypercorn.trio.tcp_server import MAX_RECV
 
+from actors.errors import TimewellError
 from actors.repeats import Repeated
 from actors.router import Router
 from actors.settings import Settings
 from web.bodies.requests import JSON_TYPE
 from web.errors import PROBLEM_TYPE, answer_to
-from web.hypercorn.admission import BodiesUnderWay, BodyUnderWay
+from web.gate import Asked, Gate, Visit
 from web.hypercorn.connections import Guarded
 from web.hypercorn.http1 import Http1
-from web.hypercorn.traffic import Traffic
 from web.routes.serving import serve_latest
 from web.routes.writing import MOST_KEY_CHARACTERS, REPLAYED, once, write_many, write_one
 
@@ -69,23 +70,19 @@ Answering = Callable[[bytes | bytearray, str | None], Awaitable[bytes]]
 
 
 class Hot(NamedTuple):
-    """A hot request: its path, what answers its body, and where the body begins and ends."""
+    """A hot request: what the gate is told, what answers its body, and where the body begins and ends."""
 
-    path: str
+    asked: Asked
     answer: Callable[[bytes | bytearray], Awaitable[bytes]]
     begin: int
     end: int
 
 
 class FastLane:
-    """What all connections share. `stop` is set when the process is to end."""
+    """What all connections share."""
 
-    def __init__(
-        self, router: Router, settings: Settings, under_way: BodiesUnderWay, traffic: Traffic, stop: trio.Event
-    ) -> None:
-        self.under_way = under_way
-        self.traffic = traffic
-        self.stop = stop
+    def __init__(self, router: Router, settings: Settings, gate: Gate) -> None:
+        self.gate = gate
         self._most_body_bytes = settings.max_body_bytes
         self._answering: dict[bytes, Answering] = {
             b"serve": lambda body, _: serve_latest(router, settings, body),
@@ -107,7 +104,7 @@ class FastLane:
 
     def _parse(self, head: bytes) -> Hot | None:
         match = _HEAD.fullmatch(head)
-        fields = _plain_fields(match[2]) if match else None
+        fields = _plain_fields(match[2], self.gate.looked_at) if match else None
         if match is None or fields is None or not all(name in fields for name in _NEEDED):
             return None
         length = int(fields[b"content-length"])
@@ -116,20 +113,21 @@ class FastLane:
         key = fields.get(b"idempotency-key")
         named = None if key is None or match[1] == b"serve" else f"{match[1].decode()} {key.decode()}"
         answering = self._answering[match[1]]
-        path = f"/features/{match[1].decode()}"
-        return Hot(path, lambda body: answering(body, named), len(head), len(head) + length)
+        headers = {name: fields[name] for name in self.gate.looked_at if name in fields}
+        asked = Asked("POST", f"/features/{match[1].decode()}", headers)
+        return Hot(asked, lambda body: answering(body, named), len(head), len(head) + length)
 
 
-def _plain_fields(lines: bytes) -> dict[bytes, bytes] | None:
-    """The fields that matter, by name; None where one of them is not plain."""
+def _plain_fields(lines: bytes, looked_at: Collection[bytes]) -> dict[bytes, bytes] | None:
+    """The fields that matter, here or at the gate, by name; None where one of them is not plain."""
     found: dict[bytes, bytes] = {}
     for line in lines.split(b"\r\n")[:-1]:
         name, _, value = line.partition(b":")
         name, value = name.lower(), value.strip(b" \t")
         if name in _ELSEWHERE:
             return None
-        if name in _FIELDS:
-            if name in found or not _FIELDS[name].fullmatch(value):
+        if name in _FIELDS or name in looked_at:
+            if name in found or (name in _FIELDS and not _FIELDS[name].fullmatch(value)):
                 return None
             found[name] = value
     return found
@@ -201,28 +199,29 @@ class Connection(Guarded):
 
     async def _take_hot(self, data: bytes) -> bytes:
         """Answer the hot requests that `data` begins with; what is left is for Hypercorn."""
-        lane = self._lane
-        while data and self._between_requests() and not lane.stop.is_set():
+        lane, stop = self._lane, self._lane.gate.stop
+        while data and self._between_requests() and not stop.is_set():
             hot = lane.recognise(data)
             if hot is None or self._used_up():
                 break
-            counted = BodyUnderWay(lane.under_way, self)
-            if not counted.takes(min(len(data), hot.end) - hot.begin):
+            visit = self._enter(hot, min(len(data), hot.end) - hot.begin)
+            if visit is None:
                 break
             self._idle.since = inf
             try:
                 if len(data) < hot.end:
-                    body = await self._body(data[hot.begin :], hot.end - hot.begin, counted)
+                    body = await self._body(data[hot.begin :], hot.end - hot.begin, visit)
                     if len(body) < hot.end - hot.begin:
                         data = data[: hot.begin] + body
+                        visit.turn_back()
                         break
-                    await self._answer(hot, body)
+                    await self._answer(hot, body, visit)
                 else:
-                    await self._answer(hot, data[hot.begin : hot.end])
+                    await self._answer(hot, data[hot.begin : hot.end], visit)
             finally:
-                counted.end()
+                visit.leave(hot.asked.path)
                 self._idle.since = trio.current_time()
-            if lane.stop.is_set():
+            if stop.is_set():
                 await self._close()
                 return b""
             data = data[hot.end :]
@@ -230,12 +229,20 @@ class Connection(Guarded):
                 await trio.lowlevel.checkpoint()  # who pipelines takes turns with the others
         return data
 
+    def _enter(self, hot: Hot, size: int) -> Visit | None:
+        """Through the gate, with so much of the body. None where it may not: the other lane says why."""
+        try:
+            visit = self._lane.gate.enter(hot.asked, self)
+        except TimewellError:
+            return None
+        return visit if visit.body.takes(size) else None
+
     def _used_up(self) -> bool:
         """Whether this is the last request of the connection, which Hypercorn is to say."""
         protocol = self.protocol.protocol
         return protocol.keep_alive_requests + 1 >= self.config.keep_alive_max_requests
 
-    async def _body(self, begun: bytes, size: int, counted: BodyUnderWay) -> bytes | bytearray:
+    async def _body(self, begun: bytes, size: int, visit: Visit) -> bytes | bytearray:
         """A body of which this much has come, or as much of it as comes soon and there is room for."""
         whole, have, room = bytearray(begun), len(begun), True
         with trio.move_on_after(BODY_SECONDS):
@@ -244,12 +251,11 @@ class Connection(Guarded):
                     whole.extend(bytes(min(size - have, max(have, MAX_RECV))))
                 with memoryview(whole) as all_of_it:
                     more = await self._read_into(all_of_it[have:])
-                have, room = have + more, counted.takes(more)
+                have, room = have + more, visit.body.takes(more)
         return whole if have == len(whole) else whole[:have]
 
-    async def _answer(self, hot: Hot, asked: bytes | bytearray) -> None:
+    async def _answer(self, hot: Hot, asked: bytes | bytearray, visit: Visit) -> None:
         self.protocol.protocol.keep_alive_requests += 1
-        began = time.perf_counter()
         status, kind, more = 200, JSON_TYPE, b""
         try:
             body = await hot.answer(asked)
@@ -260,10 +266,10 @@ class Connection(Guarded):
             kind = PROBLEM_TYPE
             if retry_after is not None:
                 more = b"retry-after: %d\r\n" % retry_after
-        if self._lane.stop.is_set():
+        if self._lane.gate.stop.is_set():
             more += b"connection: close\r\n"
         head = b"HTTP/1.1 %d \r\ncontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n"
-        self._lane.traffic.seen("POST", hot.path, hot.path, status, time.perf_counter() - began)
+        visit.status = status
         begun = head % (status, kind.encode(), len(body), more, self._headers())
         if len(body) <= MOST_COPIED_BYTES:
             begun += body

@@ -23,15 +23,11 @@ from actors.opening import only, open_router
 from actors.router import Router
 from actors.settings import Settings
 from web.app import create_app
-from web.bodies.encodings import decoding_bodies
 from web.fastlane import Connection, FastLane
-from web.front import Front
-from web.hypercorn.admission import BodiesUnderWay, bounding_bodies
+from web.gate import Gate
 from web.hypercorn.connections import ConnectionsConfig, install
-from web.hypercorn.keepalive import ending_connections
 from web.hypercorn.listening import listen
 from web.hypercorn.places import Places, room_for_connections
-from web.hypercorn.traffic import Traffic, watched
 from web.hypercorn.untaken import Untaken
 
 log = logging.getLogger("timewell.serve")
@@ -56,18 +52,18 @@ async def serve(
     stop = stop or trio.Event()
     sys.setswitchinterval(SWITCH_SECONDS)
     keep_for_reuse()
-    front, config, ended = Front(), _config(settings), trio.Event()
+    gate, config, ended = Gate(stop), _config(settings), trio.Event()
     config.places = Places(room_for_connections(settings))
     if config.places.most < settings.max_connections:
         log.warning("room for %d connections: the limit of open files is low (ulimit -n)", config.places.most)
     install()
     try:
         async with trio.open_nursery() as web:
-            binds = await web.start(_listen, front, config, stop, ended)
+            binds = await web.start(_listen, gate, config, ended)
             async with open_router(settings) as router, trio.open_nursery() as nursery:
                 await nursery.start(_stop_on_signal, stop)
                 nursery.start_soon(_end_event_streams, router, stop)
-                _open(front, config, router, settings, stop)
+                _open(gate, config, router, settings)
                 log.info("serving on %s (storage: %s)", ", ".join(binds), where(settings))
                 task_status.started(binds)
                 await ended.wait()
@@ -79,15 +75,14 @@ async def serve(
 
 
 async def _listen(
-    front: Front,
+    gate: Gate,
     config: ConnectionsConfig,
-    stop: trio.Event,
     ended: trio.Event,
     task_status: trio.TaskStatus[list[str]],
 ) -> None:
-    """Until `stop`, or until it is cancelled. Raises StartupError where the port cannot be had."""
+    """Until the process is to end, or until it is cancelled. Raises StartupError where the port cannot be had."""
     try:
-        await listen(front, config, stop, task_status)
+        await listen(gate, config, gate.stop, task_status)
         ended.set()
     except* (OSError, UnicodeError) as group:
         reason = only(group)
@@ -95,16 +90,14 @@ async def _listen(
         raise StartupError(f"cannot listen on {config.bind[0]}: {words} (HOST, PORT)") from None
 
 
-def _open(front: Front, config: ConnectionsConfig, router: Router, settings: Settings, stop: trio.Event) -> None:
+def _open(gate: Gate, config: ConnectionsConfig, router: Router, settings: Settings) -> None:
     """From now on requests are answered by the application, those of new connections on the fast lane as well."""
-    under_way, traffic = BodiesUnderWay(), Traffic()
-    app = decoding_bodies(bounding_bodies(create_app(router, settings, traffic), under_way))
+    gate.open(create_app(router, settings, gate.traffic))
+    if settings.fast_lane == "on":
+        config.connection = partial(Connection, FastLane(router, settings, gate))
     pa.array(np.zeros(1))  # imports pandas where it is installed: half a second at the first table otherwise
     gc.collect()
     gc.freeze()  # else each full collection looks through 75,000 objects of libraries, and nobody is served
-    if settings.fast_lane == "on":
-        config.connection = partial(Connection, FastLane(router, settings, under_way, traffic, stop))
-    front.app = watched(ending_connections(app, stop), traffic)
 
 
 async def _end_event_streams(router: Router, stop: trio.Event) -> None:

@@ -12,11 +12,11 @@ from functools import partial
 import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from web.hypercorn.admission import BodiesUnderWay, bounding_bodies
-from web.hypercorn.keepalive import ending_connections
+from web.gate import Gate
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 
@@ -42,7 +42,12 @@ async def main(answer_bytes: int) -> None:
     config.keep_alive_max_requests = 1_000_000
     config.errorlog = None
     bare = make_app(b'"' + b"x" * (answer_bytes - 2) + b'"')
-    app = ending_connections(bounding_bodies(bare, BodiesUnderWay()), trio.Event())
+    gate = Gate(trio.Event())
+    gate.open(bare)
+
+    async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        await (gate if scope["type"] == "http" else bare)(scope, receive, send)
+
     async with trio.open_nursery() as nursery:
         binds = await nursery.start(partial(serve, app, config))
         print(f"serving on {binds[0]}", file=sys.stderr, flush=True)

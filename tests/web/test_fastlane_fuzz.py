@@ -18,8 +18,7 @@ from tests.web import hostile_requests as hostile
 from tests.web.hostile_requests import BODIES, HOT, assemble, lengths
 from tests.web.two_lanes import Piece, TwoLanes
 from web.fastlane import FastLane
-from web.hypercorn.admission import BodiesUnderWay
-from web.hypercorn.traffic import Traffic
+from web.gate import Gate
 
 EXAMPLES = 100
 NUMBERS = count(1)
@@ -210,7 +209,7 @@ def test_a_body_leads_to_the_same_on_both_lanes(lanes: TwoLanes, target: bytes) 
 # What is taken as hot
 
 
-LANE = FastLane(cast(Any, None), Settings(), BodiesUnderWay(), Traffic(), trio.Event())
+LANE = FastLane(cast(Any, None), Settings(), Gate(trio.Event()))
 
 
 @st.composite
@@ -242,7 +241,7 @@ def test_what_is_taken_as_hot_is_to_hypercorns_parser_the_same_request(head: byt
     parser.receive_data(head + body)
     request = parser.next_event()
     assert isinstance(request, h11.Request)
-    assert (request.method, request.target, request.http_version) == (b"POST", hot.path.encode(), b"1.1")
+    assert (request.method, request.target, request.http_version) == (b"POST", hot.asked.path.encode(), b"1.1")
     fields = dict(request.headers)
     assert int(fields[b"content-length"]) == hot.end - hot.begin
     assert not {b"transfer-encoding", b"expect", b"upgrade"} & fields.keys()

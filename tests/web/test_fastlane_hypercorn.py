@@ -120,13 +120,19 @@ class Http2:
         self._connection = H2Connection(H2Configuration(client_side=True, header_encoding=None))
         self._connection.initiate_connection()
         self._connection.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: window})
+        if window > 65_535:
+            self._connection.increment_flow_control_window(window)
         self._read = self._begun = 0
 
     async def post(self, path: bytes, body: bytes) -> None:
         """Send a request, and take what is answered."""
+        await self.ask(b"POST", path, body)
+
+    async def ask(self, method: bytes, path: bytes, body: bytes, *more: tuple[bytes, bytes]) -> None:
+        """The same with any method, and with more fields."""
         stream = self._connection.get_next_available_stream_id()
-        pseudo = [(b":method", b"POST"), (b":path", path), (b":authority", b"a"), (b":scheme", b"http")]
-        fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        pseudo = [(b":method", method), (b":path", path), (b":authority", b"a"), (b":scheme", b"http")]
+        fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *more]
         self._connection.send_headers(stream, pseudo + fields)
         self._connection.send_data(stream, body, end_stream=True)
         await self.exchange()
@@ -273,7 +279,7 @@ async def test_the_lane_is_taken_under_encryption_and_http_2_is_not_disturbed(
     async with front_end("on", max_body_bytes=200_000) as front:
         front.config.bind = ["127.0.0.1:0"]
         front.config.certfile, front.config.keyfile = map(str, files)
-        (bound,) = await nursery.start(listen, front.app, front.config, front.stop)
+        (bound,) = await nursery.start(listen, front.gate, front.config, front.stop)
         trusted = ssl.create_default_context(cafile=files[0])
         url = bound.replace("127.0.0.1", "localhost")
         async with httpx.AsyncClient(http2=http2, verify=trusted, base_url=url) as client:

@@ -26,7 +26,7 @@ class Passes(trio.abc.Instrument):
 async def test_those_who_come_at_once_are_taken_in_a_few_passes_of_the_loop(nursery: trio.Nursery) -> None:
     async with front_end("on") as front:
         front.config.bind = ["127.0.0.1:0"]
-        (bound,) = await nursery.start(listen, front.app, front.config, front.stop)
+        (bound,) = await nursery.start(listen, front.gate, front.config, front.stop)
         port = int(bound.rpartition(":")[2])
         clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(96)]
         for client in clients:

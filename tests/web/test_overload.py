@@ -13,8 +13,8 @@ from tests.actors.service import FEATURE, ONE, OTHER, SETTINGS, service, write
 from tests.actors.test_actors import poison
 from tests.faults import FaultyStorage
 from web.app import create_app
+from web.gate import Gate
 from web.hypercorn import admission
-from web.hypercorn.admission import BodiesUnderWay, bounding_bodies
 from web.hypercorn.streamed_body import ANY_BODY_KEY, _Body
 
 BODY = {"entityIds": [ONE], "features": [FEATURE]}
@@ -63,7 +63,7 @@ class Upload:
     def __init__(self, app: Any, client: str, method: str = "POST") -> None:
         self._send, self._receive = trio.open_memory_channel[Any](100)
         self.body = _Body(None, None)
-        self.scope: Any = {"type": "http", "method": method, "headers": [], "client": (client, 1)}
+        self.scope: Any = {"type": "http", "method": method, "path": "/", "headers": [], "client": (client, 1)}
         self.scope[ANY_BODY_KEY] = self.body
         self._app = app
 
@@ -94,11 +94,12 @@ async def test_bodies_count_as_far_as_they_have_come(
     monkeypatch.setattr(admission, "SMALL_BODY_BYTES_UNDER_WAY", 250)
     monkeypatch.setattr(admission, "BODY_BYTES_UNDER_WAY", 1_000)
     monkeypatch.setattr(admission, "BODY_BYTES_OF_A_CONNECTION", 600)
-    under_way = BodiesUnderWay()
-    app = bounding_bodies(reading, under_way)
+    gate = Gate(trio.Event())
+    gate.open(reading)
+    under_way = gate.bodies
 
     async def upload(size: int, client: str, method: str = "POST") -> Upload:
-        made = Upload(app, client, method)
+        made = Upload(gate, client, method)
         nursery.start_soon(made.run)
         made.come(size)
         await wait_all_tasks_blocked()

@@ -30,12 +30,9 @@ from actors.storage.protocol import Storage
 from actors.timestamps import parse_timestamp
 from web.answers.worker import places
 from web.app import create_app
-from web.bodies.encodings import decoding_bodies
 from web.fastlane import Connection, FastLane, Hot
-from web.hypercorn.admission import BodiesUnderWay, bounding_bodies
+from web.gate import Gate, Visit
 from web.hypercorn.connections import install
-from web.hypercorn.keepalive import ending_connections
-from web.hypercorn.traffic import Traffic, watched
 from web.process import _config
 from web.routes.serving import serve_latest
 
@@ -58,24 +55,22 @@ JOIN_SECONDS = 20.0
 class FrontEnd:
     """A server over a router of its own, but for the listening."""
 
-    def __init__(self, router: Router, settings: Settings, nursery: trio.Nursery) -> None:
+    def __init__(self, router: Router, settings: Settings, nursery: trio.Nursery, gate: type[Gate]) -> None:
         self.nursery = nursery
         self.router = router
         self.settings = settings
         self.stop = trio.Event()
-        self.under_way = BodiesUnderWay()
+        self.gate = gate(self.stop)
+        self.gate.open(create_app(router, settings, self.gate.traffic))
+        self.under_way, self.traffic = self.gate.bodies, self.gate.traffic
         self.context = WorkerContext(None)
         self.crashes: list[str] = []
         self.connections = 0
         self.wires: list[Wire] = []
-        self.traffic = Traffic()
-        app = ending_connections(create_app(router, settings, self.traffic), self.stop)
-        self.app = watched(decoding_bodies(bounding_bodies(app, self.under_way)), self.traffic)
         self.config = _config(settings)
-        self._wrapped = wrap_app(self.app, self.config.wsgi_max_body_size, "asgi")
+        self._wrapped = wrap_app(self.gate, self.config.wsgi_max_body_size, "asgi")
         if settings.fast_lane == "on":
-            lane = FastLane(router, settings, self.under_way, self.traffic, self.stop)
-            self.config.connection = partial(Connection, lane)
+            self.config.connection = partial(Connection, FastLane(router, settings, self.gate))
         install()
 
     def connect(self) -> Wire:
@@ -110,7 +105,9 @@ class FrontEnd:
 
 
 @asynccontextmanager
-async def front_end(lane: Lane, storage: Storage | None = None, **settings: Any) -> AsyncIterator[FrontEnd]:
+async def front_end(
+    lane: Lane, storage: Storage | None = None, gate: type[Gate] = Gate, **settings: Any
+) -> AsyncIterator[FrontEnd]:
     """A front end over the features of TYPES and their group `all`, at a fixed present."""
     chosen = Settings(**{**SETTINGS, **settings}, fast_lane=lane)
     async with open_router(chosen, storage, lambda: parse_timestamp(NOW, "now")) as router:
@@ -118,7 +115,7 @@ async def front_end(lane: Lane, storage: Storage | None = None, **settings: Any)
             await router.register(FeatureChange(entity="user", name=name, value_type=value_type))
         await router.put_group(Group(name="all", entity="user", features=tuple(TYPES), created=0, updated=0))
         async with trio.open_nursery() as nursery:
-            front = FrontEnd(router, chosen, nursery)
+            front = FrontEnd(router, chosen, nursery, gate)
             try:
                 yield front
             finally:
@@ -132,9 +129,9 @@ def paths_taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     paths: list[str] = []
     answer = Connection._answer
 
-    async def noted(self: Connection, hot: Hot, asked: bytes | bytearray) -> None:
-        paths.append(hot.path)
-        await answer(self, hot, asked)
+    async def noted(self: Connection, hot: Hot, asked: bytes | bytearray, visit: Visit) -> None:
+        paths.append(hot.asked.path)
+        await answer(self, hot, asked, visit)
 
     monkeypatch.setattr(Connection, "_answer", noted)
     return paths

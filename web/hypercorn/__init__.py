@@ -2,7 +2,7 @@
 
 places.py targets.py              how many connections; what a request asks for, in a form that both take
 streamed_body.py untaken.py       bodies as they come; answers that wait for their clients
-admission.py traffic.py           how many bytes of bodies are under way; what requests came and how they went
+admission.py                      how many bytes of bodies are under way
 http1.py http2.py keepalive.py    what is left undone of either version, and of connections that are kept
 connections.py                    one connection at fault ends alone
 listening.py                      accepting many at a time

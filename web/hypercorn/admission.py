@@ -6,16 +6,16 @@ connection have a bound of their own, and small ones a room of their own. What w
 
 from __future__ import annotations
 
-from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
+from hypercorn.typing import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
 
-from actors.errors import Overloaded, Unavailable
+from actors.errors import Overloaded
 from actors.settings import (
     BODY_BYTES_OF_A_CONNECTION,
     BODY_BYTES_UNDER_WAY,
     SMALL_BODY_BYTES,
     SMALL_BODY_BYTES_UNDER_WAY,
 )
-from web.errors import PROBLEM_TYPE, answer_to
+from web.errors import PROBLEM_TYPE, Answer
 from web.hypercorn.streamed_body import MOST_WAITING_BYTES, is_streamed, refuse_body
 
 
@@ -77,25 +77,12 @@ def _over(total: int, own: int, more: int, most: int) -> bool:
     return total > own and total + more > most
 
 
-def bounding_bodies(app: ASGIFramework, under_way: BodiesUnderWay) -> ASGIFramework:
-    """The application behind the bound."""
-
-    async def asgi(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        if scope["type"] != "http":
-            await app(scope, receive, send)
-            return
-        body = BodyUnderWay(under_way, scope.get("client") or object())
-        try:
-            await app(scope, _Counted(scope, receive, body).receive, send)
-        finally:
-            body.end()
-
-    return asgi
+def counted(scope: Scope, receive: ASGIReceiveCallable, body: BodyUnderWay) -> ASGIReceiveCallable:
+    """The events of a request, of which the body counts."""
+    return _Counted(scope, receive, body).receive
 
 
 class _Counted:
-    """The events of a request, of which the body counts."""
-
     def __init__(self, scope: Scope, receive: ASGIReceiveCallable, body: BodyUnderWay) -> None:
         self._scope = scope
         self._receive = receive
@@ -121,11 +108,10 @@ class _Counted:
         return event
 
 
-async def refuse(send: ASGISendCallable, why: Unavailable) -> None:
+async def refuse(send: ASGISendCallable, answer: Answer) -> None:
     """Answer without having read the body."""
-    answer = answer_to(why)
-    more = (b"retry-after", str(answer.retry_after).encode()), (b"connection", b"close")
-    await say(send, answer.status, answer.body, PROBLEM_TYPE, *more)
+    more = [] if answer.retry_after is None else [(b"retry-after", str(answer.retry_after).encode())]
+    await say(send, answer.status, answer.body, PROBLEM_TYPE, *more, (b"connection", b"close"))
 
 
 async def say(

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 
-from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from prometheus_client import CollectorRegistry, Histogram
-
-from web.hypercorn.streamed_body import ROUTE_KEY
 
 log = logging.getLogger("timewell.requests")
 NONE = "none"
@@ -39,27 +35,3 @@ class Traffic:
             took = seconds * 1_000
             fields = {"method": method, "path": path, "status": status, "ms": round(took, 3)}
             log.debug("%s %s %d %.1f ms", method, path, status, took, extra={"fields": fields})
-
-
-def watched(app: ASGIFramework, traffic: Traffic) -> ASGIFramework:
-    """The application with its requests seen."""
-
-    async def asgi(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        began, status = time.perf_counter(), 0
-
-        async def sending(event: ASGISendEvent) -> None:
-            nonlocal status
-            if event["type"] == "http.response.start":
-                status = event["status"]
-            await send(event)
-
-        try:
-            await app(scope, receive, sending)
-        finally:
-            if scope["type"] == "http":
-                route = scope.get(ROUTE_KEY)
-                # What is not routed has a name of the client's making, of which there is no end.
-                method = scope["method"] if route else NONE
-                traffic.seen(method, scope["path"], str(route or NONE), status, time.perf_counter() - began)
-
-    return asgi
