@@ -11,7 +11,7 @@ from typing import TypeVar
 from actors.errors import TooMuchAtOnce
 from actors.settings import INDEX_BYTES
 from actors.table.rows import Rows
-from actors.types.values import Array
+from actors.types.type import Array
 
 Answer = TypeVar("Answer")
 UNCOUNTED = 2**62

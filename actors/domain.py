@@ -14,7 +14,6 @@ from actors.timestamps import duration
 from timewell.wire import DEFAULT_RETENTION_VALUES, Duration, Retention, ValueSchema, ValueType
 
 __all__ = [
-    "NUMERIC",
     "VALUE_TYPES",
     "Feature",
     "FeatureChange",
@@ -30,7 +29,6 @@ __all__ = [
 ]
 
 VALUE_TYPES: tuple[str, ...] = get_args(ValueType)
-NUMERIC = ("number", "integer")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}")
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")

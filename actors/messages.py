@@ -32,7 +32,7 @@ from actors.table.columns import Block, Indices, Times
 from actors.table.grid import Cells, Grid, Kind
 from actors.table.partition import DiskRows
 from actors.table.ranged import Ranged
-from actors.types.values import Array, Nulls
+from actors.types.type import Array, Nulls
 
 
 class Register(Message[tuple[Feature, bool]], frozen=True):

@@ -44,7 +44,8 @@ from actors.table.rows import Rows
 from actors.table.series import differences
 from actors.timestamps import FOREVER
 from actors.turns import Steps, at_once, by_turns
-from actors.types.values import Nulls, empty
+from actors.types.type import Nulls
+from actors.types.values import empty
 
 log = logging.getLogger("timewell.store")
 EVICTION_SHARE = 20

@@ -32,7 +32,8 @@ from actors.table.ranged import by_rows
 from actors.table.rows import Ranges, Rows, bisect_right, grouped, last_of_each, offsets_of
 from actors.timestamps import NEVER
 from actors.turns import Steps, by_turns
-from actors.types.values import Array, Nulls, empty, width_of
+from actors.types.type import Array, Nulls
+from actors.types.values import empty, width_of
 
 
 class Wanted(NamedTuple):

@@ -20,7 +20,7 @@ from actors.storage.redis.storage import RedisStorage
 from actors.storage.shared.packed import together
 from actors.table.columns import Block
 from actors.timestamps import FOREVER, NEVER
-from actors.types.values import Array
+from actors.types.type import Array
 
 TEXT = Feature(id="user.text.v1", entity="user", name="text", version=1, value_type="string", created=1, updated=1)
 NUMBER = Feature(

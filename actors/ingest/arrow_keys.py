@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from actors.errors import Fault, InvalidInput
 from actors.table.columns import Entities, Times
 from actors.types.arrow_contents import without_values
+from actors.types.type import is_text
 from timewell.arrow_moments import judged_moments
 from timewell.arrow_plain import plain
 from timewell.timestamps import judged_texts
@@ -20,11 +21,6 @@ def settled(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column in a plain type; one of missing values only in none, whatever it was given."""
     column = plain(column)
     return pa.chunked_array([pa.nulls(len(column))]) if without_values(column) else column
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Whether a plain type is one of texts."""
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def ids_of_arrow(column: pa.ChunkedArray, field: str) -> list[str]:

@@ -14,12 +14,13 @@ import pyarrow as pa
 
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, RequestError
-from actors.ingest.arrow_keys import coded, entities_of_arrow, is_text, judged_times, settled
+from actors.ingest.arrow_keys import coded, entities_of_arrow, judged_times, settled
 from actors.ingest.sent import MOST_FAULTS_NAMED, Ingested, check_entity_ids
 from actors.registry import FeatureRegistry
 from actors.table.columns import Block, Entities, Indices, Times, ids_at, rows_of_codes
-from actors.types.arrow_values import constrain_arrow, convert_arrow
-from actors.types.values import Column, Nulls
+from actors.types.constraints import constrain_arrow
+from actors.types.type import Column, Nulls, is_text
+from actors.types.values import convert_arrow
 from timewell.arrow_plain import plain
 
 FEATURE, ENTITY, VALUE, TIMESTAMP = "featureId", "entityId", "value", "timestamp"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from actors.settings import ROWS_PER_TURN
 from actors.table.columns import Block, Entities, names_of
 from actors.turns import Steps, at_once
-from actors.types.values import FEW
+from actors.types.type import FEW
 
 Keys = NDArray[np.uint64]
 

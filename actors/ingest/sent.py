@@ -19,7 +19,8 @@ from actors.table.columns import Block, Entities, Indices, Times, grouping_rows,
 from actors.timestamps import parse_timestamp, parse_timestamps
 from actors.turns import Steps, at_once
 from actors.types.constraints import coerce
-from actors.types.values import FEW, Column, Nulls, width_of
+from actors.types.type import FEW, Column, Nulls
+from actors.types.values import type_of, width_of
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 MOST_FAULTS_NAMED = 10_000
@@ -200,7 +201,7 @@ def _block(
 
 def _column(feature: Feature, given: Sequence[Any]) -> Steps[Column]:
     most = ROWS_PER_TURN
-    if feature.schema is not None or feature.value_type in ("json", "timestamp"):
+    if feature.schema is not None or type_of(feature).slow:
         most = SLOW_ROWS_PER_TURN
     most = max(1, most // (1 + width_of(feature) // FEW))
     if len(given) <= most:

@@ -15,15 +15,12 @@ from actors.monitoring.comparing import check_method
 from actors.timestamps import Duration, duration, parse_duration
 from actors.types.constraints import camel, check_enum, constraint_value
 from actors.types.patterns import check_pattern
+from actors.types.values import type_of
 
 CheckType = Literal["null", "range", "enum", "pattern", "unique", "freshness", "volume", "drift"]
 CHECK_TYPES: tuple[str, ...] = get_args(CheckType)
-_ORDERED = ("number", "integer", "timestamp")
-_TYPES: dict[str, tuple[str, ...]] = {
-    "range": _ORDERED,
-    "enum": ("number", "integer", "string", "boolean", "timestamp"),
-    "pattern": ("string",),
-}
+_CONSTRAINT = {"range": "min", "enum": "enum", "pattern": "pattern"}
+"""A check of a kind makes sense for the types whose schema may have this."""
 
 
 class _Config(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
@@ -143,8 +140,7 @@ def make_check(feature: Feature, id_: str, check_type: str, config: dict[str, An
     """A check that makes sense for the feature. Raises InvalidInput that names the field."""
     if check_type not in CHECK_TYPES:
         raise InvalidInput.at("checkType", f"{check_type!r} is not one of {', '.join(CHECK_TYPES)}")
-    types = _TYPES.get(check_type)
-    if types is not None and feature.value_type not in types:
+    if _CONSTRAINT.get(check_type, "") not in {"", *type_of(feature).constraints}:
         raise InvalidInput.at(
             "checkType", f"{check_type} makes no sense for {feature.id}, which is of type {feature.value_type}"
         )

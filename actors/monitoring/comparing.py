@@ -27,27 +27,21 @@ from actors.stats.drift.judgement import Judgement
 from actors.stats.drift.sample import Sample, of, weighted
 from actors.stats.summary import Summary
 from actors.stats.top_values import cut
-from actors.types.values import Array, Column, convert
+from actors.types.type import Array, Column
+from actors.types.values import convert, type_of
 
 MOST_GIVEN = 1_000_000
 OTHER = "(others)"
-_NUMERIC = ("number", "integer", "timestamp")
-_METHODS = {"number": NUMERIC_METHODS, "category": CATEGORICAL_METHODS, "vector": ("vectorShift",)}
+_METHODS = {"amounts": NUMERIC_METHODS, "categories": CATEGORICAL_METHODS, "components": ("vectorShift",)}
 OTHER_TOOLS = ("evidently", "nannyml", "hopsworks")
 """These are compared by another tool's own definitions, which need the values themselves."""
 
 
 def check_method(feature: Feature, method: str | None, field: str = "method") -> None:
     """Raise InvalidInput for a method that makes no sense for the feature's type."""
-    methods = _METHODS[_kind(feature)]
+    methods = _METHODS[type_of(feature).compared]
     if method is not None and method not in methods:
         raise InvalidInput.at(field, f"{method!r} is not one of {', '.join(methods)} (type {feature.value_type})")
-
-
-def _kind(feature: Feature) -> str:
-    if feature.value_type in _NUMERIC:
-        return "number"
-    return "vector" if feature.value_type == "vector" else "category"
 
 
 def between(
@@ -65,13 +59,13 @@ def between(
 def _values_between(
     feature: Feature, reference: Summary, current: Summary, method: str | None, threshold: float | None
 ) -> Judgement:
-    kind = _kind(feature)
-    if kind == "category":
+    compared = type_of(feature).compared
+    if compared == "categories":
         pair = _counts(reference), _counts(current)
         return judge_categories(*pair, method=method, threshold=threshold)
     samples = _sample(reference), _sample(current)
     error = max(reference.numbers.quantiles.rank_error, current.numbers.quantiles.rank_error)
-    if kind == "vector":
+    if compared == "components":
         sides = _components(reference.components), _components(current.components)
         return judge_vectors(*sides, norms=samples, threshold=threshold, rank_error=error)
     moments = reference.numbers.moments, current.numbers.moments
@@ -114,11 +108,11 @@ def of_columns(
     feature: Feature, one: Array, two: Array, method: str | None = None, threshold: float | None = None
 ) -> Judgement:
     """The same for two columns of values without nulls, the reference first."""
-    kind = _kind(feature)
-    if kind == "category":
+    compared = type_of(feature).compared
+    if compared == "categories":
         pair = [_counted(feature, values) for values in (one, two)]
         return judge_categories(pair[0], pair[1], method=method, threshold=threshold)
-    if kind == "vector":
+    if compared == "components":
         norms = (
             of(np.linalg.norm(one.astype(np.float64), axis=1)),
             of(np.linalg.norm(two.astype(np.float64), axis=1)),

@@ -30,7 +30,8 @@ from actors.stats.top_values import LONGEST_BYTES
 from actors.timestamps import SECOND, duration, format_timestamp
 from actors.types.constraints import constraint_value
 from actors.types.patterns import Search, Unusable
-from actors.types.values import Nulls
+from actors.types.type import Nulls
+from actors.types.values import type_of
 
 
 class Finding(NamedTuple):
@@ -148,10 +149,8 @@ def _count_texts(
 ) -> tuple[int, int]:
     texts = summary.top.counts
     known: Sequence[Any] | None = None
-    if feature.value_type == "boolean" and summary.top.exact:
-        known = [word == "true" for word in texts]
-    elif feature.value_type == "string" and summary.top.exact and _whole(texts):
-        known = list(texts)
+    if summary.top.exact and _whole(texts):
+        known = type_of(feature).counted(list(texts))
     if known is not None:
         counts = np.fromiter(texts.values(), np.int64, len(texts))
         return int(counts[broken(known)].sum()), int(counts.sum())

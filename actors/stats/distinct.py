@@ -14,7 +14,7 @@ from datasketches import hll_sketch, hll_union, tgt_hll_type
 from numpy.typing import NDArray
 
 from actors.stats.hll import sketch_of
-from actors.types.values import Array
+from actors.types.type import Array
 
 EXACT_LIMIT = 4_096
 LOG2_BUCKETS = 12

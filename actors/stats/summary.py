@@ -4,9 +4,9 @@ Every accepted observation counts each time it is accepted: a correction counts 
 repeat counts again. Two summaries of one feature can be merged, whatever stretches, shards or servers they
 come from.
 
-What is kept beside the counts depends on the type: numbers, integers and timestamps their distribution;
-strings and JSON the most frequent texts and the distribution of lengths (characters); booleans both counts;
-vectors the distribution of norms and the mean and variance of each component.
+What is kept beside the counts depends on the type (`observed` of each): numbers, integers and timestamps their
+distribution; strings and JSON the most frequent texts and the distribution of lengths (characters); booleans both
+counts; vectors the distribution of norms and the mean and variance of each component.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from actors.stats.state import decode, encode, packed
 from actors.stats.top_values import LOG2_ENTRIES, LOG2_ENTRIES_OF_A_WINDOW, TopValues, cut
 from actors.table.columns import Indices, Times
 from actors.timestamps import SECOND
-from actors.types.values import Array, Nulls
+from actors.types.type import Array, Nulls
+from actors.types.values import observed
 
 EXACT_LIMIT_OF_A_WINDOW = 512
 MOST_RAW = 512
@@ -175,24 +176,17 @@ class Summary(msgspec.Struct, gc=False):
             self._take(values)
 
     def _take(self, values: Array) -> None:
-        if values.ndim == 2:
-            self.distinct.add(keys_of(values))
-            self.numbers.add(np.linalg.norm(values.astype(np.float64), axis=1))
-            self.components.add(values)
-        elif values.dtype == object:
-            counts = Counter(values.tolist())
-            self.distinct.add(digests([text.encode() for text in counts]))
-            self.top.add(Counter({cut(text): count for text, count in counts.items()}))
-            self.numbers.add(np.fromiter(map(len, values.tolist()), np.int64, len(values)))
-        elif values.dtype == np.bool_:
-            truths = int(np.count_nonzero(values))
-            counted = {"true": truths, "false": len(values) - truths}
-            seen = {word: count for word, count in counted.items() if count}
-            self.distinct.add(keys_of(np.array([word == "true" for word in seen])))
-            self.top.add(seen)
+        seen = observed(values)
+        if isinstance(seen.distinct, np.ndarray):
+            self.distinct.add(keys_of(seen.distinct))
         else:
-            self.distinct.add(keys_of(values))
-            self.numbers.add(values)
+            self.distinct.add(digests([text.encode() for text in seen.distinct]))
+        if seen.counts is not None:
+            self.top.add(Counter({cut(text): count for text, count in seen.counts.items()}))
+        if seen.amounts is not None:
+            self.numbers.add(seen.amounts)
+        if seen.components is not None:
+            self.components.add(seen.components)
 
     def _note(self, count: int, nulls: int, arrived: int | None, oldest: int | None, newest: int | None) -> None:
         self.count += count

@@ -6,7 +6,7 @@ import numpy as np
 
 from actors.stats.summary import Accepted
 from actors.table.columns import Times
-from actors.types.values import Array, Nulls
+from actors.types.type import Array, Nulls
 
 FEWEST = 16
 

@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actors.domain import NUMERIC, Feature
+from actors.domain import Feature
 from actors.table.columns import Indices
 from actors.table.equality import numbered
 from actors.table.rows import Ranges
-from actors.types.values import Array, Nulls, blank, dtype_of, empty
+from actors.types.type import Array, Nulls, blank
+from actors.types.values import TYPES, dtype_of, empty
 
 _QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 AGGREGATIONS = ("latest", "first", "avg", "sum", "min", "max", "count", "std", "distinct", *_QUANTILES)
@@ -55,7 +56,8 @@ def allowed(aggregation: str, value_type: str) -> bool:
     """Whether the aggregation means anything for the type: arithmetic needs numbers, order an ordered type."""
     if aggregation in _ANY_TYPE:
         return True
-    return value_type in NUMERIC or (aggregation in _ORDERED and value_type == "timestamp")
+    kind = TYPES[value_type]
+    return kind.numeric or (aggregation in _ORDERED and kind.compared == "amounts")
 
 
 def aggregate(ranges: Ranges, aggregation: str, value_type: str) -> Answer:
@@ -189,8 +191,8 @@ def _sorted_within(groups: Groups) -> Array:
     return ordered
 
 
-def _distinct(groups: Groups, value_type: str) -> _Result:
-    if value_type in ("string", "json", "vector"):
+def _distinct(groups: Groups, _: str) -> _Result:
+    if groups.values.dtype == object or groups.values.ndim > 1:
         groups = groups._replace(values=numbered(np.arange(len(groups.values)), groups.values.__getitem__))
     ordered = _sorted_within(groups)
     fresh = np.ones(len(ordered), np.int64)

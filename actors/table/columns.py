@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from actors.settings import ROWS_PER_TURN
 from actors.turns import Steps, at_once
-from actors.types.values import Array, Nulls
+from actors.types.type import Array, Nulls
 
 Times = NDArray[np.int64]
 Indices = NDArray[np.int64]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from actors.table.columns import Indices
-from actors.types.values import Array, Nulls
+from actors.types.type import Array, Nulls
 
 BYTES_AT_ONCE = 4 * 1024 * 1024
 VALUES_AT_ONCE = 4_096

@@ -10,7 +10,7 @@ from actors.table.columns import Indices, Times
 from actors.table.index import Index
 from actors.table.rows import Rows, last_within
 from actors.timestamps import NEVER
-from actors.types.values import Nulls
+from actors.types.type import Nulls
 
 
 class Hit(NamedTuple):

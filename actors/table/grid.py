@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from actors.domain import Feature
 from actors.table.columns import Indices, Times
 from actors.timestamps import NEVER
-from actors.types.values import Array, Nulls, dtype_of, width_of
+from actors.types.type import Array, Nulls
+from actors.types.values import dtype_of, width_of
 
 
 class Cells(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.table.columns import Indices, Times
-from actors.types.values import Array, Nulls
+from actors.types.type import Array, Nulls
 
 Slots = NDArray[np.int32]
 

@@ -18,7 +18,7 @@ from actors.table.columns import Indices, Times
 from actors.table.pieces import Pieces
 from actors.timestamps import NEVER
 from actors.turns import Steps, at_once
-from actors.types.values import Array, Nulls, blank
+from actors.types.type import Array, Nulls, blank
 
 SLOTS_AT_ONCE = 1_024
 """Room is added for so many, and doubled while it is less: with 200 features some 5 MB, a few milliseconds."""

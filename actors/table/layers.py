@@ -14,7 +14,7 @@ import numpy as np
 from actors.table.merging import ROWS_A_STEP, cuts, merging, taking
 from actors.table.rows import Rows, merge
 from actors.turns import Steps, at_once
-from actors.types.values import Nulls
+from actors.types.type import Nulls
 
 MOST_RUNS = 16
 FAN = 4

@@ -13,7 +13,7 @@ import numpy as np
 from actors.table.index import Index, Order, Piece, all_there, joint, no_nulls
 from actors.table.rows import Rows, last_of_each, order, order_of, picked
 from actors.turns import Steps
-from actors.types.values import Array, Nulls
+from actors.types.type import Array, Nulls
 
 ROWS_A_STEP = 8_192
 """Less than a millisecond of work."""

@@ -23,7 +23,8 @@ from actors.table.rows import Ranges, Rows, first_of_each, merge
 from actors.table.series import Series
 from actors.timestamps import NEVER
 from actors.turns import Steps, at_once
-from actors.types.values import Nulls, dtype_of, width_of
+from actors.types.type import Nulls
+from actors.types.values import dtype_of, width_of
 
 QUESTIONS_REMEMBERED = 256
 IDS_PER_TURN = ROWS_PER_TURN // 2

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from actors.turns import Steps
-from actors.types.values import Array
+from actors.types.type import Array
 
 MAPPED_BYTES = 1024 * 1024
 """Smaller ones are ordinary arrays, which are copied in no time."""

@@ -17,7 +17,7 @@ from actors.table.columns import Indices, Times
 from actors.table.equality import numbered
 from actors.table.rows import Rows, between, joined, spans
 from actors.turns import Steps
-from actors.types.values import Array, blank
+from actors.types.type import Array, blank
 
 _LOOKED_UP_AT_ONCE = 8_192
 _LONG_VALUE = 64

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from actors.table.columns import Indices, Times
 from actors.table.index import Index, Order, Piece, Slots, all_there, joint, no_nulls
-from actors.types.values import Array, Nulls
+from actors.types.type import Array, Nulls
 
 
 @dataclass(slots=True, eq=False)

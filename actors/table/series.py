@@ -43,7 +43,7 @@ from actors.table.rows import (
 from actors.table.tail import Tail
 from actors.timestamps import FOREVER, NEVER
 from actors.turns import Steps, at_once
-from actors.types.values import Array, Nulls, blank
+from actors.types.type import Array, Nulls, blank
 
 TAIL_ROWS = 8_192
 SLOTS_WORTH_COMPACTING = 64

@@ -8,7 +8,7 @@ import numpy as np
 
 from actors.table.index import Growing, Index, Slots, all_there, longer, no_nulls, room_for
 from actors.table.rows import Rows
-from actors.types.values import Array, Nulls
+from actors.types.type import Array, Nulls
 
 
 class Tail:

@@ -1,8 +1,9 @@
-"""What a value may be: each type between JSON, Arrow and columns, and what a schema adds to it.
+"""What a value may be: one type a file, and what a schema adds to it.
 
-values.py                         what a type accepts, how it is kept, how it comes back
-patterns.py                       regular expressions of users
-constraints.py                    what a feature's schema adds
-arrow_contents.py                 what is in Arrow columns, told before it is made
-arrow_values.py                   Arrow columns as columns of a feature's type
+type.py                                      what each type says of itself
+patterns.py arrow_contents.py                regular expressions of users; what is in Arrow, told before it is made
+number.py boolean.py string.py timestamp.py  the types
+integer.py vector.py json.py                 the other types
+values.py                                    all of them: values between JSON, Arrow and columns
+constraints.py                               what a feature's schema adds
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -13,17 +12,10 @@ from actors.domain import Feature, ValueSchema
 from actors.errors import InvalidInput
 from actors.settings import MAX_ENUM_VALUES, MAX_VALUE_BYTES, MAX_VECTOR_DIMENSION
 from actors.types.patterns import Search, Unusable, check_pattern
-from actors.types.values import Array, Column, Nulls, Refused, convert, convert_one, shown
+from actors.types.type import Array, Column, Nulls, Refused, shown
+from actors.types.values import TYPES, convert, convert_one, render_all
 
-_BOUNDED = ("number", "integer", "timestamp")
-_CONSTRAINTS = {
-    "min": _BOUNDED,
-    "max": _BOUNDED,
-    "enum": ("number", "integer", "string", "boolean", "timestamp"),
-    "pattern": ("string",),
-    "max_length": ("string",),
-    "dimension": ("vector",),
-}
+_CONSTRAINTS = ("min", "max", "enum", "pattern", "max_length", "dimension")
 
 
 def coerce(feature: Feature, given: Sequence[Any]) -> Column:
@@ -45,14 +37,32 @@ def constrain(feature: Feature, column: Column, given: Sequence[Any]) -> None:
         column.nulls[position] = True
 
 
+def constrain_arrow(feature: Feature, column: Column) -> None:
+    """The same for values that came in Arrow, which become JSON only where one is told of."""
+    constrain(feature, column, _Shown(feature.value_type, column.values))
+
+
+class _Shown(Sequence[Any]):
+    def __init__(self, value_type: str, values: Array) -> None:
+        self._value_type = value_type
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, position: Any) -> Any:
+        return render_all(self._value_type, self._values[position : position + 1])[0]
+
+
 def check_schema(value_type: str, schema: ValueSchema | None) -> None:
     """Raise InvalidInput where a schema makes no sense for the type (a pattern for numbers, min > max)."""
-    if value_type == "vector" and (schema is None or schema.dimension is None):
+    allowed = TYPES[value_type].constraints
+    if "dimension" in allowed and (schema is None or schema.dimension is None):
         raise InvalidInput.at("schema.dimension", "a vector feature needs its dimension")
     if schema is None:
         return
-    for name, types in _CONSTRAINTS.items():
-        if getattr(schema, name) is not None and value_type not in types:
+    for name in _CONSTRAINTS:
+        if getattr(schema, name) is not None and name not in allowed:
             raise InvalidInput.at(f"schema.{camel(name)}", f"makes no sense for valueType {value_type}")
     _check_sizes(schema)
     _check_storable(schema)
@@ -106,16 +116,16 @@ def check_enum(values: Sequence[Any], field: str) -> None:
 
 def constraint_value(value_type: str, value: Any, field: str) -> Any:
     """A bound or enum member as the type keeps it. A bound of an integer feature may have a fraction."""
-    if value_type == "integer" and field.endswith((".min", ".max")) and type(value) in (int, float):
-        return math.ceil(value) if field.endswith(".min") else math.floor(value)
     try:
+        if field.endswith((".min", ".max")):
+            return TYPES[value_type].bound(value, field.endswith(".min"))
         return convert_one(value_type, value)
     except ValueError as refusal:
         raise InvalidInput.at(field, str(refusal)) from None
 
 
 def _check_constraints(feature: Feature, schema: ValueSchema, column: Column, given: Sequence[Any]) -> None:
-    if feature.schema is None or feature.value_type in ("vector", "json"):
+    if feature.schema is None:
         return
     skip = column.nulls.copy()
     skip[[position for position, _ in column.refused]] = True

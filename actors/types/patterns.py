@@ -25,7 +25,7 @@ import re2
 
 from actors.errors import InvalidInput, TooLarge
 from actors.settings import MAX_PATTERN_CHARACTERS, MAX_PATTERN_INSTRUCTIONS, PATTERN_SECONDS
-from actors.types.values import Nulls
+from actors.types.type import Nulls
 
 _PATTERNS_KEPT = 128
 _BYTES_OF_A_PATTERN = 1 << 20

@@ -9,7 +9,7 @@ import numpy as np
 from actors.domain import Feature, ValueType
 from actors.table.columns import Block
 from actors.timestamps import SECOND, now
-from actors.types.values import Array
+from actors.types.type import Array
 
 ENTITY = "user"
 ENTITIES = 10_000

@@ -12,7 +12,7 @@ from actors.stats.state import encode
 from actors.stats.summary import Accepted, of_a_window
 from actors.table.columns import Block, Times
 from actors.timestamps import SECOND
-from actors.types.values import Array
+from actors.types.type import Array
 from loadtest.machine.connection import Connection
 from loadtest.machine.measure import Result, at_least, at_most, seconds
 from loadtest.machine.service import temporary

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from actors.domain import VALUE_TYPES
 from actors.table.aggregates import AGGREGATIONS, Answer, aggregate, allowed
 from actors.table.rows import Ranges
-from actors.types.values import blank, dtype_of, render
+from actors.types.type import blank
+from actors.types.values import dtype_of, render
 
 Groups = list[list[Any]]
 """The values of each group, None for a null."""

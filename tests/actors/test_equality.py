@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from actors.table import equality
 from actors.table.equality import numbered
-from actors.types.values import Array
+from actors.types.type import Array
 
 TEXTS = st.lists(st.sampled_from([None, "", "a", "b", "ab", "\0"]), max_size=30)
 VECTORS = st.lists(st.tuples(*[st.sampled_from([0.0, -0.0, 1.0, 2.0])] * 2), max_size=30)

@@ -24,7 +24,7 @@ from actors.table.partition import Partition
 from actors.table.rows import Rows
 from actors.table.series import Series
 from actors.timestamps import FOREVER
-from actors.types.values import Array
+from actors.types.type import Array
 from tests.actors.test_partition import a_feature
 from tests.actors.test_series import IN_ANY_ORDER, SLOTS, SOME_SLOTS, World
 

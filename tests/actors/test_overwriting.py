@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from actors.ingest import overwriting
 from actors.ingest.overwriting import Overwriting, overwritten
 from actors.table.columns import Block, numbered
-from actors.types.values import FEW
+from actors.types.type import FEW
 
 Row = tuple[str, str, int]
 ROWS = st.lists(

@@ -25,7 +25,8 @@ from actors.table.columns import Block
 from actors.table.grid import Grid, kinds_of
 from actors.table.rows import Rows
 from actors.timestamps import NEVER
-from actors.types.values import Array, dtype_of
+from actors.types.type import Array
+from actors.types.values import dtype_of
 from tests.servers.postgres import PostgresServer
 
 TYPES: list[ValueType] = ["number", "integer", "boolean", "timestamp", "vector", "string"]

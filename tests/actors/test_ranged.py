@@ -22,7 +22,8 @@ from actors.table.ranged import Ranged, by_rows, in_windows
 from actors.table.rows import Rows, merge
 from actors.training import Moments, Wanted
 from actors.turns import at_once
-from actors.types.values import blank, dtype_of, render
+from actors.types.type import blank
+from actors.types.values import dtype_of, render
 from tests.actors.service import FEATURE, ONE, OTHER, read, service, write
 from tests.model import Model
 

@@ -19,7 +19,8 @@ from actors.errors import InvalidInput
 from actors.settings import MAX_JSON_DEPTH, MAX_VALUE_BYTES, MAX_VECTOR_DIMENSION
 from actors.timestamps import format_timestamp, parse_timestamp
 from actors.types.constraints import check_schema, coerce
-from actors.types.values import Column, blank, dtype_of, empty, render
+from actors.types.type import Column, blank
+from actors.types.values import dtype_of, empty, render
 
 DIMENSION = 3
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -21,8 +21,8 @@ from quart.wrappers.response import ResponseBody
 from werkzeug.datastructures import MIMEAccept
 
 from actors.settings import CELLS_PER_TURN, SLICE_BYTES
-from actors.storage.embedded.history import value_column
-from actors.types.values import Nulls, render
+from actors.types.type import Nulls
+from actors.types.values import TYPES, render
 from timewell.arrow_objects import objects
 from timewell.wire import FIRST_INEXACT
 from web.answers.results import in_slices, json_rows, keyed_by, text_bytes
@@ -65,7 +65,7 @@ class Column(NamedTuple):
     def arrow(self) -> pa.Array:
         """The values as an Arrow array."""
         if self.value_type is not None and self.nulls is not None:
-            return value_column(self.value_type, self.values, self.nulls)
+            return TYPES[self.value_type].given(self.values, self.nulls)
         if isinstance(self.values, pa.ChunkedArray):
             return self.values.combine_chunks()
         return self.values if isinstance(self.values, pa.Array) else _to_arrow(self.values)

@@ -14,7 +14,8 @@ from actors.errors import TooLarge
 from actors.remembered import Remembered
 from actors.settings import CELLS_PER_TURN, SLICE_BYTES, Settings
 from actors.table.grid import Grid
-from actors.types.values import Array, render_all
+from actors.types.type import Array
+from actors.types.values import render_all
 from web.answers.worker import in_worker
 
 ROWS_PER_SLICE = 500

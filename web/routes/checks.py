@@ -12,9 +12,9 @@ from actors.monitoring.checks import Check, make_check
 from actors.monitoring.watch import Result
 from actors.router import Router
 from actors.timestamps import format_timestamp
+from actors.types.type import plain
 from timewell import monitoring_wire as schema
 from web.answers.listing import listed
-from web.answers.shown_statistics import plain
 from web.bodies.requests import Query, encode, json_body, no_content
 from web.chapter import Chapter, Service
 

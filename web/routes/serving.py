@@ -18,7 +18,7 @@ from actors.table.columns import Times
 from actors.table.grid import Grid
 from actors.table.selection import Selection
 from actors.timestamps import NEVER, SECOND, format_timestamp, parse_timestamp
-from actors.types.values import Nulls
+from actors.types.type import Nulls
 from timewell.wire import Serve, ServedAnswer, ServedEntity, ValueMetadata
 from web.answers.results import (
     ALL,

@@ -20,7 +20,7 @@ from actors.storage.embedded.runs import Run
 from actors.storage.protocol import Erased
 from actors.table.columns import Block, Times
 from actors.timestamps import NEVER
-from actors.types.values import Nulls
+from actors.types.type import Nulls
 
 
 class Erasures:

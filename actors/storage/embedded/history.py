@@ -28,18 +28,10 @@ from actors.table.columns import Block, Entities, Indices, names_of
 from actors.table.index import Index
 from actors.table.rows import Rows, order
 from actors.timestamps import FOREVER, NEVER
-from actors.types.values import Array, Nulls, blank, dtype_of
+from actors.types.type import Array, Nulls
+from actors.types.values import TYPES, empty, type_of
 
 MOMENT = pa.timestamp("us", "UTC")
-VALUE_TYPES: dict[str, pa.DataType] = {
-    "number": pa.float64(),
-    "integer": pa.int64(),
-    "string": pa.string(),
-    "boolean": pa.bool_(),
-    "timestamp": MOMENT,
-    "vector": pa.list_(pa.float32()),
-    "json": pa.string(),
-}
 KEYS = pa.schema(
     [
         pa.field("feature", pa.string()),
@@ -48,7 +40,7 @@ KEYS = pa.schema(
         pa.field("arrived_at", MOMENT),
     ]
 )
-SCHEMA = pa.schema([*KEYS, *(pa.field(name, kind) for name, kind in VALUE_TYPES.items())])
+SCHEMA = pa.schema([*KEYS, *(pa.field(name, type_.arrow) for name, type_ in TYPES.items())])
 
 
 Keep = Callable[[pa.RecordBatch], Nulls]
@@ -142,22 +134,11 @@ def _feature_table(feature: Feature, arrivals: Sequence[tuple[int, Block]], ids:
     times, values, nulls = (np.concatenate([block[column] for block in blocks]) for column in (3, 4, 5))
     arrived = np.repeat([arrived for arrived, _ in arrivals], [len(block.times) for block in blocks])
     rows = order(ranks, times)
-    columns = {name: pa.nulls(len(rows), kind) for name, kind in VALUE_TYPES.items()}
-    columns[feature.value_type] = value_column(feature.value_type, values[rows], nulls[rows])
+    columns = {name: pa.nulls(len(rows), type_.arrow) for name, type_ in TYPES.items()}
+    columns[feature.value_type] = type_of(feature).given(values[rows], nulls[rows])
     keys = [pa.repeat(pa.scalar(feature.id, pa.string()), len(rows)), ids.distinct.take(pa.array(ranks[rows]))]
     keys += [pa.array(times[rows]).cast(MOMENT), pa.array(arrived[rows]).cast(MOMENT)]
     return pa.Table.from_arrays([*keys, *columns.values()], schema=SCHEMA)
-
-
-def value_column(value_type: str, values: Array, nulls: Nulls) -> pa.Array:
-    """Values of a type as an Arrow array."""
-    if value_type == "vector":
-        flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-        offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
-        return pa.ListArray.from_arrays(pa.array(offsets), flat, mask=pa.array(nulls) if nulls.any() else None)
-    if value_type == "timestamp":
-        return pa.array(values, mask=nulls).cast(MOMENT)
-    return pa.array(values, VALUE_TYPES[value_type], mask=nulls)
 
 
 def _ranked(column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, Indices]:
@@ -190,24 +171,7 @@ def micros(column: pa.Array | pa.ChunkedArray) -> np.ndarray[tuple[int], np.dtyp
 def values_of(feature: Feature, column: pa.Array) -> tuple[Array, Nulls]:
     """A value column as the feature's dtype and its null mask."""
     nulls = column.is_null().to_numpy(zero_copy_only=False)
-    dtype = dtype_of(feature.value_type)
-    if feature.value_type == "vector":
-        return _vectors(feature, column, nulls), nulls
-    if dtype.kind == "O":
-        values = np.empty(len(column), object)
-        values[:] = column.to_pylist()
-        return values, nulls
-    if feature.value_type == "timestamp":
-        column = column.cast(pa.int64())
-    filled = column.fill_null(False if feature.value_type == "boolean" else 0)
-    return filled.to_numpy(zero_copy_only=False).astype(dtype, copy=False), nulls
-
-
-def _vectors(feature: Feature, column: pa.Array, nulls: Nulls) -> Array:
-    width = (feature.schema.dimension or 0) if feature.schema else 0
-    vectors = blank(np.dtype(np.float32), (len(column), width))
-    vectors[~nulls] = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-    return vectors
+    return type_of(feature).restored(feature, column, nulls), nulls
 
 
 def columns_read(feature: Feature) -> list[str]:
@@ -254,10 +218,8 @@ def to_rows(feature: Feature, entities: Sequence[str] | None, tables: Sequence[p
 
 def nothing(feature: Feature) -> Rows:
     """No rows, of the feature's type."""
-    width = (feature.schema.dimension or 0) if feature.value_type == "vector" and feature.schema else 0
     none = np.zeros(0, np.int64)
-    values = blank(dtype_of(feature.value_type), (0, width) if width else (0,))
-    return Rows(Index(none.astype(np.int32), none, none), values, np.zeros(0, np.bool_))
+    return Rows(Index(none.astype(np.int32), none, none), empty(feature, 0), np.zeros(0, np.bool_))
 
 
 def loaded(batch: pa.RecordBatch, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:

@@ -22,15 +22,17 @@ import pyarrow.parquet as pq
 
 from actors.errors import Damaged, StartupError
 from actors.storage.embedded import delta
-from actors.storage.embedded.history import SCHEMA, Keep, only
+from actors.storage.embedded.history import KEYS, SCHEMA, Keep, only
 from actors.storage.embedded.run_files import Change, RunFile, VerifiedFile, bounds_of, damage, noted, sums_of
 from actors.timestamps import NEVER
+from actors.types.values import TYPES
 
 ROW_GROUP_ROWS = 65_536
 ROW_GROUP_BYTES = 32 * 1024 * 1024
 """The history is read so much at a time, be it for the sake of one row."""
 _DICTIONARIES = [
-    *(name for name in SCHEMA.names if name not in ("event_timestamp", "number", "boolean", "vector")),
+    *(name for name in KEYS.names if name != "event_timestamp"),
+    *(type_.name for type_ in TYPES.values() if type_.repeats),
     "vector.list.element",
 ]
 """Moments are smaller as differences."""

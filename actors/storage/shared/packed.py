@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from actors.settings import MAX_PAYLOAD_BYTES, MAX_TOGETHER_BYTES
 from actors.table.columns import Block, Entities, Indices, Times, joined, numbered
 from actors.table.rows import last_of_each, order
-from actors.types.values import Array, Nulls
+from actors.types.type import Array, Nulls
 
 _TEXT = "text"
 _ROW_HEAD = struct.Struct(">hii")

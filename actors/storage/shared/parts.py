@@ -15,7 +15,8 @@ from actors.table.grid import Grid, unfilled
 from actors.table.index import Index
 from actors.table.rows import Rows, concatenate, order
 from actors.timestamps import NEVER
-from actors.types.values import Array, Nulls, empty
+from actors.types.type import Array, Nulls
+from actors.types.values import empty
 
 
 class Part(NamedTuple):

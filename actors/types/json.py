@@ -1,0 +1,108 @@
+"""Any JSON, kept as its canonical text: keys sorted, no -0.0."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from actors.domain import Feature
+from actors.errors import InvalidInput
+from actors.settings import MAX_JSON_DEPTH, MAX_VALUE_BYTES
+from actors.types.string import Text
+from actors.types.type import CANONICAL, Array, Column, Refusal, Refused, column_of, is_text, mismatch
+from timewell.arrow_objects import Unsayable, has_bytes, objects
+
+
+class Json(Text):
+    """See the module."""
+
+    name = "json"
+    slow = True
+
+    def one(self, feature: Feature, value: Any) -> str:
+        """Its text, which is neither too long nor too deep."""
+        if _depth(value) > MAX_JSON_DEPTH:
+            raise Refusal(f"nested deeper than {MAX_JSON_DEPTH} levels")
+        try:
+            text = CANONICAL.encode(value)
+        except (ValueError, OverflowError):
+            raise Refusal("holds a number that JSON cannot carry") from None
+        if len(text) > MAX_VALUE_BYTES:
+            raise Refusal(f"longer than {MAX_VALUE_BYTES} bytes of canonical JSON")
+        if b"-0.0" in text:
+            text = CANONICAL.encode(_without_negative_zero(value))
+        return text.decode()
+
+    def rendered(self, values: Array) -> list[Any]:
+        """The texts as they are."""
+        return [None if text is None else msgspec.Raw(text.encode()) for text in values.tolist()]
+
+    def taken(self, feature: Feature, values: pa.Array, field: str) -> Column:
+        """JSON texts, as they come out of a training set; values that are no texts are taken as they are."""
+        if not is_text(values.type):
+            return self._of_objects(feature, values, field)
+        decoded, refused = [], []
+        for place, text in enumerate(values.to_pylist()):
+            try:
+                decoded.append(None if text is None else msgspec.json.decode(text))
+            except (msgspec.DecodeError, UnicodeError, RecursionError):
+                decoded.append(None)
+                refused.append(Refused(place, "expected JSON text"))
+        return self._column(feature, decoded, refused)
+
+    def _of_objects(self, feature: Feature, values: pa.Array, field: str) -> Column:
+        if has_bytes(values.type):
+            raise mismatch(feature, values, field)
+        try:
+            given = objects(values, _number_of)
+        except Unsayable as error:
+            raise InvalidInput.at(field, str(error)) from None
+        endless = [place for place, one in enumerate(given) if _is_endless(one)]
+        for place in endless:
+            given[place] = None
+        given = [None if isinstance(one, float) and math.isnan(one) else one for one in given]
+        return self._column(feature, given, [Refused(place, "JSON has no infinities") for place in endless])
+
+    def _column(self, feature: Feature, given: list[Any], refused: list[Refused]) -> Column:
+        column = column_of(self, feature, given, (len(given),))
+        return column._replace(refused=[*column.refused, *refused])
+
+
+def _without_negative_zero(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_negative_zero(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_negative_zero(one) for one in value]
+    return value + 0.0 if type(value) is float else value
+
+
+def _depth(value: Any) -> int:
+    """How deep arrays and objects are nested, without recursion."""
+    level, depth = [value], 0
+    while level := [child for parent in level for child in _children(parent)]:
+        depth += 1
+        if depth > MAX_JSON_DEPTH:
+            break
+    return depth
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def _is_endless(value: Any) -> bool:
+    """Whether a value is an infinity, or holds one, which would become a null."""
+    if isinstance(value, float):
+        return math.isinf(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(_is_endless, parts))
+
+
+def _number_of(exact: Decimal) -> int | float:
+    return int(exact) if exact == int(exact) else float(exact)
