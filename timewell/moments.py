@@ -49,6 +49,7 @@ def moments_of(column: Any, name: str, unit: Unit | None) -> Any:
     import pyarrow as pa
 
     from timewell.arrow_moments import judged_moments
+    from timewell.arrow_plain import plain_array
 
     kind, moment = column.type, pa.timestamp("us", "UTC")
     if len(column) == 0 or pa.types.is_null(kind):
@@ -64,7 +65,7 @@ def moments_of(column: Any, name: str, unit: Unit | None) -> Any:
     if pa.types.is_date(kind):
         column = column.cast(pa.timestamp("s" if kind == pa.date32() else "ms"))
     try:
-        times, wrong = judged_moments(column)
+        times, wrong = judged_moments(plain_array(column))
     except TypeError as error:
         raise InvalidInput.at(name, str(error)) from None
     for row, message in wrong.items():

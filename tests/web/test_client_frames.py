@@ -343,6 +343,13 @@ def test_moments_are_taken_in_every_form_by_frames_and_by_rows(
     assert client.serve(["ada"], [id_], as_of=TEN)[0].features[id_] == 9.5
 
 
+@pytest.mark.parametrize("given", [[TEN], ["2025-11-07T10:00:00Z"]])
+def test_moments_may_be_told_in_runs(given: list[Any]) -> None:
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([3]), pa.array(given))
+    frame = pd.DataFrame({"ts": pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([runs])))})
+    assert arrow.time_column_of(frame, "ts").to_pylist() == [TEN] * 3
+
+
 def test_days_are_their_first_moments(client: Client, name: str) -> None:
     days = [date(2025, 11, 7), date(1677, 1, 1)]
     for given in (pd.DataFrame({"ts": days}, dtype=object), pl.DataFrame({"ts": days})):
