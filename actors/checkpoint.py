@@ -28,7 +28,7 @@ from actors.memory import give_back
 from actors.messages import Erase, Flushed, Saved, Snapshot
 from actors.registry import FeatureRegistry
 from actors.stats.summary import Summary, merge_states, saved
-from actors.storage.protocol import Erased, Removed, Storage, SummaryKey
+from actors.storage.protocol import Erased, OwnStorage, Removed, Storage, SummaryKey
 from actors.timestamps import FOREVER, NEVER
 
 log = logging.getLogger("timewell.checkpoint")
@@ -38,28 +38,29 @@ ERASURE_CHECKPOINTS = 3
 
 
 class Checkpointer:
-    """Runs a checkpoint every so many seconds, or when the journal asks for one."""
+    """Runs a checkpoint every so many seconds, or when the journal asks for one.
+
+    Over a shared store there are no files to be filled: steps 2 and 4, and of step 5 what is deleted.
+    """
 
     def __init__(
         self,
         storage: Storage,
         journal: JournalActor,
-        stores: Sequence[Mailbox],
         monitor: Mailbox | None,
         registry: FeatureRegistry,
         seconds: float,
         now: Callable[[], int],
     ) -> None:
-        self._storage = storage
+        self._log = storage.log
+        self._history = storage.history
+        self._summaries = storage.summaries
         self._journal = journal
-        self._stores = stores
         self._monitor = monitor
         self._registry = registry
         self._seconds = seconds
         self._now = now
         self._one_at_a_time = trio.Lock()
-        self._position, self._untold = 0, False
-        """What the history reaches, and whether the stores have still to be told."""
         self._erasures: set[_Erasure] = set()
         self.took: Callable[[str, float], None] = lambda what, seconds: None
         """Hears how long a "checkpoint" that moved something took, compaction left out, and each "compaction"."""
@@ -82,25 +83,8 @@ class Checkpointer:
         async with self._one_at_a_time:
             await self._checkpoint()
 
-    async def _checkpoint(self) -> None:
-        self._journal.wants_checkpoint = trio.Event()
-        began = time.perf_counter()
-        moved = await self._flush()
-        monitored = await self._save_monitor()
-        if self._untold:
-            await self._tell()
-        await trio.to_thread.run_sync(self._storage.trim, monitored, self._now())
-        await self._tidy()
-        if moved:
-            self.took("checkpoint", time.perf_counter() - began)
-        began = time.perf_counter()
-        await trio.to_thread.run_sync(self._storage.compact, self._registry.known, self._now())
-        self.took("compaction", time.perf_counter() - began)
-        if moved:
-            await trio.to_thread.run_sync(give_back)
-
     async def erase(self, entity_type: str, entity_id: str) -> tuple[Erased, Removed]:
-        """Erase an entity, and checkpoint until the files have nothing more of it.
+        """Erase an entity, until nothing more of it is anywhere.
 
         Raises StorageDown, or Unavailable where that takes too long; it will then be done by a later checkpoint.
         """
@@ -108,31 +92,20 @@ class Checkpointer:
         self._erasures.add(erasure)
         try:
             erased: Erased = await self._journal.mailbox.ask(Erase(entity_type, entity_id))
-            if erased.removed is not None:
-                for one in self._erasures:
-                    one.note_removed(erased)
-                await trio.lowlevel.checkpoint()  # those of the same commit note theirs
-                return erased, erasure.removed
-            for _ in range(ERASURE_CHECKPOINTS):
-                async with self._one_at_a_time:
-                    if not erasure.covers(erased):  # by the checkpoint that another one waited for
-                        await self._checkpoint()
-                if erasure.covers(erased):
-                    return erased, erasure.removed
+            await self._finish(erasure, erased)
+            return erased, erasure.removed
         finally:
             self._erasures.discard(erasure)
-        raise Unavailable("the entity is hidden, but not yet gone from the files: ask again")
 
-    async def _flush(self) -> int:
-        moved = 0
-        while True:
-            flush = await trio.to_thread.run_sync(self._storage.flush, self._registry.known, self._now())
-            if flush.observations == 0:
-                return moved
-            moved += flush.observations
-            self._position, self._untold = flush.position, True
-            self._journal.flushed(flush.observations)
-            log.debug("flushed %d observations", flush.observations)
+    async def _finish(self, erasure: _Erasure, erased: Erased) -> None:
+        """Know what is gone: its rows went within the commit."""
+        for one in self._erasures:
+            one.note_removed(erased)
+        await trio.lowlevel.checkpoint()  # those of the same commit note theirs
+
+    async def _checkpoint(self) -> None:
+        self._journal.wants_checkpoint = trio.Event()
+        await self._trim(await self._save_monitor())
 
     async def _save_monitor(self) -> int:
         if self._monitor is None:
@@ -142,11 +115,73 @@ class Checkpointer:
         with suppress(Unavailable):  # one that is being rebuilt goes by what is saved
             await self._monitor.ask(Saved(position))
         await trio.to_thread.run_sync(_let_go, parts)
-        await trio.to_thread.run_sync(self._storage.coarsen_summaries, self._now(), merge_states)
+        await trio.to_thread.run_sync(self._summaries.coarsen, self._now(), merge_states)
         return int(position)
 
     def _save(self, position: int, parts: Mapping[SummaryKey, Summary]) -> None:
-        self._storage.save_summaries(position, {key: saved(part) for key, part in parts.items()}, merge_states)
+        self._summaries.save(position, {key: saved(part) for key, part in parts.items()}, merge_states)
+
+    async def _trim(self, monitored: int) -> None:
+        await trio.to_thread.run_sync(self._log.trim, monitored, self._now())
+        await trio.to_thread.run_sync(self._history.forget, self._registry.known)
+
+
+class FilingCheckpointer(Checkpointer):
+    """All steps, for a storage of one's own."""
+
+    def __init__(
+        self,
+        storage: OwnStorage,
+        journal: JournalActor,
+        stores: Sequence[Mailbox],
+        monitor: Mailbox | None,
+        registry: FeatureRegistry,
+        seconds: float,
+        now: Callable[[], int],
+    ) -> None:
+        super().__init__(storage, journal, monitor, registry, seconds, now)
+        self._files = storage.history
+        self._stores = stores
+        self._position, self._untold = 0, False
+        """What the history reaches, and whether the stores have still to be told."""
+
+    async def _checkpoint(self) -> None:
+        self._journal.wants_checkpoint = trio.Event()
+        began = time.perf_counter()
+        moved = await self._flush()
+        monitored = await self._save_monitor()
+        if self._untold:
+            await self._tell()
+        await self._trim(monitored)
+        await self._erase()
+        if moved:
+            self.took("checkpoint", time.perf_counter() - began)
+        began = time.perf_counter()
+        await trio.to_thread.run_sync(self._files.compact, self._registry.known, self._now())
+        self.took("compaction", time.perf_counter() - began)
+        if moved:
+            await trio.to_thread.run_sync(give_back)
+
+    async def _finish(self, erasure: _Erasure, erased: Erased) -> None:
+        """Checkpoint until the files have nothing more of the entity."""
+        for _ in range(ERASURE_CHECKPOINTS):
+            async with self._one_at_a_time:
+                if not erasure.covers(erased):  # by the checkpoint that another one waited for
+                    await self._checkpoint()
+            if erasure.covers(erased):
+                return
+        raise Unavailable("the entity is hidden, but not yet gone from the files: ask again")
+
+    async def _flush(self) -> int:
+        moved = 0
+        while True:
+            flush = await trio.to_thread.run_sync(self._files.flush, self._registry.known, self._now())
+            if flush.observations == 0:
+                return moved
+            moved += flush.observations
+            self._position, self._untold = flush.position, True
+            self._journal.flushed(flush.observations)
+            log.debug("flushed %d observations", flush.observations)
 
     async def _tell(self) -> None:
         kept_values = {feature.id: feature.kept_values for feature in self._registry.features.values()}
@@ -154,9 +189,8 @@ class Checkpointer:
             await store.tell(Flushed(self._position, kept_values))
         self._untold = False
 
-    async def _tidy(self) -> None:
-        await trio.to_thread.run_sync(self._storage.forget, self._registry.known)
-        for erased, counts in (await trio.to_thread.run_sync(self._storage.erase)).items():
+    async def _erase(self) -> None:
+        for erased, counts in (await trio.to_thread.run_sync(self._files.erase)).items():
             log.info("an entity of %r was erased: %d observations", erased.entity_type, sum(counts.values()))
             for erasure in self._erasures:
                 erasure.note(erased, counts)

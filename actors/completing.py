@@ -15,7 +15,7 @@ from actors.amount import Amount, bytes_of
 from actors.domain import Feature
 from actors.errors import Unavailable
 from actors.settings import HISTORY_READERS, MAX_ROWS_FROM_DISK
-from actors.storage.protocol import Storage
+from actors.storage import protocol
 from actors.table.partition import DiskRows
 
 _ATTEMPTS = 5
@@ -41,11 +41,11 @@ class Missing(NamedTuple):
 class History:
     """Reads the history files in worker threads, a few questions at once."""
 
-    def __init__(self, storage: Storage, most_bytes: int) -> None:
+    def __init__(self, history: protocol.History, most_bytes: int) -> None:
         """`most_bytes`: what may be at hand for one question."""
         self.readers = trio.CapacityLimiter(HISTORY_READERS)
         self.most_bytes = most_bytes
-        self._storage = storage
+        self._history = history
 
     async def complete(
         self,
@@ -81,5 +81,5 @@ class History:
 
     def _read(self, missing: Missing) -> tuple[DiskRows, int]:
         """The rows by (entity, event time), and how many bytes their values have."""
-        disk = self._storage.read(*missing).merged()
+        disk = self._history.read(*missing).merged()
         return disk, bytes_of(disk.rows.values)

@@ -23,7 +23,7 @@ from actors.monitoring.schedule import Schedule
 from actors.monitoring.watch import Watch
 from actors.registry import FeatureRegistry
 from actors.settings import REGISTRY_POLL_SECONDS
-from actors.storage.protocol import SharedStorage, Versions
+from actors.storage.protocol import ReadNotes, SharedRegistry, Versions
 
 log = logging.getLogger("timewell.follower")
 
@@ -32,19 +32,26 @@ class Follower:
     """Looks at a shared store every REGISTRY_POLL_SECONDS, and whenever it is asked to."""
 
     def __init__(
-        self, storage: SharedStorage, registry: FeatureRegistry, journal: JournalActor, clock: ArrivalClock
+        self,
+        shared: SharedRegistry,
+        notes: ReadNotes,
+        registry: FeatureRegistry,
+        journal: JournalActor,
+        clock: ArrivalClock,
     ) -> None:
+        """`shared`: what is registered in the store; `registry`: what this process knows of it."""
         self.reached = True
         """Whether the store answered when it was asked last."""
         self.leads = False
         """Whether this process is the one of all that runs checks and raises alerts."""
         self.watch: Watch | None = None
         self.schedule: Schedule | None = None
-        self._storage = storage
+        self._shared = shared
+        self._notes = notes
         self._registry = registry
         self._journal = journal
         self._clock = clock
-        self._notes: int | None = None
+        self._noted: int | None = None
         self._one_at_a_time = trio.Lock()
         self._next = Reply[Versions]()
         """The answer to those who want a look that has not begun yet."""
@@ -55,13 +62,13 @@ class Follower:
     @property
     def version(self) -> int:
         """That of the registry which has been read or made last."""
-        return self._storage.versions_seen
+        return self._shared.versions_seen
 
     async def take_over(self) -> bool:
         """Have the registry as it is in the store; whether it was another."""
         if (await self._versions()).registry == self._registry.version:
             return False
-        found = await trio.to_thread.run_sync(self._storage.registered)
+        found = await trio.to_thread.run_sync(self._shared.registered)
         self._clock.start_after(found.last_arrived)
         self._registry.replace(found.features, found.groups, self.version)
         self._journal.note_registry()
@@ -78,13 +85,13 @@ class Follower:
     async def catch_up_notes(self) -> None:
         """Have checks, pinned references, alerts and the registry as they are now. Raises Unavailable."""
         now = await self.catch_up()
-        if now.notes != self._notes:
+        if now.notes != self._noted:
             async with self._one_at_a_time:
-                if now.notes != self._notes:
+                if now.notes != self._noted:
                     await self._load_notes(now.notes, self.leads)
 
     async def _versions(self) -> Versions:
-        return await trio.to_thread.run_sync(self._storage.versions_now)
+        return await trio.to_thread.run_sync(self._shared.versions_now)
 
     async def run(self, registrar: Mailbox) -> None:
         """Look until cancelled."""
@@ -129,9 +136,9 @@ class Follower:
         now = await self.catch_up()
         if self.watch is None:
             return
-        leads = await trio.to_thread.run_sync(self._storage.leads)
+        leads = await trio.to_thread.run_sync(self._shared.leads)
         async with self._one_at_a_time:
-            if now.notes != self._notes:
+            if now.notes != self._noted:
                 await self._load_notes(now.notes, self.leads and leads)
         self.leads = leads
 
@@ -144,5 +151,5 @@ class Follower:
             await self.catch_up()  # else a check may seem to be of a feature that there is not
             self.watch.take_over(noted, alerts=not leads)
         if self.schedule is not None and not leads:
-            self.schedule.load(dict(await trio.to_thread.run_sync(self._storage.notes, "score")))
-        self._notes = version
+            self.schedule.load(dict(await trio.to_thread.run_sync(self._notes, "score")))
+        self._noted = version

@@ -24,7 +24,7 @@ from actors.mailbox import Envelope, Mailbox, Message
 from actors.messages import Apply, ChangeRegistry, Erase, Forget, Purge, Write
 from actors.repeats import Repeated
 from actors.settings import GROUP_COMMIT_VALUES, IDEMPOTENCY_HOURS, UNFLUSHED_VALUES
-from actors.storage.protocol import Deleted, Entry, Erased, Registered, Storage, Written
+from actors.storage.protocol import Deleted, Entry, Erased, Log, Registered, Written
 from actors.table.columns import Block, shard_of, splitting
 from actors.timestamps import SECOND
 from actors.turns import by_turns
@@ -44,7 +44,7 @@ class JournalActor:
 
     def __init__(
         self,
-        storage: Storage,
+        log: Log,
         clock: ArrivalClock,
         features: Mapping[str, Feature],
         unflushed: int,
@@ -59,7 +59,7 @@ class JournalActor:
         self.wants_checkpoint = trio.Event()
         self.stores: Sequence[Mailbox] = ()
         self.monitor: Mailbox | None = None
-        self._storage = storage
+        self._log = log
         self._clock = clock
         self._features = features
         self._checkpoint_values = checkpoint_values
@@ -95,7 +95,7 @@ class JournalActor:
             recorded: Sequence[Entry | TimewellError] = []
             if accepted:
                 entries = [one.entry for one in accepted]
-                recorded = await trio.to_thread.run_sync(self._storage.commit, entries)
+                recorded = await trio.to_thread.run_sync(self._log.commit, entries)
         except (StorageDown, MemoryError) as error:
             await self.load()
             for envelope in group:
@@ -131,7 +131,7 @@ class JournalActor:
         if not keys:
             return {}
         since = self._clock.steady() - IDEMPOTENCY_HOURS * 3_600 * SECOND
-        return dict(await trio.to_thread.run_sync(self._storage.answers, keys, since))
+        return dict(await trio.to_thread.run_sync(self._log.answers, keys, since))
 
     def _accept(self, group: Sequence[Envelope[Any]], answered: Mapping[str, bytes]) -> list[_Accepted]:
         """The entries to commit. What needs none, a key answered before or a refusal, is answered here."""

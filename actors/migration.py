@@ -86,7 +86,7 @@ def _register(source: Storage, found: Recovered, target: Storage, name: str) -> 
 
 
 def _commit(target: Storage, entries: list[Entry]) -> None:
-    for recorded in target.commit(entries):
+    for recorded in target.log.commit(entries):
         if isinstance(recorded, TimewellError):
             raise recorded
 
@@ -95,13 +95,10 @@ def _carry_rows(
     source: Storage, target: Storage, features: Mapping[str, Feature], name: str, after: int, tell: Tell
 ) -> int:
     """Returns how far the target is then."""
-    total, done = max(1, source.held(after)), 0
-    for lot in source.carried(features, after):
+    total, done = max(1, source.mover.held(after)), 0
+    for lot in source.mover.carried(features, after):
         after = lot.mark
-        target.carry(lot, Noted(KIND, name, msgspec.msgpack.encode(lot.mark)))
-        if target.shared is None:
-            while target.flush(lambda: features, NEVER).observations:
-                pass
+        target.mover.carry(lot, Noted(KIND, name, msgspec.msgpack.encode(lot.mark)))
         done += sum(len(part.arrived) for part in lot.parts)
         tell(done, _CARRYING * min(1.0, done / total))
     return after
@@ -110,15 +107,15 @@ def _carry_rows(
 def _carry_statistics(source: Storage, target: Storage, last: int) -> int:
     """Statistics in place of those that an earlier attempt has brought. They cover what arrived by `last`."""
     _settle(source)
-    position = max(target.monitored(), last)
+    position = max(target.summaries.position, last)
     count, parts = 0, dict[SummaryKey, bytes]()
-    for key, state in source.all_summaries():
+    for key, state in source.summaries.all():
         parts[key] = state
         count += 1
         if len(parts) == SUMMARIES_AT_ONCE:
-            target.save_summaries(position, parts, _last)
+            target.summaries.save(position, parts, _last)
             parts = {}
-    target.save_summaries(position, parts, _last)
+    target.summaries.save(position, parts, _last)
     return count
 
 
@@ -129,16 +126,16 @@ def _last(states: Iterable[bytes]) -> bytes:
 
 def _settle(source: Storage) -> None:
     """Save what the source's statistics do not cover yet."""
-    position, totals = source.whole_summaries()
+    position, totals = source.summaries.totals()
     monitor = FeatureMonitor(position, totals)
-    for arrived, blocks in source.replay(max(position, source.trimmed())):
+    for arrived, blocks in source.log.replay(max(position, source.log.trimmed())):
         monitor.apply(arrived, blocks)
         for _ in monitor.overdue():
             pass
     for _ in monitor.folding():
         pass
     position, parts = monitor.leave()
-    source.save_summaries(position, {key: saved(part) for key, part in parts.items()}, merge_states)
+    source.summaries.save(position, {key: saved(part) for key, part in parts.items()}, merge_states)
 
 
 def _compared(source: Storage, target: Storage, features: Mapping[str, Feature], tell: Tell) -> int:
@@ -156,8 +153,8 @@ def _compared(source: Storage, target: Storage, features: Mapping[str, Feature],
 def _fingerprints(
     storage: Storage, features: Mapping[str, Feature], tell: Tell, share: float
 ) -> dict[str, Fingerprint]:
-    total, found = max(1, storage.held(NEVER)), dict[str, Fingerprint]()
-    for lot in storage.carried(features, NEVER):
+    total, found = max(1, storage.mover.held(NEVER)), dict[str, Fingerprint]()
+    for lot in storage.mover.carried(features, NEVER):
         found = fingerprints(lot.parts, found)
         done = sum(each.observations for each in found.values())
         tell(done, share + _COMPARING * min(1.0, done / total))

@@ -6,13 +6,14 @@ The asker ends first (the front end is inside the `with`), then the inboxes, the
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
 
 import trio
 
 from actors import timestamps
-from actors.checkpoint import Checkpointer
+from actors.checkpoint import Checkpointer, FilingCheckpointer
 from actors.clock import ArrivalClock
 from actors.completing import History
 from actors.errors import StartupError, StorageDown, Unavailable
@@ -24,9 +25,11 @@ from actors.monitoring.alerts import Policy
 from actors.monitoring.events import Events
 from actors.monitoring.monitor import MonitorActor
 from actors.monitoring.schedule import Schedule
+from actors.monitoring.statistics import Statistics
 from actors.monitoring.watch import Watch
 from actors.monitoring.webhook import Webhook
 from actors.registry import FeatureRegistry, RegistryActor
+from actors.repeats import Repeats
 from actors.router import Monitoring, Router
 from actors.serving import FeatureServingEngine
 from actors.settings import (
@@ -36,17 +39,19 @@ from actors.settings import (
     Settings,
 )
 from actors.shared_store import SharedStoreActor
-from actors.storage.embedded.local import MemoryStorage
+from actors.storage.embedded.local import LocalStorage, MemoryStorage
 from actors.storage.embedded.on_disk import EmbeddedStorage
-from actors.storage.protocol import Storage
+from actors.storage.protocol import OwnStorage, Recovered, SharedStorage, Storage
 from actors.store import StoreActor, rebuild
 from actors.supervisor import Actor, supervise
 from actors.timestamps import SECOND
+from actors.training import TrainingSets
 
 log = logging.getLogger("timewell.opening")
+AnyStorage = LocalStorage | SharedStorage
 
 
-def make_storage(settings: Settings) -> Storage:
+def make_storage(settings: Settings) -> AnyStorage:
     """The storage that the settings name."""
     if settings.storage_type == "memory":
         return MemoryStorage(settings.max_read_bytes)
@@ -71,7 +76,7 @@ def make_storage(settings: Settings) -> Storage:
 
 @asynccontextmanager
 async def open_router(
-    settings: Settings, storage: Storage | None = None, now: Callable[[], int] = timestamps.now
+    settings: Settings, storage: AnyStorage | None = None, now: Callable[[], int] = timestamps.now
 ) -> AsyncIterator[Router]:
     """Open the storage, start the actors, and yield the router; on leaving, commit what waits and close.
 
@@ -88,45 +93,47 @@ async def open_router(
             await trio.to_thread.run_sync(storage.close)
 
 
-@asynccontextmanager
-async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) -> AsyncIterator[Router]:
-    # A server may take its time, but nobody has to wait for the end of that.
-    recovered = await trio.to_thread.run_sync(storage.open, abandon_on_cancel=storage.shared is not None)
-    clock = ArrivalClock(now)
-    clock.begin_after(recovered.last_arrived, recovered.moment)
-    shared = storage.shared
-    registry = FeatureRegistry(recovered.features, recovered.groups, shared.versions_seen if shared else 0)
-    checkpoint_values = min(FLUSH_VALUES, max(settings.cache_size // 4, 10_000))
-    journal = JournalActor(storage, clock, registry.features, recovered.unflushed, checkpoint_values)
-    follower = Follower(shared, registry, journal, clock) if shared is not None else None
+class _Opened(NamedTuple):
+    """What there is of any storage once it is open, and what of it differs between one's own and a shared one."""
+
+    storage: Storage
+    clock: ArrivalClock
+    registry: FeatureRegistry
+    journal: JournalActor
     stores: Sequence[StoreActor | SharedStoreActor]
-    if shared is not None:
-        stores = [SharedStoreActor(shard, shared, settings.max_answer_bytes) for shard in range(settings.shards)]
+    monitor: MonitorActor | None
+    checkpointer: Checkpointer
+    repeats: Repeats
+    damaged: Callable[[], Sequence[str]]
+    uncounted: Callable[[], Mapping[str, str]]
+    follower: Follower | None = None
+
+
+@asynccontextmanager
+async def _actors(settings: Settings, storage: AnyStorage, now: Callable[[], int]) -> AsyncIterator[Router]:
+    if isinstance(storage, LocalStorage):
+        opened = await _own(settings, storage, now)
     else:
-        stores = await _stores(settings, storage, registry, clock.steady())
-        journal.stores = [store.mailbox for store in stores]
-    monitor = _monitor(settings, storage, registry)
+        opened = await _shared(settings, storage, now)
+    clock, registry, journal, follower = opened.clock, opened.registry, opened.journal, opened.follower
+    stores, monitor = opened.stores, opened.monitor
     registrar = RegistryActor(registry, journal.mailbox, clock, follower)
     journal.monitor = monitor.mailbox if monitor else None
     actors: list[Actor] = [*stores, *([monitor] if monitor else []), journal, registrar]
-    seconds = settings.checkpoint_seconds if shared is None else min(settings.checkpoint_seconds, MERGE_SECONDS)
-    checkpointer = Checkpointer(storage, journal, journal.stores, journal.monitor, registry, seconds, clock.steady)
-    monitoring, webhook = None, Webhook(settings.webhook_url, settings.webhook_secret)
-    if monitor is not None:
-        monitoring = await _monitoring(settings, storage, registry, clock, journal, monitor, webhook, follower)
+    webhook = Webhook(settings.webhook_url, settings.webhook_secret)
+    monitoring = None if monitor is None else await _monitoring(settings, opened, monitor, webhook)
     async with trio.open_nursery() as nursery:
         for actor in actors:
             await nursery.start(supervise, actor)
-        nursery.start_soon(checkpointer.run)
+        nursery.start_soon(opened.checkpointer.run)
         if follower is not None:
             nursery.start_soon(follower.run, registrar.mailbox)
         if monitoring is not None:
             nursery.start_soon(monitoring.schedule.run)
             nursery.start_soon(webhook.run)
         mailboxes = {actor.mailbox.name: actor.mailbox for actor in actors}
-        serving = _serving(settings, storage, [store.mailbox for store in stores], monitoring is not None)
         try:
-            yield Router(registry, serving, clock, mailboxes, checkpointer, storage, journal, monitoring, follower)
+            yield _router(settings, opened, mailboxes, monitoring)
         finally:
             if monitoring is not None:
                 monitoring.watch.events.close()
@@ -135,30 +142,123 @@ async def _actors(settings: Settings, storage: Storage, now: Callable[[], int]) 
             nursery.cancel_scope.cancel()
 
 
-def _serving(
-    settings: Settings, storage: Storage, stores: Sequence[Mailbox], monitored: bool
-) -> FeatureServingEngine:
-    sample = settings.agreement_sample if monitored else 0.0
-    return FeatureServingEngine(stores, History(storage, settings.max_read_bytes), sample)
+async def _own(settings: Settings, storage: OwnStorage, now: Callable[[], int]) -> _Opened:
+    """A storage of this process alone: memory is filled from it, and the journal moves into its files."""
+    recovered = await trio.to_thread.run_sync(storage.open)
+    clock = _begun(now, recovered)
+    registry = FeatureRegistry(recovered.features, recovered.groups)
+    journal = _journal(settings, storage, clock, registry, recovered)
+    stores = await _stores(settings, storage, registry, clock.steady())
+    journal.stores = [store.mailbox for store in stores]
+    damage = storage.damage
+    monitor = _monitor(settings, storage, registry, damage.uncounted)
+    checkpointer = FilingCheckpointer(
+        storage,
+        journal,
+        journal.stores,
+        monitor.mailbox if monitor else None,
+        registry,
+        settings.checkpoint_seconds,
+        clock.steady,
+    )
+    repeats = Repeats(storage.log, clock)
+    return _Opened(
+        storage,
+        clock,
+        registry,
+        journal,
+        stores,
+        monitor,
+        checkpointer,
+        repeats,
+        damage.words,
+        damage.uncounted,
+    )
 
 
-def _monitor(settings: Settings, storage: Storage, registry: FeatureRegistry) -> MonitorActor | None:
-    window = int(settings.drift_window_seconds * SECOND)
-    return MonitorActor(storage, registry.features, window) if settings.enable_monitoring else None
+async def _shared(settings: Settings, storage: SharedStorage, now: Callable[[], int]) -> _Opened:
+    """A storage that is asked at every read, and whose registry others change. Damage is its server's business."""
+    # A server may take its time, but nobody has to wait for the end of that.
+    recovered = await trio.to_thread.run_sync(storage.open, abandon_on_cancel=True)
+    clock = _begun(now, recovered)
+    registry = FeatureRegistry(recovered.features, recovered.groups, storage.registry.versions_seen)
+    journal = _journal(settings, storage, clock, registry, recovered)
+    follower = Follower(storage.registry, storage.notes, registry, journal, clock)
+    values, most_bytes = storage.values, settings.max_answer_bytes
+    stores = [SharedStoreActor(shard, values, most_bytes) for shard in range(settings.shards)]
+    monitor = _monitor(settings, storage, registry, dict)
+    seconds = min(settings.checkpoint_seconds, MERGE_SECONDS)
+    mailbox = monitor.mailbox if monitor else None
+    checkpointer = Checkpointer(storage, journal, mailbox, registry, seconds, clock.steady)
+    repeats = Repeats(storage.log, clock, storage.claims)
+    return _Opened(
+        storage, clock, registry, journal, stores, monitor, checkpointer, repeats, tuple, dict, follower
+    )
 
 
-async def _monitoring(
+def _begun(now: Callable[[], int], recovered: Recovered) -> ArrivalClock:
+    clock = ArrivalClock(now)
+    clock.begin_after(recovered.last_arrived, recovered.moment)
+    return clock
+
+
+def _journal(
+    settings: Settings, storage: Storage, clock: ArrivalClock, registry: FeatureRegistry, recovered: Recovered
+) -> JournalActor:
+    checkpoint_values = min(FLUSH_VALUES, max(settings.cache_size // 4, 10_000))
+    return JournalActor(storage.log, clock, registry.features, recovered.unflushed, checkpoint_values)
+
+
+def _router(
+    settings: Settings, opened: _Opened, mailboxes: dict[str, Mailbox], monitoring: Monitoring | None
+) -> Router:
+    sample = settings.agreement_sample if monitoring is not None else 0.0
+    history = opened.storage.history
+    stores = [store.mailbox for store in opened.stores]
+    serving = FeatureServingEngine(stores, History(history, settings.max_read_bytes), sample)
+    return Router(
+        opened.registry,
+        serving,
+        opened.clock,
+        mailboxes,
+        opened.checkpointer,
+        opened.repeats,
+        TrainingSets(serving, history),
+        opened.damaged,
+        opened.journal,
+        monitoring,
+        opened.follower,
+    )
+
+
+def _monitor(
     settings: Settings,
     storage: Storage,
     registry: FeatureRegistry,
-    clock: ArrivalClock,
-    journal: JournalActor,
-    monitor: MonitorActor,
-    webhook: Webhook,
-    follower: Follower | None,
-) -> Monitoring:
+    uncounted: Callable[[], Mapping[str, str]],
+) -> MonitorActor | None:
     window = int(settings.drift_window_seconds * SECOND)
-    watch = Watch(storage, registry, journal.mailbox, monitor.mailbox, Events(clock), window, clock)
+    if not settings.enable_monitoring:
+        return None
+    return MonitorActor(storage.log, storage.summaries, registry.features, uncounted, window)
+
+
+async def _monitoring(settings: Settings, opened: _Opened, monitor: MonitorActor, webhook: Webhook) -> Monitoring:
+    storage, registry, clock, follower = opened.storage, opened.registry, opened.clock, opened.follower
+    window = int(settings.drift_window_seconds * SECOND)
+    statistics = Statistics(monitor.mailbox, storage.summaries, storage.history)
+    watch = Watch(
+        storage.notes,
+        storage.history,
+        statistics,
+        opened.uncounted,
+        registry,
+        opened.journal.mailbox,
+        monitor.mailbox,
+        Events(clock),
+        window,
+        clock,
+    )
     await trio.to_thread.run_sync(watch.load)
     clock.start_after(watch.last_alert)
     policy = Policy(settings.alert_windows, int(settings.alert_cooldown_seconds * SECOND))
@@ -171,16 +271,20 @@ async def _monitoring(
     return Monitoring(watch, schedule)
 
 
-async def _stores(settings: Settings, storage: Storage, registry: FeatureRegistry, now: int) -> list[StoreActor]:
+async def _stores(
+    settings: Settings, storage: OwnStorage, registry: FeatureRegistry, now: int
+) -> list[StoreActor]:
     """The stores with their partitions, which are read from storage once for all of them. It keeps the moment."""
     with suppress(StorageDown):  # on a full disk reads go on, and a checkpoint keeps it later
-        await trio.to_thread.run_sync(storage.trim, 0, now)
+        await trio.to_thread.run_sync(storage.log.trim, 0, now)
     shards, budget = settings.shards, max(1, settings.cache_size // settings.shards)
+    log, history = storage.log, storage.history
     partitions = await trio.to_thread.run_sync(
-        rebuild, storage, registry.known, shards, range(shards), settings.cache_size
+        rebuild, log, history, registry.known, shards, range(shards), settings.cache_size
     )
     return [
-        StoreActor(shard, shards, budget, storage, registry.known, partitions[shard]) for shard in range(shards)
+        StoreActor(shard, shards, budget, log, history, registry.known, partitions[shard])
+        for shard in range(shards)
     ]
 
 

@@ -15,7 +15,7 @@ import trio
 from actors.clock import ArrivalClock
 from actors.errors import Unavailable, UnderWay
 from actors.settings import IDEMPOTENCY_HOURS, UNDER_WAY_AGAIN_SECONDS, UNDER_WAY_SECONDS
-from actors.storage.protocol import Storage
+from actors.storage.protocol import Claims, Log
 from actors.timestamps import SECOND
 
 
@@ -26,15 +26,17 @@ class Repeated(bytes):
 class Repeats:
     """See the module."""
 
-    def __init__(self, storage: Storage, clock: ArrivalClock) -> None:
-        self._storage = storage
+    def __init__(self, log: Log, clock: ArrivalClock, claims: Claims | None = None) -> None:
+        """`claims`: of a shared store, where the first of several may be in another process."""
+        self._log = log
+        self._claims = claims
         self._clock = clock
         self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
 
     async def answered(self, key: str) -> bytes | None:
         """What a write with this key was answered, None where there was none of late."""
         since = self._clock.steady() - IDEMPOTENCY_HOURS * 3_600 * SECOND
-        answers = await trio.to_thread.run_sync(self._storage.answers, [key], since)
+        answers = await trio.to_thread.run_sync(self._log.answers, [key], since)
         return answers.get(key)
 
     async def once(self, key: str, write: Callable[[], Awaitable[bytes]]) -> bytes:
@@ -62,13 +64,13 @@ class Repeats:
 
         Yields what is to be called before each of them. Both raise UnderWay where another process does.
         """
-        shared = self._storage.shared
-        if shared is None or key is None:
+        claims = self._claims
+        if claims is None or key is None:
             yield trio.lowlevel.checkpoint
             return
 
         async def claim() -> None:
-            if not await trio.to_thread.run_sync(shared.claims.claim, key):
+            if not await trio.to_thread.run_sync(claims.claim, key):
                 raise UnderWay("another process is at work on this Idempotency-Key")
 
         try:
@@ -78,4 +80,4 @@ class Repeats:
             yield claim
         finally:
             with trio.CancelScope(shield=True), suppress(Unavailable):
-                await trio.to_thread.run_sync(shared.claims.disclaim, key)
+                await trio.to_thread.run_sync(claims.disclaim, key)

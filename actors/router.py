@@ -24,7 +24,7 @@ from actors.settings import (
     PENDING_VALUES,
 )
 from actors.stats.summary import Summary
-from actors.storage.protocol import Erased, Removed, Stale, Storage
+from actors.storage.protocol import Erased, Removed, Stale
 from actors.table.aggregates import Answer
 from actors.table.grid import Grid, stack
 from actors.table.selection import Selection
@@ -51,7 +51,9 @@ class Router:
         clock: ArrivalClock,
         mailboxes: dict[str, Mailbox],
         checkpointer: Checkpointer,
-        storage: Storage,
+        repeats: Repeats,
+        training: TrainingSets,
+        damaged: Callable[[], Sequence[str]],
         journal: JournalActor,
         monitoring: Monitoring | None,
         follower: Follower | None = None,
@@ -59,17 +61,18 @@ class Router:
         self._follower = follower
         self.registry = registry
         self.serving = serving
-        self.training = TrainingSets(serving, storage)
+        self.training = training
         self.checkpointer = checkpointer
         self.now = clock.now
         """The present, which is never before the last arrival."""
         self.wall = clock.wall
         """What ages are told by."""
         self.clock = clock
-        self.repeats = Repeats(storage, clock)
+        self.repeats = repeats
         self.judge = Judge(registry, clock, follower)
+        self.damaged = damaged
+        """What is known to be damaged on the disk. Who reads it is answered 503; the rest is served."""
         self._journal = journal
-        self._storage = storage
         self._mailboxes = mailboxes
         self._pending = 0
         self._monitoring = monitoring
@@ -150,10 +153,6 @@ class Router:
     async def overtaken(self, version: int | None) -> bool:
         """Whether the registry is not of this version any more, in whichever process it was changed."""
         return version is not None and (await self.registered()).version != version
-
-    def damaged(self) -> Sequence[str]:
-        """What is known to be damaged on the disk. Who reads it is answered 503; the rest is served."""
-        return self._storage.damaged()
 
     # Registry
 

@@ -19,7 +19,7 @@ from actors.errors import TimewellError, TooLarge, shortage
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import Agreement, Between, CountRows, Latest, Past, PastWindow, Scan, Whereabouts
 from actors.settings import SHARED_STORE_WORKERS, TEXTS_PER_VISIT
-from actors.storage.protocol import Latests, Newest, Quick, SharedStorage, Stale
+from actors.storage.protocol import Latests, Newest, Quick, Stale, Values
 from actors.store import FeatureStore
 from actors.table.grid import Grid, join
 from actors.table.partition import Partition
@@ -32,10 +32,10 @@ _UNBOUNDED = 2**62
 class SharedStoreActor:
     """Answers out of a shared store, a few visits at once."""
 
-    def __init__(self, shard: int, storage: SharedStorage, most_bytes: int) -> None:
+    def __init__(self, shard: int, values: Values, most_bytes: int) -> None:
         """`most_bytes`: of the texts of one answer; more are refused before they are all in memory."""
         self.mailbox = Mailbox(f"store {shard}")
-        self._storage = storage
+        self._values = values
         self._most_bytes = most_bytes
         self._quick: Quick
         self._under_way: list[Envelope[Any]] = []
@@ -47,7 +47,7 @@ class SharedStoreActor:
     async def run(self) -> None:
         """Handle messages until cancelled."""
         self._under_way = []
-        async with self._storage.quick() as self._quick, trio.open_nursery() as nursery:
+        async with self._values.quick() as self._quick, trio.open_nursery() as nursery:
             for _ in range(SHARED_STORE_WORKERS):
                 nursery.start_soon(self._work)
 
@@ -74,7 +74,7 @@ class SharedStoreActor:
         try:
             found: Latests | None = await self._quick(questions)
             if found is None:
-                found = await self._visit(self._storage.latest, questions)
+                found = await self._visit(self._values.latest, questions)
         except Exception as error:
             refusal = _refusal(error)
             for envelope in envelopes:
@@ -92,7 +92,7 @@ class SharedStoreActor:
             if isinstance(message, Latest):
                 envelope.answer(await self._newest_in_parts(message))
             else:
-                envelope.answer(await self._visit(answered, self._storage, message))
+                envelope.answer(await self._visit(answered, self._values, message))
         except Exception as error:
             envelope.fail(_refusal(error))
 
@@ -105,7 +105,7 @@ class SharedStoreActor:
         step, size, grids = max(1, TEXTS_PER_VISIT // _texts_each(message)), 0, list[Grid]()
         for start in range(0, len(distinct), step):
             question = _question(message)._replace(entities=distinct[start : start + step])
-            found: Latests = await self._visit(self._storage.latest, [question])
+            found: Latests = await self._visit(self._values.latest, [question])
             grids.append(_checked(message, found.grids[0], found.registry))
             size += sum(bytes_of(values) for values in grids[-1].values if values.dtype == object)
             if size > self._most_bytes:
@@ -150,19 +150,22 @@ def _question(message: Latest) -> Newest:
     )
 
 
-def answered(storage: SharedStorage, message: Any) -> Any:
+def answered(values: Values, message: Any) -> Any:
     """The answer to a message other than `Latest`. Blocks; for a worker thread."""
     match message:
         case Past(_, entities, _, at, features, visible):
             start = min(int(np.min(one)) for one in visible)
-            rows = storage.ranges(features, entities, start, int(at.max(initial=0)))
-            message = _with(message, {one.id: disk.merged() for one, disk in zip(features, rows, strict=True)})
+            found = values.ranges(features, entities, start, int(at.max(initial=0)))
+            message = _with(message, {one.id: disk.merged() for one, disk in zip(features, found, strict=True)})
         case PastWindow(entities, _, begin, at, feature):
-            message = _with(message, storage.read(feature, entities, int(begin.min()) + 1, int(at.max())).merged())
+            (rows,) = values.ranges([feature], entities, int(begin.min()) + 1, int(at.max()))
+            message = _with(message, rows.merged())
         case Between(entities, feature, begin, end, visible_from):
-            message = _with(message, storage.read(feature, entities, max(begin, visible_from), end).merged())
+            (rows,) = values.ranges([feature], entities, max(begin, visible_from), end)
+            message = _with(message, rows.merged())
         case Scan(entity, feature, begin, end):
-            message = _with(message, storage.read(feature, [entity], begin, end).merged())
+            (rows,) = values.ranges([feature], [entity], begin, end)
+            message = _with(message, rows.merged())
         case Whereabouts(_, entities):
             return np.arange(len(entities))
         case CountRows():

@@ -32,7 +32,7 @@ from actors.messages import (
     Scanned,
     Whereabouts,
 )
-from actors.storage.protocol import Known, Storage, Trimmed
+from actors.storage.protocol import Known, OwnHistory, OwnLog, Trimmed
 from actors.table.columns import Block, Indices, shards_of, split
 from actors.table.found import Found
 from actors.table.grid import Cells, Grid, filled
@@ -286,7 +286,8 @@ class StoreActor:
         shard: int,
         shards: int,
         budget: int,
-        storage: Storage,
+        log: OwnLog,
+        history: OwnHistory,
         known: Known,
         partition: Partition | None = None,
     ) -> None:
@@ -295,7 +296,8 @@ class StoreActor:
         self._shard = shard
         self._shards = shards
         self._budget = budget
-        self._storage = storage
+        self._log = log
+        self._history = history
         self._known = known
         self._prepared = partition
         self._owed = 0
@@ -308,7 +310,7 @@ class StoreActor:
         if partition is None:
             wanted, budget = [self._shard], self._budget * self._shards
             rebuilt = await trio.to_thread.run_sync(
-                rebuild, self._storage, self._known, self._shards, wanted, budget
+                rebuild, self._log, self._history, self._known, self._shards, wanted, budget
             )
             partition = rebuilt[self._shard]
         self.store = FeatureStore(partition, self._budget)
@@ -376,12 +378,12 @@ class StoreActor:
         self.mailbox.missed = False
         after = self.store.partition.position
         try:
-            batches = await trio.to_thread.run_sync(replayed, self._storage, self._shards, self._shard, after)
+            batches = await trio.to_thread.run_sync(replayed, self._log, self._shards, self._shard, after)
         except Trimmed:  # a checkpoint came first: only the history has what was missed
             await self.load()
             return
         self.store.handle(Apply(batches))
-        for erased in await trio.to_thread.run_sync(self._storage.erased):
+        for erased in await trio.to_thread.run_sync(self._log.erased):
             self.store.handle(Purge(erased))
 
 
@@ -402,17 +404,17 @@ def _takes_in(message: Message[Any]) -> bool:
 
 
 def rebuild(
-    storage: Storage, known: Known, shards: int, wanted: Sequence[int], budget: int
+    log: OwnLog, history: OwnHistory, known: Known, shards: int, wanted: Sequence[int], budget: int
 ) -> dict[int, Partition]:
     """Partitions of the wanted shards out of history and journal. Blocks; for a worker thread.
 
     `budget`: the observations that all shards together may hold.
     """
     while True:
-        plan, features = storage.plan(budget), known()
+        plan, features = history.plan(budget), known()
         partitions = {shard: Partition(plan.base_floor, plan.position, plan.floors) for shard in wanted}
         loading = {shard: Loading(partition) for shard, partition in partitions.items()}
-        for block, arrived in storage.load(plan, features):
+        for block, arrived in history.load(plan, features):
             for shard, rows in _owned(block, shards, partitions):
                 loading[shard].add(block.take(rows) if len(rows) < len(arrived) else block, arrived[rows])
         for one in loading.values():
@@ -421,7 +423,7 @@ def rebuild(
         for partition in partitions.values():
             partition.trim(kept_values)
         try:
-            for arrived_at, blocks in storage.replay(plan.position):
+            for arrived_at, blocks in log.replay(plan.position):
                 for shard, own in split(blocks, shards).items():
                     if shard in partitions:
                         partitions[shard].apply(arrived_at, own)
@@ -437,10 +439,10 @@ def _owned(block: Block, shards: int, wanted: Mapping[int, Partition]) -> list[t
     return [(shard, rows) for shard, rows in found if len(rows)]
 
 
-def replayed(storage: Storage, shards: int, shard: int, after: int) -> list[tuple[int, list[Block]]]:
+def replayed(log: OwnLog, shards: int, shard: int, after: int) -> list[tuple[int, list[Block]]]:
     """The journal's batches later than `after`, as far as one shard owns them. For a worker thread."""
     return [
         (arrived, parts[shard])
-        for arrived, blocks in storage.replay(after)
+        for arrived, blocks in log.replay(after)
         if shard in (parts := split(blocks, shards))
     ]

@@ -24,7 +24,7 @@ from actors.mailbox import Mailbox
 from actors.messages import Aggregated, Past, PastWindow, Whereabouts
 from actors.serving import FeatureServingEngine
 from actors.settings import CELLS_PER_QUESTION, CELLS_PER_TURN, ROWS_PER_TURN, WINDOWED_ROWS_PER_QUESTION
-from actors.storage.protocol import Storage
+from actors.storage.protocol import History
 from actors.table.aggregates import aggregate, of_no_rows, together
 from actors.table.columns import Indices, Times, finding_shards, picked
 from actors.table.grid import Cells
@@ -177,11 +177,11 @@ class _Answer(NamedTuple):
 class TrainingSets:
     """Asks the stores. Safe for concurrent use by tasks of one thread."""
 
-    def __init__(self, serving: FeatureServingEngine, storage: Storage) -> None:
+    def __init__(self, serving: FeatureServingEngine, history: History) -> None:
         """`serving` reads the history files for both, within one limit of readers."""
         self._serving = serving
         self._stores = serving.stores
-        self._storage = storage
+        self._history = history
 
     async def fill(self, moments: Moments, wanted: Sequence[Wanted], now: int) -> list[Filled]:
         """The columns in the order asked, for at least one row. Raises TooMuchAtOnce."""
@@ -263,7 +263,7 @@ class TrainingSets:
     async def _as_known(self, asked: _Asked, known: Times, column: Wanted, now: int) -> Filled:
         readers = self._serving.history.readers
         return await trio.to_thread.run_sync(
-            _as_known, self._storage, asked, known, column, now, limiter=readers, abandon_on_cancel=True
+            _as_known, self._history, asked, known, column, now, limiter=readers, abandon_on_cancel=True
         )
 
 
@@ -297,10 +297,10 @@ def _nulls(answers: Sequence[_Answer], cells: Sequence[Cells], reach: _Reach, co
     return nulls
 
 
-def _as_known(storage: Storage, asked: _Asked, known: Times, column: Wanted, now: int) -> Filled:
+def _as_known(history: History, asked: _Asked, known: Times, column: Wanted, now: int) -> Filled:
     """A column out of what had arrived by `known`. Blocks; for a worker thread."""
     start = np.broadcast_to(_visible_from(column, asked.at, now), asked.at.shape)
-    rows = storage.versions(column.feature, asked.entities, int(start.min()), int(asked.at.max()))
+    rows = history.versions(column.feature, asked.entities, int(start.min()), int(asked.at.max()))
     offsets = offsets_of(rows, len(asked.entities))
     low, high = offsets.take(asked.owner), offsets[1:].take(asked.owner)
     begin = bisect_right(rows.times, low, high, start - 1)

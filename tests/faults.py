@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 from actors.errors import StorageDown
 from actors.storage.embedded.local import MemoryStorage
-from actors.storage.protocol import Entry, Flush, HistoryPlan, Known
+from actors.storage.protocol import Entry, Flush, HistoryPlan
 
 PATIENCE_SECONDS = 20.0
+Commit = Callable[[Sequence[Entry]], Sequence[Any]]
 
 
 class FaultyStorage(MemoryStorage):
@@ -21,6 +24,9 @@ class FaultyStorage(MemoryStorage):
         self.commits: list[int] = []
         self.failing: set[str] = set()
         self._gates: dict[str, threading.Event] = {}
+        instead(self.log, "commit", self.commit)
+        instead(self.history, "flush", self.flush)
+        instead(self.history, "plan", self.plan)
 
     @contextmanager
     def stalled(self, method: str) -> Iterator[None]:
@@ -39,16 +45,24 @@ class FaultyStorage(MemoryStorage):
         if method in self.failing:
             raise StorageDown(f"{method} fails: injected")
 
-    def commit(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+    def commit(self, sane: Commit, entries: Sequence[Entry]) -> Sequence[Any]:
+        """In place of the log's, which is `sane`."""
         self._pass("commit")
-        recorded = super().commit(entries)
+        recorded = sane(entries)
         self.commits.append(len(entries))
         return recorded
 
-    def plan(self, budget: int) -> HistoryPlan:
-        self._pass("plan")
-        return super().plan(budget)
-
-    def flush(self, known: Known, now: int) -> Flush:
+    def flush(self, sane: Callable[..., Flush], *about: Any) -> Flush:
+        """In place of the history's."""
         self._pass("flush")
-        return super().flush(known, now)
+        return sane(*about)
+
+    def plan(self, sane: Callable[..., HistoryPlan], *about: Any) -> HistoryPlan:
+        """In place of the history's."""
+        self._pass("plan")
+        return sane(*about)
+
+
+def instead(part: object, method: str, called: Callable[..., Any]) -> None:
+    """Have something else called in place of a method: with what the method was, and its arguments."""
+    setattr(part, method, partial(called, getattr(part, method)))

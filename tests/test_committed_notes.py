@@ -62,10 +62,8 @@ def noted(storage: Storage) -> int:
 
 def kept(storage: Storage) -> set[int]:
     """The values that all entities have."""
-    while storage.flush(lambda: {CLICKS.id: CLICKS}, NEVER).observations:
-        pass
     found: dict[str, set[int]] = {entity: set() for entity in ENTITIES}
-    rows = storage.versions(CLICKS, ENTITIES, NEVER, FOREVER)
+    rows = storage.history.versions(CLICKS, ENTITIES, NEVER, FOREVER)
     for slot, value in zip(rows.slots.tolist(), rows.values.tolist(), strict=True):
         found[ENTITIES[slot]].add(value)
     return set.intersection(*found.values())
@@ -74,24 +72,24 @@ def kept(storage: Storage) -> set[int]:
 @pytest.fixture
 def storage(any_storage: Storage) -> Storage:
     """A storage of any kind in which a feature is registered."""
-    any_storage.commit([Registered(CLICKS)])
+    any_storage.log.commit([Registered(CLICKS)])
     return any_storage
 
 
 def test_a_note_and_its_batch_are_both_there_after_a_commit(storage: Storage) -> None:
     assert (noted(storage), kept(storage)) == (0, set())
-    storage.commit([batch(1), batch(2)])
+    storage.log.commit([batch(1), batch(2)])
     assert (noted(storage), kept(storage)) == (2, {1, 2})
-    storage.commit([batch(3, key="key"), Noted("position", "topic 1", b"7")])
+    storage.log.commit([batch(3, key="key"), Noted("position", "topic 1", b"7")])
     assert (noted(storage), kept(storage)) == (3, {1, 2, 3})
-    assert storage.answers(["key"], 0) == {"key": b"said"}
+    assert storage.log.answers(["key"], 0) == {"key": b"said"}
     assert storage.notes("position") == {"topic 0": b"3", "topic 1": b"7"}
 
 
 def test_a_note_may_come_without_values_and_be_taken_back(storage: Storage) -> None:
-    storage.commit([Written(5, (), None, b"", notes=[position(5)])])
+    storage.log.commit([Written(5, (), None, b"", notes=[position(5)])])
     assert (noted(storage), kept(storage)) == (5, set())
-    storage.commit([batch(6)._replace(notes=[Noted("position", "topic 0", None)])])
+    storage.log.commit([batch(6)._replace(notes=[Noted("position", "topic 0", None)])])
     assert (noted(storage), kept(storage)) == (0, {6})
 
 
@@ -119,35 +117,35 @@ def store(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
 
 def test_a_batch_that_is_refused_leaves_no_note_whatever_it_was_judged_by(store: dict[str, str]) -> None:
     with storage_over(store) as one, storage_over(store) as two:
-        one.commit([Registered(CLICKS), Registered(OTHER)])
-        two.registered()
-        judged = two.versions_seen
-        one.commit([Deleted(OTHER)])
-        gone, stale, good = two.commit([batch(1, feature=OTHER), batch(2, judged=judged), batch(3)])
+        one.log.commit([Registered(CLICKS), Registered(OTHER)])
+        two.registry.registered()
+        judged = two.registry.versions_seen
+        one.log.commit([Deleted(OTHER)])
+        gone, stale, good = two.log.commit([batch(1, feature=OTHER), batch(2, judged=judged), batch(3)])
         assert isinstance(gone, Conflict) and isinstance(stale, Stale) and isinstance(good, Written)
         assert (noted(one), kept(one)) == (3, {3})
         for refused in (batch(4, feature=OTHER), batch(5, judged=judged), batch(6, key="key", feature=OTHER)):
-            (entry,) = two.commit([refused])
+            (entry,) = two.log.commit([refused])
             assert isinstance(entry, TimewellError)
             assert (noted(one), kept(one)) == (3, {3})
-        assert one.answers(["key"], 0) == {}
+        assert one.log.answers(["key"], 0) == {}
 
 
 def test_a_batch_whose_key_comes_again_brings_no_other_note(store: dict[str, str]) -> None:
     with storage_over(store) as one:
-        one.commit([Registered(CLICKS), batch(1, key="key")])
-        (again,) = one.commit([batch(2, key="key")])
+        one.log.commit([Registered(CLICKS), batch(1, key="key")])
+        (again,) = one.log.commit([batch(2, key="key")])
         assert again.answer == b"said" and (noted(one), kept(one)) == (1, {1})
 
 
 def test_a_note_with_a_batch_is_no_news_to_the_processes_that_watch(store: dict[str, str]) -> None:
     with storage_over(store) as one:
-        one.commit([Registered(CLICKS)])
-        before = one.versions_now().notes
-        one.commit([batch(1)])
-        assert one.versions_now().notes == before
-        one.commit([Noted("check", "clicks", b"")])
-        assert one.versions_now().notes == before + 1
+        one.log.commit([Registered(CLICKS)])
+        before = one.registry.versions_now().notes
+        one.log.commit([batch(1)])
+        assert one.registry.versions_now().notes == before
+        one.log.commit([Noted("check", "clicks", b"")])
+        assert one.registry.versions_now().notes == before + 1
 
 
 class Breaking:
@@ -177,21 +175,21 @@ def test_a_commit_to_redis_that_breaks_off_anywhere_leaves_no_note_ahead_of_its_
     server.empty()
     storage, apart, seen = RedisStorage(server.url, 10.0), 0, set[tuple[bool, bool]]()
     storage.open()
-    storage.commit([Registered(CLICKS)])
+    storage.log.commit([Registered(CLICKS)])
     for value in range(1, 12):
         own = None if key is None else f"{key} {value}"
         with monkeypatch.context() as patch:
             breaking = Breaking(storage._link, value, done)
             patch.setattr(storage._link, "ask", breaking)
             try:
-                storage.commit([batch(value, own)])
+                storage.log.commit([batch(value, own)])
             except StorageDown:
                 assert breaking.broke
         has_note, has_batch = noted(storage) == value, value in kept(storage)
         assert has_batch or not has_note
         apart += has_note != has_batch
         seen.add((has_note, has_batch))
-        storage.commit([batch(value, own)])  # whoever is not answered asks again
+        storage.log.commit([batch(value, own)])  # whoever is not answered asks again
         assert (noted(storage), value in kept(storage)) == (value, True)
     assert {(False, False), (True, True)} <= seen
     assert (apart > 0) is (kind == "cluster")
@@ -203,15 +201,15 @@ def test_a_commit_to_postgresql_that_breaks_off_leaves_neither(
 ) -> None:
     storage = PostgresStorage(database, 10.0)
     storage.open()
-    storage.commit([Registered(CLICKS), batch(1)])
+    storage.log.commit([Registered(CLICKS), batch(1)])
 
     def broken(*_: object) -> None:
         raise StorageDown("injected")
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage._monitored, "check", broken)  # the last there is before the end
+        patch.setattr(storage._writers, "check", broken)  # the last there is before the end
         with pytest.raises(StorageDown):
-            storage.commit([batch(2)])
+            storage.log.commit([batch(2)])
     assert (noted(storage), kept(storage)) == (1, {1})
     storage.close()
 
@@ -223,10 +221,10 @@ def test_a_server_that_has_the_functions_of_an_earlier_version_learns_those_that
     store = {"STORAGE_TYPE": "redis", "STORAGE_URL": valkey.url}
     with storage_over(store) as before:
         before._link.load(library([name for name in NAMES if name not in ("put", "judged_put")]))
-        before.commit([Registered(CLICKS), Written(1, [block(1)], None, b"")])
+        before.log.commit([Registered(CLICKS), Written(1, [block(1)], None, b"")])
         with storage_over(store) as storage:
-            storage.commit([batch(2)])
-            before.commit([Written(3, [block(3)], None, b"")])
+            storage.log.commit([batch(2)])
+            before.log.commit([Written(3, [block(3)], None, b"")])
             assert (noted(storage), kept(storage)) == (2, {1, 2, 3})
 
 
@@ -235,11 +233,11 @@ import sys
 from tests.test_committed_notes import EmbeddedStorage, Registered, CLICKS, batch, noted
 storage = EmbeddedStorage(sys.argv[1])
 storage.open()
-storage.commit([Registered(CLICKS)])
+storage.log.commit([Registered(CLICKS)])
 value = noted(storage)
 while True:
     value += 1
-    storage.commit([batch(value)])
+    storage.log.commit([batch(value)])
     print(value, flush=True)
 """
 
@@ -256,7 +254,7 @@ def test_a_process_killed_amid_commits_leaves_the_note_of_its_last_batch(tmp_pat
             acknowledged = max([acknowledged, *map(int, process.stdout.read().split("\n")[:-1])])
         storage = EmbeddedStorage(str(tmp_path))
         storage.open()
-        last = max(arrived for arrived, _ in storage.replay(0))
+        last = max(arrived for arrived, _ in storage.log.replay(0))
         assert noted(storage) == last >= acknowledged
         storage.close()
     assert acknowledged > 6

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-import actors.storage.embedded.local
+import actors.storage.embedded.filed
 from actors.domain import FeatureChange, ValueType
 from actors.errors import Damaged, StartupError, Unavailable
 from actors.ingest.sent import Sent
@@ -259,7 +259,7 @@ async def test_a_batch_that_is_damaged_is_named_and_the_rest_goes_on(
 async def test_a_history_file_that_is_damaged_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.filed, "RUNS_BEFORE_COMPACTION", 1)
     made = tmp_path / "data"
     async with service(made) as router:
         await write_city(router, "old", at(1))
@@ -472,7 +472,7 @@ async def test_a_checkpoint_that_was_cut_off_is_no_loss(
 async def test_a_history_file_that_is_gone_is_damage_like_any_other(
     directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.filed, "RUNS_BEFORE_COMPACTION", 1)
     truth = await outcome(directory, 1)
     assert isinstance(truth, dict)
     gone = min(directory.glob("history/run=*/*.parquet"))
@@ -574,7 +574,7 @@ async def test_a_history_file_whose_note_is_damaged_is_refused_and_the_rest_goes
 async def test_a_damaged_note_of_a_file_that_was_replaced_loses_nothing(directory: Path) -> None:
     storage = EmbeddedStorage(str(directory))
     storage.open()
-    storage._replace(runs := storage._runs.runs(), history.merge_tables([run.table() for run in runs]))
+    storage.history._replace(runs := storage._runs.runs(), history.merge_tables([run.table() for run in runs]))
     storage.close()
     truth = await outcome(directory, 1)
     with closing(sqlite3.connect(directory / "journal.db", isolation_level=None)) as database:

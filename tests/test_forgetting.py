@@ -345,7 +345,7 @@ async def test_a_log_that_was_written_before_it_had_checksums_is_looked_at_as_fa
 async def test_a_log_that_was_being_shortened_when_the_process_was_killed_is_sound(directory: Path) -> None:
     storage = EmbeddedStorage(str(directory))
     storage.open()
-    storage._vacuum(1)
+    storage.history._vacuum(1)
     storage.close()
     first, second = (log_of(directory) / f"{version:020}.json" for version in range(2))
     first.unlink()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.postgres.storage import PostgresStorage
 from actors.storage.protocol import LoadedRows, Lot, Noted, Registered, Written
 from actors.table.columns import Block, Entities
+from tests.faults import instead
 from tests.live import LiveServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.valkey import ValkeyServer
@@ -129,30 +130,32 @@ def test_all_answers_are_the_same_after_moving_into_a_shared_store_and_back(
         assert server.get("/features/user.clicks.v1/stats").json()["count"] == said[6]["count"] + 1
 
 
-class CutOff(PostgresStorage):
-    """Goes away after some lots."""
+def cut_off(url: str) -> PostgresStorage:
+    """A storage that goes away after some lots."""
+    storage, left = PostgresStorage(url, 60.0), [None, None]
 
-    lots = 0
-
-    def carry(self, lot: Lot, note: Noted) -> None:
-        self.lots += 1
-        if self.lots > 2:
+    def carry(sane: Callable[[Lot, Noted], None], lot: Lot, note: Noted) -> None:
+        if not left:
             raise StorageDown("cut off: injected")
-        super().carry(lot, note)
+        left.pop()
+        sane(lot, note)
+
+    instead(storage.mover, "carry", carry)
+    return storage
 
 
 def test_what_was_cut_off_goes_on_where_it_was(tmp_path: Path, database: str) -> None:
     source = EmbeddedStorage(str(tmp_path))
     source.open()
-    source.commit([Registered(CLICKS)])
+    source.log.commit([Registered(CLICKS)])
     for run in range(4):
         for arrived in range(10 * run + 10, 10 * run + 20):
             block = Block(CLICKS.id, 1, ["a"], np.array([arrived]), np.array([arrived]), np.array([False]))
-            source.commit([Written(arrived, [block], None, b"")])
-        source.flush({CLICKS.id: CLICKS}.copy, 100)
+            source.log.commit([Written(arrived, [block], None, b"")])
+        source.history.flush({CLICKS.id: CLICKS}.copy, 100)
     source.close()
     with pytest.raises(StorageDown):
-        migrate(source, CutOff(database, 60.0), "here", lambda rows, share: None)
+        migrate(source, cut_off(database), "here", lambda rows, share: None)
     told: list[float] = []
     done = migrate(source, PostgresStorage(database, 60.0), "here", lambda rows, share: told.append(share))
     assert done.resumed and (done.features, done.observations) == (1, 40)
@@ -243,11 +246,8 @@ def test_a_fingerprint_tells_every_part_of_an_observation() -> None:
 
 
 def test_a_difference_is_not_passed_over(tmp_path: Path, postgres: PostgresServer) -> None:
-    class Forgetful(PostgresStorage):
-        def carry(self, lot: Lot, note: Noted) -> None:
-            super().carry(
-                Lot(lot.mark, [LoadedRows(one.block.cut(0, 1), one.arrived[:1]) for one in lot.parts]), note
-            )
+    def carry(sane: Callable[[Lot, Noted], None], lot: Lot, note: Noted) -> None:
+        sane(Lot(lot.mark, [LoadedRows(one.block.cut(0, 1), one.arrived[:1]) for one in lot.parts]), note)
 
     source = EmbeddedStorage(str(tmp_path))
     with LiveServer(tmp_path) as server:
@@ -255,4 +255,6 @@ def test_a_difference_is_not_passed_over(tmp_path: Path, postgres: PostgresServe
         server.write(("clicks", "a", 1, f"{DAY}:00Z"), ("clicks", "b", 1, f"{DAY}:00Z"))
         assert server.stop() == 0
     with postgres.database() as url, pytest.raises(Exception, match="2 observations there, 1 here"):
-        migrate(source, Forgetful(url, 60.0), "here", lambda rows, share: None)
+        forgetful = PostgresStorage(url, 60.0)
+        instead(forgetful.mover, "carry", carry)
+        migrate(source, forgetful, "here", lambda rows, share: None)

@@ -64,12 +64,12 @@ def storage(request: pytest.FixtureRequest) -> Iterator[Any]:
     made.open()
     try:
         for feature in (TEXT, NUMBER, WIDE):
-            made.commit([Registered(feature)])
+            made.log.commit([Registered(feature)])
         for time in range(20):
             own = texts([f"{entity}{time:099}" for entity in ENTITIES])
             numbers = np.full(3, float(time))
             blocks = [block(TEXT, ENTITIES, [time] * 3, own), block(NUMBER, ENTITIES, [time] * 3, numbers)]
-            made.commit([Written(0, blocks, None, b"")])
+            made.log.commit([Written(0, blocks, None, b"")])
         yield made
     finally:
         made.close()
@@ -77,17 +77,17 @@ def storage(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 def test_more_bytes_than_allowed_are_refused_and_fewer_are_read(storage: Any) -> None:
     with pytest.raises(TooMuchAtOnce, match=r"user\.text\.v1 with more than 5000 bytes \(MAX_READ_BYTES\)"):
-        storage.read(TEXT, ENTITIES, NEVER, FOREVER)
-    rows = storage.read(TEXT, ["b"], NEVER, FOREVER).rows
+        storage.history.read(TEXT, ENTITIES, NEVER, FOREVER)
+    rows = storage.history.read(TEXT, ["b"], NEVER, FOREVER).rows
     assert rows.values.tolist() == [f"b{time:099}" for time in range(20)]
-    assert storage.read(NUMBER, ENTITIES, NEVER, FOREVER).rows.size == 60
+    assert storage.history.read(NUMBER, ENTITIES, NEVER, FOREVER).rows.size == 60
 
 
 def test_all_that_anybody_has_in_a_period_is_bounded_too(storage: Any) -> None:
     if isinstance(storage, PostgresStorage):  # others read some entities at a time
         with pytest.raises(TooMuchAtOnce):
-            list(storage.observations(TEXT, NEVER, FOREVER))
-    assert sum(len(part.times) for part in storage.observations(TEXT, 3, 5)) == 9
+            list(storage.history.observations(TEXT, NEVER, FOREVER))
+    assert sum(len(part.times) for part in storage.history.observations(TEXT, 3, 5)) == 9
 
 
 def test_what_is_too_much_is_not_brought(storage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_what_is_too_much_is_not_brought(storage: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr(Amount, "add", noted)
     monkeypatch.setattr(redis_rows, "VISIT_BYTES", 200_000)  # three texts, were they as long as they may be
     with pytest.raises(TooMuchAtOnce):
-        storage.read(TEXT, ENTITIES, NEVER, FOREVER)
+        storage.history.read(TEXT, ENTITIES, NEVER, FOREVER)
     assert MOST_BYTES < sum(brought) + 60 * 20 < 2 * MOST_BYTES
 
 
@@ -109,7 +109,10 @@ def test_visits_of_any_size_bring_the_same(
     storage: Any, visit_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read() -> list[Any]:
-        found = [storage.read(NUMBER, ENTITIES, 2, 17).rows, storage.read(TEXT, ["c", "a"], 3, 9).rows]
+        found = [
+            storage.history.read(NUMBER, ENTITIES, 2, 17).rows,
+            storage.history.read(TEXT, ["c", "a"], 3, 9).rows,
+        ]
         return [[column.tolist() for column in rows] for rows in found]
 
     whole = read()

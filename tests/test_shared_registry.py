@@ -22,6 +22,7 @@ from actors.storage.protocol import Registered, Removed, Stale, Versions, Writte
 from actors.storage.redis.link import Command, RedisLink
 from actors.table.columns import Block
 from actors.timestamps import FOREVER
+from tests.faults import instead
 from tests.live import LiveServer, storage_over
 from tests.servers.postgres import PostgresServer
 from tests.servers.valkey import ValkeyServer
@@ -276,48 +277,52 @@ def block(feature: Feature, value: int) -> Block:
 
 
 def values(storage: Any) -> list[int]:
-    return list(storage.read(CLICKS, ["u1"], 0, FOREVER).rows.values)
+    return list(storage.history.read(CLICKS, ["u1"], 0, FOREVER).rows.values)
 
 
 def test_what_was_judged_by_a_registry_that_is_another_by_now_is_not_written(store: dict[str, str]) -> None:
     with storage_over(store) as one, storage_over(store) as two:
-        one.commit([Registered(CLICKS)])
-        two.registered()
-        judged = two.versions_seen
-        one.commit([Registered(OTHER)])
-        (refused,) = two.commit([Written(0, [block(CLICKS, 1)], "write again", b"said", judged)])
+        one.log.commit([Registered(CLICKS)])
+        two.registry.registered()
+        judged = two.registry.versions_seen
+        one.log.commit([Registered(OTHER)])
+        (refused,) = two.log.commit([Written(0, [block(CLICKS, 1)], "write again", b"said", judged)])
         assert isinstance(refused, Stale) and values(one) == []
-        assert isinstance(two.commit([Written(0, [block(CLICKS, 2)], "write again", b"said", None)])[0], Written)
-        assert values(one) == [2] and one.answers(["write again"], 0) == {"write again": b"said"}
+        assert isinstance(
+            two.log.commit([Written(0, [block(CLICKS, 2)], "write again", b"said", None)])[0], Written
+        )
+        assert values(one) == [2] and one.log.answers(["write again"], 0) == {"write again": b"said"}
 
 
 def test_of_one_key_twice_in_a_commit_the_second_is_written_where_the_first_was_refused(
     store: dict[str, str],
 ) -> None:
     with storage_over(store) as one:
-        one.commit([Registered(CLICKS)])
+        one.log.commit([Registered(CLICKS)])
         first, second = Written(0, [block(NEVER, 1)], "both", b"1"), Written(0, [block(CLICKS, 2)], "both", b"2")
-        refused, taken, again = one.commit([first, second, first])
+        refused, taken, again = one.log.commit([first, second, first])
         assert isinstance(refused, Conflict) and taken.answer == again.answer == b"2"
-        assert values(one)[-1] == 2 and one.answers(["both"], 0) == {"both": b"2"}
+        assert values(one)[-1] == 2 and one.log.answers(["both"], 0) == {"both": b"2"}
 
 
 class Counting(PostgresStorage):
     """Counts how often it is asked for versions, and may be out of reach."""
 
-    asked = 0
-    away = False
+    def __init__(self, url: str) -> None:
+        super().__init__(url, 10.0)
+        self.asked, self.away = 0, False
+        instead(self.registry, "versions_now", self._versions_now)
 
-    def versions_now(self) -> Versions:
+    def _versions_now(self, sane: Callable[[], Versions]) -> Versions:
         self.asked += 1
         if self.away:
             raise StorageDown("away")
-        return super().versions_now()
+        return sane()
 
 
 async def test_many_who_ask_for_what_nobody_knows_cost_few_visits(postgres: PostgresServer) -> None:
     with postgres.database() as url:
-        storage = Counting(url, 10.0)
+        storage = Counting(url)
         async with open_router(Settings(storage_type="postgresql", storage_url=url), storage) as router:
             refused: list[Exception] = []
 

@@ -411,20 +411,20 @@ def test_a_write_refused_because_its_feature_is_gone_is_refused_again_under_the_
     store: Environment,
 ) -> None:
     with storage_over(store) as one:
-        one.commit([Registered(CLICKS)])
+        one.log.commit([Registered(CLICKS)])
         with storage_over(store) as two:
-            two.commit([Deleted(CLICKS)])
+            two.log.commit([Deleted(CLICKS)])
         for _ in range(2):
-            (answer,) = one.commit([Written(0, [CLICK], "key", b"taken")])
+            (answer,) = one.log.commit([Written(0, [CLICK], "key", b"taken")])
             assert isinstance(answer, Conflict)
-            assert one.answers(["key"], 0) == {}
+            assert one.log.answers(["key"], 0) == {}
 
 
 def test_what_a_writer_that_was_taken_over_had_not_saved_is_counted_once(store: Environment) -> None:
     with storage_over(store) as storage:
-        storage.commit([Registered(CLICKS), Written(0, [CLICK], None, b"")])
-        monitor = FeatureMonitor(storage.monitored())
-        for batch in storage.replay(monitor.position):
+        storage.log.commit([Registered(CLICKS), Written(0, [CLICK], None, b"")])
+        monitor = FeatureMonitor(storage.summaries.position)
+        for batch in storage.log.replay(monitor.position):
             monitor.apply(*batch)
         for _ in monitor.folding():
             pass
@@ -432,17 +432,17 @@ def test_what_a_writer_that_was_taken_over_had_not_saved_is_counted_once(store: 
         storage._writers.close()  # as when the connection is lost between the two
         encoded = {key: encode(part) for key, part in parts.items()}
         with pytest.raises(StorageDown):
-            storage.save_summaries(position, encoded, merge_states)
-        assert storage.read_whole(CLICKS).states == {}
-        assert [len(blocks[0].times) for _, blocks in storage.replay(storage.monitored())] == [1]
+            storage.summaries.save(position, encoded, merge_states)
+        assert storage.summaries.read_whole(CLICKS).states == {}
+        assert [len(blocks[0].times) for _, blocks in storage.log.replay(storage.summaries.position)] == [1]
 
 
 def test_a_save_of_which_nobody_knows_whether_it_landed_is_waited_for(database: str) -> None:
     with storage_over(over_postgresql(database)) as storage, ThreadPoolExecutor(1) as threads:
-        before, writer = storage.monitored(), storage._writers.own()
+        before, writer = storage.summaries.position, storage._writers.own()
         with storage._link.alone() as connection, connection.transaction():  # whose client has given up
             connection.execute("UPDATE writers SET position = position + 1 WHERE id = %s", (writer,))
-            asked = threads.submit(storage.monitored)
+            asked = threads.submit(lambda: storage.summaries.position)
             with storage._link.alone() as looking:
                 waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
                 eventually(lambda: asked.done() or looking.execute(waiting).fetchone() != (0,))
@@ -465,7 +465,7 @@ async def test_a_writer_begins_after_all_that_its_process_has_written_though_its
         own = one._writers.own()
         one._writers.close()  # as when this process stands still for so long that it is taken for dead
         two._writers.renewed(two._writers.own())
-        assert len(list(two.replay(two.monitored()))) == 1 and one._writers.own() != own
+        assert len(list(two.log.replay(two.summaries.position))) == 1 and one._writers.own() != own
         for router in (first, second):
             await router.checkpointer.checkpoint()
         assert (await second.statistics(second.registry.resolve("clicks"))).count == 2
@@ -490,26 +490,26 @@ def test_what_the_first_version_kept_is_all_there_and_its_processes_can_change_n
     store: Environment,
 ) -> None:
     with storage_over(store) as old:
-        old.commit([Registered(CLICKS), Noted("check", "clicks range-1", b"a check"), Grouped(GROUP)])
-        old.commit([Written(0, [CLICK], "first", b"counted")])
-        monitor = FeatureMonitor(old.monitored())
-        for batch in old.replay(monitor.position):
+        old.log.commit([Registered(CLICKS), Noted("check", "clicks range-1", b"a check"), Grouped(GROUP)])
+        old.log.commit([Written(0, [CLICK], "first", b"counted")])
+        monitor = FeatureMonitor(old.summaries.position)
+        for batch in old.log.replay(monitor.position):
             monitor.apply(*batch)
         for _ in monitor.folding():
             pass
         position, parts = monitor.leave()
-        old.save_summaries(position, {key: encode(part) for key, part in parts.items()}, merge_states)
-        old.commit([Written(0, [CLICK], "second", b"not counted yet")])
+        old.summaries.save(position, {key: encode(part) for key, part in parts.items()}, merge_states)
+        old.log.commit([Written(0, [CLICK], "second", b"not counted yet")])
         of_the_form_before(old)
         with storage_over(store) as new:
-            assert new.registered()[:2] == ([CLICKS], [GROUP])
+            assert new.registry.registered()[:2] == ([CLICKS], [GROUP])
             assert new.notes("check") == {"clicks range-1": b"a check"}
-            assert new.answers(["first", "second"], 0) == {"first": b"counted", "second": b"not counted yet"}
-            (whole,) = new.read_whole(CLICKS).states.values()
-            assert decode(whole, Summary).count == len(new.read_summaries(CLICKS, 0, 5).states) == 1
-            assert new.ranges([CLICKS], ["u1"], 0, 5)[0].rows.size
+            assert new.log.answers(["first", "second"], 0) == {"first": b"counted", "second": b"not counted yet"}
+            (whole,) = new.summaries.read_whole(CLICKS).states.values()
+            assert decode(whole, Summary).count == len(new.summaries.read(CLICKS, 0, 5).states) == 1
+            assert new.values.ranges([CLICKS], ["u1"], 0, 5)[0].rows.size
             if isinstance(new, RedisStorage):  # in PostgreSQL the connection of the old one is still there
-                assert [len(blocks[0].times) for _, blocks in new.replay(new.monitored())] == [1]
+                assert [len(blocks[0].times) for _, blocks in new.log.replay(new.summaries.position)] == [1]
                 with pytest.raises(StorageDown, match="not found"):
                     new._link.ask([Command(b"a", ("FCALL", "timewell1_write", 1, b"a"))])
             else:
@@ -523,17 +523,21 @@ def test_one_entity_may_get_values_of_thousands_of_features_at_once(store: Envir
     ]
     blocks = [CLICK._replace(feature=feature.id, created=feature.created) for feature in features]
     with storage_over(store) as storage:
-        storage.commit([Registered(feature) for feature in features])
+        storage.log.commit([Registered(feature) for feature in features])
         for _ in range(2):
-            (entry,) = storage.commit([Written(0, blocks, None, b"")])
+            (entry,) = storage.log.commit([Written(0, blocks, None, b"")])
             assert isinstance(entry, Written), entry
-        assert storage.ranges([features[-1]], ["u1"], 0, 5)[0].rows.size
+        assert storage.values.ranges([features[-1]], ["u1"], 0, 5)[0].rows.size
 
 
 def test_statistics_can_be_asked_for_while_the_writer_is_another_from_now_on(store: Environment) -> None:
     with storage_over(store) as storage:
-        storage.commit([Registered(CLICKS), Written(0, [CLICK], None, b"")])
-        for ask in (storage.whole_summaries, lambda: storage.read_whole(CLICKS), storage.monitored):
+        storage.log.commit([Registered(CLICKS), Written(0, [CLICK], None, b"")])
+        for ask in (
+            storage.summaries.totals,
+            lambda: storage.summaries.read_whole(CLICKS),
+            lambda: storage.summaries.position,
+        ):
             storage._writers.close()  # as who leads does where it finds a dead one
             assert ask() is not None
 

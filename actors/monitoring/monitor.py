@@ -12,7 +12,7 @@ a microsecond each; a question folds what it concerns.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from actors.stats.late_windows import LateWindows
 from actors.stats.state import decode, encode
 from actors.stats.summary import Summary, newest_due
 from actors.stats.windows import HOUR, WHOLE, Window
-from actors.storage.protocol import SavedSummaries, Storage, SummaryKey, Trimmed
+from actors.storage.protocol import Log, SavedSummaries, Summaries, SummaryKey, Trimmed
 from actors.table.columns import Block
 from actors.turns import Steps, at_once, behind, by_turns
 
@@ -250,9 +250,19 @@ def merged(summaries: Sequence[Summary]) -> Summary:
 class MonitorActor:
     """Runs a FeatureMonitor on the write stream."""
 
-    def __init__(self, storage: Storage, features: Mapping[str, Feature], window: int = HOUR) -> None:
+    def __init__(
+        self,
+        log: Log,
+        summaries: Summaries,
+        features: Mapping[str, Feature],
+        uncounted: Callable[[], Mapping[str, str]],
+        window: int = HOUR,
+    ) -> None:
+        """`uncounted`: see `Damage`."""
         self.mailbox = Mailbox("monitor")
-        self._storage = storage
+        self._log = log
+        self._summaries = summaries
+        self._uncounted = uncounted
         self._features = features
         self._window = window
         self._tasks = self._handling()
@@ -262,8 +272,8 @@ class MonitorActor:
         """Go on from what was saved last."""
         while True:
             # Asked first: what goes from the journal from now on has been saved, perhaps after what is read next.
-            trimmed = await trio.to_thread.run_sync(self._storage.trimmed)
-            position, totals = await trio.to_thread.run_sync(self._storage.whole_summaries)
+            trimmed = await trio.to_thread.run_sync(self._log.trimmed)
+            position, totals = await trio.to_thread.run_sync(self._summaries.totals)
             self.monitor = FeatureMonitor(position, totals, self._window)
             # Where monitoring was off for a time, the journal no longer has what came by meanwhile.
             self.monitor.position = max(position, trimmed)
@@ -315,7 +325,7 @@ class MonitorActor:
         while self.mailbox.missed:
             self.mailbox.missed = False
             try:
-                while self._apply(await trio.to_thread.run_sync(_some, self._storage, self.monitor.position)):
+                while self._apply(await trio.to_thread.run_sync(_some, self._log, self.monitor.position)):
                     await behind(self.monitor.overdue(), self._rest)
             except BaseException:
                 self.mailbox.missed = True
@@ -368,7 +378,7 @@ class MonitorActor:
         self.monitor.forget(message.feature)
 
     async def _snapshot(self, _: Snapshot) -> tuple[int, dict[SummaryKey, Summary]]:
-        await self._reconcile(await trio.to_thread.run_sync(self._storage.monitored))
+        await self._reconcile(await trio.to_thread.run_sync(lambda: self._summaries.position))
         await behind(self.monitor.folding(), self._rest)
         return await behind(self.monitor.leaving(), self._rest)
 
@@ -379,7 +389,7 @@ class MonitorActor:
         return MonitorStatus(self.monitor.position, self.monitor.rows, self.mailbox.depth())
 
     def _need_all_counted(self, features: Sequence[Feature]) -> None:
-        lacking = self._storage.uncounted()
+        lacking = self._uncounted()
         for feature in features if lacking else ():
             if feature.id in lacking:
                 raise Damaged(lacking[feature.id])
@@ -392,11 +402,11 @@ def _none_of(envelope: Envelope[Any], error: Unavailable) -> Envelope[Any]:
     return Envelope(Apply([]), None) if isinstance(envelope.message, Apply) else envelope
 
 
-def _some(storage: Storage, after: int) -> list[tuple[int, list[Block]]]:
+def _some(log: Log, after: int) -> list[tuple[int, list[Block]]]:
     """Batches without their entities: a string for each row would take more room than all the columns."""
     batches: list[tuple[int, list[Block]]] = []
     rows = 0
-    for arrived, blocks in storage.replay(after):
+    for arrived, blocks in log.replay(after):
         batches.append((arrived, [block._replace(entities=[]) for block in blocks]))
         rows += sum(len(block.times) for block in blocks)
         if len(batches) >= CATCH_UP_BATCHES or rows >= CATCH_UP_ROWS:

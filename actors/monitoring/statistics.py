@@ -18,7 +18,7 @@ from actors.settings import STATISTICS_READERS
 from actors.stats.state import decode
 from actors.stats.summary import Summary, of_a_period, of_all
 from actors.stats.windows import WHOLE, Window
-from actors.storage.protocol import SavedSummaries, Storage
+from actors.storage.protocol import History, SavedSummaries, Summaries
 
 _ATTEMPTS = 5
 """A question is asked again when a checkpoint comes between its two halves."""
@@ -27,16 +27,17 @@ _ATTEMPTS = 5
 class Statistics:
     """Safe for concurrent use by tasks of one thread."""
 
-    def __init__(self, monitor: Mailbox, storage: Storage) -> None:
+    def __init__(self, monitor: Mailbox, summaries: Summaries, history: History) -> None:
         self._monitor = monitor
-        self._storage = storage
+        self._summaries = summaries
+        self._history = history
         self._readers = trio.CapacityLimiter(STATISTICS_READERS)
 
     async def whole(self, feature: Feature) -> Summary:
         """Over everything accepted."""
 
         def read() -> SavedSummaries:
-            return self._storage.read_whole(feature)
+            return self._summaries.read_whole(feature)
 
         for _ in range(_ATTEMPTS):
             saved = await trio.to_thread.run_sync(read, limiter=self._readers)
@@ -52,9 +53,7 @@ class Statistics:
     async def period(self, feature: Feature, start: int, end: int) -> Summary:
         """Over what was accepted with start <= event time <= end. Raises TooLarge where a bound cuts too much."""
         for _ in range(_ATTEMPTS):
-            saved = await trio.to_thread.run_sync(
-                self._storage.read_summaries, feature, start, end, limiter=self._readers
-            )
+            saved = await trio.to_thread.run_sync(self._summaries.read, feature, start, end, limiter=self._readers)
             fresh: SavedSummaries | None = await self._monitor.ask(Fresh(feature, saved.position))
             if fresh is not None:
                 return await trio.to_thread.run_sync(
@@ -71,7 +70,7 @@ class Statistics:
             if not any(wide.start <= window.start <= wide.last for wide in cut):
                 summary.merge(part)
         for window in cut:
-            rows = self._storage.observations(feature, max(start, window.start), min(end, window.last))
+            rows = self._history.observations(feature, max(start, window.start), min(end, window.last))
             for accepted in rows:
                 if len(accepted.times):
                     summary.add(accepted)

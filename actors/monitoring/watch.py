@@ -7,7 +7,7 @@ never wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
@@ -32,7 +32,7 @@ from actors.stats.drift.judge import decide
 from actors.stats.drift.judgement import Judgement
 from actors.stats.drift.nulls import Share, judged
 from actors.stats.summary import Accepted, Summary
-from actors.storage.protocol import Noted, Storage
+from actors.storage.protocol import History, Noted, ReadNotes
 from actors.timestamps import FOREVER, NEVER, SECOND, YEAR_ONE, format_timestamp
 from actors.types.values import empty
 
@@ -100,7 +100,10 @@ class Watch:
 
     def __init__(
         self,
-        storage: Storage,
+        notes: ReadNotes,
+        history: History,
+        statistics: Statistics,
+        uncounted: Callable[[], Mapping[str, str]],
         registry: FeatureRegistry,
         journal: Mailbox,
         monitor: Mailbox,
@@ -109,13 +112,16 @@ class Watch:
         clock: ArrivalClock,
     ) -> None:
         """`window`: the width of the windows that drift is scored by, in microseconds."""
-        self.statistics = Statistics(monitor, storage)
+        self.statistics = statistics
         self.events = events
         self.window = window
         self.now = clock.now
         self.wall = clock.wall
+        self.uncounted = uncounted
+        """The features whose statistics are damaged, with the damage: nothing is found of them."""
         self.alerts: dict[str, Alert] = {}
-        self._storage = storage
+        self._notes = notes
+        self._history = history
         self._registry = registry
         self._journal = journal
         self._monitor = monitor
@@ -135,9 +141,9 @@ class Watch:
 
     def noted(self) -> Notes:
         """The notes as they are in the storage. Blocks; for a worker thread."""
-        checks = [msgspec.msgpack.decode(one, type=Check) for one in self._storage.notes("check").values()]
-        pinned = [msgspec.msgpack.decode(one, type=Pinned) for one in self._storage.notes("pinned").values()]
-        raised = [msgspec.msgpack.decode(one, type=Alert) for one in self._storage.notes("alert").values()]
+        checks = [msgspec.msgpack.decode(one, type=Check) for one in self._notes("check").values()]
+        pinned = [msgspec.msgpack.decode(one, type=Pinned) for one in self._notes("pinned").values()]
+        raised = [msgspec.msgpack.decode(one, type=Alert) for one in self._notes("alert").values()]
         return Notes(
             {check.key: check for check in checks},
             {one.feature_id: one for one in pinned},
@@ -270,10 +276,6 @@ class Watch:
                 found[check.key] = Result(_untold(Damaged(lacking[check.feature_id])), self.now(), Vitals())
         return found
 
-    def uncounted(self) -> Mapping[str, str]:
-        """The features whose statistics are damaged, with the damage: nothing is found of them."""
-        return self._storage.uncounted()
-
     def _is_stale(self, check: Check, vitals: Vitals) -> bool:
         result = self._results.get(check.key)
         timely = check.check_type in ("freshness", "volume", "drift") or check.window is not None
@@ -300,7 +302,7 @@ class Watch:
             return evaluate(check, feature, Summary(feature.created), vitals.newest, now, lambda: ())
 
         def read() -> Iterator[Accepted]:
-            return self._storage.observations(feature, *period)
+            return self._history.observations(feature, *period)
 
         try:
             if window is None:
@@ -392,7 +394,7 @@ class Watch:
         columns, shares = [], []
         for period in (reference, current):
             parts, missing = [], 0
-            for part in self._storage.observations(feature, *period):
+            for part in self._history.observations(feature, *period):
                 parts.append(part.values[~part.nulls])
                 missing += int(np.count_nonzero(part.nulls))
             columns.append(np.concatenate([empty(feature, 0), *parts]))

@@ -1,8 +1,11 @@
-"""What the actors ask of a storage. Every method blocks and is called from a worker thread.
+"""What the actors ask of a storage, in parts. Every method blocks and is called from a worker thread.
 
-A storage holds a journal (everything accepted, in order of arrival), a history (the journal's observations,
-sorted, in files), the registry and the positions that consumers have reached. `arrived` is the one clock of
-all of them: int64 microseconds, strictly increasing, so that it is a sequence number as well.
+Every storage has a log (what is committed, in order of arrival), a history (what was accepted, to be read),
+summaries, notes and a mover. `OwnStorage` is one process's own: its log is a journal that moves into a history of
+files, so there is more to ask of both, and there may be damage. `SharedStorage` is in a server that several
+processes use: it is asked for values at every read, and for what others have registered.
+
+`arrived` is the one clock of all: int64 microseconds, strictly increasing, so that it is a sequence number too.
 """
 
 from __future__ import annotations
@@ -220,21 +223,8 @@ class Trimmed(Unavailable):
     """The journal no longer has what was asked for: read the history again, which has it."""
 
 
-class Storage(Protocol):
-    """See the module."""
-
-    @property
-    def shared(self) -> SharedStorage | None:
-        """The same storage where other processes write to it as well, and values are asked for there."""
-
-    def there(self) -> bool:
-        """Whether something has been kept here. Asked before `open`; creates nothing. Raises StartupError."""
-
-    def open(self) -> Recovered:
-        """Open or create. Raises StartupError where that cannot be done."""
-
-    def close(self) -> None:
-        """Give back what was opened. Nothing is waiting to be written."""
+class Log(Protocol):
+    """What is committed, in one order."""
 
     def commit(self, entries: Sequence[Entry]) -> Sequence[Entry | TimewellError]:
         """Make all entries durable, or none. Raises StorageDown where the medium refuses.
@@ -247,56 +237,33 @@ class Storage(Protocol):
         """The answers kept for those of the idempotency keys that are known."""
 
     def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
-        """The journal's batches that arrived later than `after`, in order.
+        """The batches that arrived later than `after`, in order; of a shared store, those of this process.
 
         Raises Trimmed where some of them have been trimmed away.
         """
 
-    def flush(self, known: Known, now: int) -> Flush:
-        """Move the oldest part of the journal that the history does not have into it.
-
-        Called again until nothing is left to move. Rows of features that are not registered,
-        and rows past their retention age at `now`, are left behind.
-        """
+    def trimmed(self) -> int:
+        """The arrival up to which it may no longer have its batches."""
 
     def trim(self, monitored: int, now: int) -> None:
-        """Delete from the journal what both the history and a monitor at `monitored` have.
+        """Delete batches that a monitor at `monitored`, and the history where that is apart, have.
 
         Idempotency answers are deleted when they are too old at `now`, which is kept for the next start.
         """
 
-    def forget(self, known: Known) -> None:
-        """Remove deleted features' observations from the history files."""
+
+class OwnLog(Log, Protocol):
+    """The journal of one process."""
 
     def erased(self) -> Sequence[Erased]:
         """The erasures of which something may be left in the files; what is read does not show it."""
 
-    def erase(self) -> Mapping[Erased, Mapping[str, int]]:
-        """Remove the rows of erased entities from the history files, as far as the journal has none of them.
 
-        Returns how many went of each feature, by the latest erasure of each entity that is done with.
-        """
-
-    def compact(self, known: Known, now: int) -> None:
-        """Merge small history files, where it pays."""
-
-    def damaged(self) -> Sequence[str]:
-        """What is known to be damaged, in words. Who reads it is told by Damaged."""
-
-    def uncounted(self) -> Mapping[str, str]:
-        """By feature why its statistics are not those of all that was accepted."""
-
-    def trimmed(self) -> int:
-        """The arrival up to which the journal no longer has its batches."""
-
-    def plan(self, budget: int) -> HistoryPlan:
-        """What to load into a memory of `budget` observations."""
-
-    def load(self, plan: HistoryPlan, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
-        """The planned rows of registered features."""
+class History(Protocol):
+    """What was accepted, to be read."""
 
     def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
-        """The observations of some entities with start <= event time <= end."""
+        """The observations of some entities with start <= event time <= end. Raises TooLarge."""
 
     def versions(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> Rows:
         """Every version of the observations of some entities with start <= event time <= end.
@@ -311,30 +278,68 @@ class Storage(Protocol):
         Raises TooLarge beyond MAX_ROWS_FROM_DISK.
         """
 
-    # What the monitor keeps. A summary is bytes here; `merge` makes one of several.
+    def forget(self, known: Known) -> None:
+        """Remove deleted features' observations, and their summaries."""
 
-    def save_summaries(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
+
+class OwnHistory(History, Protocol):
+    """Files that the journal moves into, and that memory is filled from."""
+
+    def flush(self, known: Known, now: int) -> Flush:
+        """Move the oldest part of the journal that the history does not have into it.
+
+        Called again until nothing is left to move. Rows of features that are not registered,
+        and rows past their retention age at `now`, are left behind.
+        """
+
+    def erase(self) -> Mapping[Erased, Mapping[str, int]]:
+        """Remove the rows of erased entities from the files, as far as the journal has none of them.
+
+        Returns how many went of each feature, by the latest erasure of each entity that is done with.
+        """
+
+    def compact(self, known: Known, now: int) -> None:
+        """Merge small files, where it pays."""
+
+    def plan(self, budget: int) -> HistoryPlan:
+        """What to load into a memory of `budget` observations."""
+
+    def load(self, plan: HistoryPlan, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
+        """The planned rows of registered features."""
+
+
+class Summaries(Protocol):
+    """What the monitor keeps of each stream. A summary is bytes here; `merge` makes one of several."""
+
+    @property
+    def position(self) -> int:
+        """How far in the log they reach."""
+
+    def save(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
         """Merge what came since the last save into what is kept, which then covers all up to `position`."""
 
-    def read_summaries(self, feature: Feature, start: int, end: int) -> SavedSummaries:
+    def read(self, feature: Feature, start: int, end: int) -> SavedSummaries:
         """Those of the windows that meet a closed range of event time."""
 
     def read_whole(self, feature: Feature) -> SavedSummaries:
         """That of the whole stream."""
 
-    def whole_summaries(self) -> tuple[int, Mapping[SummaryKey, bytes]]:
+    def totals(self) -> tuple[int, Mapping[SummaryKey, bytes]]:
         """Those of the whole streams of all features, and the position that they cover."""
 
-    def coarsen_summaries(self, now: int, merge: Merge) -> None:
-        """Merge windows that have grown old into wider ones."""
+    def coarsen(self, now: int, merge: Merge) -> None:
+        """Merge windows that have grown old into wider ones, where that is due."""
 
-    def monitored(self) -> int:
-        """The position that the summaries cover."""
+    def all(self) -> Iterator[tuple[SummaryKey, bytes]]:
+        """Every one."""
 
-    def notes(self, kind: str) -> Mapping[str, bytes]:
-        """The records of a kind by key."""
 
-    # Moving house. Nobody else uses the storage meanwhile.
+ReadNotes = Callable[[str], Mapping[str, bytes]]
+"""The records of a kind by key. They are committed to the log."""
+
+
+class Mover(Protocol):
+    """Everything out of a storage and into another. Nobody else uses either meanwhile."""
 
     def held(self, after: int) -> int:
         """About how many observations arrived later than `after`."""
@@ -345,12 +350,98 @@ class Storage(Protocol):
     def carry(self, lot: Lot, note: Noted) -> None:
         """Take observations in with the arrivals that they have, and a note, in one transaction."""
 
-    def all_summaries(self) -> Iterator[tuple[SummaryKey, bytes]]:
-        """All that is saved."""
+
+class Damage(Protocol):
+    """What is known to be damaged on a disk. Who reads it is told by Damaged."""
+
+    def words(self) -> Sequence[str]:
+        """All of it."""
+
+    def uncounted(self) -> Mapping[str, str]:
+        """By feature why its statistics are not those of all that was accepted."""
+
+
+class Storage(Protocol):
+    """What every storage has. See the module."""
+
+    def there(self) -> bool:
+        """Whether something has been kept here. Asked before `open`; creates nothing. Raises StartupError."""
+
+    def open(self) -> Recovered:
+        """Open or create. Raises StartupError where that cannot be done."""
+
+    def close(self) -> None:
+        """Give back what was opened. Nothing is waiting to be written."""
+
+    @property
+    def log(self) -> Log:
+        """What is committed."""
+
+    @property
+    def history(self) -> History:
+        """What was accepted."""
+
+    @property
+    def summaries(self) -> Summaries:
+        """What the monitor keeps."""
+
+    @property
+    def notes(self) -> ReadNotes:
+        """What was noted."""
+
+    @property
+    def mover(self) -> Mover:
+        """Everything out and in."""
+
+
+class OwnStorage(Storage, Protocol):
+    """A storage that one process has to itself."""
+
+    @property
+    def log(self) -> OwnLog:
+        """The journal."""
+
+    @property
+    def history(self) -> OwnHistory:
+        """The files."""
+
+    @property
+    def damage(self) -> Damage:
+        """Of both."""
 
 
 Quick = Callable[[Sequence[Newest]], Awaitable[Latests | None]]
 """None where the questions have to be put to `latest`, in a worker thread."""
+
+
+class Values(Protocol):
+    """The values in a server, asked for at every read."""
+
+    def latest(self, questions: Sequence[Newest]) -> Latests:
+        """The answers to several questions in one visit."""
+
+    def quick(self) -> AbstractAsyncContextManager[Quick]:
+        """What answers such questions from the event loop, while the context lasts."""
+
+    def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[DiskRows]:
+        """By feature the observations of some entities with start <= event time <= end. Raises TooLarge."""
+
+
+class SharedRegistry(Protocol):
+    """What is registered in a server, and which of its processes leads."""
+
+    @property
+    def versions_seen(self) -> int:
+        """The version of the registry that this process goes by."""
+
+    def versions_now(self) -> Versions:
+        """What the server has; compare it with `versions_seen`."""
+
+    def registered(self) -> Recovered:
+        """The registry anew. Changes of it are judged by this from now on."""
+
+    def leads(self) -> bool:
+        """Whether this is the one process that runs checks and raises alerts."""
 
 
 class Claims(Protocol):
@@ -364,33 +455,16 @@ class Claims(Protocol):
 
 
 class SharedStorage(Storage, Protocol):
-    """A storage in a server that any number of processes use. It is asked at every read; nothing is kept here.
+    """A storage in a server that any number of processes use. Nothing is kept here."""
 
-    What it says of journal and history concerns this process's part of the statistics alone.
-    """
+    @property
+    def values(self) -> Values:
+        """Of all processes."""
+
+    @property
+    def registry(self) -> SharedRegistry:
+        """Of all processes."""
 
     @property
     def claims(self) -> Claims:
-        """Of its processes."""
-
-    def latest(self, questions: Sequence[Newest]) -> Latests:
-        """The answers to several questions in one visit."""
-
-    def quick(self) -> AbstractAsyncContextManager[Quick]:
-        """What answers such questions from the event loop, while the context lasts."""
-
-    def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[DiskRows]:
-        """By feature the observations of some entities with start <= event time <= end. Raises TooLarge."""
-
-    def versions_now(self) -> Versions:
-        """What the server has; compare it with `versions_seen`."""
-
-    @property
-    def versions_seen(self) -> int:
-        """The version of the registry that this process goes by."""
-
-    def registered(self) -> Recovered:
-        """The registry anew. Changes of it are judged by this from now on."""
-
-    def leads(self) -> bool:
-        """Whether this is the one process that runs checks and raises alerts."""
+        """Of this process among all."""

@@ -8,10 +8,9 @@ from typing import Any
 
 from actors.domain import FeatureChange
 from actors.ingest.sent import Sent
-from actors.opening import open_router
+from actors.opening import AnyStorage, open_router
 from actors.router import Router
 from actors.settings import Settings
-from actors.storage.protocol import Storage
 from actors.table.columns import shard_of
 from actors.table.selection import Selection
 
@@ -29,7 +28,7 @@ ONE, OTHER = entity_of_shard(0), entity_of_shard(1)
 
 
 @asynccontextmanager
-async def service(storage: Storage, settings: Settings = SETTINGS) -> AsyncIterator[Router]:
+async def service(storage: AnyStorage, settings: Settings = SETTINGS) -> AsyncIterator[Router]:
     """A router with one number feature registered."""
     async with open_router(settings, storage) as router:
         if FEATURE not in router.registry.features:

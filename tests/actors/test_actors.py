@@ -307,9 +307,9 @@ async def test_a_store_that_missed_what_the_journal_no_longer_has_reads_the_hist
     async with service(storage) as timewell:
         feature, at = timewell.registry.resolve(FEATURE), timewell.now()
         one = Block(FEATURE, feature.created, [ONE], np.array([at]), np.array([5.0]), np.zeros(1, bool))
-        storage.commit([Written(at, [one], None, b"")])
-        storage.flush({FEATURE: feature}.copy, at)
-        storage.trim(FOREVER, at)
+        storage.log.commit([Written(at, [one], None, b"")])
+        storage.history.flush({FEATURE: feature}.copy, at)
+        storage.log.trim(FOREVER, at)
         owner = timewell._mailboxes["store 0"]
         owner.missed = True
         await owner.ask(Apply([]))
@@ -349,7 +349,7 @@ async def test_statistics_count_each_observation_once_over_checkpoints_and_resta
     storage.close = lambda: None  # type: ignore[method-assign]
     for round_ in range(3):
         async with service(storage) as timewell:
-            storage.open = storage._journal.recover  # type: ignore[method-assign]
+            storage.open = storage.log.recover  # type: ignore[method-assign]
             await write(timewell, ONE, 1.0, 2.0)
             if round_ == 1:
                 await timewell.checkpointer.checkpoint()
@@ -371,12 +371,12 @@ async def test_a_checkpoint_that_fails_is_tried_again_and_writes_go_on(
         mock_clock.jump(SETTINGS.checkpoint_seconds)
         await wait_all_tasks_blocked(0.01)
         await write(timewell, ONE, 2.0)
-        assert storage._position == 0
+        assert storage.history.position == 0
         storage.failing.clear()
         mock_clock.jump(checkpoint.RETRY_SECONDS)
         await wait_all_tasks_blocked(0.01)
         mock_clock.jump(SETTINGS.checkpoint_seconds)
-        while storage._position == 0:
+        while storage.history.position == 0:
             await wait_all_tasks_blocked(0.01)
         assert await read(timewell, ONE) == [2.0]
 

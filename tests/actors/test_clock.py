@@ -19,7 +19,7 @@ from actors.opening import open_router
 from actors.router import Router
 from actors.serving import Span
 from actors.settings import Settings
-from actors.storage.embedded import local
+from actors.storage.embedded import filed
 from tests.model import rfc3339
 from web.routes.serving import serve_latest
 
@@ -88,7 +88,7 @@ async def test_a_clock_that_is_two_hours_ahead_for_a_while_costs_no_value(tmp_pa
 
 
 async def test_nor_when_files_are_merged_under_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(filed, "RUNS_BEFORE_COMPACTION", 1)
     wall = Wall()
     async with service(tmp_path, wall) as router:
         await write(router, 1, NOON - 30 * MINUTE)
@@ -97,7 +97,7 @@ async def test_nor_when_files_are_merged_under_it(tmp_path: Path, monkeypatch: p
         wall.micros += 2 * HOUR
         await router.checkpointer.checkpoint()
         wall.micros -= 2 * HOUR
-        assert len(router._storage._runs.runs()) == 1  # type: ignore[attr-defined]
+        assert len(router.checkpointer._history._runs.runs()) == 1  # type: ignore[attr-defined]
     async with service(tmp_path, wall) as router:
         assert await kept(router) == [1, 2]
 

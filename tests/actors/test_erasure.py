@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -12,29 +12,33 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from actors.domain import Feature
 from actors.errors import StorageDown
 from actors.messages import Apply, Erase
 from actors.storage.embedded.local import MemoryStorage
 from actors.storage.embedded.on_disk import EmbeddedStorage
-from actors.storage.protocol import Erased, Flush, Known, Removed
+from actors.storage.protocol import Erased, Flush, Removed
 from actors.table.columns import shard_of
 from actors.table.partition import DiskRows
 from tests.actors.service import ONE, OTHER, SETTINGS, SHARDS, read, service, write
+from tests.faults import instead
 
 PATIENCE_SECONDS = 20.0
 
 
-class Stuck(EmbeddedStorage):
-    """The history cannot be written."""
+def stuck(directory: str) -> EmbeddedStorage:
+    """A storage whose history cannot be written."""
 
-    def flush(self, known: Known, now: int) -> Flush:
+    def flush(*_: Any) -> Flush:
         raise StorageDown("no room: injected")
+
+    storage = EmbeddedStorage(directory)
+    instead(storage.history, "flush", flush)
+    return storage
 
 
 async def test_an_erasure_that_cannot_be_finished_hides_the_entity_and_is_finished_later(tmp_path: Path) -> None:
     directory = str(tmp_path / "data")
-    async with service(Stuck(directory)) as timewell:
+    async with service(stuck(directory)) as timewell:
         await write(timewell, ONE, 1.0, 2.0)
         await write(timewell, OTHER, 3.0)
         with pytest.raises(StorageDown):
@@ -45,9 +49,9 @@ async def test_an_erasure_that_cannot_be_finished_hides_the_entity_and_is_finish
     storage = EmbeddedStorage(directory)
     async with service(storage) as timewell:
         assert await read(timewell, ONE, OTHER) == [4.0, 3.0]
-        assert len(storage.erased()) == 1
+        assert len(storage.log.erased()) == 1
         await timewell.checkpointer.checkpoint()
-        assert storage.erased() == []
+        assert storage.log.erased() == []
         assert await read(timewell, ONE, OTHER) == [4.0, 3.0]
         assert (await timewell.erase("user", ONE))[1] == Removed(1, 1)
 
@@ -58,9 +62,10 @@ class Slow(MemoryStorage):
     def __init__(self) -> None:
         super().__init__()
         self.reading, self.go = Event(), Event()
+        instead(self.history, "read", self._read)
 
-    def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
-        rows = super().read(feature, entities, start, end)
+    def _read(self, sane: Callable[..., DiskRows], *question: Any) -> DiskRows:
+        rows = sane(*question)
         self.reading.set()
         assert self.go.wait(PATIENCE_SECONDS)
         return rows
@@ -91,7 +96,7 @@ async def test_a_store_that_missed_an_erasure_finds_it_in_the_storage() -> None:
     async with service(storage) as timewell:
         await write(timewell, ONE, 1.0)
         assert await read(timewell, ONE) == [1.0]
-        storage.commit([Erased("user", ONE, timewell.now())])
+        storage.log.commit([Erased("user", ONE, timewell.now())])
         store = timewell.serving.stores[0]
         store.missed = True
         await store.ask(Apply([]))
@@ -104,14 +109,13 @@ class Gated(EmbeddedStorage):
     def __init__(self, directory: str, at: str) -> None:
         super().__init__(directory)
         self.begun, self.go = Event(), Event()
-        sane = getattr(self, at)
 
-        def waiting(*arguments: Any) -> Any:
+        def waiting(sane: Callable[..., Any], *arguments: Any) -> Any:
             self.begun.set()
             assert self.go.wait(PATIENCE_SECONDS)
             return sane(*arguments)
 
-        setattr(self, at, waiting)
+        instead(self.history, at, waiting)
 
 
 @pytest.mark.parametrize("at", ["flush", "_remove_all_but"])

@@ -13,7 +13,7 @@ from actors.errors import Conflict, StorageDown, TimewellError
 from actors.router import Router
 from actors.storage.protocol import Deleted, Entry, Written
 from tests.actors.service import FEATURE, ONE, OTHER, read, service, write
-from tests.faults import FaultyStorage
+from tests.faults import Commit, FaultyStorage
 
 
 class Refusing(FaultyStorage):
@@ -24,12 +24,12 @@ class Refusing(FaultyStorage):
         self.refuses: Callable[[Entry], bool] = lambda entry: False
         self.whole_commits = False
 
-    def commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
+    def commit(self, sane: Commit, entries: Sequence[Entry]) -> Sequence[Any]:
         self._pass("commit")
         refused = list(map(self.refuses, entries))
         if any(refused) and self.whole_commits:
             raise StorageDown("no room: injected")
-        taken = iter(super().commit([one for one, no in zip(entries, refused, strict=True) if not no]))
+        taken = iter(super().commit(sane, [one for one, no in zip(entries, refused, strict=True) if not no]))
         return [Conflict("refused: injected") if no else next(taken) for no in refused]
 
 
@@ -73,8 +73,8 @@ def _has_a_key(entry: Entry) -> bool:
 
 async def test_a_repeat_of_a_key_in_one_commit_is_answered_what_the_storage_knows_of_the_first() -> None:
     class Known(FaultyStorage):
-        def commit(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-            recorded = super().commit([one for one in entries if not _has_a_key(one)])
+        def commit(self, sane: Commit, entries: Sequence[Entry]) -> Sequence[Entry]:
+            recorded = super().commit(sane, [one for one in entries if not _has_a_key(one)])
             return recorded or [Written(0, (), "k", b"before") for _ in entries]
 
     storage = Known()

@@ -25,11 +25,13 @@ from actors.stats import folding
 from actors.stats.state import decode, encode
 from actors.stats.summary import Summary, of_all
 from actors.stats.windows import FIVE_MINUTES, WHOLE, Merge, Window
-from actors.storage.protocol import SavedSummaries, Storage, SummaryKey
+from actors.storage.embedded.summaries import Monitored
+from actors.storage.protocol import Log, SavedSummaries, SummaryKey
 from actors.table.columns import Block
 from actors.turns import at_once
 from tests.actors.service import FEATURE, ONE, OTHER, SETTINGS, service, write
 from tests.actors.test_statistics import Lasting
+from tests.faults import instead
 
 PATIENCE_SECONDS = 20.0
 MIDNIGHT = 1_762_473_600_000_000
@@ -42,7 +44,9 @@ class Watched(Lasting):
         self.failing: dict[str, int] = {}
         self.calls: list[str] = []
         self._gates: dict[str, threading.Event] = {}
-        super().__init__()
+        super().__init__(Interrupted(self._pass))
+        instead(self.log, "trim", self._trim)
+        instead(self.log, "replay", self._replay)
 
     @contextmanager
     def stalled(self, where: str) -> Iterator[None]:
@@ -67,32 +71,41 @@ class Watched(Lasting):
             self.failing[where] -= 1
             raise StorageDown(f"{where} fails: injected")
 
-    def save_summaries(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
-        self._pass("before save")
-        super().save_summaries(position, parts, merge)
-        self._pass("after save")
-
-    def coarsen_summaries(self, now: int, merge: Merge) -> None:
-        self._pass("before coarsen")
-        super().coarsen_summaries(now, merge)
-
-    def trim(self, monitored: int, now: int) -> None:
+    def _trim(self, sane: Callable[..., None], *about: Any) -> None:
         self._pass("before trim")
-        super().trim(monitored, now)
+        sane(*about)
 
-    def monitored(self) -> int:
-        found = super().monitored()
+    def _replay(self, sane: Callable[..., Any], after: int) -> Any:
+        self._pass("before replay")
+        return sane(after)
+
+
+class Interrupted(Monitored):
+    """Summaries that say where they are."""
+
+    def __init__(self, passing: Callable[[str], None]) -> None:
+        super().__init__(":memory:")
+        self._pass = passing
+
+    @property
+    def position(self) -> int:
+        found = super().position
         self._pass("after monitored")
         return found
 
-    def whole_summaries(self) -> tuple[int, Mapping[SummaryKey, bytes]]:
-        found = super().whole_summaries()
+    def save(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
+        self._pass("before save")
+        super().save(position, parts, merge)
+        self._pass("after save")
+
+    def coarsen(self, now: int, merge: Merge) -> None:
+        self._pass("before coarsen")
+        super().coarsen(now, merge)
+
+    def totals(self) -> tuple[int, dict[SummaryKey, bytes]]:
+        found = super().totals()
         self._pass("after totals")
         return found
-
-    def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
-        self._pass("before replay")
-        return super().replay(after)
 
     def read_whole(self, feature: Feature) -> SavedSummaries:
         found = super().read_whole(feature)
@@ -248,12 +261,12 @@ async def test_the_checkpoints_of_the_clock_save_and_try_again_where_they_fail(
         mock_clock.jump(SETTINGS.checkpoint_seconds)
         await until(lambda: "before save" in storage.calls)
         await wait_all_tasks_blocked(0.01)
-        assert storage.monitored() == 0
+        assert storage.summaries.position == 0
         await check(timewell, 1.0)
         mock_clock.jump(checkpoint.RETRY_SECONDS)
         await wait_all_tasks_blocked(0.01)
         mock_clock.jump(SETTINGS.checkpoint_seconds)
-        await until(lambda: storage.monitored() > 0)
+        await until(lambda: storage.summaries.position > 0)
         await check(timewell, 1.0)
 
 
@@ -263,7 +276,7 @@ async def test_a_checkpoint_with_nothing_new_saves_nothing_twice(storage: Watche
         for _ in range(3):
             await timewell.checkpointer.checkpoint()
         await check(timewell, 1.0)
-        saved = storage.read_whole(timewell.registry.resolve(FEATURE)).states
+        saved = storage.summaries.read_whole(timewell.registry.resolve(FEATURE)).states
         assert decode(saved[WHOLE], Summary).count == 1
 
 
@@ -366,7 +379,7 @@ async def test_a_save_and_a_trim_while_a_monitor_is_rebuilt_leave_no_gap(
             armed.clear()
             await until(lambda: "after totals" in storage.calls[reached:])  # nothing is saved yet
             storage.release("before save")
-            await until(lambda: storage.trimmed() > 0)
+            await until(lambda: storage.log.trimmed() > 0)
             storage.release("after totals")
             await until(lambda: timewell.unready() == [])
             (vitals,) = await timewell.monitoring.watch.vitals([feature])
@@ -453,8 +466,8 @@ async def test_the_journal_is_read_in_portions_that_do_not_hold_the_entities(
     portions: list[list[tuple[int, list[Block]]]] = []
     sane = monitor._some
 
-    def some(storage: Storage, after: int) -> list[tuple[int, list[Block]]]:
-        portions.append(sane(storage, after))
+    def some(log: Log, after: int) -> list[tuple[int, list[Block]]]:
+        portions.append(sane(log, after))
         return portions[-1]
 
     async with service(storage) as timewell:

@@ -110,7 +110,7 @@ async def test_a_pattern_of_an_earlier_version_keeps_its_feature_and_says_why_no
     )
     check = Check(id="c", feature_id=kept.id, created=5, check_type="pattern", config={"regex": r"(a)\1"})
     storage.open()
-    storage.commit([Registered(kept), Noted("check", check.key, msgspec.msgpack.encode(check))])
+    storage.log.commit([Registered(kept), Noted("check", check.key, msgspec.msgpack.encode(check))])
     storage.close()
     async with open_router(SETTINGS, EmbeddedStorage(str(tmp_path))) as router:
         sent = Sent([kept.id] * 2, ["ada"] * 2, ["ab", None], [None] * 2, [None] * 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import psycopg
@@ -27,8 +27,10 @@ from actors.table.rows import Rows
 from actors.timestamps import NEVER
 from actors.types.type import Array
 from actors.types.values import dtype_of
+from tests.faults import instead
 from tests.servers.postgres import PostgresServer
 
+Ask = Callable[[Sequence[Newest]], Latests]
 TYPES: list[ValueType] = ["number", "integer", "boolean", "timestamp", "vector", "string"]
 
 
@@ -71,7 +73,7 @@ def opened(url: str) -> PostgresStorage:
     storage = PostgresStorage(url, 10.0)
     storage.open()
     for one in FEATURES:
-        storage.commit([Registered(one)])
+        storage.log.commit([Registered(one)])
     return storage
 
 
@@ -100,7 +102,7 @@ def test_every_version_comes_back_as_it_was_written(
     expected: dict[str, list[tuple[object, ...]]] = {one.id: [] for one in FEATURES}
     for one, index in batches:
         written = block(one, [entity for entity, _ in index], [time for _, time in index], random)
-        storage.commit([Written(0, [written], None, b"")])
+        storage.log.commit([Written(0, [written], None, b"")])
         expected[one.id] += zip(
             written.entities,
             written.times.tolist(),
@@ -109,7 +111,7 @@ def test_every_version_comes_back_as_it_was_written(
             strict=True,
         )
     for one in FEATURES:
-        rows: Rows = storage.read(one, ["a", "b", "c"], 0, 9).rows
+        rows: Rows = storage.history.read(one, ["a", "b", "c"], 0, 9).rows
         owners = ["abc"[slot] for slot in rows.slots.tolist()]
         found = zip(owners, rows.times.tolist(), rows.values.tolist(), rows.nulls.tolist(), strict=True)
         assert sorted(found, key=repr) == sorted(expected[one.id], key=repr)
@@ -122,8 +124,8 @@ def test_every_version_comes_back_as_it_was_written(
 
 def test_an_id_that_cannot_be_is_nobody_s(database: str) -> None:
     storage = opened(database)
-    storage.commit([Written(0, [block(FEATURES[0], ["a"], [5], np.random.default_rng(1))], None, b"")])
-    rows = storage.read(FEATURES[0], ["nul\0", "a"], 0, 9).rows
+    storage.log.commit([Written(0, [block(FEATURES[0], ["a"], [5], np.random.default_rng(1))], None, b"")])
+    rows = storage.history.read(FEATURES[0], ["nul\0", "a"], 0, 9).rows
     assert rows.slots.tolist() == [1]
     storage.close()
 
@@ -131,10 +133,10 @@ def test_an_id_that_cannot_be_is_nobody_s(database: str) -> None:
 def test_what_is_written_together_is_one_row(database: str) -> None:
     random, storage = np.random.default_rng(1), opened(database)
     blocks = [block(one, ["a", "b"], [5, 5], random) for one in FEATURES]
-    storage.commit([Written(0, blocks, None, b"")])
+    storage.log.commit([Written(0, blocks, None, b"")])
     assert counted(database, "rows") == 2 * 2  # the string is on its own
     assert counted(database, "shapes") == 2
-    storage.commit([Written(0, blocks, None, b"")])
+    storage.log.commit([Written(0, blocks, None, b"")])
     assert counted(database, "shapes") == 2
     storage.close()
 
@@ -147,9 +149,9 @@ def test_there_are_only_so_many_ways_of_keeping_features_together(
     numbers = [one for one in FEATURES if one.value_type != "string"]
     for first in range(4):
         blocks = [block(one, ["a"], [first], random) for one in numbers[first : first + 3]]
-        storage.commit([Written(0, blocks, None, b"")])
+        storage.log.commit([Written(0, blocks, None, b"")])
         for one, written in zip(numbers[first:], blocks, strict=False):
-            newest = storage.read(one, ["a"], first, first).rows
+            newest = storage.history.read(one, ["a"], first, first).rows
             assert newest.values.tolist() == written.values.tolist()
     assert counted(database, "shapes WHERE cardinality(members) > 1") == 2
     storage.close()
@@ -170,13 +172,16 @@ def test_a_payload_is_a_bit_for_each_null_and_the_values() -> None:
 class Faulty(PostgresStorage):
     """Fails as no storage should, once."""
 
-    failed = False
+    def __init__(self, url: str) -> None:
+        super().__init__(url, 10.0)
+        self.failed = False
+        instead(self.values, "latest", self._latest)
 
-    def latest(self, questions: Sequence[Newest]) -> Latests:
+    def _latest(self, sane: Ask, questions: Sequence[Newest]) -> Latests:
         if not self.failed:
             self.failed = True
             raise RuntimeError("injected")
-        return super().latest(questions)
+        return sane(questions)
 
 
 MOST_BYTES = 1_000
@@ -185,12 +190,12 @@ MOST_BYTES = 1_000
 async def over(storage: PostgresStorage, feature: Feature) -> SharedStoreActor:
     """A store over an opened storage with one feature."""
     await trio.to_thread.run_sync(storage.open)
-    storage.commit([Registered(feature)])
-    return SharedStoreActor(0, storage, MOST_BYTES)
+    storage.log.commit([Registered(feature)])
+    return SharedStoreActor(0, storage.values, MOST_BYTES)
 
 
 async def test_a_store_that_crashes_answers_who_asked_and_goes_on(database: str) -> None:
-    one, storage = FEATURES[0], Faulty(database, 10.0)
+    one, storage = FEATURES[0], Faulty(database)
     actor = await over(storage, one)
     question = Latest("user", ["u"], [one], kinds_of([one]), 9, True, [0])
     async with trio.open_nursery() as nursery:
@@ -209,18 +214,21 @@ async def test_a_store_that_crashes_answers_who_asked_and_goes_on(database: str)
 class Visited(PostgresStorage):
     """Counts visits, and makes the first one wait for more questions."""
 
-    visits = 0
+    def __init__(self, url: str) -> None:
+        super().__init__(url, 10.0)
+        self.visits = 0
+        instead(self.values, "latest", self._latest)
 
-    def latest(self, questions: Sequence[Newest]) -> Latests:
+    def _latest(self, sane: Ask, questions: Sequence[Newest]) -> Latests:
         self.visits += 1
-        return super().latest(questions)
+        return sane(questions)
 
 
 async def test_reads_that_wait_together_go_to_the_server_in_one_visit(database: str) -> None:
-    one, storage = FEATURES[0], Visited(database, 10.0)
+    one, storage = FEATURES[0], Visited(database)
     actor, found = await over(storage, one), dict[int, Grid]()
     written = [block(one, [f"u{number}" for number in range(100)], [5] * 100, np.random.default_rng(1))]
-    storage.commit([Written(0, written, None, b"")])
+    storage.log.commit([Written(0, written, None, b"")])
 
     async def ask(number: int) -> None:
         message = Latest("user", [f"u{number}"], [one], kinds_of([one]), 9, True, [0])
@@ -245,10 +253,11 @@ class Texts(PostgresStorage):
     def __init__(self, url: str) -> None:
         super().__init__(url, 10.0)
         self.asked = list[int]()
+        instead(self.values, "latest", self._latest)
 
-    def latest(self, questions: Sequence[Newest]) -> Latests:
+    def _latest(self, sane: Ask, questions: Sequence[Newest]) -> Latests:
         self.asked += [len(question.entities) for question in questions]
-        return super().latest(questions)
+        return sane(questions)
 
 
 TEXT = next(one for one in FEATURES if one.value_type == "string")
@@ -263,7 +272,7 @@ async def test_texts_come_some_at_a_time_and_no_further_than_an_answer_may_have_
     ids = [f"u{number}" for number in range(20)]
     written = block(TEXT, ids, [5] * 20, np.random.default_rng(1))
     values = np.array([f"{number:099}" for number in range(20)], object)
-    storage.commit([Written(0, [written._replace(values=values, nulls=np.zeros(20, np.bool_))], None, b"")])
+    storage.log.commit([Written(0, [written._replace(values=values, nulls=np.zeros(20, np.bool_))], None, b"")])
 
     async def ask(entities: Sequence[str]) -> Grid:
         answer: Grid = await actor.mailbox.ask(Latest("user", entities, [TEXT], kinds_of([TEXT]), 9, True, [0]))

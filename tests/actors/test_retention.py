@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from actors.serving import Span
 from actors.settings import Settings
 from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.store import StoreActor
+from tests.faults import instead
 from tests.model import rfc3339
 
 NOW = 1_762_509_600_000_000
@@ -26,11 +28,14 @@ FEATURE = "user.clicks.v1"
 class Watched(EmbeddedStorage):
     """Counts the reads of history files."""
 
-    reads = 0
+    def __init__(self, directory: str) -> None:
+        super().__init__(directory)
+        self.reads = 0
+        instead(self.history, "read", self._read)
 
-    def read(self, *question: Any) -> Any:
+    def _read(self, sane: Callable[..., Any], *question: Any) -> Any:
         self.reads += 1
-        return super().read(*question)
+        return sane(*question)
 
 
 @pytest.fixture
@@ -110,7 +115,7 @@ async def test_pairs_that_leave_memory_while_others_are_read_are_served(
         await prepare(router, Retention(values=10), entities=8)
         entities, feature = [f"u{n}" for n in range(8)], router.registry.resolve(FEATURE)
         partition = actors[0].store.partition
-        series, read = partition.series(feature), storage.read
+        series, read = partition.series(feature), storage.history.read
 
         def let_go(entities: list[str]) -> None:
             for _ in series.evicting(partition.slots("user", entities), partition.flushed):
@@ -122,7 +127,7 @@ async def test_pairs_that_leave_memory_while_others_are_read_are_served(
             let_go([one for one in entities if one not in question[1]][:1])
             return found
 
-        monkeypatch.setattr(storage, "read", reading)
+        monkeypatch.setattr(storage.history, "read", reading)
         for current in (True, False):
             let_go(entities[:1])
             grid = await router.latest(entities, router.registry.select([FEATURE], None), NOW, current)

@@ -207,7 +207,7 @@ def test_a_journal_replays_shared_lists_as_they_were_written(batches: list[list[
     journal.open()
     try:
         journal.commit([Written(arrived, blocks, None, b"") for arrived, blocks in enumerate(batches, 1)])
-        replayed = list(journal.replay(0))
+        replayed = list(journal.batches(0))
     finally:
         journal.close()
     assert [arrived for arrived, _ in replayed] == list(range(1, len(batches) + 1))

@@ -28,7 +28,7 @@ from actors.table.series import Series
 from actors.timestamps import FOREVER
 from tests.actors.service import ONE, OTHER, SETTINGS, read, service, write
 from tests.actors.test_actors import until_ready
-from tests.faults import FaultyStorage
+from tests.faults import Commit, FaultyStorage
 from web.errors import answer_to
 
 OFTEN = CRASHES_ALLOWED + 2
@@ -81,10 +81,10 @@ async def test_a_commit_that_lacks_memory_is_refused_and_the_next_is_made() -> N
     class Short(FaultyStorage):
         lacks = False
 
-        def commit(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        def commit(self, sane: Commit, entries: Sequence[Entry]) -> Sequence[Entry]:
             if self.lacks:
                 raise MemoryError
-            return super().commit(entries)
+            return super().commit(sane, entries)
 
     storage = Short()
     async with service(storage) as timewell:
@@ -137,16 +137,16 @@ async def test_a_checkpoint_that_fails_in_whatever_way_is_tried_again(
     class Failing(FaultyStorage):
         tried = 0
 
-        def flush(self, *about: Any) -> Any:
+        def flush(self, sane: Any, *about: Any) -> Any:
             self.tried += 1
             if self.tried <= OFTEN:
                 raise error
-            return super().flush(*about)
+            return super().flush(sane, *about)
 
     storage = Failing()
     async with service(storage) as timewell:
         await write(timewell, ONE, 1.0)
-        while storage._position == 0:
+        while storage.history.position == 0:
             mock_clock.jump(SETTINGS.checkpoint_seconds + checkpoint.RETRY_SECONDS)
             await wait_all_tasks_blocked(0.01)
         assert await read(timewell, ONE) == [1.0]

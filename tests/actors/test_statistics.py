@@ -20,12 +20,14 @@ from actors.errors import TooLarge
 from actors.ingest.sent import Sent
 from actors.opening import open_router
 from actors.router import Router
-from actors.settings import Settings
+from actors.settings import READ_BYTES, Settings
 from actors.stats.summary import Summary
 from actors.stats.windows import DAY, FIVE_MINUTES, HOUR
-from actors.storage.embedded import local
-from actors.storage.embedded.local import MemoryStorage
-from actors.storage.protocol import Storage
+from actors.storage.embedded import filed
+from actors.storage.embedded.local import LocalStorage
+from actors.storage.embedded.log import LocalLog
+from actors.storage.embedded.runs import MemoryRuns
+from actors.storage.embedded.summaries import Monitored
 from actors.timestamps import FOREVER, NEVER
 from tests.model import rfc3339
 
@@ -46,13 +48,13 @@ class Seen(NamedTuple):
     value: Any
 
 
-class Lasting(MemoryStorage):
+class Lasting(LocalStorage):
     """A memory that outlives its router, so that restarts can be had without a disk."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, summaries: Monitored | None = None) -> None:
+        super().__init__(LocalLog(":memory:"), MemoryRuns(), summaries or Monitored(":memory:"), READ_BYTES)
         self.open()
-        for database in (self._journal, self._monitored):
+        for database in (self.log, self.summaries):
             database.open = lambda: None  # type: ignore[method-assign]
 
     def close(self) -> None:
@@ -63,7 +65,10 @@ class Service:
     """A router over a storage, with a clock of its own and an oracle that has seen all that was accepted."""
 
     def __init__(
-        self, open_storage: Callable[[], Storage | None], directory: str = "unused", kind: FeatureChange = NUMBER
+        self,
+        open_storage: Callable[[], LocalStorage | None],
+        directory: str = "unused",
+        kind: FeatureChange = NUMBER,
     ) -> None:
         self.open_storage = open_storage
         self.kind = kind
@@ -414,11 +419,11 @@ async def test_the_saved_summaries_of_a_deleted_feature_go_with_the_next_checkpo
         await service.checkpoint()
         gone, storage = service.feature, service.open_storage()
         assert storage is not None
-        assert storage.read_whole(gone).states != {}
+        assert storage.summaries.read_whole(gone).states != {}
         await router.delete_feature(ID)
         await service.checkpoint()
-        assert storage.read_whole(gone).states == {}
-        assert storage.read_summaries(gone, NEVER, FOREVER).states == {}
+        assert storage.summaries.read_whole(gone).states == {}
+        assert storage.summaries.read(gone, NEVER, FOREVER).states == {}
 
 
 async def test_the_summaries_of_two_lives_that_end_between_two_checkpoints_both_go(service: Service) -> None:
@@ -431,7 +436,7 @@ async def test_the_summaries_of_two_lives_that_end_between_two_checkpoints_both_
         await service.checkpoint()
         storage = service.open_storage()
         assert storage is not None
-        assert storage.read_whole(first).states == {}
+        assert storage.summaries.read_whole(first).states == {}
 
 
 async def test_features_of_one_batch_are_counted_apart(service: Service) -> None:
@@ -459,7 +464,7 @@ async def test_a_retention_age_leaves_the_whole_stream_as_it_was(service: Servic
 async def test_a_period_that_cuts_through_too_many_observations_is_refused_and_one_that_does_not_is_not(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "MAX_ROWS_FROM_DISK", 10)
+    monkeypatch.setattr(filed, "MAX_ROWS_FROM_DISK", 10)
     async with service.running():
         await service.write(*((MIDNIGHT + second * 1_000_000, float(second)) for second in range(50)))
         await service.checkpoint()

@@ -21,11 +21,11 @@ from deltalake import DeltaTable, write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import actors.storage.embedded.local
+import actors.storage.embedded.filed
 import actors.storage.embedded.runs
 from actors.domain import VALUE_TYPES, Feature, Group, Retention, ValueSchema, ValueType
 from actors.errors import StartupError, StorageDown, TooLarge, TooMuchAtOnce
-from actors.stats.windows import DAY, Window
+from actors.stats.windows import Window
 from actors.storage.embedded import history
 from actors.storage.embedded.database import set_meta
 from actors.storage.embedded.local import LocalStorage, MemoryStorage
@@ -36,7 +36,6 @@ from actors.storage.protocol import (
     Grouped,
     HistoryPlan,
     LoadedRows,
-    Noted,
     Registered,
     SummaryKey,
     Trimmed,
@@ -142,24 +141,24 @@ def read(
     storage: LocalStorage, feature: Feature, *entities: str, start: int = NEVER, end: int = FOREVER
 ) -> list[Seen]:
     """What the history has, in the order it is read."""
-    found = storage.read(feature, list(entities), start, end)
+    found = storage.history.read(feature, list(entities), start, end)
     return seen(feature, list(entities), found.rows)
 
 
 def replayed(storage: LocalStorage, after: int = 0) -> list[int]:
-    return [arrived for arrived, _ in storage.replay(after)]
+    return [arrived for arrived, _ in storage.log.replay(after)]
 
 
 def flush(storage: LocalStorage, features: Mapping[str, Feature] = FEATURES, now: int = NOW) -> int:
     """Everything. The number of observations that took."""
     moved = 0
-    while observations := storage.flush(lambda: features, now).observations:
+    while observations := storage.history.flush(lambda: features, now).observations:
         moved += observations
     return moved
 
 
 def write(storage: LocalStorage, arrived: int, *rows: tuple[str, int, Any], feature: Feature = X) -> None:
-    storage.commit([written(arrived, a_block(feature, *rows))])
+    storage.log.commit([written(arrived, a_block(feature, *rows))])
 
 
 def stored(storage: LocalStorage) -> list[tuple[str, str]]:
@@ -186,20 +185,20 @@ def loaded(rows: Iterator[LoadedRows]) -> list[tuple[str, str, int, int]]:
 
 def test_a_new_storage_knows_nothing(storage: LocalStorage) -> None:
     assert replayed(storage) == []
-    assert storage.flush(FEATURES.copy, NOW) == (0, 0)
+    assert storage.history.flush(FEATURES.copy, NOW) == (0, 0)
     assert read(storage, X, "a") == []
-    assert storage.trimmed() == 0
-    assert storage.monitored() == 0
-    assert storage.whole_summaries() == (0, {})
-    assert storage.plan(10) == HistoryPlan(0, NEVER, [])
-    storage.forget(FEATURES.copy)
-    storage.compact(FEATURES.copy, NOW)
-    storage.trim(FOREVER, NOW)
+    assert storage.log.trimmed() == 0
+    assert storage.summaries.position == 0
+    assert storage.summaries.totals() == (0, {})
+    assert storage.history.plan(10) == HistoryPlan(0, NEVER, [])
+    storage.history.forget(FEATURES.copy)
+    storage.history.compact(FEATURES.copy, NOW)
+    storage.log.trim(FOREVER, NOW)
 
 
 def test_batches_are_replayed_in_order_of_arrival_from_anywhere(storage: LocalStorage) -> None:
-    storage.commit([written(30, a_block(X, ("c", 1, 3.0)))])
-    storage.commit([written(10, a_block(X, ("a", 1, 1.0))), written(20, a_block(X, ("b", 1, 2.0)))])
+    storage.log.commit([written(30, a_block(X, ("c", 1, 3.0)))])
+    storage.log.commit([written(10, a_block(X, ("a", 1, 1.0))), written(20, a_block(X, ("b", 1, 2.0)))])
     assert replayed(storage) == [10, 20, 30]
     assert replayed(storage, 10) == [20, 30]
     assert replayed(storage, 30) == []
@@ -207,7 +206,7 @@ def test_batches_are_replayed_in_order_of_arrival_from_anywhere(storage: LocalSt
 
 @pytest.mark.parametrize("count", [63, 64, 65, 130])
 def test_a_long_journal_is_replayed_to_its_end(storage: LocalStorage, count: int) -> None:
-    storage.commit([written(arrived, a_block(X, ("a", arrived, 1.0))) for arrived in range(1, count + 1)])
+    storage.log.commit([written(arrived, a_block(X, ("a", arrived, 1.0))) for arrived in range(1, count + 1)])
     assert replayed(storage) == list(range(1, count + 1))
 
 
@@ -215,8 +214,8 @@ def test_a_long_journal_is_replayed_to_its_end(storage: LocalStorage, count: int
 def test_blocks_of_every_type_are_replayed_as_they_were_written(storage: LocalStorage, value_type: str) -> None:
     feature = a_feature(value_type=value_type)
     block = a_block(feature, *((f"e{n}", n, value) for n, value in enumerate([*VALUES[value_type], None])))
-    storage.commit([written(10, block, a_block(Y, ("b", 2, 5.0)))])
-    ((_, (back, other)),) = storage.replay(0)
+    storage.log.commit([written(10, block, a_block(Y, ("b", 2, 5.0)))])
+    ((_, (back, other)),) = storage.log.replay(0)
     assert back[:3] == block[:3]
     assert back.times.tolist() == block.times.tolist()
     assert back.values.tolist() == block.values.tolist()
@@ -227,7 +226,7 @@ def test_blocks_of_every_type_are_replayed_as_they_were_written(storage: LocalSt
 def test_a_commit_is_all_or_nothing(storage: LocalStorage) -> None:
     write(storage, 10, ("a", 1, 1.0))
     with pytest.raises(StorageDown):
-        storage.commit(
+        storage.log.commit(
             [
                 written(11, a_block(X, ("b", 1, 1.0))),
                 Registered(Y),
@@ -235,7 +234,7 @@ def test_a_commit_is_all_or_nothing(storage: LocalStorage) -> None:
             ]
         )
     assert replayed(storage) == [10]
-    assert storage.answers(["k"], 0) == {}
+    assert storage.log.answers(["k"], 0) == {}
     write(storage, 11, ("d", 1, 1.0))
     assert replayed(storage) == [10, 11]
 
@@ -251,50 +250,26 @@ def test_a_closed_storage_says_that_it_is_down(storage: LocalStorage) -> None:
 
 
 def test_answers_are_given_again_to_the_keys_that_are_known(storage: LocalStorage) -> None:
-    storage.commit([written(10, a_block(X, ("a", 1, 1.0)), key="one", answer=b"1")])
-    storage.commit([written(20, key="two", answer=b"2"), written(30, key="three", answer=b"3")])
-    assert storage.answers(["one", "two", "none"], 0) == {"one": b"1", "two": b"2"}
-    assert storage.answers(["one", "two", "three"], 20) == {"three": b"3"}
-    assert storage.answers([], 0) == {}
+    storage.log.commit([written(10, a_block(X, ("a", 1, 1.0)), key="one", answer=b"1")])
+    storage.log.commit([written(20, key="two", answer=b"2"), written(30, key="three", answer=b"3")])
+    assert storage.log.answers(["one", "two", "none"], 0) == {"one": b"1", "two": b"2"}
+    assert storage.log.answers(["one", "two", "three"], 20) == {"three": b"3"}
+    assert storage.log.answers([], 0) == {}
     assert replayed(storage) == [10]
 
 
 def test_a_key_used_again_after_its_time_has_the_later_answer(storage: LocalStorage) -> None:
-    storage.commit([written(10, key="k", answer=b"1")])
-    storage.commit([written(20, key="k", answer=b"2")])
-    assert storage.answers(["k"], 0) == {"k": b"2"}
+    storage.log.commit([written(10, key="k", answer=b"1")])
+    storage.log.commit([written(20, key="k", answer=b"2")])
+    assert storage.log.answers(["k"], 0) == {"k": b"2"}
 
 
 def test_answers_are_trimmed_after_a_day(storage: LocalStorage) -> None:
-    storage.commit(
+    storage.log.commit(
         [written(NOW - 25 * HOUR, key="old", answer=b"1"), written(NOW - 23 * HOUR, key="new", answer=b"2")]
     )
-    storage.trim(FOREVER, NOW)
-    assert storage.answers(["old", "new"], 0) == {"new": b"2"}
-
-
-# The monitor's state
-
-
-def test_summaries_are_merged_with_what_is_saved_and_come_back_with_their_position(
-    storage: LocalStorage,
-) -> None:
-    whole, window = SummaryKey(X.id, X.created, 0, 0), SummaryKey(X.id, X.created, DAY, 0)
-    storage.save_summaries(5, {whole: b"a", window: b"b"}, b"".join)
-    storage.save_summaries(7, {whole: b"c"}, b"".join)
-    assert storage.monitored() == 7
-    assert storage.whole_summaries() == (7, {whole: b"ac"})
-    assert storage.read_whole(X) == (7, {Window(0, 0): b"ac"})
-    assert storage.read_summaries(X, DAY - 1, FOREVER) == (7, {Window(DAY, 0): b"b"})
-    assert storage.read_summaries(X, DAY, FOREVER) == (7, {})
-    assert storage.read_summaries(Y, NEVER, FOREVER) == (7, {})
-
-
-def test_notes_are_kept_until_they_are_taken_back(storage: LocalStorage) -> None:
-    storage.commit([Noted("check", "one", b"1"), Noted("check", "two", b"2"), Noted("alert", "one", b"3")])
-    storage.commit([Noted("check", "one", b"4"), Noted("check", "two", None)])
-    assert storage.notes("check") == {"one": b"4"}
-    assert storage.notes("alert") == {"one": b"3"}
+    storage.log.trim(FOREVER, NOW)
+    assert storage.log.answers(["old", "new"], 0) == {"new": b"2"}
 
 
 # From the journal into the history
@@ -305,7 +280,7 @@ def test_flushed_values_of_every_type_are_read_back(storage: LocalStorage, value
     feature = a_feature(value_type=value_type)
     values = [*VALUES[value_type], None]
     times = [EARLIEST, -1, 0, NOW + 1, LATEST]
-    storage.commit([written(10, a_block(feature, *zip(["a"] * 5, times, values, strict=True)))])
+    storage.log.commit([written(10, a_block(feature, *zip(["a"] * 5, times, values, strict=True)))])
     assert flush(storage, by_id(feature)) == 5
     found = read(storage, feature, "a")
     assert [(cell.time, cell.arrived) for cell in found] == [(time, 10) for time in times]
@@ -327,18 +302,18 @@ def test_a_vector_column_of_nulls_alone_is_read_back(storage: LocalStorage) -> N
 def test_the_position_and_the_count_of_a_flush_are_those_of_what_it_moved(storage: LocalStorage) -> None:
     write(storage, 10, ("a", 1, 1.0), ("b", 1, 1.0))
     write(storage, 20, ("a", 1, 1.0))
-    assert storage.flush(FEATURES.copy, NOW) == (20, 3)
-    assert storage.flush(FEATURES.copy, NOW) == (20, 0)
-    assert storage.read(X, ["a"], NEVER, FOREVER).position == 20
+    assert storage.history.flush(FEATURES.copy, NOW) == (20, 3)
+    assert storage.history.flush(FEATURES.copy, NOW) == (20, 0)
+    assert storage.history.read(X, ["a"], NEVER, FOREVER).position == 20
 
 
 def test_a_flush_moves_the_oldest_first_and_no_more_than_so_many(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.storage.embedded.local, "FLUSH_VALUES", 3)
+    monkeypatch.setattr(actors.storage.embedded.filed, "FLUSH_VALUES", 3)
     for arrived in range(1, 6):
         write(storage, arrived, ("a", arrived, 1.0), ("b", arrived, 1.0))
-    assert [storage.flush(FEATURES.copy, NOW) for _ in range(4)] == [(2, 4), (4, 4), (5, 2), (5, 0)]
+    assert [storage.history.flush(FEATURES.copy, NOW) for _ in range(4)] == [(2, 4), (4, 4), (5, 2), (5, 0)]
     assert [cell.time for cell in read(storage, X, "a")] == [1, 2, 3, 4, 5]
 
 
@@ -353,23 +328,10 @@ def test_corrections_are_all_kept_and_read_in_order_of_arrival(storage: LocalSto
     assert len(stored(storage)) == 5
 
 
-def test_only_the_entities_and_the_range_asked_for_are_read(storage: LocalStorage) -> None:
-    names = ["a", "b", "ab", "é", "😀", "Z", " "]
-    write(storage, 10, *((name, time, float(time)) for name in names for time in range(5)))
-    write(storage, 11, ("a", 2, 9.0), feature=Y)
-    flush(storage)
-    found = read(storage, X, "é", "nobody", "a", "😀", start=1, end=3)
-    assert sorted((cell.entity, cell.time) for cell in found) == sorted(
-        (name, time) for name in ("é", "a", "😀") for time in (1, 2, 3)
-    )
-    assert read(storage, X, "a", start=3, end=2) == []
-    assert read(storage, X, "nobody") == []
-
-
 def test_reading_more_than_the_limit_is_too_large(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     write(storage, 10, *(("a", time, 1.0) for time in range(5)))
     flush(storage)
-    monkeypatch.setattr(actors.storage.embedded.local, "MAX_ROWS_FROM_DISK", 4)
+    monkeypatch.setattr(actors.storage.embedded.filed, "MAX_ROWS_FROM_DISK", 4)
     assert len(read(storage, X, "a", end=3)) == 4
     with pytest.raises(TooLarge, match=r"user\.x\.v1"):
         read(storage, X, "a")
@@ -377,7 +339,7 @@ def test_reading_more_than_the_limit_is_too_large(storage: LocalStorage, monkeyp
 
 def test_reading_more_bytes_than_the_limit_is_too_much(storage: LocalStorage) -> None:
     text = a_feature("text", "string")
-    storage._most_bytes = 2_500
+    storage.history._most_bytes = 2_500
     write(storage, 10, *(("a", time, "x" * 1_000) for time in range(4)), feature=text)
     for moved in (False, True):
         if moved:
@@ -385,12 +347,12 @@ def test_reading_more_bytes_than_the_limit_is_too_much(storage: LocalStorage) ->
             assert len(read(storage, text, "a", end=1)) == 2
             with pytest.raises(TooMuchAtOnce, match=r"user\.text\.v1 with more than 2500 bytes"):
                 read(storage, text, "a")
-        assert storage.versions(text, ["a"], 0, 1).size == 2
-        assert sum(len(part.times) for part in storage.observations(text, 0, 1)) == 2
+        assert storage.history.versions(text, ["a"], 0, 1).size == 2
+        assert sum(len(part.times) for part in storage.history.observations(text, 0, 1)) == 2
         with pytest.raises(TooMuchAtOnce):
-            storage.versions(text, ["a"], 0, 9)
+            storage.history.versions(text, ["a"], 0, 9)
         with pytest.raises(TooMuchAtOnce):
-            list(storage.observations(text, 0, 9))
+            list(storage.history.observations(text, 0, 9))
 
 
 def keys_of(storage: LocalStorage) -> list[tuple[str, bytes, int, int]]:
@@ -415,7 +377,7 @@ MANY = by_id(*(a_feature(f"f{number}") for number in range(12)))
 def test_runs_are_sorted_by_feature_entity_time_and_arrival(storage: LocalStorage) -> None:
     for arrived in (10, 11):
         rows = [(entity, time, 1.0) for entity in ("b", "a", "é", "B") for time in (5, -5, 0)]
-        storage.commit([written(arrived, *(a_block(feature, *rows) for feature in reversed(MANY.values())))])
+        storage.log.commit([written(arrived, *(a_block(feature, *rows) for feature in reversed(MANY.values())))])
     flush(storage, MANY)
     keys = keys_of(storage)
     assert keys == sorted(keys)
@@ -426,31 +388,31 @@ def test_a_large_flush_keeps_the_order_of_its_corrections(storage: LocalStorage)
     count = 100_000
     values = np.arange(count, dtype=np.float64)
     block = Block(X.id, X.created, ["a"] * count, np.full(count, 5), values, np.zeros(count, np.bool_))
-    storage.commit([written(10, block)])
+    storage.log.commit([written(10, block)])
     flush(storage)
-    assert storage.read(X, ["a"], NEVER, FOREVER).rows.values.tolist() == values.tolist()
+    assert storage.history.read(X, ["a"], NEVER, FOREVER).rows.values.tolist() == values.tolist()
 
 
 def write_corrections(storage: LocalStorage, *arrivals: int) -> None:
     """Four values for one moment in each batch, and as many rows of another feature."""
     for arrived in arrivals:
         rows = [("a", 5, float(4 * arrived + number)) for number in range(4)]
-        storage.commit([written(arrived, a_block(X, *rows), a_block(Y, *rows))])
+        storage.log.commit([written(arrived, a_block(X, *rows), a_block(Y, *rows))])
 
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """The history is read a few rows at a time, as a large one is read many thousands at a time."""
     monkeypatch.setattr(actors.storage.embedded.runs, "ROW_GROUP_ROWS", 4)
-    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.filed, "RUNS_BEFORE_COMPACTION", 1)
 
 
 @pytest.mark.usefixtures("small_batches")
 def test_forgetting_a_feature_leaves_the_order_of_the_others(storage: LocalStorage) -> None:
     write_corrections(storage, *range(10, 30))
     flush(storage)
-    storage.commit([Deleted(Y)])
-    storage.forget(by_id(X).copy)
+    storage.log.commit([Deleted(Y)])
+    storage.history.forget(by_id(X).copy)
     assert [cell.value for cell in read(storage, X, "a")] == list(range(40, 120))
 
 
@@ -459,7 +421,7 @@ def test_merging_runs_leaves_the_order_of_their_rows(storage: LocalStorage) -> N
     for first in (10, 20, 30):
         write_corrections(storage, *range(first, first + 10))
         flush(storage)
-    storage.compact(FEATURES.copy, NOW)
+    storage.history.compact(FEATURES.copy, NOW)
     assert len(storage._runs.runs()) == 1
     assert [cell.value for cell in read(storage, X, "a")] == list(range(40, 160))
     keys = keys_of(storage)
@@ -471,7 +433,9 @@ def test_a_rebuild_loads_corrections_in_order_of_arrival(storage: LocalStorage) 
     write_corrections(storage, *range(10, 30))
     flush(storage)
     parts = [
-        block.values.tolist() for block, _ in storage.load(storage.plan(1_000), FEATURES) if block.feature == X.id
+        block.values.tolist()
+        for block, _ in storage.history.load(storage.history.plan(1_000), FEATURES)
+        if block.feature == X.id
     ]
     assert [value for part in parts for value in part] == list(range(40, 120))
 
@@ -484,8 +448,8 @@ def test_what_was_trimmed_cannot_be_replayed(storage: LocalStorage) -> None:
         write(storage, arrived, ("a", arrived, 1.0))
     flush(storage)
     write(storage, 40, ("a", 40, 1.0))
-    storage.trim(20, NOW)
-    assert storage.trimmed() == 20
+    storage.log.trim(20, NOW)
+    assert storage.log.trimmed() == 20
     with pytest.raises(Trimmed):
         replayed(storage)
     with pytest.raises(Trimmed):
@@ -496,20 +460,20 @@ def test_what_was_trimmed_cannot_be_replayed(storage: LocalStorage) -> None:
 
 def test_what_the_history_does_not_have_is_not_trimmed(storage: LocalStorage) -> None:
     write(storage, 10, ("a", 1, 1.0))
-    storage.trim(FOREVER, NOW)
+    storage.log.trim(FOREVER, NOW)
     assert replayed(storage) == [10]
     flush(storage)
     write(storage, 20, ("a", 1, 1.0))
-    storage.trim(FOREVER, NOW)
+    storage.log.trim(FOREVER, NOW)
     assert replayed(storage, 10) == [20]
 
 
 def test_a_replay_under_way_notices_that_it_was_overtaken(storage: LocalStorage) -> None:
-    storage.commit([written(arrived, a_block(X, ("a", 1, 1.0))) for arrived in range(1, 201)])
-    under_way = storage.replay(0)
+    storage.log.commit([written(arrived, a_block(X, ("a", 1, 1.0))) for arrived in range(1, 201)])
+    under_way = storage.log.replay(0)
     next(under_way)
     flush(storage)
-    storage.trim(FOREVER, NOW)
+    storage.log.trim(FOREVER, NOW)
     with pytest.raises(Trimmed):
         list(under_way)
 
@@ -517,9 +481,9 @@ def test_a_replay_under_way_notices_that_it_was_overtaken(storage: LocalStorage)
 def test_a_monitor_that_lags_further_than_before_brings_back_nothing(storage: LocalStorage) -> None:
     write(storage, 10, ("a", 1, 1.0))
     flush(storage)
-    storage.trim(FOREVER, NOW)
-    storage.trim(0, NOW)
-    assert storage.trimmed() == 10
+    storage.log.trim(FOREVER, NOW)
+    storage.log.trim(0, NOW)
+    assert storage.log.trimmed() == 10
     with pytest.raises(Trimmed):
         replayed(storage)
 
@@ -528,27 +492,27 @@ def test_a_monitor_that_lags_further_than_before_brings_back_nothing(storage: Lo
 
 
 def test_rows_of_a_deleted_feature_leave_the_history(storage: LocalStorage) -> None:
-    storage.commit([Registered(X), Registered(Y)])
+    storage.log.commit([Registered(X), Registered(Y)])
     for arrived in (10, 20, 30):
-        storage.commit([written(arrived, a_block(X, ("a", arrived, 1.0)), a_block(Y, ("b", arrived, 2.0)))])
+        storage.log.commit([written(arrived, a_block(X, ("a", arrived, 1.0)), a_block(Y, ("b", arrived, 2.0)))])
         flush(storage)
     write(storage, 40, ("only", 1, 1.0))
     flush(storage)
-    storage.commit([Deleted(X)])
-    storage.forget(by_id(Y).copy)
+    storage.log.commit([Deleted(X)])
+    storage.history.forget(by_id(Y).copy)
     assert stored(storage) == [(Y.id, "b")] * 3
     assert [run.position for run in storage._runs.runs()] == [10, 20, 30]
     assert [cell.time for cell in read(storage, Y, "b")] == [10, 20, 30]
-    storage.forget(by_id(Y).copy)
+    storage.history.forget(by_id(Y).copy)
 
 
 def test_rows_of_a_deleted_feature_do_not_reach_the_history(storage: LocalStorage) -> None:
-    storage.commit([written(10, a_block(X, ("a", 1, 1.0)), a_block(Y, ("b", 1, 1.0)))])
+    storage.log.commit([written(10, a_block(X, ("a", 1, 1.0)), a_block(Y, ("b", 1, 1.0)))])
     write(storage, 20, ("a", 2, 1.0))
-    storage.commit([Deleted(X)])
+    storage.log.commit([Deleted(X)])
     assert flush(storage, by_id(Y)) == 3
     assert stored(storage) == [(Y.id, "b")]
-    assert storage.plan(10).position == 20
+    assert storage.history.plan(10).position == 20
 
 
 def test_a_feature_registered_again_does_not_see_the_rows_of_the_one_before(storage: LocalStorage) -> None:
@@ -556,21 +520,21 @@ def test_a_feature_registered_again_does_not_see_the_rows_of_the_one_before(stor
     write(storage, 10, ("a", 1, 1.0))
     flush(storage)
     write(storage, 14, ("a", 2, 1.0))
-    storage.commit([Deleted(X), Registered(again)])
+    storage.log.commit([Deleted(X), Registered(again)])
     write(storage, 20, ("a", 3, "new"), feature=again)
     flush(storage, by_id(again))
     for _ in range(2):
         assert [(cell.time, cell.value) for cell in read(storage, again, "a")] == [(3, "new")]
-        assert loaded(storage.load(storage.plan(10), by_id(again))) == [(again.id, "a", 3, 20)]
-        storage.forget(by_id(again).copy)
+        assert loaded(storage.history.load(storage.history.plan(10), by_id(again))) == [(again.id, "a", 3, 20)]
+        storage.history.forget(by_id(again).copy)
     assert len(stored(storage)) == 1
 
 
 def test_rows_of_features_that_are_not_registered_are_not_loaded(storage: LocalStorage) -> None:
-    storage.commit([written(10, a_block(X, ("a", 1, 1.0)), a_block(Y, ("b", 1, 1.0)))])
+    storage.log.commit([written(10, a_block(X, ("a", 1, 1.0)), a_block(Y, ("b", 1, 1.0)))])
     flush(storage)
-    assert loaded(storage.load(storage.plan(10), by_id(Y))) == [(Y.id, "b", 1, 10)]
-    assert loaded(storage.load(storage.plan(10), {})) == []
+    assert loaded(storage.history.load(storage.history.plan(10), by_id(Y))) == [(Y.id, "b", 1, 10)]
+    assert loaded(storage.history.load(storage.history.plan(10), {})) == []
 
 
 # Retention by age
@@ -589,39 +553,39 @@ def test_rows_past_their_age_do_not_reach_the_history(storage: LocalStorage) -> 
 def test_a_flush_of_nothing_but_old_rows_moves_on(storage: LocalStorage) -> None:
     aged = a_feature(age=3_600)
     write(storage, 10, ("a", 0, 1.0), feature=aged)
-    assert storage.flush(by_id(aged).copy, NOW) == (10, 1)
-    assert storage.flush(by_id(aged).copy, NOW) == (10, 0)
+    assert storage.history.flush(by_id(aged).copy, NOW) == (10, 1)
+    assert storage.history.flush(by_id(aged).copy, NOW) == (10, 0)
     assert storage._runs.runs() == []
-    storage.trim(FOREVER, NOW)
+    storage.log.trim(FOREVER, NOW)
     assert replayed(storage, 10) == []
 
 
 def test_merging_leaves_behind_what_has_come_of_age_since(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.filed, "RUNS_BEFORE_COMPACTION", 1)
     aged = a_feature(age=3_600)
     features = by_id(aged, Y)
     for arrived in (10, 20):
         write(storage, arrived, ("a", NOW + arrived, 1.0), feature=aged)
         write(storage, arrived + 1, ("b", 0, 1.0), feature=Y)
         flush(storage, features)
-    storage.compact(features.copy, NOW + HOUR + 11)
+    storage.history.compact(features.copy, NOW + HOUR + 11)
     assert [cell.time for cell in read(storage, aged, "a")] == [NOW + 20]
     assert len(read(storage, Y, "b")) == 2
-    storage.commit([written(30, a_block(aged, ("a", NOW, 1.0)))])
+    storage.log.commit([written(30, a_block(aged, ("a", NOW, 1.0)))])
     assert flush(storage, features, NOW) == 1
 
 
 def test_merging_runs_of_nothing_but_old_rows_leaves_none(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.filed, "RUNS_BEFORE_COMPACTION", 1)
     aged = a_feature(age=3_600)
     for arrived in (10, 20):
         write(storage, arrived, ("a", NOW, 1.0), feature=aged)
         flush(storage, by_id(aged))
-    storage.compact(by_id(aged).copy, NOW + 2 * HOUR)
+    storage.history.compact(by_id(aged).copy, NOW + 2 * HOUR)
     assert storage._runs.runs() == []
     assert read(storage, aged, "a") == []
     write(storage, 30, ("a", NOW, 2.0), feature=aged)
@@ -635,9 +599,9 @@ def test_merging_runs_of_nothing_but_old_rows_leaves_none(
 def test_many_small_runs_are_merged_and_nothing_is_lost(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 3)
+    monkeypatch.setattr(actors.storage.embedded.filed, "RUNS_BEFORE_COMPACTION", 3)
     for arrived in range(1, 13):
-        storage.commit(
+        storage.log.commit(
             [
                 written(
                     arrived,
@@ -647,7 +611,7 @@ def test_many_small_runs_are_merged_and_nothing_is_lost(
             ]
         )
         flush(storage)
-        storage.compact(FEATURES.copy, NOW)
+        storage.history.compact(FEATURES.copy, NOW)
     assert len(storage._runs.runs()) <= 4
     assert [(cell.value, cell.arrived) for cell in read(storage, X, "a")] == [(n, n) for n in range(1, 13)]
     assert len(read(storage, X, *(f"e{n}" for n in range(1, 13)))) == 12
@@ -656,27 +620,27 @@ def test_many_small_runs_are_merged_and_nothing_is_lost(
 
 
 def test_few_runs_and_large_ones_are_left_alone(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 2)
-    monkeypatch.setattr(actors.storage.embedded.local, "MAX_RUN_ROWS", 6)
+    monkeypatch.setattr(actors.storage.embedded.filed, "RUNS_BEFORE_COMPACTION", 2)
+    monkeypatch.setattr(actors.storage.embedded.filed, "MAX_RUN_ROWS", 6)
     sizes = [6, 2, 2, 2]
     for arrived, size in enumerate(sizes, 1):
         write(storage, arrived, *(("a", time, 1.0) for time in range(size)))
         flush(storage)
         if arrived == 2:
-            storage.compact(FEATURES.copy, NOW)
+            storage.history.compact(FEATURES.copy, NOW)
             assert len(storage._runs.runs()) == 2
-    storage.compact(FEATURES.copy, NOW)
+    storage.history.compact(FEATURES.copy, NOW)
     assert [(run.position, run.rows) for run in storage._runs.runs()] == [(1, 6), (4, 6)]
 
 
 def test_large_runs_of_long_values_are_left_alone(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     text = a_feature("text", "string")
-    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 2)
-    monkeypatch.setattr(actors.storage.embedded.local, "MAX_RUN_BYTES", 20_000)
+    monkeypatch.setattr(actors.storage.embedded.filed, "RUNS_BEFORE_COMPACTION", 2)
+    monkeypatch.setattr(actors.storage.embedded.filed, "MAX_RUN_BYTES", 20_000)
     for arrived, length in enumerate([15_000, 10_000, 3_000, 3_000], 1):
         write(storage, arrived, ("a", arrived, "x" * length), feature=text)
         flush(storage, by_id(text))
-    storage.compact(by_id(text).copy, NOW)
+    storage.history.compact(by_id(text).copy, NOW)
     assert [(run.position, run.rows) for run in storage._runs.runs()] == [(1, 1), (4, 3)]
     assert [len(cell.value) for cell in read(storage, text, "a")] == [15_000, 10_000, 3_000, 3_000]
 
@@ -685,10 +649,10 @@ def test_a_checkpoint_moves_a_bounded_number_of_bytes_a_run(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = a_feature("text", "string")
-    monkeypatch.setattr(actors.storage.embedded.local, "FLUSH_BYTES", 1_000)
+    monkeypatch.setattr(actors.storage.embedded.filed, "FLUSH_BYTES", 1_000)
     for arrived in range(1, 6):
         write(storage, arrived, ("a", arrived, "x" * 600), feature=text)
-    moved = [storage.flush(by_id(text).copy, NOW) for _ in range(4)]
+    moved = [storage.history.flush(by_id(text).copy, NOW) for _ in range(4)]
     assert [(one.position, one.observations) for one in moved] == [(2, 2), (4, 2), (5, 1), (5, 0)]
     assert len(read(storage, text, "a")) == 5
 
@@ -726,8 +690,8 @@ def test_history_and_journal_together_are_everything_in_order_of_arrival(
     steps: list[tuple[str, list[tuple[str, int, Any]]]],
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 2)
-        patch.setattr(actors.storage.embedded.local, "FLUSH_VALUES", 4)
+        patch.setattr(actors.storage.embedded.filed, "RUNS_BEFORE_COMPACTION", 2)
+        patch.setattr(actors.storage.embedded.filed, "FLUSH_VALUES", 4)
         storage = MemoryStorage()
         storage.open()
         check_steps(storage, steps)
@@ -738,10 +702,10 @@ def check_steps(storage: LocalStorage, steps: list[tuple[str, list[tuple[str, in
     oracle: list[Seen] = []
     names = ["a", "b", "c"]
     actions: dict[str, Callable[[], object]] = {
-        "flush": lambda: storage.flush(FEATURES.copy, NOW),
-        "trim": lambda: storage.trim(FOREVER, NOW),
-        "compact": lambda: storage.compact(FEATURES.copy, NOW),
-        "forget": lambda: storage.forget(FEATURES.copy),
+        "flush": lambda: storage.history.flush(FEATURES.copy, NOW),
+        "trim": lambda: storage.log.trim(FOREVER, NOW),
+        "compact": lambda: storage.history.compact(FEATURES.copy, NOW),
+        "forget": lambda: storage.history.forget(FEATURES.copy),
     }
     for arrived, (name, rows) in enumerate(steps, 10):
         if name == "write":
@@ -749,9 +713,9 @@ def check_steps(storage: LocalStorage, steps: list[tuple[str, list[tuple[str, in
             oracle += [Seen(*row, arrived) for row in rows]
         else:
             actions[name]()
-        disk = storage.read(X, names, NEVER, FOREVER)
+        disk = storage.history.read(X, names, NEVER, FOREVER)
         found = seen(X, names, disk.rows)
-        for after, blocks in storage.replay(disk.position):
+        for after, blocks in storage.log.replay(disk.position):
             found += [Seen(entity, time, value, after) for entity, time, value in block_rows(blocks[0])]
         assert by_pair(found) == by_pair(oracle)
 
@@ -774,11 +738,11 @@ def by_pair(cells: list[Seen]) -> dict[tuple[str, int], list[Seen]]:
 
 def test_all_runs_are_loaded_where_they_fit(storage: LocalStorage) -> None:
     for arrived in (10, 20, 30):
-        storage.commit([written(arrived, a_block(X, ("a", 5, 1.0)), a_block(Y, ("b", arrived, 1.0)))])
+        storage.log.commit([written(arrived, a_block(X, ("a", 5, 1.0)), a_block(Y, ("b", arrived, 1.0)))])
         flush(storage)
-    plan = storage.plan(6)
+    plan = storage.history.plan(6)
     assert (plan.position, plan.base_floor) == (30, NEVER)
-    rows = loaded(storage.load(plan, FEATURES))
+    rows = loaded(storage.history.load(plan, FEATURES))
     assert [row for row in rows if row[0] == X.id] == [(X.id, "a", 5, arrived) for arrived in (10, 20, 30)]
     assert [row for row in rows if row[0] == Y.id] == [(Y.id, "b", arrived, arrived) for arrived in (10, 20, 30)]
 
@@ -791,8 +755,8 @@ def test_the_floor_is_above_everything_that_a_small_budget_leaves_on_disk(
     for arrived, (first, second) in times.items():
         write(storage, arrived, ("a", first, 1.0), ("b", second, 1.0))
         flush(storage)
-    plan = storage.plan(budget)
-    taken = {arrived for _, _, _, arrived in loaded(storage.load(plan, FEATURES))}
+    plan = storage.history.plan(budget)
+    taken = {arrived for _, _, _, arrived in loaded(storage.history.load(plan, FEATURES))}
     assert taken == set(list(times)[len(times) - budget // 2 :])
     left = [time for arrived, both in times.items() if arrived not in taken for time in both]
     assert plan.base_floor > max(left, default=NEVER) or not left
@@ -803,14 +767,14 @@ def test_the_floor_is_above_everything_that_a_small_budget_leaves_on_disk(
 def test_the_floor_is_right_for_any_moment(storage: LocalStorage, greatest: int) -> None:
     write(storage, 10, ("a", greatest, 1.0))
     flush(storage)
-    assert greatest < storage.plan(0).base_floor <= greatest + 2_000
+    assert greatest < storage.history.plan(0).base_floor <= greatest + 2_000
 
 
 def test_rows_are_loaded_in_order_of_arrival_within_each_pair(storage: LocalStorage) -> None:
     write(storage, 10, ("b", 2, 1.0), ("a", 2, 2.0), ("b", 2, 3.0))
     write(storage, 20, ("b", 2, None), ("a", 1, 5.0))
     flush(storage)
-    ((block, arrived),) = storage.load(storage.plan(10), FEATURES)
+    ((block, arrived),) = storage.history.load(storage.history.plan(10), FEATURES)
     assert block.entities == ["a", "a", "b", "b", "b"]
     assert arrived.tolist() == [20, 10, 10, 10, 20]
     assert block.values.tolist()[:4] == [5.0, 2.0, 1.0, 3.0]
@@ -831,12 +795,12 @@ def test_opening_again_gives_everything_back(tmp_path: Path) -> None:
     storage = EmbeddedStorage(str(tmp_path))
     assert storage.open() == ([], [], 0, 0, None)
     group = Group(name="g", entity="user", features=(X.id,), created=3, updated=4)
-    storage.commit([Registered(X, [group]), Registered(Y), Grouped(msgspec.structs.replace(group, name="h"))])
+    storage.log.commit([Registered(X, [group]), Registered(Y), Grouped(msgspec.structs.replace(group, name="h"))])
     write(storage, 10, ("a", 1, 1.0))
     flush(storage)
-    storage.trim(FOREVER, NOW)
-    storage.commit([written(20, a_block(X, ("a", 2, 2.0)), key="k", answer=b"1"), Ungrouped("h")])
-    storage.save_summaries(10, {SummaryKey(X.id, X.created, 0, 0): b"state"}, b"".join)
+    storage.log.trim(FOREVER, NOW)
+    storage.log.commit([written(20, a_block(X, ("a", 2, 2.0)), key="k", answer=b"1"), Ungrouped("h")])
+    storage.summaries.save(10, {SummaryKey(X.id, X.created, 0, 0): b"state"}, b"".join)
     storage.close()
     with_all = EmbeddedStorage(str(tmp_path))
     recovered = with_all.open()
@@ -845,9 +809,9 @@ def test_opening_again_gives_everything_back(tmp_path: Path) -> None:
     assert (recovered.last_arrived, recovered.unflushed, recovered.moment) == (20, 1, NOW)
     assert replayed(with_all, 10) == [20]
     assert [cell.value for cell in read(with_all, X, "a")] == [1]
-    assert with_all.answers(["k"], 0) == {"k": b"1"}
-    assert with_all.read_whole(X) == (10, {Window(0, 0): b"state"})
-    assert with_all.trimmed() == 10
+    assert with_all.log.answers(["k"], 0) == {"k": b"1"}
+    assert with_all.summaries.read_whole(X) == (10, {Window(0, 0): b"state"})
+    assert with_all.log.trimmed() == 10
     assert flush(with_all) == 1
     assert [cell.value for cell in read(with_all, X, "a")] == [1, 2]
     with_all.close()
@@ -856,12 +820,12 @@ def test_opening_again_gives_everything_back(tmp_path: Path) -> None:
 def test_a_deletion_that_was_not_carried_out_is_after_the_next_start(tmp_path: Path) -> None:
     storage = EmbeddedStorage(str(tmp_path))
     storage.open()
-    storage.commit([Registered(X), Registered(Y)])
+    storage.log.commit([Registered(X), Registered(Y)])
     write(storage, 10, ("a", 1, 1.0))
     flush(storage)
-    storage.commit([Deleted(X)])
+    storage.log.commit([Deleted(X)])
     storage = reopened(storage, tmp_path)
-    storage.forget(by_id(Y).copy)
+    storage.history.forget(by_id(Y).copy)
     assert stored(storage) == []
     storage.close()
 
@@ -882,7 +846,7 @@ def test_a_file_in_the_place_of_the_directory_is_refused_by_its_name(tmp_path: P
 def commit_unknown_to_the_journal(storage: EmbeddedStorage, arrived: int) -> Change:
     """What a crash leaves behind that comes after the history was written and before the journal knew."""
     blocks = [a_block(X, ("a", arrived, float(arrived)))]
-    storage.commit([written(arrived, *blocks)])
+    storage.log.commit([written(arrived, *blocks)])
     return storage._runs.append(arrived, history.to_table([(arrived, blocks)], FEATURES))
 
 
@@ -928,7 +892,7 @@ def test_no_commit_tidies_the_log_before_the_journal_knows_of_it(tmp_path: Path)
             f"{version:020}.json" for version in range(count)
         ]
         # The journal learns of this one. The log is two days old when the next comes.
-        storage._journal.set_history(count, change)
+        storage.log.set_history(count, change)
         storage._runs.adopt(change)
         for file in log.iterdir():
             os.utime(file, (0, 0))
@@ -958,11 +922,11 @@ def test_a_history_commit_that_was_torn_is_undone(tmp_path: Path, torn: bytes) -
 def test_a_history_that_was_tidied_again_and_again_without_a_write_opens(tmp_path: Path, deletions: int) -> None:
     storage = EmbeddedStorage(str(tmp_path))
     storage.open()
-    storage.commit([written(10, a_block(X, ("a", 1, 1.0)), a_block(Y, ("a", 1, 1.0)))])
+    storage.log.commit([written(10, a_block(X, ("a", 1, 1.0)), a_block(Y, ("a", 1, 1.0)))])
     flush(storage)
     for gone in (Y, a_feature("never"), a_feature("neither"))[:deletions]:
-        storage.commit([Deleted(gone)])
-        storage.forget(by_id(X).copy)
+        storage.log.commit([Deleted(gone)])
+        storage.history.forget(by_id(X).copy)
         # Two days go by.
         for file in (tmp_path / "history" / "_delta_log").iterdir():
             os.utime(file, (0, 0))
@@ -986,13 +950,13 @@ def files_with(path: Path, feature: Feature) -> list[Path]:
 
 
 def test_no_file_has_rows_of_a_forgotten_feature(embedded: EmbeddedStorage, tmp_path: Path) -> None:
-    embedded.commit([written(10, a_block(X, ("a", 1, 1.0)), a_block(Y, ("b", 1, 1.0)))])
+    embedded.log.commit([written(10, a_block(X, ("a", 1, 1.0)), a_block(Y, ("b", 1, 1.0)))])
     flush(embedded)
     write(embedded, 20, ("a", 2, 1.0))
     flush(embedded)
     assert len(files_with(tmp_path / "data", X)) == 2
-    embedded.commit([Deleted(X)])
-    embedded.forget(by_id(Y).copy)
+    embedded.log.commit([Deleted(X)])
+    embedded.history.forget(by_id(Y).copy)
     assert files_with(tmp_path / "data", X) == []
     assert len(files_with(tmp_path / "data", Y)) == 1
 
@@ -1005,8 +969,8 @@ def test_no_file_of_a_commit_that_was_undone_has_rows_of_a_forgotten_feature(tmp
     commit_unknown_to_the_journal(storage, 2)
     storage = reopened(storage, tmp_path)
     flush(storage)
-    storage.commit([Deleted(X)])
-    storage.forget(by_id(Y).copy)
+    storage.log.commit([Deleted(X)])
+    storage.history.forget(by_id(Y).copy)
     storage.close()
     assert files_with(tmp_path, X) == []
 
@@ -1040,7 +1004,7 @@ def test_no_parquet_file_is_ever_half_there(embedded: EmbeddedStorage, monkeypat
             flush(embedded)
     assert list(history.rglob("*.parquet")) == []
     flush(embedded)
-    embedded._vacuum(0)
+    embedded.history._vacuum(0)
     assert [path.suffix for path in history.glob("run=*/*")] == [".parquet"]
 
 
@@ -1070,14 +1034,14 @@ def test_a_directory_of_any_name_keeps_its_own_history(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], relative: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.filed, "RUNS_BEFORE_COMPACTION", 1)
     for round_ in (1, 2):
         for place, name in enumerate(names):
             storage = EmbeddedStorage(name if relative else str(tmp_path / name))
             storage.open()
             write(storage, 10 * round_, ("a", round_, float(place)))
             flush(storage)
-            storage.compact(FEATURES.copy, NOW)
+            storage.history.compact(FEATURES.copy, NOW)
             storage.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted({Path(name).parts[0] for name in names})
     for place, name in enumerate(names):
@@ -1092,7 +1056,7 @@ def as_written_before(directory: Path, tables: Mapping[int, pa.Table]) -> None:
     """Have the history as the deltalake library writes it, and a journal that knows nothing but its version."""
     storage = EmbeddedStorage(str(directory))
     storage.open()
-    storage.commit([Registered(X)])
+    storage.log.commit([Registered(X)])
     for run, table in tables.items():
         named = table.append_column("run", pa.repeat(pa.scalar(run, pa.int64()), table.num_rows))
         write_deltalake(str(directory / "history"), named, partition_by=["run"], mode="append")
@@ -1100,7 +1064,7 @@ def as_written_before(directory: Path, tables: Mapping[int, pa.Table]) -> None:
     table.delete("run = 1")
     table.create_checkpoint()
     write_deltalake(str(directory / "history"), named, mode="overwrite", predicate="run = 30")
-    storage._journal.set_history(30, Change(DeltaTable(str(directory / "history")).version()))
+    storage.log.set_history(30, Change(DeltaTable(str(directory / "history")).version()))
     storage.close()
 
 
@@ -1113,10 +1077,10 @@ def test_a_history_that_the_deltalake_library_wrote_opens_as_it_is(
     storage.open()
     assert [cell.arrived for cell in read(storage, X, "a")] == [20, 30]
     assert [run.features[X.id] for run in storage._runs.runs()] == [(20, 20), (30, 30)]
-    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.filed, "RUNS_BEFORE_COMPACTION", 1)
     write(storage, 40, ("a", 40, 1.0))
     flush(storage)
-    storage.compact(FEATURES.copy, NOW)
+    storage.history.compact(FEATURES.copy, NOW)
     storage = reopened(storage, tmp_path)
     assert [cell.arrived for cell in read(storage, X, "a")] == [20, 30, 40]
     assert len(storage._runs.runs()) == 1
@@ -1127,15 +1091,15 @@ def test_a_history_that_the_deltalake_library_wrote_opens_as_it_is(
 def test_others_read_the_table_when_its_log_has_been_summed_up(
     embedded: EmbeddedStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.filed, "RUNS_BEFORE_COMPACTION", 1)
     rows = [(10, EARLIEST), (20, LATEST), (30, 1_500)]
     for arrived, time in rows:
         write(embedded, arrived, ('é😀"', time, 1.0))
         flush(embedded)
-        embedded.compact(FEATURES.copy, NOW)
+        embedded.history.compact(FEATURES.copy, NOW)
         for file in (tmp_path / "data" / "history" / "_delta_log").iterdir():
             os.utime(file, (0, 0))
-    embedded._vacuum(0)
+    embedded.history._vacuum(0)
     log = tmp_path / "data" / "history" / "_delta_log"
     table = DeltaTable(str(tmp_path / "data" / "history"))
     assert sorted(path.suffix for path in log.iterdir()) == ["", ".json", ".parquet"]
@@ -1160,7 +1124,7 @@ def test_a_journal_that_is_garbage_is_refused_by_the_name_of_its_file(tmp_path: 
 def test_a_journal_of_another_format_is_refused(tmp_path: Path) -> None:
     storage = EmbeddedStorage(str(tmp_path))
     storage.open()
-    with storage._journal.transaction() as database:
+    with storage.log.transaction() as database:
         set_meta(database, format=99)
     storage.close()
     with pytest.raises(StartupError, match="99"):
@@ -1199,7 +1163,7 @@ def test_a_log_cut_off_anywhere_keeps_whole_commits_up_to_there(
     embedded: EmbeddedStorage, tmp_path: Path, cut: int
 ) -> None:
     for first in range(1, 41, 2):
-        embedded.commit([written(arrived, a_block(X, ("a", arrived, 1.0))) for arrived in (first, first + 1)])
+        embedded.log.commit([written(arrived, a_block(X, ("a", arrived, 1.0))) for arrived in (first, first + 1)])
     torn = copied(tmp_path / "data", tmp_path / "torn")
     wal = tmp_path / "torn" / "journal.db-wal"
     os.truncate(wal, max(0, wal.stat().st_size - cut))
@@ -1217,7 +1181,7 @@ def test_a_log_cut_off_anywhere_keeps_whole_commits_up_to_there(
 def test_duckdb_reads_the_history_files(embedded: EmbeddedStorage, tmp_path: Path) -> None:
     text = a_feature("t", "string")
     storage_rows = [("a", NOW, 1.5), ("a", NOW, 2.5), ("b", NOW + 1, None)]
-    embedded.commit([written(NOW, a_block(X, *storage_rows), a_block(text, ("é", EARLIEST, "v")))])
+    embedded.log.commit([written(NOW, a_block(X, *storage_rows), a_block(text, ("é", EARLIEST, "v")))])
     flush(embedded, by_id(X, text))
     files = str(tmp_path / "data" / "history" / "**" / "*.parquet")
     query = (
@@ -1237,12 +1201,12 @@ def test_duckdb_reads_the_history_files(embedded: EmbeddedStorage, tmp_path: Pat
 def test_the_history_is_a_delta_table(
     embedded: EmbeddedStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.storage.embedded.local, "RUNS_BEFORE_COMPACTION", 1)
+    monkeypatch.setattr(actors.storage.embedded.filed, "RUNS_BEFORE_COMPACTION", 1)
     feature = a_feature(value_type="vector")
     for arrived in (10, 20, 30):
         write(embedded, arrived, ("a", arrived, [1.0, 2.0]), ("b", arrived, None), feature=feature)
         flush(embedded, by_id(feature))
-        embedded.compact(by_id(feature).copy, NOW)
+        embedded.history.compact(by_id(feature).copy, NOW)
     table = DeltaTable(str(tmp_path / "data" / "history")).to_pyarrow_table()
     assert table.num_rows == 6
     columns = table.select(["entity_id", "event_timestamp", "vector", "number"])
@@ -1281,7 +1245,7 @@ def test_rows_from_disk_merge_to_the_last_arrival_of_each_moment(storage: LocalS
     flush(storage)
     write(storage, 20, ("a", 5, 2.0))
     flush(storage)
-    rows = merge([storage.read(X, ["b", "a"], NEVER, FOREVER).rows])
+    rows = merge([storage.history.read(X, ["b", "a"], NEVER, FOREVER).rows])
     assert (rows.slots.tolist(), rows.values.tolist()) == ([0, 1], [1.0, 2.0])
 
 

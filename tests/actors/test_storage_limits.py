@@ -53,7 +53,7 @@ def a_batch(arrived: int, feature: Feature, *rows: tuple[str, int]) -> Written:
 
 
 def entities(storage: LocalStorage, feature: Feature, *asked: str) -> list[str]:
-    rows = storage.read(feature, asked, NEVER, FOREVER).rows
+    rows = storage.history.read(feature, asked, NEVER, FOREVER).rows
     return sorted({asked[slot] for slot in rows.slots.tolist()})
 
 
@@ -62,21 +62,21 @@ def test_any_number_of_features_may_have_an_age_of_their_own(storage: LocalStora
     known = {feature.id: feature for feature in features}
     now = MANY * 1_000_000
     for arrived, feature in enumerate((features[0], features[-1]), 1):
-        storage.commit([a_batch(arrived, feature, ("old", now - 3_000_000), ("new", now - 500_000))])
-    assert storage.flush(lambda: known, now).observations == 4
+        storage.log.commit([a_batch(arrived, feature, ("old", now - 3_000_000), ("new", now - 500_000))])
+    assert storage.history.flush(lambda: known, now).observations == 4
     assert entities(storage, features[0], "old", "new") == ["new"]
     assert entities(storage, features[-1], "old", "new") == ["new", "old"]
 
 
 def test_any_number_of_features_may_be_deleted_and_registered_again(storage: LocalStorage) -> None:
     old = [a_feature(f"f{n}") for n in range(MANY)]
-    storage.commit([a_batch(1, old[0], ("a", 1)), a_batch(2, old[-1], ("a", 1))])
-    storage.flush(lambda: {feature.id: feature for feature in old}, 0)
-    storage.commit([Deleted(feature) for feature in old])
+    storage.log.commit([a_batch(1, old[0], ("a", 1)), a_batch(2, old[-1], ("a", 1))])
+    storage.history.flush(lambda: {feature.id: feature for feature in old}, 0)
+    storage.log.commit([Deleted(feature) for feature in old])
     new = {feature.id: a_feature(feature.name, created=10) for feature in old}
-    storage.commit([Registered(new[old[-1].id]), a_batch(11, new[old[-1].id], ("b", 1))])
-    storage.flush(lambda: new, 0)
-    storage.forget(lambda: new)
+    storage.log.commit([Registered(new[old[-1].id]), a_batch(11, new[old[-1].id], ("b", 1))])
+    storage.history.flush(lambda: new, 0)
+    storage.history.forget(lambda: new)
     assert entities(storage, old[0], "a", "b") == []
     assert entities(storage, old[-1], "a", "b") == ["b"]
 
@@ -85,18 +85,18 @@ def test_any_number_of_erasures_may_wait(storage: LocalStorage) -> None:
     feature, other = a_feature("x"), a_feature("y")
     known = {one.id: one for one in (feature, other)}
     ids = [f"u{n}" for n in range(MANY)]
-    storage.commit([a_batch(1, feature, *((id_, 1) for id_ in (*ids, "stays"))), a_batch(2, other, ("u7", 1))])
-    storage.flush(lambda: known, 0)
-    storage.trim(FOREVER, 0)
-    storage.commit([Erased("user", id_, 3) for id_ in ids])
-    storage.commit([Erased("shop", "stays", 3), a_batch(4, feature, ("u8", 1))])
+    storage.log.commit([a_batch(1, feature, *((id_, 1) for id_ in (*ids, "stays"))), a_batch(2, other, ("u7", 1))])
+    storage.history.flush(lambda: known, 0)
+    storage.log.trim(FOREVER, 0)
+    storage.log.commit([Erased("user", id_, 3) for id_ in ids])
+    storage.log.commit([Erased("shop", "stays", 3), a_batch(4, feature, ("u8", 1))])
     assert entities(storage, feature, "u7", "u8", "stays") == ["stays"]
-    found = storage.erase()
+    found = storage.history.erase()
     assert len(found) == MANY + 1
     assert found[Erased("user", "u7", 3)] == {feature.id: 1, other.id: 1}
     assert found[Erased("user", "u9", 3)] == {feature.id: 1}
     assert found[Erased("shop", "stays", 3)] == {}
-    storage.flush(lambda: known, 0)
+    storage.history.flush(lambda: known, 0)
     assert entities(storage, feature, "u7", "u8", "stays") == ["stays", "u8"]
 
 
@@ -113,28 +113,28 @@ def test_what_is_read_half_way_and_left_to_another_thread_holds_nothing_up(tmp_p
     feature = a_feature("x")
     known = {feature.id: feature}
     for arrived in (1, 2):
-        storage.commit([a_batch(arrived, feature, ("a", arrived), ("b", arrived))])
-        storage.flush(lambda: known, 0)
-    storage.commit([a_batch(3, feature, ("a", 3)), a_batch(4, feature, ("a", 4))])
+        storage.log.commit([a_batch(arrived, feature, ("a", arrived), ("b", arrived))])
+        storage.history.flush(lambda: known, 0)
+    storage.log.commit([a_batch(3, feature, ("a", 3)), a_batch(4, feature, ("a", 4))])
     keys = [SummaryKey(feature.id, 0, 0, number) for number in (0, 1)]
-    storage.save_summaries(3, dict.fromkeys(keys, b"x"), b"".join)
+    storage.summaries.save(3, dict.fromkeys(keys, b"x"), b"".join)
     reading: list[Any] = [
-        storage.observations(feature, NEVER, FOREVER),
-        storage.replay(0),
-        storage.load(storage.plan(10), known),
-        storage.all_summaries(),
-        storage.carried(known, NEVER),
+        storage.history.observations(feature, NEVER, FOREVER),
+        storage.log.replay(0),
+        storage.history.load(storage.history.plan(10), known),
+        storage.summaries.all(),
+        storage.mover.carried(known, NEVER),
     ]
     for one in reading:
         in_a_thread(lambda one=one: next(one))
-    assert sum(len(part.times) for part in storage.observations(feature, NEVER, FOREVER)) == 6
+    assert sum(len(part.times) for part in storage.history.observations(feature, NEVER, FOREVER)) == 6
 
     def go_on() -> None:
-        storage.commit([a_batch(5, feature, ("a", 5))])
-        storage.flush(lambda: known, 0)
-        storage.save_summaries(5, {}, b"".join)
-        storage.trim(5, 0)
-        storage.compact(lambda: known, 0)
+        storage.log.commit([a_batch(5, feature, ("a", 5))])
+        storage.history.flush(lambda: known, 0)
+        storage.summaries.save(5, {}, b"".join)
+        storage.log.trim(5, 0)
+        storage.history.compact(lambda: known, 0)
 
     in_a_thread(go_on)  # while they are still held
     while reading:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 import weakref
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from actors.table.series import Series
 from actors.timestamps import FOREVER, NEVER, SECOND, parse_timestamp
 from actors.training import Moments, Wanted
 from actors.types.values import render
+from tests.faults import instead
 from tests.model import reduce, rfc3339
 
 NOW = 1_762_509_600_000_000
@@ -610,13 +611,14 @@ class InterruptedStorage(MemoryStorage):
     def __init__(self) -> None:
         super().__init__()
         self.interruption: Any = None
+        instead(self.history, "read", self._read)
 
-    def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
+    def _read(self, sane: Callable[..., DiskRows], *question: Any) -> DiskRows:
         """In a worker thread, as all reads of files are."""
         happens, self.interruption = self.interruption, None
         if happens is not None:
             trio.from_thread.run(happens)
-        return super().read(feature, entities, start, end)
+        return sane(*question)
 
 
 @asynccontextmanager
@@ -665,8 +667,8 @@ async def test_a_history_that_never_stays_the_same_is_unavailable_and_not_a_gues
     storage = InterruptedStorage()
     async with half_cold(storage) as (router, clicks):
         storage.interruption = None
-        stale = storage.read(clicks, [A], NEVER, FOREVER)._replace(position=0)
-        monkeypatch.setattr(storage, "read", lambda *_: stale)
+        stale = storage.history.read(clicks, [A], NEVER, FOREVER)._replace(position=0)
+        monkeypatch.setattr(storage.history, "read", lambda *_: stale)
         with pytest.raises(Unavailable):
             await column(router, clicks, [(A, NOW + 2)])
 

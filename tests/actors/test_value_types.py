@@ -81,13 +81,14 @@ async def write(router: Router, entities: Sequence[str], given: Sequence[Any], t
 
 async def test_it_is_taken_kept_served_and_aggregated() -> None:
     times = ["2025-01-01T00:00:00Z", "2025-01-02T00:00:00Z", "2025-01-03T00:00:00Z"]
-    async with open_router(SETTINGS, MemoryStorage()) as router:
+    storage = MemoryStorage()
+    async with open_router(SETTINGS, storage) as router:
         feature = await registered(router)
         await write(router, ["ada"] * 3, ["C", None, "A"], times)
         await router.checkpointer.checkpoint()  # into the history and the statistics
         page = await router.observations("ada", feature, YEAR, 10, False)
         assert render("grade", page.values, page.nulls) == ["C", None, "A"]
-        rows = router._storage.versions(feature, ["ada"], NEVER, FOREVER)
+        rows = storage.history.versions(feature, ["ada"], NEVER, FOREVER)
         assert render("grade", rows.values, rows.nulls) == ["C", None, "A"]
         for aggregation, expected_ in (("latest", "A"), ("min", "A"), ("max", "C")):
             answer = await router.aggregate(["ada"], feature, aggregation, YEAR)

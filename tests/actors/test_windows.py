@@ -179,16 +179,16 @@ class Kept:
             key = SummaryKey(FEATURE.id, FEATURE.created, int(widths[0]), int(starts[0]))
             summary = parts.setdefault(key, of_a_window(FEATURE.created))
             summary.add(Accepted(times, arrived, np.array([value]), np.zeros(1, np.bool_)))
-        self.storage.save_summaries(
+        self.storage.summaries.save(
             self.now, {key: encode(summary) for key, summary in parts.items()}, merge_states
         )
         self.seen += rows
 
     def coarsen(self) -> None:
-        self.storage.coarsen_summaries(self.now, merge_states)
+        self.storage.summaries.coarsen(self.now, merge_states)
 
     def windows(self) -> dict[Window, Summary]:
-        states = self.storage.read_summaries(FEATURE, -(2**63), 2**63 - 1).states
+        states = self.storage.summaries.read(FEATURE, -(2**63), 2**63 - 1).states
         return {window: figures(decode(state, Summary)) for window, state in states.items()}
 
     def check(self) -> None:
@@ -275,12 +275,12 @@ def test_the_whole_stream_is_no_window_that_could_grow_coarser() -> None:
     kept = Kept()
     summary = of_a_window(FEATURE.created)
     summary.add(Accepted(int64([MIDNIGHT]), int64([MIDNIGHT]), np.ones(1), np.zeros(1, np.bool_)))
-    kept.storage.save_summaries(
+    kept.storage.summaries.save(
         1, {SummaryKey(FEATURE.id, FEATURE.created, *WHOLE): encode(summary)}, merge_states
     )
     kept.now += 100 * DAY
     kept.coarsen()
-    assert list(kept.storage.read_whole(FEATURE).states) == [WHOLE]
+    assert list(kept.storage.summaries.read_whole(FEATURE).states) == [WHOLE]
     assert kept.windows() == {}
 
 
@@ -292,7 +292,7 @@ def test_features_and_their_earlier_lives_are_coarsened_apart() -> None:
         summary = of_a_window(created)
         summary.add(Accepted(int64([MIDNIGHT]), int64([MIDNIGHT]), np.ones(1), np.zeros(1, np.bool_)))
         parts[SummaryKey(id_, created, FIVE_MINUTES, MIDNIGHT)] = encode(summary)
-    kept.storage.save_summaries(kept.now, parts, merge_states)
+    kept.storage.summaries.save(kept.now, parts, merge_states)
     kept.now += 2 * DAY
     kept.coarsen()
     kept.check()

@@ -23,10 +23,9 @@ from hypercorn.utils import wrap_app
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.domain import FeatureChange, Group, ValueType
-from actors.opening import open_router
+from actors.opening import AnyStorage, open_router
 from actors.router import Router
 from actors.settings import Settings
-from actors.storage.protocol import Storage
 from actors.timestamps import parse_timestamp
 from web.answers.worker import places
 from web.app import create_app
@@ -106,7 +105,7 @@ class FrontEnd:
 
 @asynccontextmanager
 async def front_end(
-    lane: Lane, storage: Storage | None = None, gate: type[Gate] = Gate, **settings: Any
+    lane: Lane, storage: AnyStorage | None = None, gate: type[Gate] = Gate, **settings: Any
 ) -> AsyncIterator[FrontEnd]:
     """A front end over the features of TYPES and their group `all`, at a fixed present."""
     chosen = Settings(**{**SETTINGS, **settings}, fast_lane=lane)

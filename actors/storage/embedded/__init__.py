@@ -8,6 +8,9 @@ runs.py doubt.py                       the history as sorted runs; what the tabl
 erasure.py damages.py                  what is erased; what is damaged
 checking.py                            whether a directory is what was written
 forgetting.py                          going on without what is damaged
+log.py                                 the journal as the log of a storage
+filed.py                               the runs as its history
+moving.py                              everything out and in
 local.py                               all of these together, in memory
 on_disk.py                             and in a directory
 """

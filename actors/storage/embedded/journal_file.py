@@ -132,7 +132,7 @@ class Journal(Database):
 
     # Entries
 
-    def commit(self, entries: Sequence[Entry]) -> None:
+    def commit(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Make all entries durable, or none."""
         batches = [_batch(entry) if isinstance(entry, Written) else None for entry in entries]
         newest = self._newest
@@ -144,6 +144,7 @@ class Journal(Database):
                     newest = max(newest, held.arrived)
                 self._put(database, entry)
         self._newest = newest
+        return entries
 
     def _put(self, database: sqlite3.Connection, entry: Entry) -> None:
         match entry:
@@ -195,7 +196,7 @@ class Journal(Database):
         rows = self.sealed("answers", _COLUMNS["answers"], which, msgspec.json.encode(keys).decode(), given_after)
         return {key: answer for key, _, answer in rows}
 
-    def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
+    def batches(self, after: int) -> Iterator[tuple[int, list[Block]]]:
         """The batches that arrived later than `after`, in order, but for those that are lost.
 
         Raises Trimmed where some are gone, Damaged where one is damaged that is not known to be.
@@ -226,9 +227,13 @@ class Journal(Database):
 
     # What is lost
 
+    def features(self) -> dict[str, Feature]:
+        """The features that are registered, by id."""
+        return {feature.id: feature for feature in self._records("features", Feature)}
+
     def known(self) -> dict[str, int]:
         """The features that are registered, with their creation."""
-        return {feature.id: feature.created for feature in self._records("features", Feature)}
+        return {feature.id: feature.created for feature in self.features().values()}
 
     @property
     def lost(self) -> list[Lost]:
@@ -328,7 +333,7 @@ class Journal(Database):
         """How far the statistics were when it was last trimmed by what they have."""
         return int(self.meta("counted", 0))
 
-    def trim(self, until: int, answers_until: int, moment: int, counted: int = FOREVER) -> None:
+    def drop(self, until: int, answers_until: int, moment: int, counted: int = FOREVER) -> None:
         """Delete batches that arrived by `until` and answers given by `answers_until`, and note the moment.
 
         `counted`: how far the statistics are, on disk; FOREVER where there are none.

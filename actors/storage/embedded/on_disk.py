@@ -10,8 +10,8 @@ from actors.settings import READ_BYTES
 from actors.storage.embedded import forgetting
 from actors.storage.embedded.database import OF_DAMAGE
 from actors.storage.embedded.directory import DataDirectory
-from actors.storage.embedded.journal_file import Journal
 from actors.storage.embedded.local import LocalStorage
+from actors.storage.embedded.log import LocalLog
 from actors.storage.embedded.runs import DeltaRuns
 from actors.storage.embedded.summaries import Monitored
 from actors.storage.protocol import Recovered
@@ -27,7 +27,7 @@ class EmbeddedStorage(LocalStorage):
         self._directory = Path(directory).absolute()
         self._own = DataDirectory(self._directory)
         super().__init__(
-            Journal(str(self._directory / "journal.db")),
+            LocalLog(str(self._directory / "journal.db")),
             DeltaRuns(self._directory / "history"),
             Monitored(str(self._directory / "monitor.db")),
             most_bytes,

@@ -7,7 +7,7 @@ there; the position, changed in the same transaction, says how far in the journa
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from actors.domain import Feature
@@ -16,7 +16,7 @@ from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge
 from actors.storage.embedded.database import OF_DAMAGE, Database, renewed, set_meta
 from actors.storage.embedded.sealed import is_sound, put, readable
 from actors.storage.protocol import SavedSummaries, SummaryKey
-from actors.timestamps import format_timestamp
+from actors.timestamps import FOREVER, NEVER, format_timestamp
 
 FORMAT = 2
 """1 had no seals."""
@@ -43,6 +43,8 @@ class Monitored(Database):
         self.damage: str | None = None
         """Why none of it can be told. It is left as it is, and what would be saved is not."""
         self._passed = 0
+        self.need_all_counted: Callable[[Feature, int, int], None] = lambda feature, start, end: None
+        """Raises Damaged where something of a closed range of event time was lost before it was counted."""
         self.unsound: dict[str, str] = {}
         """By feature why its statistics cannot be told, as far as they have been looked at."""
 
@@ -91,11 +93,13 @@ class Monitored(Database):
 
     def read(self, feature: Feature, start: int, end: int) -> SavedSummaries:
         """The windows of a feature that meet a closed range of event time."""
+        self.need_all_counted(feature, start, end)
         narrow = max(start, -(2**62)), min(end, 2**62)
         return self._read("width > 0 AND start > ? - width AND start <= ?", feature, *narrow)
 
     def read_whole(self, feature: Feature) -> SavedSummaries:
         """The summary of a feature's whole stream."""
+        self.need_all_counted(feature, NEVER, FOREVER)
         return self._read("width = 0", feature)
 
     def _read(self, which: str, feature: Feature, *bounds: int) -> SavedSummaries:

@@ -19,6 +19,7 @@ from actors.errors import StorageDown
 from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge, Window, coarser
 from actors.storage.postgres.link import Answer, Connection, Link
 from actors.storage.protocol import SavedSummaries, SummaryKey
+from actors.storage.shared.base import SharedSummaries
 from actors.table.columns import Block, pack, unpack
 
 COARSENED_AT_ONCE = 5_000
@@ -55,6 +56,12 @@ class Writers:
         with self._lock:
             if self._own == writer:
                 self._close()
+
+    def check(self, writer: int, found: psycopg.Cursor[tuple[int, ...]]) -> None:
+        """Raises WriterLost where the writer was not found."""
+        if found.fetchone() is None:
+            self.lost(writer)
+            raise WriterLost("another process took over while this one was away")
 
     def leads(self) -> bool:
         """Whether this process is the one of all; where there is none, it becomes that. Raises StorageDown."""
@@ -141,14 +148,12 @@ def _adopt(connection: Connection, dead: int, writer: int) -> None:
     connection.execute("SELECT pg_advisory_unlock(%s, %s)", (_WRITERS, dead))
 
 
-class PostgresMonitored:
-    """What a `Storage` says of the journal and of summaries: this writer's part of it."""
+class Uncounted:
+    """The batches of this writer that have not been counted yet."""
 
     def __init__(self, link: Link, writers: Writers) -> None:
         self._link = link
         self._writers = writers
-
-    # What has not been counted yet
 
     def keep(
         self, connection: Connection, writer: int, batches: Sequence[tuple[int, Sequence[Block]]]
@@ -175,11 +180,19 @@ class PostgresMonitored:
                 yield arrived, unpack(blocks)
             after = rows[-1][0]
 
-    def trim(self, monitored: int) -> None:
-        """Forget what has been counted."""
+    def forget_counted(self, monitored: int) -> None:
+        """Delete the batches that summaries as of a position have."""
         writer = self._writers.own()
         with self._link.write() as connection:
             connection.execute("DELETE FROM batches WHERE writer = %s AND arrived <= %s", (writer, monitored))
+
+
+class PostgresMonitored(SharedSummaries):
+    """See `Summaries`: this writer's part of it."""
+
+    def __init__(self, link: Link, writers: Writers) -> None:
+        self._link = link
+        self._writers = writers
 
     @property
     def position(self) -> int:
@@ -211,20 +224,13 @@ class PostgresMonitored:
             raise WriterLost("another process took over while this one was away")
         return int(found[0])
 
-    def check(self, writer: int, found: psycopg.Cursor[tuple[int, ...]]) -> None:
-        """Raises WriterLost where the writer was not found."""
-        if found.fetchone() is None:
-            self._writers.lost(writer)
-            raise WriterLost("another process took over while this one was away")
-
-    # Summaries
-
     def save(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
         """Merge the parts into what is saved, and note this writer's position with it."""
         writer = self._writers.own()
         with self._link.write() as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (_MERGING,))
-            self.check(writer, connection.execute("SELECT 1 FROM writers WHERE id = %s FOR UPDATE", (writer,)))
+            held = connection.execute("SELECT 1 FROM writers WHERE id = %s FOR UPDATE", (writer,))
+            self._writers.check(writer, held)
             update = "UPDATE writers SET position = %s WHERE id = %s AND position <= %s RETURNING id"
             if connection.execute(update, (position, writer, position)).fetchone() is None:
                 # Of an earlier writer of this process: what it had not saved is this one's to count.
@@ -283,7 +289,7 @@ class PostgresMonitored:
         """Within a transaction: delete the summaries of a deleted feature."""
         connection.execute("DELETE FROM summaries WHERE feature = %s AND created = %s", (feature, created))
 
-    def coarsen(self, now: int, merge: Merge) -> None:
+    def coarsen_now(self, now: int, merge: Merge) -> None:
         """Merge windows that have grown old into wider ones."""
         old = "(width = %s AND start < %s) OR (width = %s AND start < %s)"
         bounds = FIVE_MINUTES, now - FINE_FOR - FIVE_MINUTES, HOUR, now - HOURLY_FOR - HOUR

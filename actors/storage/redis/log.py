@@ -18,7 +18,7 @@ from actors.storage.redis.functions import ROOT, VERSIONS
 from actors.storage.redis.link import Command, RedisLink, call, judged
 from actors.storage.redis.registry import REGISTRY, RedisRegistry
 from actors.storage.redis.stored_rows import RowWriter, Shapes, keys_of
-from actors.storage.redis.summaries import RedisMonitored, Writers
+from actors.storage.redis.summaries import RedisMonitored, Uncounted, Writers
 from actors.storage.shared.parts import removed
 
 ENTITIES_PER_CALL = 64
@@ -27,23 +27,22 @@ NOTES = ROOT + b":notes"
 _PENDING = b"\0pending "
 
 
-class RedisLog:
-    """See `Log`."""
+class RedisLog(Uncounted):
+    """See `Log`. What it replays are the batches that this process has still to count."""
 
     def __init__(
         self,
         link: RedisLink,
         writers: Writers,
-        monitored: RedisMonitored,
         registry: RedisRegistry,
+        summaries: RedisMonitored,
         shapes: Shapes,
         now: Callable[[], int],
     ) -> None:
         """`now`: the present by a clock that does not leap, asked in worker threads."""
-        self._link = link
-        self._writers = writers
-        self._monitored = monitored
+        super().__init__(link, writers)
         self._registry = registry
+        self._summaries = summaries
         self._shapes = shapes
         self._steady = now
 
@@ -117,7 +116,7 @@ class RedisLog:
     ) -> list[Command]:
         """What comes after the rows: batches for the statistics, notes, answers, the version of the registry."""
         batches = [(one.arrived, one.blocks) for one in fresh]
-        kept = [self._monitored.keeping(writer, batches, version)] if fresh else []
+        kept = [self.keeping(writer, batches, version)] if fresh else []
         kept += [arrival(max(one.arrived for one in fresh))] if fresh else []
         for one in found:
             if isinstance(one, Written) and not (one.notes and self._link.cluster):
@@ -168,7 +167,7 @@ class RedisLog:
         own = self._writers.renewed(writer)
         again = [self._later(one) if isinstance(one, Written) else one for one in found]
         batches = [(one.arrived, one.blocks) for one in again if isinstance(one, Written) and one.blocks]
-        if not self._link.ask([self._monitored.keeping(own, batches)], whole=True, durable=True)[0]:
+        if not self._link.ask([self.keeping(own, batches)], whole=True, durable=True)[0]:
             raise StorageDown("other processes keep taking over while this one is away")
         return again
 
@@ -224,6 +223,14 @@ class RedisLog:
         numbers = [int.from_bytes(number, "big") for number in found[::2]]
         counts = dict(zip(map(self._shapes.of, numbers), found[1::2], strict=True))
         return removed(counts, {feature.created for feature in self._registry.features.values()})
+
+    def trimmed(self) -> int:
+        """All that has been counted may be."""
+        return self._summaries.position
+
+    def trim(self, monitored: int, now: int) -> None:
+        """Forget what has been counted. Idempotency answers go by themselves."""
+        self.forget_counted(monitored)
 
     def answers(self, keys: Sequence[str], given_after: int) -> Mapping[str, bytes]:
         """From keys that go by themselves."""

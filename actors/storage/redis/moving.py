@@ -10,8 +10,9 @@ import numpy as np
 
 from actors.domain import Feature
 from actors.storage.carrying import by_row
-from actors.storage.protocol import LoadedRows, Lot
+from actors.storage.protocol import LoadedRows, Lot, Noted
 from actors.storage.redis.link import Command, RedisLink
+from actors.storage.redis.log import arrival, changed_note
 from actors.storage.redis.stored_rows import Shapes, carrying, entity_of, split_row
 from actors.storage.shared.packed import unpacked
 from actors.table.columns import Block
@@ -21,30 +22,44 @@ ENTITIES_AT_ONCE = 500
 _HISTORIES = b"tw:{*}:h"
 
 
-def held(link: RedisLink) -> int:
-    """How many rows there are."""
-    total = 0
-    for keys in link.each_key(_HISTORIES):
-        total += sum(link.ask([Command(key, ("ZCARD", key)) for key in keys]))
-    return total
+class RedisMover:
+    """See `Mover`."""
 
+    def __init__(self, link: RedisLink, shapes: Shapes) -> None:
+        self._link = link
+        self._shapes = shapes
 
-def carried(link: RedisLink, shapes: Shapes, features: Mapping[str, Feature], after: int) -> Iterator[Lot]:
-    """All rows, put in order of arrival by way of a temporary file."""
-    # Whoever has had enough of them may end this in another thread.
-    with closing(sqlite3.connect("", check_same_thread=False)) as database:
-        database.execute("CREATE TABLE rows (arrived INTEGER, entity TEXT, row BLOB)")
-        _gather(link, after, database)
-        cursor = database.execute("SELECT arrived, entity, row FROM rows ORDER BY arrived")
-        held: list[tuple[int, str, bytes]] = []
-        while fetched := cursor.fetchmany(CARRIED_AT_ONCE):
-            held += fetched
-            last = held[-1][0]
-            ready, held = [row for row in held if row[0] < last], [row for row in held if row[0] == last]
-            if ready:
-                yield Lot(last - 1, _loaded(shapes, ready, features))
-        if held:
-            yield Lot(held[0][0], _loaded(shapes, held, features))
+    def held(self, after: int) -> int:
+        """The rows of all entities, each of which may be of several features."""
+        total = 0
+        for keys in self._link.each_key(_HISTORIES):
+            total += sum(self._link.ask([Command(key, ("ZCARD", key)) for key in keys]))
+        return total
+
+    def carried(self, features: Mapping[str, Feature], after: int) -> Iterator[Lot]:
+        """All rows, put in order of arrival by way of a temporary file."""
+        # Whoever has had enough of them may end this in another thread.
+        with closing(sqlite3.connect("", check_same_thread=False)) as database:
+            database.execute("CREATE TABLE rows (arrived INTEGER, entity TEXT, row BLOB)")
+            _gather(self._link, after, database)
+            cursor = database.execute("SELECT arrived, entity, row FROM rows ORDER BY arrived")
+            held: list[tuple[int, str, bytes]] = []
+            while fetched := cursor.fetchmany(CARRIED_AT_ONCE):
+                held += fetched
+                last = held[-1][0]
+                ready, held = [row for row in held if row[0] < last], [row for row in held if row[0] == last]
+                if ready:
+                    yield Lot(last - 1, _loaded(self._shapes, ready, features))
+            if held:
+                yield Lot(held[0][0], _loaded(self._shapes, held, features))
+
+    def carry(self, lot: Lot, note: Noted) -> None:
+        """Rows as they are, then the note. What is carried twice is there once."""
+        commands = carrying(self._shapes, by_row(lot.parts))
+        for start in range(0, len(commands), ENTITIES_AT_ONCE):
+            self._link.ask(commands[start : start + ENTITIES_AT_ONCE], whole=True, durable=True)
+        newest = max((int(part.arrived.max()) for part in lot.parts), default=lot.mark)
+        self._link.ask([arrival(newest), changed_note(note)], whole=True, durable=True)
 
 
 def _gather(link: RedisLink, after: int, database: sqlite3.Connection) -> None:
@@ -75,10 +90,3 @@ def _loaded(
                 block = Block(by_created[created].id, created, *index, *column)
                 found.append(LoadedRows(block, np.array(arrivals, np.int64)))
     return found
-
-
-def carry(link: RedisLink, shapes: Shapes, lot: Lot) -> None:
-    """Rows as they are. What is carried twice is there once."""
-    commands = carrying(shapes, by_row(lot.parts))
-    for start in range(0, len(commands), ENTITIES_AT_ONCE):
-        link.ask(commands[start : start + ENTITIES_AT_ONCE], whole=True, durable=True)

@@ -25,6 +25,7 @@ class RedisRegistry:
         self.versions_seen = 0
         self.features: dict[str, Feature] = {}
         """By id, as of the version seen."""
+        self.leads = writers.leads
         self._link = link
         self._writers = writers
         self._aged: set[str] = set()
@@ -61,10 +62,6 @@ class RedisRegistry:
         asked = Command(ROOT, ("HMGET", VERSIONS, "registry", "notes")), LAST_ARRIVAL
         (registry, notes), arrived = self._link.ask(asked)
         return Versions(int(registry or 0), int(notes or 0), last_arrival(arrived))
-
-    def leads(self) -> bool:
-        """By a key with a time to live."""
-        return self._writers.leads()
 
     def lives(self) -> Mapping[str, int | None]:
         """For how long what is kept longest of an entity is kept, as `lives_of` has it."""

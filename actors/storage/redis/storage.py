@@ -7,73 +7,48 @@ time and keeps every version; a read asks the server, so it sees what any proces
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-
-import msgspec
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from actors import timestamps
 from actors.clock import SteadyClock
-from actors.domain import Feature
-from actors.errors import StartupError, StorageDown, TimewellError
+from actors.errors import StartupError, StorageDown
 from actors.settings import READ_BYTES
-from actors.stats.summary import Accepted
-from actors.storage.protocol import (
-    Entry,
-    Known,
-    Latests,
-    Lot,
-    Newest,
-    Noted,
-    Quick,
-    Recovered,
-    SharedStorage,
-    Versions,
-)
-from actors.storage.redis import moving
+from actors.storage.protocol import Recovered
 from actors.storage.redis.claims import RedisClaims
 from actors.storage.redis.functions import LEASES, RETIRED, ROOT, VERSIONS, WRITERS
-from actors.storage.redis.link import Command, RedisLink, call
-from actors.storage.redis.log import RedisLog, arrival, changed_note
+from actors.storage.redis.link import Command, RedisLink
+from actors.storage.redis.log import NOTES, RedisLog
+from actors.storage.redis.moving import RedisMover
 from actors.storage.redis.registry import RedisRegistry
-from actors.storage.redis.stored_rows import (
-    RowReader,
-    Shapes,
-    entity_of,
-    keys_of,
-)
-from actors.storage.redis.stream import Streams
+from actors.storage.redis.stored_rows import Shapes
 from actors.storage.redis.summaries import RedisMonitored, Writers
-from actors.storage.shared.base import SharedStorageBase, never, starting
-from actors.table.partition import DiskRows
+from actors.storage.redis.values import RedisHistory, RedisValues
+from actors.storage.shared.base import starting
 
 FORM = 2
 """Of keys and rows; a later one must be able to read an earlier one, or change it at the start."""
-QUICK_ENTITIES = 256
-"""More at once would hold the event loop up for milliseconds."""
 
 
-class RedisStorage(SharedStorageBase):
-    """See the module, and `SharedStorage` for what the methods promise."""
+class RedisStorage:
+    """See `SharedStorage`."""
 
     def __init__(
         self, url: str, timeout: float, most_bytes: int = READ_BYTES, now: Callable[[], int] = timestamps.now
     ) -> None:
         """`url` and `timeout`: see `RedisLink`. `most_bytes`: what one question may bring."""
-        self._most_bytes = most_bytes
-        self._link = RedisLink(url, timeout)
-        self._writers = Writers(self._link)
-        self._monitored = RedisMonitored(self._link, self._writers)
-        super().__init__(self._monitored, RedisClaims(self._link))
-        self._shapes = Shapes(self._link)
+        link = RedisLink(url, timeout)
+        self._link = link
+        self._writers = Writers(link)
+        self._shapes = Shapes(link)
         self._steady = SteadyClock(now, time.monotonic)  # which worker threads ask, and so not trio's
-        self.registry = RedisRegistry(self._link, self._writers)
-        self.log = RedisLog(self._link, self._writers, self._monitored, self.registry, self._shapes, self._steady)
-
-    @property
-    def shared(self) -> SharedStorage:
-        """Itself."""
-        return self
+        self.registry = RedisRegistry(link, self._writers)
+        self.summaries = RedisMonitored(link, self._writers)
+        self.log = RedisLog(link, self._writers, self.registry, self.summaries, self._shapes, self._steady)
+        self.values = RedisValues(link, self._shapes, most_bytes)
+        self.history = RedisHistory(link, self.values, self.registry, self.summaries, self._shapes)
+        self.mover = RedisMover(link, self._shapes)
+        self.claims = RedisClaims(link)
 
     def there(self) -> bool:
         """Where there is a form of keys."""
@@ -86,7 +61,7 @@ class RedisStorage(SharedStorageBase):
             self._check_form()
             self._writers.own()
             self._shapes.load()
-            found = self.registered()
+            found = self.registry.registered()
             self._steady.begin_after(found.moment or 0)
             return found
 
@@ -110,126 +85,9 @@ class RedisStorage(SharedStorageBase):
             self._writers.close()
         self._link.close()
 
-    # The registry
-
-    def registered(self) -> Recovered:
-        """See `RedisRegistry`."""
-        return self.registry.registered()
-
-    def versions_now(self) -> Versions:
-        """See `RedisRegistry`."""
-        return self.registry.versions_now()
-
-    def leads(self) -> bool:
-        """See `RedisRegistry`."""
-        return self.registry.leads()
-
-    @property
-    def versions_seen(self) -> int:
-        """See `RedisRegistry`."""
-        return self.registry.versions_seen
-
-    # Writing
-
-    def commit(self, entries: Sequence[Entry]) -> Sequence[Entry | TimewellError]:
-        """See `RedisLog`."""
-        return self.log.commit(entries)
-
-    def answers(self, keys: Sequence[str], given_after: int) -> Mapping[str, bytes]:
-        """See `RedisLog`."""
-        return self.log.answers(keys, given_after)
-
-    # Reading
-
-    def latest(self, questions: Sequence[Newest]) -> Latests:
-        """In one visit to each node, two for moments of the past."""
-        return RowReader(self._link, self._shapes, self._most_bytes).latest(questions)
-
-    @asynccontextmanager
-    async def quick(self) -> AsyncIterator[Quick]:
-        """Few entities are asked for from the event loop, unless it takes TLS."""
-        streams, reader = Streams(self._link), RowReader(self._link, self._shapes, self._most_bytes)
-
-        async def answers(questions: Sequence[Newest]) -> Latests | None:
-            if sum(len(question.entities) for question in questions) > QUICK_ENTITIES:
-                return None
-            asked = reader.asking(questions)
-            replies = await streams.ask(asked.commands)
-            return None if replies is None else reader.answered(questions, asked, replies)
-
-        try:
-            yield answers if self._link.plain else never
-        finally:
-            streams.close()
-
-    def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[DiskRows]:
-        """In one visit to each node."""
-        found = RowReader(self._link, self._shapes, self._most_bytes).ranges(features, entities, start, end)
-        return [DiskRows(0, entities, rows) for rows in found]
-
-    def observations(self, feature: Feature, start: int, end: int) -> Iterator[Accepted]:
-        """Of all entities, which means to look for them among all keys."""
-        for entities in self._entities(feature.entity):
-            rows = self.read(feature, entities, start, end).rows
-            if rows.size:
-                yield Accepted(rows.times, rows.arrived, rows.values, rows.nulls)
-
-    def _entities(self, entity_type: str) -> Iterator[list[str]]:
-        seen = set[bytes]()  # a scan may name a key twice
-        for keys in self._link.each_key(b"tw:{%b:*}:h" % entity_type.encode()):
-            fresh = [key for key in keys if key not in seen]
-            seen.update(fresh)
-            ids = [entity_of(key)[1] for key in fresh]
-            for start in range(0, len(ids), moving.ENTITIES_AT_ONCE):
-                yield ids[start : start + moving.ENTITIES_AT_ONCE]
-
-    # Housekeeping
-
-    def trim(self, monitored: int, now: int) -> None:
-        """Forget what has been counted. Idempotency answers go by themselves."""
-        self._monitored.trim(monitored)
-
-    def forget(self, known: Known) -> None:
-        """Delete the rows and statistics of deleted features.
-
-        Values of theirs that share rows with those of a feature that is still there stay until that goes, and are
-        not to be had any more.
-        """
-        (gone,) = self._link.ask([Command(ROOT, ("HGETALL", ROOT + b":forgotten"))])
-        for created, record in zip(gone[::2], gone[1::2], strict=True):
-            feature = msgspec.msgpack.decode(record, type=Feature)
-            registered = set(self.registry.created_now().values())
-            numbers = [
-                number
-                for number in self._shapes.known.holding(feature.entity, [feature])
-                if not registered & set(self._shapes.of(number).members)
-            ]
-            shapes = [number.to_bytes(4, "big") for number in numbers]
-            for entities in self._entities(feature.entity) if shapes else ():
-                dropping = [call("drop", keys_of(feature.entity, entity), *shapes) for entity in entities]
-                self._link.ask(dropping, whole=True, durable=True)
-            self._monitored.forget(feature.id, feature.created)
-            self._link.ask([Command(ROOT, ("HDEL", ROOT + b":forgotten", created))], whole=True, durable=True)
-
     def notes(self, kind: str) -> Mapping[str, bytes]:
         """From their hash."""
-        (found,) = self._link.ask([Command(ROOT, ("HGETALL", ROOT + b":notes"))])
+        (found,) = self._link.ask([Command(ROOT, ("HGETALL", NOTES))])
         head = kind.encode() + b"\0"
         pairs = zip(found[::2], found[1::2], strict=True)
         return {field[len(head) :].decode(): record for field, record in pairs if field.startswith(head)}
-
-    # Moving house
-
-    def held(self, after: int) -> int:
-        """The rows of all entities, each of which may be of several features."""
-        return moving.held(self._link)
-
-    def carried(self, features: Mapping[str, Feature], after: int) -> Iterator[Lot]:
-        """All rows, put in order of arrival by way of a temporary file."""
-        return moving.carried(self._link, self._shapes, features, after)
-
-    def carry(self, lot: Lot, note: Noted) -> None:
-        """Rows as they are, then the note. What is carried twice is there once."""
-        moving.carry(self._link, self._shapes, lot)
-        newest = max((int(part.arrived.max()) for part in lot.parts), default=lot.mark)
-        self._link.ask([arrival(newest), changed_note(note)], whole=True, durable=True)

@@ -19,6 +19,7 @@ from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge
 from actors.storage.protocol import SavedSummaries, SummaryKey
 from actors.storage.redis.functions import LEASES, ROOT, WRITERS
 from actors.storage.redis.link import Command, RedisLink, call, judged
+from actors.storage.shared.base import SharedSummaries
 from actors.table.columns import Block, pack, unpack
 
 WRITER_SECONDS = 6
@@ -124,14 +125,12 @@ def _leaving(writer: bytes) -> list[Command]:
     return [_lease(writer, -1), call("release", [_LEADER], writer)]
 
 
-class RedisMonitored:
-    """What a `Storage` says of the journal and of summaries: this writer's part of it."""
+class Uncounted:
+    """The batches of this writer that have not been counted yet."""
 
     def __init__(self, link: RedisLink, writers: Writers) -> None:
         self._link = link
         self._writers = writers
-
-    # What has not been counted yet
 
     def keeping(
         self, writer: bytes, batches: Sequence[tuple[int, Sequence[Block]]], version: int | None = None
@@ -145,12 +144,6 @@ class RedisMonitored:
             words += [arrived, pack([block._replace(entities=[]) for block in blocks])]
         return judged(version, "keep", [batches_of(writer)], *words)
 
-    def _check(self, writer: bytes, known: object) -> None:
-        """Raises StorageDown for a writer that is none any more."""
-        if not known:
-            self._writers.lost(writer)
-            raise StorageDown("another process took over while this one was away")
-
     def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
         """The batches of this writer that arrived later than `after`, without entities."""
         key = batches_of(self._writers.own())
@@ -160,13 +153,27 @@ class RedisMonitored:
             if blocks is not None:
                 yield arrived, unpack(blocks)
 
-    def trim(self, monitored: int) -> None:
-        """Forget what has been counted."""
+    def forget_counted(self, monitored: int) -> None:
+        """Delete the batches that summaries as of a position have."""
         key = batches_of(self._writers.own())
         (fields,) = self._link.ask([Command(ROOT, ("HKEYS", key))])
         old = [field for field in fields if 0 < int(field) <= monitored]
         if old:
             self._link.ask([Command(ROOT, ("HDEL", key, *old))], whole=True, durable=True)
+
+
+class RedisMonitored(SharedSummaries):
+    """See `Summaries`: this writer's part of it."""
+
+    def __init__(self, link: RedisLink, writers: Writers) -> None:
+        self._link = link
+        self._writers = writers
+
+    def _check(self, writer: bytes, known: object) -> None:
+        """Raises StorageDown for a writer that is none any more."""
+        if not known:
+            self._writers.lost(writer)
+            raise StorageDown("another process took over while this one was away")
 
     @property
     def position(self) -> int:
@@ -175,8 +182,6 @@ class RedisMonitored:
         (found,) = self._link.ask([Command(WRITERS, ("HGET", WRITERS, writer))])
         self._check(writer, found is not None)
         return int(found)
-
-    # Summaries
 
     def save(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
         """Merge the parts into what is saved, and note this writer's position with it."""
@@ -257,7 +262,7 @@ class RedisMonitored:
         gone = Command(ROOT, ("SREM", ROOT + b":windowed", key[len(ROOT) :]))
         self._link.ask([Command(ROOT, ("UNLINK", key)), gone], durable=True)
 
-    def coarsen(self, now: int, merge: Merge) -> None:
+    def coarsen_now(self, now: int, merge: Merge) -> None:
         """Merge windows that have grown old into wider ones."""
         oldest = {FIVE_MINUTES: now - FINE_FOR - FIVE_MINUTES, HOUR: now - HOURLY_FOR - HOUR}
         for key in self._windowed():

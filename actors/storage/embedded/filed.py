@@ -1,0 +1,276 @@
+"""The runs as the history of a storage: the journal moves into them, and they are read together with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from actors import timestamps
+from actors.amount import Amount, bytes_of
+from actors.domain import Feature
+from actors.errors import Damaged, StorageDown, Unavailable
+from actors.settings import (
+    FLUSH_BYTES,
+    FLUSH_VALUES,
+    MAX_ROWS_FROM_DISK,
+    MAX_RUN_BYTES,
+    MAX_RUN_ROWS,
+    RUNS_BEFORE_COMPACTION,
+    VACUUM_HOURS,
+)
+from actors.stats.summary import Accepted
+from actors.storage.embedded import history
+from actors.storage.embedded.damages import Damages
+from actors.storage.embedded.erasure import Erasures
+from actors.storage.embedded.history import Keep
+from actors.storage.embedded.log import LocalLog
+from actors.storage.embedded.run_files import Change
+from actors.storage.embedded.runs import Run, Runs, worth_merging
+from actors.storage.embedded.summaries import Monitored
+from actors.storage.protocol import Erased, Flush, HistoryPlan, Known, LoadedRows
+from actors.table.columns import Block
+from actors.table.partition import DiskRows
+from actors.table.rows import Rows, concatenate, order
+from actors.timestamps import NEVER, SECOND
+
+
+@contextmanager
+def doing(doing: str) -> Iterator[None]:
+    """What the file system and Arrow raise is StorageDown, but for a want of memory."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise StorageDown(f"the history cannot be {doing}: {error}") from error
+
+
+class LocalHistory:
+    """See `OwnHistory`."""
+
+    def __init__(self, log: LocalLog, runs: Runs, summaries: Monitored, damages: Damages, most_bytes: int) -> None:
+        """`most_bytes`: what one question may bring."""
+        self.position = 0
+        """How far in the journal the runs reach."""
+        self._log = log
+        self._runs = runs
+        self._summaries = summaries
+        self._damages = damages
+        self._most_bytes = most_bytes
+
+    # From the journal into the history
+
+    @doing("written")
+    def flush(self, known: Known, now: int) -> Flush:
+        """One run of about at most FLUSH_VALUES observations."""
+        with self._log.runs_lock:
+            try:
+                batches, count = self._next_batches()
+            except Damaged:
+                self._damages.look()
+                batches, count = self._next_batches()
+            if not batches:
+                return Flush(self.position, 0)
+            position, features = batches[-1][0], known()
+            table = history.to_table(batches, features)
+            live = history.live_rows(features, now)
+            table = pa.Table.from_batches([history.only(one, live) for one in table.to_batches()], history.SCHEMA)
+            self._note(position, self._runs.append(position, table) if table.num_rows else None)
+            return Flush(position, count)
+
+    def _note(self, position: int, change: Change | None) -> None:
+        """The history reaches a position, with a change where there is one."""
+        version = int(self._log.meta("history_version", -1))
+        self._log.set_history(position, change or Change(version))
+        if change is not None:
+            self._runs.adopt(change)
+        self.position = position
+
+    def _next_batches(self) -> tuple[list[tuple[int, list[Block]]], int]:
+        batches, count, size = [], 0, 0
+        for arrived, blocks in self._log.batches(self.position):
+            batches.append((arrived, blocks))
+            count += sum(len(block.entities) for block in blocks)
+            size += sum(bytes_of(block.values) for block in blocks)
+            if count >= FLUSH_VALUES or size >= FLUSH_BYTES:
+                break
+        return batches, count
+
+    @doing("written")
+    def forget(self, known: Known) -> None:
+        """Rewrite the runs that hold rows of deleted features."""
+        with self._log.runs_lock:
+            gone = self._log.forgotten()
+            if not gone:
+                return
+            features = known()
+            for feature in gone:
+                self._summaries.forget(feature.id, features.get(feature.id))
+            mine = pc.field("feature").isin(pa.array([feature.id for feature in gone], pa.string()))
+            ids = {feature.id for feature in gone}
+            keep = history.rows_of_others(gone, features)
+            if self._remove_all_but(keep, mine, lambda run: not ids.isdisjoint(run.features)):
+                self._log.forgot(gone)
+
+    @doing("written")
+    def erase(self) -> Mapping[Erased, Mapping[str, int]]:
+        """Rewrite the runs that hold rows of erased entities."""
+        with self._log.runs_lock:
+            ready = [one for one in self._log.erased() if not self._log.holds(one.arrived)]
+            if not ready:
+                return {}
+            erasures = Erasures(ready)
+            types = {one.entity_type for one in ready}
+            removed = erasures.counted(self._runs.runs(), ready)
+            keep, others = erasures.kept, erasures.somebody()
+            if not self._remove_all_but(keep, others, lambda run: not types.isdisjoint(run.entity_types)):
+                return {}
+            self._log.erasing_done(ready)
+            self._log.note_erasures()
+            return removed
+
+    def _remove_all_but(self, keep: Keep, others: pc.Expression, concerned: Callable[[Run], bool]) -> bool:
+        """Rewrite the runs that hold other rows, and delete the files that these were in.
+
+        A run that is damaged stays as it is: it would be written anew without what cannot be read, and look sound.
+        Returns whether there was none.
+        """
+        sound = True
+        for run in filter(concerned, self._runs.runs()):
+            try:
+                if any(not keep(batch).all() for batch in run.scan(history.KEYS.names, others)):
+                    self._replace([run], run.table(keep))
+            except Damaged as error:
+                self._damages.note(run, error.detail)
+                sound = False
+        self._vacuum(0)
+        return sound
+
+    @doing("written")
+    def compact(self, known: Known, now: int) -> None:
+        """Merge the newest runs as far back as they are small beside what is merged already."""
+        with self._log.runs_lock:
+            newer = self._damages.newer(self._runs.runs())
+            chosen = worth_merging(newer, RUNS_BEFORE_COMPACTION, MAX_RUN_ROWS, MAX_RUN_BYTES)
+            if len(chosen) < 2:
+                return
+            keep, tables = history.live_rows(known(), now), []
+            for run in chosen:
+                try:
+                    tables.append(run.table(keep))
+                except Damaged as error:  # what is merged with it would look sound; next time it is passed over
+                    self._damages.note(run, error.detail)
+                    return
+            self._replace(chosen, history.merge_tables(tables))
+            # Files are dated by the wall clock: as far as that may be ahead, they stay longer.
+            ahead = max(0, timestamps.now() - now) / (3_600 * SECOND)
+            self._vacuum(VACUUM_HOURS + round(ahead))
+
+    def _replace(self, runs: Sequence[Run], table: pa.Table) -> None:
+        self._note(self.position, self._runs.replace(runs[0].position, runs[-1].position, table))
+
+    def _vacuum(self, hours: int) -> None:
+        self._note(self.position, self._runs.vacuum(hours))
+
+    # Out of the history
+
+    @doing("read")
+    def plan(self, budget: int) -> HistoryPlan:
+        """The newest runs that fit into the budget and are sound."""
+        with self._log.runs_lock:
+            runs = self._runs.runs()
+            chosen: list[Run] = []
+            left: list[Run] = []
+            while runs and sum(run.rows for run in chosen) + runs[-1].rows <= budget:
+                run = runs.pop()
+                (chosen if self._damages.is_sound(run) else left).insert(0, run)
+            floor = max((run.greatest + 1 for run in [*runs, *left]), default=NEVER)
+            return HistoryPlan(self.position, floor, chosen, self._damages.floors())
+
+    def load(self, plan: HistoryPlan, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
+        """The planned runs, oldest first."""
+        for run in plan.runs:
+            for batch in run.scan(history.SCHEMA.names, None):
+                yield from history.loaded(self.not_erased(batch), features)
+
+    def not_erased(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows of a batch that are still to be seen."""
+        return history.only(batch, self._log.erasures.kept) if self._log.erasures else batch
+
+    @doing("read")
+    def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
+        """Filtered by the statistics of files and row groups, then by row."""
+        self._damages.need_nothing_lost(feature, start, end)
+        keep = history.pairs_filter(feature, entities, start, end)
+        for _ in range(3):
+            position, runs = self.position, self._runs.runs()
+            try:
+                tables = self._scan(runs, feature, keep, start, end, self._amount(feature))
+            except FileNotFoundError:
+                continue  # a compaction replaced the run meanwhile
+            return DiskRows(position, entities, history.to_rows(feature, entities, tables))
+        raise Unavailable("the history files changed while they were read")
+
+    def _amount(self, feature: Feature) -> Amount:
+        return Amount(feature.id, MAX_ROWS_FROM_DISK, self._most_bytes)
+
+    def _scan(
+        self, runs: Sequence[Run], feature: Feature, keep: pc.Expression, start: int, end: int, amount: Amount
+    ) -> list[pa.Table]:
+        tables = []
+        for run in runs:
+            for found in self._damages.told_of(run, feature, start, end, history.columns_read(feature), keep):
+                batch = self._log.erasures.only(feature.id, found)
+                amount.add(batch.num_rows, batch[feature.value_type].nbytes)
+                if batch.num_rows:
+                    tables.append(pa.Table.from_batches([batch]))
+        return tables
+
+    @doing("read")
+    def versions(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> Rows:
+        """Out of the runs, then out of what the journal has beyond them."""
+        places, amount = {entity: place for place, entity in enumerate(entities)}, self._amount(feature)
+        self._damages.need_nothing_lost(feature, start, end)
+        with self._log.runs_lock:
+            keep = history.pairs_filter(feature, entities, start, end)
+            tables = self._scan(self._runs.runs(), feature, keep, start, end, amount)
+            parts = [history.to_rows(feature, entities, tables)]
+            for arrived, blocks in self._log.replay(self.position):
+                own = [
+                    block for block in blocks if (block.feature, block.created) == (feature.id, feature.created)
+                ]
+                for block in own:
+                    parts.append(history.placed(block, arrived, places, start, end))
+                    amount.add_rows(parts[-1])
+        rows = concatenate(parts)
+        return rows.take(order(rows.slots, rows.times))
+
+    def observations(self, feature: Feature, start: int, end: int) -> Iterator[Accepted]:
+        """Out of the runs, then out of what the journal has beyond them.
+
+        All that is to be had is in hand before the first is given out: whoever asks may stop half way, and what is
+        left of this generator then ends in whatever thread, which could not give back a lock.
+        """
+        tables, waiting = self._accepted(feature, start, end)
+        for part in tables:
+            rows = history.to_rows(feature, None, [part])
+            yield Accepted(rows.times, rows.arrived, rows.values, rows.nulls)
+        yield from waiting
+
+    @doing("read")
+    def _accepted(self, feature: Feature, start: int, end: int) -> tuple[list[pa.Table], list[Accepted]]:
+        keep, waiting, amount = history.period_filter(feature, start, end), [], self._amount(feature)
+        self._damages.need_nothing_lost(feature, start, end)
+        with self._log.runs_lock:  # no checkpoint comes between the two, and no file goes
+            tables = self._scan(self._runs.runs(), feature, keep, start, end, amount)
+            for arrived, blocks in self._log.replay(self.position):
+                for block in blocks:
+                    if (block.feature, block.created) == (feature.id, feature.created):
+                        inside = (block.times >= start) & (block.times <= end)
+                        if inside.any():
+                            waiting.append(history.accepted(block, arrived, inside))
+                            amount.add(len(waiting[-1].times), bytes_of(waiting[-1].values))
+        return tables, waiting

@@ -1,0 +1,52 @@
+"""Everything out of the runs, and into them by way of the journal. Nobody else uses the storage meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from actors.domain import Feature
+from actors.storage.carrying import by_arrival, whole
+from actors.storage.embedded import history
+from actors.storage.embedded.damages import Damages
+from actors.storage.embedded.filed import LocalHistory, doing
+from actors.storage.embedded.log import LocalLog
+from actors.storage.embedded.runs import Runs
+from actors.storage.protocol import Lot, Noted
+from actors.timestamps import FOREVER, NEVER
+
+
+class LocalMover:
+    """See `Mover`."""
+
+    def __init__(self, log: LocalLog, filed: LocalHistory, runs: Runs, damages: Damages) -> None:
+        self._log = log
+        self._filed = filed
+        self._runs = runs
+        self._damages = damages
+
+    @doing("read")
+    def held(self, after: int) -> int:
+        """In the runs that reach beyond, and in the journal."""
+        runs = sum(run.rows for run in self._runs.runs() if run.position > after)
+        return runs + self._log.count(max(after, self._filed.position))
+
+    def carried(self, features: Mapping[str, Feature], after: int) -> Iterator[Lot]:
+        """Run by run; what the journal has beyond them is moved there first. Raises Damaged where some is lost."""
+        for feature in features.values():
+            self._damages.need_nothing_lost(feature, NEVER, FOREVER)
+        self._flush(features)
+        for run in self._runs.runs():
+            if run.position > after:
+                batches = map(self._filed.not_erased, run.scan(history.SCHEMA.names, None))
+                loaded = (part for batch in batches for part in history.loaded(batch, features))
+                parts = (history.later(part, after) for part in loaded)
+                yield Lot(run.position, whole(part for part in parts if len(part.arrived)))
+
+    def carry(self, lot: Lot, note: Noted) -> None:
+        """Through the journal, a batch for each arrival, and on into the runs."""
+        self._log.commit([*by_arrival(lot.parts), note])
+        self._flush(self._log.features())
+
+    def _flush(self, features: Mapping[str, Feature]) -> None:
+        while self._filed.flush(lambda: features, NEVER).observations:
+            pass

@@ -1,0 +1,230 @@
+"""What is committed to PostgreSQL: one transaction, in the order of those of all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from actors.domain import Group
+from actors.errors import Conflict, TimewellError
+from actors.settings import IDEMPOTENCY_HOURS
+from actors.storage.postgres.link import Connection, Link
+from actors.storage.postgres.registry import PostgresRegistry
+from actors.storage.postgres.stored_rows import ERASE, RowWriter, Shapes
+from actors.storage.postgres.summaries import PostgresMonitored, Uncounted, WriterLost, Writers
+from actors.storage.protocol import (
+    Deleted,
+    Entry,
+    Erased,
+    Grouped,
+    Noted,
+    Registered,
+    Removed,
+    Stale,
+    Ungrouped,
+    Written,
+)
+from actors.storage.shared.parts import removed
+from actors.table.columns import Block
+from actors.timestamps import SECOND
+
+
+class PostgresLog(Uncounted):
+    """See `Log`. What it replays are the batches that this process has still to count."""
+
+    def __init__(
+        self,
+        link: Link,
+        writers: Writers,
+        registry: PostgresRegistry,
+        summaries: PostgresMonitored,
+        shapes: Shapes,
+    ) -> None:
+        super().__init__(link, writers)
+        self._registry = registry
+        self._summaries = summaries
+        self._shapes = shapes
+
+    def commit(self, entries: Sequence[Entry]) -> Sequence[Entry | TimewellError]:
+        """One transaction."""
+        with suppress(WriterLost):
+            return self._commit(entries)
+        return self._commit(entries)
+
+    def _commit(self, entries: Sequence[Entry]) -> Sequence[Entry | TimewellError]:
+        writer = self._writers.own()
+        with self._link.write() as connection:
+            commit = _Commit(connection, self._shapes, self._registry.versions_seen, entries)
+            recorded = [commit.taken(entry) for entry in entries]
+            commit.rows.write()
+            with connection.pipeline():
+                commit.end()
+                kept = self.keep(connection, writer, commit.batches)
+            self._writers.check(writer, kept)
+        if commit.changed:
+            self._registry.versions_seen = commit.registry
+        for made in commit.rows.made:
+            self._shapes.note(*made)
+        return recorded
+
+    def answers(self, keys: Sequence[str], given_after: int) -> Mapping[str, bytes]:
+        """From their table."""
+        query = "SELECT key, answer FROM answers WHERE key = ANY(%s) AND arrived > %s"
+        given = list(keys), given_after
+        return dict(self._link.read(lambda connection: connection.execute(query, given).fetchall()))
+
+    def trimmed(self) -> int:
+        """All that has been counted may be."""
+        return self._summaries.position
+
+    def trim(self, monitored: int, now: int) -> None:
+        """Forget what has been counted, and idempotency answers that are too old."""
+        self.forget_counted(monitored)
+        with self._link.write() as connection:
+            old = now - IDEMPOTENCY_HOURS * 3_600 * SECOND
+            connection.execute("DELETE FROM answers WHERE arrived <= %s", (old,))
+
+
+_TAKE_CLOCK = "UPDATE clock SET arrived = greatest(arrived, %s) RETURNING arrived, registry"
+_ANSWERS = "SELECT key, answer FROM answers WHERE key = ANY(%s)"
+_CREATED = "SELECT id, created FROM features WHERE id = ANY(%s)"
+
+
+def _moment(entry: Entry) -> int:
+    """When this process says that it came."""
+    match entry:
+        case Written() | Erased():
+            return entry.arrived
+        case Registered(feature) | Deleted(feature):
+            return feature.updated
+    return 0
+
+
+def change_note(connection: Connection, note: Noted) -> None:
+    """Within a transaction: put a note of the monitor's, or take it away, and tell all processes."""
+    _put_note(connection, note)
+    connection.execute("UPDATE clock SET notes = notes + 1")
+
+
+def _put_note(connection: Connection, note: Noted) -> None:
+    if note.record is None:
+        connection.execute("DELETE FROM notes WHERE kind = %s AND key = %s", note[:2])
+    else:
+        put = (
+            "INSERT INTO notes VALUES (%s, %s, %s) ON CONFLICT (kind, key) DO UPDATE SET record = excluded.record"
+        )
+        connection.execute(put, note[:3])
+
+
+class _Commit:
+    """One transaction: judges each entry by what the database has, and records it."""
+
+    def __init__(self, connection: Connection, shapes: Shapes, seen: int, entries: Sequence[Entry]) -> None:
+        self.rows = RowWriter(connection, shapes)
+        self.batches: list[tuple[int, Sequence[Block]]] = []
+        self._connection = connection
+        self._shapes = shapes
+        written = [entry for entry in entries if isinstance(entry, Written)]
+        keys = [entry.key for entry in written if entry.key]
+        ids = {block.feature for entry in written for block in entry.blocks}
+        with connection.pipeline():  # one visit
+            # Whoever comes next waits here, so that this order of commits is that of their arrivals.
+            clock = connection.execute(_TAKE_CLOCK, (max(map(_moment, entries), default=0) - 1,))
+            answers = connection.execute(_ANSWERS, (keys,)) if keys else None
+            created = connection.execute(_CREATED, (list(ids),)) if ids else None
+        row = clock.fetchone()
+        assert row is not None
+        self._arrived, self.registry = row
+        self.changed = False
+        self._stale = self.registry != seen
+        self._begun_at = self.registry
+        self._answers: dict[str, bytes] = dict(answers.fetchall()) if answers else {}
+        self._created: dict[str, int] = dict(created.fetchall()) if created else {}
+
+    def end(self) -> None:
+        """Let the clock be where this commit has brought it."""
+        self._connection.execute("UPDATE clock SET arrived = %s", (self._arrived,))
+
+    def taken(self, entry: Entry) -> Entry | TimewellError:
+        """The entry as it is recorded, or why not."""
+        self._arrived += 1
+        match entry:
+            case Written():
+                return self._written(entry)
+            case Erased():
+                return entry._replace(arrived=self._arrived, removed=self._erase(entry))
+            case Noted(kind, key, _, True) if self._is_noted(kind, key):
+                return Conflict(f"another process has put {kind} {key}")
+            case Noted():
+                change_note(self._connection, entry)
+            case _ if self._stale:
+                return Stale("the registry was changed by another process")
+            case _:
+                self._change(entry)
+        return entry
+
+    def _is_noted(self, kind: str, key: str) -> bool:
+        query = "SELECT 1 FROM notes WHERE kind = %s AND key = %s"
+        return self._connection.execute(query, (kind, key)).fetchone() is not None
+
+    def _written(self, entry: Written) -> Entry | TimewellError:
+        if entry.key is not None and entry.key in self._answers:
+            return Written(self._arrived, (), entry.key, self._answers[entry.key], repeated=True)
+        if entry.judged not in (None, self._begun_at):
+            return Stale("another process has changed what is registered")
+        for block in entry.blocks:
+            if self._created.get(block.feature) != block.created:
+                return Conflict(f"feature {block.feature!r} was deleted while it was written")
+        if entry.observations:
+            arrived = self._arrived
+            self._arrived = self.rows.add(arrived, entry.blocks)
+            self.batches.append((arrived, entry.blocks))
+            entry = entry._replace(arrived=arrived)
+        if entry.key is not None:
+            self._answers[entry.key] = entry.answer
+            put = "INSERT INTO answers VALUES (%s, %s, %s) ON CONFLICT (key) DO UPDATE SET"
+            put += " arrived = excluded.arrived, answer = excluded.answer"
+            self._connection.execute(put.encode(), (entry.key, self._arrived, entry.answer))
+        for note in entry.notes:
+            _put_note(self._connection, note)
+        return entry
+
+    def _erase(self, erased: Erased) -> Removed:
+        self.rows.write()  # those that came before it in the same commit
+        given = {"type": erased.entity_type, "id": erased.entity_id}
+        found = dict(self._connection.execute(ERASE, given).fetchall())
+        shapes = self._shapes.of(self._connection, found)
+        registered = {
+            created for (created,) in self._connection.execute("SELECT created FROM features").fetchall()
+        }
+        return removed({shapes[number]: count for number, count in found.items()}, registered)
+
+    def _change(self, entry: Entry) -> None:
+        match entry:
+            case Registered(feature, groups):
+                record = msgspec.msgpack.encode(feature)
+                put = "INSERT INTO features VALUES (%s, %s, %s) ON CONFLICT (id) DO UPDATE SET"
+                put += " created = excluded.created, record = excluded.record"
+                self._connection.execute(put.encode(), (feature.id, feature.created, record))
+                self._put_groups(groups)
+                self._created[feature.id] = feature.created
+            case Deleted(feature, groups):
+                self._connection.execute("DELETE FROM features WHERE id = %s", (feature.id,))
+                forgotten = feature.created, feature.id, feature.entity
+                self._connection.execute("INSERT INTO forgotten VALUES (%s, %s, %s)", forgotten)
+                self._put_groups(groups)
+                self._created.pop(feature.id, None)
+            case Grouped(group):
+                self._put_groups([group])
+            case Ungrouped(name):
+                self._connection.execute("DELETE FROM groups WHERE name = %s", (name,))
+        self.changed = True
+        self.registry += 1
+        self._connection.execute("UPDATE clock SET registry = %s", (self.registry,))
+
+    def _put_groups(self, groups: Sequence[Group]) -> None:
+        for group in groups:
+            put = "INSERT INTO groups VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET record = excluded.record"
+            self._connection.execute(put, (group.name, msgspec.msgpack.encode(group)))

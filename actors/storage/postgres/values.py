@@ -1,0 +1,92 @@
+"""The values in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from actors.domain import Feature
+from actors.stats.summary import Accepted
+from actors.storage.postgres.link import Connection, Link
+from actors.storage.postgres.stored_rows import RowReader, Shapes
+from actors.storage.postgres.summaries import PostgresMonitored
+from actors.storage.protocol import Known, Latests, Newest
+from actors.storage.shared.base import SharedHistory, none_quick
+from actors.storage.shared.parts import lots
+from actors.table.partition import DiskRows
+from actors.table.rows import Rows
+from actors.timestamps import NEVER
+
+OBSERVED_AT_ONCE = 100_000
+
+
+class PostgresValues:
+    """See `Values`."""
+
+    def __init__(self, link: Link, shapes: Shapes, most_bytes: int) -> None:
+        """`most_bytes`: what one question may bring."""
+        self.most_bytes = most_bytes
+        self.quick = none_quick
+        self._link = link
+        self._shapes = shapes
+
+    def latest(self, questions: Sequence[Newest]) -> Latests:
+        """In one visit."""
+        return self._link.read(
+            lambda connection: RowReader(connection, self._shapes, self.most_bytes).latest(questions)
+        )
+
+    def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[DiskRows]:
+        """In one query."""
+
+        def ask(connection: Connection) -> list[Rows]:
+            return RowReader(connection, self._shapes, self.most_bytes).ranges(features, entities, start, end)
+
+        return [DiskRows(0, entities, rows) for rows in self._link.read(ask)]
+
+    def period(self, feature: Feature, start: int, end: int) -> Rows:
+        """Every version of anybody's value, which means to look at every row. Raises TooLarge."""
+
+        def ask(connection: Connection) -> Rows:
+            return RowReader(connection, self._shapes, self.most_bytes).period(feature, max(start, NEVER), end)
+
+        return self._link.read(ask)
+
+
+class PostgresHistory(SharedHistory):
+    """See `History`."""
+
+    def __init__(self, link: Link, values: PostgresValues, summaries: PostgresMonitored) -> None:
+        super().__init__(values)
+        self._link = link
+        self._of_all = values
+        self._summaries = summaries
+
+    def observations(self, feature: Feature, start: int, end: int) -> Iterator[Accepted]:
+        """Of all entities."""
+        for rows in lots(self._of_all.period(feature, start, end), OBSERVED_AT_ONCE):
+            yield Accepted(rows.times, rows.arrived, rows.values, rows.nulls)
+
+    def forget(self, known: Known) -> None:
+        """Delete the rows and statistics of deleted features.
+
+        Values of theirs that share rows with those of a feature that is still there stay until that goes, and are
+        not to be had any more.
+        """
+        gone = self._link.read(
+            lambda connection: connection.execute("SELECT created, feature, entity FROM forgotten").fetchall()
+        )
+        for created, feature, entity in gone:
+            with self._link.write() as connection:
+                connection.execute("SET LOCAL statement_timeout TO 0")
+                connection.execute(_FORGET_ROWS, {"entity": entity, "created": created})
+                self._summaries.forget(connection, feature, created)
+                connection.execute("DELETE FROM forgotten WHERE created = %s", (created,))
+
+
+_FORGET_ROWS = """
+WITH gone AS (
+    DELETE FROM shapes WHERE entity = %(entity)s AND %(created)s = ANY(members)
+    AND NOT EXISTS (SELECT 1 FROM features WHERE created = ANY(shapes.members))
+    RETURNING number
+) DELETE FROM rows WHERE shape IN (SELECT number FROM gone)
+"""
