@@ -10,8 +10,9 @@ import pytest
 
 from actors.router import Router
 from actors.settings import Settings
-from tests.live import LiveServer
+from tests.live import ROOT, LiveServer
 from web.app import create_app
+from web.routes.document import ROUTES
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
@@ -131,6 +132,11 @@ def test_the_document_and_the_application_have_the_same_routes(document: dict[st
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     assert {(method, path) for method, path, _ in operations(document)} == answered
+
+
+def test_no_chapter_is_left_out_of_the_document() -> None:
+    there = {path.stem for path in (ROOT / "web" / "routes").glob("*.py")} - {"__init__"}
+    assert {route.handler.__module__ for route in ROUTES} == {f"web.routes.{name}" for name in there}
 
 
 def test_the_query_parameters_of_the_document_are_those_that_are_taken(
