@@ -1,8 +1,11 @@
 """How actors are asked: messages that know their answers, a bounded inbox, one-shot replies, nobody left waiting.
 
 `ask` waits for a place in the inbox, at most INBOX_WAIT_SECONDS, and then for the answer; `tell` only for a
-place. An actor drains its inbox, handles all, answers all. When it crashes, `fail_open` answers every call
-that it had taken or that was waiting, and `refuse` turns new ones away until it is rebuilt.
+place. An actor drains its inbox, handles all, answers all. When it crashes, `refuse` answers every call
+that it had taken or that was waiting, and turns new ones away until it is rebuilt.
+
+It stands on trio's memory channels. For it to go, trio would have to have what it adds: one-shot replies, a send
+that gives up on a full channel, taking all that waits at once.
 """
 
 from __future__ import annotations

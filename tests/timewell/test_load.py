@@ -20,6 +20,7 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import pytest
+from platformdirs import user_cache_path
 
 from tests.live import LiveServer
 from timewell import arrow
@@ -558,18 +559,12 @@ def test_a_state_that_cannot_be_read_is_a_beginning(
     assert stored(shared_server, name) == 5
 
 
-@pytest.mark.parametrize(
-    ("platform", "place"),
-    [("linux", ".cache"), ("darwin", "Library/Caches"), ("win32", "local")],
-)
-def test_states_are_kept_where_the_platform_keeps_caches(
-    platform: str, place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_states_are_kept_where_the_platform_keeps_caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    monkeypatch.setattr(load_state.sys, "platform", platform)  # type: ignore[attr-defined]
-    assert load_state.cache_directory() == tmp_path / place
+    path = load_state.StateFile("a load").path
+    assert path.parent == user_cache_path("timewell", appauthor=False) / "load"
+    assert path.is_relative_to(tmp_path)
 
 
 def test_what_lies_under_nulls_is_no_part_of_the_digest() -> None:

@@ -1,21 +1,19 @@
 """How far the load of a file came, kept while it is under way so that the next run goes on from there.
 
-The state is a small file in the user's cache directory (`XDG_CACHE_HOME`, else `~/.cache`, on macOS
-`~/Library/Caches`, on Windows `LOCALAPPDATA`), in `timewell/load/`. It is removed once the load is done. It names
-the rows that the service has confirmed and a digest of them: a file whose later rows were mended goes on, one
-whose earlier rows changed does not.
+The state is a small file in the user's cache directory (`~/.cache/timewell/load`, or where the platform has it).
+It is removed once the load is done. It names the rows that the service has confirmed and a digest of them: a file
+whose later rows were mended goes on, one whose earlier rows changed does not.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import sys
-from pathlib import Path
 from uuid import uuid4
 
 import msgspec
 import pyarrow as pa
+from platformdirs import user_cache_path
 
 from timewell.arrow import to_stream
 from timewell.wire import Written
@@ -50,23 +48,12 @@ class State(msgspec.Struct):
         )
 
 
-def cache_directory() -> Path:
-    """Where programs of this platform keep what can be thrown away."""
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return Path(given)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home())
-    return Path.home() / ".cache"
-
-
 class StateFile:
     """The state of one load: of a file, to a service, as certain features."""
 
     def __init__(self, *identity: object) -> None:
         name = hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:32]
-        self.path = cache_directory() / "timewell" / "load" / f"{name}.json"
+        self.path = user_cache_path("timewell", appauthor=False) / "load" / f"{name}.json"
 
     def read(self) -> State:
         """What an earlier run left, or the beginning."""

@@ -2,6 +2,8 @@
 
 What counts is what has come, not what is declared, on whichever lane and in whichever request; the bodies of a
 connection have a bound of their own, and small ones a room of their own. What would go over is answered with 503.
+
+It could go if Hypercorn bounded what it has received and not handed on, over all connections and for each.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Connections of our own making in Hypercorn's terms: as many as there is room for, and one at fault ends alone.
 
 All of them run in one nursery: an exception that leaves one would end the process. `Guarded` logs it instead.
+
+It could go if Hypercorn kept an exception of one connection from the nursery of all, and counted connections.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@
 - Where a client that pipelines has left, the next request that waits for its turn is not waited for any more.
 - A target that is no path is answered too.
 - No route speaks WebSocket. A handshake is answered as the request that it is otherwise (RFC 9110, 7.8).
+
+A point could go with the release of Hypercorn, or of h11, that does the same.
 """
 
 from __future__ import annotations

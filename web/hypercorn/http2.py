@@ -8,6 +8,8 @@
 - h2 waits for the whole of a frame or of a head before it says that it is too long. It is not waited for.
 - What comes of a body that was answered already, CONNECT, and what is no ASCII would end the connection, with all
   other requests of it. The first is passed over, the second refused, the third escaped.
+
+A point could go with the release of Hypercorn, or of h2, that does the same.
 """
 
 from __future__ import annotations

@@ -12,6 +12,9 @@ Four things that Quart-Trio and Hypercorn leave undone between them:
   `IdleTimer` is one task a connection, which looks at when the connection was last used.
 - Once the process is to stop, each response closes its connection; a client that keeps sending would otherwise
   hold the shutdown up.
+
+It could go if Quart-Trio let the report of a sent response end before it cancels, and Hypercorn closed idle
+connections when it stops.
 """
 
 from __future__ import annotations

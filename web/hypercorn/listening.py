@@ -2,6 +2,8 @@
 
 Hypercorn has trio accept one in each pass of the event loop. While passes are long, as they are when a batch is
 judged, a thousand clients that come at once would wait for a thousand of them.
+
+It could go if Hypercorn, or trio's `serve_listeners`, accepted all that wait.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 The limit of descriptors is raised as far as the process may. A connection beyond the bound takes the place of the
 one that has been idle for longest; where none has been for a while, it is told to come back, and closed.
+
+It could go if Hypercorn had a bound on connections; the raised limit of descriptors would stay.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Bodies that are read as they come, however long: the client is made to wait while the handler is behind."""
+"""Bodies that are read as they come, however long: the client is made to wait while the handler is behind.
+
+It could go if Quart's `request.body` let its consumer hold the receiving up, as ASGI's `receive` does.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a request asks for, in the one form that Hypercorn and Quart can take: a path that begins with a slash."""
+"""What a request asks for, in the one form that Hypercorn and Quart can take: a path that begins with a slash.
+
+It could go if Hypercorn refused what is no path, and Quart took two slashes for what they are.
+"""
 
 from __future__ import annotations
 

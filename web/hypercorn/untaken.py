@@ -2,6 +2,8 @@
 
 What a client does not take is held in memory. One that takes next to nothing for STALLED_SECONDS is given up;
 where all that waits would be too much, so is the one that has taken nothing for longest.
+
+It could go if Hypercorn gave up sends that make no progress, and bounded what waits to be sent.
 """
 
 from __future__ import annotations

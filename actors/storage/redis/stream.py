@@ -3,6 +3,8 @@
 What is not answered here (a node that is away, a slot that has moved) is asked again by `RedisLink`, which waits
 and looks around, from a worker thread. That way takes 140 microseconds for a pipeline of two commands, this one
 42; coredis, which is at home on trio, 275.
+
+It could go if a client for trio answered a pipeline of two commands in less than the 140 microseconds of a thread.
 """
 
 from __future__ import annotations
