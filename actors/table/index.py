@@ -24,7 +24,7 @@ class Index:
     __slots__ = (
         *("slots", "times", "arrived"),
         *("merged", "kept", "growing", "_parts"),
-        *("_newest", "_once", "_places", "_offsets"),
+        *("_newest", "_once", "_asked", "_places", "_offsets"),
     )
 
     def __init__(self, slots: Slots, times: Times, arrived: Times, places: Indices | None = None) -> None:
@@ -41,6 +41,7 @@ class Index:
         self._parts: dict[tuple[int, int], Index] = {}
         self._newest: int | None = None
         self._once: bool | np.bool_ | None = None
+        self._asked = False
         self._places = places
         self._offsets: Indices | None = None
 
@@ -57,10 +58,11 @@ class Index:
 
     @property
     def once(self) -> bool:
-        """Whether no slot comes twice."""
-        if self._once is None:
+        """Whether no slot comes twice, as far as is known: it pays to find out from the second time on."""
+        if self._once is None and self._asked:
             ordered = np.sort(self.slots)
             self._once = not (ordered[1:] == ordered[:-1]).any()
+        self._asked = True
         return bool(self._once)
 
     @property
@@ -158,7 +160,9 @@ class Order:
 
 def same(one: Array, other: Array) -> bool:
     """Whether two arrays of one dtype have the same numbers. As bytes, which is faster while they are small."""
-    return one is other or (len(one) == len(other) and one.tobytes() == other.tobytes())
+    if one is other or len(one) != len(other):
+        return one is other
+    return one[-1:].tobytes() == other[-1:].tobytes() and one.tobytes() == other.tobytes()
 
 
 def joint(parts: Sequence[Index]) -> Index:
