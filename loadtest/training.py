@@ -36,7 +36,7 @@ from actors.ingest.sent import Ingested
 from actors.opening import open_router
 from actors.router import Router
 from actors.settings import Settings
-from actors.table.columns import Block
+from actors.table.columns import Block, Keys
 from actors.timestamps import SECOND
 from actors.training import Filled, Moments, Wanted
 from loadtest.machine.arrow import ARROW, stream
@@ -131,7 +131,7 @@ async def written(
     for name, history, column in zip(NAMES, histories, columns, strict=True):
         change = FeatureChange(entity=data.ENTITY, name=prefix + name, value_type="number")
         feature, _ = await router.register(change)
-        block = Block(feature.id, feature.created, history["e"], history["t"], history[column], nulls)
+        block = Block(feature.id, feature.created, Keys(history["e"], history["t"]), history[column], nulls)
         await router.write(Ingested([block], HISTORY, []), b"")
         features.append(feature)
     return features

@@ -19,7 +19,7 @@ from actors.storage.carrying import by_row, fingerprints, whole
 from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.postgres.storage import PostgresStorage
 from actors.storage.protocol import LoadedRows, Lot, Noted, Registered, Written
-from actors.table.columns import Block, Entities
+from actors.table.columns import Block, Entities, Keys
 from tests.faults import instead
 from tests.live import LiveServer
 from tests.servers.postgres import PostgresServer
@@ -150,7 +150,7 @@ def test_what_was_cut_off_goes_on_where_it_was(tmp_path: Path, database: str) ->
     source.log.commit([Registered(CLICKS)])
     for run in range(4):
         for arrived in range(10 * run + 10, 10 * run + 20):
-            block = Block(CLICKS.id, 1, ["a"], np.array([arrived]), np.array([arrived]), np.array([False]))
+            block = Block(CLICKS.id, 1, Keys(["a"], np.array([arrived])), np.array([arrived]), np.array([False]))
             source.log.commit([Written(arrived, [block], None, b"")])
         source.history.flush({CLICKS.id: CLICKS}.copy, 100)
     source.close()
@@ -225,7 +225,7 @@ def part(feature: int, index: list[tuple[str, int, int]], random: np.random.Gene
     values = random.integers(0, 3, len(index)).astype(np.float64)
     entities = Entities(["c", "b", "a"], np.array([2 - "abc".index(one) for one in ids]))
     block = Block(
-        f"user.f{feature}.v1", feature, entities, np.array(times), values, random.random(len(index)) < 0.2
+        f"user.f{feature}.v1", feature, Keys(entities, np.array(times)), values, random.random(len(index)) < 0.2
     )
     return LoadedRows(block, np.array(arrived))
 
@@ -235,9 +235,9 @@ def test_a_fingerprint_tells_every_part_of_an_observation() -> None:
     one = part(1, [("a", 1, 10), ("b", 2, 11)], random)
     seen = {fingerprints([one], {})["user.f1.v1"]}
     for change in (
-        one.block._replace(times=one.block.times + 1),
+        one.block._replace(keys=Keys(one.block.entities, one.block.times + 1)),
         one.block._replace(values=one.block.values + 1),
-        one.block._replace(entities=["a", "c"]),
+        one.block._replace(keys=Keys(["a", "c"], one.block.times)),
         one.block._replace(nulls=~one.block.nulls),
     ):
         seen.add(fingerprints([LoadedRows(change, one.arrived)], {})["user.f1.v1"])

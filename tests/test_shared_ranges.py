@@ -18,7 +18,7 @@ from actors.storage.protocol import Registered, Written
 from actors.storage.redis import stored_rows as redis_rows
 from actors.storage.redis.storage import RedisStorage
 from actors.storage.shared.packed import together
-from actors.table.columns import Block
+from actors.table.columns import Block, Keys
 from actors.timestamps import FOREVER, NEVER
 from actors.types.type import Array
 
@@ -42,7 +42,7 @@ ENTITIES = ["a", "b", "c"]
 
 def block(feature: Feature, entities: list[str], times: list[int], values: Array) -> Block:
     nulls = np.zeros(len(times), np.bool_)
-    return Block(feature.id, feature.created, entities, np.array(times, np.int64), values, nulls)
+    return Block(feature.id, feature.created, Keys(entities, np.array(times, np.int64)), values, nulls)
 
 
 def texts(values: list[str]) -> Array:

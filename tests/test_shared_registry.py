@@ -20,7 +20,7 @@ from actors.settings import STORAGE_CONNECTIONS, Settings
 from actors.storage.postgres.storage import PostgresStorage
 from actors.storage.protocol import Registered, Removed, Stale, Versions, Written
 from actors.storage.redis.link import Command, RedisLink
-from actors.table.columns import Block
+from actors.table.columns import Block, Keys
 from actors.timestamps import FOREVER
 from tests.faults import instead
 from tests.live import LiveServer, storage_over
@@ -273,7 +273,7 @@ NEVER = msgspec.structs.replace(CLICKS, id="user.never.v1", name="never", create
 
 
 def block(feature: Feature, value: int) -> Block:
-    return Block(feature.id, feature.created, ["u1"], np.array([5]), np.array([value]), np.array([False]))
+    return Block(feature.id, feature.created, Keys(["u1"], np.array([5])), np.array([value]), np.array([False]))
 
 
 def values(storage: Any) -> list[int]:

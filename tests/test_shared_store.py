@@ -34,7 +34,7 @@ from actors.stats.summary import Summary, merge_states
 from actors.storage.protocol import Deleted, Grouped, Noted, Registered, Written
 from actors.storage.redis.link import Command
 from actors.storage.redis.storage import RedisStorage
-from actors.table.columns import Block
+from actors.table.columns import Block, Keys
 from actors.timestamps import format_timestamp, now
 from tests.live import LiveServer, storage_over
 from tests.servers.postgres import PostgresServer
@@ -404,7 +404,7 @@ CLICKS = Feature(
     id="user.clicks.v1", entity="user", name="clicks", version=1, value_type="integer", created=1, updated=1
 )
 GROUP = Group(name="clicks", entity="user", features=(CLICKS.id,), created=1, updated=1)
-CLICK = Block(CLICKS.id, 1, ["u1"], np.array([5]), np.array([1]), np.array([False]))
+CLICK = Block(CLICKS.id, 1, Keys(["u1"], np.array([5])), np.array([1]), np.array([False]))
 
 
 def test_a_write_refused_because_its_feature_is_gone_is_refused_again_under_the_same_key(

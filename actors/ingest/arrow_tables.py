@@ -17,7 +17,7 @@ from actors.errors import Fault, InvalidInput, RequestError
 from actors.ingest.arrow_keys import coded, entities_of_arrow, judged_times, settled
 from actors.ingest.sent import MOST_FAULTS_NAMED, Ingested, check_entity_ids
 from actors.registry import FeatureRegistry
-from actors.table.columns import Block, Entities, Indices, Times, ids_at, rows_of_codes
+from actors.table.columns import Alike, Block, Indices, Keys, rows_of_codes
 from actors.types.constraints import constrain_arrow
 from actors.types.type import Column, Nulls, is_text
 from actors.types.values import convert_arrow
@@ -26,12 +26,12 @@ from timewell.arrow_plain import plain
 FEATURE, ENTITY, VALUE, TIMESTAMP = "featureId", "entityId", "value", "timestamp"
 
 
-class _Keys(NamedTuple):
-    """Whom the rows are about and when, and which rows are good so far."""
+class _Rows(NamedTuple):
+    """Whom the rows are about and when, which are good so far, and what tells which columns have the same."""
 
-    entities: Entities
-    times: Times
+    keys: Keys
     good: Nulls
+    alike: Alike
 
 
 def ingest_table(registry: FeatureRegistry, table: pa.Table, now: int, nulls: bool = False) -> Ingested:
@@ -44,31 +44,31 @@ def ingest_table(registry: FeatureRegistry, table: pa.Table, now: int, nulls: bo
         if count > 1:
             raise InvalidInput.at(name, "the table has two columns of this name")
     faults: list[Fault] = []
-    keys = _keys(table, now, faults)
+    sent = _rows(table, now, faults)
     if FEATURE in table.column_names:
-        blocks = _long(registry, table, keys, faults)
+        blocks = _long(registry, table, sent, faults)
     else:
-        blocks = _wide(registry, table, keys, faults, nulls)
+        blocks = _wide(registry, table, sent, faults, nulls)
     faults.sort(key=lambda fault: fault.index or 0)
     named = faults[:MOST_FAULTS_NAMED]
     return Ingested(blocks, sum(len(block.entities) for block in blocks), named, len(faults) - len(named))
 
 
-def _keys(table: pa.Table, now: int, faults: list[Fault]) -> _Keys:
+def _rows(table: pa.Table, now: int, faults: list[Fault]) -> _Rows:
     entities = entities_of_arrow(_needed(table, ENTITY), ENTITY)
     good = np.ones(len(entities), np.bool_)
     for index, reason in check_entity_ids(entities):
         faults.append(Fault(ENTITY, reason, index))
         good[index] = False
     if TIMESTAMP not in table.column_names:
-        return _Keys(entities, np.full(len(entities), now, np.int64), good)
+        return _Rows(Keys(entities, np.full(len(entities), now, np.int64)), good, Alike())
     given = settled(table[TIMESTAMP])
     missing = np.asarray(given.is_null().to_numpy(), np.bool_)
     times, wrong = judged_times(given, TIMESTAMP)
     faults += wrong
     for fault in wrong:
         good[fault.index] = False
-    return _Keys(entities, np.where(missing, now, times), good)
+    return _Rows(Keys(entities, np.where(missing, now, times)), good, Alike())
 
 
 def _needed(table: pa.Table, name: str) -> pa.ChunkedArray:
@@ -77,7 +77,7 @@ def _needed(table: pa.Table, name: str) -> pa.ChunkedArray:
     return table[name]
 
 
-def _long(registry: FeatureRegistry, table: pa.Table, keys: _Keys, faults: list[Fault]) -> list[Block]:
+def _long(registry: FeatureRegistry, table: pa.Table, sent: _Rows, faults: list[Fault]) -> list[Block]:
     for name in table.column_names:
         if name not in (FEATURE, ENTITY, VALUE, TIMESTAMP):
             raise InvalidInput.at(name, "is not a column of the long form")
@@ -96,7 +96,7 @@ def _long(registry: FeatureRegistry, table: pa.Table, keys: _Keys, faults: list[
     for id_, parts in rows_of.items():
         rows = parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))
         column = convert_arrow(features[id_], values.take(pa.array(rows)), VALUE)
-        blocks += _block(features[id_], column, rows, keys, VALUE, faults)
+        blocks += _block(features[id_], column, rows, sent, VALUE, faults)
     return blocks
 
 
@@ -111,13 +111,13 @@ def _by_reference(column: pa.ChunkedArray) -> list[tuple[str, Indices]]:
 
 
 def _wide(
-    registry: FeatureRegistry, table: pa.Table, keys: _Keys, faults: list[Fault], nulls: bool
+    registry: FeatureRegistry, table: pa.Table, sent: _Rows, faults: list[Fault], nulls: bool
 ) -> list[Block]:
     names = [name for name in table.column_names if name not in (ENTITY, TIMESTAMP)]
     if not names:
         raise InvalidInput("the table has no column for a feature")
     blocks = []
-    rows = np.arange(len(keys.entities))
+    rows = np.arange(len(sent.keys))
     for name in names:
         feature = registry.resolve(name)
         column = convert_arrow(feature, _one_chunk(table[name]), name)
@@ -125,7 +125,7 @@ def _wide(
         written[[position for position, _ in column.refused]] = True  # told of below
         some = np.flatnonzero(written)
         whole = len(some) == len(rows)
-        blocks += _block(feature, column if whole else _picked(column, some), some, keys, name, faults)
+        blocks += _block(feature, column if whole else _picked(column, some), some, sent, name, faults)
     return blocks
 
 
@@ -142,18 +142,16 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _block(
-    feature: Feature, column: Column, rows: Indices, keys: _Keys, field: str, faults: list[Fault]
+    feature: Feature, column: Column, rows: Indices, sent: _Rows, field: str, faults: list[Fault]
 ) -> list[Block]:
-    """The good rows of one feature; none where there are none. Rows of the whole table share its list of ids."""
+    """The good rows of one feature; none where there are none. The keys of all rows are those of the table."""
     constrain_arrow(feature, column)
-    good = keys.good[rows]
+    good = sent.good[rows]
     for position, reason in column.refused:
         faults.append(Fault(field, reason, int(rows[position])))
         good[position] = False
-    whole = len(rows) == len(keys.entities)
-    entities = keys.entities if whole else ids_at(keys.entities, rows)
-    times = keys.times if whole else keys.times[rows]
-    block = Block(feature.id, feature.created, entities, times, column.values, column.nulls)
-    if good.all():
-        return [block] if len(rows) else []
-    return [block.take(np.flatnonzero(good))] if good.any() else []
+    keys = sent.keys if len(rows) == len(sent.keys) else sent.keys.take(rows)
+    block = Block(feature.id, feature.created, keys, column.values, column.nulls)
+    if not good.any():
+        return []
+    return [sent.alike.one(block if good.all() else block.take(np.flatnonzero(good)))]

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.settings import ROWS_PER_TURN
-from actors.table.columns import Block, Entities, names_of
+from actors.table.columns import Block, Entities, Keys, names_of
 from actors.turns import Steps, at_once
 from actors.types.type import FEW
 
-Keys = NDArray[np.uint64]
+Hashes = NDArray[np.uint64]
 
 KEYS_IN_MEMORY = 4_000_000
 """So many are sorted at once; those of a longer stream wait in a file."""
@@ -44,18 +44,20 @@ def counting(blocks: Sequence[Block]) -> Steps[int]:
     of_feature: dict[str, list[Block]] = {}
     for block in blocks:
         of_feature.setdefault(block.feature, []).append(block)
-    names, alike = _Names(), dict[tuple[int, int], int]()
+    names, alike = _Names(), dict[Keys, int]()
     count, since = 0, 0
     for own in of_feature.values():
         since += sum(len(block.times) for block in own)
         if since > ROWS_PER_TURN:
             yield
             since = 0
-        # The features of a table have their rows in common.
-        key = (id(own[0].entities), id(own[0].times)) if len(own) == 1 else (0, id(own))
-        if key not in alike:
-            alike[key] = 0 if len(own) == 1 and _all_differ(own[0]) else _repeated(_keys(own, names))
-        count += alike[key]
+        keys = own[0].keys
+        if len(own) > 1:
+            count += _repeated(_keys(own, names))
+            continue
+        if keys not in alike:  # what was written together has its rows in common
+            alike[keys] = 0 if _all_differ(own[0]) else _repeated(_keys(own, names))
+        count += alike[keys]
     return count
 
 
@@ -77,7 +79,7 @@ class Overwriting:
         parts = np.uint64(self._count // KEYS_IN_MEMORY + 1)
         return sum(_repeated(np.concatenate([*self._part(part, parts)])) for part in range(int(parts)))
 
-    def _part(self, part: int, parts: np.uint64) -> Iterator[Keys]:
+    def _part(self, part: int, parts: np.uint64) -> Iterator[Hashes]:
         """The keys with a remainder, so that equal ones are together."""
         yield np.empty(0, np.uint64)
         self._file.seek(0)
@@ -96,9 +98,9 @@ class _Names:
     """The hashes of the ids of blocks, of a list that they have in common made once."""
 
     def __init__(self) -> None:
-        self._of: dict[int, Keys] = {}
+        self._of: dict[int, Hashes] = {}
 
-    def hashes(self, entities: Sequence[str]) -> Keys:
+    def hashes(self, entities: Sequence[str]) -> Hashes:
         """uint64[n]"""
         names = names_of(entities)
         if id(names) not in self._of:
@@ -107,7 +109,7 @@ class _Names:
         return found[entities.codes] if isinstance(entities, Entities) else found
 
 
-def _keys(blocks: Sequence[Block], names: _Names) -> Keys:
+def _keys(blocks: Sequence[Block], names: _Names) -> Hashes:
     """A hash for each row."""
     keys = [np.empty(0, np.uint64)]
     for block in blocks:
@@ -116,14 +118,14 @@ def _keys(blocks: Sequence[Block], names: _Names) -> Keys:
     return np.concatenate(keys)
 
 
-def _mixed(keys: Keys) -> Keys:
+def _mixed(keys: Hashes) -> Hashes:
     """The finalizer of SplitMix64 (Steele, Lea, Flood 2014): each bit of the input reaches every bit."""
     keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return keys ^ (keys >> np.uint64(31))
 
 
-def _repeated(keys: Keys) -> int:
+def _repeated(keys: Hashes) -> int:
     keys = np.sort(keys)
     return int(np.count_nonzero(keys[1:] == keys[:-1]))
 

@@ -15,7 +15,18 @@ from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, RequestError
 from actors.registry import FeatureRegistry
 from actors.settings import MAX_ENTITY_ID_BYTES, ROWS_PER_TURN
-from actors.table.columns import Block, Entities, Indices, Times, grouping_rows, ids_at, numbering, picked
+from actors.table.columns import (
+    Alike,
+    Block,
+    Entities,
+    Indices,
+    Keys,
+    Times,
+    grouping_rows,
+    ids_at,
+    numbering,
+    picked,
+)
 from actors.timestamps import parse_timestamp, parse_timestamps
 from actors.turns import Steps, at_once
 from actors.types.constraints import coerce
@@ -73,7 +84,7 @@ def judging(registry: FeatureRegistry, sent: Sent, now: int) -> Steps[Ingested]:
     plan = yield from _by_feature(registry, sent, faults)
     for fault in faults:
         good[fault.index] = False
-    blocks, done = [], ROWS_PER_TURN if count > ROWS_PER_TURN else 0
+    blocks, alike, done = [], Alike(), ROWS_PER_TURN if count > ROWS_PER_TURN else 0
     for feature, rows in plan:
         done += len(rows)
         if done > ROWS_PER_TURN:
@@ -81,7 +92,7 @@ def judging(registry: FeatureRegistry, sent: Sent, now: int) -> Steps[Ingested]:
             done = len(rows)
         block = yield from _block(feature, rows, sent, times, good, faults)
         if block is not None:
-            blocks.append(block)
+            blocks.append(alike.one(block))
     faults.sort(key=lambda fault: fault.index or 0)
     named = faults[:MOST_FAULTS_NAMED]
     return Ingested(blocks, sum(len(block.entities) for block in blocks), named, len(faults) - len(named))
@@ -192,7 +203,7 @@ def _block(
         faults.append(Fault("value", reason, row))
         good[row] = False
     entities = ids_at(sent.entities, rows)
-    block = Block(feature.id, feature.created, entities, times[rows], column.values, column.nulls)
+    block = Block(feature.id, feature.created, Keys(entities, times[rows]), column.values, column.nulls)
     kept = good[rows]
     if kept.all():
         return block

@@ -29,7 +29,7 @@ from actors.stats.state import decode, encode
 from actors.stats.summary import Summary, newest_due
 from actors.stats.windows import HOUR, WHOLE, Window
 from actors.storage.protocol import Log, SavedSummaries, Summaries, SummaryKey, Trimmed
-from actors.table.columns import Block
+from actors.table.columns import Block, Keys, without_ids
 from actors.turns import Steps, at_once, behind, by_turns
 
 CATCH_UP_BATCHES = 256
@@ -95,12 +95,12 @@ class FeatureMonitor:
         """Take in a batch; what is counted already is passed over."""
         if arrived <= self.position:
             return
-        told: dict[int, _Told] = {}
+        told: dict[Keys, _Told] = {}
         for block in blocks:
-            if id(block.times) not in told:
+            if block.keys not in told:
                 newest, late = newest_due(block.times, arrived), self.late.of(block.times, arrived)
-                told[id(block.times)] = _Told(newest, late)
-            self._append(block, told[id(block.times)], arrived)
+                told[block.keys] = _Told(newest, late)
+            self._append(block, told[block.keys], arrived)
         self.position = arrived
 
     def _append(self, block: Block, told: _Told, arrived: int) -> None:
@@ -407,7 +407,7 @@ def _some(log: Log, after: int) -> list[tuple[int, list[Block]]]:
     batches: list[tuple[int, list[Block]]] = []
     rows = 0
     for arrived, blocks in log.replay(after):
-        batches.append((arrived, [block._replace(entities=[]) for block in blocks]))
+        batches.append((arrived, without_ids(blocks)))
         rows += sum(len(block.times) for block in blocks)
         if len(batches) >= CATCH_UP_BATCHES or rows >= CATCH_UP_ROWS:
             break

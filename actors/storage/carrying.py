@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.storage.protocol import LoadedRows, Written
-from actors.table.columns import Block, Codes, Entities, Indices, Names, Times, joined, names_of
+from actors.table.columns import Block, Codes, Entities, Indices, Keys, Names, Times, joined, names_of
 
 _MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93)
 _Hashes = NDArray[np.uint64]
@@ -160,6 +160,8 @@ def _in_order(keys: _Keys, pieces: Sequence[tuple[Indices, Block]]) -> LoadedRow
     ordered = np.argsort(numbers, kind="stable")
     own = numbers[ordered]
     blocks = [block for _, block in pieces]
-    values, nulls = (np.concatenate([block[column] for block in blocks])[ordered] for column in (4, 5))
+    values, nulls = (
+        np.concatenate(column)[ordered] for column in zip(*(block[3:] for block in blocks), strict=True)
+    )
     entities = Entities(keys.names, keys.codes[own])
-    return LoadedRows(Block(*blocks[0][:2], entities, keys.times[own], values, nulls), keys.arrived[own])
+    return LoadedRows(Block(*blocks[0][:2], Keys(entities, keys.times[own]), values, nulls), keys.arrived[own])

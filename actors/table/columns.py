@@ -1,4 +1,5 @@
-"""A batch as columns: one block per feature, from the moment it is decoded to the journal and back.
+"""A batch as columns: one block per feature, from the moment it is decoded to the journal and back. Blocks of what
+was written together have the same keys: entities and event times.
 
 Decoding a million JSON values a second only pays if no Python object is made per stored value afterwards,
 so everything below the front end works on these arrays.
@@ -23,6 +24,9 @@ from actors.types.type import Array, Nulls
 Times = NDArray[np.int64]
 Indices = NDArray[np.int64]
 Codes = NDArray[np.integer[Any]]
+
+LOOKED_BACK = 4
+"""A column has the keys of one of so many before it."""
 
 
 class Entities(Sequence[str]):
@@ -111,23 +115,87 @@ def picked(items: Sequence[Any], rows: Indices) -> list[Any]:
     return list(itemgetter(*rows.tolist())(items))
 
 
-class Block(NamedTuple):
-    """Observations of one feature: parallel columns in order of arrival.
+class Keys:
+    """Whose and of when rows are: n entity ids, in order of arrival, and int64[n] event time in microseconds.
 
-    entities: n entity ids; times: int64[n] event time in microseconds; values: the feature's dtype,
-    shape (n,) or (n, dimension); nulls: bool[n]. `created` is that of the feature they were written for.
+    One object for all columns of a batch that were written together, made where rows are taken in: whoever needs
+    something of it does so once for all that have it.
+    """
+
+    __slots__ = ("entities", "times")
+
+    def __init__(self, entities: Sequence[str], times: Times) -> None:
+        self.entities = entities
+        self.times = times
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def take(self, rows: Indices) -> Keys:
+        """Those of some rows, in the order given."""
+        return Keys(ids_at(self.entities, rows), self.times[rows])
+
+
+class Alike:
+    """Tells, where rows are taken in, which columns have the same entities and times: they get the same keys."""
+
+    def __init__(self) -> None:
+        self._last: list[Keys] = []
+
+    def one(self, block: Block) -> Block:
+        """The block, with the keys of one of the last few where these are the same."""
+        for keys in self._last:
+            if same(keys.times, block.times) and _same_ids(keys.entities, block.entities):
+                return block._replace(keys=keys)
+        self._last = [block.keys, *self._last[: LOOKED_BACK - 1]]
+        return block
+
+
+def same(one: Array, other: Array) -> bool:
+    """Whether two arrays of one dtype have the same numbers. As bytes, which is faster while they are small."""
+    if one is other or len(one) != len(other):
+        return one is other
+    return one[-1:].tobytes() == other[-1:].tobytes() and one.tobytes() == other.tobytes()
+
+
+def _same_ids(one: Sequence[str], other: Sequence[str]) -> bool:
+    if isinstance(one, Entities) and isinstance(other, Entities):
+        return one.names is other.names and same(one.codes, other.codes)
+    return type(one) is type(other) and one == other
+
+
+class Block(NamedTuple):
+    """Observations of one feature: parallel columns in order of arrival, and their keys.
+
+    values: the feature's dtype, shape (n,) or (n, dimension); nulls: bool[n]. `created` is that of the feature
+    they were written for.
     """
 
     feature: str
     created: int
-    entities: Sequence[str]
-    times: Times
+    keys: Keys
     values: Array
     nulls: Nulls
 
+    @property
+    def entity_type(self) -> str:
+        return self.feature.partition(".")[0]
+
+    @property
+    def entities(self) -> Sequence[str]:
+        return self.keys.entities
+
+    @property
+    def times(self) -> Times:
+        return self.keys.times
+
     def take(self, rows: Indices) -> Block:
         """The block of some of its rows, in the order given."""
-        return Block(*self[:2], ids_at(self.entities, rows), self.times[rows], self.values[rows], self.nulls[rows])
+        return self.of(self.keys.take(rows), rows)
+
+    def of(self, keys: Keys, rows: Indices | slice) -> Block:
+        """Some of its rows, whose keys are at hand."""
+        return Block(self.feature, self.created, keys, self.values[rows], self.nulls[rows])
 
     def cut(self, start: int, count: int) -> Block:
         """So many of its rows from one on."""
@@ -135,7 +203,13 @@ class Block(NamedTuple):
         entities = self.entities[some]
         if isinstance(entities, Entities):
             entities = entities.compact()
-        return Block(*self[:2], entities, self.times[some], self.values[some], self.nulls[some])
+        return self.of(Keys(entities, self.times[some]), some)
+
+
+def without_ids(blocks: Sequence[Block]) -> list[Block]:
+    """The same for those who ask nothing of the ids. Keys that blocks have in common still are."""
+    bare = {block.keys: Keys([], block.times) for block in blocks}
+    return [block._replace(keys=bare[block.keys]) for block in blocks]
 
 
 def joined(blocks: Sequence[Block]) -> list[Block]:
@@ -145,14 +219,20 @@ def joined(blocks: Sequence[Block]) -> list[Block]:
 
 def joining(blocks: Sequence[Block]) -> Steps[list[Block]]:
     """The same in steps."""
-    names, places = Names(), dict[int, Codes]()
-    of_feature: dict[tuple[str, int], list[tuple[Codes, Block]]] = {}
+    names, places, codes = Names(), dict[int, Codes](), dict[Keys, Codes]()
+    of_feature: dict[tuple[str, int], list[Block]] = {}
     for block in blocks:
-        codes = yield from _renumbered(block.entities, names, places)
-        of_feature.setdefault((block.feature, block.created), []).append((codes, block))
-    whole = []
+        if block.keys not in codes:
+            codes[block.keys] = yield from _renumbered(block.entities, names, places)
+        of_feature.setdefault((block.feature, block.created), []).append(block)
+    whole, together = list[Block](), dict[tuple[Keys, ...], Keys]()
     for parts in of_feature.values():
-        whole.append(_one(names.distinct, parts))
+        own = tuple(part.keys for part in parts)
+        if own not in together:
+            entities = Entities(names.distinct, np.concatenate([codes[keys] for keys in own]))
+            together[own] = Keys(entities, np.concatenate([keys.times for keys in own]))
+        values, nulls = map(np.concatenate, zip(*(block[3:] for block in parts), strict=True))
+        whole.append(Block(*parts[0][:2], together[own], values, nulls))
         yield
     return whole
 
@@ -172,12 +252,6 @@ def _codes(ids: Sequence[str], names: Names) -> Steps[Codes]:
         codes[start : start + len(some)] = names.codes(some)
         yield
     return codes
-
-
-def _one(names: list[str], parts: Sequence[tuple[Codes, Block]]) -> Block:
-    entities = Entities(names, np.concatenate([codes for codes, _ in parts]))
-    times, values, nulls = map(np.concatenate, zip(*(block[3:] for _, block in parts), strict=True))
-    return Block(*parts[0][1][:2], entities, times, values, nulls)
 
 
 def names_of(entities: Sequence[str]) -> list[str]:
@@ -213,22 +287,22 @@ _UNPACK = msgspec.msgpack.Decoder(list[_Packed])
 
 def pack(blocks: Sequence[Block]) -> bytes:
     """The blocks as MessagePack: ids as strings, columns as little-endian bytes."""
-    first: dict[int, int] = {}  # `id` of a column: what is shared is alive in its blocks
-    return _PACK.encode([_pack_block(block, position, first) for position, block in enumerate(blocks)])
+    first: dict[Keys, int] = {}
+    lists: dict[int, int] = {}  # by `id`: they are alive in the blocks
+    return _PACK.encode([_pack_block(block, place, first, lists) for place, block in enumerate(blocks)])
 
 
-def _pack_block(block: Block, position: int, first: dict[int, int]) -> _Packed:
-    entities, times, values = block.entities, block.times, block.values
-    names, codes = names_of(entities), None
-    if isinstance(entities, Entities):
-        before = first.setdefault(id(entities), position)
-        codes = before if before < position else entities.codes.astype(_least(names)).tobytes()
-    same_names, same_times = first.setdefault(id(names), position), first.setdefault(id(times), position)
+def _pack_block(block: Block, place: int, first: dict[Keys, int], lists: dict[int, int]) -> _Packed:
+    values, names = block.values, names_of(block.entities)
+    before, listed = first.setdefault(block.keys, place), lists.setdefault(id(names), place)
+    codes: bytes | int | None = None
+    if isinstance(block.entities, Entities):
+        codes = before if before < place else block.entities.codes.astype(_least(names)).tobytes()
     return _Packed(
         block.feature,
         block.created,
-        same_names if same_names < position else names,
-        same_times if same_times < position else times.tobytes(),
+        listed if listed < place else names,
+        before if before < place else block.times.tobytes(),
         values.dtype.str,
         values.shape[1] if values.ndim == 2 else 0,
         values.tolist() if values.dtype == object else values.tobytes(),
@@ -251,9 +325,8 @@ def unpack(data: bytes) -> list[Block]:
 
 
 def _unpack_block(packed: _Packed, before: Sequence[Block]) -> Block:
-    entities, times = _ids(packed, before), packed.times
-    when = before[times].times if isinstance(times, int) else np.frombuffer(times, np.int64)
-    count = len(when)
+    keys = _keys(packed, before)
+    count = len(keys)
     if isinstance(packed.values, list):
         values: Array = np.empty(count, object)
         values[:] = packed.values
@@ -264,7 +337,15 @@ def _unpack_block(packed: _Packed, before: Sequence[Block]) -> Block:
     nulls = np.zeros(count, np.bool_)
     if packed.nulls:
         nulls = np.unpackbits(np.frombuffer(packed.nulls, np.uint8), count=count).view(np.bool_)
-    return Block(packed.feature, packed.created, entities, when, values, nulls)
+    return Block(packed.feature, packed.created, keys, values, nulls)
+
+
+def _keys(packed: _Packed, before: Sequence[Block]) -> Keys:
+    entities, times = _ids(packed, before), packed.times
+    if not isinstance(times, int):
+        return Keys(entities, np.frombuffer(times, np.int64))
+    keys = before[times].keys
+    return keys if entities is keys.entities else Keys(entities, keys.times)
 
 
 def _ids(packed: _Packed, before: Sequence[Block]) -> Sequence[str]:
@@ -302,7 +383,7 @@ def finding_shards(entity_type: str, entity_ids: Sequence[str], shards: int) -> 
 def split(blocks: Sequence[Block], shards: int) -> dict[int, list[Block]]:
     """The parts of the blocks by the store that owns them, order of arrival kept.
 
-    Ids that blocks have in common, as those of a batch and of a table's features are, are looked at once.
+    Keys that blocks have in common are looked at once, and so are the names that keys have.
     """
     return at_once(splitting(blocks, shards))
 
@@ -316,48 +397,36 @@ def splitting(blocks: Sequence[Block], shards: int) -> Steps[dict[int, list[Bloc
         if done > ROWS_PER_TURN:
             yield
             done = len(block.times)
-        entity_type = block.feature.partition(".")[0]
         if len(block.entities) == 1 or shards == 1:
-            parts.setdefault(shard_of(entity_type, block.entities[0], shards), []).append(block)
+            parts.setdefault(shard_of(block.entity_type, block.entities[0], shards), []).append(block)
             continue
-        for share in (yield from owners.shares(entity_type, block.entities)):
-            rows = share.rows
-            times = share.times(block.times)
-            own = Block(*block[:2], share.entities, times, block.values[rows], block.nulls[rows])
-            parts.setdefault(share.shard, []).append(own)
+        for share in (yield from owners.shares(block.entity_type, block.keys)):
+            parts.setdefault(share.shard, []).append(block.of(share.keys, share.rows))
     return parts
 
 
-class _Share:
-    """What one store owns of some entities."""
+class _Share(NamedTuple):
+    """What one store owns of some rows."""
 
-    def __init__(self, shard: int, rows: Indices, entities: Sequence[str]) -> None:
-        self.shard = shard
-        self.rows = rows
-        self.entities = entities
-        self._times: tuple[Times, Times] | None = None
-
-    def times(self, times: Times) -> Times:
-        """Those of its rows: one array for all blocks of a table."""
-        if self._times is None or self._times[0] is not times:
-            self._times = times, times[self.rows]
-        return self._times[1]
+    shard: int
+    rows: Indices
+    keys: Keys
 
 
 class _Owners:
-    """Who owns the entities of the blocks seen so far."""
+    """Who owns the rows of the blocks seen so far."""
 
     def __init__(self, shards: int) -> None:
         self._shards = shards
-        self._shares: dict[tuple[int, str], list[_Share]] = {}
+        self._shares: dict[tuple[Keys, str], list[_Share]] = {}
         self._of_names: dict[tuple[int, str], Indices] = {}
 
-    def shares(self, entity_type: str, entities: Sequence[str]) -> Steps[list[_Share]]:
-        key = id(entities), entity_type
+    def shares(self, entity_type: str, keys: Keys) -> Steps[list[_Share]]:
+        key = keys, entity_type
         if key not in self._shares:
-            owners = yield from self._owners(entity_type, entities)
+            owners = yield from self._owners(entity_type, keys.entities)
             rows = ((shard, np.flatnonzero(owners == shard)) for shard in range(self._shards))
-            self._shares[key] = [_Share(shard, own, ids_at(entities, own)) for shard, own in rows if len(own)]
+            self._shares[key] = [_Share(shard, own, keys.take(own)) for shard, own in rows if len(own)]
         return self._shares[key]
 
     def _owners(self, entity_type: str, entities: Sequence[str]) -> Steps[Indices]:

@@ -158,13 +158,6 @@ class Order:
         self.index: Index | None = None
 
 
-def same(one: Array, other: Array) -> bool:
-    """Whether two arrays of one dtype have the same numbers. As bytes, which is faster while they are small."""
-    if one is other or len(one) != len(other):
-        return one is other
-    return one[-1:].tobytes() == other[-1:].tobytes() and one.tobytes() == other.tobytes()
-
-
 def joint(parts: Sequence[Index]) -> Index:
     """One index of all the rows, in the order given."""
     slots, times, arrived = zip(*((part.slots, part.times, part.arrived) for part in parts), strict=True)

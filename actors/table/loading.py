@@ -30,7 +30,7 @@ class Loading:
     def end(self) -> None:
         """That was all."""
         if self._blocks:
-            entity_type = self._blocks[0].feature.partition(".")[0]
+            entity_type = self._blocks[0].entity_type
             last = self._last.get(entity_type)
             self._last[entity_type] = self._partition.load(self._blocks, self._arrived, last)
         self._blocks, self._arrived = [], []

@@ -13,10 +13,10 @@ import numpy as np
 
 from actors.domain import Feature
 from actors.settings import ROWS_PER_TURN
-from actors.table.columns import Block, Entities, Indices, Numbering, Times, picked
+from actors.table.columns import Block, Entities, Indices, Keys, Numbering, Times, picked, same
 from actors.table.found import Found
 from actors.table.grid import Cells, Grid, Kind, unfilled
-from actors.table.index import Index, same
+from actors.table.index import Index
 from actors.table.latest import SLOTS_AT_ONCE, Latest, Places
 from actors.table.layers import Layers
 from actors.table.rows import Ranges, Rows, first_of_each, merge
@@ -34,13 +34,11 @@ EVICT_DOWN_TO = 0.9
 SAMPLED_PAIRS = 100_000
 SORTED_FOR_ONE = 32
 """So many rows are put in order in the time in which one comes in."""
-LOOKED_BACK = 4
-"""A column shares the index of one of so many before it."""
 
 
 _NO_MORE = object()
 _Key = tuple[int, str]
-"""Which list of ids, and of which entity type."""
+"""Which list of names, and of which entity type."""
 
 
 class DiskRows(NamedTuple):
@@ -111,20 +109,20 @@ class Partition:
         if arrived <= self.position:
             return
         blocks = list(filter(_has_rows, blocks))
-        names, slots, done = (yield from self._slots_of_names(blocks)), dict[_Key, Indices](), 0
-        together = _Together(arrived)
+        names, indices, done = (yield from self._slots_of_names(blocks)), dict[tuple[Keys, str], Index](), 0
         for block in blocks:
             done += len(block.times)
             if done > ROWS_PER_TURN // 2:
                 yield
                 done = len(block.times)
-            entity_type = block.feature.partition(".")[0]
-            key = id(block.entities), entity_type  # those of a table's features are one list
-            if key not in slots:
-                slots[key] = yield from self._slots_for(entity_type, block.entities, names)
-                yield from self._making_room(entity_type)
+            key = block.keys, block.entity_type
+            if key not in indices:
+                slots = yield from self._slots_for(block.entity_type, block.entities, names)
+                arrivals = np.full(len(slots), arrived, np.int64)
+                indices[key] = Index(slots.astype(np.int32), block.times, arrivals, slots)
+                yield from self._making_room(block.entity_type)
             yield from self._making_column(block.feature, block.created, block.values.dtype, _width(block))
-            done += self._append(block, together.index(entity_type, slots[key], block.times)) // SORTED_FOR_ONE
+            done += self._append(block, indices[key]) // SORTED_FOR_ONE
         self.position = arrived
 
     def lacks(self, features: Sequence[Feature]) -> bool:
@@ -158,14 +156,14 @@ class Partition:
 
         `like`: one that they share if it is the same.
         """
-        entity_type, names = blocks[0].feature.partition(".")[0], at_once(self._slots_of_names(blocks))
+        entity_type, names = blocks[0].entity_type, at_once(self._slots_of_names(blocks))
         slots = np.concatenate([at_once(self._slots_for(entity_type, one.entities, names)) for one in blocks])
         times, arrivals = np.concatenate([one.times for one in blocks]), np.concatenate(arrived)
         if like is None or not (
             same(like.places, slots) and same(like.times, times) and same(like.arrived, arrivals)
         ):
             like = Index(slots.astype(np.int32), times, arrivals, slots)
-        values, nulls = (np.concatenate(column) for column in zip(*(one[4:] for one in blocks), strict=True))
+        values, nulls = (np.concatenate(column) for column in zip(*(one[3:] for one in blocks), strict=True))
         self._append(blocks[0]._replace(values=values, nulls=nulls), like)
         return like
 
@@ -174,7 +172,7 @@ class Partition:
         names, slots = dict[_Key, list[str]](), dict[_Key, Indices]()
         for block in blocks:
             if isinstance(block.entities, Entities):
-                key = id(block.entities.names), block.feature.partition(".")[0]
+                key = id(block.entities.names), block.entity_type
                 if key not in slots:
                     slots[key], names[key] = np.zeros(len(block.entities.names), np.int64), block.entities.names
                 slots[key][block.entities.codes] = 1
@@ -420,23 +418,6 @@ class Partition:
             yield series.rows
             if len(mine):
                 yield from series.evicting(mine, self.flushed)
-
-
-class _Together:
-    """The indices of a batch so far, which columns that were written together share."""
-
-    def __init__(self, arrived: int) -> None:
-        self._arrived = arrived
-        self._of: dict[str, list[Index]] = {}
-
-    def index(self, entity_type: str, slots: Indices, times: Times) -> Index:
-        """The index of some rows."""
-        before = self._of.setdefault(entity_type, [])
-        for index in before[-LOOKED_BACK:]:
-            if same(index.places, slots) and same(index.times, times):
-                return index
-        before.append(Index(slots.astype(np.int32), times, np.full(len(times), self._arrived, np.int64), slots))
-        return before[-1]
 
 
 def _width(block: Block) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from actors.domain import Feature, ValueType
-from actors.table.columns import Block
+from actors.table.columns import Block, Keys
 from actors.timestamps import SECOND, now
 from actors.types.type import Array
 
@@ -58,8 +58,7 @@ def random_blocks(random: np.random.Generator, features: Sequence[Feature], rows
         Block(
             one.id,
             one.created,
-            random_entities(random, each),
-            random_times(random, each),
+            Keys(random_entities(random, each), random_times(random, each)),
             random_values(random, one.value_type, each),
             np.zeros(each, np.bool_),
         )

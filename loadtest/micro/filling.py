@@ -29,7 +29,7 @@ from actors.memory import keep_for_reuse
 from actors.opening import open_router
 from actors.router import Router
 from actors.settings import Settings, from_environment
-from actors.table.columns import Block
+from actors.table.columns import Block, Keys
 from actors.timestamps import SECOND
 from loadtest.machine.processes import resident_bytes
 from loadtest.micro import data
@@ -114,15 +114,9 @@ def _batches(features: list[Feature]) -> Iterator[list[Block]]:
     for day in range(TIMESTAMPS, 0, -1):
         times = np.full(data.ENTITIES, data.STARTED - day * 86_400 * SECOND)
         for start in range(0, FEATURES, FEATURES_A_BATCH):
+            keys = Keys(data.entity_ids(range(data.ENTITIES)), times)
             yield [
-                Block(
-                    feature.id,
-                    feature.created,
-                    data.entity_ids(range(data.ENTITIES)),
-                    times,
-                    random.random(data.ENTITIES),
-                    nulls,
-                )
+                Block(feature.id, feature.created, keys, random.random(data.ENTITIES), nulls)
                 for feature in features[start : start + FEATURES_A_BATCH]
             ]
 

@@ -10,7 +10,7 @@ import numpy as np
 from actors.monitoring.monitor import FeatureMonitor
 from actors.stats.state import encode
 from actors.stats.summary import Accepted, of_a_window
-from actors.table.columns import Block, Times
+from actors.table.columns import Block, Keys, Times
 from actors.timestamps import SECOND
 from actors.types.type import Array
 from loadtest.machine.connection import Connection
@@ -84,7 +84,7 @@ def _timed(steps: Iterator[None]) -> Iterator[float]:
 
 def _batch(random: np.random.Generator, times: Callable[[int], Times]) -> list[Block]:
     blocks = data.random_blocks(random, data.MIXED, BATCH)
-    return [block._replace(times=times(len(block.times))) for block in blocks]
+    return [block._replace(keys=Keys(block.entities, times(len(block.times)))) for block in blocks]
 
 
 def _texts(texts: list[str]) -> Array:

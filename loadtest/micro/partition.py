@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from actors.table.aggregates import aggregate
-from actors.table.columns import Block
+from actors.table.columns import Block, Keys
 from actors.table.grid import kinds_of
 from actors.table.partition import Partition
 from actors.timestamps import NEVER, SECOND
@@ -84,4 +84,4 @@ def _long_history(random: np.random.Generator) -> Iterator[Block]:
         times = data.STARTED - (part // LONG_ENTITIES) * 60 * SECOND
         entities = data.entity_ids((part % LONG_ENTITIES).tolist())
         values = data.random_values(random, feature.value_type, len(part))
-        yield Block(feature.id, feature.created, entities, times, values, np.zeros(len(part), np.bool_))
+        yield Block(feature.id, feature.created, Keys(entities, times), values, np.zeros(len(part), np.bool_))

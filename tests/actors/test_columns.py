@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.table.columns import Block, group_rows, pack, shard_of, shards_of, split, unpack
+from actors.table.columns import (
+    Alike,
+    Block,
+    Keys,
+    group_rows,
+    joined,
+    numbered,
+    pack,
+    shard_of,
+    shards_of,
+    split,
+    unpack,
+    without_ids,
+)
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 DTYPES = ["float64", "int64", "bool", "object", "float32", "vector"]
@@ -45,8 +59,7 @@ def blocks(draw: st.DrawFn, kind: str, entity_type: str = "user", least: int = 0
     return Block(
         f"{entity_type}.x.v1",
         draw(st.integers(0, 2**60)),
-        entities,
-        np.array(times, np.int64),
+        Keys(entities, np.array(times, np.int64)),
         draw(values_strategy(kind, count)),
         np.array(nulls, np.bool_),
     )
@@ -54,9 +67,13 @@ def blocks(draw: st.DrawFn, kind: str, entity_type: str = "user", least: int = 0
 
 def same(one: Block, other: Block) -> bool:
     columns = zip((one.times, one.values, one.nulls), (other.times, other.values, other.nulls), strict=True)
-    return one[:3] == other[:3] and all(
-        first.dtype == second.dtype and first.shape == second.shape and listed(first) == listed(second)
-        for first, second in columns
+    return (
+        one[:2] == other[:2]
+        and list(one.entities) == list(other.entities)
+        and all(
+            first.dtype == second.dtype and first.shape == second.shape and listed(first) == listed(second)
+            for first, second in columns
+        )
     )
 
 
@@ -69,8 +86,7 @@ def plain(entities: list[str], entity_type: str = "user") -> Block:
     return Block(
         f"{entity_type}.x.v1",
         1,
-        entities,
-        np.arange(count),
+        Keys(entities, np.arange(count)),
         np.arange(count, dtype=np.float64),
         np.zeros(count, np.bool_),
     )
@@ -91,9 +107,8 @@ def test_what_was_packed_is_unpacked_to_the_bit(kind: str, data: st.DataObject) 
 
 def test_columns_that_are_views_with_a_stride_are_packed_as_their_rows() -> None:
     block = plain(["a", "b", "c", "d"]).take(np.arange(4))
-    strided = block._replace(
-        entities=["a", "c"], times=block.times[::2], values=block.values[::2], nulls=block.nulls[::2]
-    )
+    keys = Keys(["a", "c"], block.times[::2])
+    strided = block._replace(keys=keys, values=block.values[::2], nulls=block.nulls[::2])
     assert same(unpack(pack([strided]))[0], block.take(np.array([0, 2])))
 
 
@@ -174,6 +189,56 @@ def test_splitting_keeps_the_order_of_arrival_and_loses_nothing(
         own = parts.get(shard, [])
         assert len(own) == len(expected)
         assert all(same(one, other) for one, other in zip(own, expected, strict=True))
+
+
+# What was written together
+
+
+def table(entities: Sequence[str], features: int = 3, entity_type: str = "user") -> list[Block]:
+    """A block for each feature of some rows, which have their keys in common."""
+    one = plain(list(entities), entity_type)
+    return [one._replace(feature=f"{entity_type}.f{number}.v1") for number in range(features)]
+
+
+def shapes(blocks: Sequence[Block]) -> list[int]:
+    """For each block the first that has its keys."""
+    first: dict[Keys, int] = {}
+    return [first.setdefault(block.keys, place) for place, block in enumerate(blocks)]
+
+
+@pytest.mark.parametrize("entities", [list("abcdab"), numbered(list("abcdab"))], ids=["listed", "numbered"])
+def test_blocks_of_one_table_have_one_object_as_keys_wherever_they_go(entities: Sequence[str]) -> None:
+    keys, other = Keys(entities, np.arange(6)), Keys(entities, np.arange(6) + 1)
+    whole = [block._replace(keys=keys) for block in table("abcdab")]
+    whole[1] = whole[1]._replace(keys=other)
+    assert shapes(whole) == [0, 1, 0]
+    assert shapes(unpack(pack(whole))) == [0, 1, 0]
+    assert shapes(without_ids(whole)) == [0, 1, 0]
+    assert shapes(unpack(pack(without_ids(whole)))) == [0, 1, 0]
+    assert shapes(joined([*whole, *whole])) == [0, 1, 0]
+    for own in split(whole, 3).values():
+        assert shapes(own) == [0, 1, 0]
+
+
+def test_a_table_is_packed_with_its_ids_and_times_once() -> None:
+    one, four = (len(pack(table([f"entity{number}" for number in range(500)], count))) for count in (1, 4))
+    assert four - one < 3 * (500 * 8 + 100)
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 1)), min_size=1, max_size=3), st.data())
+@settings(deadline=None, max_examples=60)
+def test_columns_are_alike_where_their_entities_and_times_are_the_same(
+    rows: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    others = data.draw(st.lists(st.just(rows) | st.permutations(rows), max_size=3))
+    alike, met = Alike(), list[tuple[list[tuple[str, int]], Keys]]()
+    for own in [rows, *others]:
+        ids, times = [entity for entity, _ in own], np.array([time for _, time in own], np.int64)
+        block = alike.one(plain(ids)._replace(keys=Keys(ids, times)))
+        assert (block.entities, block.times.tolist()) == (ids, times.tolist())
+        for before, keys in met:
+            assert (before == own) == (keys is block.keys)
+        met.append((own, block.keys))
 
 
 # Groups

@@ -17,7 +17,7 @@ import actors.table.merging
 import actors.table.rows
 import actors.table.series
 from actors.domain import Feature
-from actors.table.columns import Block
+from actors.table.columns import Block, Keys
 from actors.table.index import all_there, no_nulls
 from actors.table.loading import Loading
 from actors.table.partition import Partition
@@ -50,14 +50,13 @@ def merges_in_steps(short_tails: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def a_batch(
     number: int, features: Sequence[Feature] = FEATURES, first: int = 0, count: int = ENTITIES
 ) -> list[Block]:
-    """A value of each entity and feature, of one moment: every block has lists and arrays of its own."""
-    ids = [f"e{which:03}" for which in range(first, first + count)]
+    """A value of each entity and feature, of one moment."""
+    keys = Keys([f"e{which:03}" for which in range(first, first + count)], np.full(count, number, np.int64))
     return [
         Block(
             one.id,
             one.created,
-            list(ids),
-            np.full(count, number, np.int64),
+            keys,
             np.arange(count) + number * 1_000.0 + place,
             np.zeros(count, np.bool_),
         )
@@ -239,8 +238,8 @@ def test_what_the_history_has_shares_its_index_again_however_it_is_cut() -> None
 
 def test_columns_of_one_batch_with_other_entities_or_times_have_indices_of_their_own() -> None:
     first, second, third, fourth = a_batch(1)
-    second = second._replace(entities=second.entities[::-1])
-    third = third._replace(times=third.times + 1)
+    second = second._replace(keys=Keys(second.entities[::-1], second.times))
+    third = third._replace(keys=Keys(third.entities, third.times + 1))
     partition = Partition()
     partition.apply(1, [first, second, third, fourth])
     settled(partition)

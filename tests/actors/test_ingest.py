@@ -148,6 +148,21 @@ def test_each_fault_names_its_field_and_its_row(row: Row, fields: list[str]) -> 
     assert found.accepted == 2
 
 
+@pytest.mark.parametrize("entities", [3, 2_000])
+def test_features_of_the_same_entities_and_times_have_the_same_keys(entities: int) -> None:
+    names, when = ["clicks", "user.name.v1", "place"], "2025-11-07T09:00:00Z"
+    values: list[Any] = [1, "text", [1, 2]]
+    rows = [
+        (name, f"u{number}", value, when if name != "place" or number else None, None)
+        for number in range(entities)
+        for name, value in zip(names, values, strict=True)
+    ]
+    clicks, name, place = judged(*rows).blocks
+    assert clicks.keys is name.keys
+    assert place.keys is not name.keys
+    assert list(clicks.entities) == list(place.entities) == [f"u{number}" for number in range(entities)]
+
+
 def test_nothing_sent_is_nothing_written() -> None:
     assert judged() == Ingested([], 0, [])
 

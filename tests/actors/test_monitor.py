@@ -27,7 +27,7 @@ from actors.stats.summary import Summary, of_all
 from actors.stats.windows import FIVE_MINUTES, WHOLE, Merge, Window
 from actors.storage.embedded.summaries import Monitored
 from actors.storage.protocol import Log, SavedSummaries, SummaryKey
-from actors.table.columns import Block
+from actors.table.columns import Block, Keys
 from actors.turns import at_once
 from tests.actors.service import FEATURE, ONE, OTHER, SETTINGS, service, write
 from tests.actors.test_statistics import Lasting
@@ -639,7 +639,9 @@ def exhaust(steps: Iterator[None]) -> None:
 
 def block(*times: int, created: int = 7, feature: str = "user.x.v1") -> Block:
     count = len(times)
-    return Block(feature, created, ["u"] * count, np.array(times), np.arange(count) + 0.5, np.zeros(count, bool))
+    return Block(
+        feature, created, Keys(["u"] * count, np.array(times)), np.arange(count) + 0.5, np.zeros(count, bool)
+    )
 
 
 def feature_of(created: int = 7) -> Feature:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from actors.ingest import overwriting
 from actors.ingest.overwriting import Overwriting, overwritten
-from actors.table.columns import Block, numbered
+from actors.table.columns import Block, Keys, numbered
 from actors.types.type import FEW
 
 Row = tuple[str, str, int]
@@ -25,7 +25,7 @@ def block(rows: Sequence[Row], coded: bool) -> Block:
     entities: Sequence[str] = [entity for _, entity, _ in rows]
     entities = numbered(entities) if coded else entities
     times = np.array([time for _, _, time in rows], np.int64)
-    return Block(rows[0][0], 1, entities, times, np.zeros(len(rows)), np.zeros(len(rows), np.bool_))
+    return Block(rows[0][0], 1, Keys(entities, times), np.zeros(len(rows)), np.zeros(len(rows), np.bool_))
 
 
 def blocks(rows: Sequence[Row], cut: int, coded: bool) -> list[Block]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from actors.domain import Feature, Retention, ValueSchema, ValueType
 from actors.table import pieces
-from actors.table.columns import Block
+from actors.table.columns import Block, Keys
 from actors.table.grid import Cells, kinds_of
 from actors.table.index import Index
 from actors.table.partition import EVICT_DOWN_TO, DiskRows, Partition
@@ -41,7 +41,7 @@ def a_block(feature: Feature, *rows: tuple[str, int, Any]) -> Block:
     column = coerce(feature, [value for _, _, value in rows])
     times = np.array([time for _, time, _ in rows], np.int64)
     return Block(
-        feature.id, feature.created, [entity for entity, _, _ in rows], times, column.values, column.nulls
+        feature.id, feature.created, Keys([entity for entity, _, _ in rows], times), column.values, column.nulls
     )
 
 

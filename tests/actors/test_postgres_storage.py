@@ -21,7 +21,7 @@ from actors.storage.postgres.storage import PostgresStorage
 from actors.storage.protocol import Latests, Newest, Registered, Written
 from actors.storage.shared.packed import copy_rows, together, unpacked
 from actors.supervisor import supervise
-from actors.table.columns import Block
+from actors.table.columns import Block, Keys
 from actors.table.grid import Grid, kinds_of
 from actors.table.rows import Rows
 from actors.timestamps import NEVER
@@ -66,7 +66,7 @@ def block(one: Feature, entities: Sequence[str], times: Sequence[int], random: n
     nulls = random.random(len(entities)) < 0.2
     values = column(one.value_type, random, len(entities))
     values[nulls] = None if values.dtype == object else 0
-    return Block(one.id, one.created, list(entities), np.array(times, np.int64), values, nulls)
+    return Block(one.id, one.created, Keys(list(entities), np.array(times, np.int64)), values, nulls)
 
 
 def opened(url: str) -> PostgresStorage:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from actors.domain import Feature, ValueSchema, ValueType
 from actors.storage.embedded.journal_file import Journal
 from actors.storage.protocol import Written
-from actors.table.columns import Block, pack, split, unpack
+from actors.table.columns import Block, Keys, pack, split, unpack
 from actors.table.partition import Partition
 from actors.timestamps import FOREVER, NEVER
 from tests.actors.test_columns import DTYPES, TEXTS, listed, same, values_strategy
@@ -42,13 +42,15 @@ def tables(draw: st.DrawFn, kinds: list[str] = DTYPES, least: int = 0) -> list[B
         nulls = draw(st.lists(st.booleans(), min_size=count, max_size=count))
         name = f"{draw(st.sampled_from(['user', 'item']))}.{kind}.v{draw(st.integers(1, 2))}"
         values = draw(values_strategy(kind, count))
-        blocks.append(Block(name, number, entities, np.array(times, np.int64), values, np.array(nulls, np.bool_)))
+        blocks.append(
+            Block(name, number, Keys(entities, np.array(times, np.int64)), values, np.array(nulls, np.bool_))
+        )
     return blocks
 
 
 def apart(blocks: list[Block]) -> list[Block]:
     """The same blocks, each with a list of its own."""
-    return [block._replace(entities=list(block.entities)) for block in blocks]
+    return [block._replace(keys=Keys(list(block.entities), block.times)) for block in blocks]
 
 
 def all_same(some: list[Block], others: list[Block]) -> bool:
@@ -62,10 +64,11 @@ def sharing(blocks: list[Block]) -> list[int]:
 
 
 def a_table(names: list[str], entities: list[str]) -> list[Block]:
-    """A number for each of the entities and features, all in one list."""
+    """A number for each of the entities and features, which have their keys in common."""
     count = len(entities)
+    keys = Keys(entities, np.arange(count))
     return [
-        Block(name, 1, entities, np.arange(count), np.arange(count) + 100.0 * number, np.zeros(count, np.bool_))
+        Block(name, 1, keys, np.arange(count) + 100.0 * number, np.zeros(count, np.bool_))
         for number, name in enumerate(names)
     ]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from actors.ingest import spool as spools
 from actors.ingest.spool import Spool
-from actors.table.columns import Block
+from actors.table.columns import Block, Keys
 from tests.actors.test_columns import plain
 from tests.actors.test_shared_entities import a_table, all_same, sharing, tables
 
@@ -61,7 +61,7 @@ def test_everything_may_be_taken_again() -> None:
 
 def test_what_was_put_may_be_changed_afterwards() -> None:
     entities, values = ["a", "b"], np.array([1.0, 2.0])
-    block = Block("user.x.v1", 1, entities, np.arange(2), values, np.zeros(2, np.bool_))
+    block = Block("user.x.v1", 1, Keys(entities, np.arange(2)), values, np.zeros(2, np.bool_))
     with Spool() as spool:
         spool.put([block])
         values[:] = 0

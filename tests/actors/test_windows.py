@@ -17,7 +17,7 @@ from actors.stats.windows import DAY, FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, 
 from actors.storage.embedded import summaries as monitored
 from actors.storage.embedded.local import MemoryStorage
 from actors.storage.protocol import SummaryKey
-from actors.table.columns import Block, Times
+from actors.table.columns import Block, Keys, Times
 
 MIDNIGHT = 1_762_473_600_000_000
 YEAR_ONE, YEAR_9999 = -62_135_596_800_000_000, 253_402_300_799_999_999
@@ -115,7 +115,7 @@ def test_growing_coarser_in_steps_ends_where_growing_at_once_does(
 
 def block(times: list[int], values: list[float]) -> Block:
     nulls = np.zeros(len(times), np.bool_)
-    return Block(FEATURE.id, FEATURE.created, ["u"] * len(times), int64(times), np.array(values), nulls)
+    return Block(FEATURE.id, FEATURE.created, Keys(["u"] * len(times), int64(times)), np.array(values), nulls)
 
 
 def figures(part: Summary) -> Summary:

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from actors.domain import Feature
 from actors.stats.summary import Accepted
 from actors.storage.protocol import LoadedRows
-from actors.table.columns import Block, Entities, Indices, names_of
+from actors.table.columns import Block, Entities, Indices, Keys, names_of
 from actors.table.index import Index
 from actors.table.rows import Rows, order
 from actors.timestamps import FOREVER, NEVER
@@ -131,7 +131,8 @@ class _Ids:
 def _feature_table(feature: Feature, arrivals: Sequence[tuple[int, Block]], ids: _Ids) -> pa.Table:
     blocks = [block for _, block in arrivals]
     ranks = np.concatenate([ids.ranks(block.entities) for block in blocks])
-    times, values, nulls = (np.concatenate([block[column] for block in blocks]) for column in (3, 4, 5))
+    times = np.concatenate([block.times for block in blocks])
+    values, nulls = (np.concatenate(column) for column in zip(*(block[3:] for block in blocks), strict=True))
     arrived = np.repeat([arrived for arrived, _ in arrivals], [len(block.times) for block in blocks])
     rows = order(ranks, times)
     columns = {name: pa.nulls(len(rows), type_.arrow) for name, type_ in TYPES.items()}
@@ -241,8 +242,7 @@ def _loaded_rows(feature: Feature, part: pa.RecordBatch) -> LoadedRows:
     block = Block(
         feature.id,
         feature.created,
-        _entities(part["entity_id"]),
-        micros(part["event_timestamp"]),
+        Keys(_entities(part["entity_id"]), micros(part["event_timestamp"])),
         values,
         nulls,
     )

@@ -15,7 +15,7 @@ import msgspec
 
 from actors.domain import Feature
 from actors.errors import Damaged
-from actors.table.columns import Block
+from actors.table.columns import Block, Keys
 from actors.timestamps import FOREVER, NEVER, format_timestamp
 
 _SEAL = slice(0, 4)
@@ -103,15 +103,14 @@ def readable(text: object) -> str:
 
 
 def spans_of(blocks: Sequence[Block]) -> tuple[Span, ...]:
-    """What a batch holds. Blocks of one table share their times, which are looked at once."""
-    bounds: dict[int, tuple[int, int]] = {}
+    """What a batch holds. Keys that blocks have in common are looked at once."""
+    bounds: dict[Keys, tuple[int, int]] = {}
     spans = []
     for block in blocks:
         if len(block.times):
-            key = id(block.times)
-            if key not in bounds:
-                bounds[key] = int(block.times.min()), int(block.times.max())
-            spans.append(Span(block.feature, block.created, *bounds[key]))
+            if block.keys not in bounds:
+                bounds[block.keys] = int(block.times.min()), int(block.times.max())
+            spans.append(Span(block.feature, block.created, *bounds[block.keys]))
     return tuple(spans)
 
 

@@ -17,7 +17,7 @@ from actors.storage.postgres.link import Connection
 from actors.storage.protocol import Latests, LoadedRows, Newest
 from actors.storage.shared.packed import Shape, Together, copy_header, copy_rows, placed, unpacked
 from actors.storage.shared.parts import Part, newest_of, rows_of
-from actors.table.columns import Block, Times
+from actors.table.columns import Block, Keys, Times
 from actors.table.rows import Rows
 
 _HOLDING = "SELECT number FROM shapes WHERE entity = %(type)s AND members && %(members)s::bigint[]"
@@ -200,10 +200,10 @@ class RowReader:
         shapes, found = self._shapes.of(self._connection, by_shape), list[LoadedRows]()
         for number, rows in by_shape.items():
             _, entities, times, arrived, payloads = zip(*rows, strict=True)
-            index = list(entities), np.array(times, np.int64)
+            keys = Keys(list(entities), np.array(times, np.int64))
             for created, column in unpacked(shapes[number], payloads, set(features)).columns.items():
                 if created in features:
-                    block = Block(features[created].id, created, *index, *column)
+                    block = Block(features[created].id, created, keys, *column)
                     found.append(LoadedRows(block, np.array(arrived, np.int64)))
         return found
 

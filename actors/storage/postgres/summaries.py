@@ -20,7 +20,7 @@ from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge
 from actors.storage.postgres.link import Answer, Connection, Link
 from actors.storage.protocol import SavedSummaries, SummaryKey
 from actors.storage.shared.base import SharedSummaries
-from actors.table.columns import Block, pack, unpack
+from actors.table.columns import Block, pack, unpack, without_ids
 
 COARSENED_AT_ONCE = 5_000
 REPLAYED_AT_ONCE = 64
@@ -161,7 +161,7 @@ class Uncounted:
         """Within a transaction: set batches aside for the statistics. What is returned is then to be checked."""
         found = connection.execute("SELECT 1 FROM writers WHERE id = %s FOR SHARE", (writer,))
         for arrived, blocks in batches:
-            bare = [block._replace(entities=[]) for block in blocks]
+            bare = without_ids(blocks)
             count = sum(len(block.times) for block in blocks)
             insert = "INSERT INTO batches VALUES (%s, %s, %s, %s)"
             connection.execute(insert, (writer, arrived, count, pack(bare)))

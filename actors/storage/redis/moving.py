@@ -15,7 +15,7 @@ from actors.storage.redis.link import Command, RedisLink
 from actors.storage.redis.log import arrival, changed_note
 from actors.storage.redis.stored_rows import Shapes, carrying, entity_of, split_row
 from actors.storage.shared.packed import unpacked
-from actors.table.columns import Block
+from actors.table.columns import Block, Keys
 
 CARRIED_AT_ONCE = 200_000
 ENTITIES_AT_ONCE = 500
@@ -84,9 +84,9 @@ def _loaded(
     found = []
     for number, own in by_shape.items():
         entities, times, arrivals, payloads = zip(*own, strict=True)
-        index = list(entities), np.array(times, np.int64)
+        keys = Keys(list(entities), np.array(times, np.int64))
         for created, column in unpacked(shapes.of(number), payloads, set(by_created)).columns.items():
             if created in by_created:
-                block = Block(by_created[created].id, created, *index, *column)
+                block = Block(by_created[created].id, created, keys, *column)
                 found.append(LoadedRows(block, np.array(arrivals, np.int64)))
     return found

@@ -20,7 +20,7 @@ from actors.storage.protocol import SavedSummaries, SummaryKey
 from actors.storage.redis.functions import LEASES, ROOT, WRITERS
 from actors.storage.redis.link import Command, RedisLink, call, judged
 from actors.storage.shared.base import SharedSummaries
-from actors.table.columns import Block, pack, unpack
+from actors.table.columns import Block, pack, unpack, without_ids
 
 WRITER_SECONDS = 6
 """One that has not said for so long that it is alive is taken for dead."""
@@ -141,7 +141,7 @@ class Uncounted:
         """
         words: list[bytes | int] = []
         for arrived, blocks in batches:
-            words += [arrived, pack([block._replace(entities=[]) for block in blocks])]
+            words += [arrived, pack(without_ids(blocks))]
         return judged(version, "keep", [batches_of(writer)], *words)
 
     def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
