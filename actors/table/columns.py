@@ -27,6 +27,8 @@ Codes = NDArray[np.integer[Any]]
 
 LOOKED_BACK = 4
 """A column has the keys of one of so many before it."""
+SMALL_BYTES = 512
+"""So many are compared in no time."""
 
 
 class Entities(Sequence[str]):
@@ -144,18 +146,21 @@ class Alike:
 
     def one(self, block: Block) -> Block:
         """The block, with the keys of one of the last few where these are the same."""
+        own = block.keys
         for keys in self._last:
-            if same(keys.times, block.times) and _same_ids(keys.entities, block.entities):
-                return block._replace(keys=keys)
-        self._last = [block.keys, *self._last[: LOOKED_BACK - 1]]
+            if same(keys.times, own.times) and _same_ids(keys.entities, own.entities):
+                return Block(block.feature, block.created, keys, block.values, block.nulls)
+        self._last = [own, *self._last[: LOOKED_BACK - 1]]
         return block
 
 
 def same(one: Array, other: Array) -> bool:
     """Whether two arrays of one dtype have the same numbers. As bytes, which is faster while they are small."""
-    if one is other or len(one) != len(other):
+    if one is other or one.nbytes != other.nbytes:
         return one is other
-    return one[-1:].tobytes() == other[-1:].tobytes() and one.tobytes() == other.tobytes()
+    if one.nbytes > SMALL_BYTES and one[-1] != other[-1]:
+        return False
+    return one.tobytes() == other.tobytes()
 
 
 def _same_ids(one: Sequence[str], other: Sequence[str]) -> bool:
