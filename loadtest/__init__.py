@@ -5,9 +5,7 @@ micro/             parts of the product, measured: `python -m loadtest.micro`
 workloads/         what is asked of a service under load
 openloop/          an open-loop driver: `python -m loadtest run`
 limit/ soak/       the highest rate that holds; minutes of everything at once: `find-limit`, `soak`
-training.py        point-in-time joins beside other engines
 compare/           the same work on Timewell and on its peers: `python -m loadtest compare`
-loading.py         a large file, beside other servers
 demo/              every route at work: `python -m loadtest.demo`
 __main__.py        the commands
 """

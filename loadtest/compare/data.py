@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from actors.timestamps import SECOND
-from loadtest import training
-from loadtest.compare.work import SEPARATE, WIDE, Batch, Serve, Table, Values, View, Write
+from loadtest.compare.work import SEPARATE, TOGETHER, WIDE, Batch, Serve, Table, TrainingSet, Values, View, Write
 from loadtest.micro import data as micro
 
 DAY = 86_400 * SECOND
@@ -18,6 +21,13 @@ LOADED_AT = micro.STARTED - 20 * DAY
 WRITTEN_FROM = micro.STARTED - 10 * DAY
 """The event time of the first batch. Each next one is a second later: some stores look at whole seconds only."""
 QUESTIONS = 64
+ROWS, HISTORY = 100_000, 200_000
+"""Of training sets, and observations of each feature."""
+_NAMES = [f"f{number:02}" for number in range(TOGETHER.width)]
+FILE_ENTITIES = 100_000
+FILE_BEGAN = 1_735_689_600_000_000
+"""The event time of a file's first rows, 2025-01-01. The others follow, a minute for each entity."""
+ROWS_AT_A_TIME = 100_000
 
 
 class Scale(NamedTuple):
@@ -76,9 +86,9 @@ class Data:
 
     def histories(self, view: View) -> list[History]:
         """What the training sets of a view are made of: one history, or one for each feature."""
-        made, observations = self._made, self._share(training.HISTORY)
+        made, observations = self._made, self.share(HISTORY)
         if view != SEPARATE:
-            named = {name: made.wide[theirs] for name, theirs in zip(view.features, training.NAMES, strict=True)}
+            named = {name: made.wide[theirs] for name, theirs in zip(view.features, _NAMES, strict=True)}
             wide = {"e": made.wide["e"], "t": made.wide["t"], **named}
             return [History(view.features, _head(wide, observations))]
         return [
@@ -86,17 +96,65 @@ class Data:
             for name, one in zip(view.features, made.separate, strict=True)
         ]
 
-    def rows(self, count: int) -> Table:
-        """What training sets are asked about: columns e, t and n, the scale's share of so many rows."""
-        return _head(self._made.rows, self._share(count))
+    def rows(self, work: TrainingSet) -> Table:
+        """What a training set is asked about: columns e, t and n, the scale's share of so many rows."""
+        rows = _head(self._made.rows, self.share(work.rows))
+        if not work.in_time:
+            return rows
+        order = np.argsort(rows["t"], kind="stable")
+        return {"e": [rows["e"][place] for place in order.tolist()], "t": rows["t"][order], "n": rows["n"]}
 
     @cached_property
-    def _made(self) -> training.Data:
-        return training.made()
+    def _made(self) -> _Made:
+        return _made()
 
-    def _share(self, count: int) -> int:
+    def share(self, count: int) -> int:
+        """What this scale has of so many rows."""
         return max(1, round(self.scale.share * count))
 
 
 def _head(table: Table, count: int) -> Table:
     return {name: column[:count] for name, column in table.items()}
+
+
+class _Made(NamedTuple):
+    """A history for each feature (e, t, v), a wide one (e, t, f00 ..), and the rows asked about (e, t, n)."""
+
+    separate: Sequence[Table]
+    wide: Table
+    rows: Table
+
+
+def _made() -> _Made:
+    """No two observations of an entity have the same time, so that all joins agree."""
+    random = np.random.default_rng(5)
+    separate = [{**_keys(random), "v": random.random(HISTORY)} for _ in _NAMES]
+    wide = {**_keys(random), **{name: random.random(HISTORY) for name in _NAMES}}
+    entities, times = micro.random_entities(random, ROWS), micro.random_times(random, ROWS)
+    return _Made(separate, wide, {"e": entities, "t": times, "n": np.arange(ROWS)})
+
+
+def _keys(random: np.random.Generator) -> Table:
+    pairs = random.choice(micro.ENTITIES * (micro.PERIOD // SECOND), HISTORY, replace=False, shuffle=True)
+    times = micro.STARTED - (pairs // micro.ENTITIES) * SECOND
+    return {"e": micro.entity_ids((pairs % micro.ENTITIES).tolist()), "t": times}
+
+
+def write_file(path: Path, rows: int) -> None:
+    """One row after the other in time, as a log has them: entityId, timestamp, amount, pieces."""
+    random = np.random.default_rng(7)
+    moment = pa.timestamp("us", "UTC")
+    names = pa.array([f"user{number:06}" for number in range(FILE_ENTITIES)])
+    columns = {"entityId": pa.string(), "timestamp": moment, "amount": pa.float64(), "pieces": pa.int64()}
+    with pq.ParquetWriter(path, pa.schema(columns)) as writer:
+        for start in range(0, rows, ROWS_AT_A_TIME):
+            places = np.arange(start, min(start + ROWS_AT_A_TIME, rows))
+            times = pa.array(FILE_BEGAN + places // FILE_ENTITIES * 60 * SECOND).cast(moment)
+            amounts, pieces = random.integers(0, 100_000, len(places)) / 100, random.integers(1, 100, len(places))
+            values = [names.take(pa.array(places % FILE_ENTITIES)), times, pa.array(amounts), pa.array(pieces)]
+            writer.write_table(pa.Table.from_arrays(values, schema=writer.schema))
+
+
+def read_file(path: Path) -> Iterator[pa.RecordBatch]:
+    """Its rows, some at a time."""
+    yield from pq.ParquetFile(path).iter_batches(ROWS_AT_A_TIME)

@@ -24,13 +24,15 @@ pair of rounds the median and the middle half. *Times better*: how many times as
 below 1 the peer is better. *CPU*: processor time of the peer's servers for the same work, as a multiple of ours.
 *Checked*: so many values were read from both and are equal.
 
-Servers run on one core, drivers on another; Feast's training sets run in the driver, on both. Drivers send
-ready-made requests and do not decode the answers, but *Redis, everysec* and *Redis, always* pay for redis-py on
-the way there and back, as an application would. *packed*: commands put into bytes beforehand, replies parsed by
-hiredis, hashes kept as hash tables. An acknowledged write is on stable storage with Timewell, *Redis, always* and
-*Feast, SQLite*; with *everysec* and *packed* the last second may be lost. Redis keeps the latest values alone: no
-event times, no history, no statistics. *Both over*: Timewell, too, keeps its values in that server, which is the
-same one for both and runs on their core (Redis: appendfsync everysec; PostgreSQL as it comes)."""
+Servers run on one core, drivers on another; training sets of Feast, DuckDB and Polars, and those of Timewell
+*in process*, are made in the driver, on both. Drivers send ready-made requests and do not decode the answers, but
+*Redis, everysec* and *Redis, always* pay for redis-py on the way there and back, as an application would.
+*packed*: commands put into bytes beforehand, replies parsed by hiredis, hashes kept as hash tables. An
+acknowledged write is on stable storage with Timewell, PostgreSQL, *Redis, always* and *Feast, SQLite*; with
+*everysec* and *packed* the last second may be lost. Redis keeps the latest values alone: no event times, no
+history, no statistics.
+*Both over*: Timewell, too, keeps its values in that server, which is the same one for both and runs on their core
+(Redis: appendfsync everysec; PostgreSQL as it comes)."""
 
 
 class Document(Struct, rename="camel"):

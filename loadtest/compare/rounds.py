@@ -11,7 +11,7 @@ import trio
 
 from loadtest.compare.comparison import Comparison, comparison, sample, unfinished
 from loadtest.compare.data import Data
-from loadtest.compare.work import Given, Peer, Serve, StartUp, Timed, TrainingSet, Values, View, Write
+from loadtest.compare.work import Given, Load, Peer, Serve, StartUp, Timed, TrainingSet, Values, View, Write
 from loadtest.compare.workloads import Workload
 from loadtest.machine.processes import at_rest, processor_time
 
@@ -57,7 +57,7 @@ class Contest(NamedTuple):
         return found
 
     async def _prepare(self, workload: Workload) -> None:
-        if isinstance(workload.work, TrainingSet):
+        if isinstance(workload.work, TrainingSet | Load):
             for peer in (self.ours, self.peer):
                 await peer.prepare(workload.work, self.data)
 
@@ -92,7 +92,7 @@ class Contest(NamedTuple):
             return Given(seconds, asked=self.data.asked(work, number))
         if isinstance(work, Write):
             return Given(seconds, batches=self.data.batches(work))
-        return Given(seconds, rows=self.data.rows(work.rows) if isinstance(work, TrainingSet) else {})
+        return Given(seconds, rows=self.data.rows(work) if isinstance(work, TrainingSet) else {})
 
     async def _again(self) -> None:
         """The peer may be at work on what nobody waits for any more."""
@@ -102,7 +102,7 @@ class Contest(NamedTuple):
     async def _check(self, workload: Workload, ours: Timed, theirs: Timed) -> tuple[int, int]:
         """How many values were compared, and how many rows were left out. Raises Differs."""
         work = workload.work
-        if not self.peer.remembers or isinstance(work, StartUp):
+        if not self.peer.remembers or isinstance(work, StartUp | Load):
             return 0, 0
         if isinstance(work, TrainingSet):
             return same_columns(ours.columns or {}, theirs.columns or {})

@@ -56,9 +56,16 @@ class Write(Struct, frozen=True):
 
 
 class TrainingSet(Struct, frozen=True):
-    """A point-in-time join of so many rows, from a pandas frame to a pandas frame."""
+    """A point-in-time join of so many rows, between pandas frames. `in_time`: the rows are in order of time."""
 
     view: View
+    rows: int
+    in_time: bool = False
+
+
+class Load(Struct, frozen=True):
+    """A Parquet file of so many rows of two columns, into a store that has nothing yet."""
+
     rows: int
 
 
@@ -70,7 +77,7 @@ class Memory(Struct, frozen=True):
     """What the loaded values added to the resident memory of the server."""
 
 
-Work = Serve | Write | TrainingSet | StartUp | Memory
+Work = Serve | Write | TrainingSet | Load | StartUp | Memory
 
 
 class Batch(NamedTuple):
@@ -100,7 +107,7 @@ class Timed(NamedTuple):
     """What came of a round."""
 
     finished: int
-    """Questions answered, batches acknowledged."""
+    """Questions answered, batches acknowledged, values loaded."""
     seconds: float
     latencies: Sequence[float] = ()
     """Seconds of each."""
@@ -139,11 +146,11 @@ class Peer(Protocol):
     async def load(self, data: Any, rows: slice) -> int:
         """Store the values that are served, of these entities; how many those are."""
 
-    async def prepare(self, work: TrainingSet, data: Any) -> None:
-        """Store the histories of a training set, where that has not been done."""
+    async def prepare(self, work: TrainingSet | Load, data: Any) -> None:
+        """Store the histories of a training set where that has not been done, or make the file to be loaded."""
 
     async def do(self, work: Work, given: Given) -> Timed:
-        """A round of Serve, Write or TrainingSet. Raises RuntimeError where an answer is an error."""
+        """A round of Serve, Write, TrainingSet or Load. Raises RuntimeError where an answer is an error."""
 
     async def read(self, view: View, entities: Sequence[str]) -> Read:
         """The latest values, decoded: what its answers say."""

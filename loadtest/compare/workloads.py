@@ -13,6 +13,7 @@ from loadtest.compare.work import (
     TOGETHER,
     TWENTY,
     WIDE,
+    Load,
     Memory,
     Serve,
     StartUp,
@@ -58,7 +59,14 @@ _ALL = (
     Workload("training-10000", "training set, 10,000 rows x 20 together", TrainingSet(TOGETHER, 10_000), "s"),
     Workload("training-100000", "training set, 100,000 rows x 20 together", TrainingSet(TOGETHER, 100_000), "s"),
     Workload(
+        "training-in-time",
+        "training set, 100,000 rows x 20 together, rows in order of time",
+        TrainingSet(TOGETHER, 100_000, in_time=True),
+        "s",
+    ),
+    Workload(
         "training-separate", "training set, 100,000 rows x 20 timed apart", TrainingSet(SEPARATE, 100_000), "s"
     ),
+    Workload("load", "load a Parquet file of 1,000,000 rows x 2 into an empty store", Load(1_000_000), "values/s"),
 )
 WORKLOADS = {workload.name: workload for workload in _ALL}

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from loadtest import training
 from loadtest.compare import add_arguments, run
+from loadtest.compare import data as given
 from loadtest.compare.columns import arrow_of, batch_table, columns_of
 from loadtest.compare.comparison import Comparison, Side, comparison, of_sizes, unfinished
 from loadtest.compare.data import QUICK, WRITTEN_FROM, Data
@@ -134,7 +134,7 @@ def test_everyone_is_asked_the_same_and_no_batch_comes_twice() -> None:
 
 
 def test_the_histories_of_a_view_are_timed_together_or_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "HISTORY", 2_000)
+    monkeypatch.setattr(given, "HISTORY", 2_000)
     data = Data(QUICK)
     (together,) = data.histories(TOGETHER)
     apart = data.histories(SEPARATE)

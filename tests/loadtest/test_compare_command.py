@@ -17,7 +17,7 @@ from loadtest.compare.comparing import Comparing, Room
 from loadtest.compare.comparing import started as running
 from loadtest.compare.data import QUICK, Data
 from loadtest.compare.environments import Environment, cache_directory, local_server_binary
-from loadtest.compare.peers.lineup import STORES, Place
+from loadtest.compare.peers.lineup import STORES, Place, chosen
 from loadtest.compare.peers.redis import EVERY_SECOND, PACKED, Kind, Redis
 from loadtest.compare.peers.timewell import Timewell
 from loadtest.compare.report import Document, facts_here
@@ -118,9 +118,10 @@ def environment(tmp_path: Path) -> Environment:
 async def test_redis_serves_and_keeps_the_same_values_as_timewell(
     kind: Kind, environment: Environment, tmp_path: Path
 ) -> None:
-    workloads = [WORKLOADS[name] for name in ("memory", "serve-1x2-32", "serve-100x20", "write-1-32", "write-100")]
+    names = ("memory", "serve-1x2-32", "serve-100x20", "write-1-32", "write-100", "load")
+    workloads = [WORKLOADS[name] for name in names]
     document = Document(facts_here(), True, {}, {}, {}, {}, [])
-    data = Data(QUICK._replace(rounds=1, round_seconds=0.05, entities=100, rows=1_000, batches=100))
+    data = Data(QUICK._replace(rounds=1, round_seconds=0.05, entities=100, rows=1_000, batches=100, share=0.002))
     comparing = Comparing(document, data, workloads, Room(cores(), tmp_path, PATIENCE_SECONDS))
 
     def make(place: Place) -> Redis:
@@ -132,8 +133,23 @@ async def test_redis_serves_and_keeps_the_same_values_as_timewell(
     )
     checked = {one.workload: one.checked_values for one in document.comparisons}
     reads, writes = {"serve-1x2-32": 40, "serve-100x20": 400}, {"write-1-32": 1, "write-100": 400}
-    assert checked == {"memory": 0, **reads, **writes}
+    assert checked == {"memory": 0, **reads, **writes, **({"load": 0} if kind is EVERY_SECOND else {})}
     assert {"valkey-server", "redis-server"} & document.versions[kind.name].keys()
+
+
+@pytest.mark.parametrize(("family", "share"), [("engines", 0.05), ("postgresql-keyed", 0.002)])
+async def test_peers_that_need_no_environment_make_the_same_training_sets_and_load_the_same_file(
+    family: str, share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadtest.compare.data.HISTORY", 100_000)
+    training = {"training-10000": 10_000, "training-in-time": 100_000, "training-separate": 100_000}
+    workloads = [WORKLOADS[one] for one in (*training, "load")]
+    document = Document(facts_here(), True, {}, {}, {}, {}, [])
+    data = Data(QUICK._replace(rounds=1, share=share))
+    await Comparing(document, data, workloads, Room(cores(), tmp_path, PATIENCE_SECONDS)).all(chosen([family]))
+    assert document.missing == {} and {one.failure for one in document.comparisons} == {None}
+    checked = [(one.workload, one.checked_values) for one in document.comparisons]
+    assert checked == ([("load", 0)] if family == "postgresql-keyed" else [*training.items()] * 3)
 
 
 async def test_a_peer_that_cannot_be_had_is_noted_and_the_others_go_on(tmp_path: Path) -> None:

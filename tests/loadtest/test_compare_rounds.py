@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from loadtest.compare.data import QUICK, Data
 from loadtest.compare.rounds import Contest
-from loadtest.compare.work import Given, Read, Serve, Timed, TrainingSet, Values, View, Work, Write
+from loadtest.compare.work import Given, Load, Read, Serve, Timed, TrainingSet, Values, View, Work, Write
 from loadtest.compare.workloads import WORKLOADS, Workload
 
 SERVE, WRITE, START = (WORKLOADS[name] for name in ("serve-1x2", "write-100", "start-up"))
@@ -41,7 +41,7 @@ class InMemory:
             self._values |= {(entity, f"f{number:03}"): value for number, value in enumerate(values)}
         return int(data.values[rows].size)
 
-    async def prepare(self, work: TrainingSet, data: Data) -> None:
+    async def prepare(self, work: TrainingSet | Load, data: Data) -> None:
         raise NotImplementedError
 
     async def do(self, work: Work, given: Given) -> Timed:

@@ -1,6 +1,8 @@
 """Those compared.
 
 timewell.py           Timewell itself, the measure of the others
-feast.py redis.py hypercorn.py    the others
+feast.py redis.py postgresql.py   stores
+engines.py            point-in-time joins in this process: DuckDB, Polars, and Timewell without HTTP
+hypercorn.py          bare HTTP
 lineup.py             the names by which they are asked for
 """

@@ -12,7 +12,7 @@ from loadtest.compare.data import Data
 from loadtest.compare.driving import drive
 from loadtest.compare.peers.timewell import requests
 from loadtest.compare.serving import Launch, Serving, over_http, serving
-from loadtest.compare.work import Given, Read, Serve, StartUp, Timed, TrainingSet, View, Work, Write
+from loadtest.compare.work import Given, Load, Read, Serve, StartUp, Timed, TrainingSet, View, Work, Write
 from loadtest.machine.cores import Cores
 from loadtest.machine.messages import encoded
 
@@ -49,7 +49,7 @@ class Hypercorn:
         """It keeps nothing."""
         return 0
 
-    async def prepare(self, work: TrainingSet, data: Data) -> None:
+    async def prepare(self, work: TrainingSet | Load, data: Data) -> None:
         """It makes no training sets."""
 
     async def do(self, work: Work, given: Given) -> Timed:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from loadtest.compare import stores
 from loadtest.compare.environments import Environment
-from loadtest.compare.peers import feast, redis
+from loadtest.compare.peers import engines, feast, postgresql, redis
 from loadtest.compare.peers.hypercorn import Hypercorn
-from loadtest.compare.stores import Starting, Store, postgresql, valkey
+from loadtest.compare.stores import Starting, Store, valkey
 from loadtest.compare.work import Peer
 from loadtest.machine.cores import Cores
 
@@ -39,6 +40,10 @@ def _redis(kind: redis.Kind) -> Callable[[Place], Peer]:
     return lambda place: redis.Redis(place.directory, place.cores, place.environment("redis"), kind)
 
 
+def _postgresql(kind: postgresql.Kind) -> Callable[[Place], Peer]:
+    return lambda place: postgresql.PostgreSQL(place.directory, place.cores, kind)
+
+
 PEERS: dict[str, dict[str, Callable[[Place], Peer]]] = {
     "feast": {"feast-sqlite": _feast(feast.SQLITE), "feast-redis": _feast(feast.REDIS)},
     "redis": {
@@ -47,10 +52,19 @@ PEERS: dict[str, dict[str, Callable[[Place], Peer]]] = {
         "redis-packed": _redis(redis.PACKED),
     },
     "shared": {"shared-redis": _feast(feast.SHARED_REDIS), "shared-postgresql": _feast(feast.SHARED_POSTGRESQL)},
+    "engines": {
+        "in-process": lambda place: engines.InProcess(place.cores),
+        "duckdb": lambda place: engines.DuckDB(place.cores),
+        "polars": lambda place: engines.Polars(place.cores),
+    },
+    "postgresql": {
+        "postgresql-rows": _postgresql(postgresql.ROWS),
+        "postgresql-keyed": _postgresql(postgresql.KEYED),
+    },
     "hypercorn": {"hypercorn-noop": lambda place: Hypercorn(place.directory, place.cores)},
 }
 """By family, then by the name of one alone."""
-STORES: dict[str, Starting] = {"shared-redis": valkey, "shared-postgresql": postgresql}
+STORES: dict[str, Starting] = {"shared-redis": valkey, "shared-postgresql": stores.postgresql}
 """Where those and Timewell keep their values together."""
 
 

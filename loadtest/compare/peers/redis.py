@@ -11,9 +11,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+import redis
 import trio
 
-from loadtest.compare.data import Data
+from loadtest.compare.data import FILE_ENTITIES, Data, read_file, write_file
 from loadtest.compare.driving import LOOPBACK
 from loadtest.compare.environments import Environment
 from loadtest.compare.remote import Remote, remote
@@ -22,6 +23,7 @@ from loadtest.compare.work import (
     WIDE,
     Batch,
     Given,
+    Load,
     Memory,
     Read,
     Serve,
@@ -33,7 +35,9 @@ from loadtest.compare.work import (
     Write,
 )
 from loadtest.machine.cores import Cores
+from loadtest.machine.processes import processor_time
 
+PIPELINE = 10_000
 DRIVER = "loadtest.compare.drivers.redis_client"
 
 
@@ -52,7 +56,7 @@ class Kind(NamedTuple):
         return ["--appendonly", "yes", "--appendfsync", self.appendfsync, "--save", "", *tables]
 
 
-EVERY_SECOND = Kind("Redis, everysec", (Serve, Write, StartUp, Memory))
+EVERY_SECOND = Kind("Redis, everysec", (Serve, Write, Load, StartUp, Memory))
 ALWAYS = Kind("Redis, always", (Write,), appendfsync="always")
 PACKED = Kind("Redis, packed, tables", (Serve, Write, Memory), packed=True)
 
@@ -82,6 +86,7 @@ class Redis:
 
     def __init__(self, directory: Path, cores: Cores, environment: Environment, kind: Kind) -> None:
         self._directory, self._cores, self._environment, self._kind = directory, cores, environment, kind
+        self._file = directory / "rows.parquet"
         self.name, self.kinds = kind.name, kind.kinds
         self._stack = AsyncExitStack()
         self._server: Serving | None = None
@@ -117,11 +122,15 @@ class Redis:
         await driver.call("load", port=port, batch=batch, features=WIDE.features)
         return int(values.size)
 
-    async def prepare(self, work: TrainingSet, data: Data) -> None:
-        """It makes no training sets."""
+    async def prepare(self, work: TrainingSet | Load, data: Data) -> None:
+        """Make the file; it makes no training sets."""
+        if isinstance(work, Load):
+            write_file(self._file, data.share(work.rows))
 
     async def do(self, work: Work, given: Given) -> Timed:
         """HMGET or HSET of each entity, in one pipeline for each question."""
+        if isinstance(work, Load):
+            return await self._loaded()
         port, driver = self._running
         assert isinstance(work, Serve | Write)
         how = {
@@ -136,6 +145,15 @@ class Redis:
         else:
             done = await driver.call("write", batches=[_plain(batch) for batch in given.batches], **how)
         return Timed(done["finished"], done["seconds"], done["latencies"])
+
+    async def _loaded(self) -> Timed:
+        """HSET of each row into an empty server; it keeps the latest row of each entity."""
+        async with serving(self._launch(f"load-{time.monotonic_ns()}")) as server:
+            began, spent = time.perf_counter(), processor_time(server.processes())
+            sent = await trio.to_thread.run_sync(_hset, server.port, self._file, abandon_on_cancel=True)
+            took = time.perf_counter() - began
+            spent = processor_time(server.processes()) - spent
+        return Timed(2 * sent, took, [took], processor_seconds=spent)
 
     async def read(self, view: View, entities: Sequence[str]) -> Read:
         """Texts as numbers again."""
@@ -162,3 +180,20 @@ class Redis:
 
 def _plain(batch: Batch) -> dict[str, object]:
     return {"entities": batch.entities, "values": batch.values.tolist()}
+
+
+def _hset(port: int, file: Path) -> int:
+    """So many rows, pipelined. Raises RuntimeError where not all entities are there."""
+    sent = 0
+    with redis.Redis(port=port, single_connection_client=True) as client:
+        for batch in read_file(file):
+            for start in range(0, batch.num_rows, PIPELINE):
+                entities, _, amounts, pieces = (one.to_pylist() for one in batch.slice(start, PIPELINE).columns)
+                pipeline = client.pipeline(transaction=False)
+                for entity, amount, count in zip(entities, amounts, pieces, strict=True):
+                    pipeline.hset(entity, mapping={"amount": amount, "pieces": count})
+                pipeline.execute()
+            sent += batch.num_rows
+        if client.dbsize() != min(sent, FILE_ENTITIES):
+            raise RuntimeError("not all entities are there")
+    return sent

