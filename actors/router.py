@@ -24,7 +24,7 @@ from actors.settings import (
     PENDING_VALUES,
 )
 from actors.stats.summary import Summary
-from actors.storage.protocol import Erased, Removed, Stale
+from actors.storage.protocol import Erased, Noted, Removed, Stale
 from actors.table.aggregates import Answer
 from actors.table.grid import Grid, stack
 from actors.table.selection import Selection
@@ -181,9 +181,14 @@ class Router:
         return await self.repeats.answered(key)
 
     async def write(
-        self, ingested: Ingested, answer: bytes, key: str | None = None, judged: int | None = None
+        self,
+        ingested: Ingested,
+        answer: bytes,
+        key: str | None = None,
+        judged: int | None = None,
+        notes: Sequence[Noted] = (),
     ) -> bytes:
-        """Write what was found good. Returns once it is durable and visible to the next read.
+        """Write what was found good. Returns once it is durable, `notes` with it, and visible to the next read.
 
         Returns `answer`, or what was answered first (Repeated) where the idempotency key comes again. Raises Stale
         where `judged` is not the version of the registry in a shared store.
@@ -193,7 +198,7 @@ class Router:
         self._pending += ingested.accepted
         try:
             said: bytes = await self._mailboxes["journal"].ask(
-                Write(ingested.blocks, ingested.accepted, answer, key, judged)
+                Write(ingested.blocks, ingested.accepted, answer, key, judged, notes)
             )
             return said
         finally:

@@ -17,7 +17,7 @@ import pytest
 
 from actors.domain import Feature, FeatureChange
 from actors.errors import Conflict, StorageDown, TimewellError
-from actors.messages import Write
+from actors.ingest.sent import Ingested
 from actors.opening import open_router
 from actors.settings import Settings
 from actors.storage.embedded.on_disk import EmbeddedStorage
@@ -98,10 +98,9 @@ async def test_the_journal_commits_the_notes_of_a_write_and_none_of_one_that_it_
     async with open_router(Settings(), storage) as router:
         feature, _ = await router.register(FeatureChange(entity="user", name="clicks", value_type="integer"))
         good, bad = block(1, feature), block(2, msgspec.structs.replace(feature, created=1))
-        journal = router._mailboxes["journal"]
-        await journal.ask(Write([good], len(ENTITIES), b"", notes=[position(1)]))
+        await router.write(Ingested([good], len(ENTITIES), []), b"", notes=[position(1)])
         with pytest.raises(Conflict):
-            await journal.ask(Write([bad], len(ENTITIES), b"", notes=[position(2)]))
+            await router.write(Ingested([bad], len(ENTITIES), []), b"", notes=[position(2)])
         assert noted(storage) == 1
 
 

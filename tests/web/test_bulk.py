@@ -492,10 +492,10 @@ def sizes_written(router: Router) -> list[int]:
     sizes: list[int] = []
     write = router.write
 
-    async def noted(ingested: Ingested, answer: bytes, key: str | None = None, judged: int | None = None) -> bytes:
+    async def noted(ingested: Ingested, *rest: Any, **more: Any) -> bytes:
         sizes.append(sum(len(block.entities) for block in ingested.blocks))
         assert ingested.accepted == sizes[-1]
-        return await write(ingested, answer, key, judged)
+        return await write(ingested, *rest, **more)
 
     router.write = noted  # type: ignore[method-assign]
     return sizes
