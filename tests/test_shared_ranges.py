@@ -19,6 +19,7 @@ from actors.storage.redis import stored_rows as redis_rows
 from actors.storage.redis.storage import RedisStorage
 from actors.storage.shared.packed import together
 from actors.table.columns import Block, Keys
+from actors.table.rows import Rows
 from actors.timestamps import FOREVER, NEVER
 from actors.types.type import Array
 
@@ -49,6 +50,10 @@ def texts(values: list[str]) -> Array:
     made = np.empty(len(values), object)
     made[:] = values
     return made
+
+
+def columns(rows: Rows) -> tuple[Array, ...]:
+    return rows.slots, rows.times, rows.arrived, rows.values, rows.nulls
 
 
 @pytest.fixture(params=["postgresql", "redis", "cluster"])
@@ -113,7 +118,7 @@ def test_visits_of_any_size_bring_the_same(
             storage.history.read(NUMBER, ENTITIES, 2, 17).rows,
             storage.history.read(TEXT, ["c", "a"], 3, 9).rows,
         ]
-        return [[column.tolist() for column in rows] for rows in found]
+        return [[column.tolist() for column in columns(rows)] for rows in found]
 
     whole = read()
     monkeypatch.setattr(redis_rows, "VISIT_BYTES", visit_bytes)

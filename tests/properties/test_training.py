@@ -18,7 +18,7 @@ from actors.domain import FeatureChange, Retention, ValueSchema
 from actors.opening import open_router
 from actors.router import Router
 from actors.settings import Settings
-from actors.storage.embedded import local
+from actors.storage.embedded import filed
 from actors.training import Wanted
 from tests.actors.test_training import filled, put
 from tests.model import reduce
@@ -183,7 +183,7 @@ def drawn(data: st.DataObject) -> Callable[[str], Any]:
 def test_any_history_joins_as_the_oracle_has_it(
     given_steps: list[Step], last: Step, cache_size: int, data: st.DataObject
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory, mock.patch.object(local, "RUNS_BEFORE_COMPACTION", 1):
+    with tempfile.TemporaryDirectory() as directory, mock.patch.object(filed, "RUNS_BEFORE_COMPACTION", 1):
         trio.run(Service(directory, cache_size, drawn(data)).run, [*given_steps, last])
 
 
@@ -224,7 +224,7 @@ def test_no_answer_changes_when_observations_later_than_its_row_are_added(
         else step._replace(detail=[(*which, latest + 1 + t - NOW + 12 * STEP) for *which, t in step.detail])
         for step in after
     ]
-    with tempfile.TemporaryDirectory() as directory, mock.patch.object(local, "RUNS_BEFORE_COMPACTION", 1):
+    with tempfile.TemporaryDirectory() as directory, mock.patch.object(filed, "RUNS_BEFORE_COMPACTION", 1):
         service = Service(directory, cache_size, drawn(data))
         trio.run(_later, service, before, later, (rows, reach, None), False)
 
@@ -239,7 +239,7 @@ def test_no_answer_as_known_changes_when_anything_arrives_later(
     behind: list[int],
     data: st.DataObject,
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory, mock.patch.object(local, "RUNS_BEFORE_COMPACTION", 1):
+    with tempfile.TemporaryDirectory() as directory, mock.patch.object(filed, "RUNS_BEFORE_COMPACTION", 1):
         service = Service(directory, 8, drawn(data))
         trio.run(_later, service, before, after, (rows, reach, behind), True)
 
