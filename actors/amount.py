@@ -13,7 +13,7 @@ from actors.settings import INDEX_BYTES
 from actors.table.rows import Rows
 from actors.types.type import Array
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 UNCOUNTED = 2**62
 
 
@@ -44,9 +44,7 @@ class Amount:
         self.add(rows.size, bytes_of(rows.values))
 
 
-async def in_lots(
-    count: int, most: int, ask: Callable[[slice], Awaitable[Answer]]
-) -> AsyncIterator[tuple[slice, Answer]]:
+async def in_lots(count: int, most: int, ask: Callable[[slice], Awaitable[T]]) -> AsyncIterator[tuple[slice, T]]:
     """What is answered of `count` things in order, `most` at a time, and half as many from where that is too much.
 
     Raises TooMuchAtOnce where one alone is.

@@ -38,7 +38,7 @@ class Missing(NamedTuple):
     end: int
 
 
-class History:
+class HistoryReader:
     """Reads the history files in worker threads, a few questions at once."""
 
     def __init__(self, history: protocol.History, most_bytes: int) -> None:

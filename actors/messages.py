@@ -6,7 +6,7 @@ RegistryActor  Register, DeleteFeature, PutGroup, DeleteGroup, Refresh
 JournalActor   Write, ChangeRegistry, Erase
 StoreActor     Apply, Forget, Purge, Flushed, Latest, Past, PastWindow, Between, Scan, Whereabouts, CountRows,
                Agreement
-MonitorActor   Apply, Forget, Fresh, Newest, Late, Snapshot, Saved, Status
+MonitorActor   Apply, Forget, Fresh, NewestTimes, Late, Snapshot, Saved, Status
 """
 
 from __future__ import annotations
@@ -254,7 +254,7 @@ class Fresh(Message[SavedSummaries | None], frozen=True):
     whole: bool = False
 
 
-class Newest(Message[list[Vitals]], frozen=True):
+class NewestTimes(Message[list[Vitals]], frozen=True):
     """When the newest observations of features came."""
 
     features: Sequence[Feature]

@@ -15,7 +15,7 @@ import trio
 from actors import timestamps
 from actors.checkpoint import Checkpointer, FilingCheckpointer
 from actors.clock import ArrivalClock
-from actors.completing import History
+from actors.completing import HistoryReader
 from actors.errors import StartupError, StorageDown, Unavailable
 from actors.follower import Follower
 from actors.journal import JournalActor
@@ -215,7 +215,7 @@ def _router(
     sample = settings.agreement_sample if monitoring is not None else 0.0
     history = opened.storage.history
     stores = [store.mailbox for store in opened.stores]
-    serving = FeatureServingEngine(stores, History(history, settings.max_read_bytes), sample)
+    serving = FeatureServingEngine(stores, HistoryReader(history, settings.max_read_bytes), sample)
     return Router(
         opened.registry,
         serving,

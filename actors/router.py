@@ -25,11 +25,11 @@ from actors.settings import (
 )
 from actors.stats.summary import Summary
 from actors.storage.protocol import Erased, Noted, Removed, Stale
-from actors.table.aggregates import Answer
+from actors.table.aggregates import Aggregate
 from actors.table.grid import Grid, stack
 from actors.table.selection import Selection
 from actors.timestamps import FOREVER, NEVER
-from actors.training import Filled, Moments, TrainingSets, Wanted, blank_column
+from actors.training import Filled, Spine, TrainingSets, Wanted, blank_column
 
 T = TypeVar("T")
 
@@ -237,7 +237,9 @@ class Router:
         grids = [await self.serving.latest(entities, own, at, now, current, judged) for _, own in owned]
         return stack(grids, [places for places, _ in owned], selected.features)
 
-    async def aggregate(self, entities: Sequence[str], feature: Feature, aggregation: str, span: Span) -> Answer:
+    async def aggregate(
+        self, entities: Sequence[str], feature: Feature, aggregation: str, span: Span
+    ) -> Aggregate:
         """One aggregate per entity and window, entities outermost."""
         return await self.serving.aggregate(entities, feature, aggregation, span, self.wall())
 
@@ -247,11 +249,11 @@ class Router:
         """The observations of one entity in time order."""
         return await self.serving.scan(entity, feature, span, limit, descending, self.wall())
 
-    async def fill(self, moments: Moments, wanted: Sequence[Wanted]) -> list[Filled]:
+    async def fill(self, spine: Spine, wanted: Sequence[Wanted]) -> list[Filled]:
         """The columns of a training set, for some of its rows."""
-        if len(moments.at) == 0:
+        if len(spine.at) == 0:
             return [blank_column(column) for column in wanted]
-        return await self.training.fill(moments, wanted, self.wall())
+        return await self.training.fill(spine, wanted, self.wall())
 
     async def statistics(self, feature: Feature, start: int = NEVER, end: int = FOREVER) -> Summary:
         """The statistics of a feature's stream, over a closed range of event time where one is given.

@@ -14,12 +14,12 @@ import numpy as np
 import trio
 
 from actors.amount import UNCOUNTED, Amount, bytes_of, in_lots
-from actors.completing import AtHand, History, Missing
+from actors.completing import AtHand, HistoryReader, Missing
 from actors.domain import Feature
 from actors.mailbox import Mailbox
 from actors.messages import Aggregated, Agreement, Between, CountRows, Latest, PastWindow, Scan, Scanned
 from actors.settings import AGGREGATORS, CELLS_PER_QUESTION, ENTITIES_PER_MESSAGE
-from actors.table.aggregates import Answer
+from actors.table.aggregates import Aggregate
 from actors.table.columns import Indices, shard_of, shards_of
 from actors.table.grid import Grid, join
 from actors.table.partition import DiskRows
@@ -69,7 +69,7 @@ class Span(NamedTuple):
 class FeatureServingEngine:
     """Asks the stores. Safe for concurrent use by tasks of one thread."""
 
-    def __init__(self, stores: Sequence[Mailbox], history: History, agreement_sample: float = 0.0) -> None:
+    def __init__(self, stores: Sequence[Mailbox], history: HistoryReader, agreement_sample: float = 0.0) -> None:
         """`agreement_sample`: the share of present reads that stores compare with a point-in-time read."""
         self.stores = stores
         self.values_served = 0
@@ -175,7 +175,7 @@ class FeatureServingEngine:
 
     async def aggregate(
         self, entities: Sequence[str], feature: Feature, aggregation: str, span: Span, now: int
-    ) -> Answer:
+    ) -> Aggregate:
         """One value per entity and window, entities outermost, in the order asked. Raises TooMuchAtOnce."""
         distinct = list(dict.fromkeys(entities))
         if len(distinct) < len(entities):  # each is looked at once, however often it is asked for
@@ -183,7 +183,7 @@ class FeatureServingEngine:
             owners = np.array([numbers[entity] for entity in entities])
             found = await self.aggregate(distinct, feature, aggregation, span, now)
             places = (owners[:, None] * span.windows + np.arange(span.windows)).ravel()
-            return Answer(found.values[places], found.nulls[places], found.value_type)
+            return Aggregate(found.values[places], found.nulls[places], found.value_type)
         parts = self._parts(feature.entity, entities)
         chunks = [chunk for part in parts for chunk in _chunks(part, feature, span.windows)]
         held = Amount(feature.id, UNCOUNTED, self.history.most_bytes)
@@ -200,7 +200,7 @@ class FeatureServingEngine:
         order = np.argsort(np.concatenate(cells))
         values = np.concatenate([answer.values for answer in answers])[order]
         nulls = np.concatenate([answer.nulls for answer in answers])[order]
-        return Answer(values, nulls, answers[0].value_type)
+        return Aggregate(values, nulls, answers[0].value_type)
 
     async def _aggregate_part(
         self, part: _Part, feature: Feature, aggregation: str, span: Span, now: int

@@ -19,7 +19,7 @@ from actors.errors import TimewellError, TooLarge, shortage
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import Agreement, Between, CountRows, Latest, Past, PastWindow, Scan, Whereabouts
 from actors.settings import SHARED_STORE_WORKERS, TEXTS_PER_VISIT
-from actors.storage.protocol import Latests, Newest, Quick, Stale, Values
+from actors.storage.protocol import LatestAnswers, LatestQuestion, Quick, Stale, Values
 from actors.store import FeatureStore
 from actors.table.grid import Grid, join
 from actors.table.partition import Partition
@@ -72,7 +72,7 @@ class SharedStoreActor:
         messages = [envelope.message for envelope in envelopes if isinstance(envelope.message, Latest)]
         questions = list(map(_question, messages))
         try:
-            found: Latests | None = await self._quick(questions)
+            found: LatestAnswers | None = await self._quick(questions)
             if found is None:
                 found = await self._visit(self._values.latest, questions)
         except Exception as error:
@@ -105,7 +105,7 @@ class SharedStoreActor:
         step, size, grids = max(1, TEXTS_PER_VISIT // _texts_each(message)), 0, list[Grid]()
         for start in range(0, len(distinct), step):
             question = _question(message)._replace(entities=distinct[start : start + step])
-            found: Latests = await self._visit(self._values.latest, [question])
+            found: LatestAnswers = await self._visit(self._values.latest, [question])
             grids.append(_checked(message, found.grids[0], found.registry))
             size += sum(bytes_of(values) for values in grids[-1].values if values.dtype == object)
             if size > self._most_bytes:
@@ -144,8 +144,8 @@ def _refusal(error: Exception) -> TimewellError:
     return refusal
 
 
-def _question(message: Latest) -> Newest:
-    return Newest(
+def _question(message: Latest) -> LatestQuestion:
+    return LatestQuestion(
         message.entity_type, message.entities, message.features, message.kinds, message.at, message.current
     )
 

@@ -62,7 +62,7 @@ class Filled(NamedTuple):
     nulls: Nulls
 
 
-class Moments(NamedTuple):
+class Spine(NamedTuple):
     """Rows of a training set: an entity id and a moment each; `known`: the last arrival to count, None for all.
 
     Of ids in an Arrow array of strings only the distinct ones become Python objects.
@@ -72,9 +72,9 @@ class Moments(NamedTuple):
     at: Times
     known: Times | None = None
 
-    def rows(self, cut: slice) -> Moments:
+    def rows(self, cut: slice) -> Spine:
         """Some of them."""
-        return Moments(self.entities[cut], self.at[cut], None if self.known is None else self.known[cut])
+        return Spine(self.entities[cut], self.at[cut], None if self.known is None else self.known[cut])
 
 
 class _Asked(NamedTuple):
@@ -125,8 +125,8 @@ class _Layout(NamedTuple):
         return _Part(shard, cut, self.rows[cut], self.at[cut], entities, owner - first)
 
 
-def _numbering(moments: Moments) -> Steps[_Asked]:
-    given, parts = moments.entities, list[pa.Array]()
+def _numbering(spine: Spine) -> Steps[_Asked]:
+    given, parts = spine.entities, list[pa.Array]()
     if isinstance(given, pa.Array):
         parts.append(given)
     else:
@@ -139,7 +139,7 @@ def _numbering(moments: Moments) -> Steps[_Asked]:
     for start in range(0, len(encoded.dictionary), ROWS_PER_TURN):
         entities += encoded.dictionary.slice(start, ROWS_PER_TURN).to_pylist()
         yield
-    return _Asked(entities, encoded.indices.to_numpy(), moments.at)
+    return _Asked(entities, encoded.indices.to_numpy(), spine.at)
 
 
 async def _laid_out(entity_type: str, asked: _Asked, stores: Sequence[Mailbox]) -> _Layout:
@@ -183,11 +183,11 @@ class TrainingSets:
         self._stores = serving.stores
         self._history = history
 
-    async def fill(self, moments: Moments, wanted: Sequence[Wanted], now: int) -> list[Filled]:
+    async def fill(self, spine: Spine, wanted: Sequence[Wanted], now: int) -> list[Filled]:
         """The columns in the order asked, for at least one row. Raises TooMuchAtOnce."""
-        asked = await by_turns(_numbering(moments))
-        if moments.known is not None:
-            return [await self._as_known(asked, moments.known, column, now) for column in wanted]
+        asked = await by_turns(_numbering(spine))
+        if spine.known is not None:
+            return [await self._as_known(asked, spine.known, column, now) for column in wanted]
         types = {column.feature.entity for column in wanted}
         layouts = {entity_type: await _laid_out(entity_type, asked, self._stores) for entity_type in types}
         found: dict[int, Filled] = {}

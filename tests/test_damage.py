@@ -27,7 +27,7 @@ from actors.storage.embedded.checking import check
 from actors.storage.embedded.journal_file import _COLUMNS, Journal
 from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.embedded.sqlite_log import need_whole
-from actors.storage.embedded.summaries import Monitored
+from actors.storage.embedded.summaries import EmbeddedSummaries
 from actors.table.selection import Selection
 from actors.timestamps import FOREVER, NEVER, parse_timestamp
 from tests.actors.service import read_as
@@ -332,7 +332,7 @@ async def test_opening_what_a_killed_process_left_writes_nothing(tmp_path: Path)
         shutil.copytree(made, killed)
     for name in ("journal.db", "monitor.db"):
         before = (killed / f"{name}-wal").read_bytes()
-        opened = Journal(str(killed / name)) if name == "journal.db" else Monitored(str(killed / name))
+        opened = Journal(str(killed / name)) if name == "journal.db" else EmbeddedSummaries(str(killed / name))
         opened.open()
         assert (killed / f"{name}-wal").read_bytes() == before
         assert opened.rows("PRAGMA auto_vacuum") == [(2,)]

@@ -19,7 +19,7 @@ from actors.storage.protocol import (
     Deleted,
     Erased,
     Grouped,
-    Newest,
+    LatestQuestion,
     Noted,
     Registered,
     Storage,
@@ -262,7 +262,7 @@ def test_values_that_one_process_commits_are_those_that_another_is_told(pair: tu
     one, two = pair
     one.log.commit([Registered(feature) for feature in BOTH])
     one.log.commit([batch(0, *(a_block(feature, ("a", 5, 1.5), ("b", 7, None)) for feature in BOTH))])
-    question = Newest("user", ["b", "nobody", "a"], BOTH, kinds_of(BOTH), 6)
+    question = LatestQuestion("user", ["b", "nobody", "a"], BOTH, kinds_of(BOTH), 6)
     first, second = two.values.latest([question, question._replace(at=7)])[1]
     assert first.times.tolist() == [[NEVER, NEVER, 5]] * 2
     assert second.times.tolist() == [[7, NEVER, 5]] * 2

@@ -20,7 +20,7 @@ plain.py                 values of Python as those of JSON
 arrow_moments.py         columns of Arrow: moments as microseconds;
 arrow_plain.py           without dictionaries, runs, views;
 arrow_objects.py         as the objects that encode to their JSON
-moments.py               numbers as moments, where their unit is said
+time_columns.py          numbers as moments, where their unit is said
 calls.py                 how a client asks, and asks again
 events.py                events as they happen
 arrow.py                 between frames and Arrow

@@ -11,11 +11,11 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from timewell.errors import InvalidInput, ServerFailed
-from timewell.moments import Unit, moments_of
 from timewell.plain import to_plain
+from timewell.time_columns import Unit, moments_of
 from timewell.times import as_datetime
 
-Kind = Literal["pandas", "polars"]
+FrameKind = Literal["pandas", "polars"]
 
 KEYS = ("entityId", "timestamp")
 MOST_ROWS = 100_000
@@ -32,7 +32,7 @@ def library(name: str) -> Any:
         raise ImportError(f"this needs {name}: {command}", name=name) from error
 
 
-def kind_of(given: object) -> Kind | None:
+def kind_of(given: object) -> FrameKind | None:
     """Whose frame or column it is, told without importing anything."""
     for ancestor in type(given).__mro__:
         found = ancestor.__module__.partition(".")[0]
@@ -43,7 +43,7 @@ def kind_of(given: object) -> Kind | None:
     return None
 
 
-def as_kind(frame: Any, kind: Kind | None) -> Any:
+def as_kind(frame: Any, kind: FrameKind | None) -> Any:
     """A frame as one of the other library, or rows (dicts) as a frame. None: as it is."""
     have = kind_of(frame)
     if kind in (None, have):
@@ -56,7 +56,7 @@ def as_kind(frame: Any, kind: Kind | None) -> Any:
 # Columns out of a frame
 
 
-def check_frame(frame: Any) -> Kind:
+def check_frame(frame: Any) -> FrameKind:
     """Whose it is. Raises InvalidInput for what is no frame."""
     kind = kind_of(frame)
     if kind is None or type(frame).__name__ in ("LazyFrame", "Series", "Index"):
@@ -257,7 +257,7 @@ def from_stream(content: bytes) -> Any:
 # Frames out of tables
 
 
-def frame_of(table: Any, kind: Kind) -> Any:
+def frame_of(table: Any, kind: FrameKind) -> Any:
     """A frame of a table. In pandas, integers and booleans with missing values have nullable types."""
     if kind == "polars":
         return library("polars").from_arrow(table)

@@ -73,7 +73,7 @@ def problem_of(error: TimewellError) -> tuple[int, bytes]:
     return status.value, problem(status, error.detail, error.faults)
 
 
-class Answer(NamedTuple):
+class Failure(NamedTuple):
     """The answer to a failure. `retry_after`: when to come back, in seconds, None for no advice."""
 
     status: int
@@ -81,17 +81,17 @@ class Answer(NamedTuple):
     retry_after: int | None
 
 
-def answer_to(error: Exception) -> Answer:
+def answer_to(error: Exception) -> Failure:
     """The answer to a domain error, or to one that nobody foresaw, which goes to the log."""
     lacking = shortage(error)
     if lacking is not None:
         log.warning("a request was refused: %s", lacking.detail)
         error = lacking
     if isinstance(error, TimewellError):
-        return Answer(*problem_of(error), error.retry_after_seconds if isinstance(error, Unavailable) else None)
+        return Failure(*problem_of(error), error.retry_after_seconds if isinstance(error, Unavailable) else None)
     log.error("unexpected error", exc_info=error)
     status = HTTPStatus.INTERNAL_SERVER_ERROR
-    return Answer(status, problem(status, "an unexpected error; the log has the details"), None)
+    return Failure(status, problem(status, "an unexpected error; the log has the details"), None)
 
 
 def _response(status: int, body: bytes) -> Response:

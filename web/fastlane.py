@@ -38,7 +38,7 @@ from actors.router import Router
 from actors.settings import Settings
 from web.bodies.requests import JSON_TYPE
 from web.errors import PROBLEM_TYPE, answer_to
-from web.gate import Asked, Gate, Visit
+from web.gate import Gate, Head, Visit
 from web.hypercorn.connections import Guarded
 from web.hypercorn.http1 import Http1
 from web.routes.serving import serve_latest
@@ -75,7 +75,7 @@ Answering = Callable[[bytes | bytearray, str | None], Awaitable[bytes]]
 class Hot(NamedTuple):
     """A hot request: what the gate is told, what answers its body, and where the body begins and ends."""
 
-    asked: Asked
+    asked: Head
     answer: Callable[[bytes | bytearray], Awaitable[bytes]]
     begin: int
     end: int
@@ -117,7 +117,7 @@ class FastLane:
         named = None if key is None or match[1] == b"serve" else f"{match[1].decode()} {key.decode()}"
         answering = self._answering[match[1]]
         headers = {name: fields[name] for name in self.gate.looked_at if name in fields}
-        asked = Asked("POST", f"/features/{match[1].decode()}", headers)
+        asked = Head("POST", f"/features/{match[1].decode()}", headers)
         return Hot(asked, lambda body: answering(body, named), len(head), len(head) + length)
 
 

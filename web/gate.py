@@ -31,7 +31,7 @@ VISIT_KEY = "timewell.visit"
 _ABOUT_HEALTH = {"/health/live": (200, Health("live")), "/health/ready": (503, Health("waiting for the storage"))}
 
 
-class Asked(NamedTuple):
+class Head(NamedTuple):
     """What the gate knows of a request. `headers`: those of `Gate.looked_at`, by their names in lower case."""
 
     method: str
@@ -44,7 +44,7 @@ class Visit:
 
     __slots__ = ("_asked", "_began", "_traffic", "_turned_back", "body", "status")
 
-    def __init__(self, gate: Gate, asked: Asked, connection: object) -> None:
+    def __init__(self, gate: Gate, asked: Head, connection: object) -> None:
         self.status = 0
         self.body = BodyUnderWay(gate.bodies, connection)
         self._asked, self._traffic = asked, gate.traffic
@@ -82,7 +82,7 @@ class Gate:
         """From now on requests are answered by the application."""
         self._app = ending_connections(decoding_bodies(_counting(app)), self.stop)
 
-    def enter(self, asked: Asked, connection: object) -> Visit:
+    def enter(self, asked: Head, connection: object) -> Visit:
         """Let a request in. Raises a TimewellError, which is its answer, where it may not."""
         if self._app is None and asked.path not in _ABOUT_HEALTH:
             raise Unavailable("the service is starting: its storage is not open yet")
@@ -95,7 +95,7 @@ class Gate:
         if scope["type"] != "http":
             return
         headers = {name: value for name, value in scope["headers"] if name in self.looked_at}
-        asked = Asked(scope["method"], scope["path"], headers)
+        asked = Head(scope["method"], scope["path"], headers)
         try:
             visit = self.enter(asked, scope.get("client") or object())
         except TimewellError as error:
@@ -115,7 +115,7 @@ class Gate:
             route = about.get(ROUTE_KEY)
             visit.leave(None if route is None else str(route))
 
-    async def _turn_away(self, asked: Asked, error: TimewellError, send: ASGISendCallable) -> None:
+    async def _turn_away(self, asked: Head, error: TimewellError, send: ASGISendCallable) -> None:
         began, answer = time.perf_counter(), answer_to(error)
         await refuse(send, answer)
         self.traffic.seen(NONE, asked.path, NONE, answer.status, time.perf_counter() - began)

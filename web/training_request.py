@@ -19,7 +19,7 @@ from actors.settings import MAX_LABEL_VALUES, MAX_LABELS
 from actors.table.aggregates import AGGREGATIONS, allowed
 from actors.table.columns import Times
 from actors.timestamps import Duration, parse_duration, parse_timestamp
-from actors.training import Moments, Wanted
+from actors.training import Spine, Wanted
 from actors.types.arrow_contents import has_infinity
 from timewell.arrow_objects import Unsayable, may_be_unsayable, objects
 from timewell.arrow_plain import plain
@@ -66,10 +66,10 @@ class Options(NamedTuple):
     known_at: str | None
 
 
-class Rows(NamedTuple):
+class TrainingRows(NamedTuple):
     """The rows: whom and when they are about, and the columns that are passed through, keys included."""
 
-    moments: Moments
+    spine: Spine
     columns: Sequence[Column]
 
 
@@ -142,7 +142,7 @@ def _wanted(one: Asked, feature: Feature, options: Options, field: str) -> Wante
 # The rows
 
 
-def rows_of_json(rows: Sequence[Mapping[str, Any]], known_at: str | None) -> Rows:
+def rows_of_json(rows: Sequence[Mapping[str, Any]], known_at: str | None) -> TrainingRows:
     """Rows as objects; what a row lacks of another's labels is null. Raises InvalidInput that names the rows."""
     faults: list[Fault] = []
     for name in KEYS:
@@ -179,7 +179,7 @@ def _check_labels(labels: int, rows: int) -> None:
         raise TooLarge(f"rows: {reason}; send fewer at once")
 
 
-def rows_of_arrow(table: pa.Table, known_at: str | None, answer: str) -> Rows:
+def rows_of_arrow(table: pa.Table, known_at: str | None, answer: str) -> TrainingRows:
     """Rows as an Arrow table. `answer`: the form they go out in. Raises InvalidInput that names the column."""
     _check_labels(len(table.column_names) - len(KEYS), 0)
     for name, count in Counter(table.column_names).items():
@@ -228,7 +228,7 @@ def _raw(name: str, texts: Sequence[str | None]) -> list[msgspec.Raw | None]:
     return [None if text is None else msgspec.Raw(text.encode()) for text in texts]
 
 
-def _rows(entities: Sequence[str], at: Times, labels: Sequence[Column], known_at: str | None) -> Rows:
+def _rows(entities: Sequence[str], at: Times, labels: Sequence[Column], known_at: str | None) -> TrainingRows:
     refused = check_entity_ids(entities)
     if refused:
         raise _refused([Fault(f"rows.{ENTITY}", reason, index) for index, reason in refused])
@@ -241,7 +241,7 @@ def _rows(entities: Sequence[str], at: Times, labels: Sequence[Column], known_at
         Column(ENTITY, None, pa.array(entities, pa.string())),
         Column(TIMESTAMP, "timestamp", at, np.zeros(len(at), np.bool_)),
     ]
-    return Rows(Moments(entities, at, known), [*keys, *labels])
+    return TrainingRows(Spine(entities, at, known), [*keys, *labels])
 
 
 def _refused(faults: Sequence[Fault]) -> InvalidInput:

@@ -19,7 +19,7 @@ from actors.ingest.sent import MOST_FAULTS_NAMED, Ingested, check_entity_ids
 from actors.registry import FeatureRegistry
 from actors.table.columns import Alike, Block, Indices, Keys, rows_of_codes
 from actors.types.constraints import constrain_arrow
-from actors.types.type import Column, Nulls, is_text
+from actors.types.type import Coerced, Nulls, is_text
 from actors.types.values import convert_arrow
 from timewell.arrow_plain import plain
 
@@ -129,11 +129,11 @@ def _wide(
     return blocks
 
 
-def _picked(column: Column, rows: Indices) -> Column:
+def _picked(column: Coerced, rows: Indices) -> Coerced:
     """Some rows of a column, the refused ones among them."""
     places = {row: place for place, row in enumerate(rows.tolist())}
     refused = [one._replace(position=places[one.position]) for one in column.refused]
-    return Column(column.values[rows], column.nulls[rows], refused)
+    return Coerced(column.values[rows], column.nulls[rows], refused)
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
@@ -142,7 +142,7 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _block(
-    feature: Feature, column: Column, rows: Indices, sent: _Rows, field: str, faults: list[Fault]
+    feature: Feature, column: Coerced, rows: Indices, sent: _Rows, field: str, faults: list[Fault]
 ) -> list[Block]:
     """The good rows of one feature; none where there are none. The keys of all rows are those of the table."""
     constrain_arrow(feature, column)

@@ -30,7 +30,7 @@ from actors.table.columns import (
 from actors.timestamps import parse_timestamp, parse_timestamps
 from actors.turns import Steps, at_once
 from actors.types.constraints import coerce
-from actors.types.type import FEW, Column, Nulls
+from actors.types.type import FEW, Coerced, Nulls
 from actors.types.values import type_of, width_of
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -210,7 +210,7 @@ def _block(
     return block.take(np.flatnonzero(kept)) if kept.any() else None
 
 
-def _column(feature: Feature, given: Sequence[Any]) -> Steps[Column]:
+def _column(feature: Feature, given: Sequence[Any]) -> Steps[Coerced]:
     most = ROWS_PER_TURN
     if feature.schema is not None or type_of(feature).slow:
         most = SLOW_ROWS_PER_TURN
@@ -223,4 +223,4 @@ def _column(feature: Feature, given: Sequence[Any]) -> Steps[Column]:
         yield
     values, nulls = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
     refused = [one._replace(position=one.position + at * most) for at, part in enumerate(parts) for one in part[2]]
-    return Column(values, nulls, refused)
+    return Coerced(values, nulls, refused)

@@ -16,18 +16,18 @@ from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.stats.components import Components
 from actors.stats.drift import nulls, vector_shift
-from actors.stats.drift.judge import (
+from actors.stats.drift.judgement import Judgement
+from actors.stats.drift.sample import Sample, of, weighted
+from actors.stats.drift.verdict import (
     CATEGORICAL_METHODS,
     NUMERIC_METHODS,
     judge_categories,
     judge_numbers,
     judge_vectors,
 )
-from actors.stats.drift.judgement import Judgement
-from actors.stats.drift.sample import Sample, of, weighted
 from actors.stats.summary import Summary
 from actors.stats.top_values import cut
-from actors.types.type import Array, Column
+from actors.types.type import Array, Coerced
 from actors.types.values import convert, type_of
 
 MOST_GIVEN = 1_000_000
@@ -83,8 +83,8 @@ def _counts(summary: Summary) -> Mapping[str, int]:
     return {**counts, OTHER: rest} if rest > 0 else counts
 
 
-def _components(components: Components) -> vector_shift.Components:
-    return vector_shift.Components(components.count, components.means(), components.variances())
+def _components(components: Components) -> vector_shift.VectorSide:
+    return vector_shift.VectorSide(components.count, components.means(), components.variances())
 
 
 def of_samples(
@@ -127,7 +127,7 @@ def of_columns(
     return judge_numbers(*samples, method=method, threshold=threshold)
 
 
-def _column(feature: Feature, given: Sequence[Any], field: str) -> Column:
+def _column(feature: Feature, given: Sequence[Any], field: str) -> Coerced:
     column = convert(feature, given)
     if column.refused:
         position, reason = column.refused[0]

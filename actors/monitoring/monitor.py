@@ -22,7 +22,7 @@ import trio
 from actors.domain import Feature
 from actors.errors import Damaged, Unavailable
 from actors.mailbox import Envelope, Mailbox, Tasks
-from actors.messages import Apply, Forget, Fresh, Late, MonitorStatus, Newest, Saved, Snapshot, Status, Vitals
+from actors.messages import Apply, Forget, Fresh, Late, MonitorStatus, NewestTimes, Saved, Snapshot, Status, Vitals
 from actors.stats.folding import Folding
 from actors.stats.late_windows import LateWindows
 from actors.stats.state import decode, encode
@@ -351,7 +351,7 @@ class MonitorActor:
         tasks = Tasks("the monitor")
         tasks.on(Apply, self._take_in)
         tasks.on(Fresh, self._fresh)
-        tasks.on(Newest, self._newest)
+        tasks.on(NewestTimes, self._newest)
         tasks.on(Late, self._late)
         tasks.on(Forget, self._forget)
         tasks.on(Snapshot, self._snapshot)
@@ -367,7 +367,7 @@ class MonitorActor:
         await by_turns(self.monitor.folding(message.feature.id))
         return await by_turns(self.monitor.fresh(message.feature, message.position, message.whole))
 
-    async def _newest(self, message: Newest) -> list[Vitals]:
+    async def _newest(self, message: NewestTimes) -> list[Vitals]:
         self._need_all_counted(message.features)
         return [self.monitor.vitals(feature) for feature in message.features]
 

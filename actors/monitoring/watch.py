@@ -19,7 +19,7 @@ from actors.clock import ArrivalClock
 from actors.domain import Feature
 from actors.errors import Damaged, NotFound, TooLarge
 from actors.mailbox import Mailbox
-from actors.messages import ChangeRegistry, Late, MonitorStatus, Newest, Status, Vitals
+from actors.messages import ChangeRegistry, Late, MonitorStatus, NewestTimes, Status, Vitals
 from actors.monitoring import comparing as drift
 from actors.monitoring.alerts import Alert
 from actors.monitoring.checks import Check, DriftConfig
@@ -28,9 +28,9 @@ from actors.monitoring.findings import Finding, evaluate, evaluate_drift
 from actors.monitoring.statistics import Statistics
 from actors.registry import FeatureRegistry
 from actors.settings import STATISTICS_READERS
-from actors.stats.drift.judge import decide
 from actors.stats.drift.judgement import Judgement
 from actors.stats.drift.nulls import Share, judged
+from actors.stats.drift.verdict import decide
 from actors.stats.summary import Accepted, Summary
 from actors.storage.protocol import History, Noted, ReadNotes
 from actors.timestamps import FOREVER, NEVER, SECOND, YEAR_ONE, format_timestamp
@@ -252,7 +252,7 @@ class Watch:
         Checks that are deleted meanwhile are left out.
         """
         owned = [(check, feature) for check in checks if (feature := self.feature_of(check)) is not None]
-        vitals: list[Vitals] = await self._monitor.ask(Newest([feature for _, feature in owned]))
+        vitals: list[Vitals] = await self._monitor.ask(NewestTimes([feature for _, feature in owned]))
         stale = [
             (check, feature, state)
             for (check, feature), state in zip(owned, vitals, strict=True)
@@ -430,7 +430,7 @@ class Watch:
 
     async def vitals(self, features: Sequence[Feature]) -> list[Vitals]:
         """When the newest observations of each feature came."""
-        found: list[Vitals] = await self._monitor.ask(Newest(features))
+        found: list[Vitals] = await self._monitor.ask(NewestTimes(features))
         return found
 
     async def every_vitals(self, features: Sequence[Feature]) -> list[Vitals | str]:

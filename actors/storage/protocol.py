@@ -185,7 +185,7 @@ class Flush(NamedTuple):
     observations: int
 
 
-class Newest(NamedTuple):
+class LatestQuestion(NamedTuple):
     """What is asked of a shared store: the newest value with event time <= at of each feature and entity.
 
     The features are of one entity type; `kinds` are those of the features.
@@ -200,8 +200,8 @@ class Newest(NamedTuple):
     """Whether `at` is the present of this process: what another one has acknowledged may be later."""
 
 
-class Latests(NamedTuple):
-    """The answers to some `Newest`, and the version that the registry was of when they were given."""
+class LatestAnswers(NamedTuple):
+    """The answers to some `LatestQuestion`, and the version that the registry was of when they were given."""
 
     registry: int
     grids: Sequence[Grid]
@@ -410,14 +410,14 @@ class OwnStorage(Storage, Protocol):
         """Of both."""
 
 
-Quick = Callable[[Sequence[Newest]], Awaitable[Latests | None]]
+Quick = Callable[[Sequence[LatestQuestion]], Awaitable[LatestAnswers | None]]
 """None where the questions have to be put to `latest`, in a worker thread."""
 
 
 class Values(Protocol):
     """The values in a server, asked for at every read."""
 
-    def latest(self, questions: Sequence[Newest]) -> Latests:
+    def latest(self, questions: Sequence[LatestQuestion]) -> LatestAnswers:
         """The answers to several questions in one visit."""
 
     def quick(self) -> AbstractAsyncContextManager[Quick]:

@@ -44,7 +44,7 @@ class Groups(NamedTuple):
         return of_groups if len(of_groups) == 1 else np.repeat(of_groups, self.counts)
 
 
-class Answer(NamedTuple):
+class Aggregate(NamedTuple):
     """One aggregate per group. `value_type` says how to render it (an average of integers is a number)."""
 
     values: Array
@@ -60,7 +60,7 @@ def allowed(aggregation: str, value_type: str) -> bool:
     return kind.numeric or (aggregation in _ORDERED and kind.compared == "amounts")
 
 
-def aggregate(ranges: Ranges, aggregation: str, value_type: str) -> Answer:
+def aggregate(ranges: Ranges, aggregation: str, value_type: str) -> Aggregate:
     """One answer per group of `ranges`. Raises KeyError for a name that is not in AGGREGATIONS."""
     groups = _without_nulls(ranges)
     counts = groups.counts
@@ -70,20 +70,20 @@ def aggregate(ranges: Ranges, aggregation: str, value_type: str) -> Answer:
     values = blank(dtype_of(result_type), (len(counts), *some.shape[1:])).astype(some.dtype)
     values[filled] = some
     nulls = counts == 0 if aggregation not in ("count", "sum") else np.zeros(len(counts), np.bool_)
-    return Answer(values, nulls, result_type)
+    return Aggregate(values, nulls, result_type)
 
 
-def of_no_rows(feature: Feature, aggregation: str) -> Answer:
+def of_no_rows(feature: Feature, aggregation: str) -> Aggregate:
     """The answer to no question at all, which has a type all the same."""
     none = np.zeros(0, np.int64)
     ranges = Ranges(np.zeros(1, np.int64), none, empty(feature, 0), none.astype(np.bool_))
     return aggregate(ranges, aggregation, feature.value_type)
 
 
-def together(answers: Sequence[Answer]) -> Answer:
+def together(answers: Sequence[Aggregate]) -> Aggregate:
     """Answers one after the other."""
     values = np.concatenate([answer.values for answer in answers])
-    return Answer(values, np.concatenate([answer.nulls for answer in answers]), answers[0].value_type)
+    return Aggregate(values, np.concatenate([answer.nulls for answer in answers]), answers[0].value_type)
 
 
 def _without_nulls(ranges: Ranges) -> Groups:

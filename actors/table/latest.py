@@ -2,7 +2,7 @@
 
 One table for all features, a row an entity and a column a feature, so that a request is gathered by one `take`
 for all of its features where arrays of their own would take one each. Values are in a table for each kind, that
-is for each dtype and width; times, nulls, floors and uses are in one for all. A series knows its `Column`.
+is for each dtype and width; times, nulls, floors and uses are in one for all. A series knows its `LatestColumn`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _growing() -> Iterator[None]:
         raise HalfGrown from error
 
 
-class Places(NamedTuple):
+class ColumnPlaces(NamedTuple):
     """Where the features of a question are: their columns, and for each kind those in its table of values."""
 
     columns: NDArray[np.int64]
@@ -64,7 +64,7 @@ class Gathered(NamedTuple):
     cold: NDArray[np.bool_] | None
 
 
-class Latest:
+class LatestTable:
     """The tables. Room for slots is added in pieces where the tables are, without a copy; that of values, nulls
     and uses takes memory where something is written. Columns are added an eighth at a time. A vector has a table
     of its own."""
@@ -114,7 +114,7 @@ class Latest:
         """int64[room, columns], None while no feature has one."""
         return None if self._floor is None else self._floor.array
 
-    def column(self, dtype: np.dtype[Any], width: int, base_floor: int) -> Column:
+    def column(self, dtype: np.dtype[Any], width: int, base_floor: int) -> LatestColumn:
         """A column that says of every slot that nothing was written. `base_floor`: of slots not heard of yet."""
         kept = dtype.str, width
         if self._free.get(kept):
@@ -127,16 +127,16 @@ class Latest:
             self._taken[kept] = own + 1
         if base_floor != NEVER:
             self.have_floors()
-        column = Column(self, kept, at, own)
+        column = LatestColumn(self, kept, at, own)
         if self._floor is not None:
             self._floor.array[:, at] = base_floor
         return column
 
-    def free(self, column: Column) -> None:
+    def free(self, column: LatestColumn) -> None:
         """All of `freeing` at once."""
         at_once(self.freeing(column))
 
-    def freeing(self, column: Column) -> Steps[None]:
+    def freeing(self, column: LatestColumn) -> Steps[None]:
         """Clear the column, which may then be another's. Its own series writes to it no more."""
         yield from column.clearing()
         self._free.setdefault(column.kept, []).append((column.at, column.own))
@@ -207,7 +207,7 @@ class Latest:
 
     # Reading
 
-    def gather(self, places: Places, slots: Indices, visible_from: Sequence[int], tick: int) -> Gathered:
+    def gather(self, places: ColumnPlaces, slots: Indices, visible_from: Sequence[int], tick: int) -> Gathered:
         """The newest value of each feature and slot.
 
         A `tick` other than 0 marks the cells as used then. Values with times before `visible_from`, one per
@@ -236,12 +236,12 @@ class Latest:
         return Gathered(times, self._nulls.array.ravel().take(index, mode="clip"), values, cold)
 
 
-class Column:
+class LatestColumn:
     """One feature's column of the tables. The arrays are views by slot: ask anew once there may be more room."""
 
     __slots__ = ("at", "kept", "own", "table")
 
-    def __init__(self, table: Latest, kept: _Kept, at: int, own: int) -> None:
+    def __init__(self, table: LatestTable, kept: _Kept, at: int, own: int) -> None:
         """`own`: the position among the columns of the same kind."""
         self.table = table
         self.kept = kept

@@ -17,7 +17,7 @@ from actors.table.columns import Block, Entities, Indices, Keys, Numbering, Time
 from actors.table.found import Found
 from actors.table.grid import Cells, Grid, Kind, unfilled
 from actors.table.index import Index
-from actors.table.latest import SLOTS_AT_ONCE, Latest, Places
+from actors.table.latest import SLOTS_AT_ONCE, ColumnPlaces, LatestTable
 from actors.table.layers import Layers
 from actors.table.rows import Ranges, Rows, first_of_each, merge
 from actors.table.series import Series
@@ -63,8 +63,8 @@ class _Asked(NamedTuple):
     """
 
     features: Sequence[Feature]
-    table: Latest | None
-    places: Places
+    table: LatestTable | None
+    places: ColumnPlaces
 
 
 class Partition:
@@ -86,7 +86,7 @@ class Partition:
         self._floors = floors
         self._slots: dict[str, Numbering] = {}
         self._series: dict[str, tuple[int, Series]] = {}
-        self._latest: dict[str, Latest] = {}
+        self._latest: dict[str, LatestTable] = {}
         self._asked: dict[int, _Asked] = {}
         self._untidy: list[Layers] = []
         self._freeing: list[Steps[None]] = []
@@ -211,7 +211,7 @@ class Partition:
             self.drop(feature)
             base = self._base_floor if created <= self._base_position else NEVER
             base = max(base, self._floors.get(feature, NEVER))
-            table = self._latest.setdefault(feature.partition(".")[0], Latest())
+            table = self._latest.setdefault(feature.partition(".")[0], LatestTable())
             series = Series(dtype, width, base, table, self._untidy)
             self._series[feature] = (created, series)
         elif born > created:
@@ -280,7 +280,7 @@ class Partition:
     ) -> Grid:
         """The newest values with event time <= now, of features of one type. `kinds` are those of the features.
 
-        See `Latest.gather`, and `Series.latest` for where some are of the future.
+        See `LatestTable.gather`, and `Series.latest` for where some are of the future.
         """
         asked = self._asked.get(id(features))
         if asked is None:
@@ -304,7 +304,7 @@ class Partition:
         table = columns[0].table if len({id(column.table) for column in columns}) == 1 else None
         owned = [[columns[member] for member in kind.members] for kind in kinds]
         tables = [(own[0].kept, np.array([column.own for column in own], np.int64)) for own in owned]
-        places = Places(np.array([column.at for column in columns], np.int64), tables)
+        places = ColumnPlaces(np.array([column.at for column in columns], np.int64), tables)
         asked = _Asked(features, table, places)
         if len(self._asked) >= QUESTIONS_REMEMBERED:
             self._asked.clear()

@@ -12,7 +12,7 @@ import numpy as np
 
 from actors.domain import Feature
 from actors.settings import AGGREGATED_ROWS_AT_ONCE, AGGREGATED_ROWS_PER_TURN, ROWS_PER_TURN
-from actors.table.aggregates import Answer, aggregate, together
+from actors.table.aggregates import Aggregate, aggregate, together
 from actors.table.columns import Indices, Times
 from actors.table.equality import numbered
 from actors.table.rows import Rows, between, joined, spans
@@ -24,7 +24,7 @@ _LONG_VALUE = 64
 """How many numbers a text or vector counts for where its content is looked at."""
 
 
-class Asked(Protocol):
+class Aggregating(Protocol):
     """What is to be made of each range."""
 
     @property
@@ -47,7 +47,7 @@ class Ranged(NamedTuple):
 
     parts: Sequence[Rows]
     bounds: Bounds
-    asked: Asked
+    asked: Aggregating
 
     @property
     def few(self) -> bool:
@@ -64,7 +64,7 @@ class Ranged(NamedTuple):
         values = self.parts[0].values
         return values.ndim == 1 and values.dtype != object
 
-    def answering(self) -> Steps[Answer]:
+    def answering(self) -> Steps[Aggregate]:
         """The answer, a bounded number of rows at a time but for a range that alone has more."""
         answers = []
         for first in range(0, max(1, len(self.bounds.slots)), _LOOKED_UP_AT_ONCE):
@@ -75,7 +75,7 @@ class Ranged(NamedTuple):
                 answers.append(self._answer([(begin[cut], end[cut]) for begin, end in found]))
         return together(answers)
 
-    def _answer(self, found: Sequence[tuple[Indices, Indices]]) -> Answer:
+    def _answer(self, found: Sequence[tuple[Indices, Indices]]) -> Aggregate:
         value_type, aggregation = self.asked.feature.value_type, self.asked.aggregation
         if self._plain:
             return aggregate(joined(self.parts, found), aggregation, value_type)
@@ -88,7 +88,7 @@ class Ranged(NamedTuple):
             return answer
         values, some = self._blank(len(answer.values)), np.flatnonzero(~answer.nulls)
         values[some] = self._values(answer.values[some])
-        return Answer(values, answer.nulls, value_type)
+        return Aggregate(values, answer.nulls, value_type)
 
     def _values(self, places: Indices) -> Array:
         """The values at places in all parts one after the other."""

@@ -27,7 +27,7 @@ from actors.table.columns import Indices, Times
 from actors.table.found import Found
 from actors.table.grid import Cells
 from actors.table.index import Index, Slots, all_there, no_nulls
-from actors.table.latest import Latest
+from actors.table.latest import LatestTable
 from actors.table.layers import Layers
 from actors.table.merging import ROWS_A_STEP
 from actors.table.rows import (
@@ -77,7 +77,7 @@ class Series:
         dtype: np.dtype[Any],
         width: int = 0,
         base_floor: int = NEVER,
-        table: Latest | None = None,
+        table: LatestTable | None = None,
         untidy: list[Layers] | None = None,
     ) -> None:
         """`width` is a vector's dimension. `base_floor` is the floor of slots not heard of yet.
@@ -86,7 +86,7 @@ class Series:
         """
         self.dtype = dtype
         self.width = width
-        self.column = (table or Latest()).column(dtype, width, base_floor)
+        self.column = (table or LatestTable()).column(dtype, width, base_floor)
         self._layers = Layers([] if untidy is None else untidy)
         self._tail = Tail(self.blank, self.column.at)
         self._newest = NEVER

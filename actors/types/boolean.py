@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from actors.domain import Feature
-from actors.types.type import Array, Column, Nulls, Observed, Type, expected, mismatch, nulls_of
+from actors.types.type import Array, Coerced, Nulls, Observed, Type, expected, mismatch, nulls_of
 
 
 class Boolean(Type):
@@ -33,12 +33,12 @@ class Boolean(Type):
             raise expected("true or false", value)
         return value
 
-    def taken(self, feature: Feature, values: pa.Array, field: str) -> Column:
+    def taken(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
         """Booleans alone."""
         if not pa.types.is_boolean(values.type):
             raise mismatch(feature, values, field)
         flags = values.cast(pa.bool_()).fill_null(False).to_numpy(zero_copy_only=False)
-        return Column(np.array(flags, np.bool_), nulls_of(values), [])
+        return Coerced(np.array(flags, np.bool_), nulls_of(values), [])
 
     def restored(self, feature: Feature, column: pa.Array, nulls: Nulls) -> Array:
         """As they are."""

@@ -12,20 +12,20 @@ from actors.domain import Feature, ValueSchema
 from actors.errors import InvalidInput
 from actors.settings import MAX_ENUM_VALUES, MAX_VALUE_BYTES, MAX_VECTOR_DIMENSION
 from actors.types.patterns import Search, Unusable, check_pattern
-from actors.types.type import Array, Column, Nulls, Refused, shown
+from actors.types.type import Array, Coerced, Nulls, Refused, shown
 from actors.types.values import TYPES, convert, convert_one, render_all
 
 _CONSTRAINTS = ("min", "max", "enum", "pattern", "max_length", "dimension")
 
 
-def coerce(feature: Feature, given: Sequence[Any]) -> Column:
+def coerce(feature: Feature, given: Sequence[Any]) -> Coerced:
     """Turn JSON values into a column of the feature's type, checking each against type and schema."""
     column = convert(feature, given)
     constrain(feature, column, given)
     return column
 
 
-def constrain(feature: Feature, column: Column, given: Sequence[Any]) -> None:
+def constrain(feature: Feature, column: Coerced, given: Sequence[Any]) -> None:
     """Refuse in a column what the feature's schema does not allow. `given` is for the words."""
     schema = feature.schema or ValueSchema()
     if not schema.nullable:
@@ -37,7 +37,7 @@ def constrain(feature: Feature, column: Column, given: Sequence[Any]) -> None:
         column.nulls[position] = True
 
 
-def constrain_arrow(feature: Feature, column: Column) -> None:
+def constrain_arrow(feature: Feature, column: Coerced) -> None:
     """The same for values that came in Arrow, which become JSON only where one is told of."""
     constrain(feature, column, _Shown(feature.value_type, column.values))
 
@@ -124,7 +124,7 @@ def constraint_value(value_type: str, value: Any, field: str) -> Any:
         raise InvalidInput.at(field, str(refusal)) from None
 
 
-def _check_constraints(feature: Feature, schema: ValueSchema, column: Column, given: Sequence[Any]) -> None:
+def _check_constraints(feature: Feature, schema: ValueSchema, column: Coerced, given: Sequence[Any]) -> None:
     if feature.schema is None:
         return
     skip = column.nulls.copy()

@@ -14,7 +14,7 @@ from actors.types.number import floats_of
 from actors.types.type import (
     NO_FEATURE,
     Array,
-    Column,
+    Coerced,
     Observed,
     Refusal,
     Refused,
@@ -71,7 +71,7 @@ class Integer(Type):
             return math.ceil(value) if least else math.floor(value)
         return self.one(NO_FEATURE, value)
 
-    def taken(self, feature: Feature, values: pa.Array, field: str) -> Column:
+    def taken(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
         """Any numbers that are whole."""
         if not is_numeric(values.type):
             raise mismatch(feature, values, field)
@@ -82,17 +82,17 @@ class Integer(Type):
             return column_of(self, feature, exact, (len(exact),))
         if pa.types.is_signed_integer(values.type):
             whole = values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-            return Column(np.array(whole, np.int64), nulls_of(values), [])
+            return Coerced(np.array(whole, np.int64), nulls_of(values), [])
         if pa.types.is_unsigned_integer(values.type):
             unsigned = values.cast(pa.uint64()).fill_null(0).to_numpy(zero_copy_only=False)
             refused = [Refused(int(p), "does not fit in 64 bits") for p in np.flatnonzero(unsigned >= 2**63)]
-            return Column(unsigned.astype(np.int64), nulls_of(values), refused)
+            return Coerced(unsigned.astype(np.int64), nulls_of(values), refused)
         column = floats_of(values)  # what pandas makes of integers with gaps
         # Beyond its digits a float stands for its neighbours as well.
         odd = (np.floor(column.values) != column.values) | (np.abs(column.values) >= _FIRST_INEXACT[values.type])
         refused = [Refused(p, _why_none(float(column.values[p]))) for p in np.flatnonzero(odd).tolist()]
         integers = np.where(odd, 0, column.values).astype(np.int64)
-        return Column(integers, column.nulls, [*column.refused, *refused])
+        return Coerced(integers, column.nulls, [*column.refused, *refused])
 
     def observed(self, values: Array) -> Observed:
         """Amounts."""

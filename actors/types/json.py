@@ -13,7 +13,7 @@ from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.settings import MAX_JSON_DEPTH, MAX_VALUE_BYTES
 from actors.types.string import Text
-from actors.types.type import CANONICAL, Array, Column, Refusal, Refused, column_of, is_text, mismatch
+from actors.types.type import CANONICAL, Array, Coerced, Refusal, Refused, column_of, is_text, mismatch
 from timewell.arrow_objects import Unsayable, has_bytes, objects
 
 
@@ -41,7 +41,7 @@ class Json(Text):
         """The texts as they are."""
         return [None if text is None else msgspec.Raw(text.encode()) for text in values.tolist()]
 
-    def taken(self, feature: Feature, values: pa.Array, field: str) -> Column:
+    def taken(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
         """JSON texts, as they come out of a training set; values that are no texts are taken as they are."""
         if not is_text(values.type):
             return self._of_objects(feature, values, field)
@@ -54,7 +54,7 @@ class Json(Text):
                 refused.append(Refused(place, "expected JSON text"))
         return self._column(feature, decoded, refused)
 
-    def _of_objects(self, feature: Feature, values: pa.Array, field: str) -> Column:
+    def _of_objects(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
         if has_bytes(values.type):
             raise mismatch(feature, values, field)
         try:
@@ -67,7 +67,7 @@ class Json(Text):
         given = [None if isinstance(one, float) and math.isnan(one) else one for one in given]
         return self._column(feature, given, [Refused(place, "JSON has no infinities") for place in endless])
 
-    def _column(self, feature: Feature, given: list[Any], refused: list[Refused]) -> Column:
+    def _column(self, feature: Feature, given: list[Any], refused: list[Refused]) -> Coerced:
         column = column_of(self, feature, given, (len(given),))
         return column._replace(refused=[*column.refused, *refused])
 

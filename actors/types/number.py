@@ -12,7 +12,7 @@ from actors.domain import Feature
 from actors.types.type import (
     FEW,
     Array,
-    Column,
+    Coerced,
     Observed,
     Refusal,
     Refused,
@@ -73,7 +73,7 @@ class Number(Type):
                 numbers[position] = int(numbers[position])
         return numbers
 
-    def taken(self, feature: Feature, values: pa.Array, field: str) -> Column:
+    def taken(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
         """Any numbers, NaN being a null."""
         if not is_numeric(values.type):
             raise mismatch(feature, values, field)
@@ -87,7 +87,7 @@ class Number(Type):
         return Observed(values, values)
 
 
-def floats_of(values: pa.Array) -> Column:
+def floats_of(values: pa.Array) -> Coerced:
     """Arrow numbers other than decimals as float64, NaN being a null and infinities refused."""
     numbers = np.array(values.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False))
     nulls = np.isnan(numbers)
@@ -95,4 +95,4 @@ def floats_of(values: pa.Array) -> Column:
     refused = [Refused(int(place), "not a finite float64") for place in np.flatnonzero(infinite)]
     numbers[nulls | infinite] = 0.0
     numbers += 0.0
-    return Column(numbers, nulls, refused)
+    return Coerced(numbers, nulls, refused)

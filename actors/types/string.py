@@ -14,7 +14,7 @@ from actors.domain import Feature
 from actors.settings import MAX_VALUE_BYTES
 from actors.types.type import (
     Array,
-    Column,
+    Coerced,
     Nulls,
     Observed,
     Refusal,
@@ -71,7 +71,7 @@ class String(Text):
             raise Refusal(f"longer than {MAX_VALUE_BYTES} bytes")
         return value
 
-    def taken(self, feature: Feature, values: pa.Array, field: str) -> Column:
+    def taken(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
         """Texts alone."""
         if not is_text(values.type):
             raise mismatch(feature, values, field)
@@ -80,7 +80,7 @@ class String(Text):
         lengths = values.cast(pa.string()).cast(pa.binary())
         sizes = np.array(pc.binary_length(lengths).fill_null(0).to_numpy(zero_copy_only=False))
         long = np.flatnonzero(sizes > MAX_VALUE_BYTES)
-        return Column(
+        return Coerced(
             texts, nulls_of(values), [Refused(int(p), f"longer than {MAX_VALUE_BYTES} bytes") for p in long]
         )
 

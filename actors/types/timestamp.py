@@ -12,7 +12,7 @@ from actors.errors import InvalidInput
 from actors.timestamps import LAST_MOMENT, format_timestamp, parse_timestamp
 from actors.types.type import (
     Array,
-    Column,
+    Coerced,
     Nulls,
     Observed,
     Refused,
@@ -49,7 +49,7 @@ class Timestamp(Type):
         """RFC 3339."""
         return [format_timestamp(micros) for micros in values.tolist()]
 
-    def taken(self, feature: Feature, values: pa.Array, field: str) -> Column:
+    def taken(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
         """Timestamps and dates of any unit, or texts."""
         if is_text(values.type):
             return column_of(self, feature, values.to_pylist(), (len(values),))
@@ -57,7 +57,7 @@ class Timestamp(Type):
             raise mismatch(feature, values, field)
         micros, beyond = micros_of(values)
         refused = [Refused(int(place), "is not within the years 1 to 9999") for place in np.flatnonzero(beyond)]
-        return Column(np.where(beyond, 0, micros), nulls_of(values), refused)
+        return Coerced(np.where(beyond, 0, micros), nulls_of(values), refused)
 
     def given(self, values: Array, nulls: Nulls) -> pa.Array:
         """Microseconds, UTC."""

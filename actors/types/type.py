@@ -28,7 +28,7 @@ class Refused(NamedTuple):
     reason: str
 
 
-class Column(NamedTuple):
+class Coerced(NamedTuple):
     """Coerced values with their null mask; `refused` positions hold a null and must not be written."""
 
     values: Array
@@ -110,7 +110,7 @@ class Type(ABC):
     # Arrow
 
     @abstractmethod
-    def taken(self, feature: Feature, values: pa.Array, field: str) -> Column:
+    def taken(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
         """A plain Arrow array as a column. Raises InvalidInput that names `field` for one of another type."""
 
     def given(self, values: Array, nulls: Nulls) -> pa.Array:
@@ -185,13 +185,13 @@ def one_by_one(type_: Type, feature: Feature, given: Sequence[Any], values: Arra
     return refused
 
 
-def column_of(type_: Type, feature: Feature, given: Sequence[Any], shape: tuple[int, ...]) -> Column:
+def column_of(type_: Type, feature: Feature, given: Sequence[Any], shape: tuple[int, ...]) -> Coerced:
     """JSON values as a column, constraints not looked at."""
     nulls = np.zeros(len(given), np.bool_)
     if None in given:
         nulls[[position for position, value in enumerate(given) if value is None]] = True
     values = type_.whole(given)
     if values is not None:
-        return Column(values, nulls, [])
+        return Coerced(values, nulls, [])
     values = blank(type_.dtype, shape)
-    return Column(values, nulls, one_by_one(type_, feature, given, values))
+    return Coerced(values, nulls, one_by_one(type_, feature, given, values))

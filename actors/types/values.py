@@ -20,7 +20,7 @@ from actors.types.json import Json
 from actors.types.number import Number
 from actors.types.string import String
 from actors.types.timestamp import Timestamp
-from actors.types.type import NO_FEATURE, Array, Column, Nulls, Observed, Type, blank, column_of
+from actors.types.type import NO_FEATURE, Array, Coerced, Nulls, Observed, Type, blank, column_of
 from actors.types.vector import Vector
 from timewell.arrow_plain import plain_array
 
@@ -55,7 +55,7 @@ def empty(feature: Feature, count: int) -> Array:
     return blank(type_of(feature).dtype, _shape(feature, count))
 
 
-def convert(feature: Feature, given: Sequence[Any]) -> Column:
+def convert(feature: Feature, given: Sequence[Any]) -> Coerced:
     """JSON values as a column of the feature's type, nulls allowed and constraints not looked at."""
     return column_of(type_of(feature), feature, given, _shape(feature, len(given)))
 
@@ -65,7 +65,7 @@ def convert_one(value_type: str, value: Any) -> Any:
     return TYPES[value_type].one(NO_FEATURE, value)
 
 
-def convert_arrow(feature: Feature, values: pa.Array, field: str) -> Column:
+def convert_arrow(feature: Feature, values: pa.Array, field: str) -> Coerced:
     """An Arrow array as a column of the feature's type, constraints not looked at; NaN is a null.
 
     Raises InvalidInput that names `field` where the array's type cannot be the feature's at all; single values
@@ -73,7 +73,7 @@ def convert_arrow(feature: Feature, values: pa.Array, field: str) -> Column:
     """
     values = plain_array(values)
     if without_values(values):
-        return Column(empty(feature, len(values)), np.ones(len(values), np.bool_), [])
+        return Coerced(empty(feature, len(values)), np.ones(len(values), np.bool_), [])
     return type_of(feature).taken(feature, values, field)
 
 

@@ -12,7 +12,7 @@ from actors.domain import Feature
 from actors.types.number import Number
 from actors.types.type import (
     Array,
-    Column,
+    Coerced,
     Nulls,
     Observed,
     Refusal,
@@ -62,7 +62,7 @@ class Vector(Type):
         width = values.shape[1]
         return [flat[start : start + width] for start in range(0, len(flat), width)]
 
-    def taken(self, feature: Feature, values: pa.Array, field: str) -> Column:
+    def taken(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
         """Lists of numbers of the feature's dimension."""
         kind, dimension = values.type, _dimension(feature)
         listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
@@ -83,7 +83,7 @@ class Vector(Type):
         endless = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         refused += [Refused(int(p), "a component is not a finite float32") for p in endless]
         vectors[endless] = 0
-        return Column(vectors, nulls, refused)
+        return Coerced(vectors, nulls, refused)
 
     def given(self, values: Array, nulls: Nulls) -> pa.Array:
         """Lists."""

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from actors.domain import VALUE_TYPES
-from actors.table.aggregates import AGGREGATIONS, Answer, aggregate, allowed
+from actors.table.aggregates import AGGREGATIONS, Aggregate, aggregate, allowed
 from actors.table.rows import Ranges
 from actors.types.type import blank
 from actors.types.values import dtype_of, render
@@ -56,7 +56,7 @@ def ranges_of(value_type: str, groups: Groups, times: Sequence[int] | None = Non
     return Ranges(offsets, np.array(times if times is not None else range(len(items)), np.int64), values, nulls)
 
 
-def answer(value_type: str, groups: Groups, aggregation: str) -> Answer:
+def answer(value_type: str, groups: Groups, aggregation: str) -> Aggregate:
     found = aggregate(ranges_of(value_type, groups), aggregation, value_type)
     assert len(found.values) == len(found.nulls) == len(groups)
     return found

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from actors.stats.drift import compatible, evidently, hopsworks, ks_exact, nannyml, sample
-from actors.stats.drift.judge import decide, judge_categories, judge_numbers
+from actors.stats.drift.verdict import decide, judge_categories, judge_numbers
 from tests.studies.drift.recipe import PAIRS
 
 

@@ -12,9 +12,9 @@ from scipy import stats
 
 from actors.domain import ValueType
 from actors.monitoring import comparing as drift
-from actors.stats.drift.judge import CATEGORICAL_METHODS, NUMERIC_METHODS
 from actors.stats.drift.judgement import SCALES
 from actors.stats.drift.nulls import Share, effect_of, two_proportions
+from actors.stats.drift.verdict import CATEGORICAL_METHODS, NUMERIC_METHODS
 from tests.actors.test_findings import feature_of
 from tests.web.test_drift import SAMPLES, drawn
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.table.latest import Column, Latest, Places
+from actors.table.latest import ColumnPlaces, LatestColumn, LatestTable
 from actors.timestamps import NEVER
 
 KINDS: list[tuple[Any, int]] = [
@@ -26,18 +26,18 @@ STEP = st.one_of(
 )
 
 
-def places_of(column: Column) -> Places:
-    return Places(np.array([column.at]), [(column.kept, np.array([column.own]))])
+def places_of(column: LatestColumn) -> ColumnPlaces:
+    return ColumnPlaces(np.array([column.at]), [(column.kept, np.array([column.own]))])
 
 
-def a_value(column: Column, number: int) -> Any:
+def a_value(column: LatestColumn, number: int) -> Any:
     dtype, width = column.kept
     if width:
         return np.full(width, number, np.float32)
     return f"text {number}" if dtype == "|O" else number
 
 
-def told(column: Column, slots: list[int]) -> list[Any]:
+def told(column: LatestColumn, slots: list[int]) -> list[Any]:
     """What a question about one feature is answered, slot by slot."""
     gathered = column.table.gather(places_of(column), np.array(slots), [NEVER], tick=0)
     cold = np.zeros(len(slots), np.bool_) if gathered.cold is None else gathered.cold[0]
@@ -48,8 +48,8 @@ def told(column: Column, slots: list[int]) -> list[Any]:
 @settings(max_examples=150, deadline=None)
 @given(st.lists(STEP, max_size=40))
 def test_a_column_tells_what_was_put_into_it_whatever_becomes_of_the_others(steps: list[Any]) -> None:
-    table = Latest()
-    live: list[tuple[Column, int, dict[int, Any]]] = []
+    table = LatestTable()
+    live: list[tuple[LatestColumn, int, dict[int, Any]]] = []
     for number, (step, which, argument) in enumerate(steps):
         if step == "make":
             dtype, width = KINDS[which]
@@ -72,7 +72,7 @@ def test_a_column_tells_what_was_put_into_it_whatever_becomes_of_the_others(step
 
 
 def test_many_columns_of_several_kinds_are_gathered_at_once() -> None:
-    table = Latest()
+    table = LatestTable()
     columns = [table.column(KINDS[position % 2][0], 0, NEVER) for position in range(9)]
     table.make_room(5)
     for position, column in enumerate(columns):
@@ -80,7 +80,7 @@ def test_many_columns_of_several_kinds_are_gathered_at_once() -> None:
         column.values[:] = np.arange(table.room) + 1_000 * position
     floats, integers = columns[0::2], columns[1::2]
     tables = [(kind[0].kept, np.array([column.own for column in kind])) for kind in (floats, integers)]
-    asked = Places(np.array([column.at for column in columns]), tables)
+    asked = ColumnPlaces(np.array([column.at for column in columns]), tables)
     gathered = table.gather(asked, np.array([4, 1, 1]), [NEVER] * 9, tick=3)
     assert gathered.times.tolist() == [[4 + 100 * p, 1 + 100 * p, 1 + 100 * p] for p in range(9)]
     assert [part.tolist() for part in gathered.values] == [
@@ -92,7 +92,7 @@ def test_many_columns_of_several_kinds_are_gathered_at_once() -> None:
 
 @pytest.mark.parametrize("visible_from, cold", [(NEVER, True), (6, True), (7, False)])
 def test_values_that_are_to_be_hidden_ask_no_disk(visible_from: int, cold: bool) -> None:
-    table = Latest()
+    table = LatestTable()
     column = table.column(np.dtype(np.float64), 0, 7)
     gathered = table.gather(places_of(column), np.array([0]), [visible_from], tick=0)
     assert (gathered.cold is not None) == cold

@@ -16,7 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from actors import checkpoint, mailbox
 from actors.domain import Feature, FeatureChange
 from actors.errors import NotFound, StorageDown, StoreCrashed
-from actors.messages import Apply, Newest, Status, Vitals
+from actors.messages import Apply, NewestTimes, Status, Vitals
 from actors.monitoring import monitor
 from actors.monitoring.monitor import FeatureMonitor, MonitorActor
 from actors.router import Router
@@ -25,7 +25,7 @@ from actors.stats import folding
 from actors.stats.state import decode, encode
 from actors.stats.summary import Summary, of_all
 from actors.stats.windows import FIVE_MINUTES, WHOLE, Merge, Window
-from actors.storage.embedded.summaries import Monitored
+from actors.storage.embedded.summaries import EmbeddedSummaries
 from actors.storage.protocol import Log, SavedSummaries, SummaryKey
 from actors.table.columns import Block, Keys
 from actors.turns import at_once
@@ -80,7 +80,7 @@ class Watched(Lasting):
         return sane(after)
 
 
-class Interrupted(Monitored):
+class Interrupted(EmbeddedSummaries):
     """Summaries that say where they are."""
 
     def __init__(self, passing: Callable[[str], None]) -> None:
@@ -429,7 +429,7 @@ async def test_vitals_read_while_a_save_lands_count_once(
                     await until(lambda: timewell.unready() == [])
         await until(lambda: "before trim" in storage.calls)
         feature = timewell.registry.resolve(FEATURE)
-        (vitals,) = await timewell._mailboxes["monitor"].ask(Newest([feature]))
+        (vitals,) = await timewell._mailboxes["monitor"].ask(NewestTimes([feature]))
         assert vitals.count == 2
         await check(timewell, 1.0, 2.0)
 
@@ -765,7 +765,7 @@ async def test_vitals_are_the_same_after_a_restart(storage: Watched) -> None:
                 await timewell.checkpointer.checkpoint()
                 await write(timewell, ONE, 3.0)
             feature = timewell.registry.resolve(FEATURE)
-            vitals = await timewell._mailboxes["monitor"].ask(Newest([feature]))
+            vitals = await timewell._mailboxes["monitor"].ask(NewestTimes([feature]))
             seen += vitals
     assert seen[0] == seen[1]
     assert seen[0].count == 3

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.table.latest import Latest, Places
+from actors.table.latest import ColumnPlaces, LatestTable
 from actors.table.pieces import MAPPED_BYTES, Pieces
 from actors.timestamps import NEVER
 
@@ -45,14 +45,14 @@ def resident() -> int:
 
 
 def test_a_vector_that_few_entities_have_takes_memory_for_these_few() -> None:
-    table = Latest()
+    table = LatestTable()
     table.make_room(100_000)
     before = resident()
     columns = [table.column(np.dtype(np.float32), 4_096, NEVER) for _ in range(2)]
     table.make_room(120_000)
     columns[1].times[77] = 5
     columns[1].values[77] = 3.0
-    places = Places(np.array([1, 0]), [(columns[0].kept, np.array([1, 0]))])
+    places = ColumnPlaces(np.array([1, 0]), [(columns[0].kept, np.array([1, 0]))])
     gathered = table.gather(places, np.array([0, 77, 119_999]), [NEVER, NEVER], 0)
     assert gathered.times[0].tolist() == [NEVER, 5, NEVER]
     assert gathered.values[0][:, :, 9].tolist() == [[0, 3, 0], [0, 0, 0]]

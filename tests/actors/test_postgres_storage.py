@@ -18,7 +18,7 @@ from actors.errors import StoreCrashed, TooLarge
 from actors.messages import Latest
 from actors.shared_store import SharedStoreActor
 from actors.storage.postgres.storage import PostgresStorage
-from actors.storage.protocol import Latests, Newest, Registered, Written
+from actors.storage.protocol import LatestAnswers, LatestQuestion, Registered, Written
 from actors.storage.shared.packed import copy_rows, together, unpacked
 from actors.supervisor import supervise
 from actors.table.columns import Block, Keys
@@ -30,7 +30,7 @@ from actors.types.values import dtype_of
 from tests.faults import instead
 from tests.servers.postgres import PostgresServer
 
-Ask = Callable[[Sequence[Newest]], Latests]
+Ask = Callable[[Sequence[LatestQuestion]], LatestAnswers]
 TYPES: list[ValueType] = ["number", "integer", "boolean", "timestamp", "vector", "string"]
 
 
@@ -177,7 +177,7 @@ class Faulty(PostgresStorage):
         self.failed = False
         instead(self.values, "latest", self._latest)
 
-    def _latest(self, sane: Ask, questions: Sequence[Newest]) -> Latests:
+    def _latest(self, sane: Ask, questions: Sequence[LatestQuestion]) -> LatestAnswers:
         if not self.failed:
             self.failed = True
             raise RuntimeError("injected")
@@ -219,7 +219,7 @@ class Visited(PostgresStorage):
         self.visits = 0
         instead(self.values, "latest", self._latest)
 
-    def _latest(self, sane: Ask, questions: Sequence[Newest]) -> Latests:
+    def _latest(self, sane: Ask, questions: Sequence[LatestQuestion]) -> LatestAnswers:
         self.visits += 1
         return sane(questions)
 
@@ -255,7 +255,7 @@ class Texts(PostgresStorage):
         self.asked = list[int]()
         instead(self.values, "latest", self._latest)
 
-    def _latest(self, sane: Ask, questions: Sequence[Newest]) -> Latests:
+    def _latest(self, sane: Ask, questions: Sequence[LatestQuestion]) -> LatestAnswers:
         self.asked += [len(question.entities) for question in questions]
         return sane(questions)
 

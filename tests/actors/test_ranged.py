@@ -20,7 +20,7 @@ from actors.table.aggregates import AGGREGATIONS, allowed
 from actors.table.index import Index
 from actors.table.ranged import Ranged, by_rows, in_windows
 from actors.table.rows import Rows, merge
-from actors.training import Moments, Wanted
+from actors.training import Spine, Wanted
 from actors.turns import at_once
 from actors.types.type import blank
 from actors.types.values import dtype_of, render
@@ -132,7 +132,7 @@ async def test_reads_are_answered_while_an_aggregate_of_many_observations_is_mad
             answers.append(await router.aggregate([ONE, OTHER], feature, aggregation, Span(0, WIDE)))
 
         async def training() -> None:
-            moments = Moments([ONE, OTHER], np.full(2, WIDE))
+            moments = Spine([ONE, OTHER], np.full(2, WIDE))
             answers.extend(await router.fill(moments, [Wanted("x", feature, None, aggregation, WIDE)]))
 
         threads = router.serving.aggregators

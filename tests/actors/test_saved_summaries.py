@@ -10,7 +10,7 @@ import pytest
 from actors.stats.state import decode, encode, packed
 from actors.stats.summary import Accepted, Summary, merge_states, of_a_window, of_all, saved
 from actors.stats.windows import DAY, FIVE_MINUTES, HOUR
-from actors.storage.embedded.summaries import Monitored
+from actors.storage.embedded.summaries import EmbeddedSummaries
 from actors.storage.protocol import SummaryKey
 from actors.timestamps import SECOND
 
@@ -55,7 +55,7 @@ def test_summaries_saved_before_they_were_compressed_merge_with_those_saved_sinc
 
 
 def test_what_windows_took_that_were_merged_is_given_back(tmp_path: Path) -> None:
-    monitored = Monitored(str(tmp_path / "monitor.db"))
+    monitored = EmbeddedSummaries(str(tmp_path / "monitor.db"))
     monitored.open()
     narrow = range(START, START + DAY, FIVE_MINUTES)
     parts = {SummaryKey("user.x.v1", 0, FIVE_MINUTES, at): saved(a_window(at, FIVE_MINUTES, 300)) for at in narrow}

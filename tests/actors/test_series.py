@@ -21,7 +21,7 @@ import actors.table.merging
 import actors.table.series
 from actors.table.columns import Indices
 from actors.table.index import Index
-from actors.table.latest import Latest
+from actors.table.latest import LatestTable
 from actors.table.layers import Layers
 from actors.table.rows import Ranges, Rows, merge
 from actors.table.series import Series
@@ -397,7 +397,7 @@ def test_what_is_let_go_of_in_steps_is_gone_at_their_end() -> None:
 
 @pytest.mark.usefixtures("smaller_steps")
 def test_what_was_under_way_with_a_series_that_is_closed_touches_nothing_of_the_next() -> None:
-    table, untidy = Latest(), list[Layers]()
+    table, untidy = LatestTable(), list[Layers]()
     series = Series(np.dtype(np.float64), table=table, untidy=untidy)
     series.make_room(6)
     for at in range(4):
@@ -524,7 +524,7 @@ def test_features_that_are_written_together_are_not_all_sorted_by_one_write(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(actors.table.series, "TAIL_ROWS", 1_000)
-    table, most = Latest(), 0
+    table, most = LatestTable(), 0
     series = [Series(np.dtype(np.float64), table=table) for _ in range(20)]
     for at in range(500):
         before = [[run.size for run in one.runs] for one in series]

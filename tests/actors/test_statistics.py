@@ -27,7 +27,7 @@ from actors.storage.embedded import filed
 from actors.storage.embedded.local import LocalStorage
 from actors.storage.embedded.log import LocalLog
 from actors.storage.embedded.runs import MemoryRuns
-from actors.storage.embedded.summaries import Monitored
+from actors.storage.embedded.summaries import EmbeddedSummaries
 from actors.timestamps import FOREVER, NEVER
 from tests.model import rfc3339
 
@@ -51,8 +51,10 @@ class Seen(NamedTuple):
 class Lasting(LocalStorage):
     """A memory that outlives its router, so that restarts can be had without a disk."""
 
-    def __init__(self, summaries: Monitored | None = None) -> None:
-        super().__init__(LocalLog(":memory:"), MemoryRuns(), summaries or Monitored(":memory:"), READ_BYTES)
+    def __init__(self, summaries: EmbeddedSummaries | None = None) -> None:
+        super().__init__(
+            LocalLog(":memory:"), MemoryRuns(), summaries or EmbeddedSummaries(":memory:"), READ_BYTES
+        )
         self.open()
         for database in (self.log, self.summaries):
             database.open = lambda: None  # type: ignore[method-assign]

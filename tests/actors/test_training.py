@@ -37,7 +37,7 @@ from actors.table.partition import DiskRows
 from actors.table.rows import Rows
 from actors.table.series import Series
 from actors.timestamps import FOREVER, NEVER, SECOND, parse_timestamp
-from actors.training import Moments, Wanted
+from actors.training import Spine, Wanted
 from actors.types.values import render
 from tests.faults import instead
 from tests.model import reduce, rfc3339
@@ -82,7 +82,7 @@ async def put(router: Router, feature: Feature, *rows: tuple[str, int, Any]) -> 
 async def filled(router: Router, rows: Asked, *wanted: Wanted, known: Sequence[int] | None = None) -> list[Any]:
     """The columns asked for, each as a list of JSON values."""
     at = np.array([time for _, time in rows], np.int64)
-    moments = Moments([entity for entity, _ in rows], at, None if known is None else np.array(known, np.int64))
+    moments = Spine([entity for entity, _ in rows], at, None if known is None else np.array(known, np.int64))
     columns = await router.fill(moments, wanted)
     assert [column.name for column in columns] == [column.name for column in wanted]
     return [
@@ -248,7 +248,7 @@ async def test_ids_may_come_as_an_arrow_array_of_which_a_part_is_asked_about() -
         clicks = await registered(router, "clicks")
         await put(router, clicks, *((f"u{n}", NOW, n) for n in range(9)))
         ids = pa.array([f"u{n % 11}" for n in range(40)], pa.string())
-        whole = Moments(ids, np.arange(40) + NOW - 20)
+        whole = Spine(ids, np.arange(40) + NOW - 20)
         for known in (None, np.full(40, FOREVER)):
             for cut in (slice(0, 40), slice(17, 33)):
                 (found,) = await router.fill(whole._replace(known=known).rows(cut), [latest(clicks)])

@@ -21,7 +21,7 @@ from actors.storage.embedded.local import MemoryStorage
 from actors.table.aggregates import allowed
 from actors.timestamps import FOREVER, NEVER, parse_timestamp
 from actors.types.constraints import check_schema, coerce
-from actors.types.type import Array, Column, Observed, Type, column_of, expected, is_text, mismatch
+from actors.types.type import Array, Coerced, Observed, Type, column_of, expected, is_text, mismatch
 from actors.types.values import TYPES, convert_arrow, render
 from tests.actors.service import SETTINGS
 from web.answers.shown_statistics import statistics_answer
@@ -46,7 +46,7 @@ class Grade(Type):
     def rendered(self, values: Array) -> list[Any]:
         return [chr(ord("A") + grade) for grade in values.tolist()]
 
-    def taken(self, feature: Any, values: pa.Array, field: str) -> Column:
+    def taken(self, feature: Any, values: pa.Array, field: str) -> Coerced:
         if not is_text(values.type):
             raise mismatch(feature, values, field)
         return column_of(self, feature, values.to_pylist(), (len(values),))

@@ -19,7 +19,7 @@ from actors.errors import InvalidInput
 from actors.settings import MAX_JSON_DEPTH, MAX_VALUE_BYTES, MAX_VECTOR_DIMENSION
 from actors.timestamps import format_timestamp, parse_timestamp
 from actors.types.constraints import check_schema, coerce
-from actors.types.type import Column, blank
+from actors.types.type import Coerced, blank
 from actors.types.values import dtype_of, empty, render
 
 DIMENSION = 3
@@ -119,12 +119,12 @@ ACCEPTED: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def rendered(value_type: str, column: Column) -> list[Any]:
+def rendered(value_type: str, column: Coerced) -> list[Any]:
     """As a reader of the JSON sees it."""
     return list(json.loads(msgspec.json.encode(render(value_type, column.values, column.nulls))))
 
 
-def positions(column: Column) -> list[int]:
+def positions(column: Coerced) -> list[int]:
     return sorted(position for position, _ in column.refused)
 
 

@@ -15,7 +15,7 @@ from tests.live import ROOT
 from tests.web.hostile_requests import BODIES, HOT, SERVE
 from tests.web.test_fastlane_hypercorn import Http2
 from tests.web.two_lanes import FrontEnd, Lane, Wire, front_end, paths_taken, settled
-from web.gate import Asked, Gate, Visit
+from web.gate import Gate, Head, Visit
 from web.routes.document import ROUTES
 
 Version = Literal["1.1", "2"]
@@ -31,9 +31,9 @@ class Noting(Gate):
 
     def __init__(self, stop: trio.Event) -> None:
         super().__init__(stop)
-        self.asked: list[Asked] = []
+        self.asked: list[Head] = []
 
-    def enter(self, asked: Asked, connection: object) -> Visit:
+    def enter(self, asked: Head, connection: object) -> Visit:
         self.asked.append(asked)
         return super().enter(asked, connection)
 
@@ -41,7 +41,7 @@ class Noting(Gate):
 class Shut(Noting):
     """A gate that lets nobody in."""
 
-    def enter(self, asked: Asked, connection: object) -> Visit:
+    def enter(self, asked: Head, connection: object) -> Visit:
         super().enter(asked, connection)
         raise Unavailable("the gate is shut")
 
@@ -51,7 +51,7 @@ class Locked(Gate):
 
     looked_at = frozenset({b"authorization"})
 
-    def enter(self, asked: Asked, connection: object) -> Visit:
+    def enter(self, asked: Head, connection: object) -> Visit:
         if asked.headers.get(b"authorization") != b"Bearer sesame":
             raise Conflict("not without the key")
         return super().enter(asked, connection)

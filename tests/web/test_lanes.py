@@ -25,7 +25,7 @@ from actors.router import Router
 from actors.settings import Settings
 from actors.table.columns import Times
 from actors.timestamps import format_timestamp
-from actors.training import Filled, Moments
+from actors.training import Filled, Spine
 from tests.actors.test_training import NOW, put
 from tests.live import LiveServer
 from tests.model import rfc3339
@@ -332,7 +332,7 @@ def counting(monkeypatch: pytest.MonkeyPatch, router: Router) -> list[int]:
     lots: list[int] = []
     fill = router.fill
 
-    async def counted(moments: Moments, wanted: Any) -> list[Filled]:
+    async def counted(moments: Spine, wanted: Any) -> list[Filled]:
         lots.append(len(moments.at))
         return await fill(moments, wanted)
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from timewell.arrow import holds_bytes, plain_column
 from timewell.errors import InvalidInput
-from timewell.moments import Unit, moments_of
+from timewell.time_columns import Unit, moments_of
 from timewell.wire import FIRST_INEXACT
 
 WORDS_FOR_NOTHING = pa.array(["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"])

@@ -14,7 +14,7 @@ from timewell.commands.columns import BadValue, id_column, time_column, value_co
 from timewell.commands.exits import MOST_FAULTS_SHOWN, Failed
 from timewell.commands.reading import CsvRows, LineRows, RowsFile, need, open_rows
 from timewell.errors import Conflict, NotFound, TimewellError
-from timewell.moments import Unit
+from timewell.time_columns import Unit
 from timewell.wire import FeatureAnswer
 
 ROWS_PER_PART = 50_000
@@ -37,7 +37,7 @@ class Plan(NamedTuple):
         return max(1, min(ROWS_PER_PART, VALUES_PER_PART // len(self.features)))
 
 
-class Part(NamedTuple):
+class FilePart(NamedTuple):
     """Rows from `start`, counted from 0, as they are sent."""
 
     start: int
@@ -79,13 +79,13 @@ def _need(file: RowsFile, keys: tuple[str, str], columns: Mapping[str, str] | No
 # Rows as they are sent
 
 
-def parts(plan: Plan) -> Iterator[Part]:
+def parts(plan: Plan) -> Iterator[FilePart]:
     """The file in parts, always cut in the same places. Raises Failed that names a bad row."""
     start = 0
     wanted = [plan.id_column, plan.timestamp_column, *plan.features]
     for lot in plan.file.lots(plan.rows_per_part, list(dict.fromkeys(wanted))):
         for table in slices_of(_table(plan, lot, start)):
-            yield Part(start, table)
+            yield FilePart(start, table)
             start += table.num_rows
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from timewell import arrow
-from timewell.arrow import KEYS, Kind
+from timewell.arrow import KEYS, FrameKind
 from timewell.calls import (
     ARROW,
     Asking,
@@ -22,8 +22,8 @@ from timewell.calls import (
     send,
 )
 from timewell.errors import InvalidInput, ServerFailed, TimewellError
-from timewell.moments import Unit, text_since
 from timewell.plain import entity_text, listed
+from timewell.time_columns import Unit, text_since
 from timewell.times import Length, Time, moment, moment_or_none, span, span_word
 from timewell.wire import (
     FaultAnswer,
@@ -164,7 +164,7 @@ class FrameRoutes(Asking):
         group: str | None = None,
         as_of: Time | None = None,
         id_column: str = "entityId",
-        as_frame: Kind | None = None,
+        as_frame: FrameKind | None = None,
     ) -> Talk[Any]:
         """The latest values as a frame: a row per id, in order, a column per reference, and the ids.
 
@@ -174,7 +174,7 @@ class FrameRoutes(Asking):
 
             client.serve_frame(customers["user_id"], ["user.purchases_7d", "user.country"])
         """
-        kind: Kind = as_frame or arrow.kind_of(ids) or "pandas"
+        kind: FrameKind = as_frame or arrow.kind_of(ids) or "pandas"
         entities = _entities(ids)
         types = yield from self._types(listed(features, "features") or [], group)
         rows = yield from self._served(entities, features, group, moment_or_none(as_of, "asOf"))
@@ -225,7 +225,7 @@ class FrameRoutes(Asking):
         window: Length | None = None,
         aggregation: str | None = None,
         known_at: Time | None = None,
-        as_frame: Kind | None = None,
+        as_frame: FrameKind | None = None,
     ) -> Talk[Any]:
         """The rows with what each feature was at each row's moment: no row sees what came after it.
 

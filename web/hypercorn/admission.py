@@ -17,7 +17,7 @@ from actors.settings import (
     SMALL_BODY_BYTES,
     SMALL_BODY_BYTES_UNDER_WAY,
 )
-from web.errors import PROBLEM_TYPE, Answer
+from web.errors import PROBLEM_TYPE, Failure
 from web.hypercorn.streamed_body import MOST_WAITING_BYTES, is_streamed, refuse_body
 
 
@@ -110,7 +110,7 @@ class _Counted:
         return event
 
 
-async def refuse(send: ASGISendCallable, answer: Answer) -> None:
+async def refuse(send: ASGISendCallable, answer: Failure) -> None:
     """Answer without having read the body."""
     more = [] if answer.retry_after is None else [(b"retry-after", str(answer.retry_after).encode())]
     await say(send, answer.status, answer.body, PROBLEM_TYPE, *more, (b"connection", b"close"))

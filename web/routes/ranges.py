@@ -14,7 +14,7 @@ from actors.errors import InvalidInput
 from actors.router import Router
 from actors.serving import Span
 from actors.settings import CELLS_PER_LOT
-from actors.table.aggregates import AGGREGATIONS, Answer, allowed, of_no_rows
+from actors.table.aggregates import AGGREGATIONS, Aggregate, allowed, of_no_rows
 from actors.table.columns import Times
 from actors.timestamps import Duration, format_timestamp, parse_duration, parse_timestamp
 from actors.types.values import render, width_of
@@ -58,7 +58,7 @@ async def historical(service: Service) -> Response:
     many = len(asked.entity_ids) * span.windows
     widths = sum(width_of(one) for name, one in features.items() if aggregations[name] in ("latest", "first"))
     check_bytes(many * widths * NUMBER_BYTES, service.settings)
-    answers, cells, windowed = dict[str, Answer](), many * len(features), asked.window is not None
+    answers, cells, windowed = dict[str, Aggregate](), many * len(features), asked.window is not None
     size = cells * NAME_BYTES
 
     def rows(cut: slice) -> Iterator[dict[str, Any]]:
@@ -121,8 +121,8 @@ async def _lots(
     step = max(1, CELLS_PER_LOT // (span.windows * width))
     starts, ends = _edges(span)
 
-    async def ask(cut: slice) -> list[Answer]:
-        some, answers = entities[cut], list[Answer]()
+    async def ask(cut: slice) -> list[Aggregate]:
+        some, answers = entities[cut], list[Aggregate]()
         held = Amount("the rows", UNCOUNTED, most_bytes)
         for _, feature, aggregation in wanted:
             if some:
@@ -149,7 +149,7 @@ async def _lots(
 
 
 def _rows(
-    entities: Sequence[str], answers: Mapping[str, Answer], span: Span, windowed: bool
+    entities: Sequence[str], answers: Mapping[str, Aggregate], span: Span, windowed: bool
 ) -> Iterator[dict[str, Any]]:
     """One row per entity and window."""
     columns = {name: render(one.value_type, one.values, one.nulls) for name, one in answers.items()}
@@ -160,12 +160,12 @@ def _rows(
             yield {"entityId": entity, **bound, **dict(zip(columns, next(values), strict=True))}
 
 
-def _part(answers: Mapping[str, Answer], entities: slice, windows: int) -> Mapping[str, Answer]:
+def _part(answers: Mapping[str, Aggregate], entities: slice, windows: int) -> Mapping[str, Aggregate]:
     """Those of some of the entities."""
     if entities is ALL:
         return answers
     cut = slice(entities.start * windows, entities.stop * windows)
-    return {name: Answer(one.values[cut], one.nulls[cut], one.value_type) for name, one in answers.items()}
+    return {name: Aggregate(one.values[cut], one.nulls[cut], one.value_type) for name, one in answers.items()}
 
 
 def _window_bounds(span: Span) -> Iterator[dict[str, str]]:

@@ -25,7 +25,7 @@ from web.bodies.requests import Query, json_bytes
 from web.chapter import Chapter, Service
 from web.training_request import (
     Options,
-    Rows,
+    TrainingRows,
     TrainingSet,
     options_of_query,
     rows_of_arrow,
@@ -74,7 +74,7 @@ async def training_set(service: Service) -> Response:
     return await stream(lane, _lots(service.router, rows, wanted, arrow))
 
 
-async def _asked(router: Router, settings: Settings, answer: str) -> tuple[Rows, Options]:
+async def _asked(router: Router, settings: Settings, answer: str) -> tuple[TrainingRows, Options]:
     if request.mimetype != ARROW_TYPE:
         Query(())
         rows, most = list[Mapping[str, Any]](), settings.max_body_bytes // SHORTEST_ROW_BYTES
@@ -88,7 +88,7 @@ async def _asked(router: Router, settings: Settings, answer: str) -> tuple[Rows,
     options = options_of_query(Query(_OF_ROWS))
     data = await request.get_data(cache=False)
 
-    def read() -> Rows:
+    def read() -> TrainingRows:
         try:
             return rows_of_arrow(read_table(data, settings), options.known_at, answer)
         except MemoryError:
@@ -100,19 +100,19 @@ async def _asked(router: Router, settings: Settings, answer: str) -> tuple[Rows,
         return await trio.to_thread.run_sync(read), options
 
 
-def _in_arrow(rows: Rows) -> Rows:
+def _in_arrow(rows: TrainingRows) -> TrainingRows:
     return rows._replace(columns=[Column(one.name, None, one.arrow()) for one in rows.columns])
 
 
 async def _lots(
-    router: Router, rows: Rows, wanted: Sequence[Wanted], arrow: bool
+    router: Router, rows: TrainingRows, wanted: Sequence[Wanted], arrow: bool
 ) -> AsyncGenerator[list[Column], None]:
     """The rows with their features, as many at a time as make a bounded number of values."""
-    count = len(rows.moments.at)
+    count = len(rows.spine.at)
     step = max(1, CELLS_PER_LOT // (sum(1 + width_of(one.feature) for one in wanted) + len(rows.columns)))
 
     def fill(cut: slice) -> Awaitable[list[Filled]]:
-        return router.fill(rows.moments.rows(cut), wanted)
+        return router.fill(rows.spine.rows(cut), wanted)
 
     async for cut, filled in in_lots(max(1, count), step, fill):
         given = [column.cut(cut) for column in rows.columns]

@@ -14,7 +14,7 @@ from actors.stats.moments import Moments
 
 
 @dataclass(frozen=True)
-class Components:
+class VectorSide:
     """Of the vectors of one side: how many, and per component the mean and the population variance, float64[d]."""
 
     count: int
@@ -41,11 +41,11 @@ class Shift(NamedTuple):
     p_diagonal: float
 
 
-def shift(reference: Components, current: Components) -> Shift:
+def shift(reference: VectorSide, current: VectorSide) -> Shift:
     """ValueError when the dimensions differ, are 0, or a side has fewer than two vectors.
 
-    >>> before = Components(100, np.array([0.0, 1.0]), np.array([1.0, 4.0]))
-    >>> result = shift(before, Components(100, np.array([0.8, 1.0]), np.array([1.0, 4.0])))
+    >>> before = VectorSide(100, np.array([0.0, 1.0]), np.array([1.0, 4.0]))
+    >>> result = shift(before, VectorSide(100, np.array([0.8, 1.0]), np.array([1.0, 4.0])))
     >>> round(result.size, 4), result.largest, result.component, result.p_value < 1e-6
     (0.5477, 0.8, 0, True)
     """
@@ -76,6 +76,6 @@ def shift(reference: Components, current: Components) -> Shift:
     )
 
 
-def _moments(side: Components, component: int) -> Moments:
+def _moments(side: VectorSide, component: int) -> Moments:
     mean, variance = float(side.means[component]), float(side.variances[component])
     return Moments(side.count, mean, variance * side.count)

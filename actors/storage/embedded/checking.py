@@ -23,10 +23,10 @@ from actors.storage.embedded.run_files import BLOCK_BYTES, RunFile, VerifiedFile
 from actors.storage.embedded.runs import DeltaRuns
 from actors.storage.embedded.sealed import counted, told
 from actors.storage.embedded.sqlite_log import look_over
-from actors.storage.embedded.summaries import Monitored
+from actors.storage.embedded.summaries import EmbeddedSummaries
 
 
-class Found(msgspec.Struct):
+class Damage(msgspec.Struct):
     """What is damaged, in words: the file, and what of which feature was in it.
 
     `cut`: by database how many bytes of its log are sound; `files`: of the history; `log`: whether that of the
@@ -61,11 +61,11 @@ def alone(directory: Path) -> Iterator[None]:
         held.release()
 
 
-def look(directory: Path) -> Found:
+def look(directory: Path) -> Damage:
     """What is damaged of a directory that is held."""
-    found = Found([], {}, [])
+    found = Damage([], {}, [])
     with tempfile.TemporaryDirectory() as copies:
-        monitored = Monitored(_copied(directory, Path(copies), "monitor.db", found))
+        monitored = EmbeddedSummaries(_copied(directory, Path(copies), "monitor.db", found))
         monitored.open()
         try:
             if monitored.damage is not None:
@@ -81,7 +81,7 @@ def look(directory: Path) -> Found:
     return found
 
 
-def _copied(directory: Path, copies: Path, name: str, found: Found) -> str:
+def _copied(directory: Path, copies: Path, name: str, found: Damage) -> str:
     """A copy of a database, to which SQLite may do what it does to one that is opened.
 
     Of its log as far as that is sound: what SQLite would pass over is noted.
@@ -102,7 +102,7 @@ def _copied(directory: Path, copies: Path, name: str, found: Found) -> str:
     return str(copies / name)
 
 
-def _journal_and_history(directory: Path, copies: Path, monitored: Monitored, found: Found) -> None:
+def _journal_and_history(directory: Path, copies: Path, monitored: EmbeddedSummaries, found: Damage) -> None:
     journal = Journal(_copied(directory, copies, "journal.db", found))
     journal.open()
     try:

@@ -19,7 +19,7 @@ from actors.errors import Damaged
 from actors.storage.embedded.journal_file import Journal
 from actors.storage.embedded.runs import DeltaRuns, Run
 from actors.storage.embedded.sealed import Lost, counted, told
-from actors.storage.embedded.summaries import Monitored
+from actors.storage.embedded.summaries import EmbeddedSummaries
 from actors.timestamps import FOREVER, NEVER, format_timestamp
 
 log = logging.getLogger("timewell.storage")
@@ -31,7 +31,7 @@ _BATCH = "a batch in the journal is damaged"
 class Damages:
     """See the module."""
 
-    def __init__(self, journal: Journal, monitored: Monitored) -> None:
+    def __init__(self, journal: Journal, monitored: EmbeddedSummaries) -> None:
         self._journal = journal
         self._monitored = monitored
         self._broken: dict[str, int] = {}

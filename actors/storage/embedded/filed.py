@@ -29,7 +29,7 @@ from actors.storage.embedded.history import Keep
 from actors.storage.embedded.log import LocalLog
 from actors.storage.embedded.run_files import Change
 from actors.storage.embedded.runs import Run, Runs, worth_merging
-from actors.storage.embedded.summaries import Monitored
+from actors.storage.embedded.summaries import EmbeddedSummaries
 from actors.storage.protocol import Erased, Flush, HistoryPlan, Known, LoadedRows
 from actors.table.columns import Block
 from actors.table.partition import DiskRows
@@ -51,7 +51,9 @@ def doing(doing: str) -> Iterator[None]:
 class LocalHistory:
     """See `OwnHistory`."""
 
-    def __init__(self, log: LocalLog, runs: Runs, summaries: Monitored, damages: Damages, most_bytes: int) -> None:
+    def __init__(
+        self, log: LocalLog, runs: Runs, summaries: EmbeddedSummaries, damages: Damages, most_bytes: int
+    ) -> None:
         """`most_bytes`: what one question may bring."""
         self.position = 0
         """How far in the journal the runs reach."""

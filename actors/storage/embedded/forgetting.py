@@ -20,12 +20,12 @@ import pyarrow.parquet as pq
 
 from actors.errors import Damaged, StartupError
 from actors.storage.embedded import delta
-from actors.storage.embedded.checking import Found, alone, look
+from actors.storage.embedded.checking import Damage, alone, look
 from actors.storage.embedded.history import SCHEMA
 from actors.storage.embedded.journal_file import Journal
 from actors.storage.embedded.run_files import Change, RunFile, VerifiedFile
 from actors.storage.embedded.runs import DeltaRuns
-from actors.storage.embedded.summaries import Monitored
+from actors.storage.embedded.summaries import EmbeddedSummaries
 
 log = logging.getLogger("timewell.storage")
 FOLDER = "damaged"
@@ -65,7 +65,7 @@ def told_of(directory: Path) -> list[str]:
 # Aside
 
 
-def _set_aside(directory: Path, found: Found) -> Path:
+def _set_aside(directory: Path, found: Damage) -> Path:
     """All that is to be changed or to go, and what that means, on stable storage."""
     aside = directory / FOLDER / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S.%fZ}"
     aside.mkdir(parents=True, mode=0o700)
@@ -105,7 +105,7 @@ def _cut(path: Path, size: int) -> None:
 
 
 def _forget_statistics(directory: Path) -> None:
-    monitored = Monitored(str(directory / "monitor.db"))
+    monitored = EmbeddedSummaries(str(directory / "monitor.db"))
     monitored.open()
     if monitored.damage is None:
         monitored.forget_damaged()
@@ -116,7 +116,7 @@ def _forget_statistics(directory: Path) -> None:
     delta.sync(directory)
 
 
-def _forget_values(directory: Path, found: Found, aside: Path) -> None:
+def _forget_values(directory: Path, found: Damage, aside: Path) -> None:
     journal = Journal(str(directory / "journal.db"))
     journal.open()
     try:

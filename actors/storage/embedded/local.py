@@ -11,14 +11,14 @@ from actors.storage.embedded.filed import LocalHistory
 from actors.storage.embedded.log import LocalLog
 from actors.storage.embedded.moving import LocalMover
 from actors.storage.embedded.runs import DeltaRuns, MemoryRuns, Runs
-from actors.storage.embedded.summaries import Monitored
+from actors.storage.embedded.summaries import EmbeddedSummaries
 from actors.storage.protocol import Recovered
 
 
 class LocalStorage:
     """See `OwnStorage`."""
 
-    def __init__(self, log: LocalLog, runs: Runs, summaries: Monitored, most_bytes: int) -> None:
+    def __init__(self, log: LocalLog, runs: Runs, summaries: EmbeddedSummaries, most_bytes: int) -> None:
         """`most_bytes`: what one question may bring."""
         self.log = log
         self.summaries = summaries
@@ -65,4 +65,4 @@ class MemoryStorage(LocalStorage):
     """The same without a directory: nothing survives the process."""
 
     def __init__(self, most_bytes: int = READ_BYTES) -> None:
-        super().__init__(LocalLog(":memory:"), MemoryRuns(), Monitored(":memory:"), most_bytes)
+        super().__init__(LocalLog(":memory:"), MemoryRuns(), EmbeddedSummaries(":memory:"), most_bytes)

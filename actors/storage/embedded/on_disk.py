@@ -13,7 +13,7 @@ from actors.storage.embedded.directory import DataDirectory
 from actors.storage.embedded.local import LocalStorage
 from actors.storage.embedded.log import LocalLog
 from actors.storage.embedded.runs import DeltaRuns
-from actors.storage.embedded.summaries import Monitored
+from actors.storage.embedded.summaries import EmbeddedSummaries
 from actors.storage.protocol import Recovered
 
 log = logging.getLogger("timewell.storage")
@@ -29,7 +29,7 @@ class EmbeddedStorage(LocalStorage):
         super().__init__(
             LocalLog(str(self._directory / "journal.db")),
             DeltaRuns(self._directory / "history"),
-            Monitored(str(self._directory / "monitor.db")),
+            EmbeddedSummaries(str(self._directory / "monitor.db")),
             most_bytes,
         )
 

@@ -22,7 +22,7 @@ _SEAL = slice(0, 4)
 _ENCODE = msgspec.msgpack.Encoder().encode
 
 
-class Span(NamedTuple):
+class FeatureSpan(NamedTuple):
     """The event times, both included, of which a feature may have had observations."""
 
     feature: str
@@ -43,7 +43,7 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
     previous: int
     count: int
     sum: int
-    spans: tuple[Span, ...]
+    spans: tuple[FeatureSpan, ...]
 
 
 class Lost(msgspec.Struct, frozen=True):
@@ -54,12 +54,12 @@ class Lost(msgspec.Struct, frozen=True):
     """
 
     place: int
-    spans: tuple[Span, ...]
+    spans: tuple[FeatureSpan, ...]
     kept: bool
     counted: bool
     count: int | None = None
 
-    def concerns(self, feature: Feature, start: int, end: int) -> Span | None:
+    def concerns(self, feature: Feature, start: int, end: int) -> FeatureSpan | None:
         """What of it lies within a closed range of event time of a feature."""
         for span in self.spans:
             if span[:2] == (feature.id, feature.created) and span.start <= end and start <= span.end:
@@ -102,7 +102,7 @@ def readable(text: object) -> str:
     return text.decode(errors="replace") if isinstance(text, bytes) else ""
 
 
-def spans_of(blocks: Sequence[Block]) -> tuple[Span, ...]:
+def spans_of(blocks: Sequence[Block]) -> tuple[FeatureSpan, ...]:
     """What a batch holds. Keys that blocks have in common are looked at once."""
     bounds: dict[Keys, tuple[int, int]] = {}
     spans = []
@@ -110,7 +110,7 @@ def spans_of(blocks: Sequence[Block]) -> tuple[Span, ...]:
         if len(block.times):
             if block.keys not in bounds:
                 bounds[block.keys] = int(block.times.min()), int(block.times.max())
-            spans.append(Span(block.feature, block.created, *bounds[block.keys]))
+            spans.append(FeatureSpan(block.feature, block.created, *bounds[block.keys]))
     return tuple(spans)
 
 
@@ -130,9 +130,9 @@ def unpacked(data: object) -> Held | None:
         return None
 
 
-def everything(known: Mapping[str, int]) -> tuple[Span, ...]:
+def everything(known: Mapping[str, int]) -> tuple[FeatureSpan, ...]:
     """What a batch may have held of which nothing is known. `known`: features with their creation."""
-    return tuple(Span(feature, created, NEVER, FOREVER) for feature, created in known.items())
+    return tuple(FeatureSpan(feature, created, NEVER, FOREVER) for feature, created in known.items())
 
 
 def counted(number: int | None, what: str = "observation") -> str:

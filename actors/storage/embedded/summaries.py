@@ -34,7 +34,7 @@ _COLUMNS = "feature, created, width, start, state"
 _ONE = "feature = ? AND created = ? AND width = ? AND start = ?"
 
 
-class Monitored(Database):
+class EmbeddedSummaries(Database):
     """See the module."""
 
     def __init__(self, path: str) -> None:

@@ -31,7 +31,7 @@ from actors.storage.shared.address import check_address, refused
 
 log = logging.getLogger("timewell.storage")
 Connection = psycopg.Connection[Any]
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 _GLANCE_SECONDS = 0.25
 _REFUSED_AT_START = ("08", "57P03", "53")
 """SQLSTATEs of a server that may be there later: no connection, starting up, out of connections."""
@@ -77,7 +77,7 @@ class Link:
         """Wait for the server, and see whether it has tables of ours. Raises StartupError."""
         return self._started(has_tables)
 
-    def _started(self, work: Callable[[Connection], Answer]) -> Answer:
+    def _started(self, work: Callable[[Connection], T]) -> T:
         """Do something as soon as the server is there.
 
         Raises StartupError at once for what waiting does not mend, and after STORAGE_START_SECONDS.
@@ -127,7 +127,7 @@ class Link:
         """The deadline for a use of a connection of its own."""
         return self._watchdog.watching(connection)
 
-    def read(self, ask: Callable[[Connection], Answer]) -> Answer:
+    def read(self, ask: Callable[[Connection], T]) -> T:
         """What `ask` finds out. Asked again where the connection turns out to have been lost meanwhile."""
         for _ in range(STORAGE_CONNECTIONS):
             with suppress(_Lost), self._use() as connection:

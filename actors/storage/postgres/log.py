@@ -13,7 +13,7 @@ from actors.settings import IDEMPOTENCY_HOURS
 from actors.storage.postgres.link import Connection, Link
 from actors.storage.postgres.registry import PostgresRegistry
 from actors.storage.postgres.stored_rows import ERASE, RowWriter, Shapes
-from actors.storage.postgres.summaries import PostgresMonitored, Uncounted, WriterLost, Writers
+from actors.storage.postgres.summaries import PostgresSummaries, Uncounted, WriterLost, Writers
 from actors.storage.protocol import (
     Deleted,
     Entry,
@@ -39,7 +39,7 @@ class PostgresLog(Uncounted):
         link: Link,
         writers: Writers,
         registry: PostgresRegistry,
-        summaries: PostgresMonitored,
+        summaries: PostgresSummaries,
         shapes: Shapes,
     ) -> None:
         super().__init__(link, writers)

@@ -14,7 +14,7 @@ from actors.storage.postgres.log import PostgresLog
 from actors.storage.postgres.moving import PostgresMover
 from actors.storage.postgres.registry import PostgresRegistry
 from actors.storage.postgres.stored_rows import Shapes
-from actors.storage.postgres.summaries import PostgresMonitored, Writers
+from actors.storage.postgres.summaries import PostgresSummaries, Writers
 from actors.storage.postgres.values import PostgresHistory, PostgresValues
 from actors.storage.protocol import Recovered
 from actors.storage.shared.base import starting
@@ -32,7 +32,7 @@ class PostgresStorage:
         self._link = link
         self._writers = Writers(link)
         self.registry = PostgresRegistry(link, self._writers)
-        self.summaries = PostgresMonitored(link, self._writers)
+        self.summaries = PostgresSummaries(link, self._writers)
         self.log = PostgresLog(link, self._writers, self.registry, self.summaries, shapes)
         self.values = PostgresValues(link, shapes, most_bytes)
         self.history = PostgresHistory(link, self.values, self.summaries)

@@ -14,7 +14,7 @@ from actors.amount import Amount
 from actors.domain import Feature
 from actors.settings import MAX_PAYLOAD_BYTES, MAX_ROWS_FROM_SHARED, MOST_WIDE_SHAPES
 from actors.storage.postgres.link import Connection
-from actors.storage.protocol import Latests, LoadedRows, Newest
+from actors.storage.protocol import LatestAnswers, LatestQuestion, LoadedRows
 from actors.storage.shared.packed import Shape, Together, copy_header, copy_rows, placed, unpacked
 from actors.storage.shared.parts import Part, newest_of, rows_of
 from actors.table.columns import Block, Keys, Times
@@ -151,7 +151,7 @@ class RowReader:
         self._shapes = shapes
         self._most_bytes = most_bytes
 
-    def latest(self, questions: Sequence[Newest]) -> Latests:
+    def latest(self, questions: Sequence[LatestQuestion]) -> LatestAnswers:
         """The newest values with event time <= at, of all questions in one visit to the server."""
         if len(questions) == 1:
             cursors = [self._newest(questions[0])]
@@ -160,7 +160,7 @@ class RowReader:
                 cursors = [self._newest(question) for question in questions]
         fetched = [cursor.fetchall() for cursor in cursors]
         registry = fetched[0][0][-1]  # there is a row of the clock, whatever there is of values
-        return Latests(
+        return LatestAnswers(
             registry,
             [
                 newest_of(question, self._parts(rows if rows[0][0] is not None else [], question.features))
@@ -207,7 +207,7 @@ class RowReader:
                     found.append(LoadedRows(block, np.array(arrived, np.int64)))
         return found
 
-    def _newest(self, question: Newest) -> Cursor[tuple[Any, ...]]:
+    def _newest(self, question: LatestQuestion) -> Cursor[tuple[Any, ...]]:
         return self._asked(_PRESENT if question.current else _LATEST, _given(question))
 
     def _asked(self, query: str, given: Mapping[str, Any]) -> Cursor[tuple[Any, ...]]:
@@ -255,7 +255,7 @@ def _askable(entities: Sequence[str]) -> list[str]:
     return ["" if "\0" in entity else entity for entity in entities]
 
 
-def _given(question: Newest) -> dict[str, Any]:
+def _given(question: LatestQuestion) -> dict[str, Any]:
     return {
         "ids": _askable(question.entities),
         "type": question.entity_type,

@@ -17,7 +17,7 @@ import psycopg
 from actors.domain import Feature
 from actors.errors import StorageDown
 from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge, Window, coarser
-from actors.storage.postgres.link import Answer, Connection, Link
+from actors.storage.postgres.link import Connection, Link, T
 from actors.storage.protocol import SavedSummaries, SummaryKey
 from actors.storage.shared.base import SharedSummaries
 from actors.table.columns import Block, pack, unpack, without_ids
@@ -187,7 +187,7 @@ class Uncounted:
             connection.execute("DELETE FROM batches WHERE writer = %s AND arrived <= %s", (writer, monitored))
 
 
-class PostgresMonitored(SharedSummaries):
+class PostgresSummaries(SharedSummaries):
     """See `Summaries`: this writer's part of it."""
 
     def __init__(self, link: Link, writers: Writers) -> None:
@@ -206,13 +206,13 @@ class PostgresMonitored(SharedSummaries):
 
         return self._as_writer(ask)
 
-    def _as_writer(self, ask: Callable[[Connection, int], Answer]) -> Answer:
+    def _as_writer(self, ask: Callable[[Connection, int], T]) -> T:
         """What `ask` finds out for a writer that was one before; asked again where that was taken over since."""
         with suppress(WriterLost):
             return self._as_writer_now(ask)
         return self._as_writer_now(ask)
 
-    def _as_writer_now(self, ask: Callable[[Connection, int], Answer]) -> Answer:
+    def _as_writer_now(self, ask: Callable[[Connection, int], T]) -> T:
         writer = self._writers.own()
         return self._link.read(lambda connection: ask(connection, writer))
 

@@ -8,8 +8,8 @@ from actors.domain import Feature
 from actors.stats.summary import Accepted
 from actors.storage.postgres.link import Connection, Link
 from actors.storage.postgres.stored_rows import RowReader, Shapes
-from actors.storage.postgres.summaries import PostgresMonitored
-from actors.storage.protocol import Known, Latests, Newest
+from actors.storage.postgres.summaries import PostgresSummaries
+from actors.storage.protocol import Known, LatestAnswers, LatestQuestion
 from actors.storage.shared.base import SharedHistory, none_quick
 from actors.storage.shared.parts import lots
 from actors.table.partition import DiskRows
@@ -29,7 +29,7 @@ class PostgresValues:
         self._link = link
         self._shapes = shapes
 
-    def latest(self, questions: Sequence[Newest]) -> Latests:
+    def latest(self, questions: Sequence[LatestQuestion]) -> LatestAnswers:
         """In one visit."""
         return self._link.read(
             lambda connection: RowReader(connection, self._shapes, self.most_bytes).latest(questions)
@@ -55,7 +55,7 @@ class PostgresValues:
 class PostgresHistory(SharedHistory):
     """See `History`."""
 
-    def __init__(self, link: Link, values: PostgresValues, summaries: PostgresMonitored) -> None:
+    def __init__(self, link: Link, values: PostgresValues, summaries: PostgresSummaries) -> None:
         super().__init__(values)
         self._link = link
         self._of_all = values

@@ -18,7 +18,7 @@ from actors.storage.redis.functions import ROOT, VERSIONS
 from actors.storage.redis.link import Command, RedisLink, call, judged
 from actors.storage.redis.registry import REGISTRY, RedisRegistry
 from actors.storage.redis.stored_rows import RowWriter, Shapes, keys_of
-from actors.storage.redis.summaries import RedisMonitored, Uncounted, Writers
+from actors.storage.redis.summaries import RedisSummaries, Uncounted, Writers
 from actors.storage.shared.parts import removed
 
 ENTITIES_PER_CALL = 64
@@ -35,7 +35,7 @@ class RedisLog(Uncounted):
         link: RedisLink,
         writers: Writers,
         registry: RedisRegistry,
-        summaries: RedisMonitored,
+        summaries: RedisSummaries,
         shapes: Shapes,
         now: Callable[[], int],
     ) -> None:

@@ -22,7 +22,7 @@ from actors.storage.redis.log import NOTES, RedisLog
 from actors.storage.redis.moving import RedisMover
 from actors.storage.redis.registry import RedisRegistry
 from actors.storage.redis.stored_rows import Shapes
-from actors.storage.redis.summaries import RedisMonitored, Writers
+from actors.storage.redis.summaries import RedisSummaries, Writers
 from actors.storage.redis.values import RedisHistory, RedisValues
 from actors.storage.shared.base import starting
 
@@ -43,7 +43,7 @@ class RedisStorage:
         self._shapes = Shapes(link)
         self._steady = SteadyClock(now, time.monotonic)  # which worker threads ask, and so not trio's
         self.registry = RedisRegistry(link, self._writers)
-        self.summaries = RedisMonitored(link, self._writers)
+        self.summaries = RedisSummaries(link, self._writers)
         self.log = RedisLog(link, self._writers, self.registry, self.summaries, self._shapes, self._steady)
         self.values = RedisValues(link, self._shapes, most_bytes)
         self.history = RedisHistory(link, self.values, self.registry, self.summaries, self._shapes)

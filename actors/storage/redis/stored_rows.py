@@ -14,7 +14,7 @@ import numpy as np
 from actors.amount import Amount
 from actors.domain import Feature
 from actors.settings import MAX_ROWS_FROM_SHARED, MOST_WIDE_SHAPES, VISIT_BYTES
-from actors.storage.protocol import Latests, LoadedRows, Newest
+from actors.storage.protocol import LatestAnswers, LatestQuestion, LoadedRows
 from actors.storage.redis.functions import ROOT, VERSIONS
 from actors.storage.redis.link import Command, RedisLink, call, judged
 from actors.storage.shared.packed import Shape, Together, payloads_of, placed, unpacked
@@ -230,7 +230,7 @@ class RowReader:
         self._shapes = shapes
         self._most_bytes = most_bytes
 
-    def latest(self, questions: Sequence[Newest]) -> Latests:
+    def latest(self, questions: Sequence[LatestQuestion]) -> LatestAnswers:
         """The newest values with event time <= at, of all questions in one visit, or two for older moments."""
         while True:
             asked = self.asking(questions)
@@ -244,7 +244,7 @@ class RowReader:
                 _note(found[place], number, owner, rows[0][4:])
         return self._answers(questions, found, replies)
 
-    def asking(self, questions: Sequence[Newest]) -> Asked:
+    def asking(self, questions: Sequence[LatestQuestion]) -> Asked:
         """What to ask for the newest rows of all questions."""
         known = self._shapes.known
         numbers = [known.holding(one.entity_type, one.features) for one in questions]
@@ -257,7 +257,9 @@ class RowReader:
                     commands.append(Command(newest, ("HMGET", newest, *shapes)))
         return Asked(known.version, numbers, commands)
 
-    def answered(self, questions: Sequence[Newest], asked: Asked, replies: Sequence[Any]) -> Latests | None:
+    def answered(
+        self, questions: Sequence[LatestQuestion], asked: Asked, replies: Sequence[Any]
+    ) -> LatestAnswers | None:
         """What the replies come to, None where they are not enough: there are other shapes, or an older moment."""
         if asked.version != (replies[0][0] or b"0"):
             return None
@@ -265,7 +267,7 @@ class RowReader:
         return None if late else self._answers(questions, found, replies)
 
     def _sorted_out(
-        self, questions: Sequence[Newest], asked: Asked, replies: Sequence[Any]
+        self, questions: Sequence[LatestQuestion], asked: Asked, replies: Sequence[Any]
     ) -> tuple[list[dict[int, _Found]], list[tuple[int, int, int, Command]]]:
         """By question the newest rows; and those too new: the question, the entity, the shape and what to ask."""
         answers, last = iter(replies[2:]), last_arrival(replies[1])
@@ -286,9 +288,9 @@ class RowReader:
         return found, late
 
     def _answers(
-        self, questions: Sequence[Newest], found: Sequence[Mapping[int, _Found]], replies: Sequence[Any]
-    ) -> Latests:
-        return Latests(
+        self, questions: Sequence[LatestQuestion], found: Sequence[Mapping[int, _Found]], replies: Sequence[Any]
+    ) -> LatestAnswers:
+        return LatestAnswers(
             int(replies[0][1] or 0),
             [
                 newest_of(question, self._parts(own, question.features))

@@ -162,7 +162,7 @@ class Uncounted:
             self._link.ask([Command(ROOT, ("HDEL", key, *old))], whole=True, durable=True)
 
 
-class RedisMonitored(SharedSummaries):
+class RedisSummaries(SharedSummaries):
     """See `Summaries`: this writer's part of it."""
 
     def __init__(self, link: RedisLink, writers: Writers) -> None:

@@ -9,13 +9,13 @@ import msgspec
 
 from actors.domain import Feature
 from actors.stats.summary import Accepted
-from actors.storage.protocol import Known, Latests, Newest, Quick
+from actors.storage.protocol import Known, LatestAnswers, LatestQuestion, Quick
 from actors.storage.redis.functions import ROOT
 from actors.storage.redis.link import Command, RedisLink, call
 from actors.storage.redis.registry import RedisRegistry
 from actors.storage.redis.stored_rows import RowReader, Shapes, entity_of, keys_of
 from actors.storage.redis.stream import Streams
-from actors.storage.redis.summaries import RedisMonitored
+from actors.storage.redis.summaries import RedisSummaries
 from actors.storage.shared.base import SharedHistory, never
 from actors.table.partition import DiskRows
 
@@ -33,7 +33,7 @@ class RedisValues:
         self._shapes = shapes
         self._most_bytes = most_bytes
 
-    def latest(self, questions: Sequence[Newest]) -> Latests:
+    def latest(self, questions: Sequence[LatestQuestion]) -> LatestAnswers:
         """In one visit to each node, two for moments of the past."""
         return RowReader(self._link, self._shapes, self._most_bytes).latest(questions)
 
@@ -42,7 +42,7 @@ class RedisValues:
         """Few entities are asked for from the event loop, unless it takes TLS."""
         streams, reader = Streams(self._link), RowReader(self._link, self._shapes, self._most_bytes)
 
-        async def answers(questions: Sequence[Newest]) -> Latests | None:
+        async def answers(questions: Sequence[LatestQuestion]) -> LatestAnswers | None:
             if sum(len(question.entities) for question in questions) > QUICK_ENTITIES:
                 return None
             asked = reader.asking(questions)
@@ -68,7 +68,7 @@ class RedisHistory(SharedHistory):
         link: RedisLink,
         values: RedisValues,
         registry: RedisRegistry,
-        summaries: RedisMonitored,
+        summaries: RedisSummaries,
         shapes: Shapes,
     ) -> None:
         super().__init__(values)

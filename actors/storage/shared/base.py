@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from actors.domain import Feature
 from actors.errors import StartupError, Unavailable
 from actors.stats.windows import Merge
-from actors.storage.protocol import Newest, Quick, Values
+from actors.storage.protocol import LatestQuestion, Quick, Values
 from actors.storage.shared.parts import by_time
 from actors.table.partition import DiskRows
 from actors.table.rows import Rows
@@ -18,7 +18,7 @@ from actors.table.rows import Rows
 COARSENING_SECONDS = 60.0
 
 
-async def never(questions: Sequence[Newest]) -> None:
+async def never(questions: Sequence[LatestQuestion]) -> None:
     """No question is quick."""
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from actors.domain import Feature
-from actors.storage.protocol import Newest, Removed
+from actors.storage.protocol import LatestQuestion, Removed
 from actors.storage.shared.packed import Shape
 from actors.table.columns import Indices, Times
 from actors.table.grid import Grid, unfilled
@@ -29,7 +29,7 @@ class Part(NamedTuple):
     nulls: Nulls
 
 
-def newest_of(question: Newest, parts: Mapping[int, Sequence[Part]]) -> Grid:
+def newest_of(question: LatestQuestion, parts: Mapping[int, Sequence[Part]]) -> Grid:
     grid = unfilled(question.kinds, len(question.entities))
     grid.times[:], grid.nulls[:] = NEVER, False
     for kind, values in zip(question.kinds, grid.values, strict=True):

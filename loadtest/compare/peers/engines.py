@@ -24,7 +24,7 @@ from actors.ingest.sent import Ingested
 from actors.opening import open_router
 from actors.settings import Settings
 from actors.table.columns import Block, Keys
-from actors.training import Moments, Wanted
+from actors.training import Spine, Wanted
 from loadtest.compare.data import Data, History
 from loadtest.compare.work import Given, Load, Read, Table, Timed, TrainingSet, Values, View, Work
 from loadtest.machine.cores import Cores, placed
@@ -149,11 +149,11 @@ class InProcess(Engine):
             await self._router.write(Ingested(blocks, count, []), b"")
         self._features[view] = list(found.values())
 
-    def taken(self, rows: Table) -> Moments:
+    def taken(self, rows: Table) -> Spine:
         """The ids as Arrow, as they come from a client."""
-        return Moments(pa.array(rows["e"], pa.string()), rows["t"])
+        return Spine(pa.array(rows["e"], pa.string()), rows["t"])
 
-    async def join(self, work: TrainingSet, asked: Moments) -> Any:
+    async def join(self, work: TrainingSet, asked: Spine) -> Any:
         """`Router.fill`."""
         return await self._router.fill(asked, [Wanted(one.name, one) for one in self._features[work.view]])
 

@@ -40,7 +40,7 @@ pairs, drawn from fixed seeds. `tests/studies/drift/populations.py` says what th
 Pairs per cell: {trials}.
 A share of 1% is exact to about 0.5 points (two standard errors) with 1500 pairs, 1 with 400, 2.6 with 60.
 
-- **Timewell**: the default of `actors/stats/drift/judge.py`, for one feature on its own (a family of features is
+- **Timewell**: the default of `actors/stats/drift/verdict.py`, for one feature on its own (a family of features is
   adjusted by Benjamini-Hochberg on top).
 - **Evidently** 0.7.23, by its rule of sample size: up to 1000 reference values a p-value against 0.05, above a
   distance against 0.1.

@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 
 from actors.stats.drift import evidently, hopsworks, nannyml, sample
-from actors.stats.drift.judge import judge_categories, judge_numbers
 from actors.stats.drift.judgement import Judgement
+from actors.stats.drift.verdict import judge_categories, judge_numbers
 from tests.studies.drift.populations import Floats
 
 COLUMNS = ["Timewell", "Evidently", "NannyML, a chunk", "NannyML, any chunk", "Hopsworks"]

@@ -19,7 +19,7 @@ from actors.stats.drift import categorical, compatible, numeric, vector_shift
 from actors.stats.drift.benjamini_hochberg import adjusted
 from actors.stats.drift.judgement import Evidence, Judgement, insufficient, ruled, threshold_of, too_few
 from actors.stats.drift.sample import Sample
-from actors.stats.drift.vector_shift import Components
+from actors.stats.drift.vector_shift import VectorSide
 from actors.stats.moments import Moments
 
 ALPHA = 0.01
@@ -93,8 +93,8 @@ def judge_categories(
 
 
 def judge_vectors(
-    reference: Components,
-    current: Components,
+    reference: VectorSide,
+    current: VectorSide,
     *,
     norms: tuple[Sample, Sample] | None = None,
     threshold: float | None = None,

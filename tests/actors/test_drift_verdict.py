@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.stats.drift import categorical, numeric, sample, vector_shift
-from actors.stats.drift.judge import (
+from actors.stats.drift.judgement import LARGEST, Judgement
+from actors.stats.drift.sample import Floats
+from actors.stats.drift.vector_shift import VectorSide
+from actors.stats.drift.verdict import (
     decide,
     judge_categories,
     judge_numbers,
     judge_vectors,
 )
-from actors.stats.drift.judgement import LARGEST, Judgement
-from actors.stats.drift.sample import Floats
-from actors.stats.drift.vector_shift import Components
 
 Draw = Callable[[np.random.Generator, int], Floats]
 
@@ -39,8 +39,8 @@ def judged(reference: Floats, current: Floats) -> Judgement:
     return judge_numbers(sample.of(reference), sample.of(current))
 
 
-def components(vectors: Floats) -> Components:
-    return Components(len(vectors), vectors.mean(0), vectors.var(0))
+def components(vectors: Floats) -> VectorSide:
+    return VectorSide(len(vectors), vectors.mean(0), vectors.var(0))
 
 
 def with_p_value(p_value: float) -> Judgement:
@@ -189,7 +189,7 @@ def test_too_few_values_on_either_side_are_insufficient() -> None:
     assert judge_numbers(sample.of([]), many, minimum_count=0).verdict == "insufficient"
     assert judge_categories({}, {"a": 100}).verdict == "insufficient"
     assert (
-        judge_vectors(Components(1, np.zeros(2), np.zeros(2)), Components(99, np.zeros(2), np.zeros(2))).drift
+        judge_vectors(VectorSide(1, np.zeros(2), np.zeros(2)), VectorSide(99, np.zeros(2), np.zeros(2))).drift
         is None
     )
 
@@ -287,7 +287,7 @@ def test_dead_components_do_not_dilute_the_shift_and_waking_ones_are_high_drift(
 
 def test_vectors_of_other_dimensions_are_refused() -> None:
     with pytest.raises(ValueError, match="dimension"):
-        judge_vectors(Components(50, np.zeros(2), np.ones(2)), Components(50, np.zeros(3), np.ones(3)))
+        judge_vectors(VectorSide(50, np.zeros(2), np.ones(2)), VectorSide(50, np.zeros(3), np.ones(3)))
 
 
 def test_features_scored_together_are_judged_by_adjusted_p_values() -> None:
