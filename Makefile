@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests and measurements start many interpreters, and without compiled modules each takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: serve test install check lint demo bench lock clean
 

@@ -42,6 +42,8 @@ class Scale(NamedTuple):
     """and most rows of these together, but always one batch."""
     share: float
     """Of the rows and histories of training sets."""
+    width: int = WIDE.width
+    """Features that are loaded for those that serve."""
 
 
 FULL = Scale(rounds=9, round_seconds=1.0, entities=10_000, batches=5_000, rows=40_000, share=1.0)
@@ -62,7 +64,8 @@ class Data:
     def __init__(self, scale: Scale) -> None:
         self.scale = scale
         self.entities = micro.entity_ids(range(scale.entities))
-        self.values: Values = np.random.default_rng(11).random((scale.entities, WIDE.width)) * 1_000
+        self.loaded = WIDE._replace(width=scale.width)
+        self.values: Values = np.random.default_rng(11).random((scale.entities, scale.width)) * 1_000
         self._moment = WRITTEN_FROM
 
     def asked(self, work: Serve, number: int) -> list[list[str]]:

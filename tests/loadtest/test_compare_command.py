@@ -121,7 +121,9 @@ async def test_redis_serves_and_keeps_the_same_values_as_timewell(
     names = ("memory", "serve-1x2-32", "serve-100x20", "write-1-32", "write-100", "load")
     workloads = [WORKLOADS[name] for name in names]
     document = Document(facts_here(), True, {}, {}, {}, {}, [])
-    data = Data(QUICK._replace(rounds=1, round_seconds=0.05, entities=100, rows=1_000, batches=100, share=0.002))
+    data = Data(
+        QUICK._replace(rounds=1, round_seconds=0.05, entities=100, rows=1_000, batches=100, share=0.002, width=20)
+    )
     comparing = Comparing(document, data, workloads, Room(cores(), tmp_path, PATIENCE_SECONDS))
 
     def make(place: Place) -> Redis:
@@ -176,7 +178,7 @@ async def test_a_peer_that_cannot_be_had_is_noted_and_the_others_go_on(tmp_path:
 async def test_what_timewell_keeps_in_a_shared_store_another_timewell_over_it_has(
     name: str, tmp_path: Path
 ) -> None:
-    data = Data(QUICK._replace(entities=20))
+    data = Data(QUICK._replace(entities=20, width=2))
     with STORES[name](cores()) as store:
         one, other = (Timewell(tmp_path / place, cores(), {}, store) for place in ("one", "other"))
         for directory in ("one", "other"):

@@ -20,7 +20,6 @@ from loadtest.compare.environments import Environment
 from loadtest.compare.remote import Remote, remote
 from loadtest.compare.serving import Launch, Serving, serving
 from loadtest.compare.work import (
-    WIDE,
     Batch,
     Given,
     Load,
@@ -119,7 +118,7 @@ class Redis:
         port, driver = self._running
         values = data.values[rows]
         batch = {"entities": data.entities[rows], "values": values.tolist()}
-        await driver.call("load", port=port, batch=batch, features=WIDE.features)
+        await driver.call("load", port=port, batch=batch, features=data.loaded.features)
         return int(values.size)
 
     async def prepare(self, work: TrainingSet | Load, data: Data) -> None:

@@ -24,7 +24,6 @@ from loadtest.compare.driving import Rounds, ask, drive
 from loadtest.compare.serving import Launch, Serving, over_http, serving
 from loadtest.compare.stores import Store
 from loadtest.compare.work import (
-    WIDE,
     WRITTEN,
     Batch,
     Given,
@@ -92,12 +91,12 @@ class Timewell:
 
     async def load(self, data: Data, rows: slice) -> int:
         """The widest view, of which the others are the beginnings."""
-        await self._register(WIDE, *WRITTEN)
+        await self._register(data.loaded, *WRITTEN)
         entities, values = data.entities[rows], data.values[rows]
         for start in range(0, len(entities), ROWS_A_WRITE):
             part = slice(start, start + ROWS_A_WRITE)
             batch = Batch(entities[part], LOADED_AT, values[part])
-            await ask(self._port, write_request(Write(WIDE, ROWS_A_WRITE), batch))
+            await ask(self._port, write_request(Write(data.loaded, ROWS_A_WRITE), batch))
         return int(values.size)
 
     async def prepare(self, work: TrainingSet | Load, data: Data) -> None:
