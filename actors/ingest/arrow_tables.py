@@ -19,7 +19,7 @@ from actors.ingest.sent import MOST_FAULTS_NAMED, Ingested, check_entity_ids
 from actors.registry import FeatureRegistry
 from actors.table.columns import Alike, Block, Indices, Keys, rows_of_codes
 from actors.types.constraints import constrain_arrow
-from actors.types.type import Coerced, Nulls, is_text
+from actors.types.type import Coerced, Nulls, is_text, lean_nulls
 from actors.types.values import convert_arrow
 from timewell.arrow_plain import plain
 
@@ -145,13 +145,13 @@ def _block(
     feature: Feature, column: Coerced, rows: Indices, sent: _Rows, field: str, faults: list[Fault]
 ) -> list[Block]:
     """The good rows of one feature; none where there are none. The keys of all rows are those of the table."""
-    constrain_arrow(feature, column)
+    column = constrain_arrow(feature, column)
     good = sent.good[rows]
     for position, reason in column.refused:
         faults.append(Fault(field, reason, int(rows[position])))
         good[position] = False
     keys = sent.keys if len(rows) == len(sent.keys) else sent.keys.take(rows)
-    block = Block(feature.id, feature.created, keys, column.values, column.nulls)
+    block = Block(feature.id, feature.created, keys, column.values, lean_nulls(column.nulls))
     if not good.any():
         return []
     return [sent.alike.one(block if good.all() else block.take(np.flatnonzero(good)))]

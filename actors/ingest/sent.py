@@ -30,7 +30,7 @@ from actors.table.columns import (
 from actors.timestamps import parse_timestamp, parse_timestamps
 from actors.turns import Steps, at_once
 from actors.types.constraints import coerce
-from actors.types.type import FEW, Coerced, Nulls
+from actors.types.type import FEW, Coerced, Nulls, lean_nulls
 from actors.types.values import type_of, width_of
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -204,6 +204,8 @@ def _block(
         good[row] = False
     entities = ids_at(sent.entities, rows)
     block = Block(feature.id, feature.created, Keys(entities, times[rows]), column.values, column.nulls)
+    if not faults:
+        return block
     kept = good[rows]
     if kept.all():
         return block
@@ -222,5 +224,6 @@ def _column(feature: Feature, given: Sequence[Any]) -> Steps[Coerced]:
         parts.append(coerce(feature, given[start : start + most]))
         yield
     values, nulls = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
+    nulls = lean_nulls(nulls)
     refused = [one._replace(position=one.position + at * most) for at, part in enumerate(parts) for one in part[2]]
     return Coerced(values, nulls, refused)

@@ -98,10 +98,16 @@ class FeatureMonitor:
         told: dict[Keys, _Told] = {}
         for block in blocks:
             if block.keys not in told:
-                newest, late = newest_due(block.times, arrived), self.late.of(block.times, arrived)
-                told[block.keys] = _Told(newest, late)
+                told[block.keys] = self._told(block.keys, arrived)
             self._append(block, told[block.keys], arrived)
         self.position = arrived
+
+    def _told(self, keys: Keys, arrived: int) -> _Told:
+        if len(keys) == 0:
+            return _Told(None, {})
+        newest = keys.bounds[1]
+        due = newest if newest <= arrived else newest_due(keys.times, arrived)
+        return _Told(due, self.late.of(keys, arrived))
 
     def _append(self, block: Block, told: _Told, arrived: int) -> None:
         stream = self._streams.get(block.feature)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from actors.table.columns import Times
+from actors.table.columns import Keys
 
 MOST_OF_A_FEATURE = 200
 MOST_OF_ALL = 50_000
@@ -25,10 +25,13 @@ class LateWindows:
         self._arrived: dict[str, dict[int, int]] = {}
         self._count = 0
 
-    def of(self, times: Times, arrived: int) -> dict[int, int]:
-        """The starts of the windows that had closed before some observations of them came, each with `arrived`."""
-        closed = arrived // self._width
-        if not len(times) or (oldest := int(times.min()) // self._width) >= closed:
+    def of(self, keys: Keys, arrived: int) -> dict[int, int]:
+        """The starts of the windows that had closed before some observations of them came, each with `arrived`.
+
+        There must be an observation.
+        """
+        closed, oldest, times = arrived // self._width, keys.bounds[0] // self._width, keys.times
+        if oldest >= closed:
             return {}
         # Counted from the oldest, or else from the closing back, which is where the newest are.
         first = max(oldest, closed - SPAN)

@@ -19,16 +19,11 @@ from numpy.typing import NDArray
 
 from actors.settings import ROWS_PER_TURN
 from actors.turns import Steps, at_once
-from actors.types.type import Array, Nulls
+from actors.types.type import Array, Nulls, all_there, no_nulls
 
 Times = NDArray[np.int64]
 Indices = NDArray[np.int64]
 Codes = NDArray[np.integer[Any]]
-
-LOOKED_BACK = 4
-"""A column has the keys of one of so many before it."""
-SMALL_BYTES = 512
-"""So many are compared in no time."""
 
 
 class Entities(Sequence[str]):
@@ -124,11 +119,20 @@ class Keys:
     something of it does so once for all that have it.
     """
 
-    __slots__ = ("entities", "times")
+    __slots__ = ("_bounds", "entities", "times")
 
     def __init__(self, entities: Sequence[str], times: Times) -> None:
         self.entities = entities
         self.times = times
+        self._bounds: tuple[int, int] | None = None
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The earliest and the latest event time; there must be one."""
+        if self._bounds is None:
+            first = int(self.times[0])
+            self._bounds = (first, first) if len(self) == 1 else (int(self.times.min()), int(self.times.max()))
+        return self._bounds
 
     def __len__(self) -> int:
         return len(self.times)
@@ -142,28 +146,24 @@ class Alike:
     """Tells, where rows are taken in, which columns have the same entities and times: they get the same keys."""
 
     def __init__(self) -> None:
-        self._last: list[Keys] = []
+        self._last: dict[tuple[int, int, int], Keys] = {}
 
     def one(self, block: Block) -> Block:
-        """The block, with the keys of one of the last few where these are the same."""
-        own = block.keys
-        for keys in self._last:
-            if same(keys.times, own.times) and _same_ids(keys.entities, own.entities):
-                return Block(block.feature, block.created, keys, block.values, block.nulls)
-        self._last = [own, *self._last[: LOOKED_BACK - 1]]
+        """The block, with the keys of one before it where these are the same."""
+        own, times = block.keys, block.keys.times
+        keys = self._last.get(glance := (len(times), int(times[0]), int(times[-1])), own)
+        if keys is not own and same(keys.times, times) and _same_ids(keys.entities, own.entities):
+            return block._replace(keys=keys)
+        self._last[glance] = own
         return block
 
 
 def same(one: Array, other: Array) -> bool:
     """Whether two arrays of one dtype have the same numbers. As bytes, which is faster while they are small."""
-    if one is other or one.nbytes != other.nbytes:
-        return one is other
-    if one.nbytes > SMALL_BYTES and one[-1] != other[-1]:
-        return False
-    return one.tobytes() == other.tobytes()
+    return one is other or (len(one) == len(other) and one.tobytes() == other.tobytes())
 
 
-def _same_ids(one: Sequence[str], other: Sequence[str]) -> bool:
+def _same_ids(one: object, other: object) -> bool:
     if isinstance(one, Entities) and isinstance(other, Entities):
         return one.names is other.names and same(one.codes, other.codes)
     return type(one) is type(other) and one == other
@@ -200,7 +200,8 @@ class Block(NamedTuple):
 
     def of(self, keys: Keys, rows: Indices | slice) -> Block:
         """Some of its rows, whose keys are at hand."""
-        return Block(self.feature, self.created, keys, self.values[rows], self.nulls[rows])
+        nulls = no_nulls(len(keys)) if all_there(self.nulls) else self.nulls[rows]
+        return Block(self.feature, self.created, keys, self.values[rows], nulls)
 
     def cut(self, start: int, count: int) -> Block:
         """So many of its rows from one on."""
@@ -311,7 +312,7 @@ def _pack_block(block: Block, place: int, first: dict[Keys, int], lists: dict[in
         values.dtype.str,
         values.shape[1] if values.ndim == 2 else 0,
         values.tolist() if values.dtype == object else values.tobytes(),
-        np.packbits(block.nulls).tobytes() if block.nulls.any() else b"",
+        np.packbits(block.nulls).tobytes() if not all_there(block.nulls) and block.nulls.any() else b"",
         codes,
     )
 
@@ -339,7 +340,7 @@ def _unpack_block(packed: _Packed, before: Sequence[Block]) -> Block:
         values = np.frombuffer(packed.values, np.dtype(packed.dtype))
     if packed.width:
         values = values.reshape(count, packed.width)
-    nulls = np.zeros(count, np.bool_)
+    nulls = no_nulls(count)
     if packed.nulls:
         nulls = np.unpackbits(np.frombuffer(packed.nulls, np.uint8), count=count).view(np.bool_)
     return Block(packed.feature, packed.created, keys, values, nulls)

@@ -53,12 +53,14 @@ class Index:
     def newest(self) -> int:
         """The greatest event time; there must be one."""
         if self._newest is None:
-            self._newest = int(self.times.max())
+            self._newest = int(self.times.max() if self.size > 1 else self.times[0])
         return self._newest
 
     @property
     def once(self) -> bool:
         """Whether no slot comes twice, as far as is known: it pays to find out from the second time on."""
+        if self.size == 1:
+            return True
         if self._once is None and self._asked:
             ordered = np.sort(self.slots)
             self._once = not (ordered[1:] == ordered[:-1]).any()
@@ -123,20 +125,6 @@ class Growing:
         if found is None:
             found = self._cuts[start, end] = self._whole.take(slice(start, end))
         return found
-
-
-_NO_NULLS = np.zeros(1 << 24, np.bool_)
-_NO_NULLS.setflags(write=False)  # and so never takes memory: what is read of it is the system's one page of zeros
-
-
-def no_nulls(count: int) -> Nulls:
-    """So many times False, which take no memory."""
-    return _NO_NULLS[:count] if count <= len(_NO_NULLS) else np.zeros(count, np.bool_)
-
-
-def all_there(nulls: Nulls) -> bool:
-    """Whether these are `no_nulls`, without a look at them."""
-    return nulls.base is _NO_NULLS
 
 
 class Piece(NamedTuple):

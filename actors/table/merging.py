@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from actors.table.index import Index, Order, Piece, all_there, joint, no_nulls
+from actors.table.index import Index, Order, Piece, joint
 from actors.table.rows import Rows, last_of_each, order, order_of, picked
 from actors.turns import Steps
-from actors.types.type import Array, Nulls
+from actors.types.type import Array, Nulls, all_there, no_nulls
 
 ROWS_A_STEP = 8_192
 """Less than a millisecond of work."""

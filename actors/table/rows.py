@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.table.columns import Indices, Times
-from actors.table.index import Index, Order, Piece, Slots, all_there, joint, no_nulls
-from actors.types.type import Array, Nulls
+from actors.table.index import Index, Order, Piece, Slots, joint
+from actors.types.type import Array, Nulls, all_there, no_nulls
 
 
 @dataclass(slots=True, eq=False)

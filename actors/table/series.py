@@ -26,7 +26,7 @@ import numpy as np
 from actors.table.columns import Indices, Times
 from actors.table.found import Found
 from actors.table.grid import Cells
-from actors.table.index import Index, Slots, all_there, no_nulls
+from actors.table.index import Index, Slots
 from actors.table.latest import LatestTable
 from actors.table.layers import Layers
 from actors.table.merging import ROWS_A_STEP
@@ -43,7 +43,7 @@ from actors.table.rows import (
 from actors.table.tail import Tail
 from actors.timestamps import FOREVER, NEVER
 from actors.turns import Steps, at_once
-from actors.types.type import Array, Nulls, blank
+from actors.types.type import Array, Nulls, all_there, blank, no_nulls
 
 TAIL_ROWS = 8_192
 SLOTS_WORTH_COMPACTING = 64

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from actors.table.index import Growing, Index, Slots, all_there, longer, no_nulls, room_for
+from actors.table.index import Growing, Index, Slots, longer, room_for
 from actors.table.rows import Rows
-from actors.types.type import Array, Nulls
+from actors.types.type import Array, Nulls, all_there, no_nulls
 
 
 class Tail:

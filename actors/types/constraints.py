@@ -20,12 +20,10 @@ _CONSTRAINTS = ("min", "max", "enum", "pattern", "max_length", "dimension")
 
 def coerce(feature: Feature, given: Sequence[Any]) -> Coerced:
     """Turn JSON values into a column of the feature's type, checking each against type and schema."""
-    column = convert(feature, given)
-    constrain(feature, column, given)
-    return column
+    return constrain(feature, convert(feature, given), given)
 
 
-def constrain(feature: Feature, column: Coerced, given: Sequence[Any]) -> None:
+def constrain(feature: Feature, column: Coerced, given: Sequence[Any]) -> Coerced:
     """Refuse in a column what the feature's schema does not allow. `given` is for the words."""
     schema = feature.schema or ValueSchema()
     if not schema.nullable:
@@ -33,13 +31,16 @@ def constrain(feature: Feature, column: Coerced, given: Sequence[Any]) -> None:
         missing = [place for place in np.flatnonzero(column.nulls).tolist() if place not in refused]
         column.refused.extend(Refused(position, "null, but the feature is not nullable") for position in missing)
     _check_constraints(feature, schema, column, given)
-    for position, _ in column.refused:
-        column.nulls[position] = True
+    if not column.refused:
+        return column
+    nulls = column.nulls.copy()
+    nulls[[position for position, _ in column.refused]] = True
+    return column._replace(nulls=nulls)
 
 
-def constrain_arrow(feature: Feature, column: Coerced) -> None:
+def constrain_arrow(feature: Feature, column: Coerced) -> Coerced:
     """The same for values that came in Arrow, which become JSON only where one is told of."""
-    constrain(feature, column, _Shown(feature.value_type, column.values))
+    return constrain(feature, column, _Shown(feature.value_type, column.values))
 
 
 class _Shown(Sequence[Any]):

@@ -36,6 +36,25 @@ class Coerced(NamedTuple):
     refused: list[Refused]
 
 
+_NO_NULLS = np.zeros(1 << 24, np.bool_)
+_NO_NULLS.setflags(write=False)  # and so never takes memory: what is read of it is the system's one page of zeros
+
+
+def no_nulls(count: int) -> Nulls:
+    """So many times False, which take no memory."""
+    return _NO_NULLS[:count] if count <= len(_NO_NULLS) else np.zeros(count, np.bool_)
+
+
+def all_there(nulls: Nulls) -> bool:
+    """Whether these are `no_nulls`, without a look at them."""
+    return nulls.base is _NO_NULLS
+
+
+def lean_nulls(nulls: Nulls) -> Nulls:
+    """The same, as `no_nulls` where there are none: who comes later need not look."""
+    return nulls if all_there(nulls) or nulls.any() else no_nulls(len(nulls))
+
+
 class Observed(NamedTuple):
     """What statistics take of some values: what tells them apart, amounts, how often each, components.
 
@@ -187,9 +206,9 @@ def one_by_one(type_: Type, feature: Feature, given: Sequence[Any], values: Arra
 
 def column_of(type_: Type, feature: Feature, given: Sequence[Any], shape: tuple[int, ...]) -> Coerced:
     """JSON values as a column, constraints not looked at."""
-    nulls = np.zeros(len(given), np.bool_)
+    nulls = no_nulls(len(given))
     if None in given:
-        nulls[[position for position, value in enumerate(given) if value is None]] = True
+        nulls = np.fromiter((value is None for value in given), np.bool_, len(given))
     values = type_.whole(given)
     if values is not None:
         return Coerced(values, nulls, [])

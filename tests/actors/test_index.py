@@ -18,13 +18,12 @@ import actors.table.rows
 import actors.table.series
 from actors.domain import Feature
 from actors.table.columns import Block, Keys
-from actors.table.index import all_there, no_nulls
 from actors.table.loading import Loading
 from actors.table.partition import Partition
 from actors.table.rows import Rows
 from actors.table.series import Series
 from actors.timestamps import FOREVER
-from actors.types.type import Array
+from actors.types.type import Array, all_there, no_nulls
 from tests.actors.test_partition import a_feature
 from tests.actors.test_series import IN_ANY_ORDER, SLOTS, SOME_SLOTS, World
 

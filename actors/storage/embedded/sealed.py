@@ -15,7 +15,7 @@ import msgspec
 
 from actors.domain import Feature
 from actors.errors import Damaged
-from actors.table.columns import Block, Keys
+from actors.table.columns import Block
 from actors.timestamps import FOREVER, NEVER, format_timestamp
 
 _SEAL = slice(0, 4)
@@ -104,14 +104,9 @@ def readable(text: object) -> str:
 
 def spans_of(blocks: Sequence[Block]) -> tuple[FeatureSpan, ...]:
     """What a batch holds. Keys that blocks have in common are looked at once."""
-    bounds: dict[Keys, tuple[int, int]] = {}
-    spans = []
-    for block in blocks:
-        if len(block.times):
-            if block.keys not in bounds:
-                bounds[block.keys] = int(block.times.min()), int(block.times.max())
-            spans.append(FeatureSpan(block.feature, block.created, *bounds[block.keys]))
-    return tuple(spans)
+    return tuple(
+        FeatureSpan(block.feature, block.created, *block.keys.bounds) for block in blocks if len(block.keys)
+    )
 
 
 def packed(held: Held) -> bytes:
