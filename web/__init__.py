@@ -1,19 +1,19 @@
-"""The front end: HTTP in, actor messages out. Each line imports only from the lines above it.
+"""The front end: HTTP requests in, messages to actors out. Each line imports only from the lines above it.
 
-errors.py logs.py                       one table from domain errors to problem+json; log lines
-hypercorn/                              what is here because Hypercorn is as it is
-bodies/                                 what comes in
-answers/                                what goes out
-traffic.py                              what requests came, and how they fared
-gate.py                                 what every request passes
-freshness.py training_request.py        how old everything is; a training set as it is asked for
-metrics.py                              figures
+errors.py logs.py                       domain errors as problem+json; log formats
+hypercorn/                              what Hypercorn and Quart leave undone
+bodies/                                 request bodies, decoded and judged
+answers/                                response bodies in all their formats
+traffic.py                              the count and duration of every request
+gate.py                                 what every request passes on its way to a handler
+freshness.py training_request.py        the age of features; a request for a training set, parsed
+metrics.py                              the figures of `GET /metrics`
 chapter.py                              how a route describes itself
-openapi.py                              the OpenAPI document of such descriptions
-routes/                                 the routes, chapter by chapter
-app.py fastlane.py                      the Quart-Trio application; hot requests before the framework sees them
-process.py                              actors and front end until a signal
-commands/                               the commands of the server
-cli.py                                  the command
+openapi.py                              the OpenAPI document, made from those descriptions
+routes/                                 the routes, by chapters of the contract
+app.py fastlane.py                      the Quart-Trio application; hot requests, answered before it sees them
+process.py                              actors and front end, from the start to a signal
+commands/                               the commands that work on a storage itself
+cli.py                                  the `timewell` command, `serve` included
 __main__.py                             `python -m web`
 """

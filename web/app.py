@@ -19,7 +19,7 @@ from web.traffic import Traffic
 
 
 class _Rest(BaseConverter):
-    """All that is left of a path: an entity id may have slashes anywhere."""
+    """The rest of a path, slashes included: an entity id may contain them anywhere."""
 
     regex = ".+"
     part_isolating = False
@@ -27,20 +27,20 @@ class _Rest(BaseConverter):
 
 class _App(QuartTrio):
     async def make_default_options_response(self) -> Response:
-        """The answer to OPTIONS of a route."""
+        """The answer to an OPTIONS request."""
         response = Response(b"", 204, {"Allow": ", ".join(errors.allowed_methods(self, request.path))})
         del response.headers["Content-Type"]
         return response
 
 
 def create_app(router: Router, settings: Settings, traffic: Traffic | None = None) -> QuartTrio:
-    """All routes of the contract. `traffic`: what sees the requests, for the metrics."""
+    """The application with every route of the contract. `traffic`: where requests are counted, for the metrics."""
     app = _App("web", static_folder=None)
-    app.url_map.merge_slashes = False  # the redirect would name a host and port that are not the client's
+    app.url_map.merge_slashes = False  # a redirect would name `localhost`, not the host that was asked
     app.request_class = Request
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["BODY_TIMEOUT"] = settings.stalled_seconds
-    app.config["RESPONSE_TIMEOUT"] = None  # the total: who takes an answer may take it slowly
+    app.config["RESPONSE_TIMEOUT"] = None  # it would bound the total time; a client may read slowly
     errors.install(app)
     app.url_map.converters["rest"] = _Rest
     metrics = Metrics(router, (traffic or Traffic()).registry, settings.storage_type)

@@ -1,7 +1,7 @@
-"""Chapters of the contract: their routes, each described where it is answered.
+"""Chapters of the contract: each route is described at its handler.
 
-A description says what the OpenAPI document shows. It changes nothing of how a request is answered, except that a
-query is read by the names in it (`Query(RANGE)`), so that the two cannot differ.
+The OpenAPI document is made from these descriptions. They do not change how a request is answered, with one
+exception: a handler reads its query by the described names (`Query(RANGE)`), so that the two cannot differ.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from actors.router import Router
 from actors.settings import Settings
 from web.metrics import Metrics
 
-RANGE = {"startTime": "RFC 3339; from here on", "endTime": "RFC 3339; up to and including"}
-PAGE = {"limit": "most items of a page, up to 10000", "cursor": "nextCursor of the page before"}
+RANGE = {"startTime": "RFC 3339; the start, inclusive", "endTime": "RFC 3339; the end, inclusive"}
+PAGE = {"limit": "how many items at most, up to 10000", "cursor": "the nextCursor of the page before"}
 
 
 class PlainText:
-    """What an answer carries that is neither JSON nor HTML."""
+    """The type to declare for an answer in plain text."""
 
 
 class Service(NamedTuple):
-    """What handlers answer from."""
+    """What every handler is given to answer from."""
 
     router: Router
     settings: Settings
@@ -37,11 +37,11 @@ H = TypeVar("H", bound=Handler)
 
 
 class Route(NamedTuple):
-    """One operation: what a request has to be, what answers it, and what is said of it."""
+    """One operation: what it takes, what answers it, and how it is documented. `Chapter.route` says more."""
 
     method: str
     rule: str
-    """The path as Quart matches it."""
+    """The path in Quart's notation."""
     handler: Handler
     chapter: str
     summary: str
@@ -55,12 +55,12 @@ class Route(NamedTuple):
 
     @property
     def path(self) -> str:
-        """The path as OpenAPI writes it."""
+        """The path in OpenAPI's notation."""
         return re.sub(r"<(?:\w+:)?(\w+?)_?>", r"{\1}", self.rule)
 
 
 class Chapter:
-    """The routes of a module, in the order of the document."""
+    """The routes of a module, in the order in which the document lists them."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -79,11 +79,12 @@ class Chapter:
         lanes: bool = False,
         fails: tuple[int, ...] = (),
     ) -> Callable[[H], H]:
-        """Have the function below answer `operation`: a method and a path, such as `GET /groups/<name>`.
+        """Register the decorated function as the handler of `operation`, such as `GET /groups/<name>`.
 
-        It is called with the service and what the path names. `gives`: what each good status carries. `takes`: the
-        body, as JSON; `takes_also`: its other media types. `query`, `headers`: what each parameter means.
-        `lanes`: whether the answer also comes as NDJSON, CSV and Arrow. `fails`: the statuses of its failures.
+        The handler is called with the service and the parameters of the path. `gives`: the type of the answer by
+        successful status. `takes`: the type of the JSON body; `takes_also`: other media types it may have.
+        `query`, `headers`: what each parameter means. `lanes`: whether the answer also comes as NDJSON, CSV and
+        Arrow. `fails`: the statuses of failures.
         """
         method, _, rule = operation.partition(" ")
         said = summary, gives, takes, takes_also, query or {}, headers or {}, lanes, fails

@@ -1,4 +1,4 @@
-"""The `timewell` command of the server."""
+"""The whole `timewell` command: the client's commands, `serve`, and those that work on a storage itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMMANDS = (*cli.COMMANDS, migrate, check_data)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command to its exit code; `timewell.commands.exits` says what they mean."""
+    """Run a command and return its exit code; `timewell.commands.exits` says what the codes mean."""
     parsed = _parser().parse_args(arguments)
     if parsed.command == "serve":
         return _serve({name: value for name, value in vars(parsed).items() if name != "command"})
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(flags: dict[str, Any]) -> int:
-    """Run the service until it is told to stop. What it takes to run one is imported only for it."""
+    """Run the service until it is told to stop. Its imports are here so that the other commands start fast."""
     import trio
 
     from actors.errors import TimewellError
@@ -49,11 +49,12 @@ def _serve(flags: dict[str, Any]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser, commands = cli.new_parser("the service, and commands that speak to one", "timewell")
+    parser, commands = cli.new_parser("Run the service, or a command against one that runs.", "timewell")
     command = commands.add_parser(
         "serve",
         help="run the service",
-        description="Run the service. Each flag can be given as an environment variable of its name in capitals.",
+        description="Run the service. Each flag can also be set as an environment variable: its name in capitals,"
+        " with underscores.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     for name, about in describe_settings():
@@ -70,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def describe_settings() -> list[tuple[str, dict[str, Any]]]:
-    """Name, placeholder, words and default of every setting."""
+    """Every setting with its placeholder, help text and default."""
     hints = get_type_hints(Settings, include_extras=True)
     return [
         (field.name, _describe(field.name, hints[field.name], field.default))
@@ -87,7 +88,7 @@ def _describe(name: str, hint: Any, default: object) -> dict[str, Any]:
 
 
 def _placeholder(name: str, kind: type) -> str:
-    """What stands for a value: its unit, which a setting has in its name."""
+    """What stands for a value in `--help`: its unit, with which the setting's name ends, else its type."""
     last = name.rpartition("_")[2]
     if last in _UNITS:
         return _UNITS[last]

@@ -1,4 +1,4 @@
-"""Every failure as `application/problem+json`. The table is here and nowhere else: domain errors know no HTTP."""
+"""Every failure as `application/problem+json`. Errors get their status here only: the domain knows no HTTP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class UnsupportedMediaType(TimewellError):
 
 
 class NotAcceptable(TimewellError):
-    """The client takes none of the forms in which the route answers."""
+    """The client accepts none of the formats in which the route answers."""
 
 
 STATUS: dict[type[TimewellError], HTTPStatus] = {
@@ -40,7 +40,7 @@ STATUS: dict[type[TimewellError], HTTPStatus] = {
 
 
 def status_of(error: TimewellError) -> HTTPStatus:
-    """By the nearest ancestor in the table."""
+    """The status of an error, by its nearest ancestor in the table."""
     for ancestor in type(error).__mro__:
         if ancestor in STATUS:
             return STATUS[ancestor]
@@ -53,14 +53,14 @@ def fault_answers(faults: Sequence[Fault]) -> list[FaultAnswer]:
 
 
 def cut(words: str) -> str:
-    """Words for an answer: what a request names may be megabytes long."""
+    """Text short enough for an answer: a name quoted from a request may be megabytes long."""
     return (
         words if len(words) <= LONGEST_WORDS else f"{words[: LONGEST_WORDS // 2]} … {words[-LONGEST_WORDS // 2 :]}"
     )
 
 
 def problem(status: HTTPStatus, detail: str, faults: Sequence[Fault] = ()) -> bytes:
-    """A problem document. Its type names the status in words, so that a client can switch on it."""
+    """A problem document. Its `type` is the status in words, for clients to switch on."""
     kind = "urn:timewell:" + status.phrase.lower().replace(" ", "-")
     return msgspec.json.encode(
         Problem(kind, status.phrase, status.value, cut(detail), fault_answers(faults) or None)
@@ -74,7 +74,7 @@ def problem_of(error: TimewellError) -> tuple[int, bytes]:
 
 
 class Failure(NamedTuple):
-    """The answer to a failure. `retry_after`: when to come back, in seconds, None for no advice."""
+    """The answer to a failure. `retry_after`: seconds after which to try again, None for no advice."""
 
     status: int
     body: bytes
@@ -82,7 +82,7 @@ class Failure(NamedTuple):
 
 
 def answer_to(error: Exception) -> Failure:
-    """The answer to a domain error, or to one that nobody foresaw, which goes to the log."""
+    """The answer to a domain error, or to an unexpected one, which is logged."""
     lacking = shortage(error)
     if lacking is not None:
         log.warning("a request was refused: %s", lacking.detail)
@@ -99,23 +99,23 @@ def _response(status: int, body: bytes) -> Response:
 
 
 def allowed_methods(app: QuartTrio, path: str) -> list[str]:
-    """The methods of a path. One that a route has for its own is no reference: those of `/features/serve` are not
-    those of `/features/{ref}` as well.
+    """The methods of a path. A fixed path wins over a pattern: `/features/serve` does not have the methods of
+    `/features/{ref}`, although it matches that too.
     """
-    own = [rule.methods or set() for rule in app.url_map.iter_rules() if rule.rule == path]
-    if own:
-        return sorted(set[str]().union(*own))
+    fixed = [rule.methods or set() for rule in app.url_map.iter_rules() if rule.rule == path]
+    if fixed:
+        return sorted(set[str]().union(*fixed))
     return sorted(app.url_map.bind("").allowed_methods(path))
 
 
 def install(app: QuartTrio) -> None:
-    """Have the application answer every failure in this way."""
+    """Have the application answer every failure with a problem document."""
 
     @app.errorhandler(Exception)
     async def _failure(error: Exception) -> Response:
         if isinstance(error, NotFound):
             methods = allowed_methods(app, request.path)
-            if methods and request.method not in methods:  # looked up as a reference, which nothing has
+            if methods and request.method not in methods:  # the path was taken for a reference
                 return await _http(MethodNotAllowed(methods))
         answer = answer_to(error)
         response = _response(answer.status, answer.body)

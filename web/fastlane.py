@@ -1,21 +1,21 @@
 """The fast lane: hot requests are answered before Hypercorn looks at them.
 
-Hot are POST /features/serve, /write and /write-batch with a JSON body. Through Hypercorn, ASGI and Quart such a
-request costs about a millisecond, a twentieth of it for the answer itself.
+Hot requests are POST /features/serve, /write and /write-batch with a JSON body. Through Hypercorn, ASGI and Quart
+such a request costs about a millisecond, of which the answer itself takes a twentieth.
 
-The Quart routes stay the definition of the behaviour: this lane calls the same functions and answers the same
-bytes. It takes only requests that it is sure of, whose head matches a strict subset of what Hypercorn's parser
-accepts. All else goes to Hypercorn as it came, on the same connection and in its turn: other routes and types,
-queries, HTTP/1.0, Expect, Upgrade, Transfer-Encoding, what is malformed, a head in pieces, a body that is too
-large or dawdles, what the gate does not let in, and everything once the process is to stop. So nothing is refused
-here.
+The Quart routes remain the definition of the behaviour: this lane calls the same functions and answers with the
+same bytes. It takes a request only if the head matches a strict subset of what Hypercorn's parser accepts.
+Anything else is handed to Hypercorn unchanged, on the same connection and in its turn: other routes and media
+types, query strings, HTTP/1.0, Expect, Upgrade, Transfer-Encoding, malformed heads, heads in pieces, bodies that
+are too large or slow, requests that the gate does not admit, and all requests once the process is stopping. So
+nothing is refused here.
 
-Hypercorn makes a TCPServer for each connection; `Connection` is one that reads differently. What it knows of
-Hypercorn's insides is in its overridden methods and in `_between_requests`; hence the range of versions in
-pyproject.toml, and a test of each thing that is relied upon.
+Hypercorn makes a TCPServer for each connection; `Connection` is a TCPServer that reads differently. What it relies
+on of Hypercorn's internals is in its overridden methods and in `_between_requests`; each such reliance has a test,
+and pyproject.toml bounds Hypercorn's version.
 
-It could go if Hypercorn, ASGI and Quart together took a tenth of a millisecond a request; with front-end processes
-it moves to them.
+This file could go if Hypercorn, ASGI and Quart together took a tenth of a millisecond per request. If there are
+ever front-end processes, it moves to them.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ from web.routes.serving import serve_latest
 from web.routes.writing import MOST_KEY_CHARACTERS, REPLAYED, once, write_many, write_one
 
 BODY_SECONDS = 2.0
-"""A body that takes longer goes the ordinary way, where reading it times out."""
+"""A request whose body takes longer is handed to Hypercorn, where reading it times out."""
 MOST_HEAD_BYTES = 4_096
 MOST_HEADS_REMEMBERED = 1_024
 MOST_BYTES_AT_ONCE = 1024 * 1024
 MOST_COPIED_BYTES = 64 * 1024
-"""A longer answer follows its head by itself: a hundred megabytes take 50 ms to be copied."""
+"""A longer answer is written separately from its head: joining the two would copy it, 50 ms for 100 MB."""
 
 _HEAD = re.compile(
     rb"POST /features/(serve|write|write-batch) HTTP/1\.1\r\n"
@@ -63,7 +63,7 @@ _FIELDS: dict[bytes, re.Pattern[bytes]] = {
     b"connection": re.compile(rb"keep-alive", re.IGNORECASE),
     b"idempotency-key": re.compile(rb".{1,%d}" % MOST_KEY_CHARACTERS),
 }
-"""Fields that matter here, with the values that are plain. The first three must be there, none of them twice."""
+"""Header fields that matter here, with the values that this lane takes. No field may be given twice."""
 _NEEDED = (b"host", b"content-type", b"content-length")
 _ELSEWHERE = (b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", b"http2-settings")
 
@@ -73,7 +73,7 @@ Answering = Callable[[bytes | bytearray, str | None], Awaitable[bytes]]
 
 
 class Hot(NamedTuple):
-    """A hot request: what the gate is told, what answers its body, and where the body begins and ends."""
+    """A hot request: its head for the gate, the function that answers its body, and the body's begin and end."""
 
     asked: Head
     answer: Callable[[bytes | bytearray], Awaitable[bytes]]
@@ -82,7 +82,7 @@ class Hot(NamedTuple):
 
 
 class FastLane:
-    """What all connections share."""
+    """What all connections share: the recognised heads, the answering functions, the headers of answers."""
 
     def __init__(self, router: Router, settings: Settings, gate: Gate) -> None:
         self.gate = gate
@@ -97,7 +97,7 @@ class FastLane:
         self.headers = b""
 
     def recognise(self, data: bytes) -> Hot | None:
-        """The hot request that `data` begins with. A client's heads are much alike, so they are remembered."""
+        """The hot request that `data` begins with, if any. Clients repeat their heads, so parsed ones are kept."""
         head = data[: data.find(b"\r\n\r\n", 0, MOST_HEAD_BYTES) + 4]
         if head not in self._heads:
             if len(self._heads) >= MOST_HEADS_REMEMBERED:
@@ -122,7 +122,7 @@ class FastLane:
 
 
 def _plain_fields(lines: bytes, looked_at: Collection[bytes]) -> dict[bytes, bytes] | None:
-    """The fields that matter, here or at the gate, by name; None where one of them is not plain."""
+    """The header fields that matter here or at the gate, by name; None if this lane cannot take one of them."""
     found: dict[bytes, bytes] = {}
     for line in lines.split(b"\r\n")[:-1]:
         name, _, value = line.partition(b":")
@@ -137,13 +137,13 @@ def _plain_fields(lines: bytes, looked_at: Collection[bytes]) -> dict[bytes, byt
 
 
 class Connection(Guarded):
-    """A connection of which the hot requests take the lane. To be made as a TCPServer, but for the lane itself."""
+    """A connection whose hot requests take the fast lane. `arguments`: those of a TCPServer."""
 
     def __init__(self, lane: FastLane, *arguments: object) -> None:
         super().__init__(*arguments)
         self._lane = lane
         self._plain = getattr(self.stream, "socket", None)
-        """The socket, but for TLS: trio's own reading and writing take a third more of what the two cost."""
+        """The socket, None under TLS. Used directly, reading and writing cost a quarter less than through trio."""
         self._ended = False
 
     async def _next_data(self) -> bytes:
@@ -165,11 +165,11 @@ class Connection(Guarded):
     async def _read_plain(self, plain: trio.socket.SocketType, most: int) -> bytes:
         while True:
             await trio.lowlevel.wait_readable(plain)
-            with suppress(BlockingIOError):  # it may be woken for nothing
+            with suppress(BlockingIOError):  # the wakeup may be spurious
                 return os.read(plain.fileno(), most)
 
     async def _read_into(self, room: memoryview) -> int:
-        """Some bytes where they are to be, which spares a body of a megabyte two copies; returns how many."""
+        """Read some bytes directly into place and return how many; this spares a body of a megabyte two copies."""
         if self._plain is None:
             data = await self._read(min(len(room), MOST_BYTES_AT_ONCE))
             room[: len(data)] = data
@@ -189,7 +189,7 @@ class Connection(Guarded):
             await self._send_all(memoryview(data)[sent:])
 
     def _between_requests(self) -> bool:
-        """Whether Hypercorn has nothing of this connection in hand, so that what comes next begins a request."""
+        """Whether Hypercorn is idle on this connection, so that the next byte begins a request."""
         protocol = self.protocol.protocol
         if type(protocol) is not Http1 or protocol.stream is not None:
             return False
@@ -201,7 +201,7 @@ class Connection(Guarded):
         )
 
     async def _take_hot(self, data: bytes) -> bytes:
-        """Answer the hot requests that `data` begins with; what is left is for Hypercorn."""
+        """Answer the hot requests at the beginning of `data`; return the rest, which is for Hypercorn."""
         lane, stop = self._lane, self._lane.gate.stop
         while data and self._between_requests() and not stop.is_set():
             hot = lane.recognise(data)
@@ -229,11 +229,11 @@ class Connection(Guarded):
                 return b""
             data = data[hot.end :]
             if data:
-                await trio.lowlevel.checkpoint()  # who pipelines takes turns with the others
+                await trio.lowlevel.checkpoint()  # a client that pipelines takes turns with the others
         return data
 
     def _enter(self, hot: Hot, size: int) -> Visit | None:
-        """Through the gate, with so much of the body. None where it may not: the other lane says why."""
+        """Pass the gate with `size` bytes of the body. None if refused: Hypercorn's lane then says why."""
         try:
             visit = self._lane.gate.enter(hot.asked, self)
         except TimewellError:
@@ -241,16 +241,16 @@ class Connection(Guarded):
         return visit if visit.body.takes(size) else None
 
     def _used_up(self) -> bool:
-        """Whether this is the last request of the connection, which Hypercorn is to say."""
+        """Whether this is the last request that the connection may carry: Hypercorn's answer to it says so."""
         protocol = self.protocol.protocol
         return protocol.keep_alive_requests + 1 >= self.config.keep_alive_max_requests
 
     async def _body(self, begun: bytes, size: int, visit: Visit) -> bytes | bytearray:
-        """A body of which this much has come, or as much of it as comes soon and there is room for."""
+        """The body that began with `begun`; shorter than `size` if it is late or there is no room for it."""
         whole, have, room = bytearray(begun), len(begun), True
         with trio.move_on_after(BODY_SECONDS):
             while room and have < size and not self._ended:
-                if have == len(whole):  # what is only declared takes no memory
+                if have == len(whole):  # grow as bytes arrive, so that a declared length takes no memory
                     whole.extend(bytes(min(size - have, max(have, MAX_RECV))))
                 with memoryview(whole) as all_of_it:
                     more = await self._read_into(all_of_it[have:])
@@ -281,7 +281,7 @@ class Connection(Guarded):
             await self._write(body)
 
     def _headers(self) -> bytes:
-        """Those that Hypercorn adds to every answer, which change by the second."""
+        """The headers that Hypercorn adds to every answer (Date), encoded once a second."""
         second = int(time.time())
         if second != self._lane.second:
             lines = (b"%b: %b\r\n" % header for header in self.config.response_headers("h11"))

@@ -15,13 +15,13 @@ FEATURES_PER_TURN = 200
 
 
 async def freshness_answer(router: Router) -> FreshnessAnswer:
-    """Of all that is registered, by id and name."""
+    """The ages of all registered features and groups, sorted by id and name."""
     registry = await router.registered()
     features = sorted(registry.features.values(), key=lambda feature: feature.id)
     vitals = await router.monitoring.watch.every_vitals(features)
     now = router.wall()
     found = await by_turns(_of_features(features, vitals, now))
-    by_id = {one.feature_id: one for one in found}
+    by_id = {freshness.feature_id: freshness for freshness in found}
     groups = [
         _group(name, [by_id[id_] for id_ in sorted(router.registry.members(name)) if id_ in by_id])
         for name in sorted(router.registry.groups)
@@ -33,15 +33,15 @@ def _of_features(
     features: Sequence[Feature], vitals: Sequence[Vitals | str], now: int
 ) -> Steps[list[FeatureFreshness]]:
     found = list[FeatureFreshness]()
-    for feature, one in zip(features, vitals, strict=True):
-        found.append(of_feature(feature, one, now))
+    for feature, of_one in zip(features, vitals, strict=True):
+        found.append(of_feature(feature, of_one, now))
         if len(found) % FEATURES_PER_TURN == 0:
             yield
     return found
 
 
 def of_feature(feature: Feature, vitals: Vitals | str, now: int) -> FeatureFreshness:
-    """How old a feature is, or why that cannot be told."""
+    """How old a feature is. `vitals`: when it was last written, or a text that says why that is unknown."""
     if isinstance(vitals, str):
         max_age = feature.expires_after
         width = None if max_age is None else max_age / SECOND
@@ -59,7 +59,7 @@ def of_feature(feature: Feature, vitals: Vitals | str, now: int) -> FeatureFresh
 
 
 def _late(feature: Feature, vitals: Vitals, now: int, max_age: int) -> bool | None:
-    """What was never written up to now is late once it has been registered for so long."""
+    """Whether the newest value is older than `max_age`. A feature never written is late once it is that old."""
     if vitals.newest is None:
         return True if now - feature.created > max_age else None
     return now - vitals.newest > max_age

@@ -1,10 +1,11 @@
-"""The gate: no request comes to a handler but through it, whichever lane it takes.
+"""The gate: every request passes it on the way to a handler, whichever lane it takes.
 
-A request enters, is inside while it is answered, and leaves. What keeps it out is said in `Gate.enter` and nowhere
-else; what is known of those inside, the bytes of their bodies and how they fare, is known of both lanes. The fast
-lane (`fastlane.py`) enters by itself; for all other requests the gate is the ASGI application.
+A request enters, is inside while it is answered, and leaves. `Gate.enter` is the only place that turns requests
+away. The bytes of bodies and the outcomes of requests are counted here, for both lanes. The fast lane
+(`fastlane.py`) calls `enter` itself; for all other requests the gate is the ASGI application.
 
-It stands from the first moment: until the service is behind it, the process is alive and not ready.
+The gate exists from the first moment: until the storage is open, it answers that the process is alive and not
+ready.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _ABOUT_HEALTH = {"/health/live": (200, Health("live")), "/health/ready": (503, H
 
 
 class Head(NamedTuple):
-    """What the gate knows of a request. `headers`: those of `Gate.looked_at`, by their names in lower case."""
+    """What the gate sees of a request. `headers`: those in `Gate.looked_at`, by name in lower case."""
 
     method: str
     path: str
@@ -40,7 +41,7 @@ class Head(NamedTuple):
 
 
 class Visit:
-    """A request inside. `status`: that of its answer, 0 while there is none."""
+    """A request inside the gate. `status`: of its answer, 0 while there is none."""
 
     __slots__ = ("_asked", "_began", "_traffic", "_turned_back", "body", "status")
 
@@ -52,25 +53,25 @@ class Visit:
         self._turned_back = False
 
     def turn_back(self) -> None:
-        """It is to take the other lane, where it enters anew."""
+        """Hand the request over to the other lane, where it enters anew and is counted."""
         self._turned_back = True
 
     def leave(self, route: str | None) -> None:
-        """It has been answered, or its client has left. `route`: the pattern of its path, if it leads anywhere."""
+        """End the visit: it was answered, or its client has left. `route`: the matched pattern, if any."""
         self.body.end()
         if self._turned_back:
             return
-        # What is not routed has a name of the client's making, of which there is no end.
+        # Without a route the client may invent any method; each would be a label of its own in the metrics.
         method = self._asked.method if route else NONE
         took = time.perf_counter() - self._began
         self._traffic.seen(method, self._asked.path, route or NONE, self.status, took)
 
 
 class Gate:
-    """One for the process. `traffic`, `bodies`: of all requests; `stop` is set when the process is to end."""
+    """The gate of the process. `traffic`, `bodies`: of all requests. `stop`: set when the process is to end."""
 
     looked_at: frozenset[bytes] = frozenset()
-    """Header fields that `enter` looks at, in lower case: each lane hands on these."""
+    """Header fields that `enter` looks at, in lower case. Both lanes pass these on, and only these."""
 
     def __init__(self, stop: trio.Event) -> None:
         self.traffic = Traffic()
@@ -79,18 +80,18 @@ class Gate:
         self._app: ASGIFramework | None = None
 
     def open(self, app: ASGIFramework) -> None:
-        """From now on requests are answered by the application."""
+        """Have the application answer requests from now on."""
         self._app = ending_connections(decoding_bodies(_counting(app)), self.stop)
 
     def enter(self, asked: Head, connection: object) -> Visit:
-        """Let a request in. Raises a TimewellError, which is its answer, where it may not."""
+        """Let a request in, or raise the TimewellError that is its answer."""
         if self._app is None and asked.path not in _ABOUT_HEALTH:
             raise Unavailable("the service is starting: its storage is not open yet")
         return Visit(self, asked, connection)
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """The lane of all requests but the hot ones."""
-        if scope["type"] == "websocket":  # by HTTP/2; none is spoken
+        """Answer a request as an ASGI application: the lane of all requests but the hot ones."""
+        if scope["type"] == "websocket":  # possible over HTTP/2; no route speaks it
             await send({"type": "websocket.close", "code": 1000, "reason": None})
         if scope["type"] != "http":
             return
@@ -122,7 +123,7 @@ class Gate:
 
 
 def _counting(app: ASGIFramework) -> ASGIFramework:
-    """The application, for which the bytes of bodies count as they reach it."""
+    """The application, with the bytes of request bodies counted as they reach it."""
 
     async def asgi(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         about: Any = scope
@@ -133,7 +134,7 @@ def _counting(app: ASGIFramework) -> ASGIFramework:
 
 
 async def _starting(scope: Scope, _: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    """What is behind the gate before the service is."""
+    """The application behind the gate until the storage is open: it answers the health routes only."""
     about: Any = scope
     status, health = _ABOUT_HEALTH[about["path"]]
     await say(send, status, msgspec.json.encode(health), JSON_TYPE)

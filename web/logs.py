@@ -15,11 +15,11 @@ _UNSEEN = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | 
     code: f"\\u{code:04x}" for code in (0x2028, 0x2029)
 }
 _UNSEEN_IN_JSON = {code: f"\\u{code:04x}" for code in (*range(127, 160), 0x2028, 0x2029)}
-"""JSON itself has the others."""
+"""JSON itself escapes the characters below 32."""
 
 
 class _Text(logging.Formatter):
-    """A record is one line, whatever stands in a path or an id; what comes after it is indented."""
+    """A record is one line, whatever characters a path or id contains; a traceback follows it, indented."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         return super().formatMessage(record).translate(_UNSEEN)
@@ -44,12 +44,12 @@ class _Json(logging.Formatter):
 
 
 def formatter(form: Literal["text", "json"]) -> logging.Formatter:
-    """What makes lines of records."""
+    """The formatter for log lines as text or JSON."""
     return _Json() if form == "json" else _Text("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
 
 def configure(settings: Settings) -> None:
-    """Set up the loggers below `timewell`; those of libraries speak from warning on."""
+    """Set up logging: the loggers below `timewell` at the configured level, those of libraries at warning."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter(settings.log_format))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

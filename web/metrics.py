@@ -1,7 +1,7 @@
-"""`GET /metrics`: the service in figures, in Prometheus's text format and by its conventions.
+"""`GET /metrics`: figures about the service, in Prometheus's text format and by its conventions.
 
-Hot paths add to plain integers, which are read when somebody asks. What is known by feature is gathered by one
-message for all of them, and made into text in a worker thread, at most once a second.
+Hot paths add to plain integers, which are read when `/metrics` is asked for. Figures per feature are gathered with
+one message for all features and formatted in a worker thread, at most once in METRICS_SECONDS.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _OfFeatures(NamedTuple):
 
 
 class Metrics:
-    """Figures of the actors beside what `registry` has already."""
+    """Figures about the actors, added to what `registry` has already (the requests)."""
 
     def __init__(self, router: Router, registry: CollectorRegistry, storage: str) -> None:
         self._router = router
@@ -60,9 +60,11 @@ class Metrics:
         build.labels(**about).set(1)
         self._took = {
             "checkpoint": self._histogram("checkpoint", "Checkpoints that moved something into the history."),
-            "compaction": self._histogram("compaction", "Compactions of the history, also of nothing."),
+            "compaction": self._histogram(
+                "compaction", "Compactions of the history, including those with nothing to do."
+            ),
         }
-        if router is not None:  # else only the routes are of interest
+        if router is not None:  # tests that look at the routes alone have none
             router.checkpointer.took = lambda what, seconds: self._took[what].observe(seconds)
         self._features = self._gauge("features", "Registered features.")
         self._groups = self._gauge("groups", "Registered groups.")
@@ -83,7 +85,7 @@ class Metrics:
         return Histogram(f"timewell_{name}_seconds", words, registry=self._registry, buckets=BUCKETS)
 
     async def text(self) -> bytes:
-        """The figures of this moment. What an actor that is being rebuilt would know stays as it was."""
+        """The figures of this moment. Those of an actor that is being rebuilt keep their last values."""
         router = self._router
         async with self._lock:
             self._features.set(len(router.registry.features))
@@ -112,7 +114,7 @@ class Metrics:
         results = watch.last_results()[:FEATURES_IN_METRICS]
 
         def text() -> bytes:
-            freshness = [of_feature(feature, one, now) for feature, one in zip(features, vitals, strict=True)]
+            freshness = [of_feature(*pair, now) for pair in zip(features, vitals, strict=True)]
             self._gathered = _OfFeatures(freshness, [(check, result.finding.status) for check, result in results])
             return generate_latest(self._of_features)
 
@@ -121,7 +123,7 @@ class Metrics:
 
     @property
     def gathered(self) -> _OfFeatures:
-        """What was last known by feature."""
+        """The figures per feature, as last gathered."""
         return self._gathered
 
 
@@ -134,7 +136,7 @@ class _Counters(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """What was counted since the start."""
+        """The counts since the start."""
         router = self._router
         yield CounterMetricFamily(
             "timewell_values_written", "Values committed since the start.", router.values_written
@@ -153,7 +155,7 @@ class _ByFeature(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Ages of features, and states of checks."""
+        """The ages of features and the states of checks."""
         age = GaugeMetricFamily(
             "timewell_feature_age_seconds",
             "Time since the newest event time of a feature.",
@@ -164,11 +166,11 @@ class _ByFeature(Collector):
             "1 for a feature that is older than its maxAge.",
             labels=["feature"],
         )
-        for one in self._metrics.gathered.freshness:
-            if one.event_age_seconds is not None:
-                age.add_metric([one.feature_id], one.event_age_seconds)
-            if one.late is not None:
-                late.add_metric([one.feature_id], one.late)
+        for freshness in self._metrics.gathered.freshness:
+            if freshness.event_age_seconds is not None:
+                age.add_metric([freshness.feature_id], freshness.event_age_seconds)
+            if freshness.late is not None:
+                late.add_metric([freshness.feature_id], freshness.late)
         states = GaugeMetricFamily(
             "timewell_check_state",
             "1 for the state that a check was last found in, 0 for the others.",

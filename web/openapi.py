@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document: what routes say of themselves, and the schemas that msgspec derives."""
+"""The OpenAPI 3.1 document: the descriptions of the routes, with the schemas that msgspec derives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REF = "#/components/schemas/{name}"
 
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:
-    """The whole document, with the routes in this order."""
+    """The whole document, with the routes in the given order."""
     bodies = [kind for route in routes for kind in (route.takes, *route.gives.values()) if _is_struct(kind)]
     _, components = msgspec.json.schema_components([*bodies, Problem], ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}

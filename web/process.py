@@ -1,7 +1,8 @@
 """The process: actors and front end in one `trio.run`, on one port, until a signal.
 
-It listens before its storage is open, so that it can say that it lives and is not ready. Order of death: the web
-stops taking requests and finishes those it has, then the journal commits what waits, then the storage closes.
+It listens before the storage is open, so that it can say that it is alive and not ready. It shuts down in this
+order: the front end stops taking requests and finishes those it has, the journal commits what waits, the storage
+closes.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ from web.hypercorn.untaken import Untaken
 
 log = logging.getLogger("timewell.serve")
 CONNECTIONS_WAITING = 4_096
-"""A thousand clients may come at once; the system has a bound of its own (somaxconn)."""
+"""The backlog: a thousand clients may connect at once. The system has a bound of its own (somaxconn)."""
 GRACEFUL_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 75.0
 KEEP_ALIVE_REQUESTS = 1_000_000
 SWITCH_SECONDS = 0.0005
-"""How long a worker thread (a checkpoint, a large answer) may keep the interpreter from the requests."""
+"""How long a worker thread (a checkpoint, a large answer) may hold the interpreter while requests wait."""
 
 
 async def serve(
@@ -45,9 +46,9 @@ async def serve(
     stop: trio.Event | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until SIGTERM, SIGINT or `stop`. Reports the addresses bound once requests are answered.
+    """Serve until SIGTERM, SIGINT or `stop`. Reports the bound addresses once requests are answered.
 
-    Raises StartupError where the storage or the port cannot be had.
+    Raises StartupError if the storage cannot be opened or the port cannot be bound.
     """
     stop = stop or trio.Event()
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -80,7 +81,7 @@ async def _listen(
     ended: trio.Event,
     task_status: trio.TaskStatus[list[str]],
 ) -> None:
-    """Until the process is to end, or until it is cancelled. Raises StartupError where the port cannot be had."""
+    """Listen until the process is to end, or until cancelled. Raises StartupError if the port cannot be bound."""
     try:
         await listen(gate, config, gate.stop, task_status)
         ended.set()
@@ -91,23 +92,23 @@ async def _listen(
 
 
 def _open(gate: Gate, config: ConnectionsConfig, router: Router, settings: Settings) -> None:
-    """From now on requests are answered by the application, those of new connections on the fast lane as well."""
+    """Have the application answer requests from now on, and the fast lane those of new connections."""
     gate.open(create_app(router, settings, gate.traffic))
     if settings.fast_lane == "on":
         config.connection = partial(Connection, FastLane(router, settings, gate))
-    pa.array(np.zeros(1))  # imports pandas where it is installed: half a second at the first table otherwise
+    pa.array(np.zeros(1))  # imports pandas if installed, which would hold up the first table for half a second
     gc.collect()
-    gc.freeze()  # else each full collection looks through 75,000 objects of libraries, and nobody is served
+    gc.freeze()  # else each full collection holds requests up while it visits 75,000 objects of libraries
 
 
 async def _end_event_streams(router: Router, stop: trio.Event) -> None:
-    """They last as long as their clients listen, and would hold up the shutdown."""
+    """End them when the process is to stop: they last as long as their clients listen."""
     await stop.wait()
     router.end_event_streams()
 
 
 def where(settings: Settings) -> str:
-    """What the storage is, without a password."""
+    """The storage in words, without its password."""
     if settings.storage_type == "embedded":
         return f"embedded in {settings.data_dir}"
     if settings.storage_type == "memory":
@@ -127,7 +128,7 @@ def _config(settings: Settings) -> ConnectionsConfig:
     config.keep_alive_max_requests = KEEP_ALIVE_REQUESTS
     config.include_server_header = False
     config.errorlog = logging.getLogger("timewell.hypercorn")
-    config.errorlog.setLevel(logging.WARNING)  # where it listens is said here, once all is there
+    config.errorlog.setLevel(logging.WARNING)  # `serve` itself logs the addresses, once everything is ready
     return config
 
 

@@ -1,4 +1,4 @@
-"""What requests came and how they went, on whichever lane: for `GET /metrics`, and for the log at debug."""
+"""The count, duration and status of requests on both lanes, for `GET /metrics` and the log at level debug."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 
 
 class Traffic:
-    """Sees every request once it is answered. `registry` has the metrics of it."""
+    """Is told of every request once it is answered. `registry` holds the metrics."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -26,7 +26,7 @@ class Traffic:
         self._known: dict[tuple[str, str, int], Histogram] = {}
 
     def seen(self, method: str, path: str, route: str, status: int, seconds: float) -> None:
-        """A request was answered, or left unanswered (status 0). `route` is the pattern of its path."""
+        """Count a request that was answered, or left unanswered (status 0). `route` is the pattern of its path."""
         known = self._known.get((method, route, status))
         if known is None:
             known = self._known[method, route, status] = self._seconds.labels(method, route, str(status or NONE))

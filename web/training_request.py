@@ -1,4 +1,4 @@
-"""A training set as it is asked for, in JSON or as an Arrow stream with its options in the query string."""
+"""A request for a training set: in JSON, or as an Arrow stream of rows with the options in the query string."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from web.bodies.requests import Query
 ENTITY, TIMESTAMP = "entityId", "timestamp"
 KEYS = (ENTITY, TIMESTAMP)
 ROW = "row"
-"""`knownAt` of "row": each row knows what had arrived at its own timestamp."""
+"""With this as `knownAt`, each row sees only what had arrived by its own timestamp."""
 
 
 class Asked(Body):
-    """An entry of `features` with options of its own. `as` names its column, else `ref` does."""
+    """An entry of `features` with options of its own. Its column is named by `as`, by default `ref`."""
 
     ref: Reference
     aggregation: str | None = None
@@ -56,7 +56,7 @@ class TrainingSet(Body):
 
 
 class Options(NamedTuple):
-    """Everything but the rows."""
+    """Everything that a request asks for but its rows."""
 
     features: Sequence[str | Asked] | None
     group: str | None
@@ -67,19 +67,19 @@ class Options(NamedTuple):
 
 
 class TrainingRows(NamedTuple):
-    """The rows: whom and when they are about, and the columns that are passed through, keys included."""
+    """The rows of a request. `columns`: what the answer repeats, the keys included."""
 
     spine: Spine
     columns: Sequence[Column]
 
 
 def options_of_query(query: Query) -> Options:
-    """The options of a request whose body is the rows."""
+    """The options of a request whose body is only the rows."""
     features = query.text("features")
     duration = [query.text(name) for name in ("lookback", "window")]
     seconds: list[Duration | None] = [_number(text) for text in duration]
     return Options(
-        [one for one in features.split(",") if one] if features else None,
+        [reference for reference in features.split(",") if reference] if features else None,
         query.text("group"),
         seconds[0],
         query.text("aggregation"),
@@ -99,14 +99,14 @@ def _number(text: str | None) -> Duration | None:
 
 
 def wanted_columns(registry: FeatureRegistry, features: Mapping[str, Feature], options: Options) -> list[Wanted]:
-    """The columns to fill, in order. `features`: the group's. Raises InvalidInput, NotFound, Conflict."""
+    """The columns to fill, in order. `features`: those of the group. Raises InvalidInput, NotFound, Conflict."""
     asked = [Asked(ref=reference) for reference in features]
     check_count(len(asked) + len(options.features or ()))
-    asked += [Asked(ref=one) if isinstance(one, str) else one for one in options.features or ()]
+    asked += [Asked(ref=entry) if isinstance(entry, str) else entry for entry in options.features or ()]
     wanted: dict[str, Wanted] = {}
-    for place, one in enumerate(asked):
-        feature = features.get(one.ref) or registry.resolve(one.ref)
-        column = _wanted(one, feature, options, f"features[{place - len(features)}]")
+    for place, entry in enumerate(asked):
+        feature = features.get(entry.ref) or registry.resolve(entry.ref)
+        column = _wanted(entry, feature, options, f"features[{place - len(features)}]")
         if column.name in KEYS:
             raise InvalidInput.at("features", f"{column.name!r} is a key of every row; name the column with `as`")
         if wanted.setdefault(column.name, column) != column:
@@ -116,26 +116,26 @@ def wanted_columns(registry: FeatureRegistry, features: Mapping[str, Feature], o
     return list(wanted.values())
 
 
-def _wanted(one: Asked, feature: Feature, options: Options, field: str) -> Wanted:
-    aggregation = one.aggregation if one.aggregation is not None else options.aggregation
-    window = one.window
-    if window is None and one.lookback is None:
+def _wanted(entry: Asked, feature: Feature, options: Options, field: str) -> Wanted:
+    aggregation = entry.aggregation if entry.aggregation is not None else options.aggregation
+    window = entry.window
+    if window is None and entry.lookback is None:
         window = options.window
-    lookback = one.lookback if one.lookback is not None else options.lookback
+    lookback = entry.lookback if entry.lookback is not None else options.lookback
     if aggregation is not None and aggregation not in AGGREGATIONS:
         raise InvalidInput.at("aggregation", f"{aggregation!r} is not one of {', '.join(AGGREGATIONS)}")
     if aggregation is not None and not allowed(aggregation, feature.value_type):
-        reason = f"{aggregation} makes no sense for {one.ref}, which is of type {feature.value_type}"
+        reason = f"{aggregation} makes no sense for {entry.ref}, which is of type {feature.value_type}"
         raise InvalidInput.at("aggregation", reason)
     if window is None and aggregation not in (None, "latest"):
-        raise InvalidInput.at("window", f"{aggregation} of {one.ref} needs a window to look back over")
-    name = one.name if one.name is not None else one.ref
+        raise InvalidInput.at("window", f"{aggregation} of {entry.ref} needs a window to look back over")
+    name = entry.name if entry.name is not None else entry.ref
     if window is not None:
-        micros = parse_duration(window, "window" if one.window is None else f"{field}.window")
+        micros = parse_duration(window, "window" if entry.window is None else f"{field}.window")
         return Wanted(name, feature, None, aggregation or "latest", micros)
     reach = feature.expires_after
     if lookback is not None:
-        reach = parse_duration(lookback, "lookback" if one.lookback is None else f"{field}.lookback")
+        reach = parse_duration(lookback, "lookback" if entry.lookback is None else f"{field}.lookback")
     return Wanted(name, feature, reach)
 
 
@@ -143,7 +143,7 @@ def _wanted(one: Asked, feature: Feature, options: Options, field: str) -> Wante
 
 
 def rows_of_json(rows: Sequence[Mapping[str, Any]], known_at: str | None) -> TrainingRows:
-    """Rows as objects; what a row lacks of another's labels is null. Raises InvalidInput that names the rows."""
+    """Rows given as JSON objects; a label that a row lacks is null. Raises InvalidInput that names the rows."""
     faults: list[Fault] = []
     for name in KEYS:
         for index, row in enumerate(rows):
@@ -160,7 +160,7 @@ def rows_of_json(rows: Sequence[Mapping[str, Any]], known_at: str | None) -> Tra
 
 
 def _labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The labels' names in order of first appearance, as far as they are not too many."""
+    """The names of the labels in order of first appearance; it stops once there are too many."""
     found = dict[str, None]()
     for row in rows:
         for name in row:
@@ -180,7 +180,7 @@ def _check_labels(labels: int, rows: int) -> None:
 
 
 def rows_of_arrow(table: pa.Table, known_at: str | None, answer: str) -> TrainingRows:
-    """Rows as an Arrow table. `answer`: the form they go out in. Raises InvalidInput that names the column."""
+    """Rows given as an Arrow table. `answer`: the media type of the answer. Raises InvalidInput for a column."""
     _check_labels(len(table.column_names) - len(KEYS), 0)
     for name, count in Counter(table.column_names).items():
         if count > 1:
@@ -200,7 +200,7 @@ def rows_of_arrow(table: pa.Table, known_at: str | None, answer: str) -> Trainin
 
 
 def _label(name: str, values: pa.ChunkedArray, answer: str) -> Column:
-    """A column that is passed through. What JSON could not say is found before the answer begins."""
+    """A column that the answer repeats. Values that JSON cannot express are refused here, before it begins."""
     is_json = isinstance(values.type, pa.JsonType)
     values = plain(values)
     if answer == ARROW_TYPE:
@@ -219,7 +219,7 @@ def _label(name: str, values: pa.ChunkedArray, answer: str) -> Column:
 
 
 def _raw(name: str, texts: Sequence[str | None]) -> list[msgspec.Raw | None]:
-    """Texts of JSON as what they say."""
+    """Texts of JSON, checked, to be put into the answer as they are."""
     for row, text in enumerate(texts):
         try:
             msgspec.json.decode(text or ("null" if text is None else ""))

@@ -1,8 +1,8 @@
-"""What goes out.
+"""Response bodies.
 
-worker.py pages.py listing.py         room and threads for what is large; cursors; lists of any length
-event_stream.py registered.py         server-sent events; what is registered, as the contract shows it
-shown_statistics.py                   a summary
-results.py                            answers of many rows
-lanes.py                              their forms: JSON, NDJSON, CSV, Arrow
+worker.py pages.py listing.py         limits and threads for large answers; cursors; lists of any length
+event_stream.py registered.py         server-sent events; features and groups in the contract's form
+shown_statistics.py                   statistics in the contract's form
+results.py                            answers of many rows, as JSON
+lanes.py                              the same in every format: JSON, NDJSON, CSV, Arrow
 """

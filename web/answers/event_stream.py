@@ -11,11 +11,11 @@ from actors.monitoring.events import Event, Events
 from actors.timestamps import format_timestamp
 
 HEARTBEAT_SECONDS = 15.0
-"""A comment keeps proxies from closing a quiet connection, and finds out that the client has gone."""
+"""A comment this often keeps proxies from closing a quiet connection, and detects that the client has gone."""
 
 
 async def stream(events: Events, after: int | None) -> AsyncIterator[bytes]:
-    """The events as text, from now on, or from the one after `after`. Ends when the process stops."""
+    """The events as text: from now on, or those that follow the event id `after`. Ends when the process stops."""
     with events.listening(after) as incoming:
         yield b": listening\n\n"
         while True:

@@ -1,8 +1,9 @@
-"""The forms in which rows go out: JSON, NDJSON, CSV, Arrow. Rows come as columns, some thousands at a time.
+"""The formats of answers with many rows: JSON, NDJSON, CSV, Arrow. Rows arrive as columns, some thousand at a
+time.
 
-The answer is streamed: the next columns are asked for when the client has taken the ones before, so memory stays
-bounded whatever the size of the answer, a slow client slows only itself, and one that leaves ends the work. The
-first columns are there before the status is sent, so what is wrong with a request is still told by it.
+The answer is streamed with back pressure: the next columns are asked for once the client has taken those before.
+So memory stays bounded whatever the size of the answer, a slow client slows only itself, and the work ends when
+its client leaves. The first columns are made before the status is sent, so that a bad request still gets its 4xx.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _LINES = msgspec.json.Encoder()
 
 
 class Column(NamedTuple):
-    """A named column. `value_type` is that of a feature; None for a list of JSON values or an Arrow array."""
+    """A named column. `value_type`: of a feature; None if `values` is a list of JSON values or an Arrow array."""
 
     name: str
     value_type: str | None
@@ -47,11 +48,11 @@ class Column(NamedTuple):
     nulls: Nulls | None = None
 
     def cut(self, rows: slice) -> Column:
-        """Some of the rows."""
+        """The column of some of the rows."""
         return self._replace(values=self.values[rows], nulls=None if self.nulls is None else self.nulls[rows])
 
     def objects(self) -> list[Any]:
-        """The values as objects that encode to their JSON."""
+        """The values as objects that msgspec encodes to their JSON."""
         if self.value_type is not None and self.nulls is not None:
             return render(self.value_type, self.values, self.nulls)
         if isinstance(self.values, pa.Array | pa.ChunkedArray):
@@ -59,7 +60,7 @@ class Column(NamedTuple):
         return list(self.values)
 
     def summed(self) -> Column:
-        """A sum of integers, which may not fit in 64 bits, as float64: all lots of an answer are of one type."""
+        """Integer sums as float64: one may exceed 64 bits, and all lots of an answer must have one Arrow type."""
         return self._replace(value_type="number", values=np.asarray(self.values, np.float64))
 
     def arrow(self) -> pa.Array:
@@ -72,19 +73,19 @@ class Column(NamedTuple):
 
 
 def _to_arrow(values: Sequence[Any]) -> pa.Array:
-    """Plain values of one kind as such, all others as their JSON: a type that fits them all would change them."""
-    kinds = {type(one) for one in values if one is not None}
+    """Values of one plain type as that type, others as JSON text: a common type would change some of them."""
+    kinds = {type(value) for value in values if value is not None}
     if not kinds:
         return pa.nulls(len(values))
     if kinds in ({str}, {bool}, {float}) or (kinds == {int, float} and all(map(_is_exact, values))):
         return pa.array(values, _PLAIN_KINDS.get(next(iter(kinds)), pa.float64()))
-    if kinds == {int} and all(one is None or -(2**63) <= one < 2**63 for one in values):
+    if kinds == {int} and all(value is None or -(2**63) <= value < 2**63 for value in values):
         return pa.array(values, pa.int64())
-    return pa.array([None if one is None else _LINES.encode(one).decode() for one in values], pa.string())
+    return pa.array([None if value is None else _LINES.encode(value).decode() for value in values], pa.string())
 
 
 def _is_exact(value: Any) -> bool:
-    """Whether a float64 is the same number."""
+    """Whether a number is unchanged as a float64."""
     return type(value) is not int or abs(value) <= FIRST_INEXACT
 
 
@@ -96,7 +97,7 @@ Encode = Callable[[Columns], bytes]
 
 
 class Lane(NamedTuple):
-    """A form. `opening(columns)` and `closing` go around what `encode` makes of each lot of columns."""
+    """A format. `encode` makes the bytes of each lot of columns; `opening` and `closing` go around them all."""
 
     content_type: str
     opening: Encode
@@ -160,8 +161,8 @@ LANES: Mapping[str, Lane] = {
 
 
 def accepted_lane() -> Lane:
-    """The form that the client asks for. Raises NotAcceptable where it takes none of ours."""
-    # Parameters of a type, such as a charset, make no difference to what is chosen.
+    """The format that the client asks for. Raises NotAcceptable if it accepts none of ours."""
+    # Parameters of a media type, such as a charset, do not matter to the choice.
     accept = MIMEAccept([(kind.partition(";")[0].strip(), quality) for kind, quality in request.accept_mimetypes])
     chosen = JSON_TYPE if not accept else accept.best_match(list(LANES))
     if chosen is None:
@@ -170,7 +171,7 @@ def accepted_lane() -> Lane:
 
 
 async def stream(lane: Lane, lots: AsyncGenerator[Columns, None]) -> Response:
-    """The answer. Each lot has the same columns; there is at least one lot, which may have no rows."""
+    """The streamed answer. All lots have the same columns; there is at least one lot, which may have no rows."""
     slices = _slices(lots)
     first = await anext(slices)
     opening = lane.opening(first) + await _encoded(lane, first, True)
@@ -181,7 +182,7 @@ async def stream(lane: Lane, lots: AsyncGenerator[Columns, None]) -> Response:
 
 
 async def _slices(lots: AsyncGenerator[Columns, None]) -> AsyncGenerator[Columns, None]:
-    """The lots, those of long values in parts: an answer holds no more at once."""
+    """The lots, split where their values are long: an answer holds about MOST_BYTES_AT_ONCE at a time."""
     async for columns in lots:
         count, size = _length(columns), _size(columns)
         step = max(1, count * MOST_BYTES_AT_ONCE // size) if size > MOST_BYTES_AT_ONCE else max(1, count)
@@ -190,13 +191,13 @@ async def _slices(lots: AsyncGenerator[Columns, None]) -> AsyncGenerator[Columns
 
 
 def _size(columns: Columns) -> int:
-    """About how many bytes of long values there are."""
-    long = [one.values for one in columns if isinstance(one.values, np.ndarray)]
+    """The approximate bytes of the values that may be long: texts, JSON and vectors."""
+    long = [column.values for column in columns if isinstance(column.values, np.ndarray)]
     return sum(text_bytes(values) for values in long if values.dtype == object or values.ndim > 1)
 
 
 class _Streamed(ResponseBody):
-    """The body of an answer, which ends its work when it has been sent or the client has left."""
+    """The body of an answer; its generators are closed when it has been sent or the client has left."""
 
     def __init__(
         self,
@@ -206,7 +207,7 @@ class _Streamed(ResponseBody):
         lots: AsyncGenerator[Columns, None],
         behind: AsyncGenerator[Columns, None],
     ) -> None:
-        """`behind`: what the lots come from, which ends after them."""
+        """`behind`: the generator that the lots come from, which is closed after them."""
         self._lots = lots
         self._behind = behind
         self._parts = self._encode(lane, first, opening)

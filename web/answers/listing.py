@@ -1,4 +1,4 @@
-"""Lists of whatever length: what is long goes out in pieces, each made once the client has the one before."""
+"""Lists of any length: a long one goes out in pieces, each encoded once the client has taken the one before."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from actors.settings import LISTED_BYTES_PER_TURN, SLICE_BYTES
 from web.bodies.requests import JSON_TYPE, said
 
 _BYTES_OF_ANY = 512
-"""An item counts for at least so many bytes: to make it takes as long as to encode these."""
+"""Each item counts for at least so many bytes: making it takes as long as encoding that many."""
 
 
 async def listed(lists: Mapping[str, Iterable[object]], more: Mapping[str, object] | None = None) -> Response:
-    """`{"name": [...], ...}`, and what else there is. Items may be made as they are asked for."""
+    """The answer `{name: [item, ...], ..., **more}`. The iterables of `lists` may make their items lazily."""
     pieces = _pieces(lists, more or {})
     first, second = await _next(pieces), await _next(pieces)
     if not second:
@@ -34,7 +34,7 @@ async def _joined(first: bytes, second: bytes, rest: Iterator[bytes]) -> AsyncIt
 
 
 async def _next(pieces: Iterator[bytes]) -> bytes:
-    """The next piece, nothing after the last; others have their turn where there is none yet."""
+    """The next piece, empty after the last one. Each time `pieces` yields an empty one, other tasks get a turn."""
     for piece in pieces:
         if piece:
             return piece
@@ -43,7 +43,7 @@ async def _next(pieces: Iterator[bytes]) -> bytes:
 
 
 def _pieces(lists: Mapping[str, Iterable[object]], more: Mapping[str, object]) -> Iterator[bytes]:
-    """All the text, with nothing where others may have their turn."""
+    """The text in pieces; an empty piece means that other tasks may have a turn."""
     text, done, before = bytearray(), 0, b"{"
     for name, items in lists.items():
         text += before + msgspec.json.encode(name) + b":["

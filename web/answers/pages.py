@@ -1,4 +1,4 @@
-"""Cursors: where a page ended, as an opaque word."""
+"""Cursors: the position where a page ended, as an opaque text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from actors.errors import InvalidInput
 
 
 def to_cursor(position: str) -> str:
-    """A position as a word for a query string."""
+    """A position as a cursor, safe in a query string."""
     return urlsafe_b64encode(position.encode()).decode().rstrip("=")
 
 
 def from_cursor(cursor: str) -> str:
-    """The position. Raises InvalidInput for a word that `to_cursor` did not make."""
+    """The position of a cursor. Raises InvalidInput for a text that `to_cursor` did not make."""
     try:
         position = b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
         if position:

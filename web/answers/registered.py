@@ -1,4 +1,4 @@
-"""Features and groups of the registry, as the contract shows them."""
+"""Features and groups in the contract's form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from timewell.wire import FeatureAnswer, GroupAnswer
 
 
 def feature_answer(feature: Feature) -> FeatureAnswer:
-    """A feature as the contract shows it."""
+    """A feature in the contract's form."""
     return FeatureAnswer(
         id=feature.id,
         name=feature.name,
@@ -28,7 +28,7 @@ def feature_answer(feature: Feature) -> FeatureAnswer:
 
 
 def group_answer(group: Group) -> GroupAnswer:
-    """A group as the contract shows it."""
+    """A group in the contract's form."""
     return GroupAnswer(
         name=group.name,
         entity=group.entity,

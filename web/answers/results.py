@@ -20,7 +20,7 @@ from web.answers.worker import in_worker
 
 ROWS_PER_SLICE = 500
 NUMBER_BYTES, NAME_BYTES = 12, 32
-"""Of a number in an answer with its comma, and of the name of a value, about."""
+"""The approximate size of a number in an answer, comma included, and of the name of a value."""
 ALL = slice(None)
 _OPENING, _CLOSING = b'{"results":[', b"]}"
 MOST_FIELDS = 2_000
@@ -29,7 +29,7 @@ _KEYED = Remembered[Callable[..., Any]]()
 
 
 def keyed_by(references: tuple[str, ...]) -> Callable[..., Any]:
-    """Makes a struct with a field for each reference; encoding one takes a third of what a dict takes."""
+    """The constructor of a struct with a field per reference: msgspec encodes it in a third of a dict's time."""
     found = _KEYED.get(references)
     if found is not None:
         return found
@@ -38,18 +38,18 @@ def keyed_by(references: tuple[str, ...]) -> Callable[..., Any]:
 
 
 def _keyed_by(references: tuple[str, ...]) -> Callable[..., Any]:
-    if len(references) > MOST_FIELDS:  # making the struct would take longer than it saves
+    if len(references) > MOST_FIELDS:  # making the struct's type would take longer than it saves
         return lambda *values: dict(zip(references, values, strict=True))
     fields = [f"field{position}" for position in range(len(references))]
     typed = [(field, Any) for field in fields]
     try:
         return msgspec.defstruct("Keyed", typed, rename=dict(zip(fields, references, strict=True)), gc=False)
-    except ValueError:  # it takes no names that would have to be escaped
+    except ValueError:  # msgspec takes no field name that JSON would escape
         return lambda *values: dict(zip(references, values, strict=True))
 
 
 def columns(grid: Grid, hidden: NDArray[np.bool_]) -> list[list[Any]]:
-    """The values of each feature as objects that encode to their JSON; None where `hidden` (bool[f, n])."""
+    """Per feature, the values as objects that msgspec encodes; None where `hidden` (bool[features, entities])."""
     found: list[list[Any]] = [[]] * len(hidden)
     entities = hidden.shape[1]
     for kind, values in zip(grid.kinds, grid.values, strict=True):
@@ -62,24 +62,24 @@ def columns(grid: Grid, hidden: NDArray[np.bool_]) -> list[list[Any]]:
 
 
 def text_bytes(values: Array) -> int:
-    """About how many bytes a column of any type has as JSON."""
+    """The approximate size of a column as JSON."""
     if values.dtype == object:
-        return sum(len(one) for one in values.ravel().tolist() if type(one) is str)
+        return sum(len(text) for text in values.ravel().tolist() if type(text) is str)
     return int(values.size) * NUMBER_BYTES
 
 
 def check_bytes(size: int, settings: Settings) -> None:
-    """Raise TooLarge for an answer of about so many bytes."""
+    """Raise TooLarge if an answer of `size` bytes is over MAX_ANSWER_BYTES."""
     if size > settings.max_answer_bytes:
         words = f"the answer would have about {size} bytes, at most {settings.max_answer_bytes} are given at once"
         raise TooLarge(f"{words}: ask for fewer entities, features or windows")
 
 
 async def encode_rows(cells: int, size: int, count: int, rows: Callable[[slice], Iterable[object]]) -> bytes:
-    """The answer as JSON, put together in a worker thread where it has many cells or bytes.
+    """The answer as JSON, made in a worker thread if it has many cells or bytes.
 
-    The interpreter lets other threads in between rows but not within one encoding, so a large answer is also made
-    and encoded a slice at a time, which bounds what it takes in memory.
+    Other threads can run between rows but not during one call of the encoder. So a large answer is made and
+    encoded a slice at a time, which also bounds its memory.
     """
     if cells <= CELLS_PER_TURN and size <= SLICE_BYTES:
         return _OPENING + json_rows(rows(ALL)) + _CLOSING
@@ -90,18 +90,18 @@ async def encode_rows(cells: int, size: int, count: int, rows: Callable[[slice],
         for start in range(0, count, step):
             parts += json_rows(rows(slice(start, start + step))), b","
         parts[-1] = _CLOSING
-        return b"".join(parts)  # at once: this lets others run, and each further copy would hold them up
+        return b"".join(parts)  # once: it releases the interpreter, and another copy would hold it
 
     return await in_worker(whole)
 
 
 def json_rows(rows: Iterable[object]) -> bytes:
-    """Rows as JSON with commas between them, encoded a slice at a time."""
+    """Rows as JSON, separated by commas, encoded a slice at a time."""
     return b",".join(msgspec.json.encode(part)[1:-1] for part in in_slices(rows))
 
 
 def in_slices(rows: Iterable[object]) -> Iterator[list[object]]:
-    """Rows, as many at a time as are encoded in a moment: the interpreter cannot do anything else meanwhile."""
+    """Rows in slices that are quick to encode: the encoder holds the interpreter for a whole slice."""
     remaining = iter(rows)
     while part := list(islice(remaining, ROWS_PER_SLICE)):
         yield part

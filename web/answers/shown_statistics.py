@@ -1,4 +1,4 @@
-"""A summary of a stream as the contract shows it: null where a figure makes no sense for the type."""
+"""The statistics of a feature in the contract's form: null where a figure makes no sense for the value type."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOP_VALUES_SHOWN = 20
 
 
 def statistics_answer(feature: Feature, summary: Summary) -> StatisticsAnswer:
-    """All figures of a feature."""
+    """All statistics of a feature."""
     type_ = type_of(feature)
     distributed, shown = type_.compared == "amounts", type_.told
     moments = summary.numbers.moments

@@ -1,6 +1,7 @@
-"""Room and worker threads for what is large: a few at once, as each takes the interpreter from the requests.
+"""Limits for large answers: few worker threads at once, and a bound on the values in memory.
 
-With the forty that trio has by itself a small read would wait for its fortieth part of the time.
+The threads share one interpreter with the event loop. With trio's default of forty busy ones, a small read would
+get a fortieth of the time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _LIMITER = trio.lowlevel.RunVar[trio.CapacityLimiter]("answers being made")
 
 
 def places() -> trio.CapacityLimiter:
-    """Those of the event loop that runs."""
+    """The limiter of the worker threads, one per event loop."""
     try:
         return _LIMITER.get()
     except LookupError:
@@ -28,12 +29,12 @@ def places() -> trio.CapacityLimiter:
 
 
 async def in_worker(work: Callable[..., T], *about: object) -> T:
-    """Have it done in a worker thread, when there is one."""
+    """Call `work(*about)` in a worker thread, once one is free."""
     return await trio.to_thread.run_sync(work, *about, limiter=places())
 
 
 class Room:
-    """For a number of values. Who needs many waits for those who came before."""
+    """A bound on the values of large answers in progress. An answer waits for those that asked before it."""
 
     def __init__(self, values: int) -> None:
         self._most = self._free = values
@@ -42,7 +43,7 @@ class Room:
 
     @asynccontextmanager
     async def of(self, values: int) -> AsyncIterator[None]:
-        """Hold room for the values of an answer, or all there is for one of more. Raises Overloaded."""
+        """Hold room for the values of an answer, at most all there is. Raises Overloaded after a long wait."""
         if values <= FEW_VALUES:
             yield
             return
@@ -66,7 +67,7 @@ _ROOM = trio.lowlevel.RunVar[Room]("room for large answers")
 
 
 def room() -> Room:
-    """That of the event loop that runs."""
+    """The room for large answers, one per event loop."""
     try:
         return _ROOM.get()
     except LookupError:

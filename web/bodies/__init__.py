@@ -1,8 +1,8 @@
-"""What comes in: bodies of requests, bounded, decoded in turns, judged.
+"""Request bodies: bounded, decoded a piece at a time, judged.
 
-encodings.py choices.py outline.py   compressed ones; fields of a few words; where items begin and end
+encodings.py choices.py outline.py   gzip; the words of enumerated fields; where items of an array begin and end
 requests.py                          typed bodies and query strings
-items.py                             a large array a piece at a time
-writing_rows.py                      observations as they are sent
-bulk.py                              the bulk lanes
+items.py                             a long array, decoded a piece at a time
+writing_rows.py                      observations from JSON, judged
+bulk.py                              the bulk lanes: NDJSON streams and Arrow tables
 """

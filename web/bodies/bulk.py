@@ -1,4 +1,4 @@
-"""The bulk lanes of write-batch: a stream of lines, a table."""
+"""The bulk lanes of write-batch: NDJSON streams and Arrow tables."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from web.hypercorn.streamed_body import lots_of_lines
 LOT_BYTES = 1024 * 1024
 LONGEST_LINE_BYTES = 8 * 1024 * 1024
 LOTS_PER_COMMIT = 16
-"""What is committed together is bounded in bytes by this, and in values by GROUP_COMMIT_VALUES."""
+"""Bounds the bytes of one commit of a stream; GROUP_COMMIT_VALUES bounds its values."""
 OF_TABLES = {
-    "partial": "true: write the good ones and name the others",
-    "nulls": "of a wide Arrow table: skip (default) writes nothing where a field is null or NaN, write nulls",
+    "partial": "true: write the valid values and name the others",
+    "nulls": "in a wide Arrow table: `skip` (default) writes nothing where a cell is null or NaN, `write` a null",
 }
-"""What a query string may say of a table."""
+"""The query parameters for an Arrow table."""
 _LINES = msgspec.json.Decoder(Observation)
 
 
 async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:
-    """NDJSON: everything is judged and set aside first, then written, then answered."""
+    """Write an NDJSON stream: all of it is judged and spooled first, then written, then answered."""
     size, count, first, faults, more = 0, 0, 0, list[Fault](), 0
     with Spool() as spool, Overwriting() as overwriting:
 
@@ -72,9 +72,9 @@ async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:
 
 
 def _judging(registry: FeatureRegistry, lot: bytes, first: int, now: int) -> Steps[tuple[Ingested, int]]:
-    """The rows of some lines, in steps, and the index of the next line.
+    """Judge some lines, in steps; returns the rows and the index of the next line.
 
-    An index counts lines as an editor does, from 0: blank ones as well.
+    The index of a row is that of its line, from 0; blank lines count.
     """
     rows, start = Judging(registry, now, first), 0
     while start < len(lot):
@@ -100,9 +100,9 @@ def _reading(rows: Judging, lot: bytes) -> Steps[None]:
 
 
 def _places(lot: bytes, count: int) -> Sequence[int] | None:
-    """The line of each of so many objects; None where one begins on one and ends on another, or shares its line.
+    """The line of each of `count` objects; None if an object spans lines, or lines hold several objects.
 
-    The quick way goes by line feeds between `}` and `{`: JSON has none of these within an object.
+    The quick way checks that each line feed stands between `}` and `{`, which never occurs within a JSON object.
     """
     letters = np.frombuffer(lot, np.uint8)
     ends = np.flatnonzero(letters[:-1] == ord("\n"))
@@ -110,16 +110,16 @@ def _places(lot: bytes, count: int) -> Sequence[int] | None:
         between = (letters[ends - 1] == ord("}")) & (letters[ends + 1] == ord("{"))
         if between.all():
             return range(count)
-    lines = [(place, line) for place, one in enumerate(lot.split(b"\n")) if (line := one.strip())]
+    lines = [(place, line) for place, text in enumerate(lot.split(b"\n")) if (line := text.strip())]
     if len(lines) == count and all(line[:1] == b"{" and line[-1:] == b"}" for _, line in lines):
         return [place for place, _ in lines]
     return None
 
 
 async def _write(router: Router, spool: Spool, answer: bytes, key: str | None, size: int) -> bytes:
-    """In slices; the last one carries the answer that belongs to the idempotency key.
+    """Write the spooled rows in slices; the last one carries the answer that the idempotency key keeps.
 
-    `size`: of the body. Where it is no more than a lot, there is but one in whichever process has it.
+    `size`: of the body. One of at most a lot is a single slice in every process, whose commit settles the key.
     """
     waiting = _put_together(spool.take_all())
     held: list[Block] | None = await trio.to_thread.run_sync(next, waiting, None)
@@ -135,7 +135,7 @@ async def _write(router: Router, spool: Spool, answer: bytes, key: str | None, s
 
 
 def _put_together(lots: Iterator[list[Block]]) -> Iterator[list[Block]]:
-    """Lots of a stream as slices: the more is committed and applied at once, the less a value costs."""
+    """The lots of a stream joined into slices: the larger a commit, the less each value costs."""
     held: list[list[Block]] = []
     values = 0
     for lot in lots:
@@ -154,10 +154,10 @@ def _ingested(blocks: Sequence[Block]) -> Ingested:
 
 
 async def write_table(router: Router, settings: Settings, partial: bool, key: str | None) -> bytes:
-    """Arrow: everything is judged, then written in slices, then answered."""
+    """Write an Arrow table: all of it is judged first, then written in slices, then answered."""
     nulls = Query(OF_TABLES).choice("nulls", ("skip", "write"), "skip") == "write"
     data = await request.get_data(cache=False)
-    now, registry = await router.judge.stamp(), router.registry  # it has caught up by then
+    now, registry = await router.judge.stamp(), router.registry  # stamp() has brought it up to date
 
     def judge() -> tuple[Ingested, int]:
         try:
@@ -183,7 +183,7 @@ async def write_table(router: Router, settings: Settings, partial: bool, key: st
 
 
 def _slices(blocks: Sequence[Block]) -> list[list[Block]]:
-    """The blocks, cut and put together so that each slice has at most GROUP_COMMIT_VALUES."""
+    """The blocks, cut and regrouped so that each slice has at most GROUP_COMMIT_VALUES."""
     slices: list[list[Block]] = []
     room = 0
     for block in blocks:

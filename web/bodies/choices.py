@@ -1,4 +1,4 @@
-"""What may stand in a field that takes one of a few words."""
+"""The words that an enumerated field of a request takes, for the message when another is given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import inspect
 
 
 def choices(kind: type[object], path: str) -> list[str]:
-    """The words that a field of a struct takes, none where it takes others. `path`: as in `columns[0].as`."""
+    """The words that a field of a struct takes; empty if it is not enumerated. `path`: such as `columns[0].as`."""
     types = [_told(cast(Hashable, kind))]
     for name in re.sub(r"\[[^\]]*\]", "", path).split("."):
         types = [inner for one in types for inner in _within(one, name)]
@@ -24,7 +24,7 @@ def _told(kind: Hashable) -> inspect.Type:
 
 
 def _within(outer: inspect.Type, name: str) -> list[inspect.Type]:
-    """What a field of this name may be: lists are passed through, of a union each member is looked at."""
+    """The types of the field `name`, looked up through lists and in each member of a union."""
     found = []
     for one in _flat(outer):
         if isinstance(one, inspect.StructType):

@@ -1,6 +1,7 @@
-"""Bodies that come compressed. `Content-Encoding: gzip` is undone a little at a time, as the body is taken.
+"""Compressed request bodies: gzip is decompressed in small pieces, as the handler takes them.
 
-So the limits of a body are those of what is in it, and what is more is refused before it is made.
+So the limits on bodies hold for the decompressed bytes, and a body over the limit is refused before it is
+decompressed any further.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 
 def decoding_bodies(app: ASGIFramework) -> ASGIFramework:
-    """The application, to which bodies come as they were before they were compressed."""
+    """The application, with request bodies decompressed."""
 
     async def asgi(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] != "http":
@@ -54,14 +55,14 @@ def decoding_bodies(app: ASGIFramework) -> ASGIFramework:
 
 
 async def _pass_over(receive: ASGIReceiveCallable) -> None:
-    """Let the body come and go, if it comes soon: then the connection need not be closed."""
+    """Read and drop the body, if it arrives soon: then the connection can stay open."""
     with trio.move_on_after(_BODY_SECONDS):
         while (event := await receive())["type"] == "http.request" and event.get("more_body", False):
             pass
 
 
 class _Unzipped:
-    """The events of a request with what is in its body."""
+    """The events of a request, its body decompressed."""
 
     def __init__(self, scope: HTTPScope, receive: ASGIReceiveCallable) -> None:
         self._scope = scope
@@ -71,14 +72,14 @@ class _Unzipped:
         self._begun = self._more = self._last = self._over = False
 
     async def receive(self) -> ASGIReceiveEvent:
-        """The next piece, or what else happens."""
+        """The next piece of the body, or another event, such as a disconnect."""
         while not self._over:
             if self._waiting or self._more:
                 try:
                     piece = self._next_piece()
                 except zlib.error as error:
                     return self._refused(str(error).rpartition(": ")[2])
-                await trio.lowlevel.checkpoint()  # also where there is nothing in it
+                await trio.lowlevel.checkpoint()  # even if the piece is empty
                 if piece:
                     return _body(piece, more=True)
             elif self._last:
@@ -94,7 +95,7 @@ class _Unzipped:
         return await self._rest()
 
     def _next_piece(self) -> bytes:
-        if self._unzip.eof:  # another member follows
+        if self._unzip.eof:  # another gzip member follows
             self._unzip = zlib.decompressobj(_GZIP)
         self._begun = True
         piece = self._unzip.decompress(self._waiting, _PIECE_BYTES)

@@ -1,9 +1,10 @@
-"""A large array of a body, decoded a piece at a time while others are served in between.
+"""A long array in a JSON body, decoded a piece at a time so that other requests are served in between.
 
-msgspec decodes 500,000 values a second and holds the interpreter all the while. So the array is cut into pieces,
-which are decoded one a step: first at what is most likely the end of an item, and from the first piece on that
-does not decode, at what the outline of the text says. What comes of it is what decoding the whole would give,
-faults included, but for a batch of too many items, which is refused as soon as they are counted.
+msgspec decodes 500,000 values a second and holds the interpreter throughout. So the array is cut into pieces, and
+each step decodes one. The cuts are guessed at first, where an object seems to end (`},`). From the first piece on
+that does not decode, they are made where the outline says that an item ends (`outline.py`). The result is that of
+decoding the whole, faults included, except that a batch with too many items is refused as soon as they are
+counted.
 """
 
 from __future__ import annotations
@@ -21,22 +22,22 @@ from web.bodies.outline import CHUNK_BYTES, Outline, finding
 from web.bodies.requests import decode
 
 LONGEST_ITEM_BYTES = 1024 * 1024
-"""The largest vector takes half of it."""
+"""Twice what the largest vector takes."""
 _LOOK_AHEAD_BYTES = 64
-"""What stands behind a piece has a part in the words for a fault at its end."""
+"""The message for a fault at the end of a piece depends on the text that follows."""
 _END = re.compile(rb"\][ \t\r\n]*+\}[ \t\r\n]*+")
 _INDEX = re.compile(r"\[(\d+)\]")
 _RAW = list[msgspec.Raw]
 
 
 class Array(NamedTuple):
-    """A field that may be long, the type of its body, and that of an array of its items."""
+    """The long array of a body: `body` is the type of the body, `items` that of a list of the array's items."""
 
     field: str
     body: type[Any]
     items: Any
     most: int | None
-    """More items are refused."""
+    """How many items are accepted, None for any number."""
 
 
 def _nothing() -> Steps[None]:
@@ -44,9 +45,10 @@ def _nothing() -> Steps[None]:
 
 
 class Items:
-    """Reads the items of a body. `take` is given what has been decoded, some items at a time.
+    """Reads the items of a body. `take` is called with decoded items, some at a time.
 
-    `judge` is given items that may not be what they should, undecoded; without it the first such is refused.
+    `judge` is called with the undecoded items of a piece of which some have the wrong type; without it the first
+    such item is refused.
     """
 
     def __init__(
@@ -65,9 +67,9 @@ class Items:
         self._after = _nothing
 
     def reading(self, after: Callable[[], Steps[None]] = _nothing) -> Steps[Any]:
-        """All of it, in steps, with those of `after` behind each piece.
+        """Read the whole body, in steps; the steps of `after` follow each piece.
 
-        Returns the body with the array empty. Raises InvalidInput, TooLarge.
+        Returns the body with the array left empty. Raises InvalidInput, TooLarge.
         """
         self._after = after
         data, array = self._data, self._array
@@ -84,15 +86,15 @@ class Items:
         return decode(rest, array.body, lambda place: place if place < begin else place + end - begin)
 
     def _refuse_another(self, end: int) -> None:
-        """Raise InvalidInput where the array is given twice: the second would silently replace the first."""
+        """Raise InvalidInput if the array is given twice: the second would silently replace the first."""
         fields = dict[str, msgspec.Raw]()
-        with suppress(InvalidInput):  # which is told of in other words
+        with suppress(InvalidInput):  # the caller reports this fault itself
             fields = decode(b'{"":0' + self._data[end + 1 :], dict[str, msgspec.Raw])
         if self._array.field in fields:
             raise InvalidInput.at(self._array.field, "is given twice")
 
     def _likely(self, begin: int) -> Steps[tuple[int, bool]]:
-        """Cut where objects seem to end. Returns how far that went, and whether it was all."""
+        """Decode, cutting where objects seem to end. Returns how far it got, and whether that was everything."""
         data = self._data
         end = data.rfind(b"]")
         if not _END.fullmatch(data, end):
@@ -117,7 +119,7 @@ class Items:
             start = stop + 1
 
     def _certain(self, begin: int, start: int) -> Steps[int]:
-        """Cut where the outline says. Returns where the array ends."""
+        """Decode, cutting where the outline says. Returns where the array ends."""
         data, outline, at = self._data, Outline(), start
         while at < len(data):
             commas, end = outline.look(bytes(data[at : at + CHUNK_BYTES]))
@@ -140,7 +142,7 @@ class Items:
         raise AssertionError("an array without an end was decoded")
 
     def _piece(self, begin: int, start: int, stop: int) -> Steps[None]:
-        """Whole items, as far as the outline can tell. Raises what decoding the whole would raise here."""
+        """Decode whole items, as the outline sees them. Raises what decoding the whole body would raise here."""
         try:
             items = self._decoded(start, stop, self._array.items)
         except InvalidInput as error:
@@ -164,7 +166,7 @@ class Items:
             yield from self._judge(raw)
 
     def _refuse(self, start: int, stop: int) -> None:
-        """Raise what is wrong with the text from here on."""
+        """Raise InvalidInput for the first fault of this text."""
         if not self._faulty:
             try:
                 self._decoded(start, stop, self._array.items, closed=False)
@@ -176,12 +178,12 @@ class Items:
         self._decoded(start, stop, _RAW, closed=False)
 
     def _decoded(self, start: int, stop: int, kind: Any, closed: bool = True) -> list[Any]:
-        """The items of a piece. A fault is told where it stands in the whole text."""
+        """The items of a piece. A fault is reported with its place in the whole body."""
         text = b"[" + self._data[start:stop] + (b"]" if closed else b"")
         return decode(text, kind, lambda place: place + start - 1)
 
     def _none_missing(self, begin: int, start: int, stop: int, items: list[Any]) -> None:
-        """Raise InvalidInput where a comma has no item before or behind it."""
+        """Raise InvalidInput if a comma has no item before or after it."""
         if items or (start == begin and self._data[stop : stop + 1] != b","):
             return
         before = b"[0," if start > begin else b"["
@@ -199,7 +201,7 @@ class Items:
             raise TooLarge(f"{one} takes at most {self._array.most} {self._array.field}")
 
     def _named(self, error: InvalidInput) -> InvalidInput:
-        """An error in an item of a piece, by its index in the whole."""
+        """An error in an item of a piece, with the item's index in the whole array."""
 
         def whole(match: re.Match[str]) -> str:
             return f"{self._array.field}[{int(match[1]) + self._count}]"

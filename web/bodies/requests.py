@@ -1,4 +1,4 @@
-"""Reading requests: typed bodies, query strings, times. What is wrong is named."""
+"""Reading requests: typed bodies, query strings, times. Errors name the field at fault."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _DATE_AND_MARK = len("2025-03-01 ")
 
 
 async def json_body(kind: type[T]) -> T:
-    """The body, decoded and checked. Raises UnsupportedMediaType or InvalidInput that names the field."""
+    """The body, decoded and checked. Raises UnsupportedMediaType, or InvalidInput that names the field."""
     return await decode_bounded(await json_bytes(), kind)
 
 
 async def decode_bounded(
     data: bytes | bytearray, kind: type[T], most: int = MAX_ELEMENTS, most_keys: int = MAX_KEYS
 ) -> T:
-    """The same of a body at hand. Raises TooLarge for so many elements that decoding would hold others up."""
+    """The same for a body already read. Raises TooLarge if decoding its elements would hold other requests up."""
     if len(data) > most and await by_turns(has_more_elements(data, most)):
         raise TooLarge(f"the body has more than {most} elements")
     if len(data) > most_keys and await by_turns(has_more_keys(data, most_keys)):
@@ -40,8 +40,8 @@ async def decode_bounded(
 
 
 async def json_bytes(also: Sequence[str] = ()) -> bytes:
-    """The body of a request that declares JSON. `also`: what else the route takes."""
-    if request.content_type != JSON_TYPE:  # taking parameters such as a charset off takes its time
+    """The body of a request that declares JSON. `also`: other media types of the route, for the error message."""
+    if request.content_type != JSON_TYPE:  # the common case; parsing off parameters is slow
         declared = request.mimetype or "no Content-Type"
         if declared != JSON_TYPE:
             taken = " or ".join((JSON_TYPE, *also))
@@ -53,9 +53,9 @@ async def json_bytes(also: Sequence[str] = ()) -> bytes:
 def decode(
     data: bytes | bytearray | msgspec.Raw, kind: type[T], place_of: Callable[[int], int] | None = None
 ) -> T:
-    """JSON to a struct. Raises InvalidInput that names the field, or where the text is not JSON.
+    """JSON decoded to a struct. Raises InvalidInput that names the field, or the place where the text is not JSON.
 
-    `place_of`: where in the body a byte of a piece of it stands.
+    `place_of`: if `data` is a piece of the body, maps a place in the piece to that in the body.
     """
     try:
         decoded: T = _decoder(kind).decode(data)  # type: ignore[arg-type]
@@ -70,7 +70,7 @@ def decode(
 
 
 def _with_choices(fault: Fault, kind: type[Any]) -> Fault:
-    """Where a word is not one of a few, msgspec does not say which they are."""
+    """The fault, with the words that an enumerated field takes, which msgspec does not name."""
     words = choices(kind, fault.field) if fault.message.startswith(_NO_CHOICE) else []
     if not words:
         return fault
@@ -78,7 +78,7 @@ def _with_choices(fault: Fault, kind: type[Any]) -> Fault:
 
 
 def not_json(error: Exception, data: bytes, place_of: Callable[[int], int] | None = None) -> str:
-    """What is wrong with a text, and at which byte, for what people send most often."""
+    """What is wrong with a text and at which byte, in helpful words for the most common mistakes."""
     place_of = place_of or (lambda place: place)
     if isinstance(error, UnicodeDecodeError):
         at = data.find(error.object) + error.start
@@ -88,7 +88,7 @@ def not_json(error: Exception, data: bytes, place_of: Callable[[int], int] | Non
         return str(error) if data.strip() else "it is empty"
     at = int(found[1])
     for start, words in _RIDDLES.items():
-        for begin in (at, at - 1):  # the sign of an infinity is still a number's
+        for begin in (at, at - 1):  # msgspec takes the sign of -Infinity for a number's
             if begin >= 0 and data.startswith(start, begin):
                 return f"{words} (byte {place_of(begin)})"
     return _BYTE.sub(f"(byte {place_of(at)})", str(error))
@@ -120,7 +120,7 @@ def encode(answer: object, status: int = 200) -> Response:
 
 
 def said(answer: bytes) -> Response:
-    """An answer that is JSON already."""
+    """An answer that is already encoded as JSON."""
     return Response(answer, 200, content_type=JSON_TYPE)
 
 
@@ -132,7 +132,7 @@ def no_content() -> Response:
 
 
 def with_offset(text: str) -> str:
-    """A timestamp of a query string. A `+` that was not escaped has become a space, and means an offset still.
+    """A timestamp from a query string, where an unescaped `+` of its offset has become a space.
 
     >>> with_offset("2025-03-01 10:00:00 02:00"), with_offset("2025-03-01 10:00:00 UTC")
     ('2025-03-01 10:00:00+02:00', '2025-03-01 10:00:00 UTC')
@@ -141,7 +141,7 @@ def with_offset(text: str) -> str:
 
 
 class Query:
-    """The query string. Parameters that the route does not know are refused: they are most often typing errors."""
+    """The query string. Parameters that the route does not know are refused: most often they are typing errors."""
 
     def __init__(self, known: Collection[str]) -> None:
         self._given = request.args
@@ -152,11 +152,11 @@ class Query:
                 )
 
     def text(self, name: str) -> str | None:
-        """A parameter as it was given; None where it is missing or empty."""
+        """A parameter as given; None if it is missing or empty."""
         return self._given.get(name) or None
 
     def needed(self, name: str) -> str:
-        """A parameter that must be there."""
+        """A required parameter."""
         found = self.text(name)
         if found is None:
             raise InvalidInput.at(name, "is required")
@@ -170,7 +170,7 @@ class Query:
         return found
 
     def flag(self, name: str) -> bool:
-        """true or false; false where it is missing."""
+        """true or false; false if missing."""
         return self.choice(name, ("true", "false"), "false") == "true"
 
     def number(self, name: str, default: int, most: int) -> int:
@@ -183,6 +183,6 @@ class Query:
         return int(found)
 
     def time(self, name: str, default: int) -> int:
-        """A timestamp in microseconds."""
+        """A timestamp, in microseconds."""
         found = self.text(name)
         return default if found is None else parse_timestamp(with_offset(found), name)

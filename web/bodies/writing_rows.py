@@ -1,4 +1,4 @@
-"""Observations as they are sent, and what is wrong with them."""
+"""Observations in JSON: collected into columns, judged, and reported with their faults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from web.errors import fault_answers
 
 
 class Columns(NamedTuple):
-    """Rows as lists that grow."""
+    """Rows as columns that grow."""
 
     references: list[str]
     entities: list[str]
@@ -34,7 +34,7 @@ class Columns(NamedTuple):
 
 
 def to_sent(observations: Sequence[Observation]) -> Sent:
-    """Rows as columns."""
+    """Observations as columns."""
     return Sent(
         [observation.feature_id for observation in observations],
         [observation.entity_id for observation in observations],
@@ -49,7 +49,7 @@ def _no_rows() -> Columns:
 
 
 class Judging:
-    """Rows of one request, judged some thousands together, in steps."""
+    """The rows of one request, judged in steps of some thousands."""
 
     def __init__(self, registry: FeatureRegistry, now: int, first: int = 0) -> None:
         """`first`: the index of the first row."""
@@ -64,7 +64,7 @@ class Judging:
         """The index of the next row."""
 
     def take(self, observations: Sequence[Observation], places: Sequence[int] | None = None) -> None:
-        """Rows that follow. `places`: where they stand among those that follow, where some are left out."""
+        """Take the next rows. `places`: their offsets from the next index, if rows in between are left out."""
         columns: tuple[list[Any], ...] = self._waiting
         for column, more in zip(columns, to_sent(observations), strict=True):
             column.extend(more)
@@ -73,9 +73,9 @@ class Judging:
         self.count += places[-1] + 1 if places else 0
 
     def reading(self, items: Sequence[msgspec.Raw | bytes | None], about: str = "value") -> Steps[None]:
-        """Rows that follow, of which some are to blame; None for one to pass over.
+        """Decode the next rows one by one, as some are at fault; None stands for a blank line, which counts.
 
-        `about`: the field at fault where an item is no JSON.
+        `about`: the field to blame for an item that is not JSON.
         """
         for place, item in enumerate(items, 1):
             try:
@@ -92,12 +92,12 @@ class Judging:
         yield from self.judging()
 
     def judging(self) -> Steps[None]:
-        """Judge the rows that wait, if there are many."""
+        """Judge the waiting rows, if they are many."""
         if len(self._indices) >= ROWS_JUDGED_TOGETHER:
             yield from self._judged()
 
     def done(self) -> Steps[Ingested]:
-        """What may be written of all rows, and what is wrong with the others."""
+        """Judge the rest; returns what may be written and the faults of the other rows."""
         if self._indices or not self._blocks:
             yield from self._judged()
         blocks = self._blocks[0]
@@ -128,7 +128,7 @@ class Judging:
 
 
 def judging_batch(registry: FeatureRegistry, data: bytes | bytearray, most: int, now: int) -> Steps[Ingested]:
-    """A batch of JSON, in steps. Raises InvalidInput where it is none, TooLarge for more than `most` items."""
+    """Judge a JSON batch in steps. Raises InvalidInput if it is malformed, TooLarge for more than `most` items."""
     rows = Judging(registry, now)
     items = Items(data, Array("values", Observations, list[Observation], most), rows.take, rows.reading)
     yield from items.reading(rows.judging)
@@ -136,7 +136,7 @@ def judging_batch(registry: FeatureRegistry, data: bytes | bytearray, most: int,
 
 
 async def judge_batch(router: Router, data: bytes | bytearray, most: int) -> Ingested:
-    """The same, at once where it is small and there is nothing wrong with it."""
+    """Judge a JSON batch: in one go if it is small and has no malformed item, else in steps."""
     if len(data) <= CHUNK_BYTES:
         try:
             observations = decode(data, Observations).values
@@ -151,9 +151,9 @@ async def judge_batch(router: Router, data: bytes | bytearray, most: int) -> Ing
 
 
 def refuse(faults: Sequence[Fault], rows: str | None = None, more: int = 0) -> None:
-    """Raise InvalidInput where there are faults, saying the first in words.
+    """Raise InvalidInput if there are faults; its detail states the first one.
 
-    `rows`: what an index counts; `more`: so many more faults than are named.
+    `rows`: what an index counts, such as "line"; `more`: how many faults there are beyond those given.
     """
     if not faults:
         return

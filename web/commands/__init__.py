@@ -1,4 +1,4 @@
-"""The commands of the server besides `serve`: `add` says what they take, `run` does it.
+"""The commands that work on a storage itself: `add` declares the arguments, `run` does the work.
 
-check_data.py migrate.py    whether a data directory is what was written; from one storage into another
+check_data.py migrate.py    verify a data directory; copy everything from one storage to another
 """

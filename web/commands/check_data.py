@@ -1,4 +1,4 @@
-"""`timewell check-data`: whether a data directory is what was written, and how to go on where it is not."""
+"""`timewell check-data`: verify a data directory against its checksums, and go on without what is damaged."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ from timewell.commands.exits import MEANINGS, Failed, Misused, say
 from timewell.commands.options import Subparsers
 
 MORE = """\
-Reads the whole directory of an embedded store, which no service uses meanwhile, and compares all of it with the
-checksums that were kept when it was written. Nothing is changed. Prints what is damaged: the file, the feature and
-the range of event time that were in it, and how many observations. Exit code 0 where all is as it was written, 1
-where something is not.
+Reads the whole data directory of an embedded store and compares it with the checksums that were kept when it was
+written. Stop the service first. Nothing is changed. Prints what is damaged: the file, the feature, the range of
+event time and the number of observations that were in it. The exit code is 0 if nothing is damaged and 1 if
+something is.
 
-What is damaged is answered with 503. If you have a backup, restore it. If you have none and want to go on without:
+The service answers requests for damaged data with 503. If you have a backup, restore it. If you have none and want
+to go on without that data:
 
     timewell check-data DIR --forget-damaged          says what will be lost, and changes nothing
     timewell check-data DIR --forget-damaged --yes    does it
 
-What was in the damaged places is then answered as if it had never been written; all else is served as before.
-The damaged files are not deleted but moved to DIR/damaged, each time into a folder of its own with a lost.txt that
-says what was in them. The service logs it at each start, until you move that folder away. If the command was cut
-off, run it again.
+The service then answers as if the damaged data had never been written; everything else is served as before. The
+damaged files are not deleted but moved to DIR/damaged, each time into a new folder with a lost.txt that says what
+was in them. The service logs the loss at each start until you move that folder away. If the command was
+interrupted, run it again.
 """
 NEXT = "; nothing has been changed: with --yes what is named above is lost, and the rest is served"
 
 
 def add(commands: Subparsers) -> None:
-    """What it takes."""
+    """Add the command and its arguments."""
     parser: ArgumentParser = commands.add_parser(
         "check-data",
-        help="whether a data directory is what was written",
-        description=f"Whether a data directory is what was written.\n\n{MORE}",
+        help="verify a data directory against its checksums",
+        description=f"Verify a data directory against its checksums.\n\n{MORE}",
         epilog=MEANINGS,
         formatter_class=RawDescriptionHelpFormatter,
     )
@@ -42,13 +43,15 @@ def add(commands: Subparsers) -> None:
     parser.add_argument(
         "directory", nargs="?", type=Path, default=default, help="the directory (default: DATA_DIR, else ./data)"
     )
-    parser.add_argument("--forget-damaged", action="store_true", help="say what going on without it will lose")
+    parser.add_argument(
+        "--forget-damaged", action="store_true", help="say what would be lost by going on without it"
+    )
     parser.add_argument("--yes", action="store_true", help="with --forget-damaged: lose it, and go on")
     parser.add_argument("--json", action="store_true", help="answer in JSON, for machines")
 
 
 def run(asked: Namespace) -> None:
-    """Check it, and forget what is damaged where that is asked for. Raises Failed where something is damaged."""
+    """Verify the directory, or forget what is damaged if asked to. Raises Failed if it is damaged and stays so."""
     from actors.errors import TimewellError
     from actors.storage.embedded.checking import check
     from actors.storage.embedded.directory import create_privately

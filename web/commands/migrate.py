@@ -1,4 +1,4 @@
-"""`timewell migrate`: everything from one storage into another one. No service runs over either meanwhile."""
+"""`timewell migrate`: copy everything from one storage to another. No service may run over either meanwhile."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ if TYPE_CHECKING:
     from actors.storage.protocol import Storage
 
 MORE = """\
-A storage is embedded:DIRECTORY (embedded alone is ./data) or postgresql://user:password@host/database or
+A storage is embedded:DIRECTORY (embedded alone means ./data), postgresql://user:password@host/database or
 redis://host. Features, groups, checks, alerts, every version of every observation with its arrival, and the
-statistics are carried; idempotency keys are not. The target has to be empty. Stop the services over both first.
-What is cut off goes on where it was when it is started again; when it has ended the two have been read through and
-compared. The source is left as it is, but for its journal, which has been moved into its history.
+statistics are copied; idempotency keys are not. The target has to be empty. Stop the services over both first.
+
+An interrupted migration goes on where it stopped when it is started again. At the end both storages are read and
+compared. The source stays as it is, except that its journal is moved into its history.
 """
 TIMEOUT_SECONDS = 3_600.0
 
 
 def add(commands: Subparsers) -> None:
-    """What it takes."""
+    """Add the command and its arguments."""
     parser: ArgumentParser = commands.add_parser(
         "migrate",
-        help="carry everything from one storage to another",
-        description=f"Carry everything from one storage to another.\n\n{MORE}",
+        help="copy everything from one storage to another",
+        description=f"Copy everything from one storage to another.\n\n{MORE}",
         epilog=MEANINGS,
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--from", dest="source", required=True, metavar="STORAGE", help="where everything is")
-    parser.add_argument("--to", dest="target", required=True, metavar="STORAGE", help="where it is to be")
+    parser.add_argument("--from", dest="source", required=True, metavar="STORAGE", help="the storage to copy from")
+    parser.add_argument(
+        "--to", dest="target", required=True, metavar="STORAGE", help="the empty storage to copy to"
+    )
     parser.add_argument("--json", action="store_true", help="answer in JSON, for machines")
 
 
 def run(asked: Namespace) -> None:
-    """Carry it, and say what there was."""
+    """Copy everything, and print how much there was."""
     from actors.errors import TimewellError
     from actors.migration import migrate
     from actors.storage.embedded.directory import create_privately
@@ -62,7 +65,7 @@ def run(asked: Namespace) -> None:
 
 
 def _without_secrets(message: str, asked: Namespace) -> str:
-    """What a library says of an address may repeat parts of it: what may be a password is taken out."""
+    """The message without passwords: a library's error may repeat parts of the address."""
     for words in (asked.source, asked.target):
         kind, _, rest = words.partition(":")
         secrets = re.split(r"[:/@]", rest.rpartition("@")[0]) if kind != "embedded" else []
@@ -73,7 +76,7 @@ def _without_secrets(message: str, asked: Namespace) -> str:
 
 
 def _name(words: str) -> str:
-    """What a storage is remembered by: not its password, and a directory wherever it is named from."""
+    """The name under which an interrupted migration knows its source: no password, and the absolute directory."""
     kind, _, where = words.partition(":")
     return f"embedded:{Path(where or './data').resolve()}" if kind == "embedded" else _nameless(words)
 
@@ -83,7 +86,7 @@ def _nameless(words: str) -> str:
 
 
 def storage_of(words: str) -> Storage:
-    """The storage that is meant. Raises Misused."""
+    """The storage that an argument names. Raises Misused if it names none."""
     from actors.opening import make_storage
     from actors.settings import Settings
     from timewell.errors import shown_address

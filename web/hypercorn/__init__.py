@@ -1,9 +1,9 @@
-"""What is here because Hypercorn and Quart are as they are. Each file says what would have to change there.
+"""What Hypercorn and Quart leave undone. Each file says what would have to change there for it to go.
 
-places.py targets.py              how many connections; what a request asks for, in a form that both take
-streamed_body.py untaken.py       bodies as they come; answers that wait for their clients
-admission.py                      how many bytes of bodies are under way
-http1.py http2.py keepalive.py    what is left undone of either version, and of connections that are kept
-connections.py                    one connection at fault ends alone
-listening.py                      accepting many at a time
+places.py targets.py              a bound on connections; request targets in a form that both understand
+streamed_body.py untaken.py       bodies read as they arrive; answers that wait for slow clients
+admission.py                      a bound on the bytes of bodies under way
+http1.py http2.py keepalive.py    gaps in HTTP/1.1, in HTTP/2 and in kept connections
+connections.py                    a faulty connection ends alone
+listening.py                      accepting many connections at a time
 """

@@ -1,9 +1,10 @@
-"""How many bytes of request bodies may be under way at once: the bound on memory that clients control.
+"""A bound on the bytes of request bodies under way, which is the memory that clients control.
 
-What counts is what has come, not what is declared, on whichever lane and in whichever request; the bodies of a
-connection have a bound of their own, and small ones a room of their own. What would go over is answered with 503.
+Bytes count as they arrive, not as they are declared, over all requests on both lanes. Each connection has a bound
+of its own, and small bodies have a budget apart, so that large ones do not keep them out. A request that would
+exceed a bound is answered with 503.
 
-It could go if Hypercorn bounded what it has received and not handed on, over all connections and for each.
+It could go if Hypercorn bounded what it has received and not yet handed on, per connection and over all.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from web.hypercorn.streamed_body import MOST_WAITING_BYTES, is_streamed, refuse_
 
 
 class BodiesUnderWay:
-    """The bytes of bodies that are being read or answered, on whichever lane they came."""
+    """The bytes of bodies that are being read or answered, on both lanes."""
 
     def __init__(self) -> None:
         self.small = 0
@@ -31,12 +32,12 @@ class BodiesUnderWay:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The bytes of all bodies, small and large."""
         return self.small + self.large
 
 
 class BodyUnderWay:
-    """What has come of one body. Small until it is too long for that, then large as a whole."""
+    """The bytes of one body so far. They count as small up to SMALL_BODY_BYTES, beyond it all as large."""
 
     def __init__(self, under_way: BodiesUnderWay, connection: object) -> None:
         self._all = under_way
@@ -44,23 +45,23 @@ class BodyUnderWay:
         self._small = self._large = 0
 
     def takes(self, more: int) -> bool:
-        """Whether so many more bytes are within the bounds; then they count. A body alone always is."""
+        """Count so many more bytes, if they are within the bounds. A body with no others beside it always is."""
         if self._small + self._large + more <= SMALL_BODY_BYTES:
             if _over(self._all.small, self._small, more, SMALL_BODY_BYTES_UNDER_WAY):
                 return False
             self._count(more, 0)
             return True
         more += self._small
-        own = self._all.of_connection.get(self._connection, 0)
+        on_connection = self._all.of_connection.get(self._connection, 0)
         if _over(self._all.large, self._large, more, BODY_BYTES_UNDER_WAY):
             return False
-        if _over(own, self._large, more, BODY_BYTES_OF_A_CONNECTION):
+        if _over(on_connection, self._large, more, BODY_BYTES_OF_A_CONNECTION):
             return False
         self._count(-self._small, more)
         return True
 
     def end(self) -> None:
-        """It has been answered."""
+        """Release the bytes: the request has been answered."""
         self._count(-self._small, -self._large)
 
     def _count(self, small: int, large: int) -> None:
@@ -69,18 +70,18 @@ class BodyUnderWay:
         self._all.small += small
         self._all.large += large
         if large:
-            own = self._all.of_connection.get(self._connection, 0) + large
-            self._all.of_connection[self._connection] = own
-            if not own:
+            on_connection = self._all.of_connection.get(self._connection, 0) + large
+            self._all.of_connection[self._connection] = on_connection
+            if not on_connection:
                 del self._all.of_connection[self._connection]
 
 
-def _over(total: int, own: int, more: int, most: int) -> bool:
-    return total > own and total + more > most
+def _over(total: int, this_body: int, more: int, most: int) -> bool:
+    return total > this_body and total + more > most
 
 
 def counted(scope: Scope, receive: ASGIReceiveCallable, body: BodyUnderWay) -> ASGIReceiveCallable:
-    """The events of a request, of which the body counts."""
+    """The `receive` of a request, with the bytes of its body counted."""
     return _Counted(scope, receive, body).receive
 
 
@@ -90,7 +91,7 @@ class _Counted:
         self._receive = receive
         self._body = body
         self._room = MOST_WAITING_BYTES if is_streamed(scope) else None
-        """Of a body that is taken as it comes no more than this is ever held."""
+        """The bytes still to be counted of a streamed body, of which no more than this is ever held at once."""
         self._refused = False
 
     async def receive(self) -> ASGIReceiveEvent:
@@ -111,7 +112,7 @@ class _Counted:
 
 
 async def refuse(send: ASGISendCallable, answer: Failure) -> None:
-    """Answer without having read the body."""
+    """Answer without reading the body, and close the connection."""
     more = [] if answer.retry_after is None else [(b"retry-after", str(answer.retry_after).encode())]
     await say(send, answer.status, answer.body, PROBLEM_TYPE, *more, (b"connection", b"close"))
 
@@ -119,7 +120,7 @@ async def refuse(send: ASGISendCallable, answer: Failure) -> None:
 async def say(
     send: ASGISendCallable, status: int, body: bytes, content_type: str, *headers: tuple[bytes, bytes]
 ) -> None:
-    """A whole answer, below the framework."""
+    """Send a whole answer as ASGI events."""
     about = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode()), *headers]
     await send({"type": "http.response.start", "status": status, "headers": about, "trailers": False})
     await send({"type": "http.response.body", "body": body, "more_body": False})

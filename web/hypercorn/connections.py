@@ -1,6 +1,7 @@
-"""Connections of our own making in Hypercorn's terms: as many as there is room for, and one at fault ends alone.
+"""Hypercorn's TCPServer with a bound on connections and on waiting, and with faults that stay in one connection.
 
-All of them run in one nursery: an exception that leaves one would end the process. `Guarded` logs it instead.
+All connections run in one nursery, so an exception that leaves one of them would end the process. `Guarded` logs
+it and ends that connection only.
 
 It could go if Hypercorn kept an exception of one connection from the nursery of all, and counted connections.
 """
@@ -31,13 +32,13 @@ from web.hypercorn.untaken import Untaken
 
 log = logging.getLogger("timewell.connections")
 SENT_AT_ONCE = 64 * 1024
-"""A client that takes less in STALLED_SECONDS takes next to nothing."""
+"""A client that takes less than this in STALLED_SECONDS is given up."""
 TURNED_AWAY_SECONDS = 1.0
-"""For so long who is turned away may read why: what it sends to a closed connection takes the words away."""
+"""How long a refused client may take to read why. Closing at once could reset the connection, answer lost."""
 
 
 class Guarded(TCPServer):
-    """A connection of which the faults stay with it."""
+    """A connection whose faults do not affect the others."""
 
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)  # type: ignore[arg-type]
@@ -45,14 +46,14 @@ class Guarded(TCPServer):
         self._places: Places = config.places
         self._untaken: Untaken = config.untaken
         self._head, self._head_by = -1, inf
-        """Which request's head comes in pieces, and until when it may."""
+        """The number of the request whose head arrives in pieces, and the time by which it must be whole."""
         self._idle = IdleTimer(
             self.config.keep_alive_timeout, self.context.terminated, self._initiate_server_close, self._cut_off
         )
         self.idle_task = self._idle  # type: ignore[assignment]
 
     async def run(self) -> None:
-        """Serve it to its end, if there is a place for it."""
+        """Serve the connection to its end, if there is a place for it; else turn it away."""
         places = self._places
         if not places.take(self):
             await self._turn_away(places)
@@ -65,17 +66,17 @@ class Guarded(TCPServer):
             places.give_back(self)
 
     def idle_since(self) -> float:
-        """Trio's time from which on it has been idle, infinite while it is at work."""
+        """The time (trio's) since which the connection has been idle; infinite while it is at work."""
         return self._idle.since
 
     def drop(self) -> None:
-        """Close it at once, so that its descriptor is free."""
+        """Close the connection at once, to free its descriptor."""
         self._cut_off()
 
     async def _turn_away(self, places: Places) -> None:
         stream: Any = self.stream
         if places.turned_away >= TURNED_AWAY_AT_ONCE or not isinstance(stream, trio.SocketStream):
-            return  # under encryption, saying anything would cost more than serving
+            return  # with TLS, an explanation would cost more than serving
         places.turned_away += 1
         try:
             with trio.move_on_after(TURNED_AWAY_SECONDS), suppress(trio.BrokenResourceError, OSError):
@@ -95,7 +96,7 @@ class Guarded(TCPServer):
 
     async def _read_data(self) -> None:
         with self._idle.running(), suppress(OSError, trio.ClosedResourceError, trio.BrokenResourceError):
-            # else the client has left, or the connection was closed from this side
+            # the errors mean that the client has left, or that this side has closed the connection
             while data := await self._in_time():
                 await self.protocol.handle(RawData(data))
             await self.protocol.handle(RawData(b""))
@@ -104,7 +105,7 @@ class Guarded(TCPServer):
         await self.protocol.handle(Closed())
 
     async def _in_time(self) -> bytes:
-        """What the client sends next; nothing at its end, or where the rest of a head takes too long."""
+        """The next bytes from the client; empty at the end, or if the rest of a head takes too long."""
         protocol: Any = self.protocol.protocol
         if not isinstance(protocol, Http1) or not protocol.is_amid_head():
             return await self._next_data()
@@ -116,11 +117,11 @@ class Guarded(TCPServer):
         return b""
 
     async def _next_data(self) -> bytes:
-        """What the client sends next; nothing at its end."""
+        """The next bytes from the client; empty at the end."""
         return bytes(await self.stream.receive_some(MAX_RECV))
 
     async def protocol_send(self, event: Event) -> None:
-        """As Hypercorn does, but that nobody is waited for without end."""
+        """Send as Hypercorn does, but give up a client that takes next to nothing."""
         if not isinstance(event, RawData):
             await super().protocol_send(event)
             return
@@ -132,7 +133,7 @@ class Guarded(TCPServer):
                 await self.protocol.handle(Closed())
 
     async def _send_all(self, data: bytes | memoryview) -> None:
-        """Raises BrokenResourceError where the client has left, or takes so little that it is cut off."""
+        """Send all of it. Raises BrokenResourceError if the client has left or is given up."""
         with memoryview(data) as view:
             try:
                 with self._untaken.taking(len(view)) as taking:
@@ -145,7 +146,7 @@ class Guarded(TCPServer):
                 raise
 
     def _reset(self) -> None:
-        """Cut it off, what the system still holds for it included."""
+        """Close the connection and drop what the system still holds to be sent."""
         with suppress(OSError):
             plain = getattr(self.stream, "transport_stream", self.stream).socket
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -156,7 +157,7 @@ class Guarded(TCPServer):
 
 
 class ConnectionsConfig(Config):
-    """Hypercorn's. `connection` is called with what a TCPServer is made of."""
+    """Hypercorn's configuration with ours. `connection` makes a connection from the arguments of a TCPServer."""
 
     connection: Callable[..., TCPServer] = Guarded
 
@@ -167,14 +168,15 @@ class ConnectionsConfig(Config):
 
 
 def install() -> None:
-    """Have connections speak as ours do. Servers with Hypercorn's own configuration are served as ever."""
+    """Have Hypercorn use `Http1` and `Http2` where the configuration is a ConnectionsConfig, and only there."""
     http1.install(ConnectionsConfig)
     http2.install(ConnectionsConfig)
 
 
 def _causes(group: BaseExceptionGroup[BaseException]) -> str:
-    """In one line: clients can bring this about as often as they like."""
-    parts = [_causes(one) if isinstance(one, BaseExceptionGroup) else repr(one) for one in group.exceptions]
+    """The causes in one line: clients can provoke this log entry as often as they like."""
+    causes = group.exceptions
+    parts = [_causes(cause) if isinstance(cause, BaseExceptionGroup) else repr(cause) for cause in causes]
     return ", ".join(dict.fromkeys(parts))
 
 

@@ -1,17 +1,16 @@
-"""What Hypercorn's HTTP/1.1 leaves undone, in a class in its place.
+"""What Hypercorn's HTTP/1.1 leaves undone, in a subclass that takes its place.
 
-- What h11 refuses (a malformed head, one that is too long, an unknown Transfer-Encoding) is answered with a
-  problem document, as all failures are.
+- What h11 refuses (a malformed or too long head, an unknown Transfer-Encoding) is answered with a problem
+  document, as all failures are.
 - A request with both Content-Length and Transfer-Encoding is read as chunked, and its connection is closed after
-  the answer (RFC 9112, 6.1): whoever stands in between may have read it otherwise.
-- What comes after a request that says `Connection: close` is passed over, and takes no answer away.
-- A client that closes its sending half still gets its answers; whether it has left altogether shows when they
-  are sent.
-- Where a client that pipelines has left, the next request that waits for its turn is not waited for any more.
-- A target that is no path is answered too.
-- No route speaks WebSocket. A handshake is answered as the request that it is otherwise (RFC 9110, 7.8).
+  the answer (RFC 9112, 6.1): a proxy in between may have read it otherwise.
+- Bytes after a request that says `Connection: close` are ignored, so that they do not cost it its answer.
+- A client that closes its sending half still gets its answers; only sending shows whether it has left altogether.
+- When a client that pipelines has left, its waiting requests are dropped.
+- A request target that is not a path is answered too.
+- No route speaks WebSocket: a handshake is answered as an ordinary request (RFC 9110, 7.8).
 
-A point could go with the release of Hypercorn, or of h11, that does the same.
+Each point could go with the release of Hypercorn, or of h11, that does the same.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class _Connection(h11.Connection):
     closed = False
 
     def next_event(self) -> Any:
-        """As h11 does, but that what follows a request that says `Connection: close` is no fault."""
+        """The next event, as h11 does; but bytes after a request with `Connection: close` are no error."""
         if self.closed:
             return h11.NEED_DATA
         if self.their_state is h11.MUST_CLOSE and self.trailing_data[0]:
@@ -66,13 +65,13 @@ class Http1(H11Protocol):
         self._at_rest = trio.Event()
 
     async def answered(self) -> None:
-        """Return once no request is under way, but for one whose answer has no end."""
+        """Return once no request is under way, apart from one with an endless answer (server-sent events)."""
         while self.stream is not None and not self._endless:
             self._at_rest = trio.Event()
             await self._at_rest.wait()
 
     async def handle(self, event: Incoming) -> None:
-        """Take in what was read, or that the connection is closed."""
+        """Handle bytes that were read, or the end of the connection."""
         if self.connection.their_state is h11.MUST_CLOSE and isinstance(event, RawData) and event.data:
             return
         await super().handle(event)
@@ -81,12 +80,12 @@ class Http1(H11Protocol):
             await self.can_read.set()
 
     def is_amid_head(self) -> bool:
-        """Whether a request has begun to come."""
+        """Whether a part of a request's head has arrived."""
         connection = self.connection
         return self.stream is None and connection.their_state is h11.IDLE and bool(connection.trailing_data[0])
 
     async def give_up_head(self) -> None:
-        """Say that its rest took too long."""
+        """Answer that the rest of the head took too long."""
         await self._send_error_response(HTTPStatus.REQUEST_TIMEOUT)
 
     async def _close_stream(self) -> None:
@@ -129,7 +128,7 @@ class Http1(H11Protocol):
 
 
 def install(ours: type[Config]) -> None:
-    """Have connections with a configuration of this class speak so. Others are served by Hypercorn's own."""
+    """Have connections whose configuration is of the class `ours` use Http1; others keep Hypercorn's own class."""
 
     def made(app: Any, config: Config, *rest: Any) -> H11Protocol:
         return (Http1 if isinstance(config, ours) else H11Protocol)(app, config, *rest)

@@ -1,15 +1,15 @@
-"""What Hypercorn's HTTP/2 leaves undone, in a class in its place.
+"""What Hypercorn's HTTP/2 leaves undone, in a subclass that takes its place.
 
-- A client grants a window for each answer. One that grants none, or none any more, would hold the answer for as
-  long as its connection lasts; the request is given up instead (`web/hypercorn/untaken.py`).
-- A client that begins requests and takes them back has work done for nothing, of which the bound on streams at
-  once knows nothing. After so many its connection is closed.
-- What has come is taken in pieces, and others have their turn in between: it may be a thousand frames.
-- h2 waits for the whole of a frame or of a head before it says that it is too long. It is not waited for.
-- What comes of a body that was answered already, CONNECT, and what is no ASCII would end the connection, with all
-  other requests of it. The first is passed over, the second refused, the third escaped.
+- A client grants a flow-control window for each answer. If it grants too little, the answer would be held for as
+  long as the connection lasts; the request is given up instead (`web/hypercorn/untaken.py`).
+- A client that begins requests and resets them causes work for nothing, which the limit on concurrent streams does
+  not see. The connection is closed once these outnumber the answered requests by MOST_TAKEN_BACK.
+- Received bytes, which may be a thousand frames, are handled in pieces so that other connections get their turn.
+- h2 waits for a whole frame or head before it finds it too long. Here it is refused as soon as that is clear.
+- Body data for a request already answered, CONNECT, and non-ASCII targets would end the connection with all its
+  other requests. The first is ignored, the second refused, the third escaped.
 
-A point could go with the release of Hypercorn, or of h2, that does the same.
+Each point could go with the release of Hypercorn, or of h2, that does the same.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from web.hypercorn.targets import as_path, escaped
 from web.hypercorn.untaken import Taking, Untaken
 
 TAKEN_AT_ONCE = 4 * 1024
-"""Bytes, which have some hundred small frames: two milliseconds."""
+"""Bytes handled between two turns of the event loop: some hundred small frames, two milliseconds."""
 MOST_HEAD_BYTES = 64 * 1024
-"""As packed, in however many frames."""
+"""The longest compressed head, over all its frames."""
 _FRAME_HEAD_BYTES = 9
 MOST_TAKEN_BACK = 1_000
-"""More requests taken back before they were answered than were answered, by so many."""
+"""How many more requests may be reset before their answer than are answered, before the connection is closed."""
 
 
 class Http2(H2Protocol):
@@ -51,7 +51,7 @@ class Http2(H2Protocol):
         self.connection.local_settings.acknowledge()
 
     async def handle(self, event: Incoming) -> None:
-        """Take in what was read, or that the connection is closed."""
+        """Handle bytes that were read, or the end of the connection."""
         if not isinstance(event, RawData):
             await super().handle(event)
             return
@@ -64,7 +64,7 @@ class Http2(H2Protocol):
                 await self._end(h2.errors.ErrorCodes.FRAME_SIZE_ERROR)
 
     def _too_long(self) -> bool:
-        """Whether a frame, or a head in several, is longer than it may be, as far as it has come."""
+        """Whether the part received so far of a frame, or of a head in several frames, is already too long."""
         waiting: Any = self.connection.incoming_buffer
         head = sum(len(frame.data) for frame in waiting._headers_buffer)
         return len(waiting._data) > _FRAME_HEAD_BYTES + waiting.max_frame_size or head > MOST_HEAD_BYTES
@@ -79,7 +79,7 @@ class Http2(H2Protocol):
         await super()._create_stream(request)
 
     async def stream_send(self, event: Event) -> None:
-        """Send a part of an answer, as its client takes it."""
+        """Send a part of an answer at the pace of its client."""
         if not isinstance(event, Body | EndBody):
             await super().stream_send(event)
             return
@@ -114,16 +114,16 @@ class Http2(H2Protocol):
             await self._window_updated(stream_id)
 
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
-        back = [one for one in events if isinstance(one, h2.events.StreamReset) and one.stream_id in self.streams]
-        self._taken_back += len(back)
-        # Each is looked at when it is its turn: the one before may begin its stream.
+        resets = [event for event in events if isinstance(event, h2.events.StreamReset)]
+        self._taken_back += sum(event.stream_id in self.streams for event in resets)
+        # Lazily: an event may begin the stream of the one that follows.
         wanted: Any = filter(self._is_wanted, events)
         await super()._handle_events(wanted)
         if self._taken_back > MOST_TAKEN_BACK:
             await self._end(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _is_wanted(self, event: h2.events.Event) -> bool:
-        """Not so what comes of a body that was answered already."""
+        """Whether an event is to be handled: False for body data of a request that was answered already."""
         if not isinstance(event, h2.events.DataReceived) or event.stream_id in self.streams:
             return True
         self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
@@ -137,7 +137,7 @@ class Http2(H2Protocol):
 
 
 def install(ours: type[Config]) -> None:
-    """Have connections with a configuration of this class speak so. Others are served by Hypercorn's own."""
+    """Have connections whose configuration is of the class `ours` use Http2; others keep Hypercorn's own class."""
 
     def made(app: Any, config: Config, *rest: Any) -> H2Protocol:
         return (Http2 if isinstance(config, ours) else H2Protocol)(app, config, *rest)

@@ -1,16 +1,17 @@
-"""Kept connections end when they should, and say so.
+"""Kept connections are closed when they should be, and the last response says so.
 
 Four things that Quart-Trio and Hypercorn leave undone between them:
 
 - Quart-Trio cancels a request's tasks as soon as Hypercorn reports the response as sent, which is in the middle
-  of Hypercorn's own bookkeeping: the connection's idle timer would never be started, so that it closed neither
-  after KEEP_ALIVE_SECONDS nor at a shutdown. So that report waits for the last send of a response, though not for
-  long: it may also mean that a client of HTTP/2 has left, whose answer nobody will ever take.
-- An answer given before the body was read (a 404, a 413) makes Hypercorn close the connection. Where the rest of
-  the body does not come soon, the answer says so, and a client does not send its next request in vain.
-- A timer that is a task is started after each response and stopped before the next, and outlives the connection;
-  `IdleTimer` is one task a connection, which looks at when the connection was last used.
-- Once the process is to stop, each response closes its connection; a client that keeps sending would otherwise
+  of Hypercorn's bookkeeping: the connection's idle timer would never be started, so that the connection was closed
+  neither after KEEP_ALIVE_SECONDS nor at a shutdown. So that report is held back until the last send of the
+  response has returned, but not for long: it may also mean that a client of HTTP/2 has left, whose answer nobody
+  will take.
+- After an answer that is given before the body was read (a 404, a 413), Hypercorn closes the connection. If the
+  rest of the body does not come soon, the answer says so, and the client does not send its next request in vain.
+- Hypercorn's idle timer is a task that is started after each response and stopped before the next, and outlives
+  the connection. `IdleTimer` is one task per connection, which looks at when the connection was last used.
+- Once the process is to stop, each response closes its connection; otherwise a client that keeps sending would
   hold the shutdown up.
 
 It could go if Quart-Trio let the report of a sent response end before it cancels, and Hypercorn closed idle
@@ -42,15 +43,15 @@ BOOKKEEPING_SECONDS = 1.0
 
 
 class IdleTimer:
-    """In the place of Hypercorn's: closes a connection that is idle for too long, or when the process stops.
+    """Closes a connection that is idle for too long, or when the process stops. Takes the place of Hypercorn's.
 
-    `since`: trio's time at which the connection became idle, infinite while it is at work.
+    `since`: the time (trio's) at which the connection became idle; infinite while it is at work.
     """
 
     def __init__(
         self, seconds: float, terminated: Event, close: Callable[[], Awaitable[None]], cut_off: Callable[[], None]
     ) -> None:
-        """`cut_off` is for a connection that is cancelled: Hypercorn shields what it sends, whoever reads it."""
+        """`cut_off` is called when the connection is cancelled: Hypercorn's sends are shielded and would go on."""
         self.since = inf
         self._seconds = seconds
         self._terminated = terminated
@@ -60,7 +61,7 @@ class IdleTimer:
         self._at_rest = trio.Event()
 
     async def restart(self, task_group: TaskGroup, _: object) -> None:
-        """The connection is idle from now on."""
+        """Note that the connection is idle from now on."""
         self.since = trio.current_time()
         if self._scope is None:
             self._scope = trio.CancelScope()
@@ -69,12 +70,12 @@ class IdleTimer:
             self._at_rest.set()
 
     async def stop(self) -> None:
-        """The connection is at work."""
+        """Note that the connection is at work."""
         self.since = inf
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """The timer ends with the block, unless that is cancelled: then so is the timer, which cuts off."""
+        """End the timer with the block. If the block is cancelled, so is the timer, which then calls `cut_off`."""
         try:
             yield
         except trio.Cancelled:
@@ -108,7 +109,7 @@ class IdleTimer:
 
 
 def ending_connections(app: ASGIFramework, stop: trio.Event) -> ASGIFramework:
-    """The application with well-behaved connections; `stop` is set when the process is to end."""
+    """The application, with connections closed as described above. `stop`: set when the process is to end."""
 
     async def asgi(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         exchange = _Exchange(scope, receive, send, stop)

@@ -1,9 +1,9 @@
 """Listening: new connections are accepted many at a time.
 
-Hypercorn has trio accept one in each pass of the event loop. While passes are long, as they are when a batch is
-judged, a thousand clients that come at once would wait for a thousand of them.
+Hypercorn, through trio, accepts one connection in each pass of the event loop. A pass is long while a batch is
+judged, and a thousand clients that connect at once would wait for a thousand passes.
 
-It could go if Hypercorn, or trio's `serve_listeners`, accepted all that wait.
+It could go if Hypercorn, or trio's `serve_listeners`, accepted all waiting connections.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from web.hypercorn.connections import ConnectionsConfig
 
 log = logging.getLogger("timewell.connections")
 ACCEPTED_AT_ONCE = 16
-"""Those who are connected wait for the beginnings of so many, about a millisecond."""
+"""Open connections wait while so many new ones are set up, about a millisecond."""
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _NO_ROOM_SECONDS = 0.1
 
@@ -34,9 +34,9 @@ async def listen(
     stop: trio.Event,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until `stop`, and those who are connected for a while longer. Reports the addresses listened on.
+    """Accept connections until `stop`, then serve the open ones for a while longer. Reports the addresses.
 
-    Raises OSError or UnicodeError where it cannot listen.
+    Raises OSError or UnicodeError if it cannot listen.
     """
     sockets = config.create_sockets()
     listeners = [*sockets.secure_sockets, *sockets.insecure_sockets]
@@ -57,7 +57,7 @@ async def listen(
 
 
 class _Making:
-    """Serves connections as their configuration says, which may change."""
+    """Makes and serves connections. `config.connection` is looked up for each, as it changes at the start."""
 
     def __init__(self, app: ASGIFramework, config: ConnectionsConfig, context: WorkerContext) -> None:
         self._app = wrap_app(app, config.wsgi_max_body_size, "asgi")
@@ -66,7 +66,7 @@ class _Making:
         self._encryption = config.create_ssl_context()
 
     async def serve(self, plain: socket.socket) -> None:
-        """One connection, to its end."""
+        """Serve one connection to its end."""
         stream: Any = trio.SocketStream(trio.socket.from_stdlib_socket(plain))
         if self._encryption is not None:
             stream = trio.SSLStream(stream, self._encryption, server_side=True, https_compatible=True)
@@ -93,7 +93,7 @@ async def _accept(listener: socket.socket, made: _Making, connections: trio.Nurs
 
 
 def _accepted(listener: socket.socket) -> Iterator[socket.socket]:
-    """Some of those who wait. Raises OSError where there is no room for them."""
+    """Some of the waiting connections. Raises OSError if there is no descriptor or memory for them."""
     for _ in range(ACCEPTED_AT_ONCE):
         try:
             plain, _ = listener.accept()
@@ -102,6 +102,6 @@ def _accepted(listener: socket.socket) -> Iterator[socket.socket]:
         except OSError as error:
             if error.errno in _NO_ROOM:
                 raise
-            continue  # who waited has left
+            continue  # the client has already left
         plain.setblocking(False)
         yield plain

@@ -1,7 +1,8 @@
-"""How many connections there may be: fewer than there are descriptors, so that files and storage never lack one.
+"""A bound on connections, below the limit of descriptors, so that files and storage never lack one.
 
 The limit of descriptors is raised as far as the process may. A connection beyond the bound takes the place of the
-one that has been idle for longest; where none has been for a while, it is told to come back, and closed.
+one that has been idle for longest; if none has been idle for IDLE_SECONDS, the new one is answered with 503 and
+closed.
 
 It could go if Hypercorn had a bound on connections; the raised limit of descriptors would stay.
 """
@@ -18,24 +19,24 @@ import trio
 from actors.settings import DESCRIPTORS_RESERVED, MOST_DESCRIPTORS, SHARED_STORE_WORKERS, Settings
 
 IDLE_SECONDS = 1.0
-"""A connection that has been idle for less may be about to ask."""
+"""A connection that has been idle for less may be about to send a request."""
 _DROPPED_AT_ONCE = 32
 TURNED_AWAY_AT_ONCE = 32
-"""So many are given a moment to read why; more are just closed."""
+"""So many refused clients are given a moment to read why; others are just closed."""
 
 
 class Holder(Protocol):
     """A connection with a place."""
 
     def idle_since(self) -> float:
-        """Trio's time from which on it has been idle, infinite while it is at work."""
+        """The time (trio's) since which the connection has been idle; infinite while it is at work."""
 
     def drop(self) -> None:
-        """Close it at once."""
+        """Close the connection at once."""
 
 
 class Places:
-    """The connections that are open, at most so many."""
+    """The open connections, at most `most`."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -48,14 +49,14 @@ class Places:
         return len(self._open)
 
     def take(self, connection: Holder) -> bool:
-        """Whether there is a place for it, if need be one that is taken from another."""
+        """Give a connection a place, if need be that of an idle one. Returns whether there was one."""
         if len(self._open) >= self.most and not self._dropped_one():
             return False
         self._open.add(connection)
         return True
 
     def give_back(self, connection: Holder) -> None:
-        """It has ended."""
+        """Free the place of a connection that has ended."""
         self._open.discard(connection)
 
     def _dropped_one(self) -> bool:
@@ -76,7 +77,7 @@ class Places:
 
 
 def room_for_connections(settings: Settings) -> int:
-    """Raise the limit of descriptors; how many connections there may be within it."""
+    """Raise the limit of descriptors; returns how many connections there may be within it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,6 +1,6 @@
-"""Bodies that are read as they come, however long: the client is made to wait while the handler is behind.
+"""Bodies of any length, read as they arrive, with back pressure: the client waits while the handler is behind.
 
-It could go if Quart's `request.body` let its consumer hold the receiving up, as ASGI's `receive` does.
+It could go if Quart's `request.body` let its consumer hold up the receiving, as ASGI's `receive` does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST_WAITING_BYTES = 8 * 1024 * 1024
 
 
 class _Patience:
-    """How long may still be waited for more of a body: so long for each BYTES_UNLESS_STALLED of it."""
+    """The time left to wait for more of a body. Each BYTES_UNLESS_STALLED that arrive reset it to `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = self._left = seconds
@@ -35,7 +35,7 @@ class _Patience:
         self._scope = trio.CancelScope()
 
     def came(self, size: int) -> None:
-        """So many bytes."""
+        """Note that `size` bytes have arrived."""
         self._bytes += size
         if self._bytes >= BYTES_UNLESS_STALLED:
             self._bytes, self._left = 0, self._seconds
@@ -43,7 +43,7 @@ class _Patience:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Wait within it. Raises RequestTimeout where too little comes."""
+        """Wait inside this block. Raises RequestTimeout if too little arrives."""
         with trio.move_on_after(self._left) as self._scope:
             yield
         if self._scope.cancelled_caught:
@@ -52,15 +52,15 @@ class _Patience:
 
 
 class _Body(TrioBody):
-    """A body that says when it has been taken from."""
+    """A body whose receiver can wait until the handler has taken data."""
 
     patience: _Patience | None = None
     taken: trio.Event | None = None
     unwanted = False
-    """Whether the answer has been given: nobody will take what still comes."""
+    """Whether the answer has been given, so that nobody will take what still arrives."""
 
     def answered(self) -> None:
-        """Let the rest of the body come and go."""
+        """Drop the rest of the body as it arrives."""
         self.unwanted = True
         self.clear()
         if self.taken is not None:
@@ -73,7 +73,7 @@ class _Body(TrioBody):
                 self.patience.came(len(data))
 
     def refuse(self, error: Exception) -> None:
-        """Have who reads it raise the error."""
+        """Have the reader of the body raise the error."""
         if self._must_raise is None:
             self._must_raise = error
         self._data.clear()
@@ -91,19 +91,19 @@ class _Body(TrioBody):
         return data
 
     async def room(self) -> None:
-        """Wait until there is room for more."""
+        """Wait until no more than MOST_WAITING_BYTES of the body wait for the handler."""
         while len(self._data) > MOST_WAITING_BYTES and not self.unwanted:
             self.taken = trio.Event()
             await self.taken.wait()
 
 
 class Request(TrioRequest):
-    """Without a limit on the length of a body that is streamed."""
+    """Quart's request, without the limit on length for a streamed body, and with a timeout on progress only."""
 
     body_class = _Body
     _url_rule: Any = None
     host = "localhost"
-    """Whatever the client says: no route depends on it, and one that is no name would fail the routing."""
+    """Whatever the client sends: no route depends on it, and an invalid host name would make routing fail."""
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         headers, scope = positional[4], named["scope"]
@@ -112,19 +112,19 @@ class Request(TrioRequest):
         super().__init__(*positional, **named)
         body: Any = self.body
         body.patience = self.patience = _Patience(self.body_timeout or inf)
-        self.body_timeout = None  # which would be the total time
+        self.body_timeout = None  # it would bound the total time
         scope[ANY_BODY_KEY] = self.body
         if named.get("max_content_length") is None:
             scope[SCOPE_KEY] = self.body
 
     async def get_data(self, *arguments: Any, **named: Any) -> Any:
-        """The body. Raises RequestTimeout where too little of it comes."""
+        """The body. Raises RequestTimeout if too little of it arrives."""
         with self.patience.waiting():
             return await super().get_data(*arguments, **named)
 
     @property
     def url_rule(self) -> Any:
-        """The route, which those around the application learn of through the scope."""
+        """The matched route. Setting it also puts it into the ASGI scope, where the gate finds it."""
         return self._url_rule
 
     @url_rule.setter
@@ -135,41 +135,41 @@ class Request(TrioRequest):
 
     @property
     def blueprints(self) -> list[str]:
-        """None of ours has hooks of its own, and Quart asks three times a request."""
+        """Empty: no blueprint of ours has hooks, and Quart asks three times per request."""
         return []
 
 
 def refuse_body(scope: Any, error: Exception) -> None:
-    """Have the handler of a request raise the error where it reads the body."""
+    """Have the handler of a request raise the error when it reads the body."""
     body = scope.get(ANY_BODY_KEY)
     if body is not None:
         body.refuse(error)
 
 
 def is_streamed(scope: Any) -> bool:
-    """Whether a body is taken as it comes."""
+    """Whether the body of a request is streamed to its handler."""
     kinds = [value.decode("latin-1") for name, value in scope["headers"] if name == b"content-type"]
     return bool(kinds) and kinds[0].partition(";")[0].strip().lower() in STREAMED_TYPES
 
 
 async def room_for_more(scope: Any) -> None:
-    """Wait, before more of a request's body is received, until its handler has taken what there is."""
+    """Wait until the handler has taken enough of a streamed body for more to be received."""
     body = scope.get(SCOPE_KEY)
     if body is not None:
         await body.room()
 
 
 def no_more_wanted(scope: Any) -> None:
-    """The answer is about to be sent."""
+    """Drop the rest of a streamed body: the answer is about to be sent."""
     body = scope.get(SCOPE_KEY)
     if body is not None:
         body.answered()
 
 
 async def lots_of_lines(least_bytes: int, longest_bytes: int) -> AsyncGenerator[bytes, None]:
-    """The request's body in lots of whole lines, of at least so many bytes but for the last.
+    """The request's body in lots of whole lines, each of at least `least_bytes` except the last.
 
-    Raises InvalidInput for a line longer than `longest_bytes`, RequestTimeout where too little comes.
+    Raises InvalidInput for a line longer than `longest_bytes`, RequestTimeout if too little arrives.
     """
     waiting = bytearray()
     asked: Any = request

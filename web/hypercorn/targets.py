@@ -1,6 +1,7 @@
-"""What a request asks for, in the one form that Hypercorn and Quart can take: a path that begins with a slash.
+"""Request targets in the one form that Hypercorn and Quart both handle: an ASCII path that begins with a slash.
 
-It could go if Hypercorn refused what is no path, and Quart took two slashes for what they are.
+It could go if Hypercorn refused targets that are not paths: Quart fails on an empty one, and parses others as
+URLs.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ _AUTHORITY = re.compile(rb"[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*")
 
 
 def as_path(target: bytes) -> bytes:
-    """The target of a request, which may be absolute (RFC 9112, 3.2.2), a single word, or empty.
+    """The target as a path. It may have been an absolute URI (RFC 9112, 3.2.2), a word such as `*`, or empty.
 
     >>> as_path(b"http://host/features?q=a"), as_path(b"http://[::host?q=a"), as_path(b"*"), as_path(b"/b\\xff")
     (b'/features?q=a', b'/?q=a', b'/*', b'/b%FF')
@@ -24,5 +25,5 @@ def as_path(target: bytes) -> bytes:
 
 
 def escaped(text: bytes) -> bytes:
-    """With what is no ASCII escaped."""
+    """The text with its non-ASCII bytes percent-encoded."""
     return text if text.isascii() else quote(text, safe=_ASCII).encode()

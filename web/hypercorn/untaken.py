@@ -1,7 +1,8 @@
-"""Answers that wait for their clients: how long each may, and how many bytes all of them.
+"""Answers that wait for slow clients: bounds on the time of each and on the bytes of all.
 
-What a client does not take is held in memory. One that takes next to nothing for STALLED_SECONDS is given up;
-where all that waits would be too much, so is the one that has taken nothing for longest.
+What a client does not take is held in memory. A client that takes next to nothing for STALLED_SECONDS is given up.
+If the waiting bytes of all exceed ANSWER_BYTES_UNTAKEN, the client that has made no progress for longest is given
+up.
 
 It could go if Hypercorn gave up sends that make no progress, and bounded what waits to be sent.
 """
@@ -17,7 +18,7 @@ from actors.settings import ANSWER_BYTES_UNTAKEN
 
 
 class Taking:
-    """One answer, or a part of it, that is being taken."""
+    """An answer, or a part of one, that is being sent. `size`: its bytes not yet taken."""
 
     def __init__(self, untaken: Untaken, size: int) -> None:
         self.scope = trio.CancelScope()
@@ -26,12 +27,12 @@ class Taking:
         untaken.change(self, size)
 
     def took(self, size: int) -> None:
-        """The client has taken so many bytes of it."""
+        """Note that the client has taken `size` bytes."""
         self._untaken.change(self, -min(size, self.size))
 
 
 class Untaken:
-    """What waits, on whichever lane; that which has waited for longest comes first."""
+    """All answers that are being sent, on both lanes, ordered by their last progress, longest ago first."""
 
     def __init__(self, seconds: float) -> None:
         self.total = 0
@@ -40,30 +41,30 @@ class Untaken:
 
     @contextmanager
     def taking(self, size: int) -> Iterator[Taking]:
-        """Send within it, and say what was taken. Raises BrokenResourceError where the client is given up."""
-        one = Taking(self, size)
+        """Send inside this block and report progress. Raises BrokenResourceError if the client is given up."""
+        taking = Taking(self, size)
         try:
-            with one.scope:
-                yield one
+            with taking.scope:
+                yield taking
         finally:
-            self.total -= one.size
-            self._waiting.pop(one, None)
-        if one.scope.cancelled_caught:
+            self.total -= taking.size
+            self._waiting.pop(taking, None)
+        if taking.scope.cancelled_caught:
             raise trio.BrokenResourceError("the client does not take its answer")
 
-    def change(self, one: Taking, by: int) -> None:
-        """So many more bytes wait, or fewer. Its time begins anew."""
-        one.size += by
+    def change(self, taking: Taking, by: int) -> None:
+        """Add to (or subtract from) the waiting bytes of an answer, and restart its time."""
+        taking.size += by
         self.total += by
-        self._waiting.pop(one, None)
-        self._waiting[one] = None
-        one.scope.deadline = trio.current_time() + self._seconds
-        while self.total > ANSWER_BYTES_UNTAKEN and (oldest := next(iter(self._waiting))) is not one:
-            self._give_up(oldest)  # an answer alone is never too large
+        self._waiting.pop(taking, None)
+        self._waiting[taking] = None
+        taking.scope.deadline = trio.current_time() + self._seconds
+        while self.total > ANSWER_BYTES_UNTAKEN and (oldest := next(iter(self._waiting))) is not taking:
+            self._give_up(oldest)  # the only answer is never too large
 
-    def _give_up(self, one: Taking) -> None:
-        """Its bytes count no more from now on, else others would be given up for them until it has ended."""
-        one.scope.cancel()
-        self.total -= one.size
-        one.size = 0
-        del self._waiting[one]
+    def _give_up(self, taking: Taking) -> None:
+        """Cancel the sending. Its bytes stop counting at once, else more clients would be given up for them."""
+        taking.scope.cancel()
+        self.total -= taking.size
+        taking.size = 0
+        del self._waiting[taking]

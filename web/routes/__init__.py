@@ -1,8 +1,8 @@
-"""The contract, a chapter a file (history and monitoring: several). Each route is described where it is answered.
+"""The routes of the contract, by chapter. Each is described at its handler.
 
-registry.py writing.py serving.py        what is registered; values in; the latest
+registry.py writing.py serving.py        features and groups; writing values; serving the latest values
 ranges.py training.py history.py         aggregates over a range; training sets; the observations of an entity
-statistics.py checks.py drift.py         statistics; checks; drift
-monitoring.py operating.py               freshness, alerts and events; erasing, health, figures
-document.py                              all of them in order, and the OpenAPI document
+statistics.py checks.py drift.py         statistics of a feature; quality checks; drift
+monitoring.py operating.py               freshness, alerts and events; erasing, health, metrics
+document.py                              all routes in order, and the OpenAPI document
 """

@@ -1,4 +1,4 @@
-"""Quality checks: add, look at, delete."""
+"""Quality checks: put, list, delete."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ chapter = Chapter("Monitoring")
 
 @chapter.route(
     "POST /features/<reference>/checks",
-    "Add a quality check, or replace the one of this id.",
+    "Add a quality check, or replace the one with this id.",
     takes=schema.PutCheck,
     gives={201: schema.CheckAnswer},
     fails=(400, 404, 409, 413, 415, 503),
@@ -40,7 +40,7 @@ async def put_check(service: Service, reference: str) -> Response:
 
 @chapter.route(
     "GET /features/<reference>/checks",
-    "The checks of a feature and what they find now.",
+    "The checks of a feature and their current results.",
     gives={200: schema.ChecksAnswer},
     fails=(404, 409, 413, 503),
 )
@@ -53,7 +53,7 @@ async def checks_of(service: Service, reference: str) -> Response:
 
 @chapter.route(
     "DELETE /features/<reference>/checks/<id_>",
-    "Delete a check, and its alert while that is not resolved.",
+    "Delete a check, and its alert unless that is resolved.",
     gives={204: None},
     fails=(404, 409, 503),
 )
@@ -65,7 +65,7 @@ async def delete_check(service: Service, reference: str, id_: str) -> Response:
 
 @chapter.route(
     "GET /checks",
-    "All checks and what they find now.",
+    "All checks and their current results.",
     gives={200: schema.ChecksAnswer},
     fails=(404, 413, 503),
 )
@@ -76,7 +76,7 @@ async def checks(service: Service) -> Response:
 
 
 async def _put(router: Router, feature: Feature, asked: schema.PutCheck) -> Check:
-    """Under the id asked for, or one that nobody else has been given."""
+    """Put the check under the id asked for, or under a free one, even if several processes put one at once."""
     while True:
         check = make_check(feature, _check_id(router, feature, asked), asked.check_type, asked.config)
         try:
@@ -85,11 +85,11 @@ async def _put(router: Router, feature: Feature, asked: schema.PutCheck) -> Chec
         except Conflict:
             if isinstance(asked.id, str):
                 raise
-            await router.watching()  # by now it is known what other processes have put
+            await router.watching()  # learns of the checks that other processes have put
 
 
 def _check_id(router: Router, feature: Feature, asked: schema.PutCheck) -> str:
-    """The id asked for, or the type's name with the first number that is free. Raises Conflict, InvalidInput."""
+    """The id asked for, or the check type with the first free number. Raises Conflict, InvalidInput."""
     taken = {check.id: check for check in router.monitoring.watch.checks(feature)}
     if isinstance(asked.id, str):
         check_name(asked.id, "id")

@@ -1,4 +1,4 @@
-"""All chapters in order, and the OpenAPI document of them, which is the end of the last one."""
+"""All routes in order, and the OpenAPI document of them, whose own routes come last."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def as_json(_: Service) -> Response:
     return encode(document())
 
 
-@chapter.route("GET /docs", "This document for people.", gives={200: str})
+@chapter.route("GET /docs", "This document as a page to read.", gives={200: str})
 async def for_people(_: Service) -> str:
     return await render_template("docs.html", document=document())
 
@@ -48,5 +48,5 @@ ROUTES: tuple[Route, ...] = tuple(route for one in _CHAPTERS for route in one.ro
 
 @cache
 def document() -> dict[str, Any]:
-    """What is said of all routes."""
+    """The OpenAPI document of all routes."""
     return openapi.document(ROUTES)

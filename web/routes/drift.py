@@ -1,4 +1,4 @@
-"""Drift: between two periods, between two given samples, in windows that have closed; the pinned reference."""
+"""Drift: between two periods, between two given samples, of closed windows; the pinned reference."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ DEFAULT_SCORES = 100
 _PERIODS = {
     "reference": "START/END; by default the pinned reference, else the 24 windows before `current`",
     "current": "START/END; by default the window that ends now (DRIFT_WINDOW_SECONDS)",
-    "method": "score by one measure instead of the default verdict",
-    "threshold": "the score from which on it is drift",
+    "method": "score by this measure instead of the default verdict",
+    "threshold": "a score of at least this is drift",
 }
-_SCORES = {"limit": "most scores, up to 10000; 100 by default"}
+_SCORES = {"limit": "how many scores at most, up to 10000; 100 by default"}
 
 chapter = Chapter("Monitoring")
 
@@ -60,7 +60,7 @@ async def between_periods(service: Service, reference: str) -> Response:
     fails=(400, 404, 409, 413, 415, 503),
 )
 async def between_samples(service: Service, reference: str) -> Response:
-    _ = service.router.monitoring  # raises where it is off
+    _ = service.router.monitoring  # raises if monitoring is off
     feature = (await service.router.registered()).resolve(reference)
     most = 2 * drift.MOST_GIVEN + 10
     asked = await decode_bounded(await json_bytes(), schema.CompareSamples, most, MAX_ELEMENTS)
@@ -79,7 +79,7 @@ async def between_samples(service: Service, reference: str) -> Response:
 
 @chapter.route(
     "GET /features/<reference>/drift/history",
-    "The scores of the windows that have closed, newest first.",
+    "The drift scores of closed windows, newest first.",
     query=_SCORES,
     gives={200: schema.ScoresAnswer},
     fails=(400, 404, 409),
@@ -115,7 +115,7 @@ async def pin(service: Service, reference: str) -> Response:
 
 @chapter.route(
     "DELETE /features/<reference>/reference",
-    "Measure drift against the windows before again.",
+    "Remove the pinned reference: drift is measured against the preceding windows again.",
     gives={204: None},
     fails=(404, 409, 503),
 )
@@ -126,7 +126,7 @@ async def unpin(service: Service, reference: str) -> Response:
 
 
 def _period(text: str, field: str) -> Period:
-    """`START/END`, two timestamps (ISO 8601's way to write an interval)."""
+    """A period written as `START/END`, two timestamps (ISO 8601's notation for intervals)."""
     start, slash, end = text.partition("/")
     if not slash:
         raise InvalidInput.at(field, f"{text!r} is not START/END, two RFC 3339 timestamps")

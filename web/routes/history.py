@@ -1,4 +1,4 @@
-"""Looking back: the observations of one entity."""
+"""The observations of one entity, in pages or streamed."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ async def history(service: Service, reference: str) -> Response:
 
 
 def _fitting(limit: int, feature: Feature) -> int:
-    """As many of `limit` vectors as a page has room for."""
+    """`limit`, or fewer where the values are vectors of which a page holds no more."""
     return min(limit, max(1, PAGE_BYTES // (NUMBER_BYTES * max(1, width_of(feature)))))
 
 
 def _page(found: Scanned) -> Scanned:
-    """As many of the observations as a page has room for."""
+    """As many of the observations as fit a page (PAGE_BYTES): texts may be long."""
     if found.values.dtype != object:
         return found
     sizes = np.cumsum(np.fromiter((len(text or "") for text in found.values.tolist()), np.int64, len(found.times)))
@@ -79,7 +79,7 @@ def _page(found: Scanned) -> Scanned:
 
 
 def _page_span(query: Query, descending: bool) -> Span:
-    """The range of the next page: up to the cursor, which is the time of the last row seen."""
+    """The range of the next page: what lies beyond the cursor, the event timestamp of the last row seen."""
     start, end = query.time("startTime", NEVER), query.time("endTime", FOREVER)
     if start > end:
         raise InvalidInput.at("startTime", "is after endTime")
@@ -96,7 +96,7 @@ def _page_span(query: Query, descending: bool) -> Span:
 async def _pages(
     router: Router, entity: str, feature: Feature, span: Span, descending: bool, rows: int
 ) -> AsyncGenerator[list[Column], None]:
-    """The observations as columns, a page at a time; all of them, or `rows` where that is not 0."""
+    """The observations as columns, a page at a time: all of them, or the first `rows` if that is not 0."""
     left = rows or None
     while True:
         limit = MAX_PAGE_ROWS if left is None else min(left, MAX_PAGE_ROWS)

@@ -1,4 +1,4 @@
-"""What the monitor knows: freshness, alerts, events, how it is doing."""
+"""The monitor's findings: freshness, alerts, events, agreement; and the monitor's own lag."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def alerts(service: Service) -> Response:
 @chapter.route(
     "GET /monitor/events",
     "Checks that fail or recover, alerts and drift as they happen, as server-sent events.",
-    headers={"Last-Event-ID": "go on after this event, as far as it is remembered"},
+    headers={"Last-Event-ID": "go on after this event, as far back as events are remembered"},
     gives={200: bytes},
     fails=(404,),
 )
@@ -61,7 +61,7 @@ async def events(service: Service) -> Response:
     body = stream(service.router.monitoring.watch.events, known) if request.method == "GET" else b""
     about = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
     response = Response(body, 200, about)
-    response.timeout = None  # it lasts as long as the client listens
+    response.timeout = None  # the answer lasts as long as the client listens
     return response
 
 
@@ -73,7 +73,7 @@ async def events(service: Service) -> Response:
 )
 async def agreement(service: Service) -> Response:
     Query(())
-    _ = service.router.monitoring  # raises where it is off
+    _ = service.router.monitoring  # raises if monitoring is off
     found = sorted((await service.router.serving.agreement()).items())
     return await listed({"features": (schema.FeatureAgreement(id_, *counts) for id_, counts in found)})
 

@@ -1,4 +1,4 @@
-"""Erasing an entity; health and figures."""
+"""Erasing an entity; health and metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ chapter = Chapter("Operating")
 
 @chapter.route(
     "DELETE /entities/<entity>/<rest:entityId>",
-    "Erase an entity from memory, journal and history. What is written of it afterwards is kept.",
+    "Erase an entity from memory, journal and history. Values written for it afterwards are kept.",
     gives={200: Erasure},
     fails=(400, 404, 503),
 )

@@ -1,4 +1,4 @@
-"""Looking back: aggregates over a range."""
+"""Aggregates over a range of event time, whole or in tumbling windows."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def historical(service: Service) -> Response:
 
 
 def span_of(start_time: str, end_time: str, window: Duration | None, closed: Closed = "both") -> Span:
-    """The range asked for, in windows. Raises InvalidInput where it ends before it starts."""
+    """The range asked for, split into windows. Raises InvalidInput if it ends before it starts."""
     start, end = parse_timestamp(start_time, "startTime"), parse_timestamp(end_time, "endTime")
     if start > end:
         raise InvalidInput.at("startTime", "is after endTime")
@@ -87,7 +87,7 @@ def span_of(start_time: str, end_time: str, window: Duration | None, closed: Clo
 
 
 def aggregation_of(asked: str | Mapping[str, str], features: Mapping[str, Feature]) -> dict[str, str]:
-    """The aggregation of each reference; `latest` where an object leaves one out."""
+    """The aggregation of each reference; `latest` for those that an object leaves out."""
     if isinstance(asked, str):
         asked = dict.fromkeys(features, asked)
     for reference in asked:
@@ -116,30 +116,30 @@ async def _lots(
     arrow: bool,
     most_bytes: int,
 ) -> AsyncGenerator[list[Column], None]:
-    """The same rows as columns, for as many entities at a time as make a bounded number of values."""
+    """The answer as columns, for so many entities at a time that each lot has a bounded number of values."""
     width = sum(1 + width_of(feature) for _, feature, _ in wanted)
     step = max(1, CELLS_PER_LOT // (span.windows * width))
     starts, ends = _edges(span)
 
     async def ask(cut: slice) -> list[Aggregate]:
-        some, answers = entities[cut], list[Aggregate]()
+        asked, answers = entities[cut], list[Aggregate]()
         held = Amount("the rows", UNCOUNTED, most_bytes)
         for _, feature, aggregation in wanted:
-            if some:
-                answers.append(await router.aggregate(some, feature, aggregation, span))
+            if asked:
+                answers.append(await router.aggregate(asked, feature, aggregation, span))
             else:
                 answers.append(of_no_rows(feature, aggregation))
             held.add(0, bytes_of(answers[-1].values))
         return answers
 
     async for cut, answers in in_lots(max(1, len(entities)), step, ask):
-        some = entities[cut]
-        columns = [Column("entityId", None, [entity for entity in some for _ in range(span.windows)])]
+        answered = entities[cut]
+        columns = [Column("entityId", None, [entity for entity in answered for _ in range(span.windows)])]
         if windowed:
-            known = np.zeros(len(some) * span.windows, np.bool_)
+            no_nulls = np.zeros(len(answered) * span.windows, np.bool_)
             columns += [
-                Column("windowStart", "timestamp", np.tile(starts, len(some)), known),
-                Column("windowEnd", "timestamp", np.tile(ends, len(some)), known),
+                Column("windowStart", "timestamp", np.tile(starts, len(answered)), no_nulls),
+                Column("windowEnd", "timestamp", np.tile(ends, len(answered)), no_nulls),
             ]
         for (reference, feature, aggregation), answer in zip(wanted, answers, strict=True):
             column = Column(reference, answer.value_type, answer.values, answer.nulls)
@@ -161,7 +161,7 @@ def _rows(
 
 
 def _part(answers: Mapping[str, Aggregate], entities: slice, windows: int) -> Mapping[str, Aggregate]:
-    """Those of some of the entities."""
+    """The answers for a slice of the entities."""
     if entities is ALL:
         return answers
     cut = slice(entities.start * windows, entities.stop * windows)
@@ -174,6 +174,6 @@ def _window_bounds(span: Span) -> Iterator[dict[str, str]]:
 
 
 def _edges(span: Span) -> tuple[Times, Times]:
-    """Where each window begins and ends: two int64[windows]."""
+    """The start and the end of each window: two int64[windows]."""
     starts = span.start + np.arange(span.windows) * span.width
     return starts, np.append(starts[1:], span.end)

@@ -1,4 +1,4 @@
-"""Registering features and groups, finding and deleting them."""
+"""Features and groups: register, list, delete."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from web.bodies.requests import Query, encode, json_body, no_content
 from web.chapter import PAGE, Chapter, Service
 
 FEATURES_PER_TURN = 100
-"""Encoded for a page before others have their turn."""
+"""How many are encoded before other requests get a turn."""
 
 _LISTED = {
-    "entity": "of this entity type",
-    "tags": "comma-separated",
-    "match": "any (default) or all of the tags",
-    "group": "that this group reads",
-    "q": "with this text in id, description or tags",
+    "entity": "features of this entity type",
+    "tags": "features with these tags, comma-separated",
+    "match": "whether any (default) or all of the tags are needed",
+    "group": "features in this group",
+    "q": "features with this text in id, description or tags",
     **PAGE,
 }
 
@@ -44,7 +44,7 @@ chapter = Chapter("Registry")
 
 @chapter.route(
     "POST /features/register",
-    "Register a feature, or update the one of this id.",
+    "Register a feature, or update the one with this id.",
     takes=RegisterFeature,
     gives={200: FeatureAnswer, 201: FeatureAnswer},
     fails=(400, 409, 413, 415, 503),
@@ -87,7 +87,7 @@ async def list_versions(service: Service, reference: str) -> Response:
 
 @chapter.route(
     "DELETE /features/<reference>",
-    "Delete a feature by its id, and its values. It leaves the groups that read it.",
+    "Delete a feature by its id, with its values. It is removed from its groups.",
     gives={204: None},
     fails=(404, 503),
 )
@@ -98,7 +98,7 @@ async def delete_feature(service: Service, reference: str) -> Response:
 
 @chapter.route(
     "POST /groups",
-    "Make or replace a group.",
+    "Create or replace a group.",
     takes=PutGroup,
     gives={200: GroupAnswer, 201: GroupAnswer},
     fails=(400, 404, 409, 413, 415, 503),
@@ -170,7 +170,7 @@ def _searchable(feature: Feature) -> str:
 
 
 def _page(features: Sequence[Feature], query: Query) -> Steps[tuple[list[msgspec.Raw], str | None]]:
-    """The answers of a page, and where the next one begins."""
+    """The encoded features of a page, and the cursor of the next page if there is one."""
     cursor = query.text("cursor")
     if cursor is not None:
         after = from_cursor(cursor)
@@ -181,7 +181,7 @@ def _page(features: Sequence[Feature], query: Query) -> Steps[tuple[list[msgspec
 
 
 def _within_bytes(features: Sequence[Feature]) -> Steps[list[msgspec.Raw]]:
-    """As many of them as a page may hold, at least one: their texts may be long."""
+    """The encoded features that fit a page (PAGE_BYTES), at least one: descriptions may be long."""
     page, size = list[msgspec.Raw](), 0
     for feature in features:
         answer = msgspec.json.encode(feature_answer(feature))

@@ -70,10 +70,10 @@ async def _serve(router: Router, settings: Settings, asked: Serve, judged: int |
 
     async def look_up() -> int:
         size = cells * NAME_BYTES
-        for some in _lots(asked.entity_ids, step):  # a lot after the other: others have their turns in between
+        for lot in _lots(asked.entity_ids, step):  # in lots, between which other requests get a turn
             if grids:
                 await trio.lowlevel.checkpoint()
-            grids.append(await router.latest(some, selected, at, current, judged))
+            grids.append(await router.latest(lot, selected, at, current, judged))
             size += sum(map(text_bytes, grids[-1].values))
             check_bytes(size, settings)
         return size
@@ -97,14 +97,14 @@ def _lots(entities: Sequence[str], step: int) -> list[Sequence[str]]:
 
 
 def _across(cut: slice, step: int) -> Iterator[tuple[int, slice]]:
-    """Which lots of so many rows each a slice of all rows meets, and what of each."""
+    """The lots that a slice of all rows overlaps, each with its part; a lot has `step` rows."""
     for lot in range(cut.start // step, -(-cut.stop // step)):
         first = lot * step
         yield lot, slice(max(cut.start - first, 0), min(cut.stop - first, step))
 
 
 def check_read(entities: Sequence[str], features: Collection[object], windows: int, settings: Settings) -> None:
-    """Raise TooLarge or InvalidInput for a read over the limits or of ids that cannot be."""
+    """Raise TooLarge for a read over the limits, InvalidInput for invalid entity ids."""
     if len(entities) > settings.max_entities:
         raise TooLarge(f"entityIds: {len(entities)} ids, at most {settings.max_entities} are read at once")
     check_count(len(features))
@@ -115,7 +115,7 @@ def check_read(entities: Sequence[str], features: Collection[object], windows: i
 
 
 def check_ids(entities: Sequence[str]) -> None:
-    """Raise InvalidInput for ids that cannot be."""
+    """Raise InvalidInput for invalid entity ids."""
     refused = check_entity_ids(entities)
     if refused:
         faults = [Fault("entityIds", reason, index) for index, reason in refused]
@@ -125,7 +125,7 @@ def check_ids(entities: Sequence[str]) -> None:
 def _served(
     entities: Sequence[str], grid: Grid, selected: Selection, at: int, aged_at: int, metadata: bool
 ) -> Iterator[ServedEntity]:
-    """One result per entity id in the order asked. `aged_at`: the moment by which values are so and so old."""
+    """One result per entity id, in the order asked. `aged_at`: the moment from which ages are counted."""
     keyed = keyed_by(selected.references)
     moment = format_timestamp(at)
     expired = grid.times < selected.served_from(aged_at)

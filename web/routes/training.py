@@ -1,4 +1,4 @@
-"""Training sets."""
+"""Training sets: a point-in-time join of features to the rows of a request."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from web.training_request import (
 )
 
 SHORTEST_ROW_BYTES = len('{"entityId":"","timestamp":"20250101"},')
-"""What a body has more of are none: an empty one takes 370 bytes until that is told."""
+"""Bounds the rows of a body by its length: more items cannot be rows, and `{}` takes 370 bytes once decoded."""
 _OF_ROWS = {
-    "features": "with a body of rows only: comma-separated references",
-    "group": "with a body of rows only: the features of a group",
-    "lookback": "with a body of rows only: older values do not count",
-    "aggregation": "with a body of rows only: aggregate over the window before each row",
-    "window": "with a body of rows only: that window",
-    "knownAt": "with a body of rows only: count what had arrived by this timestamp, or by the row's own (`row`)",
+    "features": "with an Arrow body: comma-separated references",
+    "group": "with an Arrow body: the features of this group",
+    "lookback": "with an Arrow body: how old a value may be at its row's timestamp",
+    "aggregation": "with an Arrow body: aggregate over the window before each row",
+    "window": "with an Arrow body: the length of that window",
+    "knownAt": "with an Arrow body: use only what had arrived by this timestamp, or by each row's own (`row`)",
 }
 
 chapter = Chapter("History")
@@ -49,7 +49,7 @@ chapter = Chapter("History")
 
 @chapter.route(
     "POST /features/training-set",
-    "The value of each feature as of the moment of each row, nothing of its future.",
+    "The value of each feature as of the timestamp of each row, with nothing from its future.",
     takes=TrainingSet,
     takes_also=(ARROW_TYPE,),
     query=_OF_ROWS,
@@ -69,7 +69,7 @@ async def training_set(service: Service) -> Response:
         if column.name in taken:
             reason = f"{column.name!r} is a column of the rows as well; name the feature's with `as`"
             raise InvalidInput.at("features", reason)
-    if arrow:  # all lots need the types of the whole columns
+    if arrow:  # all lots need one type per column, which only the whole column tells
         rows = await in_worker(_in_arrow, rows)
     return await stream(lane, _lots(service.router, rows, wanted, arrow))
 
@@ -107,7 +107,7 @@ def _in_arrow(rows: TrainingRows) -> TrainingRows:
 async def _lots(
     router: Router, rows: TrainingRows, wanted: Sequence[Wanted], arrow: bool
 ) -> AsyncGenerator[list[Column], None]:
-    """The rows with their features, as many at a time as make a bounded number of values."""
+    """The rows with their features, so many at a time that each lot has a bounded number of values."""
     count = len(rows.spine.at)
     step = max(1, CELLS_PER_LOT // (sum(1 + width_of(one.feature) for one in wanted) + len(rows.columns)))
 
@@ -119,5 +119,5 @@ async def _lots(
         columns = [Column(one.name, one.value_type, one.values, one.nulls) for one in filled]
         if arrow:
             sums = [one.aggregation == "sum" and one.feature.value_type == "integer" for one in wanted]
-            columns = [one.summed() if sums[place] else one for place, one in enumerate(columns)]
+            columns = [column.summed() if is_sum else column for column, is_sum in zip(columns, sums, strict=True)]
         yield [*given, *columns]

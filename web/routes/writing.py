@@ -1,4 +1,4 @@
-"""Taking values: one, or a batch."""
+"""Writing values: one, or a batch."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from web.chapter import Chapter, Service
 
 MOST_KEY_CHARACTERS = 255
 REPLAYED = "idempotent-replayed"
-"""The header that tells an answer which was given before from one to what was written now."""
+"""The header of an answer that repeats an earlier one, since its idempotency key had been used."""
 
 _KEY = {
-    "Idempotency-Key": "a repeat within 24 hours answers what the first answered and writes nothing, whatever its"
-    " body; the answer then has the header Idempotent-Replayed: true"
+    "Idempotency-Key": "a request that repeats a key within 24 hours writes nothing, whatever its body, and gets"
+    " the first one's answer with the header Idempotent-Replayed: true"
 }
 
 chapter = Chapter("Writing")
@@ -36,7 +36,7 @@ chapter = Chapter("Writing")
 
 @chapter.route(
     "POST /features/write",
-    "Write one value. Answered once it is on stable storage.",
+    "Write one value. The answer comes once it is on stable storage.",
     takes=Observation,
     headers=_KEY,
     gives={200: Written},
@@ -53,8 +53,8 @@ async def write(service: Service) -> Response:
 
 @chapter.route(
     "POST /features/write-batch",
-    "Write many values, all or none. `overwritten`, where it is there: so many were overwritten by a"
-    " later value of the same batch, feature, entity and timestamp.",
+    "Write many values, all or none. `overwritten`, if present: how many values were overwritten by a later value"
+    " of this batch with the same feature, entity and timestamp.",
     takes=Observations,
     takes_also=(NDJSON_TYPE, ARROW_TYPE),
     query=OF_TABLES,
@@ -79,7 +79,7 @@ async def write_batch(service: Service) -> Response:
 
 
 async def once(router: Router, key: str | None, write: Callable[[], Awaitable[bytes]]) -> bytes:
-    """What a write with this idempotency key was answered before, or what `write` answers now."""
+    """The earlier answer to a write with this idempotency key, else the answer of `write`."""
     if key is None:
         return await write()
     return await router.repeats.once(key, write)
@@ -94,7 +94,7 @@ def _said(answer: bytes) -> Response:
 
 async def write_one(router: Router, body: bytes | bytearray, key: str | None = None) -> bytes:
     """`POST /features/write`, from the body to the answer."""
-    if len(body) > LONGEST_ITEM_BYTES:  # it would be decoded in one go
+    if len(body) > LONGEST_ITEM_BYTES:  # it would be decoded in one go, holding others up
         raise InvalidInput(f"the body is longer than {LONGEST_ITEM_BYTES} bytes, which no value is")
     observation = decode(body, Observation)
 
