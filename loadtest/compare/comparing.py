@@ -87,11 +87,15 @@ class Comparing:
 async def _bytes_a_value(peer: Peer, data: Data) -> float:
     first = len(data.entities) // WARMING_PARTS
     await peer.load(data, slice(0, first))
-    await at_rest(peer.processes(), LOADING_PATIENCE_SECONDS)
-    before = resident_bytes(peer.processes())
+    before = await _resident_bytes(peer, data)
     values = await peer.load(data, slice(first, None))
-    await at_rest(peer.processes(), LOADING_PATIENCE_SECONDS)
-    return (resident_bytes(peer.processes()) - before) / max(1, values)
+    return (await _resident_bytes(peer, data) - before) / max(1, values)
+
+
+async def _resident_bytes(peer: Peer, data: Data) -> int:
+    if data.scale.rests:
+        await at_rest(peer.processes(), LOADING_PATIENCE_SECONDS)
+    return resident_bytes(peer.processes())
 
 
 @asynccontextmanager

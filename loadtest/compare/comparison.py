@@ -94,6 +94,6 @@ def unfinished(workload: Workload, peer: str, ours: Sequence[Timed], limit: floa
 
 
 def of_sizes(workload: Workload, peer: str, ours: float, theirs: float) -> Comparison:
-    """Bytes, measured once."""
-    ratio = times_better(workload, ours, theirs)
-    return Comparison(workload.name, workload.about, workload.unit, peer, Side([ours]), Side([theirs]), [ratio])
+    """Bytes, measured once; no ratio where so little was loaded that it does not show."""
+    ratios = [times_better(workload, ours, theirs)] if min(ours, theirs) > 0 else []
+    return Comparison(workload.name, workload.about, workload.unit, peer, Side([ours]), Side([theirs]), ratios)

@@ -44,10 +44,12 @@ class Scale(NamedTuple):
     """Of the rows and histories of training sets."""
     width: int = WIDE.width
     """Features that are loaded for those that serve."""
+    rests: bool = True
+    """Whether a round waits until the servers are at rest; one that only shows that it works does not."""
 
 
 FULL = Scale(rounds=9, round_seconds=1.0, entities=10_000, batches=5_000, rows=40_000, share=1.0)
-QUICK = Scale(rounds=2, round_seconds=0.2, entities=1_000, batches=500, rows=10_000, share=0.05)
+QUICK = Scale(rounds=2, round_seconds=0.2, entities=1_000, batches=500, rows=10_000, share=0.05, rests=False)
 
 
 class History(NamedTuple):

