@@ -29,6 +29,8 @@ log = logging.getLogger("timewell.storage")
 RETRY_SECONDS = 3.0
 PAUSE_SECONDS = 0.05
 """A cluster that moves a slot, or elects a primary, is asked again after this at most, and for so long."""
+_NOT_MENDED = ("NOAUTH", "Unknown", "CERTIFICATE_VERIFY_FAILED")
+"""In errors that are the same however long one waits."""
 _LOST = exceptions.ClusterDownError("the connection was lost")
 _ROOT_SLOT = key_slot(ROOT)
 
@@ -110,7 +112,7 @@ class RedisLink:
             except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
                 raise StartupError(f"Redis cannot be used: {_words(error)}") from None
             except exceptions.RedisError as error:
-                if time.monotonic() > until or "NOAUTH" in str(error) or "Unknown" in str(error):
+                if time.monotonic() > until or any(word in str(error) for word in _NOT_MENDED):
                     raise StartupError(f"Redis cannot be used: {_words(error)}") from None
                 log.warning("Redis cannot be reached yet, trying again: %s", _words(error))
             time.sleep(pause)
