@@ -1,4 +1,4 @@
-"""Timewell from Python.
+"""The Python client of Timewell, and the commands that use it.
 
     from timewell import Client
 
@@ -8,25 +8,26 @@
         (ada,) = client.serve(["ada"], ["user.purchases_7d"])
         print(ada.features["user.purchases_7d"])
 
-`AsyncClient` has the same methods, to be awaited under trio or asyncio. All that is raised is a `TimewellError`.
+`AsyncClient` has the same methods, to be awaited under trio or asyncio. Every failure is a `TimewellError`.
 
-Knows no server, which takes its structs of the wire from here. Each line imports only from the lines above it.
+The package imports nothing of the service; the service imports the wire structs from here. Each line imports only
+from the lines above it.
 
 wire.py                  request bodies and answers as msgspec structs
-monitoring_wire.py       those of monitoring
-errors.py timestamps.py  what is raised; moments as text and as microseconds
-times.py                 times and lengths of Python, numpy, pandas as the contract takes them
-plain.py                 values of Python as those of JSON
-arrow_moments.py         columns of Arrow: moments as microseconds;
-arrow_plain.py           without dictionaries, runs, views;
-arrow_objects.py         as the objects that encode to their JSON
-time_columns.py          numbers as moments, where their unit is said
-calls.py                 how a client asks, and asks again
-events.py                events as they happen
-arrow.py                 between frames and Arrow
-routes/                  each route once, for `Client` and `AsyncClient`
-client.py                the clients: waiting or as a task
-commands/                the commands that speak to a service
+monitoring_wire.py       the same for monitoring
+errors.py timestamps.py  the exceptions; timestamps as text and as microseconds
+times.py                 times and durations of Python, numpy and pandas in the contract's form
+plain.py                 Python values as JSON values
+arrow_moments.py         Arrow columns of timestamps as microseconds
+arrow_plain.py           Arrow columns without dictionaries, run ends, views and extension types
+arrow_objects.py         Arrow columns as objects that msgspec encodes to their JSON
+time_columns.py          columns of timestamps, numbers with a unit among them
+calls.py                 requests, answers and retries, without I/O
+events.py                server-sent events
+arrow.py                 conversions between frames and Arrow
+routes/                  every route, written once for `Client` and `AsyncClient`
+client.py                the two clients
+commands/                the commands that ask a service
 cli.py                   `timewell` with these commands
 """
 
@@ -69,7 +70,7 @@ _PLACES = {"AsyncClient": "client", "Client": "client", "Retry": "calls"}
 
 
 def __getattr__(name: str) -> object:
-    """What is exported, imported when it is asked for: the wire's structs and `--help` need no HTTP client."""
+    """Import what is exported on first use, as the wire structs and `--help` need no HTTP client."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_PLACES.get(name, 'errors')}"), name)

@@ -1,4 +1,4 @@
-"""Between frames (pandas, Polars) and Arrow. These libraries are imported when they are needed, and not before."""
+"""Conversions between frames (pandas, Polars) and Arrow. The libraries are imported on first use."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FrameKind = Literal["pandas", "polars"]
 KEYS = ("entityId", "timestamp")
 MOST_ROWS = 100_000
 MOST_BYTES = 16 * 1024 * 1024
-"""What one request carries at most: half of the largest body that a service takes unless told."""
+"""The most that one request carries: half of the largest body that a service takes by default."""
 
 
 def library(name: str) -> Any:
-    """A library that not everybody has. Raises ImportError with the command that installs it."""
+    """An optional library. Raises ImportError with the command that installs it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -33,7 +33,7 @@ def library(name: str) -> Any:
 
 
 def kind_of(given: object) -> FrameKind | None:
-    """Whose frame or column it is, told without importing anything."""
+    """The library of a frame or column, None for other objects. Imports nothing."""
     for ancestor in type(given).__mro__:
         found = ancestor.__module__.partition(".")[0]
         if found == "pandas":
@@ -44,7 +44,7 @@ def kind_of(given: object) -> FrameKind | None:
 
 
 def as_kind(frame: Any, kind: FrameKind | None) -> Any:
-    """A frame as one of the other library, or rows (dicts) as a frame. None: as it is."""
+    """A frame converted to the library `kind`, or rows (dicts) as a frame. With None it is returned as it is."""
     have = kind_of(frame)
     if kind in (None, have):
         return frame
@@ -57,7 +57,7 @@ def as_kind(frame: Any, kind: FrameKind | None) -> Any:
 
 
 def check_frame(frame: Any) -> FrameKind:
-    """Whose it is. Raises InvalidInput for what is no frame."""
+    """The library of a frame. Raises InvalidInput for anything but a DataFrame."""
     kind = kind_of(frame)
     if kind is None or type(frame).__name__ in ("LazyFrame", "Series", "Index"):
         words = "; collect() it first" if hasattr(frame, "collect") else ""
@@ -66,25 +66,25 @@ def check_frame(frame: Any) -> FrameKind:
 
 
 class Objects(NamedTuple):
-    """A column that only JSON can hold: dicts, lists of several types. Its values are plain, None for missing."""
+    """A column that only JSON can hold: dicts, lists of mixed types. Values are plain, None if missing."""
 
     values: list[Any]
 
     def texts(self) -> Any:
-        """Each as its JSON, as a column."""
-        texts = [None if one is None else msgspec.json.encode(one).decode() for one in self.values]
+        """The column with each value as JSON text."""
+        texts = [None if value is None else msgspec.json.encode(value).decode() for value in self.values]
         return library("pyarrow").array(texts, "string")
 
 
 def value_column(frame: Any, name: str) -> Any:
-    """A column as a plain Arrow array, or Objects. What pandas has for missing is null.
+    """A column as a plain Arrow array, or Objects. pandas' missing values become nulls.
 
-    Raises InvalidInput for what would become something else: bytes, and all that `to_plain` refuses.
+    Raises InvalidInput for values that would change their meaning: bytes, and whatever `to_plain` refuses.
     """
     pa = library("pyarrow")
     column = _as_arrow(pa, frame, name)
     if column is not None and _holds(column.type, pa.types.is_struct, pa.types.is_map):
-        column = None  # as structs each would have the keys of all
+        column = None  # in a struct column every value would have the keys of all
     if column is None:
         return _of_objects(pa, [to_plain(one, name, row) for row, one in enumerate(frame[name].to_list())])
     if holds_bytes(column.type):
@@ -93,7 +93,7 @@ def value_column(frame: Any, name: str) -> Any:
 
 
 def holds_bytes(kind: Any) -> bool:
-    """Whether an Arrow type is one of bytes, or has one within it: JSON has none."""
+    """Whether an Arrow type is binary or contains a binary type, which JSON does not have."""
     types = library("pyarrow").types
     return _holds(kind, types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
 
@@ -111,7 +111,7 @@ def _of_objects(pa: Any, values: list[Any]) -> Any:
 
 
 def _of_large(pa: Any, values: list[Any]) -> Any:
-    """Integers of up to 76 digits, exactly."""
+    """Integers of up to 76 digits, as exact decimals; Objects if that fails."""
     try:
         return pa.array([Decimal(one) if type(one) is int else one for one in values])
     except (pa.ArrowException, OverflowError):
@@ -119,7 +119,7 @@ def _of_large(pa: Any, values: list[Any]) -> Any:
 
 
 def arrow_column(frame: Any, name: str) -> Any:
-    """The same where it has to be of one type."""
+    """A column as a plain Arrow array. Raises InvalidInput if its values are of several types."""
     column = value_column(frame, name)
     if isinstance(column, Objects):
         raise InvalidInput.at(name, "the column has no one type")
@@ -127,7 +127,7 @@ def arrow_column(frame: Any, name: str) -> Any:
 
 
 def _as_arrow(pa: Any, frame: Any, name: str) -> Any:
-    """A column as an Arrow array; None where Arrow has no type for it, or would make another one of its values."""
+    """A column as an Arrow array; None if Arrow has no type for its values or would change them."""
     if list(frame.columns).count(name) != 1:
         which = "several columns" if name in list(frame.columns) else "no column"
         raise InvalidInput.at(name, f"the frame has {which} of this name")
@@ -145,14 +145,14 @@ def _as_arrow(pa: Any, frame: Any, name: str) -> Any:
 
 
 def _would_change(values: Any) -> bool:
-    """Whether Arrow would make lists of sets, or dates of moments that stand beside dates."""
+    """Whether Arrow would turn sets into lists, or datetimes in a column with dates into dates."""
     kinds = set(map(type, values))
     dates = date in kinds and any(issubclass(kind, datetime) for kind in kinds)
     return dates or bool({set, frozenset} & kinds)
 
 
 def _holds(kind: Any, *tests: Callable[[Any], bool]) -> bool:
-    """Whether a type, or one within it, is of these."""
+    """Whether a type, or a type nested in it, passes one of the tests."""
     if any(test(kind) for test in tests):
         return True
     parts = [kind.field(place).type for place in range(kind.num_fields)]
@@ -162,7 +162,7 @@ def _holds(kind: Any, *tests: Callable[[Any], bool]) -> bool:
 
 
 def plain_column(pa: Any, column: Any) -> Any:
-    """The column in the oldest type that says the same: no extensions, dictionaries, views, large offsets."""
+    """The column in the simplest equivalent type: without extensions, dictionaries, views and large offsets."""
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     if pa.types.is_dictionary(column.type):
@@ -182,7 +182,7 @@ def _plain_type(pa: Any, kind: Any) -> Any:
 
 
 def id_column_of(frame: Any, name: str) -> Any:
-    """Entity ids: text, or whole numbers as their text. Raises InvalidInput for others, and for missing ones."""
+    """A column of entity ids as text; whole numbers as their digits. Raises InvalidInput for other values."""
     pa = library("pyarrow")
     column = arrow_column(frame, name)
     if not (pa.types.is_string(column.type) or pa.types.is_integer(column.type) or len(column) == 0):
@@ -191,7 +191,7 @@ def id_column_of(frame: Any, name: str) -> Any:
 
 
 def time_column_of(frame: Any, name: str, unit: Unit | None = None) -> Any:
-    """Moments to the microsecond; without a zone they are in UTC. Raises InvalidInput for missing ones."""
+    """A column of timestamps to the microsecond; naive ones are UTC. Raises InvalidInput for missing ones."""
     return moments_of(_whole(arrow_column(frame, name), name), name, unit)
 
 
@@ -202,17 +202,17 @@ def _whole(column: Any, name: str) -> Any:
 
 
 def missing_in(columns: Iterable[Any]) -> int:
-    """How many of the values of Arrow columns are null or NaN."""
+    """How many values of the Arrow columns are null or NaN."""
     pa = library("pyarrow")
     pc = library("pyarrow.compute")
     return sum(
-        one.null_count + (pc.sum(pc.is_nan(one)).as_py() or 0 if pa.types.is_floating(one.type) else 0)
-        for one in columns
+        column.null_count + (pc.sum(pc.is_nan(column)).as_py() or 0 if pa.types.is_floating(column.type) else 0)
+        for column in columns
     )
 
 
 def repeated_in(table: Any, nulls: bool) -> int:
-    """How many values of a wide table a later row of the same keys replaces. `nulls`: missing values count too."""
+    """How many values of a wide table a later row of the same keys replaces. `nulls`: count missing values too."""
     pa = library("pyarrow")
     pc = library("pyarrow.compute")
     rows = pa.table({name: table[name] for name in KEYS})
@@ -237,7 +237,7 @@ def slices_of(table: Any) -> list[Any]:
 
 
 def to_stream(table: Any) -> bytes:
-    """An Arrow IPC stream."""
+    """A table as an Arrow IPC stream."""
     pa = library("pyarrow")
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -246,7 +246,7 @@ def to_stream(table: Any) -> bytes:
 
 
 def from_stream(content: bytes) -> Any:
-    """A table out of an Arrow IPC stream."""
+    """The table in an Arrow IPC stream. Raises ServerFailed if it is not one."""
     pa = library("pyarrow")
     try:
         return pa.ipc.open_stream(content).read_all()
@@ -258,7 +258,7 @@ def from_stream(content: bytes) -> Any:
 
 
 def frame_of(table: Any, kind: FrameKind) -> Any:
-    """A frame of a table. In pandas, integers and booleans with missing values have nullable types."""
+    """A table as a frame. In pandas, integers and booleans with missing values get nullable types."""
     if kind == "polars":
         return library("polars").from_arrow(table)
     pandas = library("pandas")
@@ -273,7 +273,7 @@ def _pandas_column(pandas: Any, column: Any) -> Any:
 
 
 def beside(frame: Any, table: Any) -> Any:
-    """The frame with the columns of a table on its right, row by row."""
+    """The frame with the columns of a table appended on its right, row by row."""
     kind = check_frame(frame)
     check_new(table.column_names, list(frame.columns))
     columns = frame_of(table, kind)
@@ -283,7 +283,7 @@ def beside(frame: Any, table: Any) -> Any:
 
 
 def check_new(names: Sequence[str], taken: Sequence[str]) -> None:
-    """Raises InvalidInput where a feature would be a second column of a name."""
+    """Raise InvalidInput if a feature would be a second column of the same name."""
     for name in names:
         if name in taken:
             reason = (
@@ -301,7 +301,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
 
 
 def column_of(value_type: str, values: Sequence[Any]) -> Any:
-    """Values as they were served, as a column of their feature's type; json as its text."""
+    """Served values as a column of their feature's type; json as its text."""
     pa = library("pyarrow")
     kind = {
         "number": pa.float64(),

@@ -1,4 +1,4 @@
-"""Arrow columns of moments, of whatever type and unit, as microseconds."""
+"""Arrow columns of timestamps, of any type and unit, as microseconds."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _BEYOND = "is not within the years 1 to 9999"
 
 
 def judged_moments(column: pa.ChunkedArray | pa.Array) -> tuple[NDArray[np.int64], dict[int, str]]:
-    """Timestamps, dates or RFC 3339 texts as microseconds, and what is wrong with rows, which are 0 as nulls are.
+    """Timestamps, dates or RFC 3339 texts as microseconds, with a message for each invalid row.
 
-    Raises TypeError for a column of another type.
+    Invalid rows and nulls are 0. Raises TypeError for a column of another type.
     """
     kind, types = column.type, pa.types
     if types.is_string(kind) or types.is_large_string(kind):
@@ -30,17 +30,17 @@ def judged_moments(column: pa.ChunkedArray | pa.Array) -> tuple[NDArray[np.int64
 
 
 def micros_of(column: pa.ChunkedArray | pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """A column of timestamps or dates as microseconds, 0 for nulls, and where it leaves the years of RFC 3339.
+    """A column of timestamps or dates as microseconds (0 for nulls), and which rows are beyond RFC 3339's years.
 
-    What is finer is cut towards the past, before 1970 too. Arrow's own conversions cut towards 1970, and overflow.
+    Digits beyond the microsecond are cut towards the past. Arrow's own conversions cut towards 1970, and overflow.
     """
     kind = column.type
     if pa.types.is_date32(kind):
         column = column.cast(pa.int32())
     given = np.asarray(column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False), np.int64)
     if kind == pa.timestamp("ns", getattr(kind, "tz", None)):
-        return given // 1_000, np.zeros(len(given), np.bool_)  # 64 bits of them end in 2262
+        return given // 1_000, np.zeros(len(given), np.bool_)  # 64 bits of nanoseconds end in 2262
     unit = _DAY if pa.types.is_date32(kind) else _MICROS["ms" if pa.types.is_date64(kind) else kind.unit]
-    # Compared in the column's own unit: microseconds may not hold what seconds do.
+    # Compared in the column's unit: a count of seconds may overflow as microseconds.
     beyond = (given > LAST_MOMENT // unit) | (given < YEAR_ONE // unit)
     return np.where(beyond, 0, given) * unit, beyond

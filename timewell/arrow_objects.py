@@ -1,6 +1,6 @@
-"""Plain Arrow values as the objects that encode to their JSON, whatever their type.
+"""Plain Arrow values of any type as objects that msgspec encodes to their JSON.
 
-Moments are RFC 3339, dates, times and lengths of time ISO 8601, bytes Base64, exact decimals their digits.
+Timestamps become RFC 3339; dates, times and durations ISO 8601; bytes Base64; decimals their digits, as text.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _DAY_NANOS = 86_400 * 10**9
 
 
 class Unsayable(ValueError):
-    """A value that JSON has no way to say."""
+    """A value that JSON cannot express."""
 
 
 def may_be_unsayable(kind: pa.DataType) -> bool:
-    """Whether values of a type have to be looked at before one can tell."""
-    own = _is_temporal(kind) or pa.types.is_struct(kind) or isinstance(kind, pa.JsonType)
-    return own or any(may_be_unsayable(one.type) for one in within(kind))
+    """Whether some values of a type may be Unsayable, so that they have to be looked at."""
+    itself = _is_temporal(kind) or pa.types.is_struct(kind) or isinstance(kind, pa.JsonType)
+    return itself or any(may_be_unsayable(field.type) for field in within(kind))
 
 
 def _is_temporal(kind: pa.DataType) -> bool:
@@ -39,14 +39,14 @@ def _is_temporal(kind: pa.DataType) -> bool:
 
 
 def has_bytes(kind: pa.DataType) -> bool:
-    """Whether there are bytes among the values of a type, which are no text."""
+    """Whether a type is binary or contains a binary type."""
     types = pa.types
-    own = types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
-    return bool(own or any(has_bytes(one.type) for one in within(kind)))
+    itself = types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
+    return bool(itself or any(has_bytes(field.type) for field in within(kind)))
 
 
 def objects(values: pa.Array | pa.ChunkedArray, decimals: Decimals = str) -> list[Any]:
-    """The values; None for nulls. Raises Unsayable that says which cannot be."""
+    """The values, None for nulls. `decimals`: converts a decimal. Raises Unsayable for a value that JSON lacks."""
     if isinstance(values, pa.ChunkedArray):
         return [one for chunk in values.chunks for one in objects(chunk, decimals)]
     kind = values.type
@@ -73,17 +73,17 @@ def _decoded(text: str) -> Any:
 
 
 def _floats(values: pa.Array) -> list[Any]:
-    """As the shortest decimals that mean them: 0.1 is 0.1, not 0.10000000149011612."""
+    """Floats as the shortest decimals that round to them: 0.1, not 0.10000000149011612."""
     known = values.drop_null().to_numpy(zero_copy_only=False)
     return _put_back(values, known.astype("U").astype(np.float64).tolist())
 
 
 def _put_back(values: pa.Array, known: Sequence[Any]) -> list[Any]:
-    """The values that are not null where they belong."""
+    """The converted non-null values in their places, with None for the nulls."""
     if not values.null_count:
         return list(known)
     rest = iter(known)
-    return [next(rest) if there else None for there in values.is_valid().to_pylist()]
+    return [next(rest) if is_valid else None for is_valid in values.is_valid().to_pylist()]
 
 
 def _temporal(values: pa.Array) -> list[Any]:
@@ -143,7 +143,7 @@ def _nested(values: pa.Array, decimals: Decimals) -> list[Any]:
 
 
 def _pairs(pairs: Sequence[tuple[Any, Any]]) -> Any:
-    """An object where the keys of a map are texts, all different; else its pairs."""
+    """A map as an object if its keys are distinct texts, else as a list of pairs."""
     keys = [key for key, _ in pairs]
     if all(type(key) is str for key in keys) and len(set(keys)) == len(keys):
         return dict(pairs)

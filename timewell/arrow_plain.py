@@ -1,6 +1,7 @@
-"""Arrow columns in plain types: without dictionaries, runs, views and extension types, also within others.
+"""Arrow columns in plain types: without dictionaries, run ends, views and extension types, at any depth.
 
-Of those, only texts that are JSON keep their type within others: a column of them is text, as it was sent.
+With one exception: JSON texts (arrow.json) nested in another type keep their extension type. A column of them
+becomes text.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column with its values written out; one that is plain stays as it is."""
+    """A column with its values written out; a plain column is returned as it is."""
     if is_plain(column.type):
         return column
     chunks = [plain_array(chunk) for chunk in column.chunks]
@@ -20,7 +21,7 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def is_plain(kind: pa.DataType) -> bool:
-    """Whether a type, and all types within, say their values directly."""
+    """Whether a type, and every type nested in it, stores its values directly."""
     types = pa.types
     if types.is_dictionary(kind) or types.is_run_end_encoded(kind) or isinstance(kind, pa.BaseExtensionType):
         return False
@@ -39,7 +40,7 @@ def is_list_view(kind: pa.DataType) -> bool:
 
 
 def plain_array(values: pa.Array) -> pa.Array:
-    """The same of one array."""
+    """An array with its values written out."""
     kind, types = values.type, pa.types
     if is_plain(kind):
         return values
@@ -66,13 +67,13 @@ def _storage(values: pa.Array) -> pa.Array:
 
 
 def runs_of(values: pa.RunEndEncodedArray) -> NDArray[np.int64]:
-    """For each row the place of its value."""
+    """For each row, the index of its value among the runs."""
     ends = values.run_ends.to_numpy()
     return np.searchsorted(ends, np.arange(values.offset, values.offset + len(values)), "right")
 
 
 def _inner(values: pa.Array) -> pa.Array:
-    """The same within others, where texts that are JSON stay told apart from those that are not."""
+    """A nested array with its values written out, where JSON texts stay distinct from plain texts."""
     if isinstance(values.type, pa.JsonType):
         return pa.ExtensionArray.from_storage(pa.json_(), plain_array(values.storage).cast(pa.string()))
     return plain_array(values)
@@ -82,7 +83,7 @@ def _nested(values: pa.Array) -> pa.Array:
     kind, types, gaps = values.type, pa.types, values.is_null()
     if types.is_struct(kind):
         fields = [_inner(values.field(place)) for place in range(kind.num_fields)]
-        named = [pa.field(kind.field(place).name, one.type) for place, one in enumerate(fields)]
+        named = [pa.field(kind.field(place).name, field.type) for place, field in enumerate(fields)]
         return pa.StructArray.from_arrays(fields, fields=named, mask=gaps)
     if types.is_fixed_size_list(kind):
         size = kind.list_size

@@ -1,8 +1,8 @@
-"""How a client asks, without any I/O: requests, answers, when to try again, and routes as generators.
+"""The client's protocol without I/O: requests, answers, retries, and routes as generators.
 
-A route is a generator: it yields what has to happen (a `Request` to send, a `Pause` to make), is sent the outcome,
-and returns the result. `Client` and `AsyncClient` differ only in how they make these steps happen, so each route,
-its paging, its slices and its retries are written once.
+A route is a generator: it yields each step (a `Request` to send, a `Pause` to make), is sent the outcome, and
+returns the result. `Client` and `AsyncClient` differ only in how they carry out the steps, so each route, with its
+paging, slicing and retries, is written once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BROKEN = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError,
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request. One that is not `repeatable` is sent again only if the service cannot have acted on it."""
+    """One HTTP request. Unless `repeatable`, it is sent again only if the service cannot have acted on it."""
 
     method: str
     path: str
@@ -69,7 +69,7 @@ Talk = Generator[Step, Outcome, T]
 
 
 def path(*parts: str) -> str:
-    """A path of names, each escaped.
+    """The path made of the parts, each percent-encoded.
 
     >>> path("features", "user.a/b", "stats")
     '/features/user.a%2Fb/stats'
@@ -78,7 +78,7 @@ def path(*parts: str) -> str:
 
 
 def query(**given: object) -> dict[str, str]:
-    """A query string without what is None. Lists are joined by commas.
+    """Query parameters, without those that are None. Lists are joined by commas.
 
     >>> query(tags=["a", "b"], limit=5, group=None, partial=True)
     {'tags': 'a,b', 'limit': '5', 'partial': 'true'}
@@ -87,7 +87,7 @@ def query(**given: object) -> dict[str, str]:
 
 
 def _name(given: object) -> str:
-    """A name in an address. Raises InvalidInput for bytes and the like: their text is another name."""
+    """A name in an address. Raises InvalidInput for anything but text: `str(b"a")` would be another name."""
     if not isinstance(given, str):
         raise InvalidInput(f"{given!r} is no text, as a name has to be")
     return str(given)
@@ -102,28 +102,28 @@ def _word(value: object) -> str:
 
 
 def get(route_path: str, **given: object) -> Request:
-    """A GET; what is None is left out of its query string."""
+    """A GET request; parameters that are None are left out."""
     return Request("GET", route_path, query(**given))
 
 
 def send(method: str, route_path: str, body: Mapping[str, Any], **rest: Any) -> Request:
-    """A request with a JSON body. Raises InvalidInput for a value that JSON cannot say."""
+    """A request with a JSON body. Raises InvalidInput for a value that JSON cannot express."""
     headers = {"Content-Type": JSON, **rest.pop("headers", {})}
     return Request(method, route_path, content=encode_body(body), headers=headers, **rest)
 
 
 def keyed(key: str | None) -> dict[str, str]:
-    """The header that makes a write safe to repeat."""
+    """The idempotency header, which makes a write safe to repeat; a new key unless one is given."""
     return {"Idempotency-Key": uuid4().hex if key is None else key}
 
 
 def is_repeat(answer: Answer) -> bool:
-    """Whether the answer was given before to the same Idempotency-Key, and not to an attempt of this request."""
+    """Whether an earlier request with the same Idempotency-Key, not an attempt of this one, did the write."""
     return answer.attempts == 1 and answer.headers.get("idempotent-replayed") == "true"
 
 
 def read(answer: Answer, kind: type[T]) -> T:
-    """The body of a success. Raises ServerFailed for one that is not what the route promises."""
+    """The body of a success. Raises ServerFailed if it is not what the route promises."""
     try:
         return msgspec.json.decode(answer.content, type=kind)
     except msgspec.DecodeError as error:
@@ -132,13 +132,13 @@ def read(answer: Answer, kind: type[T]) -> T:
 
 @dataclass(frozen=True)
 class Retry:
-    """How long and how often to try again: on broken connections, 429 and 503.
+    """How long and how often to retry: on broken connections, 429 and 503.
 
-    `seconds`: no attempt starts later than this after the first. A large service takes some of them to restart.
-    `attempts`: how many times a request is sent at most; 1 for never again, None for as often as there is time.
-    `first_pause`, `longest_pause`: seconds; pauses double from one to the other. The actual pause is a random part
-    of it, so that clients which failed together do not return together; where the service says `Retry-After`, that
-    is waited first. `clock` (seconds) and `chance` (0 to 1) are there for tests.
+    `seconds`: no attempt starts later than this after the first. A service with much data needs some to restart.
+    `attempts`: the most times that a request is sent; 1 for no retry, None for as many as the time allows.
+    `first_pause`, `longest_pause`: in seconds; pauses double from one to the other. Each actual pause is a random
+    part of that (jitter), so that clients which failed together do not return together, added to the service's
+    `Retry-After`, if it sent one. `clock` (seconds) and `chance` (0 to 1) are parameters for tests.
     """
 
     attempts: int | None = None
@@ -149,7 +149,7 @@ class Retry:
     chance: Callable[[], float] = random.random
 
     def ask(self, request: Request) -> Talk[Answer]:
-        """The answer to a request after as many attempts as it takes. Raises TimewellError but for success."""
+        """The successful answer to a request, after as many attempts as it takes. Raises TimewellError."""
         started = self.clock()
         attempt = 1
         while True:
@@ -162,7 +162,7 @@ class Retry:
             attempt += 1
 
     def _pause(self, request: Request, outcome: Answer | httpx.TransportError, attempt: int) -> float | None:
-        """Seconds to wait before trying again, or None for this outcome to be final."""
+        """Seconds to wait before the next attempt; None if this outcome is final."""
         if attempt == self.attempts or not _worth_repeating(request, outcome):
             return None
         doubled = min(self.longest_pause, self.first_pause * 2.0 ** min(attempt - 1, 60))
@@ -176,7 +176,7 @@ def _worth_repeating(request: Request, outcome: Answer | httpx.TransportError) -
 
 
 def settle(outcome: Outcome, attempts: int) -> Answer:
-    """The answer, where it is a success. Raises TimewellError for anything else."""
+    """The answer, if it is a success. Raises TimewellError for anything else."""
     assert outcome is not None
     if isinstance(outcome, httpx.TransportError):
         words = str(outcome) or type(outcome).__name__
@@ -191,7 +191,7 @@ def settle(outcome: Outcome, attempts: int) -> Answer:
 
 
 def _where(error: httpx.TransportError) -> str:
-    """The address; `netloc` is without a name and a password."""
+    """The address of the service; httpx's `netloc` leaves out user and password."""
     try:
         url = error.request.url
     except RuntimeError:  # it was never sent
@@ -200,7 +200,7 @@ def _where(error: httpx.TransportError) -> str:
 
 
 def retry_after(outcome: Answer | httpx.TransportError) -> float | None:
-    """Seconds from the header `Retry-After`, which gives a number or a date; None without one."""
+    """The seconds of the header `Retry-After`, which holds a number or a date; None without one."""
     given = outcome.headers.get("retry-after", "") if isinstance(outcome, Answer) else ""
     try:
         return max(0.0, float(given))
@@ -217,7 +217,7 @@ class Blocking:
     """A client whose methods return results."""
 
     def _run(self, talk: Talk[T]) -> T:
-        """Take the steps of a route."""
+        """Carry out the steps of a route and return its result."""
         raise NotImplementedError
 
 
@@ -225,12 +225,12 @@ class Awaited:
     """A client whose methods return awaitables of results."""
 
     async def _run(self, talk: Talk[T]) -> T:
-        """Take the steps of a route."""
+        """Carry out the steps of a route and return its result."""
         raise NotImplementedError
 
 
 class Route(Generic[P, T]):
-    """A method of both clients: in one it returns the result, in the other an awaitable of it."""
+    """A method of both clients: it returns the result in one and an awaitable of it in the other."""
 
     def __init__(self, talk: Callable[Concatenate[Any, P], Talk[T]]) -> None:
         self.__wrapped__ = talk
@@ -254,12 +254,12 @@ class Route(Generic[P, T]):
 
 
 def route(talk: Callable[Concatenate[Any, P], Talk[T]]) -> Route[P, T]:
-    """Make a method of both clients of a generator of steps."""
+    """Decorator: make a generator of steps a method of both clients."""
     return Route(talk)
 
 
 class Asking:
-    """What the chapters of routes stand on."""
+    """The base of the classes that hold the routes."""
 
     _retry: Retry
 
@@ -268,7 +268,7 @@ class Asking:
         return read((yield from self._retry.ask(request)), kind)
 
     def _delete(self, route_path: str) -> Talk[None]:
-        """Delete. Not found after a first attempt that went astray means that it is done."""
+        """Send a DELETE. A 404 after a first attempt without an answer means that that one succeeded."""
         try:
             yield from self._retry.ask(Request("DELETE", route_path))
         except TimewellError as error:

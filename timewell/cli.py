@@ -1,4 +1,4 @@
-"""The `timewell` command of the client; the one of the server has these commands, and more."""
+"""The `timewell` command of the client alone. `web/cli.py` has these commands and those of the service."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ COMMANDS = (features, register, write, serve_values, load, export, training_set,
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command to its exit code; `timewell.commands.exits` says what they mean."""
-    parser, commands = new_parser("commands that speak to a service", "timewell-client")
+    """Run a command and return its exit code; `timewell.commands.exits` says what the codes mean."""
+    parser, commands = new_parser("Run a command against a service.", "timewell-client")
     for module in COMMANDS:
         module.add(commands)
     parsed = parser.parse_args(arguments)
     return attempt(parsed.run, parsed)
 
 
-def new_parser(has: str, distribution: str) -> tuple[ArgumentParser, Subparsers]:
-    """A parser without commands, and where they are added."""
+def new_parser(about: str, distribution: str) -> tuple[ArgumentParser, Subparsers]:
+    """A parser without commands, and the object to add them to. `distribution`: the one for `--version`."""
     parser: ArgumentParser = Parser(
         prog="timewell",
-        description=f"A feature store for machine learning: {has}.",
+        description=f"Timewell is a feature store for machine learning. {about}",
         epilog=MEANINGS,
         formatter_class=RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""The clients: how the steps of a route happen, waiting or as a task. The routes stand in the chapters."""
+"""The two clients: they carry out the steps of the routes, blocking or async. The routes are in `routes/`."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ TIMEOUT_SECONDS = 30.0
 
 
 class _Routes(RegistryRoutes, ValueRoutes, FrameRoutes, MonitoringRoutes):
-    """All chapters."""
+    """All routes."""
 
 
 class Client(_Routes, Blocking):
-    """Timewell from plain Python. Keeps its connections, so keep it; safe to share between threads.
+    """The blocking client. It keeps its connections open, so keep it; threads may share one.
 
-    `timeout` is in seconds, for each attempt: to connect, and between two parts of the answer. `headers` go with
-    every request. A service that is away or busy is asked again for `retry_seconds`, with growing pauses;
-    `retry` says it in detail. Use as a context manager, or `close` it. Raises ValueError for a `base_url` that is
-    not one of http.
+    `timeout`: in seconds, per attempt, for connecting and between two parts of the answer. `headers` are sent with
+    every request. If the service is away or busy, requests are retried for `retry_seconds` with growing pauses;
+    `retry` sets the details. Use the client as a context manager, or `close` it. Raises ValueError for a
+    `base_url` that is not an HTTP address.
 
-    Values are those of JSON, and what numpy, pandas, `decimal` and `uuid` have for them; entity ids are text,
-    whole numbers or UUIDs. Bytes, sets, dates and the like are refused as InvalidInput before anything is sent.
+    Values are those of JSON and their counterparts in numpy, pandas, `decimal` and `uuid`; entity ids are text,
+    whole numbers or UUIDs. Bytes, sets, dates and the like raise InvalidInput before anything is sent.
 
-    Times are datetimes (naive ones are UTC), numpy's or pandas', or RFC 3339 text; lengths of time are timedeltas,
-    seconds or text such as "7d". Every method may raise Unavailable, once its attempts are used up.
+    Times are datetimes (naive ones are UTC), also numpy's or pandas', or RFC 3339 text. Durations are timedeltas,
+    seconds, or text such as "7d". Every method may raise Unavailable once its attempts are used up.
 
         with Client() as client:
             client.register("purchases_7d", "user", "number")
@@ -93,8 +93,8 @@ class Client(_Routes, Blocking):
     def events(self, *, after: int | None = None) -> Iterator[Event]:
         """Checks that fail or recover, alerts and drift as they happen: `.kind`, `.data`, `.id`.
 
-        From now on, or `after` the event with this id as far as it is remembered. Ends when the service stops.
-        Raises NotFound where monitoring is off; Unreachable without an answer, or where the connection breaks.
+        Starts now, or after the event with the id `after`, as far back as the service remembers events. Ends when
+        the service stops. Raises NotFound if monitoring is off, Unreachable if the connection fails or breaks.
 
             for event in client.events():
                 print(event.kind, event.data)
@@ -129,7 +129,7 @@ class Client(_Routes, Blocking):
 
 
 class AsyncClient(_Routes, Awaited):
-    """Timewell from trio or asyncio: the methods of `Client`, each to be awaited, by as many tasks as you like.
+    """The client for trio and asyncio: the methods of `Client`, to be awaited. Any number of tasks may share one.
 
     async with AsyncClient() as client:
         served = await client.serve(["ada"], ["user.purchases_7d"])
@@ -196,7 +196,7 @@ class AsyncClient(_Routes, Awaited):
 
 
 def checked_url(url: str, name: str = "base_url") -> str:
-    """An address of a service. Raises ValueError, which says no password, for what is none."""
+    """The address of a service, if it is one. Raises ValueError, whose message contains no password."""
     if not url.lower().startswith(("http://", "https://")):
         raise ValueError(f"{name} {shown_address(url)!r} must start with http:// or https://")
     try:
@@ -209,7 +209,7 @@ def checked_url(url: str, name: str = "base_url") -> str:
 
 
 def _arguments(request: Request) -> dict[str, Any]:
-    """A request as httpx takes it."""
+    """A request as arguments of httpx."""
     return {
         "method": request.method,
         "url": request.path,

@@ -1,14 +1,14 @@
-"""What a client raises, as one tree, made from the service's problem documents.
+"""The exceptions of the client, made from the service's problem documents.
 
 TimewellError
-    InvalidInput        400, or found wrong before it was sent
+    InvalidInput        400, or found invalid before it was sent
     Denied              401, 403
     NotFound            404
     Conflict            409
     TooLarge            413
     UnsupportedMediaType  415
-    Unavailable         429, 503, and still so after the last attempt
-        Unreachable     no answer: no connection, it broke, or it took too long
+    Unavailable         429, 503, after the last attempt
+        Unreachable     no answer: the connection failed, broke or timed out
     ServerFailed        any other 5xx
 """
 
@@ -27,7 +27,7 @@ MOST_SHOWN_CHARACTERS = 200
 
 
 def shown_address(url: str) -> str:
-    """An address for a message: without what may be a password; only its scheme where it is not plainly one.
+    """An address for a message, without what may be a password; only the scheme of a malformed address.
 
     >>> shown_address("http://ada:secret@host:3001/store?key=1"), shown_address("http:/ada:secret@host")
     ('http://host:3001/store', 'http:...')
@@ -47,15 +47,15 @@ def shown_address(url: str) -> str:
 
 
 _PLAIN_HOST = re.compile(r"[\w.-]*(:\d{1,5})?(/[\w./-]*)?", re.ASCII)
-"""What people give where the scheme is missing: a host, perhaps a port and a path."""
+"""An address without a scheme that holds no password: a host, perhaps with a port and a path."""
 
 
 class TimewellError(Exception):
-    """The root.
+    """The base of all exceptions of the client.
 
-    `status` is the HTTP status, None where there was no answer. `detail` is a sentence for a person. `errors` are
-    the parts of the input to blame, each with `field`, `message` and, in a batch or a frame, `index`. `attempts`
-    is how many times it was tried.
+    `status`: the HTTP status, None without an answer. `detail`: a sentence for people. `errors`: the parts of the
+    input at fault, each with `field`, `message` and, in a batch or a frame, `index`. `attempts`: how many times
+    the request was sent.
     """
 
     def __init__(self, detail: str, status: int | None = None, errors: Sequence[FaultAnswer] = ()) -> None:
@@ -67,46 +67,46 @@ class TimewellError(Exception):
 
 
 class InvalidInput(TimewellError):
-    """Malformed, or against a feature's schema. Nothing was changed."""
+    """The input is malformed or violates a feature's schema. Nothing was changed."""
 
     @classmethod
     def at(cls, field: str, message: str, index: int | None = None) -> InvalidInput:
-        """One part is to blame; found before anything was sent."""
+        """An error in one field, found before anything was sent."""
         return cls(f"{field}: {message}", None, [FaultAnswer(field, message, index)])
 
 
 class Denied(TimewellError):
-    """Not allowed, or not known who asks."""
+    """The caller is unknown or not allowed to do this."""
 
 
 class NotFound(TimewellError):
-    """No such feature, group, check or route."""
+    """There is no such feature, group, check or route."""
 
 
 class Conflict(TimewellError):
-    """It contradicts what is registered, or a bare name means several features."""
+    """The request contradicts what is registered, or a bare name means several features."""
 
 
 class TooLarge(TimewellError):
-    """Over a limit of the service; the detail says which."""
+    """The request exceeds a limit of the service; the detail says which."""
 
 
 class UnsupportedMediaType(TimewellError):
-    """The service does not take such a body on this route."""
+    """The route does not take a body of this media type."""
 
 
 class Unavailable(TimewellError):
-    """Not now; the attempts are used up. Asking again later is safe. `retry_after`: the hint given, seconds."""
+    """The service is busy or away, after all attempts. Trying again is safe. `retry_after`: its hint, seconds."""
 
     retry_after: float | None = None
 
 
 class Unreachable(Unavailable):
-    """There was no answer. The cause is the exception of httpx."""
+    """There was no answer. `__cause__` is httpx's exception."""
 
 
 class ServerFailed(TimewellError):
-    """The service failed. A write may or may not have happened; sending it again is safe."""
+    """The service failed. A write may or may not have been done; sending it again is safe."""
 
 
 _CLASSES: Mapping[int, type[TimewellError]] = {
@@ -124,7 +124,7 @@ _CLASSES: Mapping[int, type[TimewellError]] = {
 
 
 class _Problem(msgspec.Struct):
-    """The members of RFC 9457 that are read. All may be missing: a proxy may have answered."""
+    """The members of a problem document (RFC 9457) that are used. A proxy's answer may lack all of them."""
 
     detail: str = ""
     title: str = ""

@@ -10,7 +10,7 @@ from timewell.calls import Request
 
 
 class Event(msgspec.Struct):
-    """What has happened. `kind` is its name, `data` has `time` and what there is to say; `id` is for going on."""
+    """An event: `kind` names it, `data` has its `time` and details; pass `id` as `after` to continue from it."""
 
     id: int
     kind: str
@@ -18,13 +18,13 @@ class Event(msgspec.Struct):
 
 
 class EventLines:
-    """Events out of the lines of a stream."""
+    """Assembles events from the lines of a stream."""
 
     def __init__(self) -> None:
         self._fields: dict[str, str] = {}
 
     def take(self, line: str) -> Event | None:
-        """The event that ends with this line, if one does. Comments keep the connection and say nothing."""
+        """The event that ends with this line, if one does. Comments (heartbeats) are ignored."""
         if line:
             name, _, value = line.partition(":")
             self._fields[name] = value.removeprefix(" ")
@@ -36,6 +36,6 @@ class EventLines:
 
 
 def listening(after: int | None) -> Request:
-    """The request for events, from now on or after one."""
+    """The request for events: from now on, or those that follow the event id `after`."""
     headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": str(after)})
     return Request("GET", "/monitor/events", headers=headers)

@@ -1,4 +1,4 @@
-"""Request bodies and answers of monitoring, as the contract spells them."""
+"""The request bodies and answers of monitoring, in the contract's form."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ Severity = Literal["none", "low", "medium", "high"]
 
 
 class HistogramAnswer(msgspec.Struct):
-    """`counts[i]` values lie from `edges[i]` up to `edges[i + 1]`."""
+    """A histogram: `counts[i]` values lie between `edges[i]` and `edges[i + 1]`."""
 
     edges: list[Any]
     counts: list[int]
 
 
 class TopValue(msgspec.Struct):
-    """A frequent value. Long ones are shown by their beginning and a digest."""
+    """A frequent value. A long one is shown by its beginning and a digest."""
 
     value: Any
     count: int
 
 
 class Spread(msgspec.Struct):
-    """The distribution of a number."""
+    """The distribution of numbers."""
 
     mean: float | int | None
     std: float | int | None
@@ -40,8 +40,8 @@ class Spread(msgspec.Struct):
 class StatisticsAnswer(msgspec.Struct, rename="camel"):
     """`GET /features/{ref}/stats`
 
-    `latenessSeconds` is arrival minus event time; `lengths` are characters of a string or of canonical JSON;
-    `norms` are Euclidean.
+    `latenessSeconds`: arrival minus event time. `lengths`: characters of strings, or of canonical JSON. `norms`:
+    the Euclidean norms of vectors.
     """
 
     feature_id: str
@@ -72,7 +72,7 @@ class PutCheck(Body):
 
 
 class CheckAnswer(msgspec.Struct, rename="camel"):
-    """A check with what it found last."""
+    """A check with its last result."""
 
     id: str
     feature_id: str
@@ -98,7 +98,7 @@ class PutReference(Body):
 
 
 class ReferenceAnswer(msgspec.Struct, rename="camel"):
-    """The reference period that is pinned."""
+    """The pinned reference period."""
 
     feature_id: str
     start_time: str
@@ -115,7 +115,7 @@ class CompareSamples(Body):
 
 
 class SideAnswer(msgspec.Struct, rename="camel"):
-    """One side of a comparison: its period (null for a given sample) and how many values it has."""
+    """One side of a comparison: its period (null for a given sample) and its number of values."""
 
     start_time: str | None
     end_time: str | None
@@ -146,9 +146,9 @@ class ScoresAnswer(msgspec.Struct):
 
 
 class FeatureFreshness(msgspec.Struct, rename="camel"):
-    """How old a feature is. `late` is whether it is older than its maxAge, null where it has none.
+    """How old a feature is. `late`: whether it is older than its maxAge; null without one.
 
-    `message`, where its statistics are damaged, says so; what cannot be told is null then.
+    `message`: present if the statistics of the feature are damaged, when the other fields may be null.
     """
 
     feature_id: str
@@ -162,7 +162,7 @@ class FeatureFreshness(msgspec.Struct, rename="camel"):
 
 
 class GroupFreshness(msgspec.Struct, rename="camel"):
-    """How old a group is: as its oldest feature. Null where one of them was never written."""
+    """How old a group is: as old as its oldest feature. Ages are null if one of them was never written."""
 
     name: str
     event_age_seconds: float | None
@@ -184,7 +184,7 @@ class AlertsAnswer(msgspec.Struct):
 
 
 class FeatureAgreement(msgspec.Struct, rename="camel"):
-    """Values served that were compared with a point-in-time read since the start, and those that differed."""
+    """Since the start: how many served values were compared with a point-in-time read, and how many differed."""
 
     feature_id: str
     compared: int

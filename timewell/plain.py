@@ -1,6 +1,6 @@
-"""Values of Python as those of JSON. Each stays what it is, or is refused by the place where it stands.
+"""Python values as JSON values. A value keeps its meaning, or is refused with its place in the input.
 
-    None, bool, int, str, float     themselves; NaN and infinities are refused
+    None, bool, int, str, float     as they are; NaN and infinities are refused
     Decimal                         a number: whole ones as integers, others as the nearest float
     datetime, and numpy's, pandas'  RFC 3339 in UTC (naive ones are UTC), to the microsecond, cut towards the past
     UUID                            its text
@@ -9,8 +9,8 @@
     mappings with text as keys      objects
     NaT, pandas' NA                 null
 
-Everything else is refused: bytes in any form (decode them), dates, times of day, lengths of time, sets,
-dataclasses, paths. The encoder alone would make base64 of bytes and texts or arrays of the others.
+Everything else is refused: bytes in any form (decode them first), dates, times of day, durations, sets,
+dataclasses, paths. msgspec alone would turn bytes into Base64 and most of the others into texts or arrays.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from timewell.times import is_missing, moment
 
 T = TypeVar("T")
 EntityId = str | int | UUID
-"""Whom a value is about: text; a whole number or a UUID is its text."""
+"""The id of an entity: text; a whole number or a UUID stands for its text."""
 
 _THEMSELVES = frozenset((int, bool, type(None)))
 _BYTES = (bytes, bytearray, memoryview, np.bytes_)
 _LISTS_OF = ("values", "rows")
-"""Fields whose items are told of by their index."""
+"""Fields whose items are named by their index in errors."""
 
 
 class _Odd(Exception):
-    """A value that is refused. `place`: the way to it, innermost name last."""
+    """A value that is refused. `place`: the names and indices that lead to it, outermost first."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class _Odd(Exception):
 
 
 def to_plain(value: Any, name: str = "value", index: int | None = None) -> Any:
-    """A value as JSON can say it.
+    """A value as a JSON value.
 
     >>> to_plain({"a": np.int64(5), "b": (Decimal("1.50"), np.array([1.5, 2.0]))})
     {'a': 5, 'b': [1.5, [1.5, 2.0]]}
@@ -89,15 +89,15 @@ def entity_text(given: object, name: str = "entityId", index: int | None = None)
 
 
 def listed(given: Iterable[T] | None, name: str) -> list[T] | None:
-    """Names as a list. One text would otherwise be read as its letters, bytes as numbers."""
+    """The items as a list. Raises InvalidInput for a single text, which would be read as its letters."""
     if isinstance(given, str | bytes | bytearray):
         raise InvalidInput.at(name, f"give a list: [{given!r}]")
     return None if given is None else list(given)
 
 
 def _written(place: list[str | int]) -> str:
-    """The way to a value, as in `.a[2].b`."""
-    return "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in place)
+    """A place in JSON, such as `.a[2].b`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
 
 
 def _plain(value: Any) -> Any:
@@ -109,15 +109,15 @@ def _plain(value: Any) -> Any:
     if kind is float:
         return _number(value)
     if kind is dict:
-        return {_key(name): _within(one, name) for name, one in value.items()}
+        return {_key(name): _within(member, name) for name, member in value.items()}
     if kind is list or kind is tuple:
-        return [_within(one, place) for place, one in enumerate(value)]
+        return [_within(member, place) for place, member in enumerate(value)]
     return _other(value)
 
 
 def _within(value: Any, name: str | int) -> Any:
     kind = type(value)
-    if kind in _THEMSELVES or (kind is str and value.isascii()):  # most are, and a call costs more than to look
+    if kind in _THEMSELVES or (kind is str and value.isascii()):  # most are, and a call costs more than this test
         return value
     try:
         return _plain(value)
@@ -159,7 +159,7 @@ def _decimal(value: Decimal) -> int | float:
 
 
 def _other(value: Any) -> Any:
-    """What JSON has no type for, or another Python type for. Raises _Odd for what it cannot be."""
+    """A value of a type that JSON lacks, converted. Raises _Odd if it has no counterpart."""
     if is_missing(value):
         return None
     for kinds, convert in _CONVERT:
@@ -187,7 +187,7 @@ def _refuse_bytes(value: Any) -> None:
 
 def _of_numpy(value: np.generic) -> Any:
     found = value.item()
-    if isinstance(found, np.generic):  # Python has no such type
+    if isinstance(found, np.generic):  # Python has no counterpart
         raise _Odd(f"a {type(value).__name__} is no value of a feature: {value!r}")
     return _plain(found)
 

@@ -1,4 +1,4 @@
-"""Columns of moments: timestamps, dates and text as they are, numbers where their unit is said."""
+"""Columns of timestamps: from timestamps, dates and text, and from numbers if their unit is given."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from timewell.errors import InvalidInput
 from timewell.timestamps import LAST_MOMENT, YEAR_ONE, format_timestamp
 
 Unit = Literal["s", "ms", "us", "ns"]
-"""What numbers count since 1970: seconds, milliseconds, microseconds, nanoseconds."""
+"""The unit of numbers that count from 1970: seconds, milliseconds, microseconds, nanoseconds."""
 
 UNITS = {"s": Decimal(1_000_000), "ms": Decimal(1_000), "us": Decimal(1), "ns": Decimal("0.001")}
 
 
 def micros_since(number: Any, unit: Unit) -> int | None:
-    """A number as microseconds since 1970, cut towards the past; None where it is none, or no year can say it.
+    """A number as microseconds since 1970, cut towards the past; None if it is no number or beyond year 9999.
 
     >>> micros_since(1762509600.25, "s"), micros_since("1762509600123", "ms"), micros_since(-1, "ns")
     (1762509600250000, 1762509600123000, -1)
@@ -34,7 +34,7 @@ def micros_since(number: Any, unit: Unit) -> int | None:
 
 
 def text_since(number: Any, unit: Unit, name: str, index: int) -> str:
-    """The same as RFC 3339. Raises InvalidInput."""
+    """A number since 1970 as RFC 3339. Raises InvalidInput if it is not one."""
     micros = None if isinstance(number, bool) else micros_since(number, unit)
     if micros is None:
         raise InvalidInput.at(name, _no_number(number, unit), index)
@@ -42,9 +42,9 @@ def text_since(number: Any, unit: Unit, name: str, index: int) -> str:
 
 
 def moments_of(column: Any, name: str, unit: Unit | None) -> Any:
-    """A column of Arrow without nulls as moments to the microsecond; text and numbers without a zone are in UTC.
+    """An Arrow column without nulls as timestamps to the microsecond; values without a zone are in UTC.
 
-    Raises InvalidInput that names `name`, and the first row to blame.
+    Raises InvalidInput that names `name` and the first row at fault.
     """
     import pyarrow as pa
 
@@ -74,7 +74,7 @@ def moments_of(column: Any, name: str, unit: Unit | None) -> Any:
 
 
 def _counted(numbers: Sequence[Any], name: str, unit: Unit) -> Any:
-    found = [micros_since(one, unit) for one in numbers]
+    found = [micros_since(number, unit) for number in numbers]
     if None in found:
         index = found.index(None)
         raise InvalidInput.at(name, _no_number(numbers[index], unit), index)

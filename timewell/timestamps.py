@@ -1,4 +1,4 @@
-"""Moments as int64 microseconds since 1970 in UTC, from text and back."""
+"""Timestamps as int64 microseconds since 1970 in UTC, from text and back."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _MOMENT = re.compile(
 LONGEST_TEXT = 128
 _SHAPES = (20, 24, 27, 30)
 _MICROSECONDS = 27
-"""What is longer has digits beyond microseconds, which are cut."""
+"""A longer text has digits beyond the microsecond, which are cut."""
 _SEPARATORS = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":"}
 
 
 def micros_of_text(text: str) -> int | None:
-    """RFC 3339 to microseconds, else None; what is finer is cut, so that no moment is later than it was given.
+    """RFC 3339 to microseconds, None for another text. Finer digits are cut, so that no time moves to the future.
 
-    Also as databases write it: with a space for the T, an offset without minutes or colon, ` UTC`, or a date
-    alone, which is its first moment. Without an offset it is UTC.
+    Databases' notations are taken too: a space for the T, an offset without minutes or colon, ` UTC`, or a date
+    alone, which means its first moment. Without an offset the time is in UTC.
 
     >>> micros_of_text("2025-11-07T10:00:00Z"), micros_of_text("2025-11-07T10:00:00.0000019Z")
     (1762509600000000, 1762509600000001)
@@ -51,26 +51,26 @@ def micros_of_text(text: str) -> int | None:
 
 
 def why_no_moment(text: str) -> str:
-    """What to say of a text that is none."""
+    """The message for a text that is not a timestamp."""
     cut = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "..."
     return f"{cut!r} is not an RFC 3339 timestamp such as 2025-11-07T10:00:00Z"
 
 
 def judged_texts(texts: Sequence[str]) -> tuple[NDArray[np.int64], dict[int, str]]:
-    """Many texts as microseconds, and what is wrong with those that are no moments, which are 0."""
+    """Many texts as microseconds, with a message for each that is not a timestamp; those are 0."""
     parsed = parse_timestamps(texts) if texts else np.zeros(0, np.int64)
     if parsed is not None:
         return parsed, {}
     found = [micros_of_text(text) for text in texts]
-    wrong = {row: why_no_moment(texts[row]) for row, one in enumerate(found) if one is None}
-    return np.array([one or 0 for one in found], np.int64), wrong
+    wrong = {row: why_no_moment(texts[row]) for row, micros in enumerate(found) if micros is None}
+    return np.array([micros or 0 for micros in found], np.int64), wrong
 
 
 def parse_timestamps(texts: Sequence[str]) -> NDArray[np.int64] | None:
-    """Many timestamps in one of the four common UTC shapes at once, or None where one has another shape.
+    """Many timestamps of the same common UTC shape at once, as int64[n]; None if one has another shape.
 
-    Shapes: seconds, milliseconds, microseconds or nanoseconds, which are cut, with `Z`. Returns int64[n].
-    None asks the caller to go one by one, which also finds the one to blame.
+    The shapes end in `Z` and have seconds, milliseconds, microseconds or nanoseconds (cut). After None the caller
+    has to parse the texts one by one, which also finds the one at fault.
     """
     width = len(texts[0])
     if width not in _SHAPES:
@@ -102,7 +102,7 @@ def _has_shape(letters: NDArray[np.uint8], width: int) -> bool:
 
 
 def format_timestamp(micros: int) -> str:
-    """Microseconds to RFC 3339: three digits, six where the microseconds are not whole milliseconds.
+    """Microseconds to RFC 3339, with three fractional digits, or six if they are not whole milliseconds.
 
     >>> format_timestamp(1762509600000000), format_timestamp(1762509600000001)
     ('2025-11-07T10:00:00.000Z', '2025-11-07T10:00:00.000001Z')

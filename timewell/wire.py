@@ -1,4 +1,4 @@
-"""Request bodies and answers, as the contract spells them."""
+"""Request bodies and answers, in the contract's form."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from msgspec import UNSET, Meta, UnsetType
 
 ValueType = Literal["number", "integer", "string", "boolean", "timestamp", "vector", "json"]
 Duration = int | float | str
-"""Seconds, or such as "7d", "12h", "30m", "45s"."""
+"""Seconds, or a text such as "7d", "12h", "30m", "45s"."""
 Timestamp = Annotated[
-    str, Meta(description="RFC 3339, with an offset or Z; without one, UTC; finer than microseconds is cut")
+    str, Meta(description="RFC 3339, with an offset or Z, else in UTC; digits beyond the microsecond are cut")
 ]
 Reference = Annotated[str, Meta(description="entity.name.vN, entity.name (highest version) or a bare name")]
 
 DEFAULT_RETENTION_VALUES = 1_000
 FIRST_INEXACT = 2.0**53
-"""From here on a float64 stands for several integers."""
+"""From here on, a float64 may stand for several integers."""
 
 
 class ValueSchema(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
-    """What a value must be beyond its type.
+    """What a value must satisfy beyond its type.
 
-    `pattern` is searched for, as in JSON Schema, not anchored. It is a regular expression of RE2: no lookaround,
-    no backreferences, `\\d \\w \\s \\b` are of ASCII (`\\p{L}` is any letter), `$` is the very end of the text.
+    `pattern` is searched for, as in JSON Schema, not anchored. Its syntax is RE2's: no lookaround, no
+    backreferences; `\\d \\w \\s \\b` match ASCII only (`\\p{L}` is any letter); `$` is the very end of the text.
     """
 
     nullable: bool = True
@@ -37,9 +37,9 @@ class ValueSchema(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
 
 
 class Retention(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How much is kept ready per feature and entity, and for how long anything is kept at all.
+    """How much is kept per feature and entity.
 
-    `values`: the newest so many stay in memory. `age`: older observations answer nothing.
+    `values`: how many of the newest observations stay in memory. `age`: older observations are no longer served.
     """
 
     values: int = DEFAULT_RETENTION_VALUES
@@ -47,7 +47,7 @@ class Retention(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
 
 
 class Body(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
-    """A request body. Fields that the contract does not know are refused: they are most often typing errors."""
+    """A request body. Unknown fields are refused: most often they are typing errors."""
 
 
 class RegisterFeature(Body):
@@ -105,8 +105,8 @@ class Serve(Body):
 Closed = Annotated[
     Literal["both", "right", "left", "neither"],
     Meta(
-        description="which ends of the range belong to it; right is that of a training set's window, (t - w, t]."
-        " Where the start does not, tumbling windows are (a, b] as well, else [a, b)"
+        description="which ends belong to the range; `right` makes it (start, end], like the window of a training"
+        " set. Tumbling windows are (a, b] if the start does not belong to the range, else [a, b)"
     ),
 ]
 
@@ -175,20 +175,23 @@ class GroupsAnswer(msgspec.Struct):
 
 
 class FaultAnswer(msgspec.Struct, omit_defaults=True):
-    """One part of the input that is to blame."""
+    """One part of the input that is at fault."""
 
     field: str
     message: str
     index: Annotated[
         int | None,
-        Meta(description="the item's place in the batch, or the line's in the body, blank ones counted; from 0"),
+        Meta(
+            description="the index of the item in its batch, or of the line in the body (blank ones count), from 0"
+        ),
     ] = None
 
 
 class Written(msgspec.Struct, omit_defaults=True):
-    """The answer to a write; `count` for batches, `errors` with `?partial=true`, `moreErrors` beyond the first.
+    """The answer to a write; a batch has `count`, and with `?partial=true` `errors` for what was not written.
 
-    `overwritten`: how many of the `count` a later value of the same batch, feature, entity and moment overwrites.
+    `overwritten`: how many of the `count` were overwritten by a later value of the batch with the same feature,
+    entity and timestamp.
     """
 
     success: bool
@@ -196,12 +199,12 @@ class Written(msgspec.Struct, omit_defaults=True):
     errors: list[FaultAnswer] | None = None
     overwritten: int | None = None
     more_errors: Annotated[
-        int | None, Meta(description="so many more parts are to blame than `errors` names; absent for none")
+        int | None, Meta(description="how many more errors there are than `errors` names; absent if none")
     ] = msgspec.field(default=None, name="moreErrors")
 
 
 class ValueMetadata(msgspec.Struct, rename="camel"):
-    """What stands behind a served value. `status`: present, null, missing or expired."""
+    """Where a served value comes from. `status`: present, null, missing or expired."""
 
     status: str
     timestamp: str | None
@@ -209,7 +212,7 @@ class ValueMetadata(msgspec.Struct, rename="camel"):
 
 
 class ServedEntity(msgspec.Struct, rename="camel"):
-    """The values of one entity, keyed by the references as they were asked for."""
+    """The values of one entity, keyed by the references as asked for."""
 
     entity_id: str
     features: dict[str, Any]
@@ -224,13 +227,13 @@ class ServedAnswer(msgspec.Struct):
 
 
 class HistoricalAnswer(msgspec.Struct):
-    """`POST /features/historical`: entityId, with `window` also windowStart and windowEnd, and the values."""
+    """`POST /features/historical`: rows of entityId, the values, and with `window` windowStart and windowEnd."""
 
     results: list[dict[str, Any]]
 
 
 class TrainingSetAnswer(msgspec.Struct):
-    """`POST /features/training-set`: the rows in their order, with a value for each feature."""
+    """`POST /features/training-set`: the rows in their order, each with a value per feature."""
 
     results: list[dict[str, Any]]
 
@@ -252,7 +255,7 @@ class HistoryAnswer(msgspec.Struct, rename="camel", omit_defaults=True):
 
 
 class Deleted(msgspec.Struct):
-    """What an erased entity had: observations, corrected ones included, and features with one or more."""
+    """How many observations an erased entity had, corrected ones included, and in how many features."""
 
     observations: int
     features: int
@@ -272,7 +275,7 @@ class Health(msgspec.Struct):
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """RFC 9457."""
+    """A problem document (RFC 9457)."""
 
     type: str
     title: str

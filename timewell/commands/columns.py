@@ -1,4 +1,4 @@
-"""Columns of files as columns of features: what a file has as text or as JSON gets the type of its feature."""
+"""Columns of files as columns of features: text and JSON values are converted to the type of the feature."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from timewell.time_columns import Unit, moments_of
 from timewell.wire import FIRST_INEXACT
 
 WORDS_FOR_NOTHING = pa.array(["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"])
-"""What CSV files have for a missing value where it is not text."""
+"""What stands for a missing value in CSV files, except in columns of text."""
 
 
 class BadValue(Exception):
-    """A value that cannot be one of its column. `index`: its row; None where all of the column is to blame."""
+    """A value that does not fit its column. `index`: its row, None if the whole column is at fault."""
 
     def __init__(self, index: int | None, message: str) -> None:
         super().__init__(message)
@@ -29,9 +29,10 @@ class BadValue(Exception):
 
 
 def value_column(value_type: str, column: Any, is_text: bool) -> pa.Array:
-    """A column of a feature's type out of one of a file: JSON values, text (`is_text`), or Arrow.
+    """A column of a file converted to a feature's type. `column`: a list of JSON values, or an Arrow column.
 
-    Arrow columns have a type already and stay as they are; the service judges them.
+    Arrow columns have a type already and stay as they are, for the service to judge, unless they are text of a CSV
+    (`is_text`).
     """
     if isinstance(column, list):
         return _from_json(value_type, column)
@@ -47,7 +48,7 @@ def value_column(value_type: str, column: Any, is_text: bool) -> pa.Array:
 
 
 def id_column(column: Any) -> pa.Array:
-    """Entity ids as text; whole numbers as their digits. Raises BadValue where one is missing."""
+    """Entity ids as text; whole numbers as their digits. Raises BadValue for others and for missing ids."""
     if isinstance(column, list):
         for index, value in enumerate(column):
             if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
@@ -61,7 +62,7 @@ def id_column(column: Any) -> pa.Array:
 
 
 def time_column(column: Any, unit: Unit | None = None) -> pa.Array:
-    """Moments to the microsecond. Raises BadValue where one is missing or is no moment."""
+    """Timestamps to the microsecond. Raises BadValue for a value that is missing or not a timestamp."""
     if isinstance(column, list):
         kinds = (str,) if unit is None else (str, int, float)
         for index, value in enumerate(column):
@@ -87,7 +88,7 @@ def _whole(column: pa.Array) -> pa.Array:
 _PLUS = (r"^\+([0-9.])", r"\1")
 _FORMS = {
     pa.float64(): [_PLUS],
-    pa.int64(): [_PLUS, (r"^(-?[0-9]+)\.0*$", r"\1")],  # pandas writes whole numbers with gaps as 5.0
+    pa.int64(): [_PLUS, (r"^(-?[0-9]+)\.0*$", r"\1")],  # pandas writes integers beside missing values as 5.0
     pa.bool_(): [(r"^[tT]$", "true"), (r"^[fF]$", "false")],  # as PostgreSQL writes them
 }
 
@@ -166,6 +167,6 @@ def _from_json(value_type: str, values: list[Any]) -> pa.Array:
 
 
 def _whole_number(value: Any) -> Any:
-    """5.0 as 5, where it can be nothing else."""
+    """5.0 as 5, if the float stands for that integer alone."""
     exact = type(value) is float and value.is_integer() and abs(value) < FIRST_INEXACT
     return int(value) if exact else value

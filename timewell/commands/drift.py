@@ -9,18 +9,18 @@ from timewell.commands.options import Subparsers, add_command, client_of
 from timewell.commands.output import show_json, show_pairs
 
 MORE = """\
-Without --current it is the window that ends now; without --reference the pinned period, else the windows before.
-The verdict is stable, drift or insufficient; the exit code is 0 for each of them."""
+Without --current, the window that ends now is judged. Without --reference, it is compared with the pinned period,
+else with the preceding windows. The verdict is stable, drift or insufficient; the exit code is 0 for each."""
 
 
 def add(commands: Subparsers) -> None:
-    """What it takes."""
+    """Add the command and its arguments."""
     parser = add_command(commands, "drift", run, "compare the values of two periods", MORE)
     parser.add_argument("feature", metavar="FEATURE", help="a feature by its id, entity.name or name")
-    parser.add_argument("--reference", type=_period, metavar="START/END", help="what it is compared with")
-    parser.add_argument("--current", type=_period, metavar="START/END", help="what is judged")
-    parser.add_argument("--method", help="score by one measure, such as psi or ks")
-    parser.add_argument("--threshold", type=float, help="the score from which on it is drift")
+    parser.add_argument("--reference", type=_period, metavar="START/END", help="the period to compare with")
+    parser.add_argument("--current", type=_period, metavar="START/END", help="the period to judge")
+    parser.add_argument("--method", help="score by this measure, such as psi or ks")
+    parser.add_argument("--threshold", type=float, help="a score of at least this is drift")
 
 
 def _period(text: str) -> tuple[str, str]:
@@ -31,7 +31,7 @@ def _period(text: str) -> tuple[str, str]:
 
 
 def run(asked: Namespace) -> None:
-    """Compare them."""
+    """Compare the two periods and print the verdict."""
     with client_of(asked) as client:
         found = client.drift(
             asked.feature,

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and one message on stderr where it did not do what it should."""
+"""How a command ends: its exit code, and a message on stderr if it failed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DONE, FAILED, MISUSED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 MEANINGS = """\
 exit codes:
   0    done
-  1    the service refused or failed, or a file or a value in it is at fault; stderr names it
+  1    the service refused or failed, or a file has an error; stderr says what is wrong
   2    the command line was not understood
   3    the service cannot be reached
   130  interrupted
@@ -20,19 +20,19 @@ MOST_FAULTS_SHOWN = 10
 
 
 class Failed(Exception):
-    """It cannot be done; the message names the input at fault."""
+    """The command cannot be done; the message names the input at fault."""
 
 
 class Misused(Exception):
-    """The arguments do not fit together, or not the feature that they are about."""
+    """The arguments do not fit each other, or the feature."""
 
 
 def attempt(run: Callable[[Namespace], None], asked: Namespace) -> int:
-    """Run a command to its exit code. The notes of what ended it are said after it."""
+    """Run a command and return its exit code. The notes of an exception are printed after its message."""
     try:
         run(asked)
         sys.stdout.flush()
-    except BrokenPipeError:  # who reads has read enough; what else is printed goes nowhere
+    except BrokenPipeError:  # the reader of stdout has gone; drop the rest of the output
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (KeyboardInterrupt, Exception) as error:
         code = _told(error, asked)
@@ -43,12 +43,12 @@ def attempt(run: Callable[[Namespace], None], asked: Namespace) -> int:
 
 
 def say(message: str) -> None:
-    """A message for a person."""
+    """Print a message to stderr."""
     print(f"timewell: {message}", file=sys.stderr)
 
 
 def _told(error: BaseException, asked: Namespace) -> int:
-    """Say what ended a command; its exit code. Raises what is none of these: it is a bug."""
+    """Print why a command failed and return its exit code. Any other exception is a bug and is raised again."""
     if isinstance(error, KeyboardInterrupt):
         say("interrupted")
         return INTERRUPTED

@@ -1,4 +1,4 @@
-"""`timewell export`: the observations of some entities into a file that `timewell load` takes."""
+"""`timewell export`: save the observations of some entities to a file that `timewell load` takes."""
 
 from __future__ import annotations
 
@@ -17,26 +17,25 @@ if TYPE_CHECKING:
 
 ROWS_PER_LOT = 50_000
 MORE = """\
-A row per entity and moment, a column per feature: entityId, timestamp, and each feature as it was asked for. A
-field is empty where nothing was written at that moment, and where a null was. `timewell load` takes the file as
-it is."""
+The file has a row per entity and timestamp: entityId, timestamp, and a column per feature, named as asked for.
+A field is empty if nothing or a null was written at that time. `timewell load` takes the file as it is."""
 
 
 def add(commands: Subparsers) -> None:
-    """What it takes."""
+    """Add the command and its arguments."""
     parser = add_command(commands, "export", run, "save the observations of some entities to a file", MORE)
     wanted = parser.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("features", type=names, nargs="?", metavar="FEATURES", help="features, as a,b")
-    wanted.add_argument("--group", help="a group of features, instead")
+    wanted.add_argument("features", type=names, nargs="?", metavar="FEATURES", help="features, such as a,b")
+    wanted.add_argument("--group", help="the features of a group instead")
     parser.add_argument(
         "--entity-ids",
         nargs="+",
         required=True,
         metavar="ID",
-        help="whose; @FILE for the lines of a file",
+        help="the entities; @FILE reads ids from a file, one a line",
     )
-    parser.add_argument("--start", help="from this moment on")
-    parser.add_argument("--end", help="up to this moment")
+    parser.add_argument("--start", help="only observations from this timestamp on")
+    parser.add_argument("--end", help="only observations up to this timestamp")
     parser.add_argument(
         "-o",
         "--output",
@@ -48,7 +47,7 @@ def add(commands: Subparsers) -> None:
 
 
 def run(asked: Namespace) -> None:
-    """Save them, entity by entity."""
+    """Save the observations, entity by entity."""
     from timewell.commands.output import show_json, show_pairs
     from timewell.commands.progress import progress
     from timewell.commands.saving import Saved
@@ -71,11 +70,11 @@ def run(asked: Namespace) -> None:
 
 
 def _entities(given: Sequence[str]) -> list[str]:
-    """The ids, each once, those in files among them."""
+    """The distinct ids, with those of the files."""
     found: list[str] = []
-    for one in given:
-        found += Path(one[1:]).read_text().splitlines() if one.startswith("@") else [one]
-    entities = [one for one in dict.fromkeys(found) if one]
+    for text in given:
+        found += Path(text[1:]).read_text().splitlines() if text.startswith("@") else [text]
+    entities = [entity for entity in dict.fromkeys(found) if entity]
     if not entities:
         raise Misused("--entity-ids: there is none")
     return entities
@@ -84,12 +83,12 @@ def _entities(given: Sequence[str]) -> list[str]:
 def _lots(
     client: TableClient, entities: Sequence[str], references: Sequence[str], asked: Namespace
 ) -> Iterator[tuple[int, pa.Table]]:
-    """Tables of many rows, each with the number of entities that are done then."""
+    """Tables of many rows, each with the number of entities done so far."""
     import pyarrow as pa
 
     held: list[pa.Table] = []
     for done, entity in enumerate(entities, 1):
-        found = [client.observations(one, entity, asked.start, asked.end) for one in references]
+        found = [client.observations(reference, entity, asked.start, asked.end) for reference in references]
         held.append(_beside(entity, references, found))
         if done == len(entities) or sum(table.num_rows for table in held) >= ROWS_PER_LOT:
             yield done, pa.concat_tables(held)
@@ -97,7 +96,7 @@ def _lots(
 
 
 def _beside(entity: str, references: Sequence[str], found: Sequence[pa.Table]) -> pa.Table:
-    """Observations of several features as one table: a row for each moment that any of them has."""
+    """Observations of several features as one table: a row per timestamp that any of them has."""
     import numpy as np
     import pyarrow as pa
 
@@ -107,9 +106,9 @@ def _beside(entity: str, references: Sequence[str], found: Sequence[pa.Table]) -
         "entityId": pa.array([entity]).take(pa.array(np.zeros(len(moments), np.int64))),
         "timestamp": pa.array(moments).cast(pa.timestamp("us", "UTC")),
     }
-    for reference, own, table in zip(references, times, found, strict=True):
-        places = np.searchsorted(own, moments)
-        here = places < len(own)
-        here[here] = own[places[here]] == moments[here]
-        columns[reference] = table["value"].combine_chunks().take(pa.array(places, mask=~here))
+    for reference, observed, table in zip(references, times, found, strict=True):
+        places = np.searchsorted(observed, moments)
+        is_observed = places < len(observed)
+        is_observed[is_observed] = observed[places[is_observed]] == moments[is_observed]
+        columns[reference] = table["value"].combine_chunks().take(pa.array(places, mask=~is_observed))
     return pa.table(columns)

@@ -1,4 +1,4 @@
-"""`timewell features`: what is registered."""
+"""`timewell features`: list the registered features."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from timewell.commands.output import NOTHING, show_json, show_table
 
 
 def add(commands: Subparsers) -> None:
-    """What it takes."""
+    """Add the command and its arguments."""
     parser = add_command(commands, "features", run, "list the registered features")
-    parser.add_argument("--entity", help="only those of an entity type")
-    parser.add_argument("--tags", type=names, metavar="A,B", help="only those with any of the tags")
-    parser.add_argument("--q", metavar="TEXT", help="only those with a text in their id, description or tags")
+    parser.add_argument("--entity", help="only features of this entity type")
+    parser.add_argument("--tags", type=names, metavar="A,B", help="only features with any of these tags")
+    parser.add_argument("--q", metavar="TEXT", help="only features with this text in id, description or tags")
 
 
 def run(asked: Namespace) -> None:
-    """List them."""
+    """Print the features."""
     with client_of(asked) as client:
         found = client.features(entity=asked.entity, tags=asked.tags, q=asked.q)
     if asked.json:

@@ -1,4 +1,4 @@
-"""`timewell load`: a file of rows into features, however long, to be gone on with after an interruption."""
+"""`timewell load`: write a file of any length to features; an interrupted load can be continued."""
 
 from __future__ import annotations
 
@@ -14,67 +14,69 @@ if TYPE_CHECKING:
     from timewell.commands.service import TableClient
 
 MORE = """\
-The file is read and sent in parts of about 50,000 rows, each taken whole or refused whole. Rows are counted from
+The file is read and sent in parts of at most 50,000 rows, each written whole or not at all. Rows are counted from
 1, without the header.
 
-A missing value (null, NaN, an empty field of a CSV) is not written, so that an older one goes on being the latest;
-how many there were is said at the end. --nulls write writes a null in its place. So is how many values later rows
-of the same part, entity and moment replaced.
+A missing value (null, NaN, an empty field of a CSV) is not written, so an older value remains the latest; --nulls
+write writes a null instead. The answer says how many values were missing, and how many were replaced by later rows
+with the same entity and timestamp in the same part.
 
-An interrupted load goes on where it stopped when the same command is run again; nothing is written twice. How far
-it came stands in a small file in the user's cache directory (XDG_CACHE_HOME/timewell/load), which is removed once
-the load is done. After a bad row, mend the file and run the same command again. The same rows loaded again within
-24 hours are known to the service and not written again, also where an entity of theirs has been erased since: the
-answer says so, and --restart writes them anew."""
+To continue an interrupted load, run the same command again; nothing is written twice. Its progress is kept in a
+small file in the user's cache directory (XDG_CACHE_HOME/timewell/load), which is removed once the load is done.
+After a bad row, correct the file and run the same command again. If the same rows are loaded again within 24
+hours, the service recognises them and does not write them again, even if one of their entities has been erased
+since. The answer says so; --restart writes them anew."""
 
 
 def add(commands: Subparsers) -> None:
-    """What it takes."""
+    """Add the command and its arguments."""
     parser = add_command(commands, "load", run, "write a file of rows: a column per feature", MORE)
     endings = (".csv", ".csv.gz", ".parquet", ".ndjson", ".ndjson.gz")
     parser.add_argument("file", type=file_of(*endings), metavar="FILE", help=f"ends in {', '.join(endings)}")
-    parser.add_argument("--entity", required=True, help="the entity type that the rows are about")
+    parser.add_argument("--entity", required=True, help="the entity type of the features")
     add_key_columns(parser)
     parser.add_argument(
         "--columns",
         type=_columns,
         metavar="A,B=REF",
-        help="the columns to write; one whose feature has another name as COLUMN=REFERENCE (default: all others)",
+        help="the columns to write; COLUMN=REFERENCE if the feature has another name (default: all but the keys)",
     )
     parser.add_argument(
         "--nulls",
         choices=("skip", "write"),
         default="skip",
-        help="what to do about missing values (default: %(default)s)",
+        help="what to do with missing values (default: %(default)s)",
     )
     parser.add_argument("--restart", action="store_true", help="forget an interrupted load and start over")
     parser.add_argument(
-        "--dry-run", action="store_true", help="check columns and types, count rows, write nothing"
+        "--dry-run", action="store_true", help="check columns and types and count rows, but write nothing"
     )
 
 
 def add_key_columns(parser: ArgumentParser) -> None:
-    """Which columns say whom and when a row is about."""
-    parser.add_argument("--id-column", default="entityId", help="entity ids (default: %(default)s)")
-    parser.add_argument("--timestamp-column", default="timestamp", help="moments (default: %(default)s)")
+    """Add the options that name the key columns."""
+    parser.add_argument("--id-column", default="entityId", help="the column of entity ids (default: %(default)s)")
     parser.add_argument(
-        "--timestamp-unit", choices=("s", "ms", "us", "ns"), help="what moments that are numbers count since 1970"
+        "--timestamp-column", default="timestamp", help="the column of timestamps (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--timestamp-unit", choices=("s", "ms", "us", "ns"), help="the unit, if timestamps are numbers since 1970"
     )
 
 
 def _columns(text: str) -> dict[str, str]:
-    """a,b=user.c as columns and their features."""
+    """`a,b=user.c` as columns and their features."""
     found: dict[str, str] = {}
-    for one in text.split(","):
-        column, _, reference = (part.strip() for part in one.partition("="))
-        if not column or column in found or (not reference and "=" in one):
+    for item in text.split(","):
+        column, _, reference = (part.strip() for part in item.partition("="))
+        if not column or column in found or (not reference and "=" in item):
             raise ArgumentTypeError(f"{text!r} is not a list such as a,b or a=user.purchases_7d,b")
         found[column] = reference or column
     return found
 
 
 def run(asked: Namespace) -> None:
-    """Load, or see whether it could be."""
+    """Load the file, or with --dry-run check whether it could be loaded."""
     from timewell.commands.load_parts import make_plan
     from timewell.commands.service import TableClient
 
@@ -88,7 +90,7 @@ def run(asked: Namespace) -> None:
 
 
 def _check(plan: Plan, asked: Namespace) -> None:
-    """Go over the file and write nothing."""
+    """Read the whole file, check it and count, without writing."""
     from timewell.arrow import missing_in
     from timewell.commands.load_parts import parts
     from timewell.commands.load_state import State
@@ -106,21 +108,21 @@ def _check(plan: Plan, asked: Namespace) -> None:
 
 
 def _load(client: TableClient, plan: Plan, asked: Namespace) -> None:
-    """Send what has not been sent, and remember how far it came."""
+    """Send the rows that have not been sent, and remember the progress."""
     from timewell.commands.load_state import StateFile
     from timewell.errors import shown_address
 
-    registered = sorted((name, one.id, one.created_at) for name, one in plan.features.items())
+    registered = sorted((column, feature.id, feature.created_at) for column, feature in plan.features.items())
     keys = (plan.id_column, plan.timestamp_column)
-    kept = StateFile(
-        str(plan.file.path.resolve()), shown_address(asked.url), keys, [one[:2] for one in registered], asked.nulls
-    )
+    columns = [(column, id_) for column, id_, _ in registered]
+    kept = StateFile(str(plan.file.path.resolve()), shown_address(asked.url), keys, columns, asked.nulls)
     resumed = 0
     try:
         if asked.restart:
             kept.restart()
         resumed = kept.read().rows
-        state = _send(client, plan, kept, [asked.nulls, *(one[1:] for one in registered)], asked.nulls)
+        seed = [asked.nulls, *((id_, created_at) for _, id_, created_at in registered)]
+        state = _send(client, plan, kept, seed, asked.nulls)
     except BaseException as error:
         if not isinstance(error, _Changed) and (done := kept.read().rows):
             error.add_note(f"the first {done:,} rows are written; the same command goes on after them")
@@ -130,7 +132,7 @@ def _load(client: TableClient, plan: Plan, asked: Namespace) -> None:
 
 
 def _send(client: TableClient, plan: Plan, kept: StateFile, seed: list[Any], nulls: str) -> State:
-    """All parts, without those that are written already. Returns what has been done, by earlier runs too."""
+    """Send all parts but those already written. Returns the state, including what earlier runs did."""
     from timewell.arrow import missing_in
     from timewell.commands.load_parts import blame, parts
     from timewell.commands.load_state import Chain
@@ -163,7 +165,7 @@ def _send(client: TableClient, plan: Plan, kept: StateFile, seed: list[Any], nul
 
 
 class _Changed(Failed):
-    """What is written already is not what the file begins with."""
+    """The file does not begin with the rows that an interrupted load has written."""
 
     def __init__(self, plan: Plan) -> None:
         reason = "the rows that an interrupted load has written, or their features, are not what they were"

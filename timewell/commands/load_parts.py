@@ -1,4 +1,4 @@
-"""What `timewell load` sends: the columns of a file as features, and its rows in parts."""
+"""What `timewell load` sends: the columns of a file as features, its rows in parts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from timewell.wire import FeatureAnswer
 
 ROWS_PER_PART = 50_000
 VALUES_PER_PART = 200_000
-"""What the service commits in one go: a part is there whole or not at all, also after a crash."""
+"""What the service commits in one transaction: even after a crash, a part is there whole or not at all."""
 
 
 class Plan(NamedTuple):
-    """What a load does: each column with its feature."""
+    """A file to load, with the feature of each column."""
 
     file: RowsFile
     id_column: str
@@ -33,19 +33,19 @@ class Plan(NamedTuple):
 
     @property
     def rows_per_part(self) -> int:
-        """As many as the service takes in one commit."""
+        """As many rows as fit one commit of the service."""
         return max(1, min(ROWS_PER_PART, VALUES_PER_PART // len(self.features)))
 
 
 class FilePart(NamedTuple):
-    """Rows from `start`, counted from 0, as they are sent."""
+    """Rows as they are sent. `start`: the index of the first, from 0."""
 
     start: int
     table: pa.Table
 
 
 def make_plan(client: Client, asked: Namespace) -> Plan:
-    """The columns and their features. Raises Failed for what does not fit together."""
+    """The file with the features of its columns. Raises Failed if they do not fit."""
     file = open_rows(asked.file)
     keys = (asked.id_column, asked.timestamp_column)
     _need(file, keys, asked.columns)
@@ -70,7 +70,7 @@ def make_plan(client: Client, asked: Namespace) -> Plan:
 
 
 def _need(file: RowsFile, keys: tuple[str, str], columns: Mapping[str, str] | None) -> None:
-    """Lines of JSON may lack a column in their first row: only their keys are sure to be there."""
+    """Raise Failed if the file lacks a column. In NDJSON the first row may lack any column but the keys."""
     need(file, keys)
     if columns is not None and not isinstance(file, LineRows):
         need(file, columns)
@@ -80,7 +80,7 @@ def _need(file: RowsFile, keys: tuple[str, str], columns: Mapping[str, str] | No
 
 
 def parts(plan: Plan) -> Iterator[FilePart]:
-    """The file in parts, always cut in the same places. Raises Failed that names a bad row."""
+    """The file in parts, always cut at the same rows. Raises Failed, naming a bad row."""
     start = 0
     wanted = [plan.id_column, plan.timestamp_column, *plan.features]
     for lot in plan.file.lots(plan.rows_per_part, list(dict.fromkeys(wanted))):
@@ -90,7 +90,7 @@ def parts(plan: Plan) -> Iterator[FilePart]:
 
 
 def _table(plan: Plan, lot: Mapping[str, Any], start: int) -> pa.Table:
-    """Columns of the file as the service takes them: named by feature ids."""
+    """Columns of the file as a wide table, with feature ids as names."""
     is_text = isinstance(plan.file, CsvRows)
     name = plan.id_column
     try:
@@ -109,7 +109,7 @@ def _where(plan: Plan, column: str, row: int | None) -> str:
 
 
 def blame(plan: Plan, error: TimewellError, start: int) -> str:
-    """What the service refused, by rows and columns of the file."""
+    """A message for an error of the service, by rows and columns of the file."""
     columns = {feature.id: name for name, feature in plan.features.items()}
     columns |= {"entityId": plan.id_column, "timestamp": plan.timestamp_column}
     lines = [

@@ -1,8 +1,8 @@
-"""How far the load of a file came, kept while it is under way so that the next run goes on from there.
+"""The progress of a load, kept in a file so that a run after an interruption can continue.
 
-The state is a small file in the user's cache directory (`~/.cache/timewell/load`, or where the platform has it).
-It is removed once the load is done. It names the rows that the service has confirmed and a digest of them: a file
-whose later rows were mended goes on, one whose earlier rows changed does not.
+The file is in the user's cache directory (`~/.cache/timewell/load`, or the platform's counterpart) and is removed
+once the load is done. It has the number of rows that the service has confirmed and a digest of them. So a load
+continues if later rows of the file were corrected, and is refused if earlier rows changed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from timewell.wire import Written
 
 
 class State(msgspec.Struct):
-    """`rows` are on stable storage in the service, with `values`. `salt` sets a load apart from earlier ones.
+    """How many `rows` and `values` are on stable storage in the service, and the `digest` of these rows.
 
-    `skipped` fields were empty and are not written; `loaded` of the values were written by an earlier load;
-    `overwritten` ones were replaced by others of the same part.
+    `salt`: sets a restarted load apart from earlier ones. `skipped`: values that were missing and are not written.
+    `loaded`: values that an earlier load had written. `overwritten`: values replaced by others of the same part.
     """
 
     rows: int = 0
@@ -35,7 +35,7 @@ class State(msgspec.Struct):
     overwritten: int = 0
 
     def after(self, rows: int, digest: str, written: Written, skipped: int, repeated: bool) -> State:
-        """Once one more part is on stable storage."""
+        """The state after one more part is on stable storage."""
         values = written.count or 0
         return State(
             rows,
@@ -49,27 +49,27 @@ class State(msgspec.Struct):
 
 
 class StateFile:
-    """The state of one load: of a file, to a service, as certain features."""
+    """The file with the state of one load. `identity`: what sets this load apart: file, service, columns."""
 
     def __init__(self, *identity: object) -> None:
         name = hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:32]
         self.path = user_cache_path("timewell", appauthor=False) / "load" / f"{name}.json"
 
     def read(self) -> State:
-        """What an earlier run left, or the beginning."""
+        """The state that an earlier run left, else that of the beginning."""
         try:
             return msgspec.json.decode(self.path.read_bytes(), type=State)
         except (FileNotFoundError, msgspec.DecodeError):
             return State()
 
     def restart(self) -> State:
-        """A beginning that shares no idempotency key with any load before."""
+        """Start over, with idempotency keys that no earlier load has used."""
         state = State(salt=uuid4().hex)
         self.write(state)
         return state
 
     def write(self, state: State) -> None:
-        """Replace it at once, whole."""
+        """Replace the file atomically."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         new = self.path.with_suffix(f".{os.getpid()}.new")
         new.touch(mode=0o600)
@@ -77,22 +77,22 @@ class StateFile:
         new.replace(self.path)
 
     def remove(self) -> None:
-        """The load is done."""
+        """Remove the file: the load is done."""
         self.path.unlink(missing_ok=True)
 
 
 class Chain:
-    """A digest of everything up to a row: of what the load is, and of each part in turn."""
+    """A running digest: of the seed, which says what the load does, and of each part in turn."""
 
     def __init__(self, *seed: object) -> None:
         self._digest = hashlib.sha256(msgspec.json.encode(seed)).hexdigest()
 
     def add(self, part: pa.Table) -> str:
-        """The digest up to the end of this part."""
+        """Add a part; returns the digest up to its end."""
         running = hashlib.sha256(self._digest.encode())
         for name, column in zip(part.column_names, part.columns, strict=True):
             valid = column.is_valid().to_numpy().tobytes() if column.null_count else b""
             running.update(valid)
-            running.update(to_stream(pa.table({name: column.drop_null()})))  # what lies under nulls is anything
+            running.update(to_stream(pa.table({name: column.drop_null()})))  # the bytes under nulls are undefined
         self._digest = running.hexdigest()
         return self._digest

@@ -1,4 +1,4 @@
-"""What several commands take on their command line."""
+"""Arguments that several commands share, and the client that they ask."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ C = TypeVar("C", bound="Client")
 
 
 class Parser(ArgumentParser):
-    """Refuses an option that is given twice, of which the last alone would count, and repeats no password."""
+    """Refuses options given twice, where argparse would keep the last, and removes passwords from its errors."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -38,13 +38,13 @@ class Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """See ArgumentParser."""
         message = re.sub(r"\S*:\S.*@", "...@", message)
-        if not message.startswith("argument -"):  # a word in the wrong place, which may be an address
+        if not message.startswith("argument -"):  # a word in the wrong place may be an address
             message = re.sub(r"\S*(:\S|@)\S*", "...", message)
         super().error(message)
 
 
 class _Once(Action):
-    """Keeps a value."""
+    """Stores the value of an option that may be given once."""
 
     given = False
 
@@ -57,7 +57,7 @@ class _Once(Action):
 
 
 class Subparsers(Protocol):
-    """What argparse makes of `add_subparsers`."""
+    """What argparse's `add_subparsers` returns."""
 
     def add_parser(self, name: str, **named: object) -> ArgumentParser: ...
 
@@ -70,7 +70,7 @@ def client_of(asked: Namespace) -> Client:
 
 
 def telling(client: C) -> C:
-    """Have a client say once that it waits, where it does so for more than a moment."""
+    """Have a client say once that it is retrying, if that takes longer than a moment."""
     from timewell.errors import shown_address
 
     sleep, waited = client._sleep, 0.0
@@ -89,7 +89,7 @@ def telling(client: C) -> C:
 def add_command(
     commands: Subparsers, name: str, run: Callable[[Namespace], None], about: str, more: str = ""
 ) -> ArgumentParser:
-    """A command that asks a service: `about` stands in the list of commands, `more` in its own help."""
+    """Add a command that asks a service. `about`: for the list of commands; `more`: for the command's own help."""
     parser = commands.add_parser(
         name,
         help=about,
@@ -103,21 +103,21 @@ def add_command(
         type=_url,
         metavar="URL",
         default=os.environ.get("TIMEWELL_URL") or DEFAULT_URL,
-        help=f"where the service is (default: TIMEWELL_URL, else {DEFAULT_URL})",
+        help=f"the address of the service (default: TIMEWELL_URL, else {DEFAULT_URL})",
     )
     parser.add_argument(
         "--retry-seconds",
         type=_seconds,
         metavar="SECONDS",
         default=RETRY_SECONDS,
-        help="try again for so long where the service is away or busy (default: %(default)g)",
+        help="how long to retry while the service is away or busy (default: %(default)g)",
     )
     parser.add_argument("--json", action="store_true", help="answer in JSON, for machines")
     return parser
 
 
 def _url(text: str) -> str:
-    """Raises ArgumentTypeError, which repeats no password."""
+    """The address of a service. Raises ArgumentTypeError, whose message contains no password."""
     from timewell.client import checked_url
 
     try:
@@ -137,15 +137,15 @@ def _seconds(text: str) -> float:
 
 
 def names(text: str) -> list[str]:
-    """Names with commas between them."""
-    found = [one.strip() for one in text.split(",")]
+    """Names separated by commas."""
+    found = [name.strip() for name in text.split(",")]
     if not all(found):
         raise ArgumentTypeError(f"{text!r} is not a list of names with commas between them")
     return found
 
 
 def file_of(*endings: str) -> Callable[[str], Path]:
-    """A file with one of the endings, which say its format."""
+    """An argument type: a file with one of these endings, which tell its format."""
 
     def read(text: str) -> Path:
         path = Path(text)
@@ -157,15 +157,15 @@ def file_of(*endings: str) -> Callable[[str], Path]:
 
 
 def add_wanted(parser: ArgumentParser) -> None:
-    """Either `--features` or `--group`."""
+    """Add `--features` and `--group`, of which one must be given."""
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--features", type=names, metavar="A,B", help="the features to read")
     wanted.add_argument("--group", help="the group of features to read")
 
 
 def references_of(client: Client, features: list[str] | None, group: str | None) -> list[str]:
-    """What is to be read: the features, or those of the group with the entity type before bare names."""
+    """The references to read: the features, or those of the group, bare names prefixed with its entity type."""
     if group is None:
         return list(dict.fromkeys(features or []))
     found = client.group(group)
-    return [one if "." in one else f"{found.entity}.{one}" for one in found.features]
+    return [reference if "." in reference else f"{found.entity}.{reference}" for reference in found.features]

@@ -1,4 +1,4 @@
-"""Answers on stdout: JSON for machines, tables for people. Plain columns where stdout is no terminal."""
+"""Answers on stdout: JSON for machines, tables for people, plain columns if stdout is not a terminal."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ NOTHING = "-"
 
 
 def show_json(answer: object) -> None:
-    """One line of JSON."""
+    """Print an answer as one line of JSON."""
     import msgspec
 
     print(msgspec.json.encode(answer).decode())
 
 
 def cell(value: object) -> str:
-    """A value as it stands in a table: text as it is, else its JSON. What could move the cursor is escaped.
+    """A value as a cell of a table: text as it is, else JSON. Control characters are escaped.
 
     >>> cell("ada"), cell(5.0), cell(None), cell([1, "a"]), cell("a\\tb")
     ('ada', '5', 'null', '[1,"a"]', '"a\\\\tb"')
@@ -33,7 +33,7 @@ def cell(value: object) -> str:
 
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table with a row for each. Without headings it has none."""
+    """Print a table. `headings` may be empty."""
     texts = [[cell(value) for value in row] for row in rows]
     if sys.stdout.isatty():
         _show_rich(headings, texts)
@@ -42,12 +42,12 @@ def show_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def show_pairs(pairs: Sequence[tuple[str, Any]]) -> None:
-    """Names and their values, one below the other."""
+    """Print names with their values, one pair a line."""
     show_table((), pairs)
 
 
 def _show_plain(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns with two spaces between them, never cut."""
+    """Print columns separated by two spaces, never cut."""
     lines = [headings, *rows] if headings else rows
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:

@@ -1,4 +1,4 @@
-"""A bar on stderr for what takes long: how far, how fast, how long still. None where stderr is no terminal."""
+"""A progress bar on stderr, with rate and remaining time; nothing if stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Tell = Callable[[int, float], None]
-"""Says how many rows are done, and which share of the work that is."""
+"""Called with the number of rows done and the share of the work, from 0 to 1."""
 
 
 @contextmanager
 def progress(label: str) -> Iterator[Tell]:
-    """A bar while the context lasts."""
+    """Show a progress bar during the block."""
     if not sys.stderr.isatty():
         yield lambda rows, share: None
         return

@@ -1,4 +1,4 @@
-"""Rows out of CSV, Parquet and NDJSON files, in lots. The same file is always cut in the same places."""
+"""Rows from CSV, Parquet and NDJSON files, in lots. The same file is always cut at the same rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pyarrow.parquet as pa_parquet
 from timewell.commands.exits import Failed
 
 Lot = dict[str, Any]
-"""Columns by their name: Arrow arrays, or lists of what JSON had."""
+"""Columns by name: Arrow arrays, or lists of JSON values."""
 
 CSV_BLOCK_BYTES = 2 * 1024 * 1024
 MOST_LINE_BYTES_OF_A_LOT = 16 * 1024 * 1024
@@ -34,16 +34,16 @@ class RowsFile(Protocol):
     names: list[str]
 
     def lots(self, rows: int, columns: Sequence[str]) -> Iterator[Lot]:
-        """Some columns, so many rows at a time; at least one lot, which may be empty."""
+        """The given columns, `rows` rows at a time; at least one lot, which may be empty."""
         ...
 
     def share(self) -> float:
-        """How much of the file has been read, from 0 to 1."""
+        """The share of the file that has been read, from 0 to 1."""
         ...
 
 
 def open_rows(path: Path) -> RowsFile:
-    """A file by its ending; `.gz` after it says that it is compressed."""
+    """Open a file in the format that its ending tells; `.gz` after it means compressed."""
     ending = (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
     kinds: dict[str, Callable[[Path], RowsFile]] = {".parquet": ParquetRows, ".csv": CsvRows}
     opened = kinds.get(ending, LineRows)(path)
@@ -55,7 +55,7 @@ def open_rows(path: Path) -> RowsFile:
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[Any]:
-    """What a file says, out of its compression. Raises Failed where it is damaged."""
+    """The decompressed content of a file. Raises Failed if the compressed data is damaged."""
     try:
         with path.open("rb") as packed:
             yield GzipFile(fileobj=packed) if path.suffix.lower() == ".gz" else packed
@@ -64,7 +64,7 @@ def _unpacked(path: Path) -> Iterator[Any]:
 
 
 def need(file: RowsFile, names: Iterable[str]) -> None:
-    """Raises Failed where the file lacks a column."""
+    """Raise Failed if the file lacks one of the columns."""
     for name in names:
         if name not in file.names:
             raise Failed(f"{file.path}: there is no column {name!r}; there are {', '.join(file.names) or 'none'}")
@@ -77,8 +77,8 @@ class ParquetRows:
         self.path = path
         self._read = 0
         try:
-            # Absolute, else one named "s3:x" is a URL.
-            # INT96 is read as nanoseconds unless told, which end in 2262: later moments would become earlier ones.
+            # An absolute path, else one named "s3:x" would be taken for a URL.
+            # By default INT96 is read as nanoseconds, which end in 2262: later timestamps would wrap around.
             self._file = pa_parquet.ParquetFile(path.absolute(), coerce_int96_timestamp_unit="us")
         except pa.ArrowInvalid as error:
             raise Failed(f"{path}: this is no Parquet file: {error}") from None
@@ -161,7 +161,9 @@ class CsvRows:
 
 
 class LineRows:
-    """A file with a JSON object on each line. Its columns are those of the first row, unless it `has_others`."""
+    """A file with a JSON object on each line. Its columns are those of the first row; unless `has_others`, a later
+    row with others is refused.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -173,7 +175,7 @@ class LineRows:
         self.names = list(self._decode([first], 0)[0])
 
     def keep_as_written(self) -> None:
-        """Have the lots hold each value as it is written, and the columns be those of all rows."""
+        """Have the lots hold each value as its JSON text, and take the columns of all rows, not only the first."""
         self._decoder = _WRITTEN
         found = dict.fromkeys(self.names)
         with _unpacked(self.path) as file:
@@ -195,7 +197,7 @@ class LineRows:
                 yield {name: [row.get(name) for row in decoded] for name in columns}
 
     def _check(self, rows: list[dict[str, Any]], start: int) -> None:
-        """Nothing is left out in silence."""
+        """Raise Failed for a row with columns that the first row lacks, so that nothing is silently left out."""
         known = set() if self.has_others else set(self.names)
         for row, values in enumerate(rows if known else (), start + 1):
             if unknown := values.keys() - known:
@@ -239,7 +241,7 @@ _WRITTEN = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def _cut(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
-    """The same rows in tables of `rows` each but for the last."""
+    """The same rows in tables of `rows` rows each, except the last."""
     held: list[pa.RecordBatch] = []
     count, first = 0, True
     for batch in batches:
@@ -254,14 +256,14 @@ def _cut(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> Ite
 
 
 def _lot(table: pa.Table, columns: Sequence[str]) -> Lot:
-    return {name: _one(table[name]) for name in columns}
+    return {name: _one_array(table[name]) for name in columns}
 
 
-def _one(column: pa.ChunkedArray) -> pa.Array:
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
 def _without_mark(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Without the mark of UTF-8 that some programs put first."""
+    """The lines without the byte order mark that some programs write first."""
     for place, line in enumerate(lines):
         yield line if place else line.removeprefix(BOM_UTF8)

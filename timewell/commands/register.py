@@ -1,4 +1,4 @@
-"""`timewell register`: features and groups out of a file, brought to what the file says."""
+"""`timewell register`: register or update the features and groups of a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from timewell.wire import PutGroup, RegisterFeature
 
 MORE = """\
-The file is YAML or JSON, with the fields of the routes that register:
+The file is YAML or JSON, with the fields of the routes for registering:
 
   features:
     - {name: purchases_7d, entity: user, valueType: number, schema: {min: 0}, tags: [shop]}
@@ -24,25 +24,25 @@ The file is YAML or JSON, with the fields of the routes that register:
   groups:
     - {name: checkout, entity: user, features: [purchases_7d, country]}
 
-A list of both kinds without these headings will do as well. All of it is checked before any of it is registered.
-Running it again changes nothing; what the file leaves out of a feature stays as it is."""
+A list of both kinds without these headings is accepted too. The whole file is checked before anything is
+registered. Running the command again changes nothing. What the file leaves out of a feature stays as it is."""
 
 
 class Wanted(NamedTuple):
-    """What a file asks for, with where it stands there."""
+    """The features and groups of a file, each with its place there."""
 
     features: list[tuple[str, RegisterFeature]]
     groups: list[tuple[str, PutGroup]]
 
 
 def add(commands: Subparsers) -> None:
-    """What it takes."""
+    """Add the command and its arguments."""
     parser = add_command(commands, "register", run, "register the features and groups of a file", MORE)
     parser.add_argument("-f", "--file", required=True, metavar="FILE", help="YAML or JSON; - is stdin")
 
 
 def run(asked: Namespace) -> None:
-    """Register them, and say what came of each."""
+    """Register the features and groups, and print the outcome of each."""
     content = sys.stdin.buffer.read() if asked.file == "-" else Path(asked.file).read_bytes()
     source = "stdin" if asked.file == "-" else asked.file
     wanted = _wanted(source, content)
@@ -61,7 +61,7 @@ def run(asked: Namespace) -> None:
 
 
 def _wanted(source: str, content: bytes) -> Wanted:
-    """The features and groups of a file. Raises Failed that names what cannot be."""
+    """The features and groups of a file. Raises Failed, naming what is invalid."""
     from timewell.wire import PutGroup, RegisterFeature
 
     given = _parsed(source, content)
@@ -90,7 +90,7 @@ def _listed(source: str, kind: str, given: Any) -> list[Any]:
 
 
 def _parsed(source: str, content: bytes) -> Any:
-    """JSON first: YAML 1.1 reads some of its numbers as text."""
+    """The content as JSON, else as YAML. JSON goes first: YAML 1.1 reads some of its numbers as text."""
     import msgspec
     import yaml
 
@@ -118,7 +118,7 @@ def _struct(source: str, label: str, given: Any, kind: Any) -> Any:
 
 
 def _feature(client: Client, place: str, wanted: RegisterFeature) -> tuple[str, str]:
-    """Its id and what came of it."""
+    """Register a feature; returns its id and the outcome."""
     import msgspec
 
     from timewell.errors import InvalidInput, NotFound, TimewellError, Unavailable
@@ -139,7 +139,7 @@ def _feature(client: Client, place: str, wanted: RegisterFeature) -> tuple[str, 
 
 
 def _group(client: Client, place: str, wanted: PutGroup) -> tuple[str, str]:
-    """Its name and what came of it."""
+    """Put a group; returns its name and the outcome."""
     import msgspec
 
     from timewell.errors import InvalidInput, NotFound, TimewellError, Unavailable

@@ -1,6 +1,6 @@
-"""Tables into a file, one after another. The file is there once it is whole, and not before.
+"""Tables appended to a file, which appears under its name only once it is complete.
 
-In files of text values look as the service has them in JSON; moments keep what they say beyond a microsecond.
+In text files values look as in the service's JSON, except that timestamps keep their nanoseconds.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ ROWS_PER_SLICE = 10_000
 
 
 class Sink(Protocol):
-    """What takes tables of one schema."""
+    """An open file for tables of one schema."""
 
     def write_table(self, table: pa.Table) -> None:
-        """Take a table."""
+        """Append a table."""
         ...
 
     def close(self) -> None:
-        """That was all."""
+        """Finish the file."""
         ...
 
 
 class Saved:
-    """A file being written, by its ending: Parquet, CSV or NDJSON. `json_columns` hold the text of JSON.
+    """A file being written: Parquet, CSV or NDJSON, by its ending. `json_columns`: columns that hold JSON text.
 
-    It grows beside its place, as NAME.part, and takes it when the context ends well; else it is removed.
+    It is written as NAME.part and renamed when the context ends without an error; otherwise it is removed.
     """
 
     def __init__(self, path: Path, json_columns: Iterable[str]) -> None:
@@ -50,7 +50,7 @@ class Saved:
         self.rows = 0
 
     def write(self, table: pa.Table) -> None:
-        """More rows; the first table says the columns."""
+        """Append rows; the first table determines the columns."""
         if self._path.suffix.lower() != ".parquet":
             table = self._as_text(table)
         if self._sink is None:
@@ -59,7 +59,7 @@ class Saved:
         self.rows += table.num_rows
 
     def _as_text(self, table: pa.Table) -> pa.Table:
-        """Columns as files of text can hold them."""
+        """The table with its columns as text files can hold them."""
         for place, field in enumerate(table.schema):
             if field.type.num_fields or isinstance(field.type, pa.JsonType):
                 self._json.add(field.name)
@@ -88,7 +88,7 @@ class Saved:
         if self._sink is not None:
             self._sink.close()
         if kind is None:
-            if self._path.exists():  # who may read it does not change
+            if self._path.exists():  # keep its permissions
                 copymode(self._path, self._part)
             self._part.replace(self._path)
         else:
@@ -96,7 +96,7 @@ class Saved:
 
 
 class _CsvLines:
-    """Quotes stand where they are needed, and around an empty text: nothing at all is a missing value."""
+    """A CSV file. Fields are quoted if they need it or are empty text: without quotes, empty means missing."""
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:
         self._file = path.open("w", encoding="utf-8", newline="")
@@ -116,13 +116,13 @@ class _CsvLines:
 
 
 def _quoted(texts: Any) -> Any:
-    """Texts as fields of a CSV."""
+    """Texts as fields of a CSV file."""
     doubled = pc.binary_join_element_wise('"', pc.replace_substring(texts, '"', '""'), '"', "")
     return pc.if_else(pc.match_substring_regex(texts, r'^$|[",\r\n]'), doubled, texts)
 
 
 class _JsonLines:
-    """An object on each line."""
+    """An NDJSON file: a JSON object on each line."""
 
     def __init__(self, path: Path, json_columns: set[str]) -> None:
         self._file = path.open("wb")
@@ -150,7 +150,7 @@ _LINES = msgspec.json.Encoder()
 
 
 def _said(column: pa.Array) -> pa.Array:
-    """A column of text, numbers or booleans that says the same. Raises Unsayable."""
+    """An equivalent column of text, numbers or booleans. Raises Unsayable for values that JSON cannot express."""
     kind, types = column.type, pa.types
     if isinstance(kind, pa.JsonType) and not all(map(_is_json, column.to_pylist())):
         raise Unsayable("a text is not valid JSON")
@@ -175,7 +175,7 @@ def _is_json(text: str | None) -> bool:
 
 
 def _moments(column: pa.Array) -> pa.Array:
-    """To the microsecond, and finer where the column is; those without a zone stay without."""
+    """Timestamps as text, to the microsecond, or nanosecond if the column has them; naive ones stay naive."""
     unit = "ns" if column.type.unit == "ns" else "us"
     plain = column.cast(pa.timestamp(unit, column.type.tz)).cast(pa.timestamp(unit))
     return pc.strftime(plain, format=f"%Y-%m-%dT%H:%M:%S{'Z' if column.type.tz else ''}")

@@ -1,4 +1,4 @@
-"""The client of the commands: that of Python, with Arrow tables in and out as files need them."""
+"""The client of the commands that move tables: it sends and receives Arrow tables."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from timewell.wire import Written
 
 TIMEOUT_SECONDS = 300.0
 PATIENT = Retry(seconds=120.0)
-"""Long work outlives a restart of the service."""
+"""Retries for long work, which is to survive a restart of the service."""
 
 
 class TableClient(Client):
-    """Asks in tables. Waits longer for answers, as these take longer."""
+    """A client with methods for tables. Its timeout is longer, as answers take longer."""
 
     def __init__(self, url: str, retry_seconds: float) -> None:
         super().__init__(url, timeout=TIMEOUT_SECONDS, retry_seconds=retry_seconds)
         telling(self)
 
     def be_patient(self) -> None:
-        """From here on try again for longer, unless told how long: the service was there, and will be again."""
+        """Retry for longer from now on, unless --retry-seconds was given: the service has answered before."""
         if self._retry.seconds == RETRY_SECONDS:
             self._retry = PATIENT
 
@@ -35,7 +35,7 @@ class TableClient(Client):
 
     @route
     def write_table(self, table: pa.Table, key: str, nulls: str) -> Talk[tuple[Written, bool]]:
-        """Write a wide table, whole or not at all. The same key again writes nothing, and is told of: True."""
+        """Write a wide table, whole or not at all. Returns the answer and whether an earlier write got it."""
         headers = {"Content-Type": ARROW, "Idempotency-Key": key}
         request = Request("POST", "/features/write-batch", query(nulls=nulls), to_stream(table), headers)
         answer = yield from self._retry.ask(request)
@@ -43,14 +43,14 @@ class TableClient(Client):
 
     @route
     def observations(self, feature: str, entity_id: str, start: str | None, end: str | None) -> Talk[pa.Table]:
-        """All observations of one entity, by time: `timestamp` and `value`."""
+        """All observations of one entity as columns `timestamp` and `value`, sorted by time."""
         asked = get(path("features", feature, "history"), entityId=entity_id, startTime=start, endTime=end)
         request = Request("GET", asked.path, asked.query, headers={"Accept": ARROW})
         return from_stream((yield from self._retry.ask(request)).content)
 
     @route
     def fill(self, keys: pa.Table, asked: Mapping[str, Any]) -> Talk[pa.Table]:
-        """The columns of a training set for rows of `entityId` and `timestamp`, those two left out."""
+        """The feature columns of a training set for the rows of `keys` (`entityId` and `timestamp`)."""
         headers = {"Content-Type": ARROW, "Accept": ARROW}
         request = Request("POST", "/features/training-set", query(**asked), to_stream(keys), headers)
         table = from_stream((yield from self._retry.ask(request)).content)

@@ -1,4 +1,4 @@
-"""`timewell stats`: what is known of the values of a feature."""
+"""`timewell stats`: show the statistics of a feature."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: Subparsers) -> None:
-    """What it takes."""
+    """Add the command and its arguments."""
     parser = add_command(commands, "stats", run, "show statistics of a feature")
     parser.add_argument("feature", metavar="FEATURE", help="a feature by its id, entity.name or name")
     parser.add_argument("--start", metavar="MOMENT", help="only from this event time on")
@@ -21,7 +21,7 @@ def add(commands: Subparsers) -> None:
 
 
 def run(asked: Namespace) -> None:
-    """Show them."""
+    """Print the statistics."""
     with client_of(asked) as client:
         found = client.stats(asked.feature, start=asked.start, end=asked.end)
     if asked.json:
@@ -31,7 +31,7 @@ def run(asked: Namespace) -> None:
 
 
 def _pairs(found: StatisticsAnswer) -> list[tuple[str, Any]]:
-    """What makes sense for the type of the feature."""
+    """The figures that make sense for the type of the feature."""
     pairs: list[tuple[str, Any]] = [
         ("feature", found.feature_id),
         ("count", found.count),

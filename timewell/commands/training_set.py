@@ -1,4 +1,4 @@
-"""`timewell training-set`: rows of a file, with what each feature was at each row's own moment."""
+"""`timewell training-set`: join features to the rows of a file, as of each row's timestamp."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 ROWS_PER_PART = 50_000
 MORE = """\
-All columns of the rows are kept as they are, in their order, and the features stand to the right of them. The
-fields of a CSV stay the texts that they are, the columns of a Parquet file keep their types. The values of an
-NDJSON file stay as they are written (1.10, 12345678901234567890), as texts in a CSV or Parquet file; what a row
-lacks is null. In CSV and NDJSON, bytes are Base64. Only ids and moments leave this machine. The rows are read,
-sent and saved a part at a time."""
+The output has all columns of the rows unchanged and in their order, then a column per feature. Fields of a CSV
+stay text, columns of a Parquet file keep their types. Values of an NDJSON file stay as they are written (1.10,
+12345678901234567890); in CSV and Parquet output they are text. What a row lacks is null. In CSV and NDJSON output,
+bytes are Base64. Only ids and timestamps are sent to the service. The rows are read, sent and saved a part at a
+time."""
 
 
 def add(commands: Subparsers) -> None:
-    """What it takes."""
-    about = "put beside each row what the features were at its moment"
+    """Add the command and its arguments."""
+    about = "join features to the rows of a file, as of each row's timestamp"
     parser = add_command(commands, "training-set", run, about, MORE)
     endings = (".csv", ".csv.gz", ".parquet", ".ndjson", ".ndjson.gz")
     parser.add_argument(
@@ -38,14 +38,16 @@ def add(commands: Subparsers) -> None:
         type=file_of(*endings),
         required=True,
         metavar="FILE",
-        help=f"ends in {', '.join(endings)}",
+        help=f"the rows; the name ends in {', '.join(endings)}",
     )
     add_wanted(parser)
     add_key_columns(parser)
-    parser.add_argument("--lookback", metavar="DURATION", help="the oldest that a value may be, such as 7d")
-    parser.add_argument("--window", metavar="DURATION", help="aggregate over so long up to the row's moment")
-    parser.add_argument("--aggregation", help="which aggregate, such as avg or count; needs --window")
-    parser.add_argument("--known-at", metavar="MOMENT", help="leave out what arrived later; row: than each row")
+    parser.add_argument("--lookback", metavar="DURATION", help="how old a value may be at most, such as 7d")
+    parser.add_argument("--window", metavar="DURATION", help="aggregate over this time up to the row's timestamp")
+    parser.add_argument("--aggregation", help="the aggregate, such as avg or count; needs --window")
+    parser.add_argument(
+        "--known-at", metavar="MOMENT", help="leave out what arrived after this; `row`: after each row's timestamp"
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -57,7 +59,7 @@ def add(commands: Subparsers) -> None:
 
 
 def run(asked: Namespace) -> None:
-    """Make it and save it."""
+    """Make the training set and save it."""
     from timewell.commands.output import show_json, show_pairs
     from timewell.commands.progress import progress
     from timewell.commands.reading import LineRows, need, open_rows
@@ -71,7 +73,7 @@ def run(asked: Namespace) -> None:
     need(file, (asked.id_column, asked.timestamp_column))
     with TableClient(asked.url, asked.retry_seconds) as client:
         references = references_of(client, asked.features, asked.group)
-        json_columns = [one for one in references if client.feature(one).value_type == "json"]
+        json_columns = [name for name in references if client.feature(name).value_type == "json"]
         _check_new(file, references)
         if asked.aggregation not in (None, "latest", "first"):
             json_columns = []
@@ -109,7 +111,7 @@ def _filled(
     asked: Namespace,
     options: Mapping[str, Any],
 ) -> pa.Table:
-    """A part of the rows with the features on its right."""
+    """A part of the rows with the features on the right."""
     import pyarrow as pa
 
     from timewell.errors import InvalidInput
@@ -126,13 +128,13 @@ def _filled(
 
 
 def _texts(file: RowsFile, name: str, values: Sequence[msgspec.Raw | None], start: int, is_json: bool) -> pa.Array:
-    """JSON values as they are written; as fields of a table (not `is_json`) texts without their quotes."""
+    """JSON values as they are written; unless for JSON (`is_json`), texts lose their quotes."""
     import pyarrow as pa
 
     try:
-        written = [None if one is None else bytes(one).decode() for one in values]
+        written = [None if value is None else bytes(value).decode() for value in values]
         if not is_json:
-            written = [None if one in (None, "null") else _unquoted(one) for one in written]
+            written = [None if text in (None, "null") else _unquoted(text) for text in written]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Failed(f"{file.path}: rows from {start + 1}, column {name!r}: {error}") from None
     return pa.array(written, pa.string())
@@ -143,7 +145,7 @@ def _unquoted(written: str) -> str:
 
 
 def _keys(file: RowsFile, lot: Mapping[str, Any], start: int, asked: Namespace) -> pa.Table:
-    """Whom and when the rows are about. Raises Failed that names a bad one."""
+    """The ids and timestamps of the rows. Raises Failed, naming a bad row."""
     import pyarrow as pa
 
     from timewell.commands.columns import BadValue, id_column, time_column
@@ -160,14 +162,14 @@ def _keys(file: RowsFile, lot: Mapping[str, Any], start: int, asked: Namespace) 
 
 
 def _read(column: Any) -> Any:
-    """A column of keys, with those of JSON decoded."""
+    """A key column; JSON values are decoded."""
     if not isinstance(column, list):
         return column
     return [None if one is None else msgspec.json.decode(one) for one in column]
 
 
 def _blamed(file: RowsFile, error: InvalidInput, start: int, asked: Namespace) -> Exception:
-    """What the service says of a row, by its number in the file; of anything else, as it says it."""
+    """The service's error, with the number of the row in the file if it is about a row."""
     rows = [fault for fault in error.errors if fault.index is not None and fault.field.startswith("rows.")]
     if not rows:
         return error

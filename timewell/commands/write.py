@@ -1,4 +1,4 @@
-"""`timewell write`: one value."""
+"""`timewell write`: write one value."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from timewell.commands.options import Subparsers, add_command, client_of
 from timewell.commands.output import show_json, show_pairs
 
 MORE = """\
-For features of text and of moments VALUE is taken as it is; for others it is JSON: 5, true, [0.5,1], {"a":1},
-null.
-What begins with a minus and is no plain number goes after two dashes: timewell write f ada -- -1e3"""
+For features of type string and timestamp, VALUE is taken as it is. For others it is JSON: 5, true, [0.5,1],
+{"a":1}, null. Put two dashes before a VALUE that begins with a minus and is no plain number:
+timewell write f ada -- -1e3"""
 
 
 def add(commands: Subparsers) -> None:
-    """What it takes."""
+    """Add the command and its arguments."""
     parser = add_command(commands, "write", run, "write one value", MORE)
     parser.add_argument("feature", metavar="FEATURE", help="a feature by its id, entity.name or name")
     parser.add_argument("entity_id", metavar="ENTITY_ID")
@@ -29,7 +29,7 @@ def add(commands: Subparsers) -> None:
 
 
 def run(asked: Namespace) -> None:
-    """Write it."""
+    """Write the value."""
     with client_of(asked) as client:
         feature = client.feature(asked.feature)
         value = None if asked.null else _value(feature.value_type, asked.value, feature.id)
@@ -41,7 +41,7 @@ def run(asked: Namespace) -> None:
 
 
 def _value(value_type: str, text: str, feature_id: str) -> Any:
-    """What a word on the command line is for a feature."""
+    """The value that an argument means for a feature."""
     import msgspec
 
     if value_type in ("string", "timestamp"):

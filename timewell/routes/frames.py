@@ -1,4 +1,4 @@
-"""The routes that take and give frames, as both clients have them. What goes over the wire is Arrow."""
+"""The methods that take and return frames. Data is sent as Arrow."""
 
 from __future__ import annotations
 
@@ -39,19 +39,20 @@ Wanted = str | Mapping[str, Any]
 """A reference, or one with options of its own: {"ref", "aggregation", "window", "lookback", "as"}."""
 
 MOST_ENTITIES = 10_000
-"""Entities that one serve asks for: what a service takes unless told."""
+"""How many entities one request to serve asks for: what a service takes by default."""
 
 
 class WrittenFrame(Written, kw_only=True):
-    """What came of a frame. `skipped`: missing values, of which nothing was written. `repeated`: of `count`, those
-    that an earlier call with the same key has written."""
+    """The result of writing a frame. `skipped`: how many values were missing and not written. `repeated`: how many
+    of `count` an earlier call with the same key had written.
+    """
 
     skipped: int = 0
     repeated: int = 0
 
 
 class FrameRoutes(Asking):
-    """Frames in, frames out."""
+    """Write frames, read frames."""
 
     @route
     def write_frame(
@@ -67,26 +68,26 @@ class FrameRoutes(Asking):
         partial: bool = False,
         idempotency_key: str | None = None,
     ) -> Talk[WrittenFrame]:
-        """Write a pandas or Polars frame: a row per entity and moment, a column per feature.
+        """Write a pandas or Polars frame: a row per entity and timestamp, a column per feature.
 
-        `columns` names the columns to write, or maps them to features; left out it is all but the two keys. A
-        name without a dot is a feature of `entity`. Ids are text or whole numbers. Moments are datetimes (naive
-        ones are UTC), dates, RFC 3339 text, or with `timestamp_unit` (s, ms, us, ns) numbers since 1970;
-        `timestamp_column=None` writes everything at the present moment. json is given as dicts or as its text.
+        `columns` names the columns to write, or maps them to features; by default all but the two keys. A name
+        without a dot is a feature of `entity`. Ids are text or whole numbers. Timestamps are datetimes (naive ones
+        are UTC), dates, RFC 3339 text, or, with `timestamp_unit` (s, ms, us, ns), numbers since 1970;
+        `timestamp_column=None` writes everything as of now. Give json as dicts or as its text.
 
-        A missing value (null, NaN) is not written, so that an older one goes on being the latest:
-        `nulls="write"` writes a null in its place, which says that it was measured and there was nothing.
+        A missing value (null, NaN) is not written, so an older value remains the latest. `nulls="write"` writes a
+        null instead, which means that there was no value at that time.
 
-        Returns `.count`, the values written; `.overwritten`, how many of them a later row of the same entity
-        and moment replaces (with `partial`, one of the same part), None if none; `.skipped`, the missing ones
-        that were not written; `.repeated`, how many of the written ones an earlier call with the same
-        `idempotency_key` has written.
+        Returns `.count`, how many values were written; `.overwritten`, how many of these a later row of the same
+        entity and timestamp replaces (with `partial`: a row of the same part), None if none; `.skipped`, how many
+        were missing and not written; `.repeated`, how many of `.count` an earlier call with the same
+        `idempotency_key` had written.
 
-        Goes out in parts of at most 100,000 rows, each taken whole or refused whole; an error says which rows are
-        written, and its `.errors` have the `index` of the row. `partial` writes the good values and names the
-        others in the answer's `.errors`. With an `idempotency_key` of yours the same call can be made again: the
-        parts that were taken are not written twice. Raises InvalidInput, NotFound, Conflict, Unavailable;
-        ImportError without pyarrow.
+        The frame is sent in parts of at most 100,000 rows, each written whole or not at all; an error says which
+        rows are written, and its `.errors` have the `index` of the row. With `partial` the valid values are
+        written and the result's `.errors` name the others. With an `idempotency_key` of your own you can repeat
+        the call: parts already written are not written twice. Raises InvalidInput, NotFound, Conflict,
+        Unavailable; ImportError without pyarrow.
 
             client.write_frame(df, "user", id_column="user_id", timestamp_column="ts")
         """
@@ -103,7 +104,7 @@ class FrameRoutes(Asking):
     def _write(
         self, table: Any, asked: Mapping[str, str], given_key: str | None, written: WrittenFrame
     ) -> Talk[WrittenFrame]:
-        """A table in parts, each with a key of its own."""
+        """Write a table in parts, each with its own idempotency key."""
         start = 0
         for number, part in enumerate(arrow.slices_of(table)):
             key = None if given_key is None else f"{given_key}-{number}"
@@ -128,7 +129,7 @@ class FrameRoutes(Asking):
         timestamp_unit: Unit | None,
         columns: Mapping[str, str] | Sequence[str] | None,
     ) -> Talk[Any]:
-        """The table that is written: the keys, and a column per feature."""
+        """The wide table to write: the keys and a column per feature."""
         arrow.check_frame(frame)
         if columns is None:
             columns = [name for name in frame.columns if name not in (id_column, timestamp_column)]
@@ -148,7 +149,7 @@ class FrameRoutes(Asking):
         return arrow.library("pyarrow").table(table)
 
     def _json_texts(self, name: str, column: arrow.Objects, reference: str) -> Talk[Any]:
-        """A column of objects as that of a feature of JSON. Raises InvalidInput for a feature of another type."""
+        """A column of objects as JSON texts. Raises InvalidInput if the feature is not of type json."""
         feature = yield from self._ask(get(path("features", reference)), FeatureAnswer)
         if feature.value_type != "json":
             reason = f"the column has no one type, and {feature.id} is of type {feature.value_type}, not json"
@@ -166,10 +167,10 @@ class FrameRoutes(Asking):
         id_column: str = "entityId",
         as_frame: FrameKind | None = None,
     ) -> Talk[Any]:
-        """The latest values as a frame: a row per id, in order, a column per reference, and the ids.
+        """The latest values as a frame: a row per id, in order, with the ids and a column per reference.
 
-        `ids` is a list, or a column of a frame; the answer is of the library of that column, or of `as_frame`, or
-        else pandas. All rows are as of the same moment. Columns have the type of their feature, json is text.
+        `ids` is a list or a column of a frame. The result is a frame of `as_frame`, else of that column's library,
+        else of pandas. All rows are as of the same moment. Columns have the types of their features; json is text.
         Raises InvalidInput, NotFound, Conflict; ImportError without pyarrow or the library.
 
             client.serve_frame(customers["user_id"], ["user.purchases_7d", "user.country"])
@@ -185,7 +186,7 @@ class FrameRoutes(Asking):
         return arrow.frame_of(pa.table(table), kind)
 
     def _types(self, references: list[str], group: str | None) -> Talk[dict[str, str]]:
-        """The value type of each column of a read: the group's first, whose bare names are of its entity type."""
+        """The value type per reference, the group's first; its bare names belong to its entity type."""
         named: dict[str, str] = {}
         if group is not None:
             found = yield from self._ask(get(path("groups", group)), GroupAnswer)
@@ -198,7 +199,7 @@ class FrameRoutes(Asking):
     def _served(
         self, entities: Sequence[str], features: Sequence[str] | None, group: str | None, as_of: str | None
     ) -> Talk[list[ServedEntity]]:
-        """As many as a service takes at once; all as of the moment that the first were served at."""
+        """The results for all entities, asked for in slices, all as of the moment that the first is served at."""
         rows: list[ServedEntity] = []
         for start in range(0, len(entities), MOST_ENTITIES):
             asked = entities[start : start + MOST_ENTITIES]
@@ -227,19 +228,19 @@ class FrameRoutes(Asking):
         known_at: Time | None = None,
         as_frame: FrameKind | None = None,
     ) -> Talk[Any]:
-        """The rows with what each feature was at each row's moment: no row sees what came after it.
+        """A point-in-time join: each row with the features' values at its timestamp, and nothing from after it.
 
-        `rows` is a pandas or Polars frame, or a list of dicts, with an id and a moment (as `write_frame` takes
-        them) in each; all its other columns (labels) stay as they are, and do not leave this machine. A value is
-        the latest with a timestamp up to the row's, not older than `lookback` (else than the feature's max_age);
-        with `window` and `aggregation` it is the aggregate over (moment - window, moment]. `known_at` leaves out
-        what arrived after that moment; "row" after each row's own. A feature is a reference, or a dict of `ref`
-        and its own `aggregation`, `window`, `lookback`, `as`.
+        `rows` is a pandas or Polars frame or a list of dicts, each row with an id and a timestamp (as
+        `write_frame` takes them). Its other columns (labels) stay as they are and are not sent. A value is the
+        latest one with a timestamp up to the row's and no older than `lookback`, by default the feature's max_age;
+        with `window` and `aggregation`, it is the aggregate over (timestamp - window, timestamp]. `known_at`
+        leaves out what arrived after that time, `known_at="row"` what arrived after the row's own timestamp. A
+        feature is a reference, or a dict of `ref` with its own `aggregation`, `window`, `lookback`, `as`.
 
-        Returns what was given (or a frame of the library `as_frame`) with a column per feature on its right: same
-        rows, same order, same index. json is text. Large sets go out in parts of 100,000 rows. Raises
-        InvalidInput, whose `.errors` have the `index` of the row; NotFound, Conflict; ImportError without pyarrow
-        or the library.
+        Returns the rows (or a frame of the library `as_frame`) with a column per feature on the right: the same
+        rows, order and index. json is text. Large sets are sent in parts of 100,000 rows. Raises InvalidInput,
+        whose `.errors` have the `index` of the row; NotFound, Conflict; ImportError without pyarrow or the
+        library.
 
             client.training_set(df, ["user.purchases_7d"], id_column="user_id", timestamp_column="ts")
         """
@@ -257,7 +258,7 @@ class FrameRoutes(Asking):
         return (yield from self._fill_frame(arrow.as_kind(rows, as_frame), keys, asked))
 
     def _fill_frame(self, frame: Any, given: tuple[str, str, Unit | None], asked: dict[str, Any]) -> Talk[Any]:
-        """The frame with a column per feature on its right."""
+        """The frame with a column per feature appended on its right."""
         arrow.check_frame(frame)
         pa = arrow.library("pyarrow")
         ids, times = arrow.id_column_of(frame, given[0]), arrow.time_column_of(frame, *given[1:])
@@ -275,7 +276,7 @@ class FrameRoutes(Asking):
     def _fill_rows(
         self, rows: list[Mapping[str, Any]], given: tuple[str, str, Unit | None], asked: dict[str, Any]
     ) -> Talk[list[dict[str, Any]]]:
-        """The dicts with a key per feature more."""
+        """The dicts, each with a key per feature added."""
         keys = [_keys(row, place, *given) for place, row in enumerate(rows)]
         filled: list[dict[str, Any]] = []
         for start in range(0, max(1, len(rows)), arrow.MOST_ROWS):
@@ -294,7 +295,7 @@ TRAINING_SET = path("features", "training-set")
 
 
 def _asked_by_table(keys: Any, asked: dict[str, Any]) -> Request:
-    """Rows as Arrow, options in the query string; features with options of their own only JSON can say."""
+    """The request for a part of a training set: as Arrow, or as JSON if features have options of their own."""
     if all(isinstance(one, str) for one in asked["features"] or ()):
         given = {**asked, "lookback": span_word(asked["lookback"], ""), "window": span_word(asked["window"], "")}
         headers = {"Content-Type": ARROW, "Accept": ARROW}
@@ -304,7 +305,7 @@ def _asked_by_table(keys: Any, asked: dict[str, Any]) -> Request:
 
 
 def _wanted(features: Sequence[Wanted] | None) -> list[Wanted] | None:
-    """What is asked for; durations as the service takes them."""
+    """The features asked for, with durations in the contract's form."""
     if features is None or isinstance(features, str):
         return listed(features, "features")
     return [one if isinstance(one, str) else {name: _option(name, one[name]) for name in one} for one in features]
@@ -347,12 +348,15 @@ def _check_count(got: int, asked: int) -> None:
 
 
 def _shifted(faults: Sequence[FaultAnswer], start: int) -> list[FaultAnswer]:
-    """Faults of a part, by their index in the whole."""
-    return [one if one.index is None else FaultAnswer(one.field, one.message, one.index + start) for one in faults]
+    """Faults of a part, with their index in the whole."""
+    return [
+        fault if fault.index is None else FaultAnswer(fault.field, fault.message, fault.index + start)
+        for fault in faults
+    ]
 
 
 def _moved(error: TimewellError, start: int, told: str = "") -> TimewellError:
-    """An error of a part as one of the whole."""
+    """An error of a part as an error of the whole. `told`: a note for its detail."""
     error.errors = _shifted(error.errors, start)
     if told:
         error.detail = f"{error.detail} ({told})"
@@ -361,7 +365,7 @@ def _moved(error: TimewellError, start: int, told: str = "") -> TimewellError:
 
 
 def _together(written: WrittenFrame, answer: Written, start: int, repeated: bool) -> WrittenFrame:
-    """What two parts wrote. The index of a fault is that of the row in the frame."""
+    """The result so far with that of the part at `start` added. Faults get the index of the row in the frame."""
     faults = [*(written.errors or ()), *_shifted(answer.errors or (), start)]
     more = answer.count or 0
     return WrittenFrame(

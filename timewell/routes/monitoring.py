@@ -1,4 +1,4 @@
-"""The routes of monitoring, as both clients have them."""
+"""The methods of monitoring and operating."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from timewell.times import Time, moment, moment_or_none, period
 from timewell.wire import Health
 
 Period = tuple[Time, Time]
-"""From a time to a time, both included."""
+"""A start and an end, both included."""
 
 
 class MonitoringRoutes(Asking):
@@ -25,8 +25,8 @@ class MonitoringRoutes(Asking):
         """Statistics over all accepted observations, or over a period of event time.
 
         `.count`, `.null_count`, `.unique_values`, `.mean`, `.std` (population), `.min`, `.max`, `.quantiles` (a
-        dict p01 to p99), `.histogram` (`.edges`, `.counts`) or `.top_values`; None where one makes no sense for
-        the type. Raises InvalidInput, NotFound, Conflict.
+        dict p01 to p99), `.histogram` (`.edges`, `.counts`) or `.top_values`; a figure is None if it makes no
+        sense for the value type. Raises InvalidInput, NotFound, Conflict.
 
             client.stats("purchases_7d", start=now - timedelta(days=1)).quantiles["p95"]
         """
@@ -37,13 +37,13 @@ class MonitoringRoutes(Asking):
     def put_check(
         self, feature: str, check_type: str, config: Mapping[str, Any], *, check_id: str | None = None
     ) -> Talk[schema.CheckAnswer]:
-        """Add a quality check, or replace the one of this id, and evaluate it.
+        """Add a quality check, or replace the one with this id, and evaluate it.
 
-        Types and what they take: `null` {maxNullRate}, `range` {min, max, maxViolationRate}, `enum` {values},
+        The types and their configs: `null` {maxNullRate}, `range` {min, max, maxViolationRate}, `enum` {values},
         `pattern` {regex}, `unique` {minUnique, maxUnique}, `freshness` {maxAge}, `volume` {window, min, max},
         `drift` {threshold, method}. Returns the check: `.id`, `.status` (passing, failing, insufficient),
-        `.observed`, `.message`. Raises InvalidInput, NotFound, Conflict. Without an id a lost answer is not asked
-        for again, since that could add the check twice.
+        `.observed`, `.message`. Raises InvalidInput, NotFound, Conflict. Without a `check_id` the request is not
+        repeated if its answer is lost, since that could add the check twice.
 
             client.put_check("purchases_7d", "range", {"min": 0, "max": 1000}, check_id="sane")
         """
@@ -53,13 +53,13 @@ class MonitoringRoutes(Asking):
 
     @route
     def checks(self, feature: str | None = None) -> Talk[list[schema.CheckAnswer]]:
-        """The checks of a feature, or all, and what they find now. Raises NotFound, Conflict."""
+        """The checks of a feature, or all checks, with their current results. Raises NotFound, Conflict."""
         target = "/checks" if feature is None else path("features", feature, "checks")
         return (yield from self._ask(get(target), schema.ChecksAnswer)).checks
 
     @route
     def delete_check(self, feature: str, check_id: str) -> Talk[None]:
-        """Delete a check, and its alert while that is not resolved. Raises NotFound."""
+        """Delete a check, and its alert unless that is resolved. Raises NotFound."""
         yield from self._delete(path("features", feature, "checks", check_id))
 
     @route
@@ -74,13 +74,13 @@ class MonitoringRoutes(Asking):
     ) -> Talk[schema.DriftAnswer]:
         """Whether the values of one period differ from those of another.
 
-        Without `current` it is the window that ends now; without `reference` the pinned one, else the 24 windows
-        before. `method` scores by one measure instead of the default verdict, `threshold` is the score from which
-        on it is drift.
+        `current`: by default the window that ends now. `reference`: by default the pinned reference, else the 24
+        windows before `current`. `method`: score by this measure instead of the default verdict. `threshold`: a
+        score of at least this is drift.
 
-        `.verdict` is stable, drift or insufficient; `.drift` True, False or None for the same; `.score`,
-        `.p_value`, `.metrics` (psi, ks, ...), `.severity`, `.reasons`, and `.reference`, `.current` with `.count`.
-        Raises InvalidInput, NotFound, Conflict.
+        Returns `.verdict` (stable, drift or insufficient), `.drift` (False, True or None for these), `.score`,
+        `.p_value`, `.metrics` (psi, ks, ...), `.severity`, `.reasons`, and `.reference` and `.current` with their
+        `.count`. Raises InvalidInput, NotFound, Conflict.
 
             client.drift("purchases_7d", reference=(monday, tuesday), current=(tuesday, now)).verdict
         """
@@ -102,9 +102,9 @@ class MonitoringRoutes(Asking):
         method: str | None = None,
         threshold: float | None = None,
     ) -> Talk[schema.DriftAnswer]:
-        """The same for two samples of values that are given: lists, numpy arrays, columns of a frame.
+        """Drift between two given samples of values: lists, numpy arrays, columns of a frame.
 
-        Raises InvalidInput, NotFound, Conflict, TooLarge.
+        Returns what `drift` returns. Raises InvalidInput, NotFound, Conflict, TooLarge.
 
             client.drift_of_samples("purchases_7d", reference=trained["purchases"], current=scored["purchases"])
         """
@@ -119,7 +119,7 @@ class MonitoringRoutes(Asking):
 
     @route
     def drift_history(self, feature: str, *, limit: int | None = None) -> Talk[list[schema.DriftAnswer]]:
-        """The scores of the windows that have closed, newest first, 100 unless told. Raises NotFound, Conflict."""
+        """The drift scores of closed windows, newest first, by default 100. Raises NotFound, Conflict."""
         request = get(path("features", feature, "drift", "history"), limit=limit)
         return (yield from self._ask(request, schema.ScoresAnswer)).scores
 
@@ -133,32 +133,32 @@ class MonitoringRoutes(Asking):
 
     @route
     def unpin_reference(self, feature: str) -> Talk[None]:
-        """Measure drift against the windows before again. Raises NotFound, Conflict."""
+        """Unpin it: drift is measured against the preceding windows again. Raises NotFound, Conflict."""
         yield from self._delete(path("features", feature, "reference"))
 
     @route
     def freshness(self) -> Talk[schema.FreshnessAnswer]:
-        """How old everything is: `.features` and `.groups`, ages in seconds, `.late` against the maxAge."""
+        """How old all `.features` and `.groups` are, in seconds; `.late`: whether one is beyond its maxAge."""
         return (yield from self._ask(get("/monitor/freshness"), schema.FreshnessAnswer))
 
     @route
     def agreement(self) -> Talk[list[schema.FeatureAgreement]]:
-        """How many served values were compared with the past, by feature, and how many differed."""
+        """Per feature: how many served values were compared with a point-in-time read, and how many differed."""
         return (yield from self._ask(get("/monitor/agreement"), schema.AgreementAnswer)).features
 
     @route
     def monitor_status(self) -> Talk[schema.MonitorAnswer]:
-        """How far the monitor is behind the journal. Raises NotFound where monitoring is off."""
+        """How far the monitor is behind the journal. Raises NotFound if monitoring is off."""
         return (yield from self._ask(get("/monitor/status"), schema.MonitorAnswer))
 
     @route
     def live(self) -> Talk[Health]:
-        """Whether the process runs. Raises Unavailable where it does not."""
+        """Whether the process runs. Raises Unavailable if it does not."""
         return (yield from self._ask(get("/health/live"), Health))
 
     @route
     def ready(self) -> Talk[Health]:
-        """Whether every part of the service answers: `.status`. Asked once; may raise Unreachable."""
+        """Whether every part of the service answers: `.status`. Not retried; may raise Unreachable."""
         outcome = yield get("/health/ready")
         if isinstance(outcome, Answer) and outcome.status == 503:
             return read(outcome, Health)
@@ -166,7 +166,7 @@ class MonitoringRoutes(Asking):
 
     @route
     def metrics(self) -> Talk[str]:
-        """The figures that Prometheus takes, as text."""
+        """The metrics for Prometheus, as text."""
         return (yield from self._retry.ask(get("/metrics"))).content.decode()
 
     @route
@@ -176,10 +176,10 @@ class MonitoringRoutes(Asking):
 
     @route
     def docs(self) -> Talk[str]:
-        """The same for people: a page of HTML."""
+        """The OpenAPI document as an HTML page."""
         return (yield from self._retry.ask(get("/docs"))).content.decode()
 
     @route
     def alerts(self, state: Literal["pending", "firing", "resolved"] | None = None) -> Talk[list[dict[str, Any]]]:
-        """The alerts, newest first, in a state or in any."""
+        """The alerts, newest first: all, or those in a state."""
         return (yield from self._ask(get("/monitor/alerts", state=state), schema.AlertsAnswer)).alerts

@@ -1,4 +1,4 @@
-"""The routes of the registry, as both clients have them."""
+"""The methods of the registry."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEFT_OUT: Any = UNSET
 
 
 class RegistryRoutes(Asking):
-    """Features and groups: register, find, delete."""
+    """Features and groups: register, list, delete."""
 
     @route
     def register(
@@ -44,13 +44,13 @@ class RegistryRoutes(Asking):
         max_age: Length | None = LEFT_OUT,
         retention: Mapping[str, Any] | None = LEFT_OUT,
     ) -> Talk[FeatureAnswer]:
-        """Register a feature, or update the one of this id (`entity.name.vN`).
+        """Register a feature, or update the one with this id (`entity.name.vN`).
 
-        What is left out keeps its value on an update. `schema` is as `{"nullable": False, "min": 0, "max": 1,
-        "enum": [...], "pattern": "...", "maxLength": 20, "dimension": 64}`; a vector needs its dimension. Values
-        older than `max_age` serve as None. `retention` is as `{"values": 1000, "age": "90d"}`.
+        An update keeps what is left out. `schema` may have `{"nullable": False, "min": 0, "max": 1, "enum": [...],
+        "pattern": "...", "maxLength": 20, "dimension": 64}`; a vector needs its dimension. Values older than
+        `max_age` are served as None. `retention` is such as `{"values": 1000, "age": "90d"}`.
 
-        Returns the feature, with `.id`. Raises InvalidInput; Conflict where the id has another value type.
+        Returns the feature, with `.id`. Raises InvalidInput; Conflict if the id has another value type.
 
             client.register("purchases_7d", "user", "number", schema={"min": 0}, max_age=timedelta(days=7))
         """
@@ -81,10 +81,10 @@ class RegistryRoutes(Asking):
         q: str | None = None,
         limit: int | None = None,
     ) -> Talk[list[FeatureAnswer]]:
-        """The registered features that pass every filter, sorted by id; all pages, or the first `limit`.
+        """The registered features that pass every filter, sorted by id: all, or the first `limit`.
 
-        `match` says whether any (default) or all of the tags are needed; `group` that the group reads them; `q` is
-        a text in id, description or tags. Raises InvalidInput.
+        `match`: whether any (default) or all of the tags are needed. `group`: features in this group. `q`: a text
+        in id, description or tags. Raises InvalidInput.
 
             [feature.id for feature in client.features(entity="user", tags=["shop"])]
         """
@@ -104,7 +104,7 @@ class RegistryRoutes(Asking):
     def feature(self, reference: str) -> Talk[FeatureAnswer]:
         """One feature, by its id, by `entity.name` (highest version) or by a bare name that one entity type has.
 
-        Raises NotFound; Conflict where several entity types have the bare name.
+        Raises NotFound; Conflict if several entity types have the bare name.
 
             client.feature("user.purchases_7d").value_type
         """
@@ -118,12 +118,12 @@ class RegistryRoutes(Asking):
 
     @route
     def delete_feature(self, feature_id: str) -> Talk[None]:
-        """Delete a feature by its full id, and its values. It leaves the groups that read it. Raises NotFound."""
+        """Delete a feature by its full id, with its values; groups lose it. Raises NotFound."""
         yield from self._delete(path("features", feature_id))
 
     @route
     def erase(self, entity: str, entity_id: EntityId) -> Talk[Erasure]:
-        """Erase all that is known of an entity, for good. Raises NotFound (an entity type without features).
+        """Erase all data about an entity for good. Raises NotFound for an entity type without features.
 
         client.erase("user", "ada").deleted.observations
         """
@@ -139,7 +139,7 @@ class RegistryRoutes(Asking):
         description: str = "",
         tags: Sequence[str] = (),
     ) -> Talk[GroupAnswer]:
-        """Make or replace a group: an ordered list of features of one entity type that are read together.
+        """Create or replace a group: an ordered list of features of one entity type that are read together.
 
         Raises InvalidInput, NotFound (a feature), Conflict.
 
@@ -172,5 +172,5 @@ class RegistryRoutes(Asking):
 
 
 def page_limit(limit: int | None, found: int) -> int:
-    """How many rows the next page should have."""
+    """How many items to ask for on the next page."""
     return MOST_OF_A_PAGE if limit is None else min(MOST_OF_A_PAGE, limit - found)

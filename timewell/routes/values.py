@@ -1,4 +1,4 @@
-"""The routes that write and read values, as both clients have them."""
+"""The methods that write and read values."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from timewell.wire import (
 )
 
 Value = Mapping[str, Any] | tuple[str, EntityId, Any] | tuple[str, EntityId, Any, Time | None]
-"""A value to write: as the service takes it (featureId, entityId, value, timestamp), or the same as a tuple."""
+"""A value to write: a mapping (featureId, entityId, value, timestamp), or the same as a tuple."""
 Aggregation = str | Mapping[str, str]
-"""latest first avg sum min max count std median p90 p95 p99 distinct; or one for each feature."""
+"""latest first avg sum min max count std median p90 p95 p99 distinct, for all features or by reference."""
 
 
 class ValueRoutes(Asking):
-    """Values: write, serve, look back."""
+    """Write values; read the latest, aggregates and history."""
 
     @route
     def write(
@@ -40,10 +40,10 @@ class ValueRoutes(Asking):
         version: int | None = None,
         idempotency_key: str | None = None,
     ) -> Talk[None]:
-        """Write one value. It is on stable storage and visible to the next read once this returns.
+        """Write one value. When this returns, it is on stable storage and visible to the next read.
 
-        Without a timestamp it is now. None writes a null. A later write at the same timestamp is a correction.
-        Safe to repeat: the request carries an Idempotency-Key, yours or one of its own. Raises InvalidInput,
+        The timestamp defaults to now. None writes a null. A later write at the same timestamp is a correction.
+        Retries are safe: the request carries an Idempotency-Key, yours or a generated one. Raises InvalidInput,
         NotFound, Conflict, Unavailable.
 
             client.write("user.purchases_7d", "ada", 3, datetime(2025, 11, 7, 10))
@@ -65,11 +65,11 @@ class ValueRoutes(Asking):
 
         Each is a tuple `(feature, entity id, value)` or `(feature, entity id, value, timestamp)`, or a mapping
         with the keys `featureId`, `entityId`, `value` and optionally `timestamp`, `version`. With `partial` the
-        good ones are written and the answer names the others in `.errors` (`index`, `field`, `message`).
+        valid values are written and the result names the others in `.errors` (`index`, `field`, `message`).
 
-        Returns `.success` and `.count`. Raises InvalidInput, whose `.errors` name the values to blame by their
+        Returns `.success` and `.count`. Raises InvalidInput, whose `.errors` name the values at fault by their
         index; TooLarge over the limits of a batch (200,000 values, 32 MiB); Unavailable. `write_frame` takes any
-        number.
+        number of values.
 
             client.write_batch([("purchases_7d", "ada", 3, "2025-11-07T10:00:00Z"), ("purchases_7d", "bob", 1)])
         """
@@ -90,8 +90,8 @@ class ValueRoutes(Asking):
     ) -> Talk[list[ServedEntity]]:
         """The latest values, now or as of a moment: one result per entity id, in order, unknown ids included.
 
-        A result has `.entity_id`, `.features` (a dict by the references as asked; None for null, missing,
-        expired), `.timestamp` (the moment read as of), and with `include_metadata` `.metadata`: by reference
+        A result has `.entity_id`; `.features`, a dict by the references as asked, None for null, missing and
+        expired values; `.timestamp`, the moment read as of; and with `include_metadata` `.metadata`, by reference
         `.status` (present, null, missing or expired), `.timestamp` and `.age_seconds`. Raises InvalidInput,
         NotFound, Conflict, TooLarge.
 
@@ -117,16 +117,17 @@ class ValueRoutes(Asking):
         window: Length | None = None,
         closed: Closed = "both",
     ) -> Talk[list[dict[str, Any]]]:
-        """An aggregate of each feature over the range from `start` to `end`, both included unless told.
+        """An aggregate of each feature over the range from `start` to `end`, by default both included.
 
-        `closed` says which ends belong to it: both, right, left or neither. "right", from t - window to t, is what
-        a training set with that window has in a row of t.
+        `closed`: which ends belong to the range: both, right, left or neither. "right" over t - window to t gives
+        what a training set with that window has in a row at t.
 
         `aggregation` is one of latest, first, avg, sum, min, max, count, std, median, p90, p95, p99, distinct, or
-        a dict by reference. With `window` the range is split into windows of that length.
+        a dict by reference. With `window` the range is split into tumbling windows of that length.
 
-        Returns one dict per entity, in order (per entity and window): `entityId`, with `window` also `windowStart`
-        and `windowEnd`, and each reference with its value. Raises InvalidInput, NotFound, Conflict, TooLarge.
+        Returns a dict per entity (with `window`: per entity and window), in order: `entityId`, with `window` also
+        `windowStart` and `windowEnd`, and the value of each reference. Raises InvalidInput, NotFound, Conflict,
+        TooLarge.
 
             client.historical(["ada"], ["purchases_7d"], start="2025-11-01T00:00:00Z", end=now, aggregation="avg")
         """
@@ -151,7 +152,7 @@ class ValueRoutes(Asking):
         order: Literal["asc", "desc"] = "asc",
         limit: int | None = None,
     ) -> Talk[list[HistoryItem]]:
-        """The observations of one entity, by time; all pages, or the first `limit`.
+        """The observations of one entity, sorted by time: all, or the first `limit`.
 
         Each has `.timestamp` (RFC 3339 text) and `.value`. Raises InvalidInput, NotFound, Conflict.
 
@@ -177,7 +178,7 @@ class ValueRoutes(Asking):
 
 
 def _reading(entity_ids: Sequence[EntityId], features: Sequence[str] | None, group: str | None) -> dict[str, Any]:
-    """The part that every read of values has."""
+    """The fields that every read of values has."""
     ids = [
         entity_text(one, f"entityIds[{place}]") for place, one in enumerate(listed(entity_ids, "entityIds") or ())
     ]
@@ -185,7 +186,7 @@ def _reading(entity_ids: Sequence[EntityId], features: Sequence[str] | None, gro
 
 
 def _item(value: Value, index: int) -> dict[str, Any]:
-    """A value of a batch as the service takes it. What else may be wrong with it the service says."""
+    """A value of a batch in the contract's form. Only what would keep it from being sent is checked here."""
     if isinstance(value, tuple):
         if not 3 <= len(value) <= 4:
             raise InvalidInput.at("values", "a tuple is (feature, entity id, value) with or without a time", index)
