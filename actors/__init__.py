@@ -1,27 +1,28 @@
-"""The concurrent core. A folder is a room, whose `__init__` lists its files.
+"""The concurrent core of the service: actors and what they share. It knows nothing of HTTP.
 
-What stands on a line imports only from the lines above it, in every room; `tests/test_floors.py` sees to that.
+Every package lists its files in its `__init__`. A file imports only from the lines above its own, which
+`tests/test_floors.py` enforces.
 
-errors.py memory.py turns.py        the tree of errors; the allocator; long work in steps
-settings.py timestamps.py           every setting and limit; time
-clock.py domain.py remembered.py    the clocks; the nouns, frozen; what is kept of questions for the next one
-mailbox.py                          ask, tell, drain
-supervisor.py                       crash, reload, run again
-types/                              what a value may be
-table/                              what is written together, and how it is kept and asked
-stats/                              statistics of a stream, mergeable, and drift
-amount.py                           how much a question may bring
-storage/                            where durable things live
-messages.py                         what may be asked of an actor
-repeats.py registry.py              one write at a time of an idempotency key; what is registered
-ingest/                             from JSON, lines and Arrow to what may be written
-journal.py store.py                 the order of all that is accepted; one shard
-shared_store.py completing.py       one shard whose values are in a server; reading what is not in memory
-serving.py checkpoint.py            questions over all shards; the journal into the history
+errors.py memory.py turns.py        the exception tree; the memory allocator; long work split into steps
+settings.py timestamps.py           every setting and limit; timestamps and durations
+clock.py domain.py remembered.py    the clocks; the domain objects, frozen; a cache bounded in bytes
+mailbox.py                          how actors are asked: messages, inboxes, replies
+supervisor.py                       restarts an actor that has crashed
+types/                              the value types
+table/                              columns, series and partitions: the data in memory and how it is queried
+stats/                              mergeable statistics of a stream of values, and drift between them
+amount.py                           bounds on how much a query may read
+storage/                            the storage engines
+messages.py                         the messages that each actor answers
+repeats.py registry.py              idempotency keys; the feature registry and its actor
+ingest/                             rows from JSON, lines and Arrow, validated before they are written
+journal.py store.py                 the total order of all writes; one shard of the values
+shared_store.py completing.py       one shard whose values are in a shared store; reading what memory lacks
+serving.py checkpoint.py            queries over all shards; moving the journal into the history
 training.py                         training sets
-monitoring/                         watching the write stream
-follower.py migration.py            what other processes change in a shared store; everything into another one
-judge.py                            rows before they are written, judged where it holds nobody up
-router.py                           the only door
-opening.py                          everything opened in order, and ended in the reverse
+monitoring/                         statistics, checks and alerts on the write stream
+follower.py migration.py            changes by other processes in a shared store; copying one storage to another
+judge.py                            validates rows without blocking the event loop
+router.py                           the interface of this package for the front end
+opening.py                          starts everything in order, and stops it in reverse order
 """

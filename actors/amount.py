@@ -1,6 +1,6 @@
-"""How much a question brings or holds: counted as it comes, and refused where it is too much.
+"""Bounds on how many rows and bytes a query reads or holds, counted as they are read.
 
-What is refused as a whole may do in parts: `in_lots`.
+A query that exceeds them as a whole may succeed in smaller lots: see `in_lots`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ UNCOUNTED = 2**62
 
 
 class Amount:
-    """Rows and bytes so far. Not for several threads at once."""
+    """Counts the rows and bytes read so far against a limit of each. Not thread-safe."""
 
     def __init__(self, about: str, most_rows: int, most_bytes: int) -> None:
-        """`about`: what is read, for the one who is refused."""
+        """`about`: what is being read, for the error message."""
         self._about = about
         self._most_rows = most_rows
         self._most_bytes = most_bytes
@@ -29,7 +29,7 @@ class Amount:
         self._bytes = 0
 
     def add(self, rows: int, size: int) -> None:
-        """Count some more rows, whose values have so many bytes. Raises TooMuchAtOnce where that is too much."""
+        """Count `rows` more rows whose values take `size` bytes. Raises TooMuchAtOnce when over a limit."""
         self._rows += rows
         self._bytes += size + rows * INDEX_BYTES
         if self._rows > self._most_rows:
@@ -40,14 +40,14 @@ class Amount:
             raise TooMuchAtOnce(f"{words}: ask for less at once")
 
     def add_rows(self, rows: Rows) -> None:
-        """The same of rows at hand."""
+        """Count rows that are in memory already. Raises TooMuchAtOnce when over a limit."""
         self.add(rows.size, bytes_of(rows.values))
 
 
 async def in_lots(count: int, most: int, ask: Callable[[slice], Awaitable[T]]) -> AsyncIterator[tuple[slice, T]]:
-    """What is answered of `count` things in order, `most` at a time, and half as many from where that is too much.
+    """Query `count` items in order, at most `most` at a time, and yield each slice of them with its answer.
 
-    Raises TooMuchAtOnce where one alone is.
+    The lot size is halved whenever `ask` raises TooMuchAtOnce, which is passed on if it does so for a single item.
     """
     start = 0
     while start < count:
@@ -64,7 +64,7 @@ async def in_lots(count: int, most: int, ask: Callable[[slice], Awaitable[T]]) -
 
 
 def bytes_of(values: Array) -> int:
-    """About how many bytes there are in a column of any type, texts by their characters."""
+    """The approximate size in bytes of a column of any type; strings count one byte a character."""
     if values.dtype != object:
         return values.nbytes
     return sum(len(one) for one in values.ravel().tolist() if type(one) is str)

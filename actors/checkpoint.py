@@ -1,14 +1,14 @@
-"""Checkpoints: the journal's observations move into the history files, and memory and journal let them go.
+"""Checkpoints: move the journal's observations into the history files, then drop them from memory and journal.
 
-1. flush    sorted runs are added to the history, oldest arrivals first
-2. save     the monitor's state with its position
-3. tell     the stores may now drop what retention does not keep ready
-4. trim     the journal forgets what both the history and the monitor have
-5. tidy     rows of deleted features and erased entities leave the files, small files are merged
-6. return   the system has back the memory that all this needed for a moment
+1. flush    add sorted runs to the history, oldest arrivals first
+2. save     save the monitor's state together with its position in the journal
+3. tell     tell the stores that they may drop what retention does not keep in memory
+4. trim     remove from the journal what both the history and the monitor have
+5. tidy     remove rows of deleted features and erased entities from the files; compact small files
+6. return   return to the operating system the memory that this needed
 
-Each step is durable before the next, so a crash between any two repeats work and loses nothing. A step that
-fails (a full disk) is tried again later; until then the journal keeps everything and reads go on.
+Each step is durable before the next begins, so a crash between any two repeats work and loses nothing. A step
+that fails (a full disk, say) is retried later; until then the journal keeps everything and reads are served.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from actors.timestamps import FOREVER, NEVER
 log = logging.getLogger("timewell.checkpoint")
 RETRY_SECONDS = 5.0
 ERASURE_CHECKPOINTS = 3
-"""One is enough unless the monitor lags behind the journal."""
+"""Checkpoints that an erasure may take. One is enough unless the monitor lags behind the journal."""
 
 
 class Checkpointer:
-    """Runs a checkpoint every so many seconds, or when the journal asks for one.
+    """Runs a checkpoint every `seconds`, or when the journal asks for one.
 
-    Over a shared store there are no files to be filled: steps 2 and 4, and of step 5 what is deleted.
+    Over a shared store there are no files to fill: steps 2 and 4, and of step 5 the deletion.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class Checkpointer:
         self._one_at_a_time = trio.Lock()
         self._erasures: set[_Erasure] = set()
         self.took: Callable[[str, float], None] = lambda what, seconds: None
-        """Hears how long a "checkpoint" that moved something took, compaction left out, and each "compaction"."""
+        """Called with the duration of each "compaction", and of each "checkpoint" (without compaction) that moved
+        observations."""
 
     async def run(self) -> None:
         """Checkpoint until cancelled."""
@@ -72,21 +73,21 @@ class Checkpointer:
                 await self._journal.wants_checkpoint.wait()
             try:
                 await self.checkpoint()
-            except Exception as error:  # whatever it is, the journal has everything, and trying again may help
+            except Exception as error:  # whatever it is: the journal still has everything, and a retry may succeed
                 known = isinstance(error, TimewellError) or shortage(error) is not None
                 words = "the checkpoint did not finish and will be tried again: %s"
                 log.warning(words, error, exc_info=None if known else error)
                 await trio.sleep(RETRY_SECONDS)
 
     async def checkpoint(self) -> None:
-        """One checkpoint, as the module says. Raises StorageDown where a step fails."""
+        """Run one checkpoint (see the module docstring). Raises StorageDown if a step fails."""
         async with self._one_at_a_time:
             await self._checkpoint()
 
     async def erase(self, entity_type: str, entity_id: str) -> tuple[Erased, Removed]:
-        """Erase an entity, until nothing more of it is anywhere.
+        """Erase an entity from journal, memory and history, and wait until it is gone from all of them.
 
-        Raises StorageDown, or Unavailable where that takes too long; it will then be done by a later checkpoint.
+        Raises StorageDown, or Unavailable if that takes too long; a later checkpoint will then finish it.
         """
         erasure = _Erasure(entity_type, entity_id)
         self._erasures.add(erasure)
@@ -98,10 +99,10 @@ class Checkpointer:
             self._erasures.discard(erasure)
 
     async def _finish(self, erasure: _Erasure, erased: Erased) -> None:
-        """Know what is gone: its rows went within the commit."""
-        for one in self._erasures:
-            one.note_removed(erased)
-        await trio.lowlevel.checkpoint()  # those of the same commit note theirs
+        """Note which rows are gone: a shared store removes them in the commit itself."""
+        for waiting in self._erasures:
+            waiting.note_removed(erased)
+        await trio.lowlevel.checkpoint()  # lets other erasures of the same commit note theirs
 
     async def _checkpoint(self) -> None:
         self._journal.wants_checkpoint = trio.Event()
@@ -112,7 +113,7 @@ class Checkpointer:
             return FOREVER
         position, parts = await self._monitor.ask(Snapshot())
         await trio.to_thread.run_sync(self._save, position, parts)
-        with suppress(Unavailable):  # one that is being rebuilt goes by what is saved
+        with suppress(Unavailable):  # a monitor that is being rebuilt starts from the saved state anyway
             await self._monitor.ask(Saved(position))
         await trio.to_thread.run_sync(_let_go, parts)
         await trio.to_thread.run_sync(self._summaries.coarsen, self._now(), merge_states)
@@ -127,7 +128,7 @@ class Checkpointer:
 
 
 class FilingCheckpointer(Checkpointer):
-    """All steps, for a storage of one's own."""
+    """Runs all six steps, for a storage that belongs to this process alone."""
 
     def __init__(
         self,
@@ -143,7 +144,7 @@ class FilingCheckpointer(Checkpointer):
         self._files = storage.history
         self._stores = stores
         self._position, self._untold = 0, False
-        """What the history reaches, and whether the stores have still to be told."""
+        """The last arrival in the history, and whether the stores have yet to be told of it."""
 
     async def _checkpoint(self) -> None:
         self._journal.wants_checkpoint = trio.Event()
@@ -163,10 +164,10 @@ class FilingCheckpointer(Checkpointer):
             await trio.to_thread.run_sync(give_back)
 
     async def _finish(self, erasure: _Erasure, erased: Erased) -> None:
-        """Checkpoint until the files have nothing more of the entity."""
+        """Run checkpoints until the files hold nothing of the entity."""
         for _ in range(ERASURE_CHECKPOINTS):
             async with self._one_at_a_time:
-                if not erasure.covers(erased):  # by the checkpoint that another one waited for
+                if not erasure.covers(erased):  # else a checkpoint that another erasure waited for has done it
                     await self._checkpoint()
             if erasure.covers(erased):
                 return
@@ -197,13 +198,13 @@ class FilingCheckpointer(Checkpointer):
 
 
 def _let_go(parts: dict[SummaryKey, Summary]) -> None:
-    """Thousands of them are freed one by one in a worker thread, so that nobody waits for all."""
+    """Free thousands of summaries one by one, in a worker thread: freeing all at once blocks the interpreter."""
     while parts:
         parts.popitem()
 
 
 class _Erasure:
-    """What left the files of an entity since somebody asked for it. Several who ask at once are told the same."""
+    """A pending erasure, and what was removed for it. Concurrent requests for one entity see the same."""
 
     def __init__(self, entity_type: str, entity_id: str) -> None:
         self._entity = entity_type, entity_id
@@ -212,23 +213,23 @@ class _Erasure:
         self._taken: list[Removed] = []
 
     def note(self, erased: Erased, counts: Mapping[str, int]) -> None:
-        """An erasure is done with."""
+        """Note that the history files are rid of an entity: `counts` rows by feature id."""
         if self._entity == erased[:2]:
             self._until = max(self._until, erased.arrived)
             self._counts.update(counts)
 
     def note_removed(self, erased: Erased) -> None:
-        """A shared store has taken away what it had by then."""
+        """Note what a shared store removed in the commit of an erasure."""
         if self._entity == erased[:2] and erased.removed is not None:
             self._taken.append(erased.removed)
 
     def covers(self, erased: Erased) -> bool:
-        """Whether this one is."""
+        """Whether the files are rid of everything that arrived before this erasure."""
         return erased.arrived <= self._until
 
     @property
     def removed(self) -> Removed:
-        """What went."""
+        """How many observations of how many features were removed."""
         taken = sum(one.observations for one in self._taken)
         features = max((one.features for one in self._taken), default=0)
         return Removed(self._counts.total() + taken, len(self._counts) + features)

@@ -1,7 +1,8 @@
-"""Questions that memory alone cannot answer: ask, read from disk what is missing, ask again with that at hand.
+"""Queries that memory alone cannot answer: ask, read from disk what is missing, ask again with those rows.
 
-Stores never wait for a disk. An answer of theirs says what is missing; it is read in a worker thread, and the
-question is asked again with the rows. A checkpoint may overtake the read, other rows may leave memory meanwhile.
+Stores never wait for a disk. A store's answer says what is missing; that is read in a worker thread, and the store
+is asked again with the rows. This may repeat: a checkpoint can overtake the read, and other rows can leave memory
+meanwhile.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ from actors.storage import protocol
 from actors.table.partition import DiskRows
 
 _ATTEMPTS = 5
-"""A question is asked again when a checkpoint overtakes its disk read; more often than this is not to be.
+"""How often a query is asked again because a checkpoint has overtaken its disk read.
 
-Where other pairs have left memory meanwhile, what was read of the first is still good, and that does not count.
+If further (entity, feature) pairs have left memory meanwhile, the rows already read stay valid, and that does not
+count.
 """
 
 Answered = TypeVar("Answered")
 AtHand = Mapping[str, DiskRows]
-"""What was read from disk for a question, by feature id."""
+"""The rows read from disk for a query, by feature id."""
 
 
 class Missing(NamedTuple):
-    """Entities whose rows of a feature in a closed range of event time are not in memory."""
+    """Entities whose rows of a feature in the closed range of event time [start, end] are not in memory."""
 
     feature: Feature
     entities: Sequence[str]
@@ -39,10 +41,10 @@ class Missing(NamedTuple):
 
 
 class HistoryReader:
-    """Reads the history files in worker threads, a few questions at once."""
+    """Reads the history files in worker threads, at most HISTORY_READERS at once."""
 
     def __init__(self, history: protocol.History, most_bytes: int) -> None:
-        """`most_bytes`: what may be at hand for one question."""
+        """`most_bytes`: how much may be read for one query."""
         self.readers = trio.CapacityLimiter(HISTORY_READERS)
         self.most_bytes = most_bytes
         self._history = history
@@ -52,9 +54,9 @@ class HistoryReader:
         ask: Callable[[AtHand], Awaitable[Answered]],
         missing: Callable[[Answered], Sequence[Missing]],
     ) -> Answered:
-        """The first answer in which nothing is missing.
+        """Repeat `ask` with the rows that `missing` finds its answer to lack, until it lacks none.
 
-        Raises TooMuchAtOnce where too much would have to be read, Unavailable where that keeps going out of date.
+        Raises TooMuchAtOnce if too much would have to be read, Unavailable if the rows keep going out of date.
         """
         at_hand: dict[str, DiskRows] = {}
         sizes: dict[str, int] = {}
@@ -67,7 +69,7 @@ class HistoryReader:
             attempts += 1
             for one in lacking:
                 before = at_hand.pop(one.feature.id, None)
-                # With those before: whatever leaves memory while the others are read is at hand then.
+                # Includes the entities read before: their rows may leave memory while the others are read.
                 entities = list(dict.fromkeys([*one.entities, *(before.entities if before is not None else ())]))
                 if before is None or len(entities) > len(before.entities):
                     attempts = 0
@@ -80,6 +82,6 @@ class HistoryReader:
         raise Unavailable("the history kept changing while it was read")
 
     def _read(self, missing: Missing) -> tuple[DiskRows, int]:
-        """The rows by (entity, event time), and how many bytes their values have."""
+        """The rows sorted by (entity, event time), and the size of their values in bytes."""
         disk = self._history.read(*missing).merged()
         return disk, bytes_of(disk.rows.values)

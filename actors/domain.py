@@ -1,4 +1,4 @@
-"""The nouns: features, their schemas, groups, references. Frozen, no behaviour beyond reading a reference."""
+"""The domain objects: features, their schemas, groups and references. Frozen, with hardly any behaviour."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
 class Feature(msgspec.Struct, frozen=True, kw_only=True):
     """A named, typed, versioned attribute of an entity type. Durations are kept as they were given.
 
-    `created` (microseconds, unique per registration) also tells this feature from an earlier, deleted one
-    of the same id: observations carry it, and those of another are not this feature's.
+    `created` (microseconds, unique per registration) also distinguishes this feature from a deleted one of the
+    same id: every observation carries the `created` of the feature that it belongs to.
     """
 
     id: str
@@ -58,7 +58,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def expires_after(self) -> int | None:
-        """Microseconds after which a value serves as null; None: never."""
+        """Microseconds after which a value is served as null; None: never."""
         return None if self.max_age is None else duration(self.max_age)
 
     @property
@@ -68,13 +68,13 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def kept_age(self) -> int | None:
-        """Microseconds after which an observation answers nothing; None: never."""
+        """Microseconds after which an observation is no longer visible to any query; None: never."""
         age = self.retention.age if self.retention else None
         return None if age is None else duration(age)
 
 
 class FeatureChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A registration as asked for; what was left out is UNSET, and keeps its value on an update."""
+    """A request to register or update a feature. A field left out is UNSET, and keeps its value on an update."""
 
     entity: str
     name: str
@@ -90,7 +90,7 @@ class FeatureChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """An ordered list of feature references of one entity type, read together."""
+    """An ordered list of feature references of one entity type that are read together."""
 
     name: str
     entity: str
@@ -102,7 +102,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reference(NamedTuple):
-    """A feature reference taken apart: `name`, `entity.name` or `entity.name.vN`."""
+    """A parsed feature reference: `name`, `entity.name` or `entity.name.vN`."""
 
     entity: str | None
     name: str
@@ -125,7 +125,7 @@ def check_name(text: str, field: str) -> None:
 
 
 def check_record(what: str, record: msgspec.Struct) -> None:
-    """Raise TooLarge for more than the registry keeps of one thing: it is held in memory and told in whole."""
+    """Raise TooLarge for a record larger than MAX_RECORD_BYTES: records stay in memory and are returned whole."""
     size = len(msgspec.msgpack.encode(record))
     if size > MAX_RECORD_BYTES:
         largest = max(
@@ -135,7 +135,7 @@ def check_record(what: str, record: msgspec.Struct) -> None:
 
 
 def parse_reference(text: str) -> Reference | None:
-    """Take a reference apart, or None where it cannot be one.
+    """Parse a feature reference; None if `text` is not one.
 
     >>> parse_reference("user.clicks.v2")
     Reference(entity='user', name='clicks', version=2)

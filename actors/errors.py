@@ -1,18 +1,18 @@
-"""What can go wrong, as one tree. These classes know nothing of HTTP; `web.errors` maps them to statuses.
+"""The exception tree. These classes know nothing of HTTP; `web.errors` maps them to status codes.
 
 TimewellError
-    RequestError            the asker's doing; nothing was changed
-        InvalidInput        malformed, or against a schema
+    RequestError            the request is at fault; nothing was changed
+        InvalidInput        malformed, or violates a schema
         NotFound            no such feature, group, check
-        Conflict            it contradicts what is registered
+        Conflict            contradicts what is registered
         TooLarge            over a limit of `actors.settings`
-            TooMuchAtOnce   as a whole, but maybe not in parts
-    Unavailable             not now; asking again later is safe
-        Overloaded          an inbox stayed full
-        StoreCrashed        the actor died under the call and is being rebuilt
-        StorageDown         the journal cannot take writes (disk full, I/O error)
-        UnderWay            another process is at work on the same idempotency key
-        Damaged             what is stored is not what was written
+            TooMuchAtOnce   too large as a whole; smaller parts may succeed
+    Unavailable             temporary; a retry is safe
+        Overloaded          an inbox stayed full, or a resource is exhausted
+        StoreCrashed        the actor crashed during the call and is being rebuilt
+        StorageDown         the storage cannot be used (disk full, I/O error, shared store out of reach)
+        UnderWay            another process is handling the same idempotency key
+        Damaged             stored data does not match its checksum
     StartupError            the process cannot start
 """
 
@@ -25,7 +25,7 @@ import msgspec
 
 
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One part of an input that is to blame: where it stands and why it was refused."""
+    """One part of the input that was refused: the field, the reason, and its index in a list if it has one."""
 
     field: str
     message: str
@@ -33,13 +33,14 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 MOST_NAMED_CHARACTERS = 200
-"""Of a field that the asker has named."""
+"""How much of a field name from the request is repeated in an error message."""
 
 
 def fault_of(told: msgspec.ValidationError, root: str = "") -> Fault:
-    """msgspec's words: the field stands in the path, or in the reason where it is missing or unknown.
+    """The Fault that a validation error of msgspec describes. `root`: the path of the value that was validated.
 
-    Taken apart without a regular expression: the names in them are the asker's, and as long as he likes.
+    The field is in the path of msgspec's message, or in its reason if the field is missing or unknown. The message
+    is parsed without a regular expression, as it may contain arbitrarily long names from the request.
     """
     reason, _, path = str(told).rpartition(" - at `$") if str(told).endswith("`") else (str(told), "", "")
     if not reason:
@@ -64,7 +65,7 @@ _ABOUT_FIELDS = {
 
 
 class TimewellError(Exception):
-    """The root. `detail` is one sentence for a person; `faults` name the parts of the input to blame."""
+    """The root. `detail` is one sentence for a person; `faults` name the parts of the input that were refused."""
 
     def __init__(self, detail: str, faults: Sequence[Fault] = ()) -> None:
         super().__init__(detail)
@@ -73,72 +74,72 @@ class TimewellError(Exception):
 
 
 class RequestError(TimewellError):
-    """The asker's doing. Nothing was changed."""
+    """The request is at fault. Nothing was changed."""
 
 
 class InvalidInput(RequestError):
-    """Malformed, or against a schema."""
+    """The input is malformed, or violates a schema."""
 
     @classmethod
     def at(cls, field: str, message: str) -> InvalidInput:
-        """One field is to blame."""
+        """An error about a single field."""
         return cls(f"{field}: {message}", [Fault(field, message)])
 
 
 class NotFound(RequestError):
-    """No such feature or group."""
+    """What the request names does not exist."""
 
 
 class Conflict(RequestError):
-    """It contradicts what is registered."""
+    """The request contradicts what is registered."""
 
 
 class TooLarge(RequestError):
-    """Over a limit."""
+    """The request or its answer exceeds a limit."""
 
 
 class TooMuchAtOnce(TooLarge):
-    """More than one question may bring or hold; it may do for half of what was asked."""
+    """A query would read or hold more than a single query may; half of it may succeed."""
 
 
 class Unavailable(TimewellError):
-    """Not now. `retry_after_seconds` is a hint for the asker."""
+    """The request cannot be served now. `retry_after_seconds` is a hint for the client."""
 
     retry_after_seconds = 1
 
 
 class Overloaded(Unavailable):
-    """An inbox stayed full, or too much is under way."""
+    """An inbox stayed full, or too much work is in progress."""
 
 
 class StoreCrashed(Unavailable):
-    """The actor died under the call; its supervisor is rebuilding it."""
+    """The actor crashed during the call; its supervisor is rebuilding it."""
 
 
 class StorageDown(Unavailable):
-    """The journal cannot take writes: disk full, I/O error."""
+    """The storage cannot be used: disk full, I/O error, shared store out of reach."""
 
     retry_after_seconds = 5
 
 
 class UnderWay(Unavailable):
-    """Another process is at work on the same idempotency key."""
+    """Another process is handling a write with the same idempotency key."""
 
 
 class Damaged(Unavailable):
-    """What is stored is not what was written: a checksum says so. `detail` names the file and what it held."""
+    """Stored data does not match its checksum. `detail` names the file and what it held."""
 
     retry_after_seconds = 60
 
 
 class StartupError(TimewellError):
-    """The process cannot start: a bad setting, a data directory in use, damaged or not writable."""
+    """The process cannot start: a bad setting, or a data directory that is in use, damaged or not writable."""
 
 
 def shortage(error: BaseException) -> Unavailable | None:
-    """What to answer where the process lacks something for a moment (memory, a thread, a descriptor), else None.
+    """The error to answer with if the process has run out of memory, threads or file descriptors; otherwise None.
 
-    One request is refused for it; nothing is broken.
+    Such a shortage fails the one request and needs no restart.
     """
     if isinstance(error, MemoryError):
         return Overloaded("there is not enough memory for this at the moment: ask for less at once, or later")

@@ -1,11 +1,11 @@
-"""Follower: what other processes change in a shared store reaches this one.
+"""Follower: brings changes that other processes make in a shared store into this one.
 
-A few times a second the store is asked how often the registry and the monitor's notes have been changed, and where
-they have, they are read. That also tells whether the store can be reached, and whether this process is the one
-that runs checks.
+Every REGISTRY_POLL_SECONDS it asks the shared store for the versions of the registry and of the monitor's notes,
+and reads those that have changed. This also tells whether the store can be reached, and whether this process is
+the one that runs checks.
 
-Who may not answer by less than what others have been told was done (`catch_up`) has the store asked at once. All
-who wait for that share one visit, so that many of them cost no more than one.
+A request that must see every change already acknowledged by another process calls `catch_up`, which asks the store
+at once. All requests that wait for it share one visit, so that many cost no more than one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger("timewell.follower")
 
 
 class Follower:
-    """Looks at a shared store every REGISTRY_POLL_SECONDS, and whenever it is asked to."""
+    """Polls a shared store for changes every REGISTRY_POLL_SECONDS, and whenever a request asks for it."""
 
     def __init__(
         self,
@@ -39,11 +39,11 @@ class Follower:
         journal: JournalActor,
         clock: ArrivalClock,
     ) -> None:
-        """`shared`: what is registered in the store; `registry`: what this process knows of it."""
+        """`shared`: the registry in the store; `registry`: this process's copy of it."""
         self.reached = True
-        """Whether the store answered when it was asked last."""
+        """Whether the store answered when last asked."""
         self.leads = False
-        """Whether this process is the one of all that runs checks and raises alerts."""
+        """Whether this is the one process that runs checks and raises alerts."""
         self.watch: Watch | None = None
         self.schedule: Schedule | None = None
         self._shared = shared
@@ -54,18 +54,18 @@ class Follower:
         self._noted: int | None = None
         self._one_at_a_time = trio.Lock()
         self._next = Reply[Versions]()
-        """The answer to those who want a look that has not begun yet."""
+        """The reply for requests that wait for a visit which has not begun yet."""
         self._wanted = trio.Event()
 
     # For the RegistryActor alone
 
     @property
     def version(self) -> int:
-        """That of the registry which has been read or made last."""
+        """The version of the registry that this process last read or wrote."""
         return self._shared.versions_seen
 
     async def take_over(self) -> bool:
-        """Have the registry as it is in the store; whether it was another."""
+        """Replace the registry by the one in the store if their versions differ; returns whether they did."""
         if (await self._versions()).registry == self._registry.version:
             return False
         found = await trio.to_thread.run_sync(self._shared.registered)
@@ -74,16 +74,16 @@ class Follower:
         self._journal.note_registry()
         return True
 
-    # For those who answer requests
+    # For requests
 
     async def catch_up(self) -> Versions:
-        """Have registry and clock at least as they are now, whoever has changed them. Raises Unavailable."""
+        """Bring registry and clock to the state of the store at this moment or later. Raises Unavailable."""
         self._wanted.set()
         found: Versions = await self._next.wait()
         return found
 
     async def catch_up_notes(self) -> None:
-        """Have checks, pinned references, alerts and the registry as they are now. Raises Unavailable."""
+        """Bring checks, pinned references, alerts and the registry up to date. Raises Unavailable."""
         now = await self.catch_up()
         if now.notes != self._noted:
             async with self._one_at_a_time:
@@ -94,13 +94,13 @@ class Follower:
         return await trio.to_thread.run_sync(self._shared.versions_now)
 
     async def run(self, registrar: Mailbox) -> None:
-        """Look until cancelled."""
+        """Poll until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look, registrar)
             while True:
                 try:
                     await self._follow()
-                except Exception as error:  # whatever it is, serving may still work, and looking again may
+                except Exception as error:  # whatever it is: serving may still work, and so may the next poll
                     if self.reached:
                         known = isinstance(error, TimewellError)
                         log.error("the shared store is out of reach: %s", error, exc_info=None if known else error)
@@ -124,7 +124,7 @@ class Follower:
                 refusal = error if isinstance(error, TimewellError) else StorageDown(f"the shared store: {error}")
                 look.fail(refusal)
                 if self._wanted.is_set():
-                    self._begun().fail(refusal)  # who came meanwhile has waited long enough
+                    self._begun().fail(refusal)  # requests that came meanwhile have waited long enough
             else:
                 look.answer(now)
 
@@ -143,12 +143,12 @@ class Follower:
         self.leads = leads
 
     async def _load_notes(self, version: int, leads: bool) -> None:
-        """Alerts and scores are this process's own while it `leads`, and are known from the others' until then."""
+        """Read checks and pinned references; alerts and scores too, unless this process `leads` and makes them."""
         if self.watch is None:
             return
         with self.watch.noting():
             noted = await trio.to_thread.run_sync(self.watch.noted)
-            await self.catch_up()  # else a check may seem to be of a feature that there is not
+            await self.catch_up()  # else a check may be of a feature that this process does not know yet
             self.watch.take_over(noted, alerts=not leads)
         if self.schedule is not None and not leads:
             self.schedule.load(dict(await trio.to_thread.run_sync(self._notes, "score")))

@@ -1,6 +1,7 @@
-"""Judge: rows against what is registered, where it holds nobody up. Nothing is written.
+"""Judge: validates rows against the registry without blocking the event loop. It writes nothing.
 
-A few rows are judged at once, many by turns, and those whose patterns may take their time in a worker thread.
+Few rows are validated at once, many in steps between which other tasks run, and rows of features whose patterns
+may be slow to match in a worker thread.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ T = TypeVar("T")
 
 
 class Judge:
-    """Over a shared store, rows without an event time get one later than any arrival of another process."""
+    """Validates rows, and gives an event time to those that come without one.
+
+    Over a shared store that time is not before any arrival of another process.
+    """
 
     def __init__(self, registry: FeatureRegistry, clock: ArrivalClock, follower: Follower | None) -> None:
         self._registry = registry
@@ -30,7 +34,7 @@ class Judge:
         self._follower = follower
         self._searchers = trio.CapacityLimiter(PATTERN_SEARCHERS)
         self.tables = trio.CapacityLimiter(TABLES_AT_ONCE)
-        """To be held while an Arrow table is read and judged."""
+        """To be held while an Arrow table is read and validated."""
 
     async def stamp(self) -> int:
         """The event time of values that come without one. Raises Unavailable."""
@@ -39,25 +43,25 @@ class Judge:
         return self._clock.stamp()
 
     def at_once(self, sent: Sent) -> Ingested:
-        """A few rows, by what this process knows."""
+        """Validate a few rows, without asking a shared store for the present."""
         return ingest(self._registry, sent, self._clock.stamp())
 
     async def rows(self, sent: Sent, size: int) -> Ingested:
-        """Rows that came in so many bytes. The shared store is visited only where one has no event time."""
+        """Validate rows of `size` bytes. A shared store is visited only if a row has no event time."""
         now = await self.stamp() if None in sent.timestamps else self._clock.stamp()
         if not self._takes_time(size):
             return ingest(self._registry, sent, now)
         return await self.in_thread(lambda: ingest(self._registry, sent, now), size)
 
     async def by_turns(self, judging: Callable[[int], Steps[T]], size: int) -> T:
-        """What comes of judging many rows in steps, given the time of those without one."""
+        """Run `judging`, which is given the event time for rows that have none, in steps or in a worker thread."""
         now = await self.stamp()
         if not self._takes_time(size):
             return await by_turns(judging(now))
         return await self.in_thread(lambda: at_once(judging(now)), size)
 
     async def in_thread(self, judge: Callable[[], T], size: int) -> T:
-        """What comes of judging in a worker thread. Those with patterns to search for leave some to the others."""
+        """Run `judge` in a worker thread. Rows whose patterns may be slow share PATTERN_SEARCHERS of them."""
 
         def judging() -> T:
             with one_budget():

@@ -1,11 +1,12 @@
-"""How actors are asked: messages that know their answers, a bounded inbox, one-shot replies, nobody left waiting.
+"""How actors are asked: typed messages, a bounded inbox and one-shot replies.
 
-`ask` waits for a place in the inbox, at most INBOX_WAIT_SECONDS, and then for the answer; `tell` only for a
-place. An actor drains its inbox, handles all, answers all. When it crashes, `refuse` answers every call
-that it had taken or that was waiting, and turns new ones away until it is rebuilt.
+`ask` waits at most INBOX_WAIT_SECONDS for a place in the inbox, and then for the answer; `tell` waits for a place
+only. An actor drains its inbox, handles all messages and answers them. When it crashes, `refuse` answers every
+call that it had taken or that was waiting, and rejects new ones until the actor is rebuilt, so no caller waits
+forever.
 
-It stands on trio's memory channels. For it to go, trio would have to have what it adds: one-shot replies, a send
-that gives up on a full channel, taking all that waits at once.
+Built on trio's memory channels. This file could go if trio offered one-shot replies, a send with a timeout, and
+receiving everything that waits in one call.
 """
 
 from __future__ import annotations
@@ -21,20 +22,22 @@ from actors.errors import Overloaded, TimewellError
 from actors.settings import INBOX_MESSAGES, INBOX_WAIT_SECONDS
 
 REST_SECONDS = 0.005
-"""Work for which nobody waits gives way so long. Where the others never rest it has a tenth of the time."""
+"""How long background work waits for other tasks to become idle. If they never do, it still gets a tenth of the
+time."""
 MANY_MESSAGES = 16
+"""With so many messages in its inbox, an actor does its background work without waiting for idle time."""
 
 
 R = TypeVar("R")
-"""What a message is answered with."""
+"""The type of the answer to a message."""
 
 
 class Message(msgspec.Struct, Generic[R], frozen=True):
-    """What may be asked. `Message[None]`: there is nothing to say but that it is done."""
+    """A request to an actor, whose answer is an R. The answer to a `Message[None]` says only that it is done."""
 
 
 class Reply(Generic[R]):
-    """A place for one answer. An asker that has gone away leaves it unread."""
+    """A future for one answer, which nobody reads if the caller was cancelled."""
 
     __slots__ = ("_answered", "_error", "_value")
 
@@ -49,29 +52,29 @@ class Reply(Generic[R]):
         return self._answered.is_set()
 
     def answer(self, value: R) -> None:
-        """Give the answer; only the first counts."""
+        """Set the answer; only the first call counts."""
         if not self.done:
             self._value = value
             self._answered.set()
 
     def fail(self, error: TimewellError) -> None:
-        """Give an error for an answer; only the first counts."""
+        """Set an error as the answer; only the first call counts."""
         if not self.done:
             self._error = error
             self._answered.set()
 
     async def wait(self) -> R:
-        """The answer, or the error raised. Goes on at once where it is there."""
+        """Wait for the answer and return it, or raise the error. Does not yield to the event loop if it is set."""
         if not self.done:
             await self._answered.wait()
         if self._error is not None:
-            # A fresh one for each asker: a shared traceback would grow with every raise.
+            # A new exception for each caller: a shared one's traceback would grow with every raise.
             raise type(self._error)(self._error.detail, self._error.faults)
         return self._value
 
 
 class Envelope(Generic[R]):
-    """A message with the reply that it wants, or none."""
+    """A message together with the reply for its answer, if one is wanted."""
 
     __slots__ = ("message", "reply")
 
@@ -80,29 +83,29 @@ class Envelope(Generic[R]):
         self.reply = reply
 
     def answer(self, value: R) -> None:
-        """Give the answer to whoever waits for it."""
+        """Answer the caller, if there is one."""
         if self.reply is not None:
             self.reply.answer(value)
 
     def fail(self, error: TimewellError) -> None:
-        """Give an error for an answer to whoever waits for one."""
+        """Answer the caller, if there is one, with an error."""
         if self.reply is not None:
             self.reply.fail(error)
 
 
 class Handlers:
-    """Which function of an actor answers which kind of message."""
+    """Maps each type of message to the function of an actor that answers it."""
 
     def __init__(self, whose: str) -> None:
         self._whose = whose
         self._by_kind: dict[type[Message[Any]], Callable[[Any], Any]] = {}
 
     def on(self, kind: type[Message[R]], handle: Callable[[Any], R]) -> None:
-        """Have the messages of a kind answered by a function."""
+        """Have `handle` answer all messages of the type `kind`."""
         self._by_kind[kind] = handle
 
     def handle(self, message: Message[R]) -> R:
-        """The answer. Raises TypeError where there is none."""
+        """Answer a message. Raises TypeError if no function is registered for its type."""
         found = self._by_kind.get(type(message))
         if found is None:
             raise TypeError(f"not for {self._whose}: {message!r}")
@@ -111,17 +114,17 @@ class Handlers:
 
 
 class Tasks:
-    """The same of async functions."""
+    """Like `Handlers`, for async functions."""
 
     def __init__(self, whose: str) -> None:
         self._handlers = Handlers(whose)
 
     def on(self, kind: type[Message[R]], handle: Callable[[Any], Awaitable[R]]) -> None:
-        """Have the messages of a kind answered by a function."""
-        self._handlers.on(kind, handle)  # type: ignore[arg-type]  # which is told what it is to await below
+        """Have `handle` answer all messages of the type `kind`."""
+        self._handlers.on(kind, handle)  # type: ignore[arg-type]  # what it returns is awaited below
 
     async def handle(self, message: Message[R]) -> R:
-        """The answer. Raises TypeError where there is none."""
+        """Answer a message. Raises TypeError if no function is registered for its type."""
         answer: Any = self._handlers.handle(message)
         answered: R = await answer
         return answered
@@ -133,22 +136,22 @@ class Mailbox:
     def __init__(self, name: str) -> None:
         self.name = name
         self.missed = False
-        """Whether a `post` found no place since the actor last looked."""
+        """Whether a message was lost to a full inbox since the actor last reset this."""
         self._send, self._receive = trio.open_memory_channel[Envelope[Any]](INBOX_MESSAGES)
         self._taken: list[Envelope[Any]] = []
         self._meanwhile: Callable[[Envelope[Any]], None] | None = None
-        """How to handle a message while the actor waits and nothing has been sent to it since."""
+        """Handles a message out of turn; set only while the actor waits and its inbox is empty."""
         self._refusal: TimewellError | None = None
         self._resting: trio.CancelScope | None = None
         self.asked = False
-        """Whether somebody waits for an answer to what has not been taken yet."""
+        """Whether a call in the inbox has not been taken yet."""
 
     async def ask(self, message: Message[R]) -> R:
-        """Send and wait for the answer. Raises Overloaded where the inbox stays full."""
+        """Send a message and wait for the answer. Raises Overloaded if the inbox stays full."""
         return await (await self.send(message)).wait()
 
     async def send(self, message: Message[R]) -> Reply[R]:
-        """Send; the reply can be waited for later, so that several actors work on one question."""
+        """Send a message; the reply can be awaited later, so that several actors work on a query at once."""
         if self._refusal is not None:
             raise type(self._refusal)(self._refusal.detail)
         reply = Reply[R]()
@@ -156,10 +159,10 @@ class Mailbox:
         return reply
 
     def turn(self, message: Message[R]) -> Reply[R] | None:
-        """Have a waiting actor handle a read here and now, which spares two switches of task; None if it cannot.
+        """Have an idle actor handle a read in the caller's task, which saves two task switches; None if it cannot.
 
-        Nothing is overtaken: it can only while its inbox is empty and it is not at work. Where handling fails, the
-        message is to be sent, and fails the actor in its own task.
+        No message is overtaken: this works only while the inbox is empty and the actor is not working. If handling
+        raises, None is returned as well: the caller then sends the message, which fails the actor in its own task.
         """
         if self._meanwhile is None or self._refusal is not None:
             return None
@@ -171,9 +174,9 @@ class Mailbox:
         return reply
 
     async def tell(self, message: Message[None]) -> None:
-        """Send without an answer, waiting for a place as long as it takes: back pressure between actors.
+        """Send a message without an answer, waiting for a place as long as it takes: back pressure between actors.
 
-        An actor that is being rebuilt holds nobody up: it will find that it missed something.
+        An actor that is being rebuilt blocks nobody; if its inbox is full, `missed` is set.
         """
         if self._refusal is None:
             self._wake()
@@ -182,7 +185,7 @@ class Mailbox:
             self.post(message)
 
     def post(self, message: Message[None]) -> None:
-        """Send if there is a place at once; otherwise the actor will find that it missed something."""
+        """Send without waiting; if the inbox is full, set `missed` instead."""
         self._wake()
         try:
             self._send.send_nowait(Envelope(message, None))
@@ -205,10 +208,10 @@ class Mailbox:
             if patience.cancelled_caught:
                 raise Overloaded(f"the {self.name} is busy: its inbox stayed full") from None
 
-    # The actor's side
+    # For the actor
 
     async def drain(self, meanwhile: Callable[[Envelope[Any]], None] | None = None) -> list[Envelope[Any]]:
-        """Wait for a message and take all that are there. `meanwhile` handles turns until the first is sent."""
+        """Wait for a message and take all that are there. Until then `meanwhile` handles calls of `turn`."""
         self._meanwhile = meanwhile if self.depth() == 0 else None
         try:
             first = await self._receive.receive()
@@ -226,10 +229,10 @@ class Mailbox:
                 return taken
 
     async def rest(self) -> None:
-        """Let all others run until they wait for something or a message comes, but not for long.
+        """Wait until all other tasks are blocked or a message comes, at most REST_SECONDS.
 
-        To be done before a stretch of work for which nobody waits. A read passes through the event loop three
-        times, so that work which merely took its turns would hold it up three times over.
+        To be called before each stretch of background work. A read passes through the event loop three times, so
+        background work that merely took its turns would delay it three times.
         """
         with trio.move_on_after(REST_SECONDS) as self._resting:
             await wait_all_tasks_blocked()
@@ -237,15 +240,15 @@ class Mailbox:
 
     @property
     def hurried(self) -> bool:
-        """Whether the actor had better get on: messages pile up, or somebody waits for an answer."""
+        """Whether background work should not rest: messages pile up, or a call waits."""
         return self.asked or self.depth() >= MANY_MESSAGES
 
     def take(self, envelopes: list[Envelope[Any]]) -> None:
-        """Note what is being handled, so that a crash can answer it."""
+        """Note the envelopes being handled, so that `refuse` can answer them after a crash."""
         self._taken = envelopes
 
     def refuse(self, error: TimewellError) -> None:
-        """Answer what is taken or waiting with the error, and turn new calls away. Tells are kept."""
+        """Answer all calls, taken or waiting, with the error, and reject new ones. Messages of `tell` are kept."""
         self._refusal = error
         for envelope in self._taken:
             envelope.fail(error)
@@ -257,14 +260,14 @@ class Mailbox:
                 self.post(envelope.message)
 
     def accept(self) -> None:
-        """Take calls again."""
+        """Accept calls again."""
         self._refusal = None
 
     @property
     def refusing(self) -> bool:
-        """Whether calls are turned away."""
+        """Whether calls are rejected."""
         return self._refusal is not None
 
     def depth(self) -> int:
-        """How many messages wait."""
+        """How many messages wait in the inbox."""
         return self._receive.statistics().current_buffer_used

@@ -1,8 +1,8 @@
-"""The C library's allocator: what a request frees is kept for the next one, what a checkpoint frees goes back.
+"""Tunes glibc's allocator: memory freed by a request is kept for the next; memory freed by a checkpoint goes back.
 
-A batch of 10,000 values takes and frees a few megabytes. By its defaults glibc gives blocks of that size back to
-the system at once, and each page that is taken again is a fault: a third of the processor time of such a batch.
-Where the C library is another, both calls do nothing.
+A batch of 10,000 values allocates and frees a few megabytes. By default glibc returns blocks of that size to the
+system at once, and every page allocated again costs a page fault: a third of the processor time of such a batch.
+With any other C library both functions do nothing.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import ctypes
 from contextlib import suppress
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-"""As <malloc.h> numbers them."""
+"""The M_* constants of <malloc.h>."""
 KEPT_FREE_BYTES = 64 * 1024 * 1024
 TAKEN_AT_ONCE_BYTES = 1024 * 1024
 LARGEST_KEPT_BYTES = 16 * 1024 * 1024
-"""Larger blocks come from the system and go back there."""
+"""Larger blocks are mapped and unmapped one by one."""
 
 
 def keep_for_reuse() -> None:
-    """Have the allocator keep some of what is freed. For the start of a process."""
+    """Have the allocator keep up to KEPT_FREE_BYTES of freed memory. To be called when the process starts."""
     with suppress(AttributeError, OSError):
         tell = ctypes.CDLL(None).mallopt
         tell(_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
@@ -28,6 +28,6 @@ def keep_for_reuse() -> None:
 
 
 def give_back() -> None:
-    """Give all free memory back to the system."""
+    """Return all free memory to the operating system."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,6 +1,7 @@
-"""What may be asked of an actor: frozen data, no behaviour. One message concerns many entities.
+"""The messages that actors answer: frozen data without behaviour. One message concerns many entities.
 
-A message says what it is answered with: `Message[Grid]` with a grid.
+The type of the answer is part of a message's type: a `Message[Grid]` is answered with a Grid. Messages by
+receiver:
 
 RegistryActor  Register, DeleteFeature, PutGroup, DeleteGroup, Refresh
 JournalActor   Write, ChangeRegistry, Erase
@@ -36,19 +37,20 @@ from actors.types.type import Array, Nulls
 
 
 class Register(Message[tuple[Feature, bool]], frozen=True):
-    """Make or update a feature. The answer: whether it is new, too."""
+    """Register or update a feature. The answer: the feature, and whether it is new."""
 
     change: FeatureChange
 
 
 class DeleteFeature(Message[None], frozen=True):
-    """Delete a feature by its id, and its values with it."""
+    """Delete a feature and its values."""
 
     feature_id: str
 
 
 class PutGroup(Message[tuple[Group, bool]], frozen=True):
-    """Make or replace a group; the times in it are not looked at. The answer: whether it is new, too."""
+    """Create or replace a group; its `created` and `updated` are ignored. The answer: the group, and whether it is
+    new."""
 
     group: Group
 
@@ -60,13 +62,14 @@ class DeleteGroup(Message[None], frozen=True):
 
 
 class Refresh(Message[None], frozen=True):
-    """Another process has changed what is registered: take that over."""
+    """Another process has changed the registry in the shared store: load it from there."""
 
 
 class Write(Message[bytes], frozen=True):
-    """Make blocks durable and visible. The answer: the bytes to say.
+    """Make blocks durable and visible. The answer: the response body.
 
-    `answer` is what to say for an idempotency `key` that comes back; `judged` and `notes` as for `Written`.
+    That is `answer`, or for an idempotency `key` that has been used before the body returned then. `count`: the
+    observations in the blocks. `judged` and `notes`: see `Written`.
     """
 
     blocks: Sequence[Block]
@@ -78,26 +81,26 @@ class Write(Message[bytes], frozen=True):
 
 
 class ChangeRegistry(Message[None], frozen=True):
-    """Make a change of the registry durable, in order with the writes around it."""
+    """Make a change of the registry durable, in order with the writes before and after it."""
 
     change: Registered | Deleted | Grouped | Ungrouped | Noted
 
 
 class Apply(Message[None], frozen=True):
-    """Batches made durable, with their arrival, as far as they concern the receiver."""
+    """Apply batches that are durable, each with its arrival, reduced to what concerns the receiver."""
 
     batches: Sequence[tuple[int, Sequence[Block]]]
 
 
 class Erase(Message[Erased], frozen=True):
-    """Everything of an entity is to go, of all its features. The answer is durable."""
+    """Erase an entity: the observations of all its features. Answered once the erasure is durable."""
 
     entity_type: str
     entity_id: str
 
 
 class Purge(Message[None], frozen=True):
-    """An entity was erased: to the store that owns it."""
+    """An entity was erased. Sent to the store that owns it."""
 
     erased: Erased
 
@@ -109,16 +112,19 @@ class Forget(Message[None], frozen=True):
 
 
 class Flushed(Message[None], frozen=True):
-    """The history files reach `position`. `kept_values`: by feature id, how many rows stay in memory."""
+    """The history files have everything that arrived by `position`.
+
+    `kept_values`: by feature id, how many rows per entity stay in memory.
+    """
 
     position: int
     kept_values: Mapping[str, int]
 
 
 class Latest(Message[Grid], frozen=True):
-    """The newest values with event time <= at.
+    """Read the latest values with event time <= at.
 
-    With `disk`, merged rows by feature id that a first answer found missing; `install` takes them into memory.
+    `disk`: by feature id, merged rows from disk that an earlier answer lacked; `install` takes them into memory.
     """
 
     entity_type: str
@@ -127,9 +133,10 @@ class Latest(Message[Grid], frozen=True):
     kinds: Sequence[Kind]
     at: int
     current: bool
-    """Whether `at` is the present: then the pairs count as used, and come back to memory."""
+    """Whether `at` is the present: then the (entity, feature) pairs count as used, and are reloaded into
+    memory."""
     visible_from: Sequence[int]
-    """By feature: values before it answer nothing (retention age)."""
+    """By feature: values with an earlier event time are not visible (retention age)."""
     disk: Mapping[str, DiskRows] = {}
     verify: bool = False
     """Whether the store compares what it serves with a point-in-time read of the same moment."""
@@ -138,14 +145,14 @@ class Latest(Message[Grid], frozen=True):
 
 
 class Agreement(Message[Mapping[str, tuple[int, int]]], frozen=True):
-    """How such comparisons came out, by feature id: values compared, values that differed."""
+    """Get the results of the comparisons for `Latest.verify`, by feature id: values compared, values differing."""
 
 
 class Past(Message[list[Cells]], frozen=True):
-    """The value of each feature as of a moment of its own for each question: by feature.
+    """A point-in-time read: for each row i, the value of each feature of entities[owner[i]] as of at[i].
 
-    Question i is about entities[owner[i]] at[i]. `visible_from`, by feature, for all questions or one each: values
-    before it answer nothing. `disk` as for `Latest`.
+    The answer: one Cells per feature. `visible_from`, by feature: values with an earlier event time are not
+    visible; one moment for all rows, or one per row. `disk`: see `Latest`.
     """
 
     entity_type: str
@@ -158,7 +165,7 @@ class Past(Message[list[Cells]], frozen=True):
 
 
 class Aggregated(msgspec.Struct, frozen=True):
-    """One value per entity and window, entities outermost; or the entities (positions) still to be read."""
+    """One value per entity and window, entities outermost. `cold`: positions of entities to be read from disk."""
 
     values: Array
     nulls: Nulls
@@ -167,7 +174,10 @@ class Aggregated(msgspec.Struct, frozen=True):
 
 
 class PastWindow(Message[Aggregated | Ranged], frozen=True):
-    """An aggregate over (start, at] for each question. Answered as `Between`; `cold` are entities."""
+    """For each row i, an aggregate over the observations of entities[owner[i]] in (start[i], at[i]].
+
+    The answer: see `Between`; its `cold` are positions in `entities`, not rows.
+    """
 
     entities: Sequence[str]
     owner: Indices
@@ -179,9 +189,9 @@ class PastWindow(Message[Aggregated | Ranged], frozen=True):
 
 
 class Between(Message[Aggregated | Ranged], frozen=True):
-    """Aggregates of the observations with start <= event time <= end.
+    """For each entity, aggregates of the observations with start <= event time <= end.
 
-    `Ranged` is what makes the answer, where there are many observations.
+    If there are many observations, the answer is a Ranged, from which the caller computes them in a worker thread.
     """
 
     entities: Sequence[str]
@@ -197,7 +207,7 @@ class Between(Message[Aggregated | Ranged], frozen=True):
 
 
 class Scanned(msgspec.Struct, frozen=True):
-    """Up to `limit` observations, and whether there are more; or `cold` where the disk must be asked."""
+    """Up to `limit` observations, and whether there are more; or `cold` if rows have to be read from disk."""
 
     times: Times
     values: Array
@@ -207,7 +217,7 @@ class Scanned(msgspec.Struct, frozen=True):
 
 
 class Scan(Message[Scanned], frozen=True):
-    """The observations of one entity, in time order."""
+    """Read the observations of one entity, in order of event time."""
 
     entity: str
     feature: Feature
@@ -219,34 +229,37 @@ class Scan(Message[Scanned], frozen=True):
 
 
 class Whereabouts(Message[Indices], frozen=True):
-    """In which order entities lie in a store's memory: int64[n] to sort them by. It may change."""
+    """The order of entities in a store's memory: int64[n], a sort key for each. The order may change."""
 
     entity_type: str
     entities: Sequence[str]
 
 
 class CountRows(Message[int], frozen=True):
-    """How many observations a store holds in memory."""
+    """Count the observations that a store holds in memory."""
 
 
 class Vitals(msgspec.Struct, frozen=True):
-    """Of a feature's stream: how many came, the newest event time that was due when it came, the last arrival."""
+    """The liveness of a feature's stream: observations counted, newest event time, last arrival.
+
+    `newest` leaves out observations whose event time was in the future when they arrived.
+    """
 
     count: int = 0
     newest: int | None = None
     arrived: int | None = None
 
     def after(self, count: int, newest: int | None, arrived: int) -> Vitals:
-        """With some more observations; `newest` is of those that were due."""
+        """Vitals that include `count` more observations; `newest` leaves out those in the future."""
         if self.newest is not None:
             newest = self.newest if newest is None else max(newest, self.newest)
         return Vitals(self.count + count, newest, arrived)
 
 
 class Fresh(Message[SavedSummaries | None], frozen=True):
-    """What came of a feature after a position, None if `position` is too old.
+    """Get the summaries of what arrived of a feature after `position`; None if that is too long ago.
 
-    `whole`: only of the whole stream, not of its windows.
+    `whole`: only the summary of the whole stream, not those of its windows.
     """
 
     feature: Feature
@@ -255,15 +268,16 @@ class Fresh(Message[SavedSummaries | None], frozen=True):
 
 
 class NewestTimes(Message[list[Vitals]], frozen=True):
-    """When the newest observations of features came."""
+    """Get the vitals of features, in the order asked."""
 
     features: Sequence[Feature]
 
 
 class Late(Message[list[tuple[str, int, int]]], frozen=True):
-    """Windows of drift that had closed when observations of them came, where none has come since `settled`.
+    """Get drift windows that received observations after they had closed, but none since the moment `settled`.
 
-    By feature id: start, last arrival; at most `most`, the newest first. They are told once.
+    The answer: (feature id, start of the window, last arrival), at most `most`, newest first. Each is returned
+    once.
     """
 
     settled: int
@@ -271,17 +285,17 @@ class Late(Message[list[tuple[str, int, int]]], frozen=True):
 
 
 class Snapshot(Message[tuple[int, dict[SummaryKey, Summary]]], frozen=True):
-    """What the monitor has to save: the position, and summaries by key."""
+    """Get what the monitor has to save: its position, and summaries by key."""
 
 
 class Saved(Message[None], frozen=True):
-    """The saved summaries reach `position`."""
+    """The summaries have been saved up to `position`."""
 
     position: int
 
 
 class MonitorStatus(msgspec.Struct, frozen=True):
-    """The position in the journal, the observations that wait to be folded, the messages in the inbox."""
+    """The monitor's position in the journal, observations not yet folded into summaries, and messages waiting."""
 
     position: int
     rows: int
@@ -289,4 +303,4 @@ class MonitorStatus(msgspec.Struct, frozen=True):
 
 
 class Status(Message[MonitorStatus], frozen=True):
-    """How far the monitor is."""
+    """Get how far the monitor has read the journal."""

@@ -1,8 +1,8 @@
-"""Migration: everything that one storage has into another one, which is empty.
+"""Migration: copies everything in one storage into another, empty one.
 
-The registry and the monitor's notes go first, then the observations in order of arrival, a lot at a time with a
-note of how far that is, then the statistics. So a migration that was cut off goes on where it was. At last both
-storages are read through and compared. Nobody else uses either meanwhile.
+The registry and the monitor's notes go first, then the observations in order of arrival, lot by lot, each with a
+note of the position reached, so that an interrupted migration resumes there; then the statistics. Finally both
+storages are read in full and compared. Nobody else may use either storage meanwhile.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ KIND = "migration"
 NOTES = ("check", "pinned", "alert", "score")
 SUMMARIES_AT_ONCE = 500
 Tell = Callable[[int, float], None]
-"""Is told how many observations have been carried, or compared, and which share of all work that is."""
+"""Reports progress: the observations copied (or compared) so far, and the fraction of all work that is done."""
 _CARRYING, _COMPARING = 0.6, 0.2
-"""Shares of the work: comparing looks at the source, then at the target."""
+"""Fractions of the work: copying; comparing, once for the source and once for the target."""
 
 
 class Migrated(NamedTuple):
-    """What is in the target now; `resumed` from an earlier attempt."""
+    """What the target holds after a migration. `resumed`: whether an interrupted attempt was continued."""
 
     features: int
     groups: int
@@ -40,11 +40,10 @@ class Migrated(NamedTuple):
 
 
 def migrate(source: Storage, target: Storage, name: str, tell: Tell) -> Migrated:
-    """Carry everything. `name` is that of the source, by which an attempt that was cut off is recognised.
+    """Copy everything. `name`: the name of the source, by which an interrupted attempt is recognised. Blocks.
 
-    Raises StartupError where a storage cannot be opened, NotFound where the source is empty, Conflict where the
-    target has something of another origin, Unavailable where the two differ in the end. Blocks. A source
-    that is no storage does not become one.
+    Raises StartupError if a storage cannot be opened, NotFound if the source is empty or does not exist (it is not
+    created), Conflict if the target holds anything else, Unavailable if the two differ in the end.
     """
     if not source.there():
         raise NotFound(f"there is no storage in {name}")
@@ -94,7 +93,7 @@ def _commit(target: Storage, entries: list[Entry]) -> None:
 def _carry_rows(
     source: Storage, target: Storage, features: Mapping[str, Feature], name: str, after: int, tell: Tell
 ) -> int:
-    """Returns how far the target is then."""
+    """Copy the observations that arrived later than `after`; returns the last arrival in the target."""
     total, done = max(1, source.mover.held(after)), 0
     for lot in source.mover.carried(features, after):
         after = lot.mark
@@ -105,7 +104,10 @@ def _carry_rows(
 
 
 def _carry_statistics(source: Storage, target: Storage, last: int) -> int:
-    """Statistics in place of those that an earlier attempt has brought. They cover what arrived by `last`."""
+    """Copy the statistics, replacing those of an earlier attempt; returns how many summaries there are.
+
+    They cover what arrived by `last`.
+    """
     _settle(source)
     position = max(target.summaries.position, last)
     count, parts = 0, dict[SummaryKey, bytes]()
@@ -120,12 +122,12 @@ def _carry_statistics(source: Storage, target: Storage, last: int) -> int:
 
 
 def _last(states: Iterable[bytes]) -> bytes:
-    """The part that comes, whatever was there."""
+    """A `merge` for `Summaries.save` by which the new state replaces the stored one."""
     return list(states)[-1]
 
 
 def _settle(source: Storage) -> None:
-    """Save what the source's statistics do not cover yet."""
+    """Bring the source's statistics up to date with its log."""
     position, totals = source.summaries.totals()
     monitor = FeatureMonitor(position, totals)
     for arrived, blocks in source.log.replay(max(position, source.log.trimmed())):
@@ -139,15 +141,15 @@ def _settle(source: Storage) -> None:
 
 
 def _compared(source: Storage, target: Storage, features: Mapping[str, Feature], tell: Tell) -> int:
-    """How many observations both have. Raises Unavailable where they are not the same."""
-    one = _fingerprints(source, features, tell, _CARRYING)
-    two = _fingerprints(target, features, tell, _CARRYING + _COMPARING)
+    """Compare the observations of both; returns how many there are. Raises Unavailable if they differ."""
+    of_source = _fingerprints(source, features, tell, _CARRYING)
+    of_target = _fingerprints(target, features, tell, _CARRYING + _COMPARING)
     for id_ in features:
-        ours, theirs = one.get(id_), two.get(id_)
-        if ours != theirs:
-            counts = [0 if each is None else each.observations for each in (ours, theirs)]
+        there, here = of_source.get(id_), of_target.get(id_)
+        if there != here:
+            counts = [0 if each is None else each.observations for each in (there, here)]
             raise Unavailable(f"{id_} is not the same: {counts[0]} observations there, {counts[1]} here")
-    return sum(each.observations for each in one.values())
+    return sum(each.observations for each in of_source.values())
 
 
 def _fingerprints(

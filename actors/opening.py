@@ -1,6 +1,6 @@
-"""Opens everything in the right order, and ends it in the reverse.
+"""Starts the storage and all actors in the right order, and stops them in reverse.
 
-The asker ends first (the front end is inside the `with`), then the inboxes, then the storage.
+The front end, which runs inside the `with`, stops first, then the actors, then the storage.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ AnyStorage = LocalStorage | SharedStorage
 
 
 def make_storage(settings: Settings) -> AnyStorage:
-    """The storage that the settings name."""
+    """The storage that the settings name, not yet opened. Raises StartupError for settings that do not fit."""
     if settings.storage_type == "memory":
         return MemoryStorage(settings.max_read_bytes)
     if settings.storage_type == "embedded":
@@ -78,23 +78,24 @@ def make_storage(settings: Settings) -> AnyStorage:
 async def open_router(
     settings: Settings, storage: AnyStorage | None = None, now: Callable[[], int] = timestamps.now
 ) -> AsyncIterator[Router]:
-    """Open the storage, start the actors, and yield the router; on leaving, commit what waits and close.
+    """Open the storage, start the actors and yield the router; on leaving, commit what is pending and close.
 
-    Raises StartupError where the storage cannot be opened.
+    `storage`: by default the one that the settings name; `now`: the wall clock in microseconds. Raises
+    StartupError if the storage cannot be opened.
     """
     storage = storage or make_storage(settings)
     try:
         async with _actors(settings, storage, now) as router:
             yield router
     except BaseExceptionGroup as group:
-        raise only(group) from None
+        raise unwrapped(group) from None
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(storage.close)
 
 
 class _Opened(NamedTuple):
-    """What there is of any storage once it is open, and what of it differs between one's own and a shared one."""
+    """What is built on an open storage, in one way for an own storage and in another for a shared store."""
 
     storage: Storage
     clock: ArrivalClock
@@ -112,9 +113,9 @@ class _Opened(NamedTuple):
 @asynccontextmanager
 async def _actors(settings: Settings, storage: AnyStorage, now: Callable[[], int]) -> AsyncIterator[Router]:
     if isinstance(storage, LocalStorage):
-        opened = await _own(settings, storage, now)
+        opened = await _open_own(settings, storage, now)
     else:
-        opened = await _shared(settings, storage, now)
+        opened = await _open_shared(settings, storage, now)
     clock, registry, journal, follower = opened.clock, opened.registry, opened.journal, opened.follower
     stores, monitor = opened.stores, opened.monitor
     registrar = RegistryActor(registry, journal.mailbox, clock, follower)
@@ -137,15 +138,15 @@ async def _actors(settings: Settings, storage: AnyStorage, now: Callable[[], int
         finally:
             if monitoring is not None:
                 monitoring.watch.events.close()
-            if not nursery.cancel_scope.cancel_called:  # else an actor has failed for good, maybe the journal
-                await _drained(journal.mailbox)
+            if not nursery.cancel_scope.cancel_called:  # else an actor has failed for good, perhaps the journal
+                await _drain(journal.mailbox)
             nursery.cancel_scope.cancel()
 
 
-async def _own(settings: Settings, storage: OwnStorage, now: Callable[[], int]) -> _Opened:
-    """A storage of this process alone: memory is filled from it, and the journal moves into its files."""
+async def _open_own(settings: Settings, storage: OwnStorage, now: Callable[[], int]) -> _Opened:
+    """Open a storage that belongs to this process: memory is filled from it, checkpoints fill its files."""
     recovered = await trio.to_thread.run_sync(storage.open)
-    clock = _begun(now, recovered)
+    clock = _clock(now, recovered)
     registry = FeatureRegistry(recovered.features, recovered.groups)
     journal = _journal(settings, storage, clock, registry, recovered)
     stores = await _stores(settings, storage, registry, clock.steady())
@@ -176,11 +177,14 @@ async def _own(settings: Settings, storage: OwnStorage, now: Callable[[], int]) 
     )
 
 
-async def _shared(settings: Settings, storage: SharedStorage, now: Callable[[], int]) -> _Opened:
-    """A storage that is asked at every read, and whose registry others change. Damage is its server's business."""
-    # A server may take its time, but nobody has to wait for the end of that.
+async def _open_shared(settings: Settings, storage: SharedStorage, now: Callable[[], int]) -> _Opened:
+    """Open a shared store, which is asked at every read and whose registry other processes change.
+
+    Detecting damage is left to its server.
+    """
+    # The server may be slow to start; shutting down does not wait for it.
     recovered = await trio.to_thread.run_sync(storage.open, abandon_on_cancel=True)
-    clock = _begun(now, recovered)
+    clock = _clock(now, recovered)
     registry = FeatureRegistry(recovered.features, recovered.groups, storage.registry.versions_seen)
     journal = _journal(settings, storage, clock, registry, recovered)
     follower = Follower(storage.registry, storage.notes, registry, journal, clock)
@@ -196,7 +200,7 @@ async def _shared(settings: Settings, storage: SharedStorage, now: Callable[[], 
     )
 
 
-def _begun(now: Callable[[], int], recovered: Recovered) -> ArrivalClock:
+def _clock(now: Callable[[], int], recovered: Recovered) -> ArrivalClock:
     clock = ArrivalClock(now)
     clock.begin_after(recovered.last_arrived, recovered.moment)
     return clock
@@ -274,8 +278,8 @@ async def _monitoring(settings: Settings, opened: _Opened, monitor: MonitorActor
 async def _stores(
     settings: Settings, storage: OwnStorage, registry: FeatureRegistry, now: int
 ) -> list[StoreActor]:
-    """The stores with their partitions, which are read from storage once for all of them. It keeps the moment."""
-    with suppress(StorageDown):  # on a full disk reads go on, and a checkpoint keeps it later
+    """The stores, whose partitions are filled in one pass over the storage. `now` is kept for the next start."""
+    with suppress(StorageDown):  # on a full disk reads still work, and a later checkpoint keeps the moment
         await trio.to_thread.run_sync(storage.log.trim, 0, now)
     shards, budget = settings.shards, max(1, settings.cache_size // settings.shards)
     log, history = storage.log, storage.history
@@ -288,19 +292,19 @@ async def _stores(
     ]
 
 
-async def _drained(journal: Mailbox) -> None:
-    """Wait, but not forever, until the journal has committed and answered what was sent."""
+async def _drain(journal: Mailbox) -> None:
+    """Wait at most SHUTDOWN_COMMIT_SECONDS until the journal has committed and answered all it was sent."""
     with trio.move_on_after(SHUTDOWN_COMMIT_SECONDS, shield=True) as patience, suppress(Unavailable):
         await journal.ask(Write((), 0, b""))
     if patience.cancelled_caught:
         log.error("the last commit took more than %.0f s and was given up", SHUTDOWN_COMMIT_SECONDS)
 
 
-def only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """A group of one is that one: nurseries wrap what their callers have no use for."""
+def unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The only exception in the group, or its StartupError, or else the group: nurseries wrap what they raise."""
     if len(group.exceptions) == 1:
         alone = group.exceptions[0]
-        return only(alone) if isinstance(alone, BaseExceptionGroup) else alone
+        return unwrapped(alone) if isinstance(alone, BaseExceptionGroup) else alone
     for error in group.exceptions:
         if isinstance(error, StartupError):
             return error

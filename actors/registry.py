@@ -1,7 +1,7 @@
-"""FeatureRegistry: what is registered; RegistryActor: the one that changes it.
+"""FeatureRegistry: the registered features and groups. RegistryActor: the only one to change it.
 
-Readers use the FeatureRegistry directly, which is safe in one thread: the actor changes it between awaits,
-after the change is durable.
+Readers use the FeatureRegistry directly, which is safe in one thread: the actor changes it without awaiting in
+between, once the change is durable.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ log = logging.getLogger("timewell.registry")
 _ATTEMPTS = 5
 _MOST_REMEMBERED = 100_000
 _BYTES_OF_A_SELECTION = 400
-"""By feature, and of itself: lists, arrays, what the stores remember of it."""
+"""The approximate size of a Selection, and again for each feature in it: lists, arrays, what stores cache of
+it."""
 _UPDATABLE = ("description", "tags", "owner", "schema", "max_age", "retention")
 
 
 def check_count(references: int) -> None:
-    """Raise TooLarge for more names than are read at once, before anything is made of them."""
+    """Raise TooLarge for more features than one read may name. Called before any of them is looked up."""
     if references > MAX_FEATURES_PER_READ:
         raise TooLarge(f"features: {references} features, at most {MAX_FEATURES_PER_READ} are read at once")
 
@@ -54,13 +55,13 @@ class FeatureRegistry:
 
     def __init__(self, features: Iterable[Feature] = (), groups: Iterable[Group] = (), version: int = 0) -> None:
         self.version = version
-        """Which of the registries that a shared store has had this one is."""
+        """The version of the registry in the shared store that this one is a copy of."""
         self._features = {feature.id: feature for feature in features}
         self._groups = {group.name: group for group in groups}
         self._index()
 
     def _index(self) -> None:
-        """Put together what is derived. Threads may look at it meanwhile, and find the old or the new."""
+        """Rebuild the derived indices. A thread that reads them meanwhile finds the old ones or the new ones."""
         versions: dict[tuple[str, str], list[Feature]] = {}
         entities: dict[str, set[str]] = {}
         for feature in sorted(self._features.values(), key=lambda feature: feature.version):
@@ -68,11 +69,11 @@ class FeatureRegistry:
             entities.setdefault(feature.name, set()).add(feature.entity)
         self._versions, self._entities = versions, entities
         self.pattern_instructions = max(map(_instructions, self._features.values()), default=0)
-        """Of the largest pattern in a schema: what the values of a request may cost, times their bytes."""
+        """The instructions of the largest pattern in any schema: matching costs at most this many steps a byte."""
         self._forget_answers()
 
     def _forget_answers(self) -> None:
-        # New ones: what a thread has looked up before must not be remembered as what is so now.
+        # New objects: a thread that has looked something up before must not store it as valid now.
         self._resolved: dict[str, Feature] = {}
         self._selected = Remembered[Selection]()
 
@@ -85,12 +86,12 @@ class FeatureRegistry:
         self._forget_answers()
 
     def replace(self, features: Iterable[Feature], groups: Iterable[Group], version: int = 0) -> None:
-        """Be this instead: another process has changed what is registered."""
+        """Replace everything: another process has changed the registry."""
         fresh = {feature.id: feature for feature in features}
         named = {group.name: group for group in groups}
         for id_ in self._features.keys() - fresh.keys():
             del self._features[id_]
-        self._features.update(fresh)  # in place, and never without what stays: others look at this very dict
+        self._features.update(fresh)  # in place, and never without what stays: others hold this very dict
         for name in self._groups.keys() - named.keys():
             del self._groups[name]
         self._groups.update(named)
@@ -103,7 +104,7 @@ class FeatureRegistry:
         return MappingProxyType(self._features)
 
     def known(self) -> Mapping[str, Feature]:
-        """The features of this moment. For any thread: a copy is one step of the interpreter."""
+        """A copy of the features by id. Safe in any thread: copying a dict is atomic in CPython."""
         return self._features.copy()
 
     @property
@@ -114,9 +115,9 @@ class FeatureRegistry:
     # What a reference means
 
     def resolve(self, reference: str) -> Feature:
-        """The feature that an id, `entity.name` or bare name means.
+        """The feature that an id, `entity.name` or bare name refers to; without a version, the highest one.
 
-        Raises NotFound that names it, or Conflict where a bare name stands for several entity types.
+        Raises NotFound, or Conflict if a bare name is used by several entity types.
         """
         resolved = self._resolved
         found = resolved.get(reference)
@@ -144,7 +145,7 @@ class FeatureRegistry:
         return entities[0] if entities else ""
 
     def versions(self, entity: str, name: str) -> Sequence[Feature]:
-        """All versions of a feature, lowest first. Raises NotFound where there is none."""
+        """All versions of a feature, lowest first. Raises NotFound if there is none."""
         found = self._versions.get((entity, name))
         if not found:
             raise NotFound(f"unknown feature {f'{entity}.{name}' if entity else name!r}")
@@ -158,7 +159,7 @@ class FeatureRegistry:
         return found
 
     def resolve_in(self, group: Group, reference: str) -> Feature:
-        """What a reference means in a group: a bare name is one of the group's entity type, for good."""
+        """The feature that a group's reference means: in a group, a bare name is of the group's entity type."""
         return self.resolve(reference if "." in reference else f"{group.entity}.{reference}")
 
     def members(self, name: str) -> set[str]:
@@ -167,9 +168,9 @@ class FeatureRegistry:
         return {self.resolve_in(group, reference).id for reference in group.features} if group else set()
 
     def select(self, references: Sequence[str] | None, group: str | None) -> Selection:
-        """What a read asks for, keyed as it asked: the group's references first, then its own.
+        """The features that a read asks for, by reference: the group's first, then `references`.
 
-        Raises what `resolve` and `group` do, InvalidInput where nothing is asked for, TooLarge for too many names.
+        Raises what `resolve` and `group` do, InvalidInput if no feature is named, TooLarge for too many.
         """
         if references is not None:
             check_count(len(references))
@@ -192,12 +193,12 @@ class FeatureRegistry:
             raise InvalidInput.at("features", "name at least one feature, or a group that has some")
         return Selection(features)
 
-    # What a change would be; nothing is changed here
+    # Validating a change; nothing is changed here
 
     def registration(self, change: FeatureChange, now: int) -> tuple[Registered, bool]:
-        """The feature as the change asks for it, and whether it is new.
+        """The entry that registers or updates a feature as asked for, and whether the feature is new.
 
-        Raises InvalidInput for a name or schema that cannot be, Conflict for another value type.
+        Raises InvalidInput for an invalid name or schema, Conflict for a change of value type or dimension.
         """
         check_name(change.entity, "entity")
         check_name(change.name, "name")
@@ -212,7 +213,7 @@ class FeatureRegistry:
         return Registered(feature, self._joined(feature, now)), True
 
     def _joined(self, feature: Feature, now: int) -> list[Group]:
-        """The group that a new feature names, with the feature in it."""
+        """The group that a new feature names with the feature added, as a list; empty if nothing changes."""
         if feature.group is None:
             return []
         check_name(feature.group, "group")
@@ -234,7 +235,7 @@ class FeatureRegistry:
         return [msgspec.structs.replace(group, features=(*group.features, feature.id), updated=now)]
 
     def deletion(self, id_: str, now: int) -> Deleted:
-        """The deletion of a feature, which also leaves the groups that read it. Raises NotFound."""
+        """The entry that deletes a feature and removes it from all groups. Raises NotFound."""
         feature = self._features.get(id_)
         if feature is None:
             raise NotFound(f"unknown feature {id_!r}")
@@ -247,7 +248,7 @@ class FeatureRegistry:
         return Deleted(feature, changed)
 
     def knows(self, group: Group, reference: str) -> bool:
-        """Whether a group's reference means a feature."""
+        """Whether a group's reference refers to a registered feature."""
         try:
             self.resolve_in(group, reference)
         except NotFound:
@@ -255,7 +256,10 @@ class FeatureRegistry:
         return True
 
     def grouping(self, group: Group, now: int) -> tuple[Grouped, bool]:
-        """The group as asked for, and whether it is new. Raises Conflict for features of another entity type."""
+        """The entry that creates or replaces a group, and whether the group is new.
+
+        Raises InvalidInput, NotFound for an unknown feature, Conflict for features of another entity type.
+        """
         check_name(group.name, "name")
         check_name(group.entity, "entity")
         if not group.features:
@@ -275,7 +279,7 @@ class FeatureRegistry:
         created = old.created if old else now
         return Grouped(msgspec.structs.replace(group, created=created, updated=now)), old is None
 
-    # Taking a change that is durable
+    # Applying a change that is durable
 
     def apply(self, change: Registered | Deleted | Grouped | Ungrouped) -> None:
         """Make a durable change visible."""
@@ -300,7 +304,7 @@ def _instructions(feature: Feature) -> int:
         return 0
     try:
         return instructions_of(feature.schema.pattern)
-    except Unusable as error:  # taken by an earlier version
+    except Unusable as error:  # accepted by an earlier version of Timewell
         log.warning("%s: the pattern of its schema %s; its values are refused", feature.id, error)
         return 0
 
@@ -343,14 +347,14 @@ class Others(Protocol):
 
     @property
     def version(self) -> int:
-        """That of the registry which this process has read or made last."""
+        """The version of the registry that this process last read or wrote."""
 
     async def take_over(self) -> bool:
-        """Have what they have changed in the registry; whether there was anything."""
+        """Load the registry from the store if others have changed it; returns whether they had."""
 
 
 class RegistryActor:
-    """Makes one change at a time: checks it against the registry, has it journaled, then shows it."""
+    """Makes one change at a time: validates it against the registry, has it journaled, then applies it."""
 
     def __init__(
         self, registry: FeatureRegistry, journal: Mailbox, clock: ArrivalClock, others: Others | None = None
@@ -362,7 +366,7 @@ class RegistryActor:
         self._others = others
 
     async def load(self) -> None:
-        """The registry holds durable changes only, and outlives a crash of its actor."""
+        """Nothing to do: the registry holds durable changes only, and survives a crash of its actor."""
 
     async def run(self) -> None:
         """Handle messages until cancelled."""
@@ -403,7 +407,7 @@ class RegistryActor:
         raise Unavailable("other processes keep changing the registry")
 
     async def _overtaken(self) -> bool:
-        """Whether others had changed the registry, which is taken over now."""
+        """Load the registry if other processes have changed it; returns whether they had."""
         return self._others is not None and await self._others.take_over()
 
     def _judge(self, message: Message[Any]) -> tuple[Registered | Deleted | Grouped | Ungrouped, Any]:

@@ -1,4 +1,4 @@
-"""What was made for a question, kept for the next one that is the same: bounded in bytes."""
+"""A cache of what was computed for a request, for the next equal one. Its size is bounded in bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 
 class Remembered(Generic[V]):
-    """A dictionary that begins anew where it would become too large."""
+    """A dictionary that is emptied when it would become too large."""
 
     def __init__(self, most_bytes: int = REMEMBERED_BYTES) -> None:
         self._most = most_bytes
@@ -19,11 +19,11 @@ class Remembered(Generic[V]):
         self._made: dict[Hashable, V] = {}
 
     def get(self, question: Hashable) -> V | None:
-        """What was made for it, None where nothing is known of that."""
+        """The value kept for `question`, or None."""
         return self._made.get(question)
 
     def keep(self, question: Hashable, made: V, size: int) -> V:
-        """Remember what was made, of about so many bytes; what alone would be too much is not. Returns it."""
+        """Keep `made`, of about `size` bytes, unless it alone takes a quarter of the cache; returns `made`."""
         if size > self._most // 4:
             return made
         if self._bytes + size > self._most:
@@ -33,5 +33,5 @@ class Remembered(Generic[V]):
         return made
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Remove everything."""
         self._made, self._bytes = {}, 0

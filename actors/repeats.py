@@ -1,7 +1,7 @@
-"""Writes with an idempotency key: one at a time of each, and whatever comes again is answered as the first was.
+"""Idempotency keys: writes with the same key run one at a time, and a repeat is answered like the first.
 
-Within this process a lock says so. Over a shared store the first may be in another process: what is written in one
-commit is told apart by the store, and what takes several claims its key there.
+Within a process a lock per key ensures this. Over a shared store the first write may be in another process: if a
+write is a single commit, the store itself detects the repeat; a write of several commits claims its key there.
 """
 
 from __future__ import annotations
@@ -20,29 +20,30 @@ from actors.timestamps import SECOND
 
 
 class Repeated(bytes):
-    """An answer that was given before, to the same idempotency key."""
+    """An answer that was given before for the same idempotency key."""
 
 
 class Repeats:
-    """See the module."""
+    """Runs writes with idempotency keys; see the module docstring."""
 
     def __init__(self, log: Log, clock: ArrivalClock, claims: Claims | None = None) -> None:
-        """`claims`: of a shared store, where the first of several may be in another process."""
+        """`claims`: those of a shared store, None for a storage of this process alone."""
         self._log = log
         self._claims = claims
         self._clock = clock
         self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
 
     async def answered(self, key: str) -> bytes | None:
-        """What a write with this key was answered, None where there was none of late."""
+        """The answer to a write with this key within the last IDEMPOTENCY_HOURS, or None."""
         since = self._clock.steady() - IDEMPOTENCY_HOURS * 3_600 * SECOND
         answers = await trio.to_thread.run_sync(self._log.answers, [key], since)
         return answers.get(key)
 
     async def once(self, key: str, write: Callable[[], Awaitable[bytes]]) -> bytes:
-        """What a write with this key was answered before (Repeated), or what `write` answers now.
+        """The answer given before to a write with this key (Repeated), or else that of `write`.
 
-        A repeat waits for the first. Raises UnderWay where that is in another process and takes long.
+        A repeat waits for the first. Raises UnderWay if that runs in another process for UNDER_WAY_SECONDS or
+        more.
         """
         async with self._locks.setdefault(key, trio.Lock()):
             before = await self.answered(key)
@@ -60,9 +61,10 @@ class Repeats:
 
     @asynccontextmanager
     async def alone(self, key: str | None) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-        """Be the only one of all processes that writes under a key, in several commits.
+        """Claim a key, so that no other process writes under it while this one writes in several commits.
 
-        Yields what is to be called before each of them. Both raise UnderWay where another process does.
+        Yields a function to call before each commit, which renews the claim. Both raise UnderWay if another
+        process holds the claim, or has finished the write.
         """
         claims = self._claims
         if claims is None or key is None:

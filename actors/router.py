@@ -1,4 +1,4 @@
-"""Router: the only door to the actors. Typed async methods in, domain errors out. `opening.py` makes one."""
+"""Router: the interface of `actors` for the front end: typed async methods. `opening.py` creates it."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ T = TypeVar("T")
 
 
 class Monitoring(NamedTuple):
-    """What watches the stream."""
+    """The monitoring of the write stream."""
 
     watch: Watch
     schedule: Schedule
 
 
 class Router:
-    """What the front end may ask. Every method raises the errors of `actors.errors`."""
+    """Everything the front end may call. Every method may raise the errors of `actors.errors`."""
 
     def __init__(
         self,
@@ -66,12 +66,12 @@ class Router:
         self.now = clock.now
         """The present, which is never before the last arrival."""
         self.wall = clock.wall
-        """What ages are told by."""
+        """The wall clock, by which ages are measured."""
         self.clock = clock
         self.repeats = repeats
         self.judge = Judge(registry, clock, follower)
         self.damaged = damaged
-        """What is known to be damaged on the disk. Who reads it is answered 503; the rest is served."""
+        """The known damage to files on disk. Reading a damaged part fails with Damaged; the rest is served."""
         self._journal = journal
         self._mailboxes = mailboxes
         self._pending = 0
@@ -79,13 +79,13 @@ class Router:
 
     @property
     def monitoring(self) -> Monitoring:
-        """Raises NotFound where monitoring is off."""
+        """The monitoring. Raises NotFound if it is off."""
         if self._monitoring is None:
             raise NotFound("monitoring is off (ENABLE_MONITORING=false)")
         return self._monitoring
 
     def end_event_streams(self) -> None:
-        """Let go of those who listen to events: the process stops."""
+        """End all event streams, as the process is stopping."""
         if self._monitoring is not None:
             self._monitoring.watch.events.close()
 
@@ -96,7 +96,7 @@ class Router:
 
     @property
     def pending(self) -> int:
-        """How many observations wait for their commit."""
+        """How many observations wait to be committed."""
         return self._pending
 
     @property
@@ -106,7 +106,7 @@ class Router:
 
     @property
     def values_written(self) -> int:
-        """How many observations were committed since the start."""
+        """How many observations this process has committed."""
         return self._journal.values_written
 
     def committed(self) -> int:
@@ -114,30 +114,30 @@ class Router:
         return self._journal.newest
 
     def unready(self) -> list[str]:
-        """The actors that are being rebuilt at the moment, and a shared store that is out of reach."""
+        """The names of actors that are being rebuilt, and the shared store if it is out of reach."""
         away = ["the shared store"] if self._follower is not None and not self._follower.reached else []
         return [*away, *(name for name, mailbox in self._mailboxes.items() if mailbox.refusing)]
 
-    # What is registered, where other processes may have changed it
+    # Catching up with other processes
 
     async def registered(self) -> FeatureRegistry:
-        """The registry with all that any process has been told was changed. Raises Unavailable."""
+        """The registry, including every change acknowledged by any process. Raises Unavailable."""
         if self._follower is not None:
             await self._follower.catch_up()
         return self.registry
 
     async def watching(self) -> Monitoring:
-        """Checks, pinned references, alerts and the registry, in the same way. Raises NotFound, Unavailable."""
+        """The monitoring, including every change acknowledged by any process. Raises NotFound, Unavailable."""
         if self._follower is not None:
             await self._follower.catch_up_notes()
         return self.monitoring
 
     async def settled(self, answer: Callable[[int | None], Awaitable[T]]) -> T:
-        """What `answer` comes to, whichever process has changed what is registered.
+        """Run `answer` against an up-to-date registry, without asking the shared store first.
 
-        It goes by what this process knows, which is nearly always all there is, and is called with the version of
-        that. Where it refuses, or the store is of another version (Stale), it is called once more after this
-        process has caught up, with None: what others change now, they change while the request is under way.
+        `answer` is called with the version of the registry that this process has, which is nearly always the
+        current one. If it refuses the request, or the store has another version (Stale), this process catches up
+        and calls it again with None: changes from now on are concurrent with the request and need not be seen.
         """
         if self._follower is None:
             return await answer(None)
@@ -151,13 +151,13 @@ class Router:
         return await answer(None)
 
     async def overtaken(self, version: int | None) -> bool:
-        """Whether the registry is not of this version any more, in whichever process it was changed."""
+        """Whether the registry is no longer of this version, whichever process has changed it."""
         return version is not None and (await self.registered()).version != version
 
     # Registry
 
     async def register(self, change: FeatureChange) -> tuple[Feature, bool]:
-        """The feature as it is from now on, and whether it is new."""
+        """Register or update a feature; returns it and whether it is new."""
         feature, new = await self._mailboxes["registry"].ask(Register(change))
         return feature, new
 
@@ -166,7 +166,7 @@ class Router:
         await self._mailboxes["registry"].ask(DeleteFeature(id_))
 
     async def put_group(self, group: Group) -> tuple[Group, bool]:
-        """The group as it is from now on, and whether it is new."""
+        """Create or replace a group; returns it and whether it is new."""
         stored, new = await self._mailboxes["registry"].ask(PutGroup(group))
         return stored, new
 
@@ -177,7 +177,7 @@ class Router:
     # Writing
 
     async def repeated(self, key: str) -> bytes | None:
-        """What a write with this idempotency key was answered, None where there was none of late."""
+        """The answer to a write with this idempotency key within the last IDEMPOTENCY_HOURS, or None."""
         return await self.repeats.answered(key)
 
     async def write(
@@ -188,10 +188,10 @@ class Router:
         judged: int | None = None,
         notes: Sequence[Noted] = (),
     ) -> bytes:
-        """Write what was found good. Returns once it is durable, `notes` with it, and visible to the next read.
+        """Write validated rows, together with `notes`. Returns once they are durable and visible to the next read.
 
-        Returns `answer`, or what was answered first (Repeated) where the idempotency key comes again. Raises Stale
-        where `judged` is not the version of the registry in a shared store.
+        Returns `answer`, or the first answer (Repeated) if the idempotency key has been used before. Raises Stale
+        if a shared store's registry is not of the version `judged`.
         """
         if self._pending and self._pending + ingested.accepted > PENDING_VALUES:
             raise Overloaded("too many values wait for their commit")
@@ -205,9 +205,9 @@ class Router:
             self._pending -= ingested.accepted
 
     async def erase(self, entity_type: str, entity_id: str) -> tuple[Erased, Removed]:
-        """Erase an entity from every tier; what is written of it afterwards is kept.
+        """Erase an entity from journal, memory and history. What is written of it afterwards is kept.
 
-        Raises NotFound for an entity type that no feature is of, InvalidInput for an id that cannot be.
+        Raises NotFound for an entity type without features, InvalidInput for an invalid id.
         """
         features = (await self.registered()).features.values()
         if not any(feature.entity == entity_type for feature in features):
@@ -226,9 +226,9 @@ class Router:
         current: bool = False,
         judged: int | None = None,
     ) -> Grid:
-        """The newest value of each feature for each entity with event time <= at, in the orders given.
+        """The latest value with event time <= at of each feature for each entity, in the orders given.
 
-        `current`: `at` is the present, so that what is read counts as used. Raises Stale as `write` does.
+        `current`: whether `at` is the present, so that what is read counts as used. Raises Stale as `write` does.
         """
         now = self.wall()
         if not selected.by_entity_type:
@@ -250,15 +250,15 @@ class Router:
         return await self.serving.scan(entity, feature, span, limit, descending, self.wall())
 
     async def fill(self, spine: Spine, wanted: Sequence[Wanted]) -> list[Filled]:
-        """The columns of a training set, for some of its rows."""
+        """The columns of a training set for the rows of `spine`."""
         if len(spine.at) == 0:
             return [blank_column(column) for column in wanted]
         return await self.training.fill(spine, wanted, self.wall())
 
     async def statistics(self, feature: Feature, start: int = NEVER, end: int = FOREVER) -> Summary:
-        """The statistics of a feature's stream, over a closed range of event time where one is given.
+        """The statistics of a feature's stream, by default all of it, or for event times in [start, end].
 
-        Raises NotFound where monitoring is off.
+        Raises NotFound if monitoring is off.
         """
         statistics = self.monitoring.watch.statistics
         if start == NEVER and end == FOREVER:

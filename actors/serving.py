@@ -1,6 +1,6 @@
-"""FeatureServingEngine: questions about many entities and features, asked of the stores that own them.
+"""FeatureServingEngine: queries about many entities and features, answered by the stores that own them.
 
-One message goes to each store concerned, all of them before the first answer is awaited.
+One message goes to each store concerned, and all are sent before the first answer is awaited.
 """
 
 from __future__ import annotations
@@ -31,21 +31,22 @@ from actors.types.values import width_of
 
 
 class _Part(NamedTuple):
-    """The entities of one shard: their positions in the question, and their ids."""
+    """The entities of a query that belong to one shard: `positions` in the query (int64[n]), and their ids."""
 
     shard: int
     positions: Indices
     entities: Sequence[str]
 
     def of(self, cut: slice) -> _Part:
-        """Some of them."""
+        """A slice of the entities."""
         return _Part(self.shard, self.positions[cut], self.entities[cut])
 
 
 class Span(NamedTuple):
     """A range of event time, split into `windows` tumbling windows of `width` microseconds.
 
-    Where the start is not in it, the windows are (a, b] as well. Else they are [a, b), the last as the range ends.
+    The windows are half-open: (a, b] if the range excludes its start, otherwise [a, b) except for the last window,
+    which includes its end if the range does.
     """
 
     start: int
@@ -57,20 +58,20 @@ class Span(NamedTuple):
 
     @property
     def first(self) -> int:
-        """The first moment that is in it."""
+        """The first moment in the range."""
         return self.start if self.with_start else self.start + 1
 
     @property
     def last(self) -> int:
-        """The last moment that is in it."""
+        """The last moment in the range."""
         return self.end if self.with_end else self.end - 1
 
 
 class FeatureServingEngine:
-    """Asks the stores. Safe for concurrent use by tasks of one thread."""
+    """Answers queries by asking the stores. Safe for concurrent use by tasks of one thread."""
 
     def __init__(self, stores: Sequence[Mailbox], history: HistoryReader, agreement_sample: float = 0.0) -> None:
-        """`agreement_sample`: the share of present reads that stores compare with a point-in-time read."""
+        """`agreement_sample`: the fraction of reads of the present that are compared with a point-in-time read."""
         self.stores = stores
         self.values_served = 0
         self.history = history
@@ -88,10 +89,11 @@ class FeatureServingEngine:
         current: bool,
         judged: int | None = None,
     ) -> Grid:
-        """The newest value with event time <= at of each feature and entity, in the orders given.
+        """The latest value with event time <= at of each feature and entity, in the orders given.
 
-        The features are of one entity type. `current`: `at` is the present, so what is read counts as used.
-        `judged`: the version of the registry that they are of; raises Stale where a shared store has another.
+        The features are of one entity type. `now`: the wall clock, for retention ages. `current`: whether `at` is
+        the present, so that what is read counts as used. `judged`: the version of the registry that `selected` was
+        resolved with; raises Stale if a shared store has another.
         """
         features = selected.features
         visible = selected.visible_from(now)
@@ -159,7 +161,7 @@ class FeatureServingEngine:
         return parts
 
     async def agreement(self) -> dict[str, tuple[int, int]]:
-        """By feature id: values compared with a point-in-time read since the start, and those that differed."""
+        """By feature id, since the start: values compared with a point-in-time read, and values that differed."""
         found: dict[str, tuple[int, int]] = {}
         for store in self.stores:
             for id_, (compared, differed) in (await store.ask(Agreement())).items():
@@ -168,7 +170,7 @@ class FeatureServingEngine:
         return found
 
     async def rows_in_memory(self) -> int:
-        """How many observations the stores hold."""
+        """How many observations the stores hold in memory."""
         return sum([await store.ask(CountRows()) for store in self.stores])
 
     # Aggregates over a range
@@ -178,7 +180,7 @@ class FeatureServingEngine:
     ) -> Aggregate:
         """One value per entity and window, entities outermost, in the order asked. Raises TooMuchAtOnce."""
         distinct = list(dict.fromkeys(entities))
-        if len(distinct) < len(entities):  # each is looked at once, however often it is asked for
+        if len(distinct) < len(entities):  # each entity is aggregated once, however often it is named
             numbers = {entity: number for number, entity in enumerate(distinct)}
             owners = np.array([numbers[entity] for entity in entities])
             found = await self.aggregate(distinct, feature, aggregation, span, now)
@@ -212,7 +214,10 @@ class FeatureServingEngine:
         return await self.aggregated(part.shard, question, max(span.first, visible), span.last)
 
     async def aggregated(self, shard: int, question: Between | PastWindow, start: int, end: int) -> Aggregated:
-        """The answer of a store, made in a worker thread where it takes long. It is about start..end at most."""
+        """The answer of a store to `question`, computed in a worker thread if there is much to aggregate.
+
+        Rows that memory lacks are read from disk for event times in [start, end].
+        """
 
         async def ask(disk: AtHand) -> Aggregated:
             with_disk = msgspec.structs.replace(question, disk=disk.get(question.feature.id))
@@ -232,7 +237,7 @@ class FeatureServingEngine:
     async def scan(
         self, entity: str, feature: Feature, span: Span, limit: int, descending: bool, now: int
     ) -> Scanned:
-        """Up to `limit` observations in time order."""
+        """Up to `limit` observations of one entity in order of event time, newest first if `descending`."""
         shard = shard_of(feature.entity, entity, len(self.stores))
         start = max(span.start, _visible_from(feature, now))
 
@@ -257,7 +262,7 @@ def _chunks(part: _Part, feature: Feature, windows: int) -> list[_Part]:
 
 
 def _of(disk: DiskRows, part: _Part) -> DiskRows:
-    """The rows from disk that concern the entities of one part."""
+    """The rows from disk that belong to the entities of one part."""
     wanted = set(part.entities)
     places = [place for place, entity in enumerate(disk.entities) if entity in wanted]
     renumbered = np.full(len(disk.entities), -1, np.int32)
@@ -268,7 +273,7 @@ def _of(disk: DiskRows, part: _Part) -> DiskRows:
 
 
 def _join(parts: Sequence[_Part], grids: Sequence[Grid], count: int) -> Grid:
-    """The grids of all parts in the order of the question."""
+    """Join the grids of all parts, in the order of the query."""
     if len(parts) == 1:
         return grids[0]
     back = np.empty(count, np.int64)

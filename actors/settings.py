@@ -1,4 +1,4 @@
-"""Every setting and every limit, each with its unit in its name and its reason beside it."""
+"""Every setting and every limit, with the unit in the name and the reason next to it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from actors.errors import StartupError
 
 Positive = Annotated[int, Meta(ge=1)]
 READ_BYTES = 512 * 1024 * 1024
-"""What a storage lets one question bring unless it is told otherwise."""
+"""The default for how much one query may read from disk or a shared store."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an operator may choose. The environment variable of a field is its name in capitals."""
+    """The settings for operators. The environment variable of a field is its name in capitals."""
 
     host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="port to listen on; 0 picks a free one")] = 3001
@@ -104,163 +104,168 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = READ_BYTES
 
 
-# Limits that nobody has needed to choose yet. They bound memory and how long one step holds the thread.
+# Limits that nobody has needed to configure yet. They bound memory, and how long one step blocks the event loop.
 MAX_ENTITY_ID_BYTES = 512
 MAX_NAME_CHARACTERS = 128
 MAX_VALUE_BYTES = 64 * 1024
 MAX_TABLE_COLUMNS = 2_000
 MAX_ARROW_SCHEMA_BYTES = 4 * 1024 * 1024
 MAX_ARROW_CHUNKS = 500_000
-"""Each column of each record batch takes some hundred bytes, however few rows it has."""
+"""Columns times record batches: each takes some hundred bytes, however few rows it has."""
 MAX_VECTOR_DIMENSION = 16_384
 MAX_JSON_DEPTH = 64
 MAX_PATTERN_CHARACTERS = 1_000
 MAX_PATTERN_INSTRUCTIONS = 10_000
-"""Of a regular expression when it is compiled; \\pL has 1,200. A search takes at worst so many steps a byte."""
+"""Size of a compiled regular expression; \\pL has 1,200. A search takes at worst this many steps a byte."""
 PATTERN_SECONDS = 5.0
-"""Processor time for which the values of a request, or those that a check looks at, may be searched."""
+"""Processor time that matching the values of a request, or those that a check reads, may take."""
 PATTERN_STEPS_AT_ONCE = 4_000_000
-"""Bytes times instructions: at most some 20 ms. A request with more is judged in a worker thread."""
+"""Bytes times instructions: at most about 20 ms. A request with more is validated in a worker thread."""
 PATTERN_SEARCHERS = 2
-"""Such threads at once: what waits for the disk has its own."""
+"""Worker threads that may validate such requests at once. Disk reads have threads of their own."""
 MAX_ENUM_VALUES = 10_000
 MAX_RECORD_BYTES = 256 * 1024
-"""A feature, a group or a check as the registry keeps it, all texts and lists included."""
+"""Size of a feature, group or check as the registry stores it, including all texts and lists."""
 MAX_FEATURES_PER_READ = 1_000
 REMEMBERED_BYTES = 16 * 1024 * 1024
-"""What is kept of one kind of requests so that the next like it is answered sooner."""
+"""Size of a `Remembered` cache, of which there is one for each kind of request."""
 MAX_LABELS = 1_000
-"""Columns that the rows of a training set bring along."""
+"""Label columns in the rows of a training set."""
 MAX_LABEL_VALUES = 10_000_000
-"""Of JSON rows, with what some of them lack: more than fits into a body when none does."""
+"""Rows times label columns of JSON rows, counting absent ones: more than a body can hold if none is absent."""
 MAX_ELEMENTS = 1_200_000
-"""A body other than a batch has fewer: so many are decoded in some 50 ms."""
+"""JSON elements in a body other than a batch: this many are decoded in about 50 ms."""
 MAX_KEYS = 50_000
-"""So have its objects, all together: a key takes twenty times as long."""
+"""Object keys in such a body, all objects together: decoding a key takes twenty times as long."""
 PAGE_BYTES = 16 * 1024 * 1024
-"""A page of long values has fewer of them than were asked for."""
+"""A page of long values ends here, with fewer values than were asked for."""
 LISTED_BYTES_PER_TURN = 128 * 1024
-"""So much of a list of registered things is looked through or encoded before others have their turn."""
+"""How much of a list of registered records is searched or encoded before other tasks run."""
 SLICE_BYTES = 1024 * 1024
-"""An answer of long values is put together so much at a time."""
+"""An answer of long values is encoded in slices of this size."""
 MAX_PAGE_ROWS = 10_000
 DEFAULT_PAGE_ROWS = 1_000
 MAX_ROWS_FROM_DISK = 10_000_000
-"""A question that needs more of the history is refused."""
+"""A query that needs more rows from the history is refused."""
 INDEX_BYTES = 20
-"""Of a row that a question brings, beside its value: entity, event time and arrival."""
+"""Size of a row in memory without its value: slot, event time and arrival."""
 
 INBOX_MESSAGES = 512
 INBOX_WAIT_SECONDS = 2.0
-"""How long an asker waits for a place in a full inbox before it is told to come back."""
+"""How long a caller waits for a place in a full inbox before the request is refused with a hint to retry."""
 UNDER_WAY_SECONDS = 20.0
-"""How long a repeat waits for the first where that is in another process, before it is told to come back."""
+"""How long a repeated write waits for the first in another process before it is refused with a hint to retry."""
 UNDER_WAY_AGAIN_SECONDS = 0.1
-"""How often it looks."""
+"""How often it checks for the first one's answer."""
 MOST_DESCRIPTORS = 65_536
-"""The limit of open files is raised to this, where the system lets it be."""
+"""The limit of open files is raised to this if the system allows it."""
 DESCRIPTORS_RESERVED = 256
-"""Open files that connections leave: databases, history files being read or merged, a shared store's sockets."""
+"""Open files that connections may not use: databases, history files being read or merged, sockets to a shared
+store."""
 BODY_BYTES_UNDER_WAY = 512 * 1024 * 1024
-"""Request bodies being read or answered at once, as far as they have come; more are refused."""
+"""Bytes received of request bodies that are being read or answered; further bodies are refused."""
 FEATURES_IN_METRICS = 10_000
-"""So many features, and checks, have lines of their own in `GET /metrics`: the first by id."""
+"""How many features, and how many checks, have lines of their own in `GET /metrics`: the first by id."""
 METRICS_SECONDS = 1.0
-"""Figures of features are put together no more often than this, however many ask."""
+"""The metrics of features are computed at most once in this time."""
 SMALL_BODY_BYTES = 64 * 1024
 SMALL_BODY_BYTES_UNDER_WAY = 64 * 1024 * 1024
-"""Bodies up to so long have a room of their own: a serve or a write is taken however many uploads there are."""
+"""Bodies of up to SMALL_BODY_BYTES have a budget of their own, so that uploads cannot crowd out serving and
+writing."""
 BODY_BYTES_OF_A_CONNECTION = 64 * 1024 * 1024
-"""HTTP/2 may bring a hundred bodies at once on one connection."""
+"""The same for one connection: HTTP/2 may bring a hundred bodies at once on it."""
 ANSWER_BYTES_UNTAKEN = 512 * 1024 * 1024
-"""Answers that wait for their clients; with more, those are given up that have taken nothing for longest."""
+"""Answers waiting to be received; beyond, the clients that have received nothing for longest are dropped."""
 HEAD_SECONDS = 20.0
-"""The head of a request comes within this time of its first byte, or is answered with 408."""
+"""The head of a request has to arrive within this time of its first byte, or is answered with 408."""
 BYTES_UNLESS_STALLED = 16 * 1024
-"""What has to come of a body in STALLED_SECONDS, unless it is all that is left: 500 bytes a second."""
+"""How much of a body has to arrive in STALLED_SECONDS, unless less is left: about 500 bytes a second."""
 CELLS_PER_TURN = 20_000
-"""An answer with more values is put together in a worker thread, so that small ones need not wait for it."""
+"""An answer with more values is encoded in a worker thread, so that small ones need not wait for it."""
 PENDING_VALUES = 2_000_000
-"""Values waiting for their commit. At about 100 bytes each this bounds the memory of an overload."""
+"""Values waiting to be committed. At about 100 bytes each this bounds memory under overload."""
 GROUP_COMMIT_VALUES = 200_000
-"""A commit takes no more than this, so that one fsync is never the price of a minute's backlog."""
+"""A commit takes no more than this, so that no write waits for a minute's backlog to be committed."""
 ROWS_PER_TURN = 2_500
-"""A batch is judged, split and applied so many rows at a time, up to half a millisecond each, and others are
-served in between."""
+"""A batch is validated, split and applied this many rows at a time, up to half a millisecond each; other tasks run
+in between."""
 ROWS_JUDGED_TOGETHER = 10_000
-"""A longer batch is judged in parts of so many rows, which are put together afterwards."""
+"""A longer batch is validated in parts of this many rows, which are joined afterwards."""
 ENTITIES_PER_MESSAGE = 1_000
-"""One range message covers at most this many entities: 1,000 x 1,000 kept values is about 15 ms."""
+"""A `Between` covers at most this many entities: 1,000 x 1,000 kept values take about 15 ms."""
 CELLS_PER_LOT = 1_000_000
-"""A streamed answer goes out so many values at a time: its memory is bounded by a few times that."""
+"""A streamed answer is sent in lots of this many values, and takes memory for a few lots."""
 CELLS_PER_QUESTION = 131_072
-"""A point-in-time question to a store is about at most so many values: some 20 ms."""
+"""A point-in-time message to a store is about at most this many values, which take about 20 ms."""
 WINDOWED_ROWS_PER_QUESTION = 4_096
-"""Each row of a windowed question has observations of its own behind it, a thousand or millions."""
+"""The same for rows with a window, each of which may aggregate a thousand or millions of observations."""
 AGGREGATED_ROWS_PER_TURN = 20_000
-"""Aggregates over more observations are made in worker threads: a median of so many takes two milliseconds."""
+"""Aggregates over more observations are computed in worker threads: a median of this many takes two
+milliseconds."""
 AGGREGATED_ROWS_AT_ONCE = 250_000
-"""So many observations are taken out of the history at once, unless one range alone has more."""
+"""Observations gathered for aggregation at once, unless a single range has more."""
 AGGREGATORS = 2
-"""Worker threads that may aggregate at once; each takes some 50 bytes for an observation."""
+"""Worker threads that may aggregate at once; each takes about 50 bytes an observation."""
 CRASHES_ALLOWED = 5
 CRASH_WINDOW_SECONDS = 60.0
-"""More crashes of one actor than this within the window end the process, loudly."""
+"""More crashes of one actor than CRASHES_ALLOWED within this time end the process."""
 SHUTDOWN_COMMIT_SECONDS = 10.0
 """The last commit may take this long before the process gives up on it."""
 
 FLUSH_VALUES = 1_000_000
-"""A checkpoint starts early when this many values wait in the journal, and writes at most so many a file."""
+"""A checkpoint starts early when this many values are in the journal, and writes at most this many a file."""
 FLUSH_BYTES = 256 * 1024 * 1024
-"""Nor does it write much more than this of long values."""
+"""Approximate size at which a checkpoint ends a file of long values."""
 UNFLUSHED_VALUES = 10_000_000
-"""With more than this in the journal (the history cannot be written), new writes are refused."""
+"""With more values than this in the journal (because the history cannot be written), new writes are refused."""
 RUNS_BEFORE_COMPACTION = 8
 MAX_RUN_ROWS = 2_000_000
 MAX_RUN_BYTES = 256 * 1024 * 1024
-"""Compaction makes no larger runs: it sorts one in memory, at about 200 bytes a row beside long values."""
+"""Compaction makes no larger runs: it sorts a run in memory, at about 200 bytes a row plus long values."""
 VACUUM_HOURS = 1
-"""Replaced history files stay this long for outside readers of an older table version."""
+"""Replaced history files are kept this long for external readers of an older version of the Delta table."""
 MAX_RETENTION_VALUES = 1_000_000_000
 MAX_VERSION = 999_999_999
 IDEMPOTENCY_HOURS = 24
 CLOCK_DOUBTED_HOURS = 24
-"""What has grown old is removed for good once the wall clock has said so for this long (or all along)."""
+"""A wall clock that has leapt ahead is not believed for this long when old data is to be removed
+(`SteadyClock`)."""
 STORAGE_CONNECTIONS = 16
-"""To a shared store, at most; each is in use for as long as one question takes. Those of the event loop to Redis,
-SHARED_STORE_WORKERS for each shard and node, are counted apart."""
+"""Most connections to a shared store, each in use for one query at a time. The event loop's connections to Redis,
+SHARED_STORE_WORKERS for each shard and node, come on top."""
 STORAGE_START_SECONDS = 60.0
-"""A process waits so long for its shared store to come up before it gives up."""
+"""How long a starting process waits for its shared store to come up before it gives up."""
 MAX_ROWS_FROM_SHARED = 2_000_000
-"""One read of a shared store brings at most so many rows, which are Python objects for a moment."""
+"""Most rows in one read of a shared store; each consists of Python objects for a moment."""
 VISIT_BYTES = 64 * 1024 * 1024
-"""One visit to Redis brings at most about so much of a range, were all values as long as they may be."""
+"""One visit to Redis reads so much of a range that values of the greatest length would add up to about this."""
 MAX_PAYLOAD_BYTES = MAX_VALUE_BYTES + 1
-"""Of what is written together, which is read together whatever is asked for, and more than which is kept apart."""
+"""Values that are written together are stored, and read, as one payload, up to this size; longer ones are stored
+separately."""
 MAX_TOGETHER_BYTES = 1_024
-"""A vector with more is kept apart, so that nobody who asks for what was written with it has to read it."""
+"""A longer vector is stored separately, so that reads of values written with it do not have to read it."""
 TEXTS_PER_VISIT = 1_000
-"""The newest texts that one visit to a shared store brings at most, each of up to 64 KB."""
+"""Most latest texts that one visit to a shared store reads, each of up to 64 KB."""
 SHARED_STORE_WORKERS = 3
-"""Questions that one store actor may have put to a shared store at once."""
+"""Queries to a shared store that one store actor may have open at once."""
 REGISTRY_POLL_SECONDS = 0.25
-"""A change of the registry by another process is noticed this soon."""
+"""How often changes of the registry by other processes are polled for."""
 MERGE_SECONDS = 5.0
-"""Over a shared store, what each process counts is in the statistics of all at least this soon."""
+"""Over a shared store, statistics include what each process has counted after at most this long."""
 MOST_WIDE_SHAPES = 256
-"""Features of one entity type are kept together in at most so many ways; beyond, each value has its own row."""
+"""Distinct sets of features of one entity type that are stored as one row; beyond, each value has its own row."""
 STATISTICS_READERS = 2
-"""Worker threads that may put statistics together at once."""
+"""Worker threads that may merge statistics at once."""
 VALUES_UNDER_WAY = 8_000_000
-"""Of the large answers that are being made and put together at once, each value some thirty bytes; others wait."""
+"""Values in all large answers being computed and encoded, about thirty bytes each; further large answers wait."""
 FEW_VALUES = 20_000
-"""An answer of so many waits for no other."""
+"""An answer of up to this many values does not wait."""
 ROOM_WAIT_SECONDS = 10.0
-"""A large read for which there is no room for so long is answered 503."""
+"""A large answer that has to wait for longer is refused with 503."""
 ANSWERS_MADE_AT_ONCE = 2
-"""Worker threads that put large answers together or read large questions; each slows all other requests down."""
+"""Worker threads that encode large answers or decode large requests; each slows down all other requests."""
 TABLES_AT_ONCE = 2
-"""Arrow tables read and judged at once, which may each take some hundred megabytes."""
+"""Arrow tables being read and validated at once, each of which may take some hundred megabytes."""
 HISTORY_READERS = 2
 """Worker threads that may read history files at once."""
 
@@ -268,7 +273,7 @@ HISTORY_READERS = 2
 def from_environment(environ: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Settings:
     """Settings from the environment, overridden by flags.
 
-    Raises StartupError that names the variable and the value at fault.
+    Raises StartupError, which names the variable at fault, and its value unless that may contain a secret.
     """
     names = {field.name.upper(): field.name for field in msgspec.structs.fields(Settings)}
     given: dict[str, Any] = {names[key]: value for key, value in environ.items() if key in names and value != ""}
@@ -279,7 +284,7 @@ def from_environment(environ: Mapping[str, str], flags: Mapping[str, Any] | None
 
 
 _SECRET = ("storage_url", "webhook_url", "webhook_secret")
-"""May have passwords and tokens in them anywhere, which belong into no message."""
+"""Settings that may contain passwords and tokens, which must not appear in a message."""
 
 
 def _check(name: str, value: object) -> None:
@@ -288,13 +293,13 @@ def _check(name: str, value: object) -> None:
     except msgspec.ValidationError as error:
         reason = str(error).split(" - at ")[0]
         given = str(value)
-        if name in _SECRET or "@" in given or "//" in given:  # an address, also where none belongs
+        if name in _SECRET or "@" in given or "//" in given:  # a URL, perhaps given to the wrong setting
             raise StartupError(f"{name.upper()}: {reason.replace(given, '…')}{_choices(name)}") from None
         raise StartupError(f"{name.upper()}={value!r}: {reason}{_choices(name)}") from None
 
 
 def _choices(name: str) -> str:
-    """What a setting may be, where that is one of some words."""
+    """The choices of a setting that is one of several words, for an error message."""
     hint = get_args(get_type_hints(Settings, include_extras=True).get(name))
     words = ("true", "false") if hint and hint[0] is bool else get_args(hint[0]) if hint else ()
     return f"; it is one of {', '.join(words)}" if words else ""

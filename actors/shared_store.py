@@ -1,9 +1,8 @@
-"""SharedStoreActor: what a StoreActor answers, of a shard whose values are in a shared store.
+"""SharedStoreActor: answers what a StoreActor answers, for a shard whose values are in a shared store.
 
-It keeps nothing, so that a read sees what any process has written. Requests for the shard meet here: those for the
-newest values that wait together go to the server in one visit, from the event loop where that is quick. All else
-is answered by the kernels that a store has for its memory, out of the rows that the server has of the entities
-concerned.
+It keeps no values, so that a read sees what any process has written. Reads of latest values that wait together are
+sent to the shared store in one visit, from the event loop if the engine supports that. For any other query the
+rows of the entities concerned are fetched, and answered from by the same code that a store uses for its memory.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ _UNBOUNDED = 2**62
 
 
 class SharedStoreActor:
-    """Answers out of a shared store, a few visits at once."""
+    """Answers queries from a shared store, with at most SHARED_STORE_WORKERS visits to it at once."""
 
     def __init__(self, shard: int, values: Values, most_bytes: int) -> None:
-        """`most_bytes`: of the texts of one answer; more are refused before they are all in memory."""
+        """`most_bytes`: the limit for the texts in one answer, checked before all of them are in memory."""
         self.mailbox = Mailbox(f"store {shard}")
         self._values = values
         self._most_bytes = most_bytes
@@ -42,7 +41,7 @@ class SharedStoreActor:
         self._visitors = trio.CapacityLimiter(SHARED_STORE_WORKERS)
 
     async def load(self) -> None:
-        """There is nothing to load."""
+        """Nothing to load: all values are in the shared store."""
 
     async def run(self) -> None:
         """Handle messages until cancelled."""
@@ -56,7 +55,7 @@ class SharedStoreActor:
             batch = await self.mailbox.drain()
             self._under_way += batch
             self.mailbox.take(self._under_way)
-            await self._answer(batch)  # what fails here stays taken, and is answered by the crash
+            await self._answer(batch)  # if this raises, the batch stays taken, and the supervisor answers it
             self._under_way = [one for one in self._under_way if one not in batch]
             self.mailbox.take(self._under_way)
 
@@ -97,7 +96,7 @@ class SharedStoreActor:
             envelope.fail(_refusal(error))
 
     async def _newest_in_parts(self, message: Latest) -> Grid:
-        """Some entities at a time, each once: how long texts are is known only when they are here.
+        """The latest values, read for some distinct entities at a time: texts are of unknown length until read.
 
         Raises Stale, TooLarge.
         """
@@ -115,29 +114,29 @@ class SharedStoreActor:
         return join(grids, np.array([places[entity] for entity in message.entities]))
 
     async def _visit(self, ask: Any, *about: Any) -> Any:
-        # Who asked may be gone, and the thread still wait for the server: it is left to the storage's deadline.
+        # A cancelled caller abandons the thread, which the storage's timeout ends.
         return await trio.to_thread.run_sync(ask, *about, limiter=self._visitors, abandon_on_cancel=True)
 
 
 def _many_texts(message: Latest) -> bool:
-    """Whether texts may come to more than is brought in one visit."""
+    """Whether a message asks for more texts than one visit reads."""
     return _texts_each(message) * len(message.entities) > TEXTS_PER_VISIT
 
 
 def _texts_each(message: Latest) -> int:
-    """How many texts are asked for of each entity."""
+    """How many text values a message asks for per entity."""
     return sum(len(kind.members) for kind in message.kinds if dtype_of(kind.value_type).kind == "O")
 
 
 def _checked(message: Latest, grid: Grid, registry: int) -> Grid:
-    """The answer. Raises Stale where it was asked for by another version of the registry."""
+    """Return `grid`. Raises Stale if the message was made with another version of the registry."""
     if message.judged not in (None, registry):
         raise Stale("another process has changed what is registered")
     return grid
 
 
 def _refusal(error: Exception) -> TimewellError:
-    """What to answer. Raises what is neither the asker's doing nor a want of something: it fails this actor."""
+    """The error to answer with. Re-raises an unexpected error, which then fails this actor."""
     refusal = error if isinstance(error, TimewellError) else shortage(error)
     if refusal is None:
         raise error
@@ -151,7 +150,7 @@ def _question(message: Latest) -> LatestQuestion:
 
 
 def answered(values: Values, message: Any) -> Any:
-    """The answer to a message other than `Latest`. Blocks; for a worker thread."""
+    """Answer a message other than `Latest`. Blocks; for a worker thread."""
     match message:
         case Past(_, entities, _, at, features, visible):
             start = min(int(np.min(one)) for one in visible)
@@ -174,7 +173,7 @@ def answered(values: Values, message: Any) -> Any:
             return {}
         case _:
             return None
-    # Nothing is in this memory, so that everything is answered out of the rows at hand.
+    # The partition is empty and its floor is at the end of time, so the rows just read answer everything.
     return FeatureStore(Partition(base_floor=FOREVER), _UNBOUNDED).handle(message)
 
 

@@ -1,10 +1,10 @@
-"""Crash, reload, run again.
+"""Supervision: an actor that crashes reloads its state and runs again.
 
-An error of the asker's making is an answer and stops nothing. Any other exception ends the actor's run: its
-open calls are answered with StoreCrashed, it reloads its state from what is durable and runs again. An actor
-that crashes more than CRASHES_ALLOWED times within CRASH_WINDOW_SECONDS takes the process down: it would
-crash again on the same input, and an orchestrator sees a dead process better than a sick one. What is only a want
-of memory, or a storage that is out of reach while the state is made anew, does not count: it may end.
+An error caused by a request is answered, and stops nothing. Any other exception ends the actor's run: its open
+calls are answered with StoreCrashed, it reloads its state from durable storage and runs again. An actor that
+crashes more than CRASHES_ALLOWED times within CRASH_WINDOW_SECONDS ends the process: it would crash again on the
+same input, and an orchestrator detects a dead process more easily than a failing one. Temporary failures do not
+count: a shortage of memory, or a storage that is out of reach while the state is reloaded.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ log = logging.getLogger("timewell.supervisor")
 
 
 class Actor(Protocol):
-    """What can be supervised."""
+    """What `supervise` can run."""
 
     mailbox: Mailbox
 
     async def load(self) -> None:
-        """Make the state anew from what is durable."""
+        """Load the state from durable storage."""
 
     async def run(self) -> None:
         """Handle messages until cancelled."""
 
 
 async def supervise(actor: Actor, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Load and run an actor for as long as the process lives; it counts as started when first loaded."""
+    """Load and run an actor until cancelled. Reports `started` once the actor is loaded for the first time."""
     crashes: deque[float] = deque()
     name = actor.mailbox.name
     await actor.load()

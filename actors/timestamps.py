@@ -1,4 +1,4 @@
-"""Time is int64 microseconds since 1970 in UTC, everywhere inside. What the client needs too is in `timewell`."""
+"""Timestamps and durations: int64 microseconds since 1970 UTC throughout. What clients share is in `timewell`."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ _LONGEST_DURATION = 32
 
 
 def now() -> int:
-    """The wall clock."""
+    """The wall clock, in microseconds."""
     return time.time_ns() // 1_000
 
 
 def parse_timestamp(text: str, field: str = "timestamp") -> int:
-    """See `micros_of_text`. Raises InvalidInput naming `field`."""
+    """Parse a timestamp, see `micros_of_text`. Raises InvalidInput, which names `field`."""
     micros = micros_of_text(text)
     if micros is None:
         raise InvalidInput.at(field, why_no_moment(text))
@@ -58,9 +58,9 @@ def parse_timestamp(text: str, field: str = "timestamp") -> int:
 
 
 def parse_duration(given: object, field: str) -> int:
-    """Seconds as a number, or "7d", "12h", "30m", "45s", to microseconds; it must be positive.
+    """Parse a positive duration, given as seconds or as "7d", "12h", "30m", "45s", into microseconds.
 
-    What is finer than a microsecond is cut.
+    Fractions of a microsecond are dropped. Raises InvalidInput, which names `field`.
 
     >>> parse_duration("7d", "window"), parse_duration(1.5, "window"), parse_duration("0.0000019s", "window")
     (604800000000, 1500000, 1)
@@ -83,11 +83,11 @@ def _duration_micros(given: object) -> int | None:
         return micros
     if isinstance(given, bool) or not isinstance(given, int | float):
         return None
-    # Through its shortest digits: 0.29 means 290,000 microseconds, though its float64 is a little less.
+    # Via the shortest decimal: 0.29 means 290,000 microseconds, although the nearest float64 is a little less.
     return int(Decimal(repr(given)) * SECOND) if abs(given) < 2**42 else None
 
 
 @lru_cache(maxsize=4_096)
 def duration(given: Duration) -> int:
-    """A duration that was checked before, in microseconds."""
+    """A duration that has been validated before, in microseconds."""
     return parse_duration(given, "duration")

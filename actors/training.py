@@ -1,10 +1,10 @@
-"""Training sets: for each row of (entity, moment) the value of every feature as it was at that moment.
+"""Training sets: for each row (entity, moment), the value of every feature as of that moment.
 
-A point-in-time join. The rows are put in order of shard and entity, once for all columns. Then they are asked of
-the stores some thousands at a time, each distinct entity once a message; where memory does not reach far enough
-the history files are read, and the question is asked again with their rows. With `known_at` only what had arrived
-by then counts: that is answered from the journal and the history files alone, which keep every version of a
-corrected value.
+This is a point-in-time join. The rows are sorted by shard and entity, once for all columns, and the stores are
+asked about some thousands of them at a time, with each distinct entity once per message. If memory does not reach
+back far enough, the history files are read and the store is asked again with their rows (`completing.py`). With
+`known_at` only what had arrived by then counts; that is answered from the journal and the history files alone,
+which keep every version of a corrected value.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from actors.types.values import empty, width_of
 
 
 class Wanted(NamedTuple):
-    """A column of a training set. Durations in microseconds.
+    """A column to compute. Durations are in microseconds.
 
-    Without `aggregation` the latest value, not older than `lookback`; with it the aggregate over the
+    Without `aggregation`: the latest value that is not older than `lookback`. With it: the aggregate over the
     observations in (moment - window, moment].
     """
 
@@ -51,9 +51,9 @@ class Wanted(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """A column that was asked for: one value per row. `value_type` says how to render it.
+    """A computed column: one value per row. `value_type` says how to render the values.
 
-    Columns that are null in the same rows may have one array of `nulls` in common.
+    Columns that are null in the same rows may share one `nulls` array.
     """
 
     name: str
@@ -63,9 +63,10 @@ class Filled(NamedTuple):
 
 
 class Spine(NamedTuple):
-    """Rows of a training set: an entity id and a moment each; `known`: the last arrival to count, None for all.
+    """Rows of a training set: an entity id and a moment (int64[n]) each.
 
-    Of ids in an Arrow array of strings only the distinct ones become Python objects.
+    `known`: for each row the last arrival that counts (int64[n]), or None to count all. If the ids are an Arrow
+    array, only the distinct ones become Python objects.
     """
 
     entities: Sequence[str] | pa.StringArray
@@ -73,7 +74,7 @@ class Spine(NamedTuple):
     known: Times | None = None
 
     def rows(self, cut: slice) -> Spine:
-        """Some of them."""
+        """A slice of the rows."""
         return Spine(self.entities[cut], self.at[cut], None if self.known is None else self.known[cut])
 
 
@@ -89,7 +90,10 @@ _Found = TypeVar("_Found")
 
 
 class _Part(NamedTuple):
-    """Some rows of one shard, each about entities[owner]: `rows` of the question, `cut` of the layout."""
+    """Some rows of one shard; row i is about entities[owner[i]].
+
+    They are the slice `cut` of the layout; `rows`: their row numbers in the spine.
+    """
 
     shard: int
     cut: slice
@@ -100,7 +104,10 @@ class _Part(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """All rows by shard and entity, each about entities[owner]; those of shard i are bounds[i]:bounds[i + 1]."""
+    """All rows sorted by shard and entity; row i is about entities[owner[i]].
+
+    `rows`: their row numbers in the spine. The rows of shard s are bounds[s]:bounds[s + 1].
+    """
 
     rows: Indices
     at: Times
@@ -109,13 +116,13 @@ class _Layout(NamedTuple):
     bounds: list[int]
 
     async def answered(self, most: int, ask: Callable[[_Part], Awaitable[_Found]]) -> AsyncIterator[_Found]:
-        """What is answered of all of them in order, at most so many at a time."""
+        """Yield the answers of `ask` to all rows in order, at most `most` rows at a time."""
         for shard, (begin, end) in enumerate(pairwise(self.bounds)):
 
-            def some(cut: slice, shard: int = shard, begin: int = begin) -> Awaitable[_Found]:
+            def ask_shard(cut: slice, shard: int = shard, begin: int = begin) -> Awaitable[_Found]:
                 return ask(self._part(shard, slice(begin + cut.start, begin + cut.stop)))
 
-            async for _, answer in in_lots(end - begin, most, some):
+            async for _, answer in in_lots(end - begin, most, ask_shard):
                 yield answer
 
     def _part(self, shard: int, cut: slice) -> _Part:
@@ -143,15 +150,15 @@ def _numbering(spine: Spine) -> Steps[_Asked]:
 
 
 async def _laid_out(entity_type: str, asked: _Asked, stores: Sequence[Mailbox]) -> _Layout:
-    """By shard, and there in the order in which the store has them, so that it looks through its memory once."""
+    """Sort the rows by shard, and within it in the order of the store's memory, which is then read in one pass."""
     owners = await by_turns(finding_shards(entity_type, asked.entities, len(stores)))
     by_shard = []
     for shard, store in enumerate(stores):
-        own = np.flatnonzero(owners == shard)
-        if len(own):
-            places = await store.ask(Whereabouts(entity_type, picked(asked.entities, own)))
-            own = own[np.argsort(places, kind="stable")]
-        by_shard.append(own)
+        numbers = np.flatnonzero(owners == shard)
+        if len(numbers):
+            places = await store.ask(Whereabouts(entity_type, picked(asked.entities, numbers)))
+            numbers = numbers[np.argsort(places, kind="stable")]
+        by_shard.append(numbers)
     entities = np.concatenate(by_shard)
     number = np.empty(len(entities), np.int64)
     number[entities] = np.arange(len(entities))
@@ -163,11 +170,14 @@ async def _laid_out(entity_type: str, asked: _Asked, stores: Sequence[Mailbox]) 
 
 
 _Reach = tuple[int | None, int | None]
-"""What tells how far back a column looks: lookback and retention age."""
+"""How far back a column looks: its lookback and its feature's retention age, both in microseconds."""
 
 
 class _Answer(NamedTuple):
-    """What a store said of a part, by column, and by reach the first event time that may answer."""
+    """A store's answer about a part: one Cells per column.
+
+    `visible`: by reach, the first event time that is visible to all rows of the part, or to each (int64[n]).
+    """
 
     part: _Part
     visible: Mapping[_Reach, int | Times]
@@ -175,16 +185,16 @@ class _Answer(NamedTuple):
 
 
 class TrainingSets:
-    """Asks the stores. Safe for concurrent use by tasks of one thread."""
+    """Computes training sets by asking the stores. Safe for concurrent use by tasks of one thread."""
 
     def __init__(self, serving: FeatureServingEngine, history: History) -> None:
-        """`serving` reads the history files for both, within one limit of readers."""
+        """`serving`: its limit of threads that read history files is shared."""
         self._serving = serving
         self._stores = serving.stores
         self._history = history
 
     async def fill(self, spine: Spine, wanted: Sequence[Wanted], now: int) -> list[Filled]:
-        """The columns in the order asked, for at least one row. Raises TooMuchAtOnce."""
+        """Compute the columns in the order asked. `spine` has at least one row. Raises TooMuchAtOnce."""
         asked = await by_turns(_numbering(spine))
         if spine.known is not None:
             return [await self._as_known(asked, spine.known, column, now) for column in wanted]
@@ -198,8 +208,8 @@ class TrainingSets:
             else:
                 plain.setdefault(column.feature.entity, []).append(place)
         for entity_type, places in plain.items():
-            own = [wanted[place] for place in places]
-            found.update(zip(places, await self._latest(layouts[entity_type], own, now), strict=True))
+            columns = [wanted[place] for place in places]
+            found.update(zip(places, await self._latest(layouts[entity_type], columns, now), strict=True))
         return [found[place] for place in range(len(wanted))]
 
     # The latest values
@@ -211,8 +221,8 @@ class TrainingSets:
         answers, held = [], Amount(f"{len(features)} features", UNCOUNTED, self._serving.history.most_bytes)
 
         async def ask(part: _Part) -> _Answer:
-            own = {reach: start if isinstance(start, int) else start[part.cut] for reach, start in visible.items()}
-            return _Answer(part, own, await self._part(part, features, [own[_reach(column)] for column in wanted]))
+            cut = {reach: start if isinstance(start, int) else start[part.cut] for reach, start in visible.items()}
+            return _Answer(part, cut, await self._part(part, features, [cut[_reach(column)] for column in wanted]))
 
         async for answer in layout.answered(most, ask):
             held.add(0, sum(bytes_of(cells.values) for cells in answer.cells))
@@ -268,7 +278,7 @@ class TrainingSets:
 
 
 async def _put_back(answers: Sequence[_Answer], wanted: Sequence[Wanted], count: int) -> list[Filled]:
-    """The columns in the order of the rows. One after the other: one of them fits into the processor's cache."""
+    """Put the answers into the order of the rows, one column at a time, which fits into the processor's cache."""
     filled: list[Filled] = []
     nulls: dict[tuple[_Reach, tuple[int, ...]], Nulls] = {}
     done = 0
@@ -277,7 +287,7 @@ async def _put_back(answers: Sequence[_Answer], wanted: Sequence[Wanted], count:
         values = empty(column.feature, count)
         for answer, one in zip(answers, cells, strict=True):
             values[answer.part.rows] = one.values
-        # What the stores found at one place for several columns, they answered with the same arrays.
+        # For columns that are found at the same positions, the stores answer with the same array objects.
         key = _reach(column), tuple(id(same) for one in cells for same in (one.times, one.nulls))
         if key not in nulls:
             nulls[key] = _nulls(answers, cells, _reach(column), count)
@@ -290,7 +300,7 @@ async def _put_back(answers: Sequence[_Answer], wanted: Sequence[Wanted], count:
 
 
 def _nulls(answers: Sequence[_Answer], cells: Sequence[Cells], reach: _Reach, count: int) -> Nulls:
-    """Where there is nothing, a null, or a value that is too old."""
+    """Which rows have no value, a null, or a value that is too old: bool[count]."""
     nulls = np.empty(count, np.bool_)
     for answer, one in zip(answers, cells, strict=True):
         nulls[answer.part.rows] = one.nulls | (one.times < answer.visible[reach])
@@ -298,7 +308,7 @@ def _nulls(answers: Sequence[_Answer], cells: Sequence[Cells], reach: _Reach, co
 
 
 def _as_known(history: History, asked: _Asked, known: Times, column: Wanted, now: int) -> Filled:
-    """A column out of what had arrived by `known`. Blocks; for a worker thread."""
+    """Compute a column from what had arrived by `known`. Blocks; for a worker thread."""
     start = np.broadcast_to(_visible_from(column, asked.at, now), asked.at.shape)
     rows = history.versions(column.feature, asked.entities, int(start.min()), int(asked.at.max()))
     offsets = offsets_of(rows, len(asked.entities))
@@ -316,13 +326,13 @@ def _as_known(history: History, asked: _Asked, known: Times, column: Wanted, now
 
 
 def _newest_known(rows: Rows, begin: Indices, end: Indices, known: Times, column: Wanted) -> Filled:
-    """Of rows by (slot, time, arrival) the last of each stretch that had arrived."""
+    """The last of `rows`, sorted by (slot, time, arrival), in each begin[i]:end[i] that arrived by known[i]."""
     count, value_type = len(begin), column.feature.value_type
     if rows.size == 0:
         return Filled(column.name, value_type, empty(column.feature, count), np.ones(count, np.bool_))
     position = end - 1
     late = np.arange(count)
-    while len(late):  # one version further back each time, for those that need it
+    while len(late):  # go back by one version in all ranges whose version here had not arrived yet
         here = position[late]
         late = late[(here >= begin[late]) & (rows.arrived[here] > known[late])]
         position[late] -= 1
@@ -331,7 +341,7 @@ def _newest_known(rows: Rows, begin: Indices, end: Indices, known: Times, column
 
 
 def _known_ranges(rows: Rows, begin: Indices, end: Indices, known: Times) -> Ranges:
-    """The rows of each stretch that had arrived, of those of one time the last."""
+    """The rows of each range begin[i]:end[i] that had arrived by known[i], the last of each event time."""
     counts = end - begin
     owner = np.repeat(np.arange(len(begin)), counts)
     position = (
@@ -346,7 +356,7 @@ def _known_ranges(rows: Rows, begin: Indices, end: Indices, known: Times) -> Ran
 
 
 def _oldest(feature: Feature, now: int) -> int:
-    """The first event time that retention lets answer."""
+    """The first event time that is visible by retention age."""
     return NEVER + 2 if feature.kept_age is None else now - feature.kept_age
 
 
@@ -355,14 +365,14 @@ def _reach(column: Wanted) -> _Reach:
 
 
 def _visible_from(column: Wanted, at: Times, now: int) -> int | Times:
-    """The first event time that may answer, where it depends on the moment one for each: int64[n]."""
+    """The first event time visible to a column: one for all rows, or one for each (int64[n])."""
     oldest = _oldest(column.feature, now)
     reach = column.window - 1 if column.aggregation is not None else column.lookback
     return oldest if reach is None else np.maximum(at - reach, oldest)
 
 
 def blank_column(column: Wanted) -> Filled:
-    """The column for no rows."""
+    """A column of a training set without rows."""
     if column.aggregation is not None:
         answer = of_no_rows(column.feature, column.aggregation)
         return Filled(column.name, answer.value_type, answer.values, answer.nulls)

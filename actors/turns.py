@@ -1,8 +1,9 @@
-"""Long work a step at a time, so that others take their turns in between.
+"""Long work in steps, so that other tasks run in between.
 
-The work is a generator that yields wherever it may be interrupted and returns what comes of it. The same work is
-done at once where nobody waits, by turns on the event loop, behind whatever else there is to do, or aside in
-worker threads, where it is numpy's and that lets go of the interpreter.
+The work is a generator that yields wherever it may be interrupted, and returns its result. The same generator can
+be run in one go (`at_once`), in turns with other tasks on the event loop (`by_turns`), in the background when
+other tasks are idle (`behind`), or in worker threads (`aside`), which helps if it is numpy code that releases the
+GIL.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from typing import Any, TypeVar
 import trio
 
 STRETCH_SECONDS = 0.0005
-"""How long work that has given way goes on before it does so again."""
+"""How long background work runs between two rests."""
 VISIT_SECONDS = 0.02
-"""So long a worker thread goes on with the work of one asker before it may be that of another."""
+"""How long a worker thread runs one caller's work before another caller may have it."""
 
 T = TypeVar("T")
 Steps = Generator[None, None, T]
 
 
 def at_once(steps: Steps[T]) -> T:
-    """Take all the steps."""
+    """Run all steps without interruption."""
     try:
         while True:
             next(steps)
@@ -33,7 +34,7 @@ def at_once(steps: Steps[T]) -> T:
 
 
 async def by_turns(steps: Steps[T]) -> T:
-    """Take all the steps, others running in between."""
+    """Run all steps, letting other tasks run between any two."""
     try:
         while True:
             next(steps)
@@ -46,7 +47,7 @@ async def by_turns(steps: Steps[T]) -> T:
 
 
 async def behind(steps: Steps[T], rest: Callable[[], Awaitable[None]]) -> T:
-    """Take all the steps, some after each rest: see `Mailbox.rest`."""
+    """Run all steps in the background: for STRETCH_SECONDS after each `rest` (see `Mailbox.rest`)."""
     try:
         while True:
             await rest()
@@ -61,7 +62,7 @@ async def behind(steps: Steps[T], rest: Callable[[], Awaitable[None]]) -> T:
 
 
 async def aside(steps: Steps[T], limiter: trio.CapacityLimiter) -> T:
-    """Take all the steps in worker threads. Who is cancelled waits for the step under way, and takes no more."""
+    """Run all steps in worker threads. A cancelled caller waits for the current visit, and starts no other."""
     try:
         while (done := await trio.to_thread.run_sync(_visit, steps, limiter=limiter)) is None:
             pass
@@ -71,7 +72,7 @@ async def aside(steps: Steps[T], limiter: trio.CapacityLimiter) -> T:
 
 
 def _visit(steps: Steps[T]) -> tuple[T] | None:
-    """Some steps; what came of them where they were the last."""
+    """Run steps for VISIT_SECONDS; returns the result, in a tuple, if they were the last, else None."""
     until = time.perf_counter() + VISIT_SECONDS
     try:
         next(steps)

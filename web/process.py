@@ -20,7 +20,7 @@ import trio
 
 from actors.errors import StartupError
 from actors.memory import keep_for_reuse
-from actors.opening import only, open_router
+from actors.opening import open_router, unwrapped
 from actors.router import Router
 from actors.settings import Settings
 from web.app import create_app
@@ -72,7 +72,7 @@ async def serve(
                 nursery.cancel_scope.cancel()
             web.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        raise only(group) from None
+        raise unwrapped(group) from None
 
 
 async def _listen(
@@ -86,7 +86,7 @@ async def _listen(
         await listen(gate, config, gate.stop, task_status)
         ended.set()
     except* (OSError, UnicodeError) as group:
-        reason = only(group)
+        reason = unwrapped(group)
         words = getattr(reason, "strerror", None) or str(reason)
         raise StartupError(f"cannot listen on {config.bind[0]}: {words} (HOST, PORT)") from None
 
