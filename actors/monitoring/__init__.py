@@ -1,11 +1,11 @@
-"""Watching the write stream.
+"""Monitoring of the write stream: statistics, drift, quality checks and alerts.
 
-monitor.py statistics.py      statistics of the stream, and the actor that is fed it; those of any period
-comparing.py                  drift between two of them
-events.py webhook.py          who is told, inside and outside
-checks.py                     what a check asks
-findings.py                   what it finds
-alerts.py                     the life of an alert
-watch.py                      checks, references, scores and alerts over the statistics
-schedule.py                   by the clock
+monitor.py statistics.py      the actor that keeps statistics of the stream; statistics of any period
+comparing.py                  drift between two summaries or samples
+events.py webhook.py          events for listening clients; alerts sent to a webhook
+checks.py                     the kinds of checks and their configuration
+findings.py                   evaluating a check
+alerts.py                     the life cycle of an alert
+watch.py                      checks, references, scores and alerts, based on the statistics
+schedule.py                   what runs periodically
 """

@@ -1,9 +1,9 @@
-"""The life of an alert: pending, firing, resolved. One per check at a time.
+"""The life cycle of an alert: pending, firing, resolved. A check has at most one open alert at a time.
 
-A check that fails makes a pending alert; after `windows` failing evaluations in a row it fires, after as many
-passing ones it resolves. A single failure never fires, and a check that fails and passes in turns stays as it
-is. After resolving, the next alert of the check waits out the cooldown before it fires. An evaluation that had
-too little to look at counts for neither side.
+A failing check opens a pending alert. It fires after `windows` failing evaluations in a row, and resolves after as
+many passing ones in a row. So if `windows` is more than 1 a single failure never fires an alert, and a check that
+alternates between failing and passing neither fires nor resolves one. After an alert has resolved, the check's
+next one does not fire before the cooldown is over. Evaluations with insufficient data count neither way.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ STATES = ("pending", "firing", "resolved")
 
 
 class Policy(NamedTuple):
-    """`windows`: evaluations in a row that it takes to fire and to resolve; `cooldown` in microseconds."""
+    """`windows`: how many evaluations in a row it takes to fire and to resolve; `cooldown`: microseconds."""
 
     windows: int = 2
     cooldown: int = 3_600 * SECOND
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Times are microseconds; `created` is the feature's.
+    """An alert. Times are in microseconds; `created` is that of the feature.
 
-    `streak`: failing evaluations in a row while pending, passing ones while firing.
+    `streak`: failing evaluations in a row while pending, passing ones while firing. `resolved`: when it was
+    resolved; of a pending alert, when the check's previous one was (see `_maybe_fire`).
     """
 
     id: str
@@ -48,16 +49,16 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def step(alert: Alert | None, check: Check, finding: Finding, now: int, policy: Policy) -> Alert | None:
-    """The alert after one more evaluation; None where there is none any more.
+    """The check's alert after one more evaluation; None if there is none.
 
-    `alert` is the check's latest, resolved ones included.
+    `alert`: the check's latest alert, which may be resolved.
     """
     if finding.status == "insufficient":
         return alert
     if finding.status == "passing":
         return _passing(alert, finding, now, policy)
     if alert is None or alert.state == "resolved":
-        # The cooldown goes with the check: `resolved` of the one before holds the next one back.
+        # The cooldown belongs to the check: it starts when the previous alert resolved.
         started = _started(check, finding, now)
         return _maybe_fire(started, finding, now, policy, alert.resolved if alert else None)
     if alert.state == "firing":
@@ -81,7 +82,7 @@ def _started(check: Check, finding: Finding, now: int) -> Alert:
 
 
 def _maybe_fire(alert: Alert, finding: Finding, now: int, policy: Policy, resolved_before: int | None) -> Alert:
-    """`resolved` of a pending alert remembers when the one before it resolved."""
+    """Fire a pending alert if it is due; otherwise keep in `resolved` when the previous alert resolved."""
     cooled = resolved_before is None or now - resolved_before >= policy.cooldown
     told = msgspec.structs.replace(
         alert, observed=finding.observed, message=finding.message, resolved=resolved_before

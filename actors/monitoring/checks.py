@@ -1,6 +1,6 @@
-"""Quality checks: what each kind asks of a feature.
+"""Quality checks: what each type of check requires of a feature.
 
-A check looks at everything accepted, or with `window` at the event times of the last such period.
+A check covers all accepted observations, or with `window` those with event times within that long before now.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from actors.types.values import type_of
 CheckType = Literal["null", "range", "enum", "pattern", "unique", "freshness", "volume", "drift"]
 CHECK_TYPES: tuple[str, ...] = get_args(CheckType)
 _CONSTRAINT = {"range": "min", "enum": "enum", "pattern": "pattern"}
-"""A check of a kind makes sense for the types whose schema may have this."""
+"""A check of this type applies to the value types whose schema may have this constraint."""
 
 
 class _Config(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
@@ -32,13 +32,13 @@ class _Windowed(_Config, frozen=True, kw_only=True):
 
 
 class NullConfig(_Windowed, frozen=True, kw_only=True):
-    """At most this share of nulls."""
+    """At most this fraction of nulls."""
 
     max_null_rate: float
 
 
 class RangeConfig(_Windowed, frozen=True, kw_only=True):
-    """At most this share of values outside the closed range."""
+    """At most this fraction of values outside [min, max]."""
 
     min: float | int | str | None = None
     max: float | int | str | None = None
@@ -46,34 +46,34 @@ class RangeConfig(_Windowed, frozen=True, kw_only=True):
 
 
 class EnumConfig(_Windowed, frozen=True, kw_only=True):
-    """At most this share of values that are not among these."""
+    """At most this fraction of values other than these."""
 
     values: tuple[Any, ...]
     max_violation_rate: float = 0.0
 
 
 class PatternConfig(_Windowed, frozen=True, kw_only=True):
-    """At most this share of values in which the expression, written as a schema's `pattern`, is not found."""
+    """At most this fraction of values that do not match `regex`, which has the syntax of a schema's `pattern`."""
 
     regex: str
     max_violation_rate: float = 0.0
 
 
 class UniqueConfig(_Windowed, frozen=True, kw_only=True):
-    """So many distinct values."""
+    """The number of distinct values is within these bounds."""
 
     min_unique: int | None = None
     max_unique: int | None = None
 
 
 class FreshnessConfig(_Config, frozen=True, kw_only=True):
-    """The newest event time is at most so old."""
+    """The newest event time is at most this old."""
 
     max_age: Duration
 
 
 class VolumeConfig(_Config, frozen=True, kw_only=True):
-    """So many observations with event times of the last `window`."""
+    """The number of observations with event times of the last `window` is within these bounds."""
 
     window: Duration
     min: int | None = None
@@ -81,7 +81,7 @@ class VolumeConfig(_Config, frozen=True, kw_only=True):
 
 
 class DriftConfig(_Config, frozen=True, kw_only=True):
-    """No drift of at least medium severity, or with `threshold` none of that size by `method`."""
+    """No drift of at least medium severity; with `threshold`, no drift at all by `method` and that threshold."""
 
     threshold: float | None = None
     method: str | None = None
@@ -111,7 +111,7 @@ _CONFIGS: dict[str, type[Config]] = {
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """A check on a feature; `created` is the feature's. `config` is as it was given."""
+    """A check on a feature; `created` is that of the feature. `config`: as given by the user."""
 
     id: str
     feature_id: str
@@ -121,7 +121,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """Unique among all checks."""
+        """The feature id and the check id, which together are unique."""
         return f"{self.feature_id} {self.id}"
 
     @property
@@ -131,13 +131,13 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def window(self) -> int | None:
-        """The period to look at in microseconds; None for everything."""
+        """The length in microseconds of the period to check; None for everything."""
         given = getattr(self.typed, "window", None)
         return None if given is None else duration(given)
 
 
 def make_check(feature: Feature, id_: str, check_type: str, config: dict[str, Any]) -> Check:
-    """A check that makes sense for the feature. Raises InvalidInput that names the field."""
+    """Create a check. Raises InvalidInput, which names the field, if it does not apply to the feature."""
     if check_type not in CHECK_TYPES:
         raise InvalidInput.at("checkType", f"{check_type!r} is not one of {', '.join(CHECK_TYPES)}")
     if _CONSTRAINT.get(check_type, "") not in {"", *type_of(feature).constraints}:
@@ -164,7 +164,7 @@ def make_check(feature: Feature, id_: str, check_type: str, config: dict[str, An
 
 
 def _check_storable(field: str, value: Any) -> None:
-    """Notes keep integers in 64 bits."""
+    """Raise InvalidInput for an integer that does not fit in 64 bits: MessagePack cannot encode it."""
     if isinstance(value, list):
         for position, item in enumerate(value):
             _check_storable(f"{field}[{position}]", item)
@@ -210,7 +210,7 @@ def _check_bounds(feature: Feature, config: RangeConfig | UniqueConfig | VolumeC
 
 
 def bounds_of(feature: Feature, config: RangeConfig) -> tuple[Any, Any]:
-    """The least and the greatest value in range, as the feature keeps them."""
+    """The smallest and the largest value in range, in the feature's stored form; None for no bound."""
     low = None if config.min is None else constraint_value(feature.value_type, config.min, "config.min")
     high = None if config.max is None else constraint_value(feature.value_type, config.max, "config.max")
     return low, high

@@ -1,7 +1,7 @@
-"""Drift of a feature between two summaries of its stream, or between two samples that are given.
+"""Drift of a feature between two summaries of its stream, or between two given samples.
 
-Which measures apply follows from the type: numbers, integers and timestamps are compared as distributions;
-strings, booleans and JSON as counts of categories; vectors by their mean and their norms.
+Which measures apply depends on the value type: numbers, integers and timestamps are compared as distributions;
+strings, booleans and JSON as counts of categories; vectors by their means and norms.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ MOST_GIVEN = 1_000_000
 OTHER = "(others)"
 _METHODS = {"amounts": NUMERIC_METHODS, "categories": CATEGORICAL_METHODS, "components": ("vectorShift",)}
 OTHER_TOOLS = ("evidently", "nannyml", "hopsworks")
-"""These are compared by another tool's own definitions, which need the values themselves."""
+"""Methods that follow another tool's definition, which needs the values themselves rather than summaries."""
 
 
 def check_method(feature: Feature, method: str | None, field: str = "method") -> None:
-    """Raise InvalidInput for a method that makes no sense for the feature's type."""
+    """Raise InvalidInput for a method that does not apply to the feature's value type."""
     methods = _METHODS[type_of(feature).compared]
     if method is not None and method not in methods:
         raise InvalidInput.at(field, f"{method!r} is not one of {', '.join(methods)} (type {feature.value_type})")
@@ -51,9 +51,9 @@ def between(
     method: str | None = None,
     threshold: float | None = None,
 ) -> Judgement:
-    """How far the current stretch of the stream is from the reference, in its values and in its nulls."""
-    one, two = [nulls.Share(summary.null_count, summary.count) for summary in (reference, current)]
-    return nulls.judged(_values_between(feature, reference, current, method, threshold), one, two)
+    """Judge how far a current period of the stream has drifted from a reference, in its values and its nulls."""
+    before, after = [nulls.Share(summary.null_count, summary.count) for summary in (reference, current)]
+    return nulls.judged(_values_between(feature, reference, current, method, threshold), before, after)
 
 
 def _values_between(
@@ -77,7 +77,7 @@ def _sample(summary: Summary) -> Sample:
 
 
 def _counts(summary: Summary) -> Mapping[str, int]:
-    """The counts of the most frequent values; the rest, where there are too many to keep, as one."""
+    """The counts of the most frequent values; all values beyond those kept are counted as one, OTHER."""
     counts = dict(summary.top.most())
     rest = summary.count - summary.null_count - sum(counts.values())
     return {**counts, OTHER: rest} if rest > 0 else counts
@@ -94,20 +94,20 @@ def of_samples(
     method: str | None = None,
     threshold: float | None = None,
 ) -> Judgement:
-    """The same for two samples of JSON values.
+    """Judge the drift between two samples of JSON values.
 
-    Raises InvalidInput that names the values that are not of the feature's type.
+    Raises InvalidInput, which names the first value that is not of the feature's type.
     """
-    one, two = _column(feature, reference, "reference"), _column(feature, current, "current")
-    judgement = of_columns(feature, one.values[~one.nulls], two.values[~two.nulls], method, threshold)
-    before, after = [nulls.Share(int(np.count_nonzero(column.nulls)), len(column.nulls)) for column in (one, two)]
-    return nulls.judged(judgement, before, after)
+    columns = _column(feature, reference, "reference"), _column(feature, current, "current")
+    one, two = [column.values[~column.nulls] for column in columns]
+    before, after = [nulls.Share(int(np.count_nonzero(column.nulls)), len(column.nulls)) for column in columns]
+    return nulls.judged(of_columns(feature, one, two, method, threshold), before, after)
 
 
 def of_columns(
     feature: Feature, one: Array, two: Array, method: str | None = None, threshold: float | None = None
 ) -> Judgement:
-    """The same for two columns of values without nulls, the reference first."""
+    """Judge the drift from one column of values without nulls, the reference, to another, the current values."""
     compared = type_of(feature).compared
     if compared == "categories":
         pair = [_counted(feature, values) for values in (one, two)]

@@ -1,4 +1,4 @@
-"""What happens in monitoring, for those who listen: each gets every event, or is told that it was too slow."""
+"""Events of monitoring. Every listener gets every event, or is disconnected because it is too slow."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import trio
 from actors.clock import ArrivalClock
 
 REMEMBERED = 1_000
-"""Events that a listener which comes back can still be told."""
+"""How many past events a listener that reconnects can still get."""
 BEHIND = 256
-"""A listener with more events than this before it is let go."""
+"""A listener with more unread events than this is disconnected."""
 
 
 class Event(NamedTuple):
-    """`id` is its time in microseconds, unique; `kind` such as `alert.firing`."""
+    """An event. `id`: its time in microseconds, which is unique; `kind`: for example `alert.firing`."""
 
     id: int
     kind: str
@@ -26,7 +26,7 @@ class Event(NamedTuple):
 
 
 class Events:
-    """A hub. `publish` never waits."""
+    """Distributes events to listeners. `publish` never waits for one."""
 
     def __init__(self, clock: ArrivalClock) -> None:
         self._clock = clock
@@ -34,7 +34,7 @@ class Events:
         self._listeners: set[trio.MemorySendChannel[Event]] = set()
 
     def publish(self, kind: str, data: dict[str, Any]) -> Event:
-        """Tell everyone who listens."""
+        """Send an event to all listeners."""
         event = Event(self._clock.tick(), kind, data)
         self._recent.append(event)
         for listener in list(self._listeners):
@@ -47,9 +47,9 @@ class Events:
 
     @contextmanager
     def listening(self, after: int | None = None) -> Iterator[AsyncIterator[Event]]:
-        """The events from now on, before them those remembered that came later than `after`.
+        """Iterate over all events from now on, preceded by those kept whose id is greater than `after`.
 
-        The iteration ends for a listener that falls behind.
+        The iteration ends early for a listener that falls behind.
         """
         missed = [event for event in self._recent if after is not None and event.id > after]
         send, receive = trio.open_memory_channel[Event](len(missed) + BEHIND)
@@ -64,7 +64,7 @@ class Events:
             receive.close()
 
     def close(self) -> None:
-        """End every listening: the process stops."""
+        """Disconnect all listeners, as the process is stopping."""
         for listener in list(self._listeners):
             listener.close()
         self._listeners.clear()

@@ -1,6 +1,6 @@
-"""What a check finds: its verdict on a summary of the stream.
+"""Evaluates a check against a summary of the stream.
 
-What a summary cannot tell (how many values are out of range, once some are) is counted over the observations.
+What the summary cannot tell (how many values are out of range, once some are) is counted over the observations.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from actors.types.values import type_of
 
 
 class Finding(NamedTuple):
-    """What a check found. `observed` is what was compared: a rate, a count, seconds, a drift score."""
+    """The result of a check. `observed`: the figure that was compared: a rate, a count, seconds, a drift score."""
 
     status: Literal["passing", "failing", "insufficient"]
     observed: float | int | None
@@ -43,13 +43,16 @@ class Finding(NamedTuple):
 
 
 Reader = Callable[[], Iterable[Accepted]]
-"""Reads the observations that a summary was made of."""
+"""Reads the observations that a summary was computed from."""
 
 
 def evaluate(
     check: Check, feature: Feature, summary: Summary, newest: int | None, now: int, read: Reader
 ) -> Finding:
-    """The finding of any check but drift. `newest`: the newest event time. `read` may block."""
+    """Evaluate any check but a drift check.
+
+    `newest`: the newest event time, None for none; `now`: the wall clock; `read` may block.
+    """
     config = check.typed
     match config:
         case FreshnessConfig():
@@ -86,7 +89,7 @@ _BREAKS: dict[type, str] = {
 
 
 def _freshness(config: FreshnessConfig, newest: int | None, created: int, now: int) -> Finding:
-    if newest is None:  # a feature that was just registered is given the time that it may be without
+    if newest is None:  # a feature that was just registered has max_age to get its first value
         age = max(0.0, (now - created) / SECOND)
         message = f"never written up to now, registered {age:.0f} s ago (at most {config.max_age})"
         return Finding("insufficient" if age * SECOND <= duration(config.max_age) else "failing", None, message)
@@ -109,7 +112,7 @@ def _bounded(found: int, low: int | None, high: int | None, what: str) -> Findin
 
 
 def _violations(config: Any, feature: Feature, summary: Summary, read: Reader) -> tuple[int, int]:
-    """How many values break the rule, of how many: from the summary where it tells, else from the observations."""
+    """Count the values that break the rule, and all values: from the summary, or else from the observations."""
     if isinstance(config, RangeConfig):
         low, high = bounds_of(feature, config)
         moments = summary.numbers.moments
@@ -165,16 +168,16 @@ def _count_texts(
 
 
 def _whole(texts: Iterable[str]) -> bool:
-    """Whether none of the texts was cut when it was kept."""
+    """Whether none of the texts can have been truncated for the summary."""
     return all(len(text.encode()) < LONGEST_BYTES - 4 for text in texts)
 
 
 def evaluate_drift(check: Check, judgement: Judgement) -> Finding:
-    """The finding of a drift check."""
+    """Evaluate a drift check."""
     config: DriftConfig = check.typed
     message = "; ".join(judgement.reasons) or judgement.verdict
     if judgement.verdict == "insufficient":
         return Finding("insufficient", judgement.score, message)
-    # Without a threshold a drift of low severity is told of, and not failed for.
+    # Without a threshold, drift of low severity is in the message, but does not fail the check.
     fails = judgement.verdict == "drift" and (config.threshold is not None or judgement.severity != "low")
     return Finding("failing" if fails else "passing", judgement.score, message)

@@ -1,12 +1,12 @@
-"""FeatureMonitor: statistics of the write stream; MonitorActor: the one that feeds it.
+"""FeatureMonitor: statistics of the write stream. MonitorActor: feeds it from the journal.
 
-The monitor counts every accepted observation exactly once. It keeps what came since a position in the journal
-as summaries by feature and window; a checkpoint merges these into the saved ones together with the new
-position, in one transaction. After a restart the monitor goes on from that position. It never slows a write:
-where its inbox has no place it misses the message and reads the journal instead.
+The monitor counts every accepted observation exactly once. It summarises what has arrived since a position in the
+journal, by feature and window; a checkpoint merges these summaries into the saved ones and saves the new position
+in the same transaction. After a restart the monitor continues from that position. It never slows down a write: a
+message that finds its inbox full is dropped, and the monitor reads the journal instead.
 
-Observations first wait as columns and are folded into summaries thousands at a time, which costs a fraction of
-a microsecond each; a question folds what it concerns.
+Observations are first collected as columns, and folded into summaries thousands at a time, which costs a fraction
+of a microsecond each. A query first folds what has been collected of its feature.
 """
 
 from __future__ import annotations
@@ -34,21 +34,22 @@ from actors.turns import Steps, at_once, behind, by_turns
 
 CATCH_UP_BATCHES = 256
 CATCH_UP_ROWS = 1_000_000
-"""Taken from the journal at a time when the monitor lags."""
+"""How much is read from the journal at a time when the monitor lags behind."""
 PENDING_OF_A_FEATURE = 65_536
-"""Observations that wait to be folded."""
+"""Observations of a feature that are collected before they are folded."""
 PENDING_BYTES = 10_000_000
-"""Of all features together: 400,000 numbers."""
+"""The same for all features together, in bytes: 400,000 numbers."""
 SUMMARIES_TOLD_PER_STEP = 50
-"""Encoded for a question, before others run."""
+"""How many summaries are encoded for a query before other tasks run."""
 SUMMARIES_PER_STEP = 500
-"""Gathered to be saved, before others run."""
+"""How many summaries are gathered for saving before other tasks run."""
 ASIDE_BYTES = 25_000_000
-"""Of what has been counted but for its windows: a million numbers, after which a checkpoint comes anyway."""
+"""Bytes of observations counted in the whole stream but not yet in their windows: a million numbers, at which
+point a checkpoint is due anyway."""
 
 
 class _Stream:
-    """One feature's observations since the last checkpoint, and what is known of its newest."""
+    """One feature's observations since the last checkpoint, and its vitals."""
 
     def __init__(self, created: int, vitals: Vitals) -> None:
         self.created = created
@@ -56,25 +57,30 @@ class _Stream:
         self.folding = Folding(created)
 
     def append(self, block: Block, newest: int | None, arrived: int) -> None:
-        """Take in a block, and the newest of its event times that was due."""
+        """Add a block. `newest`: its newest event time that was not in the future when it arrived."""
         self.folding.waiting.append(block.times, arrived, block.values, block.nulls)
         self.vitals = self.vitals.after(len(block.times), newest, arrived)
 
 
 class _Told(NamedTuple):
-    """What the times of a block tell. Features whose values came in one table have one array of them."""
+    """What follows from the event times of a block. Computed once for all features of a table."""
 
     newest: int | None
     late: dict[int, int]
 
 
 class FeatureMonitor:
-    """What came since `saved`, by feature and window, up to `position`. `rows` of it wait to be folded."""
+    """Statistics of what arrived after `saved` and up to `position`, by feature and window.
+
+    `rows`: observations that are collected but not yet folded.
+    """
 
     def __init__(
         self, position: int = 0, totals: Mapping[SummaryKey, bytes] | None = None, window: int = HOUR
     ) -> None:
-        """`position`: what the saved summaries cover; `totals`: those of whole streams; `window`: of drift."""
+        """`position`: the position that the saved summaries cover; `totals`: the saved summaries of whole streams;
+        `window`: the width of drift windows in microseconds.
+        """
         self.late = LateWindows(window)
         self.position = position
         self.saved = position
@@ -92,7 +98,7 @@ class FeatureMonitor:
     # The stream
 
     def apply(self, arrived: int, blocks: Sequence[Block]) -> None:
-        """Take in a batch; what is counted already is passed over."""
+        """Add a batch; one that has been counted already is ignored."""
         if arrived <= self.position:
             return
         told: dict[Keys, _Told] = {}
@@ -124,7 +130,7 @@ class FeatureMonitor:
                 self._overdue.add(block.feature)
 
     def overdue(self) -> Steps[None]:
-        """Fold where much waits. A generator that does a little at each step."""
+        """Fold the features of which much has been collected, in steps."""
         if self._bytes >= PENDING_BYTES:
             self._overdue.update(self._streams)
         if not self._overdue:
@@ -139,11 +145,11 @@ class FeatureMonitor:
 
     @property
     def aside(self) -> int:
-        """What has been counted but for its windows, in bytes."""
+        """Bytes of observations counted in the whole stream but not yet in their windows."""
         return sum(stream.folding.aside.bytes for stream in self._streams.values())
 
     def folding(self, feature: str | None = None) -> Steps[None]:
-        """Fold all that came of one feature, or of all features."""
+        """Fold all that has been collected of one feature, or of all features, in steps."""
         for id_ in [feature] if feature is not None else list(self._streams):
             stream = self._streams.get(id_)
             if stream is not None:
@@ -155,17 +161,18 @@ class FeatureMonitor:
         yield from stream.folding.fold()
 
     def _count(self, stream: _Stream, sign: int) -> None:
-        """Count what waits of a stream in, or out with a negative sign."""
+        """Add what a stream has collected to the totals, or subtract it if `sign` is -1."""
         self.rows += sign * stream.folding.waiting.rows
         self._bytes += sign * stream.folding.waiting.bytes
 
-    # Asking
+    # Reading
 
     def fresh(self, feature: Feature, position: int, whole: bool = False) -> Steps[SavedSummaries | None]:
-        """What came after `position` by window; None where less than that is known: read the saved ones again.
+        """The summaries of what arrived after `position`, by window; None if that is before what is kept here.
 
-        What waits of the feature has been folded. In steps, between which nothing may come in: a backfill of
-        years has thousands of windows. `whole`: only that of the whole stream.
+        On None the caller reads the saved summaries again. The feature must have been folded. Runs in steps, as a
+        backfill of years has thousands of windows; nothing may be added in between. `whole`: only the summary of
+        the whole stream.
         """
         if position < self.saved:
             return None
@@ -184,7 +191,7 @@ class FeatureMonitor:
         return SavedSummaries(self.position, states)
 
     def vitals(self, feature: Feature) -> Vitals:
-        """How much came, and when the newest did."""
+        """The vitals of a feature's stream."""
         stream = self._of(feature)
         return stream.vitals if stream is not None else Vitals()
 
@@ -195,11 +202,14 @@ class FeatureMonitor:
     # Saving
 
     def leave(self) -> tuple[int, dict[SummaryKey, Summary]]:
-        """What is to be saved, as of the position. Everything has been folded. Kept until `left` says so."""
+        """The position, and the summaries to save for it, which are kept until `left` is called.
+
+        Everything must have been folded.
+        """
         return at_once(self.leaving())
 
     def leaving(self) -> Steps[tuple[int, dict[SummaryKey, Summary]]]:
-        """The same in steps, between which nothing may come in."""
+        """Do what `leave` does, in steps. Nothing may be added in between."""
         for id_, stream in self._streams.items():
             if stream.folding.summaries:
                 _add(self._leaving.setdefault((id_, stream.created), {}), stream.folding.leave())
@@ -213,7 +223,7 @@ class FeatureMonitor:
         return self.position, parts
 
     def left(self, position: int) -> None:
-        """The saved summaries reach `position` now."""
+        """Drop the summaries given out by `leave`: they have been saved up to `position`."""
         if position == self._leaving_until:
             self._leaving = {}
             self.saved = position
@@ -221,12 +231,12 @@ class FeatureMonitor:
     # Forgetting
 
     def forget(self, feature: Feature) -> None:
-        """A feature was deleted."""
+        """Drop a feature that was deleted."""
         if self._of(feature) is not None:
             self._drop(feature.id, feature.created)
 
     def keep_only(self, features: Mapping[str, Feature]) -> None:
-        """Forget all features but these."""
+        """Drop all features but these."""
         for id_, stream in list(self._streams.items()):
             if id_ not in features or features[id_].created != stream.created:
                 self._drop(id_, stream.created)
@@ -239,14 +249,14 @@ class FeatureMonitor:
 
 
 def _add(known: dict[Window, Summary], more: Mapping[Window, Summary]) -> None:
-    """Have `known` tell of both. No summary that is in either is changed."""
+    """Merge `more` into `known`, without modifying any summary that is in either."""
     for window, summary in more.items():
         old = known.get(window)
         known[window] = summary if old is None else merged([old, summary])
 
 
 def merged(summaries: Sequence[Summary]) -> Summary:
-    """A new summary of all that the others saw."""
+    """Merge summaries into a new one."""
     whole = decode(encode(summaries[0]), Summary)
     for summary in summaries[1:]:
         whole.merge(summary)
@@ -264,7 +274,7 @@ class MonitorActor:
         uncounted: Callable[[], Mapping[str, str]],
         window: int = HOUR,
     ) -> None:
-        """`uncounted`: see `Damage`."""
+        """`uncounted`: see `Damage.uncounted`; `window`: the width of drift windows in microseconds."""
         self.mailbox = Mailbox("monitor")
         self._log = log
         self._summaries = summaries
@@ -275,13 +285,13 @@ class MonitorActor:
         self.monitor = FeatureMonitor(window=window)
 
     async def load(self) -> None:
-        """Go on from what was saved last."""
+        """Continue from what was saved last."""
         while True:
-            # Asked first: what goes from the journal from now on has been saved, perhaps after what is read next.
+            # Read first: what is trimmed later has been saved, though perhaps after the totals are read below.
             trimmed = await trio.to_thread.run_sync(self._log.trimmed)
             position, totals = await trio.to_thread.run_sync(self._summaries.totals)
             self.monitor = FeatureMonitor(position, totals, self._window)
-            # Where monitoring was off for a time, the journal no longer has what came by meanwhile.
+            # If monitoring was off for a time, the journal may no longer have what arrived meanwhile.
             self.monitor.position = max(position, trimmed)
             self.monitor.keep_only(self._features)
             self.mailbox.missed = True
@@ -292,7 +302,7 @@ class MonitorActor:
         """Handle messages until cancelled."""
         while True:
             batch = deque(await self.mailbox.drain())
-            # Not what nobody waits for: observations that have been taken in are not to be kept by their message.
+            # Only calls: keeping the other messages would keep their observations in memory.
             self.mailbox.take([envelope for envelope in batch if envelope.reply is not None])
             missed = await self._caught_up()
             while batch:
@@ -301,7 +311,7 @@ class MonitorActor:
                 await behind(self.monitor.overdue(), self._rest)
 
     async def _rest(self, hurried: bool = False) -> None:
-        """Give way to all others, unless somebody waits for an answer or the stream runs ahead."""
+        """Let all other tasks run until idle; just once if a call waits or messages pile up."""
         if hurried or self.mailbox.hurried:
             await trio.lowlevel.checkpoint()
         else:
@@ -309,29 +319,29 @@ class MonitorActor:
 
     async def _handle(self, envelope: Envelope[Any], missed: Unavailable | None) -> None:
         try:
-            # What comes after something missed has to wait for it, and is in the journal as well.
-            await self._answer(envelope if missed is None else _none_of(envelope, missed))
-        except Unavailable as error:  # a shared store that is down, not a state that is lost
+            # Nothing may be added before what was missed. It is in the journal too, and is read from there later.
+            await self._answer(envelope if missed is None else _without_batches(envelope, missed))
+        except Unavailable as error:  # a shared store is down, which does not affect the state of this actor
             envelope.fail(error)
 
     async def _caught_up(self) -> Unavailable | None:
-        """Why what was missed cannot be read now, None where there is nothing left of it."""
+        """Read what was missed from the journal; returns the error if that fails."""
         try:
             if self.mailbox.missed:
                 try:
                     await self._catch_up()
-                except Trimmed:  # so it has been saved
+                except Trimmed:  # then what was missed has been saved
                     await self.load()
         except Unavailable as error:
             return error
         return None
 
     async def _catch_up(self) -> None:
-        """Read from the journal what did not come by the inbox. Where that fails it is still missed."""
+        """Read from the journal what was dropped from the inbox. If that fails, `missed` stays set."""
         while self.mailbox.missed:
             self.mailbox.missed = False
             try:
-                while self._apply(await trio.to_thread.run_sync(_some, self._log, self.monitor.position)):
+                while self._apply(await trio.to_thread.run_sync(_next_batches, self._log, self.monitor.position)):
                     await behind(self.monitor.overdue(), self._rest)
             except BaseException:
                 self.mailbox.missed = True
@@ -339,13 +349,13 @@ class MonitorActor:
         self.monitor.keep_only(self._features)
 
     async def _reconcile(self, saved: int) -> None:
-        """Go by what is saved: a save may land without this monitor hearing of it, or before it was made."""
+        """Adopt the saved position: a save may succeed without a `Saved`, or before this monitor was loaded."""
         self.monitor.left(saved)
         if saved > self.monitor.saved:
             await self.load()
 
     def _apply(self, batches: Sequence[tuple[int, Sequence[Block]]]) -> bool:
-        """Take the batches in; returns whether there were any."""
+        """Add the batches; returns whether there were any."""
         for arrived, blocks in batches:
             self.monitor.apply(arrived, blocks)
         return len(batches) > 0
@@ -401,15 +411,15 @@ class MonitorActor:
                 raise Damaged(lacking[feature.id])
 
 
-def _none_of(envelope: Envelope[Any], error: Unavailable) -> Envelope[Any]:
-    """The message, unless it is a part of the stream. Raises the error for questions about the stream."""
+def _without_batches(envelope: Envelope[Any], error: Unavailable) -> Envelope[Any]:
+    """The message, without its batches if it is an Apply. Raises the error for a call."""
     if envelope.reply is not None:
         raise error
     return Envelope(Apply([]), None) if isinstance(envelope.message, Apply) else envelope
 
 
-def _some(log: Log, after: int) -> list[tuple[int, list[Block]]]:
-    """Batches without their entities: a string for each row would take more room than all the columns."""
+def _next_batches(log: Log, after: int) -> list[tuple[int, list[Block]]]:
+    """Read some batches, without entity ids: a string per row would take more memory than all the columns."""
     batches: list[tuple[int, list[Block]]] = []
     rows = 0
     for arrived, blocks in log.replay(after):

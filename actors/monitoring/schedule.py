@@ -1,4 +1,4 @@
-"""What monitoring does by the clock: run the checks, move the alerts, score the windows that have closed."""
+"""What monitoring does periodically: run the checks, update the alerts, score the windows that have closed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from actors.timestamps import SECOND, format_timestamp
 log = logging.getLogger("timewell.schedule")
 RESOLVED_KEPT = 1_000
 LATE_WINDOWS_A_ROUND = 50
-"""So many windows, of all features, are scored anew for what came late; the others wait for the next round."""
+"""How many windows, of all features, are rescored in a round because of late observations; the rest wait."""
 SCORES_KEPT = 500
-"""Scores remembered per feature."""
+"""How many scores are kept per feature."""
 
 
 class Score(msgspec.Struct, frozen=True):
-    """A scored window of a feature."""
+    """The drift score of a window of a feature. `reference`, `current`: start, end, count of values."""
 
     feature_id: str
     created: int
@@ -39,7 +39,7 @@ class Score(msgspec.Struct, frozen=True):
 
 
 class Schedule:
-    """Ticks every `seconds`."""
+    """Runs a round of monitoring every `seconds`."""
 
     def __init__(
         self,
@@ -51,7 +51,9 @@ class Schedule:
         leads: Callable[[], bool] = lambda: True,
         catch_up: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Over a shared store, `leads`: whether this process is to do it; `catch_up`: with what others do."""
+        """`leads`: whether this process is the one that runs checks; `catch_up`: brings the notes of other
+        processes up to date, over a shared store.
+        """
         self._watch = watch
         self._registry = registry
         self._webhook = webhook
@@ -67,14 +69,14 @@ class Schedule:
                 log.warning("alert %s is still firing: %s", alert.id, alert.message)
 
     def load(self, records: dict[str, bytes]) -> None:
-        """Have the scores noted before, and no others."""
+        """Replace the scores by those in `records`."""
         self.scores = {}
         for _, record in sorted(records.items()):
             score = msgspec.msgpack.decode(record, type=Score)
             self.scores.setdefault(score.feature_id, []).append(score)
 
     async def run(self) -> None:
-        """Tick until cancelled. What fails is tried again at the next tick."""
+        """Run rounds until cancelled. What fails is retried in the next round."""
         while True:
             await trio.sleep(self._seconds)
             if not self._leads():
@@ -83,11 +85,11 @@ class Schedule:
                 await self.tick()
             except TimewellError as error:
                 log.warning("monitoring did not finish its round and will go on: %s", error.detail)
-            except Exception as error:  # serving goes on, whatever is wrong with a check
+            except Exception as error:  # whatever is wrong with a check must not stop serving
                 log.exception("monitoring did not finish its round and will go on", exc_info=error)
 
     async def tick(self) -> None:
-        """One round."""
+        """Run one round."""
         if self._catch_up is not None:
             await self._catch_up()
         await self._forget_gone()
@@ -99,7 +101,7 @@ class Schedule:
                 await self._move_alert(check, results[check.key])
         await self._forget_old_alerts()
         closed = self._watch.wall() // self._watch.window * self._watch.window
-        if closed != self._scored_until:  # also where the clock was ahead for a while
+        if closed != self._scored_until:  # not <: the wall clock may have been ahead for a while
             await self._score(Period(closed - self._watch.window, closed - 1))
             self._scored_until, self._scored_at = closed, self._watch.now()
         await self._score_late()
@@ -160,7 +162,7 @@ class Schedule:
     # Scores
 
     async def _score(self, current: Period) -> None:
-        """Score every feature that had values in a window, as one family."""
+        """Score a window of every feature that has values in it, with verdicts corrected for their number."""
         await self._score_all(
             [
                 (feature, current)
@@ -170,9 +172,9 @@ class Schedule:
         )
 
     async def _score_late(self) -> None:
-        """Score windows, as one family, that got values after they had closed, by a backfill that has settled.
+        """Score windows that got values after they had closed, once no more arrive, correcting for their number.
 
-        What had no score and has nothing to be compared with gets none.
+        A window without a score that cannot be judged for lack of data still gets none.
         """
         settled = self._watch.now() - int(self._seconds * SECOND)
         windows: list[tuple[Feature, Period]] = []
@@ -230,7 +232,7 @@ class Schedule:
             self._watch.events.publish("drift", {"featureId": feature.id, "score": scored.judgement.score})
 
     def scores_of(self, feature: Feature) -> list[Score]:
-        """Of the windows that were scored, newest first."""
+        """The scores of a feature, newest window first."""
         return [score for score in reversed(self.scores.get(feature.id, ())) if score.created == feature.created]
 
 
@@ -239,7 +241,7 @@ def _key(score: Score) -> str:
 
 
 def alert_data(alert: Alert) -> dict[str, Any]:
-    """An alert as the contract shows it."""
+    """An alert as the API shows it."""
     moments = {"since": alert.since, "firedAt": alert.fired, "resolvedAt": alert.resolved}
     if alert.state != "resolved":
         moments["resolvedAt"] = None

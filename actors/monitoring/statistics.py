@@ -1,7 +1,7 @@
-"""Statistics of a feature's stream, whole or over a period: what is saved and what came since, put together.
+"""Statistics of a feature's stream, in whole or over a period: the saved summaries merged with the monitor's.
 
-A period is exact whatever its bounds. Windows whose observations all lie in it are taken as their summaries;
-where a bound cuts through a window, the accepted observations themselves are read from journal and history.
+A period is exact whatever its bounds. Windows whose observations all lie in it contribute their summaries; where a
+bound cuts through a window, the accepted observations themselves are read from journal and history.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from actors.stats.windows import WHOLE, Window
 from actors.storage.protocol import History, SavedSummaries, Summaries
 
 _ATTEMPTS = 5
-"""A question is asked again when a checkpoint comes between its two halves."""
+"""How often reading is retried because a checkpoint came between reading the saved summaries and the monitor's."""
 
 
 class Statistics:
-    """Safe for concurrent use by tasks of one thread."""
+    """Reads statistics. Safe for concurrent use by tasks of one thread."""
 
     def __init__(self, monitor: Mailbox, summaries: Summaries, history: History) -> None:
         self._monitor = monitor
@@ -34,7 +34,7 @@ class Statistics:
         self._readers = trio.CapacityLimiter(STATISTICS_READERS)
 
     async def whole(self, feature: Feature) -> Summary:
-        """Over everything accepted."""
+        """The statistics of everything accepted."""
 
         def read() -> SavedSummaries:
             return self._summaries.read_whole(feature)
@@ -51,7 +51,10 @@ class Statistics:
         raise Unavailable("the statistics kept changing while they were read")
 
     async def period(self, feature: Feature, start: int, end: int) -> Summary:
-        """Over what was accepted with start <= event time <= end. Raises TooLarge where a bound cuts too much."""
+        """The statistics of what was accepted with start <= event time <= end.
+
+        Raises TooLarge if a bound cuts a window with too many observations to read.
+        """
         for _ in range(_ATTEMPTS):
             saved = await trio.to_thread.run_sync(self._summaries.read, feature, start, end, limiter=self._readers)
             fresh: SavedSummaries | None = await self._monitor.ask(Fresh(feature, saved.position))
@@ -80,9 +83,9 @@ class Statistics:
 def _sorted_out(
     sources: list[Mapping[Window, bytes]], start: int, end: int
 ) -> tuple[list[tuple[Window, Summary]], list[Window]]:
-    """The summaries that lie within the period, and the windows that a bound cuts, none within another.
+    """Find the summaries that lie within the period, and the windows that a bound cuts, none inside another.
 
-    A window that still has its observations as they came is cut right here.
+    A summary that still has its raw observations is reduced to the period here.
     """
     inside, cut = [], set()
     for states in sources:
@@ -104,11 +107,11 @@ def _sorted_out(
 
 
 def _widest(cut: set[Window], inside: list[Window]) -> list[Window]:
-    """What has to be read: the cut windows, and instead of one within a wide one that late arrivals began, this.
+    """The windows to read: the cut ones, each replaced by a wider window around it if there is one.
 
-    Of two windows that meet, the narrow one lies within the wide one.
+    Late arrivals can begin a wide window around narrow ones. Two windows that overlap are always nested.
     """
-    around = {wide for wide in inside for one in cut if wide.start <= one.start <= wide.last}
+    around = {wide for wide in inside for narrow in cut if wide.start <= narrow.start <= wide.last}
     widest: list[Window] = []
     for window in sorted(cut | around, reverse=True):
         if not any(wide.start <= window.start <= wide.last for wide in widest):

@@ -1,8 +1,7 @@
-"""Watch: checks, pinned references, drift scores and alerts over the statistics that the monitor keeps.
+"""Watch: checks, pinned references, drift scores and alerts, based on the monitor's statistics.
 
-What users set up (checks, pinned references) and what came of it (alerts, scores) are notes in the journal's
-transaction, so they are there after any crash. Evaluating reads summaries as any other reader does; writes
-never wait for it.
+What users set up (checks, pinned references) and what results (alerts, scores) is committed to the journal as
+notes, so it survives any crash. An evaluation reads summaries like any other reader; writes never wait for it.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from actors.types.values import empty
 
 One = TypeVar("One")
 REFERENCE_WINDOWS = 24
-"""Without a pinned reference, the current window is compared with so many before it."""
+"""Without a pinned reference, the current window is compared with this many windows before it."""
 
 
 class Period(NamedTuple):
@@ -49,7 +48,7 @@ class Period(NamedTuple):
 
 
 class Pinned(msgspec.Struct, frozen=True):
-    """A reference period that stays; `created` is that of the feature it is for."""
+    """A reference period that a user has fixed; `created` is that of its feature."""
 
     feature_id: str
     created: int
@@ -58,7 +57,7 @@ class Pinned(msgspec.Struct, frozen=True):
 
 
 class Notes(NamedTuple):
-    """What the storage has of checks, pinned references and alerts, by their keys."""
+    """The checks, pinned references and alerts in the storage, by key."""
 
     checks: Mapping[str, Check]
     pinned: Mapping[str, Pinned]
@@ -66,14 +65,14 @@ class Notes(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """Checks and pinned references as they are now, by their keys; None: no more."""
+    """Changed checks and pinned references by key; None: deleted."""
 
     checks: dict[str, Check | None]
     pinned: dict[str, Pinned | None]
 
 
 class Scored(NamedTuple):
-    """A judgement with the periods that it compares and how many values each has."""
+    """A judgement, with the periods that it compares and the number of values in each."""
 
     judgement: Judgement
     reference: Period
@@ -83,12 +82,12 @@ class Scored(NamedTuple):
 
     @property
     def has_current(self) -> bool:
-        """Whether anything was observed in the current period, be it nulls alone."""
+        """Whether anything was observed in the current period, even if only nulls."""
         return self.current_count > 0 or self.judgement.metrics.get("nullRateCurrent", 0.0) > 0
 
 
 class Result(NamedTuple):
-    """What a check found, when, and the state of the stream at that time."""
+    """The result of a check: its finding, when it ran, and the vitals of the stream at that time."""
 
     finding: Finding
     run: int
@@ -96,7 +95,7 @@ class Result(NamedTuple):
 
 
 class Watch:
-    """What the front end and the schedule ask. Safe for concurrent use by tasks of one thread."""
+    """Manages and evaluates checks and drift. Safe for concurrent use by tasks of one thread."""
 
     def __init__(
         self,
@@ -111,14 +110,14 @@ class Watch:
         window: int,
         clock: ArrivalClock,
     ) -> None:
-        """`window`: the width of the windows that drift is scored by, in microseconds."""
+        """`window`: the width of the windows for which drift is scored, in microseconds."""
         self.statistics = statistics
         self.events = events
         self.window = window
         self.now = clock.now
         self.wall = clock.wall
         self.uncounted = uncounted
-        """The features whose statistics are damaged, with the damage: nothing is found of them."""
+        """The features whose statistics are damaged, and why. Their checks are not evaluated."""
         self.alerts: dict[str, Alert] = {}
         self._notes = notes
         self._history = history
@@ -130,17 +129,17 @@ class Watch:
         self._results: dict[str, Result] = {}
         self._evaluators = trio.CapacityLimiter(STATISTICS_READERS)
         self._meanwhile: Changes | None = None
-        """What has been set up here since notes were asked for that have not come yet."""
+        """Changes made by this process while notes are being read (see `noting`)."""
         self._being_put: set[str] = set()
         self._failing: set[str] = set()
-        """The checks whose last run that could tell was failing."""
+        """The checks whose last conclusive evaluation failed."""
 
     def load(self) -> None:
-        """Read the notes, before anybody asks. Blocks; for a worker thread."""
+        """Load the notes when starting. Blocks; for a worker thread."""
         self.take_over(self.noted())
 
     def noted(self) -> Notes:
-        """The notes as they are in the storage. Blocks; for a worker thread."""
+        """Read the notes in the storage. Blocks; for a worker thread."""
         checks = [msgspec.msgpack.decode(one, type=Check) for one in self._notes("check").values()]
         pinned = [msgspec.msgpack.decode(one, type=Pinned) for one in self._notes("pinned").values()]
         raised = [msgspec.msgpack.decode(one, type=Alert) for one in self._notes("alert").values()]
@@ -152,7 +151,7 @@ class Watch:
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """While notes are read, which may or may not have what is set up here meanwhile."""
+        """Collect the changes made by this process while notes are read, which may or may not include them."""
         self._meanwhile = Changes({}, {})
         try:
             yield
@@ -160,9 +159,9 @@ class Watch:
             self._meanwhile = None
 
     def take_over(self, noted: Notes, alerts: bool = True) -> None:
-        """Go by these notes, and by what has been set up here since they were asked for.
+        """Adopt the notes, with the changes made by this process since reading them began.
 
-        Without `alerts` where they are this process's own to raise.
+        `alerts`: whether to adopt alerts too, which is wrong in the process that raises them.
         """
         checks, pinned = dict(noted.checks), dict(noted.pinned)
         if self._meanwhile is not None:
@@ -188,19 +187,19 @@ class Watch:
 
     @property
     def last_alert(self) -> int:
-        """When the last change of an alert was, 0 for never."""
+        """When an alert was last changed; 0 for never."""
         moments = [(alert.since, alert.fired, alert.resolved) for alert in self.alerts.values()]
         return max((moment or 0 for one in moments for moment in one), default=0)
 
     async def note(self, kind: str, key: str, record: object | None, new: bool = False) -> None:
-        """Make a note durable; None deletes it. Raises Conflict where it is no `new` one."""
+        """Make a note durable; None deletes it. Raises Conflict if it is to be `new` but exists."""
         body = None if record is None else msgspec.msgpack.encode(record)
         await self._journal.ask(ChangeRegistry(Noted(kind, key, body, new)))
 
     # Checks
 
     def checks(self, feature: Feature | None = None) -> list[Check]:
-        """The checks of a feature, or of all registered ones, by feature and id."""
+        """The checks of one feature, or of all registered features, sorted by feature and id."""
         return [
             check
             for _, check in sorted(self._checks.items())
@@ -208,17 +207,17 @@ class Watch:
         ]
 
     def feature_of(self, check: Check) -> Feature | None:
-        """The feature of a check, None where it was deleted since."""
+        """The feature of a check; None if it has been deleted."""
         feature = self._registry.features.get(check.feature_id)
         return feature if feature is not None and feature.created == check.created else None
 
     def taken(self, feature: Feature) -> set[str]:
-        """The ids of checks of a feature, and those under which some are being put."""
+        """The check ids of a feature that are in use, including those of checks being stored."""
         put = {key.partition(" ")[2] for key in self._being_put if key.partition(" ")[0] == feature.id}
         return put | {check.id for check in self.checks(feature)}
 
     async def put_check(self, check: Check, new: bool = False) -> None:
-        """Add a check, or replace the one of this id. Raises Conflict where another process put a `new` one."""
+        """Add a check, or replace the one with its id. Raises Conflict if a `new` one exists by now."""
         self._being_put.add(check.key)
         try:
             await self.note("check", check.key, check, new and check.key not in self._checks)
@@ -231,7 +230,7 @@ class Watch:
         self._failing.discard(key)
 
     async def delete_check(self, feature: Feature, id_: str) -> None:
-        """Raises NotFound where there is none."""
+        """Delete a check and its open alert. Raises NotFound."""
         key = f"{feature.id} {id_}"
         if key not in self._checks or self._checks[key].created != feature.created:
             raise NotFound(f"feature {feature.id!r} has no check {id_!r}")
@@ -243,13 +242,13 @@ class Watch:
                 self.alerts.pop(alert.id, None)
 
     def last_results(self) -> list[tuple[Check, Result]]:
-        """What each check found when it was last evaluated, by feature and id."""
+        """The last result of each check that has been evaluated, sorted by feature and id."""
         return [(check, self._results[check.key]) for check in self.checks() if check.key in self._results]
 
     async def results(self, checks: Sequence[Check], refresh: bool = False) -> dict[str, Result]:
-        """What each check finds now, by its key: of the last run, where nothing can have changed it since.
+        """The current result of each check by key: the last one, if nothing can have changed it, or a new one.
 
-        Checks that are deleted meanwhile are left out.
+        `refresh`: evaluate all checks. Checks that are deleted meanwhile are left out.
         """
         owned = [(check, feature) for check in checks if (feature := self.feature_of(check)) is not None]
         vitals: list[Vitals] = await self._monitor.ask(NewestTimes([feature for _, feature in owned]))
@@ -258,17 +257,17 @@ class Watch:
             for (check, feature), state in zip(owned, vitals, strict=True)
             if refresh or self._is_stale(check, state)
         ]
-        drifting = [one for one in stale if one[0].check_type == "drift"]
+        of_drift = [(check, feature, state) for check, feature, state in stale if check.check_type == "drift"]
         for check, feature, state in stale:
             if check.check_type != "drift":
                 self._note_result(check, await self._find(check, feature, state), state)
-                await trio.lowlevel.checkpoint()  # there may be thousands, most of them quick
-        for check, state, finding in await self._find_drift(drifting):
+                await trio.lowlevel.checkpoint()  # there may be thousands of checks, most of them quick
+        for check, state, finding in await self._find_drift(of_drift):
             self._note_result(check, finding, state)
         return {check.key: self._results[check.key] for check, _ in owned if check.key in self._results}
 
     async def every_result(self) -> dict[str, Result]:
-        """What each check of all finds now. Of features whose statistics are damaged it says so."""
+        """The current results of all checks. For features whose statistics are damaged the result says so."""
         lacking = self.uncounted()
         found = await self.results([check for check in self.checks() if check.feature_id not in lacking])
         for check in self.checks():
@@ -316,10 +315,10 @@ class Watch:
             return _untold(error)
 
     async def forget_gone(self) -> None:
-        """Drop what belongs to features that were deleted since."""
+        """Delete the checks, pinned references and open alerts of deleted features."""
         for check in list(self._checks.values()):
             if self.feature_of(check) is None and self._checks.get(check.key) is check:
-                self._set_check(check.key, None)  # first of all, so that one put meanwhile is not taken for it
+                self._set_check(check.key, None)  # before awaiting, so as not to delete one that is put meanwhile
                 await self.note("check", check.key, None)
         for pinned in list(self._pinned.values()):
             feature = self._registry.features.get(pinned.feature_id)
@@ -336,26 +335,26 @@ class Watch:
     # Drift
 
     async def pin(self, feature: Feature, period: Period) -> Pinned:
-        """Compare with this period from now on."""
+        """Pin a period as the reference of a feature."""
         pinned = Pinned(feature.id, feature.created, *period)
         await self.note("pinned", feature.id, pinned)
         self._set_pinned(feature.id, pinned)
         return pinned
 
     async def unpin(self, feature: Feature) -> None:
-        """Compare with what came before again. Raises NotFound where nothing is pinned."""
+        """Remove the pinned reference of a feature. Raises NotFound if there is none."""
         if self.pinned(feature) is None:
             raise NotFound(f"feature {feature.id!r} has no pinned reference")
         await self.note("pinned", feature.id, None)
         self._set_pinned(feature.id, None)
 
     def pinned(self, feature: Feature) -> Pinned | None:
-        """The pinned reference of a feature."""
+        """The pinned reference of a feature, if any."""
         pinned = self._pinned.get(feature.id)
         return pinned if pinned is not None and pinned.created == feature.created else None
 
     def reference_for(self, feature: Feature, current: Period) -> Period:
-        """The pinned period, else the windows before the current one."""
+        """The reference for a current period: the pinned one, or else the REFERENCE_WINDOWS windows before it."""
         pinned = self.pinned(feature)
         if pinned is not None:
             return Period(pinned.start, pinned.end)
@@ -364,7 +363,7 @@ class Watch:
         return Period(start, max(start, current.start - 1))
 
     def latest_window(self, width: int | None = None) -> Period:
-        """The window that ends now. What arrived last is in it, also where the wall clock was ahead then."""
+        """The window that ends now, or with the last arrival if that is later: the wall clock was ahead then."""
         now = self.now()
         return Period(min(now, self.wall()) - (width or self.window) + 1, now)
 
@@ -376,21 +375,21 @@ class Watch:
         method: str | None = None,
         threshold: float | None = None,
     ) -> Scored:
-        """How far the feature has drifted from one period to the other."""
+        """Score how far a feature has drifted from the reference period to the current one."""
         if method in drift.OTHER_TOOLS:
             return await trio.to_thread.run_sync(
                 self._score_values, feature, reference, current, method, threshold
             )
-        one = await self.statistics.period(feature, *reference)
-        two = await self.statistics.period(feature, *current)
-        judgement = await trio.to_thread.run_sync(drift.between, feature, one, two, method, threshold)
-        counts = [summary.count - summary.null_count for summary in (one, two)]
+        before = await self.statistics.period(feature, *reference)
+        after = await self.statistics.period(feature, *current)
+        judgement = await trio.to_thread.run_sync(drift.between, feature, before, after, method, threshold)
+        counts = [summary.count - summary.null_count for summary in (before, after)]
         return Scored(judgement, reference, counts[0], current, counts[1])
 
     def _score_values(
         self, feature: Feature, reference: Period, current: Period, method: str, threshold: float | None
     ) -> Scored:
-        """By another tool's definition, out of all the values themselves."""
+        """Score drift by another tool's definition, which needs all the values themselves. Blocks."""
         columns, shares = [], []
         for period in (reference, current):
             parts, missing = [], 0
@@ -406,7 +405,7 @@ class Watch:
     async def _find_drift(
         self, checks: Sequence[tuple[Check, Feature, Vitals]]
     ) -> list[tuple[Check, Vitals, Finding]]:
-        """What each drift check finds, judged as one family."""
+        """Evaluate drift checks, with verdicts corrected for their number."""
         found: list[tuple[Check, Vitals, Finding]] = []
         scored: list[tuple[Check, Vitals, Scored]] = []
         for check, feature, state in checks:
@@ -429,23 +428,23 @@ class Watch:
     # Freshness
 
     async def vitals(self, features: Sequence[Feature]) -> list[Vitals]:
-        """When the newest observations of each feature came."""
+        """The vitals of each feature's stream. Raises Damaged if the statistics of one are damaged."""
         found: list[Vitals] = await self._monitor.ask(NewestTimes(features))
         return found
 
     async def every_vitals(self, features: Sequence[Feature]) -> list[Vitals | str]:
-        """The same; for those whose statistics are damaged, why they have none."""
+        """The vitals of each feature's stream, or, if its statistics are damaged, a text that says why."""
         lacking = self.uncounted()
         known = iter(await self.vitals([feature for feature in features if feature.id not in lacking]))
         return [lacking.get(feature.id) or next(known) for feature in features]
 
     async def late(self, settled: int, most: int) -> list[tuple[str, int, int]]:
-        """The windows to be scored again, see `Late`."""
+        """The windows to score again, see `Late`."""
         found: list[tuple[str, int, int]] = await self._monitor.ask(Late(settled, most))
         return found
 
     async def status(self) -> MonitorStatus:
-        """How far the monitor is."""
+        """How far the monitor has read the journal."""
         found: MonitorStatus = await self._monitor.ask(Status())
         return found
 
@@ -459,13 +458,13 @@ def _change(known: dict[str, One], changes: Mapping[str, One | None]) -> None:
 
 
 def together(scores: Sequence[Scored]) -> list[Scored]:
-    """The same scores with verdicts that take into account how many were looked at."""
+    """The scores with verdicts corrected for the number of scores (see `decide`)."""
     judged = decide([score.judgement for score in scores])
     return [score._replace(judgement=judgement) for score, judgement in zip(scores, judged, strict=True)]
 
 
 def _periods(score: Scored) -> str:
-    """What was compared, for those who wonder where their values are."""
+    """Says which periods were compared, for users who wonder why there are no values in them."""
     (start, end), current = score.reference, score.current
     before = f"{format_timestamp(start)}/{format_timestamp(end)}"
     if end == current.start - 1:

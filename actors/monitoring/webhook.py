@@ -1,7 +1,7 @@
-"""Alerts sent to an address of the user's: signed, with a timeout, tried again.
+"""Sends alerts to the operator's webhook: signed, with a timeout and retries.
 
-The body is JSON. `Timewell-Signature: t=SECONDS,v1=HEX` lets the receiver tell that it came from here and when:
-HEX is the HMAC-SHA256 (RFC 2104), keyed with the shared secret, of the text `SECONDS.BODY`.
+The body is JSON. The header `Timewell-Signature: t=SECONDS,v1=HEX` proves origin and time of the request: HEX is
+the HMAC-SHA256 (RFC 2104), keyed with the shared secret, of the text `SECONDS.BODY`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import trio
 
 log = logging.getLogger("timewell.webhook")
 WAITING = 1_000
-"""Deliveries that may wait; when more do, new ones are dropped and logged."""
+"""How many deliveries may wait; beyond, new ones are dropped and logged."""
 ATTEMPTS = 6
 TIMEOUT_SECONDS = 5.0
 FIRST_RETRY_SECONDS = 1.0
@@ -26,7 +26,7 @@ FIRST_RETRY_SECONDS = 1.0
 
 
 def signature(secret: str, seconds: int, body: bytes) -> str:
-    """The value of the header.
+    """The value of the `Timewell-Signature` header.
 
     >>> signature("secret", 1762509600, b"{}")[:15]
     't=1762509600,v1'
@@ -36,7 +36,7 @@ def signature(secret: str, seconds: int, body: bytes) -> str:
 
 
 class Webhook:
-    """Sends one delivery after the other, in order. Without an address it drops them."""
+    """Sends deliveries one after the other, in order. Without a URL it drops them."""
 
     def __init__(self, url: str, secret: str, now: Callable[[], float] = time.time) -> None:
         self._url = url
@@ -45,7 +45,7 @@ class Webhook:
         self._send, self._receive = trio.open_memory_channel[dict[str, Any]](WAITING)
 
     def post(self, payload: dict[str, Any]) -> None:
-        """Have something delivered. Never waits."""
+        """Queue a delivery. Never waits."""
         if not self._url:
             return
         try:
@@ -57,7 +57,7 @@ class Webhook:
         """Deliver until cancelled."""
         if not self._url:
             return
-        import httpx  # only where there is something to send
+        import httpx  # imported only if there is something to send
 
         while True:
             try:
@@ -65,7 +65,7 @@ class Webhook:
                     async for payload in self._receive:
                         await self._deliver(client, payload)
                     return
-            except Exception as error:  # no certificates to be read, no descriptor to be had
+            except Exception as error:  # unreadable certificates, for example, or no free file descriptor
                 log.exception("the webhook cannot be used and will be tried again", exc_info=error)
                 await trio.sleep(FIRST_RETRY_SECONDS)
 
@@ -81,9 +81,9 @@ class Webhook:
                 if answer.is_success:
                     return
                 reason = f"status {answer.status_code}"
-            except Exception as error:  # also a name that is none, or a connection that no descriptor is left for
+            except Exception as error:  # includes an unresolvable name, or no free file descriptor
                 reason = type(error).__name__
-                if isinstance(error, httpx.NetworkError | OSError):  # others may quote the address and its secrets
+                if isinstance(error, httpx.NetworkError | OSError):  # others may quote the URL and secrets in it
                     reason += f": {error}"
             log.warning("webhook attempt %d of %d failed: %s", attempt + 1, ATTEMPTS, reason)
         log.error("webhook gave up on: %s", body.decode())

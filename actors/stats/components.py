@@ -1,7 +1,7 @@
 """The mean and the variance of each component of a vector, mergeable.
 
-A vector of more than MOST components is first folded into MOST with random signs (Weinberger et al., "Feature
-hashing for large scale multitask learning", 2009), which keeps distances between means in expectation.
+A vector of more than MOST components is first reduced to MOST with random signs (Weinberger et al., "Feature
+hashing for large scale multitask learning", 2009), which preserves distances between means in expectation.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ MOST = 768
 
 
 class Components(msgspec.Struct, gc=False):
-    """`mean` and `m2` (sum of squared distances) are float64[min(d, MOST)] as bytes."""
+    """`mean` and `m2` (sum of squared distances from the mean) are float64[min(d, MOST)] as bytes."""
 
     count: int = 0
     mean: bytes = b""
     m2: bytes = b""
 
     def means(self) -> NDArray[np.float64]:
-        """float64[components]"""
+        """The mean of each component: float64[components]."""
         return np.frombuffer(self.mean, np.float64)
 
     def variances(self) -> NDArray[np.float64]:
-        """Of the population: float64[components]"""
+        """The population variance of each component: float64[components]."""
         return np.frombuffer(self.m2, np.float64) / max(1, self.count)
 
     def add(self, vectors: NDArray[np.float32]) -> None:
-        """Take in rows of float32[n, d]."""
+        """Add vectors: float32[n, d]."""
         if len(vectors):
             rows = _folded(vectors.astype(np.float64))
             mean = rows.mean(axis=0)
             self.merge(Components(len(rows), mean.tobytes(), ((rows - mean) ** 2).sum(axis=0).tobytes()))
 
     def merge(self, other: Components) -> None:
-        """Take in what the other has seen (Chan, Golub & LeVeque 1979, as for `Moments`)."""
+        """Merge another one into this (Chan, Golub & LeVeque 1979, as for `Moments`)."""
         if self.count == 0 or other.count == 0:
             if other.count:
                 self.count, self.mean, self.m2 = other.count, other.mean, other.m2

@@ -1,7 +1,7 @@
-"""How many distinct values there were: exact up to a limit, then a HyperLogLog sketch.
+"""The number of distinct values: exact up to a limit, then estimated by a HyperLogLog sketch.
 
-Values are told apart by 64-bit keys: numbers by their own bits, others by a BLAKE2b digest. The sketch is
-Apache DataSketches' HLL with 2^12 buckets: a relative error of 1.6 %.
+Values are identified by 64-bit keys: numbers by their own bits, others by a BLAKE2b digest. The sketch is Apache
+DataSketches' HLL with 2^12 buckets, which has a relative error of 1.6 %.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from actors.types.type import Array
 EXACT_LIMIT = 4_096
 LOG2_BUCKETS = 12
 FEW = 512
-"""So many keys are given to a sketch one by one sooner than a sketch is made of them."""
+"""Up to this many keys it is faster to add them to a sketch one by one than to build one and merge it."""
 
 Keys = NDArray[np.int64]
 
 
 class Distinct(msgspec.Struct, gc=False):
-    """`keys` are sorted int64 as bytes while the count is exact, `sketch` takes their place beyond `limit`.
+    """`keys` are sorted int64 as bytes while the count is exact; beyond `limit` they are replaced by `sketch`.
 
     >>> distinct = Distinct()
     >>> distinct.add(keys_of(np.array([1.5, 1.5, 2.0])))
@@ -47,7 +47,7 @@ class Distinct(msgspec.Struct, gc=False):
         return len(self.keys) // 8 if self.sketch is None else int(self.sketch.get_estimate() + 0.5)
 
     def add(self, keys: Keys) -> None:
-        """Take in the keys of a column."""
+        """Add the keys of a column: int64[n]."""
         if self.sketch is not None and len(keys) <= FEW:
             for key in keys.tolist():
                 self.sketch.update(key)
@@ -61,7 +61,7 @@ class Distinct(msgspec.Struct, gc=False):
                 self.keys, self.sketch = b"", sketch_of(keys, LOG2_BUCKETS)
 
     def merge(self, other: Distinct) -> None:
-        """Take in what the other has seen."""
+        """Merge another one into this."""
         if other.sketch is not None:
             self._unite(other.sketch)
         elif other.keys:
@@ -78,7 +78,7 @@ class Distinct(msgspec.Struct, gc=False):
 
 
 def _each_once(keys: Keys) -> Keys:
-    """Ascending. Twice as fast as np.unique where most of them differ."""
+    """The distinct keys in ascending order. Twice as fast as np.unique if most of them differ."""
     ordered = np.sort(keys)
     first = np.ones(len(ordered), np.bool_)
     np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
@@ -86,9 +86,9 @@ def _each_once(keys: Keys) -> Keys:
 
 
 def keys_of(values: Array) -> Keys:
-    """A 64-bit key per value of a column."""
+    """A 64-bit key for each value of a column: int64[n]."""
     if values.ndim == 2:
-        return digests([row.tobytes() for row in values + 0.0])  # -0.0 and 0.0 are one value
+        return digests([row.tobytes() for row in values + 0.0])  # makes -0.0 and 0.0 equal
     if values.dtype == object:
         return digests([text.encode() for text in values.tolist()])
     if values.dtype == np.float64:
@@ -97,6 +97,6 @@ def keys_of(values: Array) -> Keys:
 
 
 def digests(texts: list[bytes]) -> Keys:
-    """A 64-bit key per text."""
+    """A 64-bit key for each text: int64[n]."""
     joined = b"".join(blake2b(text, digest_size=8).digest() for text in texts)
     return np.frombuffer(joined, np.int64)

@@ -1,4 +1,4 @@
-"""The distribution of a number: its moments and its quantiles together, and a histogram of them."""
+"""The distribution of a number: moments and quantiles together, and a histogram derived from them."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ BINS = 20
 
 
 class Histogram(NamedTuple):
-    """`counts[i]` values lie in [edges[i], edges[i+1]), the last bin closed. `len(edges) == len(counts) + 1`."""
+    """`counts[i]` values lie in [edges[i], edges[i+1]); the last bin is closed. len(edges) == len(counts) + 1."""
 
     edges: list[float]
     counts: list[int]
 
 
 class Distribution(msgspec.Struct, gc=False):
-    """Of float64 or int64 values. Exact moments; quantiles as `Quantiles` has them."""
+    """The distribution of float64 or int64 values. Moments are exact; for quantiles see `Quantiles`."""
 
     moments: Moments = msgspec.field(default_factory=Moments)
     quantiles: Quantiles = msgspec.field(default_factory=Quantiles)
 
     def add(self, values: NDArray[np.float64] | NDArray[np.int64]) -> None:
-        """Take in a column."""
+        """Add a column of values."""
         if len(values):
             self.moments.merge(moments.of(values))
             self.quantiles.add(values.astype(np.float64, copy=False))
 
     def merge(self, other: Distribution) -> None:
-        """Take in what the other has seen."""
+        """Merge another one into this."""
         self.moments.merge(other.moments)
         self.quantiles.merge(other.quantiles)
 
     def histogram(self) -> Histogram | None:
-        """Equal bins from the least to the greatest value; None without values.
+        """A histogram of BINS equal bins from the smallest to the largest value; None without values.
 
-        The counts are those of what the quantile sketch kept, so exact as long as it is, and add up to the count.
+        It is computed from the quantile sketch, so its counts are exact as long as the sketch is. They always add
+        up to the total count.
         """
         low, high = self.moments.min, self.moments.max
         if low is None or high is None:
@@ -52,7 +53,7 @@ class Distribution(msgspec.Struct, gc=False):
             return Histogram([low, high], [self.moments.count])
         kept = self.quantiles.weighted()
         shares = np.arange(BINS + 1) / BINS
-        # Neither the largest numbers overflow here, nor do neighbouring ones change places.
+        # Avoids overflow for the largest numbers, and edges out of order for neighbouring ones.
         edges = np.maximum.accumulate(np.clip(low * (1 - shares) + high * shares, low, high))
         counts, _ = np.histogram(np.clip(kept.values, low, high), edges, weights=kept.weights)
         return Histogram(edges.tolist(), np.rint(counts).astype(np.int64).tolist())

@@ -1,8 +1,9 @@
-"""Folding: observations of one feature into the summary of its whole stream and into those of its windows.
+"""Folding: adds observations of one feature to the summary of its whole stream and to those of its windows.
 
-A window that gets many at a time, as the newest ones do, is looked at together with the whole stream. The rows of
-windows that get few, as most do when months are filled in, are put aside: what comes by the next checkpoint then
-costs one look at each such window. Texts and vectors, which may be large, are put aside for a moment only.
+A window that gets many rows at once, as the newest windows do, is updated together with the whole stream. Rows of
+windows that get few, as most do when months are backfilled, are added to the whole stream only, and set aside
+until the next checkpoint, which then updates each such window once. Texts and vectors, which may be large, are set
+aside only until the end of `fold`.
 """
 
 from __future__ import annotations
@@ -21,33 +22,37 @@ from actors.table.columns import Indices
 ROWS_PER_STEP = 4_096
 LARGE_ROWS_PER_STEP = 1_024
 COMPONENTS_PER_STEP = 16_384
-"""Folding lets others run after so much: half a millisecond, 1 ms for texts that are all different and vectors.
-Steps of twice the size would save a tenth of the time."""
+"""The rows (or vector components) folded in one step, before other tasks run: half a millisecond for numbers, 1 ms
+for vectors and for texts that are all different. Steps of twice the size would save a tenth of the time."""
 WINDOW_IN_ROWS = 128
-"""What is to be done for each window takes the time of so many rows."""
+"""The fixed cost of updating a window, expressed in rows."""
 MANY = 8
-"""A window with such a part, an eighth, of a step's rows is worth a look of its own."""
+"""A window with at least one MANYth of a step's rows is updated together with the whole stream."""
 SAMPLED = 64
 LIKELY = 4
-"""Of the rows that are looked at, a window with many has 8 on average."""
+"""Of SAMPLED rows, a window with one MANYth of all rows has 8 on average; with LIKELY or more its rows are
+counted."""
 
 Marks = NDArray[np.uint32]
 _PLACES_BEFORE_1970 = 62_135_596_800_000_000 // FIVE_MINUTES
 
 
 class Folding:
-    """Everything that came, in one of three places. The generators do a little at each step."""
+    """Everything received of a feature: collected (`waiting`), set aside (`aside`) or in `summaries`.
+
+    The generators work in steps.
+    """
 
     def __init__(self, created: int) -> None:
         """`created` is that of the feature."""
         self.created = created
         self.waiting = Waiting()
         self.aside = Waiting()
-        """Counted in the whole, but not in their windows yet."""
+        """Observations added to the whole stream's summary, but not yet to those of their windows."""
         self.summaries: dict[Window, Summary] = {}
 
     def fold(self) -> Iterator[None]:
-        """Count what waits, by window as far as it is not put aside."""
+        """Add what is waiting to the whole stream's summary, and to those of windows that get many rows."""
         rows = self.waiting.drain()
         if rows is None:
             return
@@ -61,7 +66,7 @@ class Folding:
             yield from self.fold_aside()
 
     def fold_aside(self) -> Iterator[None]:
-        """Count by window what was put aside."""
+        """Add what was set aside to the summaries of its windows."""
         rows = self.aside.drain()
         if rows is None:
             return
@@ -88,26 +93,26 @@ class Folding:
                 yield
 
     def leave(self) -> dict[Window, Summary]:
-        """The summaries, of which none stay behind."""
+        """Remove and return all summaries."""
         leaving, self.summaries = self.summaries, {}
         return leaving
 
     def _fold_many(self, rows: Accepted) -> Accepted | None:
-        """Count the rows of windows that have many of them; returns the others."""
+        """Add the rows of windows that have many of them; returns the other rows."""
         marks = _marks(rows)
         few = np.ones(len(marks), np.bool_)
         for mark in _frequent(marks, _rows_per_step(rows) // MANY):
-            those = marks == mark
-            few &= ~those
-            self._add_to_both(rows if those.all() else rows.take(np.flatnonzero(those)))
+            in_window = marks == mark
+            few &= ~in_window
+            self._add_to_both(rows if in_window.all() else rows.take(np.flatnonzero(in_window)))
         if few.all():
             return rows
         return rows.take(np.flatnonzero(few)) if few.any() else None
 
     def _add_to_both(self, rows: Accepted) -> None:
-        """Rows of one window, through a summary of their own into its and into that of the whole: half the work.
+        """Add rows of one window to its summary and to the whole stream's, through one temporary summary.
 
-        Where neither is exact any more, nor need their own be.
+        That halves the work. Its distinct count need not be exact if neither of the two is any more.
         """
         (window,) = _windows(rows.cut(slice(1)))
         both = self._summary(WHOLE), self._summary(window)
@@ -126,7 +131,7 @@ class Folding:
 
 
 def _steps(rows: Accepted) -> Iterator[Accepted]:
-    """Parts of so many rows as a step takes in. Columns of this size also stay in the processor's cache."""
+    """Split rows into parts for one step each. Columns of this size also stay in the processor's cache."""
     size = _rows_per_step(rows)
     for start in range(0, len(rows.times), size):
         yield rows.cut(slice(start, start + size))
@@ -140,7 +145,10 @@ def _rows_per_step(rows: Accepted) -> int:
 
 
 def _frequent(marks: Marks, many: int) -> list[int]:
-    """Those that many rows have. A sample says which to count; what it misses now and then only costs more."""
+    """The marks that at least `many` rows have. Only those frequent in a sample are counted.
+
+    Missing one affects only speed: its rows are set aside.
+    """
     if len(marks) < many:
         return []
     sample = np.sort(marks[:: max(1, len(marks) // SAMPLED)])
@@ -155,7 +163,10 @@ def _windows(rows: Accepted) -> list[Window]:
 
 
 def _marks(rows: Accepted) -> Marks:
-    """A number for each row's window: from year 1 to 9999 there are 1.05e9 times five minutes, and 3 widths."""
+    """A number that identifies each row's window: uint32[n].
+
+    It fits: from year 1 to 9999 there are 1.05e9 periods of five minutes, times 3 widths.
+    """
     widths, starts = placed(rows.times, rows.arrived)
     places = starts // FIVE_MINUTES + _PLACES_BEFORE_1970
     return (places * 3 + (widths >= HOUR) + (widths >= DAY)).astype(np.uint32)
@@ -164,7 +175,7 @@ def _marks(rows: Accepted) -> Marks:
 def _grouped(marks: Marks) -> tuple[Indices, Indices]:
     """The positions sorted by mark, and where among them each mark begins.
 
-    Halves of 16 bits are sorted by radix, in a third of the time.
+    Sorted by the 16-bit halves of the marks, for which numpy uses radix sort: a third of the time.
     """
     lower_and_upper = marks.astype("<u4").view("<u2").reshape(-1, 2).T
     order = np.lexsort(np.ascontiguousarray(lower_and_upper))

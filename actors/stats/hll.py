@@ -1,10 +1,10 @@
-"""A HyperLogLog sketch (Heule, Nunkesser & Hall 2013) of a whole column at once.
+"""Builds a HyperLogLog sketch (Heule, Nunkesser & Hall 2013) from a whole column.
 
-Apache DataSketches takes one key a call. Here a column is hashed as it does (MurmurHash3, x64, 128 bits, by Austin
-Appleby), the buckets are filled, and the library is given the sketch in its own serialized form, as of type HLL_8
-and put together out of others. It has the buckets that the same keys one by one would have given it.
+Apache DataSketches takes one key per call. Here a column is hashed as it would hash the keys (MurmurHash3_x64_128
+by Austin Appleby), the buckets are filled, and the library deserializes the result: a sketch of type HLL_8, marked
+as the result of merging. Its buckets are the same as if the keys had been added one by one.
 
-It could go if the library took a column: an `update` of a numpy array, without a Python call for each key.
+This file could go if the library's `update` took a numpy array, without a Python call for each key.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _SEED = _U(9001)
 _LENGTH = _U(8)
 _PREAMBLE = struct.Struct("<8B3d2I")
 _KIND = 10, 1, 7
-"""Its length in 32-bit words, the version, and the family HLL."""
+"""The length of the preamble in 32-bit words, the version, and the family HLL."""
 _FLAGS = 0x18
-"""Compact; not in the order of the stream."""
+"""Compact; out of order, which means that the incremental (HIP) estimate is not valid."""
 _BUCKETS_OF_8_BITS = 0x0A
 _NO_ORDER = 0.0
-"""What a sketch estimates as it goes, if it goes in the order of the stream."""
+"""The incremental (HIP) estimate, which is unused."""
 _SUMMED_APART = 32
-"""Buckets from here on would be lost in the sum of the others."""
+"""Terms of buckets from this value on are summed separately: they would be lost in the sum of the others."""
 
 
 def sketch_of(keys: NDArray[np.int64], log2_buckets: int) -> hll_sketch:
-    """The sketch that has seen these keys."""
+    """A sketch of these keys (int64[n]) with 2**log2_buckets buckets."""
     low, high = _hashes(keys)
     buckets = np.zeros(1 << log2_buckets, np.uint8)
     np.maximum.at(buckets, (low & _U(len(buckets) - 1)).astype(np.intp), _leading_zeros(high) + 1)
@@ -44,13 +44,13 @@ def sketch_of(keys: NDArray[np.int64], log2_buckets: int) -> hll_sketch:
 
 
 def _leading_zeros(numbers: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    """Of 64 bits; 53 where there are more. What is left of 53 bits is exact as a float, whose exponent tells."""
+    """The leading zeros of each 64-bit number, at most 53, from the exponent of its top 53 bits as a float."""
     _, exponents = np.frexp((numbers >> _U(11)).astype(np.float64))
     return (53 - exponents).astype(np.uint8)
 
 
 def _hashes(keys: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Both halves of the hash of each key's eight bytes."""
+    """The low and the high 64 bits of the hash of each key's eight bytes."""
     mixed = keys.view(np.uint64) * _U(0x87C37B91114253D5)
     mixed = (mixed << _U(31) | mixed >> _U(33)) * _U(0x4CF5AD432745937F)
     low = (mixed ^ _SEED ^ _LENGTH) + (_SEED ^ _LENGTH)

@@ -1,7 +1,7 @@
 """Count, mean, variance, minimum and maximum in one pass, mergeable.
 
 Merging follows Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample
-variances" (1979): exact up to rounding, whatever the order and the split of the stream.
+variances" (1979): exact up to rounding, however the stream is ordered and split.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 
 class Moments(msgspec.Struct, gc=False):
-    """Of float64 values. `m2` is the sum of squared distances from the mean.
+    """The moments of float64 or int64 values. `m2` is the sum of squared distances from the mean.
 
     >>> moments = of(np.array([2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]))
     >>> moments.mean, moments.std, moments.min, moments.max
@@ -29,11 +29,11 @@ class Moments(msgspec.Struct, gc=False):
 
     @property
     def std(self) -> float | None:
-        """Of the population; None without values."""
+        """The population standard deviation; None without values."""
         return float(np.sqrt(self.m2 / self.count)) if self.count else None
 
     def merge(self, other: Moments) -> None:
-        """Take in what the other has seen."""
+        """Merge another one into this."""
         if other.count == 0:
             return
         if self.count == 0:
@@ -58,7 +58,7 @@ def of(values: NDArray[np.float64] | NDArray[np.int64]) -> Moments:
         return Moments()
     numbers = values.astype(np.float64, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
-        # From the first value on: equal values deviate by nothing, however large they are.
+        # Relative to the first value, so that the deviation of equal values is exactly 0, however large they are.
         mean = float(numbers[0] + (numbers - numbers[0]).mean())
         if not math.isfinite(mean):
             mean = float((numbers / len(numbers)).sum())

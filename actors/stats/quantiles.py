@@ -1,7 +1,7 @@
-"""Quantiles of a stream: exact for a few values, then a KLL sketch.
+"""Quantiles of a stream: exact for few values, then estimated by a KLL sketch.
 
-Apache DataSketches' KLL (Karnin, Lang & Liberty, "Optimal quantile approximation in streams", 2016). With
-k = 500 a rank is off by at most 0.6 % with 99 % confidence, whatever the length of the stream, in 12 KB.
+This is Apache DataSketches' KLL (Karnin, Lang & Liberty, "Optimal quantile approximation in streams", 2016). With
+k = 500 it takes 12 KB, and ranks are off by at most 0.6 % with 99 % confidence, however long the stream is.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ K = 500
 SMALL_K = 100
 LARGE = 1e307
 LARGE_K = 4_096
-"""For what is put together to be looked at, which is then exact up to so many values."""
+"""For summaries that are computed for one query and not kept, which are exact up to this many values."""
 
 
 class Weighted(NamedTuple):
-    """What a sketch keeps of the stream: float64[m] values, ascending, and float64[m] how many each stands for."""
+    """The values that a sketch retains, ascending (float64[m]), and how many each represents (float64[m])."""
 
     values: NDArray[np.float64]
     weights: NDArray[np.float64]
 
 
 class Quantiles(msgspec.Struct, gc=False):
-    """Of float64 values.
+    """The quantiles of float64 values.
 
     >>> quantiles = Quantiles()
     >>> quantiles.add(np.arange(101.0))
@@ -47,19 +47,19 @@ class Quantiles(msgspec.Struct, gc=False):
 
     @property
     def rank_error(self) -> float:
-        """How far a rank may be off, as a share of the count, with 99 % confidence; 0 where exact."""
+        """How far a rank may be off, as a fraction of the count, with 99 % confidence; 0 if exact."""
         return 0.0 if self.sketch is None or self.exact else float(self.sketch.normalized_rank_error(False))
 
     def add(self, values: NDArray[np.float64]) -> None:
-        """Take in a column."""
+        """Add a column of values."""
         if len(values) == 0:
             return
         if self.sketch is None:
             self.sketch = kll_doubles_sketch(self.k)
-        self.sketch.update(np.require(values, np.float64, "W"))  # the sketch refuses what is read-only
+        self.sketch.update(np.require(values, np.float64, "W"))  # the sketch refuses read-only arrays
 
     def merge(self, other: Quantiles) -> None:
-        """Take in what the other has seen."""
+        """Merge another one into this."""
         if other.sketch is None:
             return
         if self.sketch is None:
@@ -67,28 +67,28 @@ class Quantiles(msgspec.Struct, gc=False):
         self.sketch.merge(other.sketch)
 
     def weighted(self) -> Weighted:
-        """What is kept of the stream."""
+        """The retained values with their weights."""
         if self.sketch is None or self.sketch.is_empty():
             return Weighted(np.zeros(0), np.zeros(0))
         values = np.sort(np.array([value for value, _ in self.sketch], np.float64))
         if self.exact:
             return Weighted(values, np.ones(len(values)))
-        # By the distribution and not by the weights that come with the values: after a merge these can be wrong.
+        # From the CDF rather than the weights that come with the values, which can be wrong after a merge.
         values = np.unique(values)
         reached = np.array(self.sketch.get_cdf(values.tolist(), True)[:-1]) * self.sketch.n
         weights = np.diff(np.rint(reached), prepend=0.0)
         return Weighted(values[weights > 0], weights[weights > 0])
 
     def at(self, shares: Sequence[float]) -> list[float]:
-        """The quantiles at shares from 0 to 1, none without values.
+        """The quantiles at `shares`, each from 0 to 1; an empty list without values.
 
-        Between two exact values they are interpolated linearly (Hyndman & Fan 1996, type 7; numpy's default).
+        While exact, they are interpolated linearly between values (Hyndman & Fan 1996, type 7; numpy's default).
         """
         if self.sketch is None or self.sketch.is_empty():
             return []
         if self.exact:
             values = self.weighted().values
-            # Halves of the largest numbers: their differences would overflow.
+            # The largest numbers are halved, as their differences would overflow.
             unit = 2.0 if max(abs(values[0]), abs(values[-1])) > LARGE else 1.0
             return [float(found) * unit for found in np.quantile(values / unit, shares)]
         return [float(found) for found in self.sketch.get_quantiles(list(shares), True)]

@@ -1,7 +1,7 @@
-"""Statistics as bytes and back: MessagePack, in which a sketch stands as its own serialized form.
+"""Serializes statistics: as MessagePack, in which a sketch is a byte string in its own serialized form.
 
-What is kept for long is compressed. Numbers of eight bytes most often compress better byte by byte, the first ones
-of all of them before the second ones: the shorter of both is kept.
+Summaries that are kept for long are compressed. Eight-byte numbers usually compress better when transposed: the
+first bytes of all numbers, then the second bytes, and so on. The shorter of both results is kept.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ _ENCODER = msgspec.msgpack.Encoder(enc_hook=_to_bytes)
 
 
 def encode(statistic: Any) -> bytes:
-    """A statistic, or a mapping of some, as bytes."""
+    """Serialize a statistic, or a mapping of statistics."""
     return _ENCODER.encode(statistic)
 
 
 def decode(data: bytes, kind: type[T]) -> T:
-    """What `encode` was given, also where it has been packed since."""
+    """Deserialize what `encode` returned, whether or not it has been `packed`."""
     return msgspec.msgpack.decode(_unpacked(data), type=kind, dec_hook=_from_bytes)
 
 
 _PACKED = struct.Struct("<B?I")
 _MARK = 0xC1
-"""Nothing begins so in MessagePack."""
+"""The one byte that MessagePack never uses: marks compressed data."""
 _FAST = 1
 
 
 def packed(data: bytes) -> bytes:
-    """Encoded statistics in less room."""
+    """Compress the result of `encode`."""
     wide = np.zeros(-(-len(data) // 8) * 8, np.uint8)
     wide[: len(data)] = np.frombuffer(data, np.uint8)
     plain = zlib.compress(data, _FAST)

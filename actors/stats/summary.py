@@ -1,12 +1,12 @@
-"""The statistics of one feature over a stretch of its write stream.
+"""The statistics of one feature over a part of its write stream.
 
-Every accepted observation counts each time it is accepted: a correction counts beside what it corrects, a
-repeat counts again. Two summaries of one feature can be merged, whatever stretches, shards or servers they
-come from.
+Every accepted observation counts each time it is accepted: a correction counts in addition to what it corrects,
+and a repeat counts again. Any two summaries of one feature can be merged, whichever periods or processes they come
+from.
 
-What is kept beside the counts depends on the type (`observed` of each): numbers, integers and timestamps their
-distribution; strings and JSON the most frequent texts and the distribution of lengths (characters); booleans both
-counts; vectors the distribution of norms and the mean and variance of each component.
+What is kept besides the counts depends on the value type (see its `observed`). Numbers, integers, timestamps: the
+distribution. Strings, JSON: the most frequent texts, and the distribution of lengths in characters. Booleans: both
+counts. Vectors: the distribution of norms, and the mean and variance of each component.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from actors.types.values import observed
 
 EXACT_LIMIT_OF_A_WINDOW = 512
 MOST_RAW = 512
-"""So many observations take no more room as they are (25 bytes each) than in sketches, and far less time."""
+"""Up to this many raw observations (25 bytes each) take no more space than sketches of them, and far less time."""
 
 
 class Accepted(NamedTuple):
@@ -44,20 +44,20 @@ class Accepted(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether each value takes a few bytes, which texts and vectors may not."""
+        """Whether values are of fixed, small size; texts and vectors are not."""
         return self.values.dtype.kind in "fib" and self.values.ndim == 1
 
     def take(self, rows: Indices) -> Accepted:
-        """Some of them."""
+        """The rows at these positions."""
         return Accepted(self.times[rows], self.arrived[rows], self.values[rows], self.nulls[rows])
 
     def cut(self, rows: slice) -> Accepted:
-        """Those from one to another, which share their memory."""
+        """A slice of the rows, as views."""
         return Accepted(self.times[rows], self.arrived[rows], self.values[rows], self.nulls[rows])
 
 
 class Raw(msgspec.Struct, gc=False):
-    """A few observations as they came, columns as bytes: a window with a handful of values needs no sketch."""
+    """Raw observations, each column as bytes: a window with a handful of values needs no sketch."""
 
     dtype: str = ""
     count: int = 0
@@ -68,13 +68,13 @@ class Raw(msgspec.Struct, gc=False):
 
     @classmethod
     def of(cls, accepted: Accepted) -> Raw:
-        """Any number of them. Texts and vectors are not kept like this: they may be large."""
+        """Convert observations of a `plain` type; texts and vectors, which may be large, are not kept raw."""
         times, arrived, values, nulls = accepted
         columns = times.tobytes(), arrived.tobytes(), values.tobytes(), nulls.tobytes()
         return cls(values.dtype.str, len(times), *columns)
 
     def cut(self, begin: int, end: int) -> Raw:
-        """Those from one to another."""
+        """The observations from position `begin` up to `end`."""
         size = len(self.values) // self.count
         return Raw(
             self.dtype,
@@ -86,7 +86,7 @@ class Raw(msgspec.Struct, gc=False):
         )
 
     def joined(self, other: Raw) -> Raw:
-        """Those of both, of which the other has some."""
+        """The observations of both. `other` has at least one."""
         if self.count == 0:
             return other
         return Raw(
@@ -99,7 +99,7 @@ class Raw(msgspec.Struct, gc=False):
         )
 
     def between(self, start: int, end: int) -> Raw:
-        """Those with start <= event time <= end."""
+        """The observations with start <= event time <= end."""
         if self.count == 0:
             return self
         accepted = self.accepted()
@@ -107,7 +107,7 @@ class Raw(msgspec.Struct, gc=False):
         return Raw.of(accepted.take(np.flatnonzero(inside)))
 
     def accepted(self) -> Accepted:
-        """All that are kept."""
+        """The observations as columns."""
         return Accepted(
             np.frombuffer(self.times, np.int64),
             np.frombuffer(self.arrived, np.int64),
@@ -117,15 +117,13 @@ class Raw(msgspec.Struct, gc=False):
 
 
 class Summary(msgspec.Struct, gc=False):
-    """`created` is that of the feature; `oldest` and `newest` are event times, `last_updated` an arrival.
+    """The statistics of a part of a feature's stream.
 
-    `newest_due` is the newest event time that was not in the future when it arrived: a clock that is wrong once
-    does not make a feature look fresh for ever.
-
-    `raw` observations are not in the figures yet: `settle` takes them in.
-
-    `numbers`: of the values, or of lengths (texts) or norms (vectors). `lateness`: arrival minus event time
-    in seconds. None where nothing of the kind was seen.
+    `created`: that of the feature. `oldest`, `newest`: event times; `last_updated`: an arrival; each None if
+    nothing was seen. `newest_due`: the newest event time that was not in the future when it arrived, so that a
+    writer's clock that was wrong once does not make the feature look fresh for ever. `lateness`: arrival minus
+    event time, in seconds. `numbers`: the distribution of values, of lengths (texts) or of norms (vectors). `raw`:
+    observations that are not yet in the other fields; `settle` adds them.
     """
 
     created: int
@@ -143,7 +141,7 @@ class Summary(msgspec.Struct, gc=False):
     raw: Raw | None = None
 
     def add(self, accepted: Accepted) -> None:
-        """Take in some observations, at least one."""
+        """Add observations, at least one."""
         if self.raw is not None and accepted.plain and len(accepted.times) <= MOST_RAW:
             self.add_raw(Raw.of(accepted))
         else:
@@ -151,7 +149,7 @@ class Summary(msgspec.Struct, gc=False):
             self._digest(accepted)
 
     def add_raw(self, raw: Raw) -> None:
-        """Take in some observations, at least one, kept as they are where there is room."""
+        """Add observations, at least one, and keep them raw if there is room."""
         if self.raw is not None and self.raw.count + raw.count <= MOST_RAW:
             self.raw = self.raw.joined(raw)
         else:
@@ -159,7 +157,7 @@ class Summary(msgspec.Struct, gc=False):
             self._digest(raw.accepted())
 
     def settle(self) -> None:
-        """Take the raw observations into the figures."""
+        """Add the raw observations to the other fields."""
         raw, self.raw = self.raw, None
         if raw is not None and raw.count:
             self._digest(raw.accepted())
@@ -196,7 +194,7 @@ class Summary(msgspec.Struct, gc=False):
         self.newest = _outer(max, self.newest, newest)
 
     def merge(self, other: Summary) -> None:
-        """Take in what the other has seen."""
+        """Merge another summary of the same feature into this."""
         if other.raw is not None and other.raw.count:
             self.add_raw(other.raw)
         if other.count == 0:
@@ -212,7 +210,7 @@ class Summary(msgspec.Struct, gc=False):
 
 
 def newest_due(times: Times, arrived: Times | int) -> int | None:
-    """The newest of the event times that are not after their arrival."""
+    """The newest event time that is not after its arrival; None if there is none."""
     due = times <= arrived
     if not due.all():
         times = times[due]
@@ -231,7 +229,7 @@ def of_all(created: int) -> Summary:
 
 
 def of_a_period(created: int) -> Summary:
-    """An empty summary of a stretch that is put together to be looked at, not to be kept."""
+    """An empty summary of a period, to be computed for one query and not kept."""
     return _sized(created, EXACT_LIMIT, LOG2_ENTRIES, LARGE_K)
 
 
@@ -258,12 +256,12 @@ def _sized(created: int, distinct_limit: int, log2_entries: int, k: int) -> Summ
 
 
 def saved(summary: Summary) -> bytes:
-    """A summary as it is kept. Those of windows are compressed: they are many, and hardly touched again."""
+    """Serialize a summary for storage. Those of windows, which are many and rarely read again, are compressed."""
     return packed(encode(summary)) if summary.distinct.limit == EXACT_LIMIT_OF_A_WINDOW else encode(summary)
 
 
 def merge_states(states: Iterable[bytes]) -> bytes:
-    """One saved summary of several."""
+    """Merge saved summaries into one."""
     first, *others = (decode(state, Summary) for state in states)
     for other in others:
         first.merge(other)

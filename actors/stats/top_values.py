@@ -1,7 +1,7 @@
-"""The most frequent values of a stream of texts: exact counts of a few, then a frequent-items sketch.
+"""The most frequent values of a stream of texts: exact while few are distinct, then a frequent-items sketch.
 
-Apache DataSketches' frequent items (Anderson et al., "A high-performance algorithm for identifying frequent
-items in data streams", 2017). With 2^10 entries a count is off by at most 0.35 % of the stream's length.
+This is Apache DataSketches' frequent items (Anderson et al., "A high-performance algorithm for identifying
+frequent items in data streams", 2017). With 2^10 entries a count is off by at most 0.35 % of the stream's length.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LONGEST_BYTES = 64
 
 
 class TopValues(msgspec.Struct, gc=False):
-    """`counts` while there are few distinct texts, `sketch` in their place afterwards.
+    """The counts of texts: in `counts` while there are few distinct ones, afterwards in `sketch`.
 
     >>> top = TopValues()
     >>> top.add({"red": 2, "blue": 1})
@@ -36,7 +36,7 @@ class TopValues(msgspec.Struct, gc=False):
         return self.sketch is None
 
     def add(self, counts: Mapping[str, int]) -> None:
-        """Take in so many of each text."""
+        """Add occurrences of texts: how many of each."""
         if self.sketch is None:
             mine = self.counts
             if not mine:
@@ -52,7 +52,7 @@ class TopValues(msgspec.Struct, gc=False):
             self.sketch.update(text, count)
 
     def merge(self, other: TopValues) -> None:
-        """Take in what the other has seen."""
+        """Merge another one into this."""
         self.add(other.counts)
         if other.sketch is not None:
             if self.sketch is None:
@@ -72,7 +72,7 @@ class TopValues(msgspec.Struct, gc=False):
 
 
 def cut(text: str) -> str:
-    """A long text by its beginning and a digest, so that what is kept is bounded and still told apart."""
+    """Shorten a text of more than LONGEST_BYTES to its beginning and a digest, which keeps texts distinct."""
     encoded = text.encode()
     if len(encoded) <= LONGEST_BYTES:
         return text

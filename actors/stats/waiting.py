@@ -1,4 +1,4 @@
-"""Observations of one feature that wait to be looked at together."""
+"""Observations of one feature that are collected before they are processed together."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ FEWEST = 16
 
 
 class Waiting:
-    """Columns that grow. What comes is copied into them: to keep the small arrays of every batch for so long would
-    leave the memory between them in pieces.
+    """Growing columns. Observations are copied into them, as keeping the small arrays of every batch for so long
+    would fragment memory.
     """
 
     def __init__(self) -> None:
         self.rows = 0
         self.bytes = 0
-        """What they take, but for the texts themselves."""
+        """The size of the columns, without the text objects that they refer to."""
         self._columns: Accepted | None = None
 
     def append(self, times: Times, arrived: Times | int, values: Array, nulls: Nulls) -> None:
-        """Take a copy of some observations, which arrived at their times or all at one."""
+        """Append a copy of some observations. `arrived`: one arrival for all, or int64[n]."""
         begin, end = self.rows, self.rows + len(times)
         columns = self._columns
         if columns is None or end > len(columns.times):
@@ -48,7 +48,7 @@ class Waiting:
         return grown
 
     def drain(self) -> Accepted | None:
-        """All of them, leaving none behind; None where there are none."""
+        """Remove and return all observations; None if there are none."""
         columns, rows = self._columns, self.rows
         self._columns, self.rows, self.bytes = None, 0, 0
         return columns.cut(slice(rows)) if columns is not None and rows else None

@@ -464,7 +464,7 @@ async def test_the_journal_is_read_in_portions_that_do_not_hold_the_entities(
 ) -> None:
     monkeypatch.setattr(monitor, limit, 4)
     portions: list[list[tuple[int, list[Block]]]] = []
-    sane = monitor._some
+    sane = monitor._next_batches
 
     def some(log: Log, after: int) -> list[tuple[int, list[Block]]]:
         portions.append(sane(log, after))
@@ -474,7 +474,7 @@ async def test_the_journal_is_read_in_portions_that_do_not_hold_the_entities(
         for number in range(10):
             await write(timewell, ONE, float(number))
         await timewell.monitoring.watch.status()  # by then it has read what it missed at the start
-        monkeypatch.setattr(monitor, "_some", some)
+        monkeypatch.setattr(monitor, "_next_batches", some)
         await crash(timewell, monkeypatch)
         await check(timewell, *map(float, range(10)))
     assert [len(portion) for portion in portions] == [4, 4, 2, 0]

@@ -1,7 +1,7 @@
-"""p-values adjusted for how many were looked at.
+"""p-values adjusted for the number of tests.
 
-Benjamini & Hochberg, "Controlling the false discovery rate" (1995): whoever acts on adjusted values up to alpha is
-wrong in at most a share alpha of the discoveries on average, for tests that are independent or positively
+Benjamini & Hochberg, "Controlling the false discovery rate" (1995): of the tests whose adjusted p-value is at most
+alpha, on average at most a fraction alpha are false discoveries, if the tests are independent or positively
 dependent.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 
 def adjusted(p_values: Sequence[float]) -> list[float]:
-    """The smallest alpha at which each would be a discovery, in the order given.
+    """The adjusted p-values in the order given: the smallest alpha at which each test is a discovery.
 
     >>> [round(p, 4) for p in adjusted([0.01, 0.04, 0.03, 0.5])]
     [0.04, 0.0533, 0.0533, 0.5]

@@ -1,4 +1,4 @@
-"""Bins at the reference's quantiles, and how many observations of each side fall into them."""
+"""Bins between the reference's quantiles, and how many observations of each side fall into them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ BINS = 10
 
 
 def edges_of(reference: Sample, bins: int = BINS) -> Floats:
-    """The inner edges, ascending; a bin holds what is above the edge before it and up to its own, the first and
-    the last are open. Equal quantiles are merged. A value so frequent that two quantiles fall on it gets a bin of
-    its own: otherwise a change to either side of it would stay in the same bin as the value itself.
+    """The inner edges of the bins, ascending. Bin i holds values in (edges[i - 1], edges[i]]; the first and the
+    last bin are open-ended. Equal quantiles are merged. A value so frequent that two quantiles fall on it gets a
+    bin of its own: otherwise a shift to one side of it would stay in the same bin as the value itself.
 
     >>> from actors.stats.drift.sample import of
     >>> edges_of(of(range(1, 101)), 4).tolist()
@@ -27,18 +27,18 @@ def edges_of(reference: Sample, bins: int = BINS) -> Floats:
 
 
 def counts_in(sample: Sample, edges: Floats) -> Floats:
-    """How many observations fall into each bin. float64[len(edges) + 1]."""
+    """How many observations fall into each bin: float64[len(edges) + 1]."""
     shares = np.concatenate(([0.0], sample.share_up_to(edges), [1.0]))
     return np.asarray(np.diff(shares) * sample.count, np.float64)
 
 
 def counts_of(reference: Sample, current: Sample, bins: int = BINS) -> tuple[Floats, Floats]:
-    """The counts of both, without the bins in which neither has anything."""
+    """The counts of both samples in the reference's bins, without bins that are empty on both sides."""
     edges = edges_of(reference, bins)
     return occupied(counts_in(reference, edges), counts_in(current, edges))
 
 
 def occupied(reference: Floats, current: Floats) -> tuple[Floats, Floats]:
-    """Both without the bins that are empty on both sides."""
+    """Remove the bins that are empty on both sides."""
     some = reference + current > 0
     return reference[some], current[some]

@@ -1,4 +1,4 @@
-"""Every measure for a pair of category counts, and which of them decides."""
+"""Computes every measure for a pair of category counts, and the evidence by the method that decides."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ _NAMES = {
 def evidence(
     reference: Mapping[str, int], current: Mapping[str, int], method: str, threshold: float | None
 ) -> Evidence | None:
-    """See `judge.judge_categories`. Both sides hold at least one observation. None when nothing can be compared:
-    there are several categories, but all so rare that pooling left one.
+    """The evidence by `method`, see `verdict.judge_categories`. Each side must have at least one observation.
+
+    None if nothing can be compared: there are several categories, but all so rare that pooling left one.
     """
     before, after = chi_square.aligned(reference, current)
     test = chi_square.homogeneity(before, after)

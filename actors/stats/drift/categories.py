@@ -1,4 +1,4 @@
-"""The categories of two sides in one order."""
+"""The categories of both sides in a common order."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 from actors.types.patterns import arrow_texts
 
 SORTED_AT_ONCE = 20_000
-"""More names than this are sorted by Arrow: Python's way holds the interpreter for half a second a million."""
+"""More names than this are sorted by Arrow: Python's `sorted` holds the GIL, for half a second per million."""
 
 
 def names_of(reference: Mapping[str, int], current: Mapping[str, int]) -> list[str]:
-    """Those that occur at all, sorted.
+    """The categories that occur on either side, sorted.
 
     >>> names_of({"card": 9, "cash": 0}, {"crypto": 4, "card": 6})
     ['card', 'crypto']

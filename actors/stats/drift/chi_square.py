@@ -1,4 +1,4 @@
-"""The chi-square test of homogeneity for the counts of categories on two sides: Pearson (1900).
+"""The chi-square test of homogeneity for the category counts of two sides: Pearson (1900).
 
 The effect size is w of Cohen, "Statistical Power Analysis" (1988): the root of the sum of (q - p)^2 over the
 pooled share, so that it does not depend on how the observations are divided between the sides. A shift of one of
@@ -21,8 +21,8 @@ LEAST_EXPECTED = 5.0
 
 
 class Homogeneity(NamedTuple):
-    """`effect` is Cohen's w less what chance is expected to give, at least 0. With `freedom` 0 there is but one
-    category left after pooling and nothing was compared.
+    """The result of the test. `effect`: Cohen's w less what is expected by chance, at least 0. `freedom`: degrees
+    of freedom; 0 means that pooling has left one category and nothing was compared.
     """
 
     statistic: float
@@ -32,16 +32,17 @@ class Homogeneity(NamedTuple):
 
 
 def aligned(reference: Mapping[str, int], current: Mapping[str, int]) -> tuple[Floats, Floats]:
-    """The counts of both in the same order of categories, those that occur at all. float64[k] each."""
+    """The counts of both sides, in the same order of the categories that occur: float64[k] each."""
     names = names_of(reference, current)
     before = np.array([reference.get(name, 0) for name in names], np.float64)
     return before, np.array([current.get(name, 0) for name in names], np.float64)
 
 
 def pooled(reference: Floats, current: Floats) -> tuple[Floats, Floats]:
-    """Both with the rare categories made one, so that every expected count is at least 5 (Cochran 1954): the
-    rarest over both sides are taken together until their pool is large enough as well. What is pooled depends on
-    the sums of both sides only, so pooling cannot make a difference out of chance.
+    """Merge rare categories into one, so that every expected count is at least 5 (Cochran 1954).
+
+    The rarest categories over both sides are merged until their sum is large enough too. Which ones depends only
+    on the sums of both sides, so pooling cannot create a difference by chance.
     """
     totals = reference + current
     order = np.argsort(totals, kind="stable")
@@ -57,7 +58,7 @@ def pooled(reference: Floats, current: Floats) -> tuple[Floats, Floats]:
 
 
 def homogeneity(reference: Floats, current: Floats) -> Homogeneity:
-    """The test on counts of the same categories, float64[k] each, with observations on both sides.
+    """Test counts of the same categories, float64[k] each, with observations on both sides.
 
     >>> result = homogeneity(np.array([50.0, 50.0]), np.array([70.0, 30.0]))
     >>> round(result.statistic, 4), result.freedom, round(result.p_value, 6), round(result.effect, 4)

@@ -1,7 +1,6 @@
-"""Judgements by the rules of other tools: their scores, their thresholds, and no significance beyond what they
-ask.
+"""Judgements by the rules of other tools: their scores and thresholds, without a significance test of ours.
 
-They suit whoever has to explain the same numbers as before. What they cost in false alarms and in missed drift is
+They are for users who need the same figures as before. How many false alarms and missed drifts they cause is
 measured in tests/studies/results/drift.md.
 """
 
@@ -22,13 +21,13 @@ METHODS = ("evidently", "nannyml", "hopsworks")
 
 
 def judge_numbers(method: str, reference: Sample, current: Sample, threshold: float | None = None) -> Judgement:
-    """`method` is one of METHODS. ValueError for weighted samples: the definitions need the raw values."""
+    """Judge numbers by `method`, one of METHODS. Raises ValueError for weighted samples: raw values are needed."""
     if (reference.weights != 1).any() or (current.weights != 1).any():
         raise ValueError(f"method {method!r} needs raw samples, not sketches")
     try:
         with np.errstate(all="ignore"):
             score, metrics = _numbers(method, reference, current)
-    except ValueError:  # numpy finds no bins: the range is not finite, or too narrow for its place
+    except ValueError:  # numpy finds no bins: the range is infinite, or too narrow relative to the values
         limit = SCALES[method].low if threshold is None else threshold
         return insufficient(method, limit, "the measure cannot be computed for these values")
     return _judged(method, score, metrics, threshold)
@@ -46,11 +45,11 @@ def _numbers(method: str, reference: Sample, current: Sample) -> tuple[Score, di
 def judge_categories(
     method: str, reference: Mapping[str, int], current: Mapping[str, int], threshold: float | None = None
 ) -> Judgement:
-    """`method` is one of METHODS."""
+    """Judge category counts by `method`, one of METHODS."""
     if method == "evidently":
         score = evidently.categories(reference, current)
     elif method == "nannyml":
-        # Every unseen category in one bin is the same to this distance as each in its own.
+        # For this distance it makes no difference whether unseen categories share a bin.
         distance = jensen_shannon.distance(*chi_square.aligned(reference, current))
         score = Score("jensenShannon", distance, nannyml.DISTANCE)
     else:
@@ -59,7 +58,7 @@ def judge_categories(
 
 
 def _judged(method: str, score: Score, metrics: dict[str, float], threshold: float | None) -> Judgement:
-    """These rules know no severity: drift counts as low."""
+    """The judgement by one tool's rule. These rules have no severity: drift counts as low."""
     limit = score.threshold if threshold is None else threshold
     metrics = {**metrics, score.measure: score.score}
     metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}

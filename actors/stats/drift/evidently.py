@@ -1,9 +1,9 @@
-"""Scores as Evidently 0.7 defines them, to compare with and to move from.
+"""Scores as Evidently 0.7 defines them, for comparison and for users who migrate from it.
 
-From its documentation and published source: samples of up to 1000 reference values are judged by a p-value
+From its documentation and published source: samples with up to 1000 reference values are judged by a p-value
 (Kolmogorov-Smirnov; chi-square, or z for two categories) against 0.05, larger ones by a distance (Wasserstein in
-standard deviations; Jensen-Shannon for categories) against 0.1. At most five different numbers are taken for
-categories.
+standard deviations; Jensen-Shannon for categories) against 0.1. A column of at most five distinct numbers is
+treated as categorical.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ SMALL = 1000
 FEW = 5
 ALPHA = 0.05
 DISTANCE = 0.1
-_BINNED = 20  # more different reference values than this are put into bins
+_BINNED = 20  # with more distinct reference values than this, values are binned
 _EXACT = 10_000  # SciPy's limit for the exact p-value
 
 
 class Score(NamedTuple):
-    """`measure` names what the score is; drift is at or below the threshold for p-values, from it on otherwise."""
+    """A score. `measure`: the name of its measure, which tells p-values (low means drift) from distances."""
 
     measure: str
     score: float
@@ -34,14 +34,14 @@ class Score(NamedTuple):
 
     @property
     def drift(self) -> bool:
-        """By Evidently's rule. NaN is none."""
+        """Whether this is drift by Evidently's rule; NaN is not."""
         if self.measure == "ksPValue":
             return self.score <= self.threshold
         return self.score < self.threshold if self.measure.endswith("PValue") else self.score >= self.threshold
 
 
 def numbers(reference: Sample, current: Sample) -> Score:
-    """The default score of a numeric column. Raw samples only."""
+    """Evidently's default score of a numeric column. For raw samples only."""
     distinct = np.unique(np.concatenate((reference.values, current.values)))
     if len(distinct) <= FEW:
         return _categories(*_counts(reference, current, distinct), reference.count)
@@ -51,13 +51,13 @@ def numbers(reference: Sample, current: Sample) -> Score:
 
 
 def categories(reference: Mapping[str, int], current: Mapping[str, int]) -> Score:
-    """The default score of a categorical column."""
+    """Evidently's default score of a categorical column."""
     before, after = chi_square.aligned(reference, current)
     return _categories(before, after, float(before.sum()))
 
 
 def metrics(reference: Sample, current: Sample) -> dict[str, float]:
-    """Every numeric score, by its own definition. Raw samples only."""
+    """Every numeric score as Evidently defines it. For raw samples only."""
     before, after = binned(reference, current)
     return {
         "ks": ks.statistic(reference, current),
@@ -69,8 +69,8 @@ def metrics(reference: Sample, current: Sample) -> dict[str, float]:
 
 
 def ks_p_value(reference: Sample, current: Sample) -> float:
-    """As SciPy's ks_2samp, which is exact up to 10,000 values on the larger side. Beyond that SciPy refines the
-    limit that is returned here; they differ by less than 0.01 then.
+    """The p-value as of SciPy's ks_2samp, which is exact up to 10,000 values on the larger side. Beyond, SciPy
+    refines the asymptotic p-value that is returned here; the two then differ by less than 0.01.
     """
     distance, n, m = ks.statistic(reference, current), round(reference.count), round(current.count)
     if max(n, m) <= _EXACT:
@@ -79,13 +79,13 @@ def ks_p_value(reference: Sample, current: Sample) -> float:
 
 
 def normed_wasserstein(reference: Sample, current: Sample) -> float:
-    """Over the standard deviation of the reference, or over 0.001 where that is less."""
+    """The Wasserstein distance over the standard deviation of the reference, or over 0.001 if that is larger."""
     return wasserstein.distance(reference, current) / max(reference.std, 0.001)
 
 
 def binned(reference: Sample, current: Sample) -> tuple[Floats, Floats]:
-    """Shares per bin: equal widths over both samples by Sturges' rule, or per value when the reference has up to
-    20.
+    """The fraction of each side per bin: bins of equal width over both samples by Sturges' rule, or one per value
+    if the reference has at most 20 distinct ones.
     """
     before, after = reference.values, current.values
     if len(np.unique(before)) > _BINNED:
@@ -97,7 +97,9 @@ def binned(reference: Sample, current: Sample) -> tuple[Floats, Floats]:
 
 
 def psi(before: Floats, after: Floats) -> float:
-    """Of shares; an empty bin gets 0.0001, or a millionth of the least share where that is at most 0.0001."""
+    """The PSI of fractions. An empty bin counts as 0.0001, or as a millionth of the smallest other fraction if
+    that is at most 0.0001.
+    """
     p, q = _filled(before), _filled(after)
     return float(((p - q) * np.log(p / q)).sum())
 
@@ -120,7 +122,7 @@ def _categories(before: Floats, after: Floats, count: float) -> Score:
 
 
 def _goodness_of_fit(before: Floats, after: Floats) -> float:
-    """The reference's shares are taken for exact; an unseen category makes the statistic infinite."""
+    """The p-value of a test that takes the reference's fractions as exact; 0 if there is an unseen category."""
     expected = before * (after.sum() / before.sum())
     if (expected == 0).any():
         return 0.0

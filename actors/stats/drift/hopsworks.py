@@ -1,8 +1,9 @@
-"""The distribution comparison of Hopsworks 5.2, to compare with and to move from.
+"""The distribution comparison of Hopsworks 5.2, for comparison and for users who migrate from it.
 
-From its documentation and published client: PSI from 0.2 on. Numbers go into ten bins between the reference's
-percentiles, the outermost open; each bin's count is raised by a millionth of an observation. Hopsworks counts from
-a stored histogram, these functions from the values, which is what it would say with a histogram fine enough.
+From its documentation and published client: drift from a PSI of 0.2 on. Numbers go into ten bins between the
+reference's percentiles, the outermost open-ended; a millionth of an observation is added to each bin. Hopsworks
+counts from a stored histogram, these functions from the values, which gives the same result as a fine enough
+histogram.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _EPSILON = 1e-6
 
 
 def numbers(reference: Sample, current: Sample) -> float:
-    """The PSI. A constant reference has one bin and so gives 0."""
+    """The PSI of numbers. A constant reference has no bins, and gives 0."""
     percentiles = reference.quantiles(np.arange(1, 101) / 100)
     edges = np.unique(percentiles[np.linspace(0, 99, BINS + 1).round().astype(int)])
     if len(edges) < 2:

@@ -1,7 +1,7 @@
 """The Jensen-Shannon distance of two columns of counts over the same bins or categories.
 
-The square root of the divergence of Lin, "Divergence measures based on the Shannon entropy" (1991), with
-logarithms to base 2; a metric between 0 and 1: Endres & Schindelin (2003).
+It is the square root of the divergence of Lin, "Divergence measures based on the Shannon entropy" (1991). With
+logarithms to base 2 it is a metric between 0 and 1: Endres & Schindelin (2003).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from actors.stats.drift.sample import Floats
 
 
 def distance(reference: Floats, current: Floats, base: float = 2.0) -> float:
-    """Of counts or shares, float64[k] each, each with a positive sum.
+    """The distance of counts or fractions: float64[k] each, with positive sums. `base`: of the logarithms.
 
     >>> distance(np.array([1.0, 0.0]), np.array([0.0, 1.0]))
     1.0
@@ -28,5 +28,5 @@ def distance(reference: Floats, current: Floats, base: float = 2.0) -> float:
 
 
 def _divergence(shares: Floats, middle: Floats) -> float:
-    some = shares > 0
-    return float((shares[some] * np.log(shares[some] / middle[some])).sum())
+    occupied = shares > 0
+    return float((shares[occupied] * np.log(shares[occupied] / middle[occupied])).sum())

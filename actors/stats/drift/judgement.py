@@ -1,7 +1,7 @@
-"""What is said about a pair of samples: a verdict, how severe, and why.
+"""The judgement on a pair of samples: a verdict, its severity, and the reasons.
 
-An effect size and a significance test have to agree on drift. The test alone calls any difference drift once there
-are enough observations; the effect alone calls chance drift while there are few.
+For drift, an effect size and a significance test have to agree. The test alone would call any difference drift
+once there are enough observations; the effect size alone would call chance differences drift while there are few.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import msgspec
 
 from timewell.monitoring_wire import Severity, Verdict
 
-LARGEST = 10.0  # stands for infinite effects, which JSON cannot say
+LARGEST = 10.0  # stands for infinite effects, which JSON cannot represent
 
 
 class Judgement(msgspec.Struct, frozen=True, rename="camel"):
-    """`drift` only when the effect (`score` >= `threshold`) and the test (`p_value` <= alpha) agree.
+    """A judgement. `drift` is true only if effect (`score` >= `threshold`) and test (`p_value` <= alpha) agree.
 
-    `score`, `p_value` and `drift` are None when the verdict is `insufficient`; `p_value` also by the rules of
-    other tools (compatible.py), which go by the score alone. `metrics` holds every measure that
-    could be computed, all finite. `reasons` are sentences, of which the last is about significance.
+    `score`, `p_value` and `drift` are None if the verdict is `insufficient`; `p_value` also by the rules of other
+    tools (compatible.py), which go by the score alone. `metrics` has every measure that could be computed and is
+    finite. `reasons` are sentences, of which the last is about significance.
     """
 
     verdict: Verdict
@@ -37,15 +37,15 @@ class Judgement(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Scale(NamedTuple):
-    """From which score on drift is low (the default threshold), medium and high."""
+    """The scores from which on drift is of low (the default threshold), medium and high severity."""
 
     low: float
     medium: float
     high: float
 
 
-# In standard deviations: 0.5 is "medium" to Cohen (1988), but a feature that moved so far is another feature to a
-# model. The others are conventions: PSI of credit scoring (see psi.py), 0.1 of most tools for the distances.
+# In standard deviations: Cohen (1988) calls 0.5 "medium", but to a model, a feature that moved so far is a
+# different one. The others are conventions: PSI of credit scoring (see psi.py), 0.1 of most tools for distances.
 _SHIFT = Scale(0.06, 0.15, 0.5)
 _DISTANCE = Scale(0.1, 0.2, 0.4)
 SCALES: Mapping[str, Scale] = {
@@ -58,7 +58,7 @@ SCALES: Mapping[str, Scale] = {
     "jensenShannon": _DISTANCE,
     "lInfinity": _DISTANCE,
     "wasserstein": Scale(0.1, 0.25, 0.5),
-    # Their own rules decide (compatible.py); these thresholds are shown where there is too little to judge.
+    # These are judged by their own rules (compatible.py); these thresholds are shown if there is too little data.
     "evidently": _DISTANCE,
     "nannyml": _DISTANCE,
     "hopsworks": Scale(0.2, 0.2, 0.2),
@@ -66,7 +66,7 @@ SCALES: Mapping[str, Scale] = {
 
 
 class Evidence(NamedTuple):
-    """`effects` are the sentences about the effect; `family` is how many features were scored together."""
+    """The basis of a judgement. `effects`: sentences about the effect; `family`: the tests adjusted for."""
 
     method: str
     score: float
@@ -78,7 +78,7 @@ class Evidence(NamedTuple):
 
 
 def ruled(evidence: Evidence, alpha: float) -> Judgement:
-    """The judgement that follows. A score or a p-value that is NaN makes it insufficient."""
+    """The judgement that follows from the evidence. It is `insufficient` if score or p-value is NaN."""
     method, score, threshold, p_value, metrics, effects, _ = evidence
     metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
     if math.isnan(score) or math.isnan(p_value):
@@ -92,12 +92,12 @@ def ruled(evidence: Evidence, alpha: float) -> Judgement:
 
 
 def insufficient(method: str, threshold: float, why: str, metrics: dict[str, float] | None = None) -> Judgement:
-    """Nothing can be said."""
+    """The judgement if there is too little data, or none that can be compared."""
     return Judgement("insufficient", None, None, method, threshold, None, "none", metrics or {}, [why])
 
 
 def too_few(reference: float, current: float, least: float) -> str | None:
-    """The sentence that says so; None when both sides have enough observations."""
+    """A sentence that says which side has too few observations; None if both have enough."""
     for side, count in (("reference", reference), ("current", current)):
         if count < max(1, least):
             return f"the {side} sample has {count:.0f} values; at least {max(1, least):.0f} are needed"
@@ -105,7 +105,7 @@ def too_few(reference: float, current: float, least: float) -> str | None:
 
 
 def threshold_of(method: str, threshold: float | None) -> float:
-    """What was asked for, or the default of the method."""
+    """The given threshold, or the default of the method."""
     return SCALES[method].low if threshold is None else threshold
 
 

@@ -13,12 +13,12 @@ import numpy as np
 from actors.stats.drift import tails
 from actors.stats.drift.sample import Sample
 
-# The mean of Kolmogorov's limiting distribution squared, pi^2 / 12: what D^2 times the effective n is by chance.
+# The second moment of Kolmogorov's limiting distribution, pi^2 / 12: the mean of effective n * D^2 without drift.
 _CHANCE = math.pi**2 / 12
 
 
 def statistic(reference: Sample, current: Sample) -> float:
-    """D, in [0, 1]. Ties and weights are taken for what they are: the distributions are compared after each value.
+    """D, in [0, 1]. Ties and weights are handled exactly: the distributions are compared after each value.
 
     >>> from actors.stats.drift.sample import of
     >>> statistic(of([1, 2, 3, 4]), of([3, 4, 5, 6]))
@@ -29,18 +29,18 @@ def statistic(reference: Sample, current: Sample) -> float:
 
 
 def effective_count(reference: Sample, current: Sample) -> float:
-    """n m / (n + m): the size of the one sample that a known distribution would have to be tested with."""
+    """n m / (n + m): the equivalent sample size of a test of one sample against a known distribution."""
     n, m = reference.count, current.count
     return n * m / (n + m)
 
 
 def p_value(distance: float, effective: float) -> float:
-    """The probability of a distance at least so large when nothing has drifted, from the limiting distribution.
+    """The probability of a distance at least this large without drift, by the limiting distribution.
 
-    Limits: it errs to the safe side, by less than a tenth from 30 observations a side on where the sides are of
-    one size, by a fifth where one is much larger, and by more with ties. The refinements for small samples
-    (Stephens 1970) are for one sample against a known distribution; for two they give too small a p-value.
-    Observations must be independent.
+    Limitations: the p-value is too large, from 30 observations a side on by less than a tenth if the sides are of
+    equal size, by a fifth if one is much larger, and by more with ties. The refinements for small samples
+    (Stephens 1970) are for one sample against a known distribution; for two samples they make the p-value too
+    small. Observations must be independent.
 
     >>> round(p_value(0.0607, 500), 4)
     0.0502
@@ -49,9 +49,9 @@ def p_value(distance: float, effective: float) -> float:
 
 
 def as_normal_shift(distance: float, effective: float = math.inf) -> float:
-    """By how many standard deviations a normal distribution would have to move for this D: 2 Phi^-1((1 + D)/2).
+    """The shift in standard deviations that would give a normal distribution this D: 2 Phi^-1((1 + D)/2).
 
-    What chance is expected to give to D^2 is subtracted first, at least 0 remains. Infinite for D = 1.
+    What chance is expected to contribute to D^2 is subtracted first, down to at least 0. Infinite for D = 1.
 
     >>> round(as_normal_shift(0.0987), 3)
     0.248

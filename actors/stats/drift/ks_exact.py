@@ -1,7 +1,7 @@
 """The exact p-value of the two-sample Kolmogorov-Smirnov test, for samples without ties.
 
-Every order in which the n and m observations may come is a path over a grid and equally likely without drift; the
-p-value is the share of paths that leave the band of width D around the diagonal: Hodges, "The significance
+Every order of the n and m observations is a path through a grid, and all are equally likely without drift; the
+p-value is the fraction of paths that leave the band of width D around the diagonal: Hodges, "The significance
 probability of the Smirnov two-sample test" (1958).
 """
 
@@ -36,8 +36,8 @@ def _square(height: int, n: int) -> float:
 
 
 def _grid(height: int, n: int, m: int) -> float:
-    """`inside[i]` is the probability that a random path to (i, step - i) never left the band |i m - j n| <
-    height.
+    """By recursion over the grid: after each step, `inside[i]` is the probability that a random path to (i, step -
+    i) never left the band |i m - j n| < height.
     """
     i = np.arange(n + 1)
     inside = np.zeros(n + 1)

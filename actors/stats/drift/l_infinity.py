@@ -1,4 +1,4 @@
-"""The L-infinity (Chebyshev) distance: the largest change of the share of one category."""
+"""The L-infinity (Chebyshev) distance: the largest change in the fraction of any category."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from actors.stats.drift.sample import Floats
 
 
 def distance(reference: Floats, current: Floats) -> float:
-    """Of counts over the same categories, float64[k] each, each with a positive sum; in [0, 1].
+    """The distance, in [0, 1], of counts of the same categories: float64[k] each, with positive sums.
 
     >>> distance(np.array([50.0, 50.0]), np.array([30.0, 10.0]))
     0.25

@@ -1,9 +1,10 @@
 """How far the mean moved, in standard deviations, and whether chance explains it.
 
-Two tests, Welch (1947) with the degrees of freedom of Satterthwaite (1946), for variances that may differ, and
-Student (1908), for variances that are equal. `p_value` is the larger of theirs. With sides of one size they agree.
-But a small side of skewed data has a small variance just when its mean is small, because it caught no large value:
-Welch alone then calls 3 to 6 in 100 pairs different at a level of 0.5 in 100 (log-normal, 1000 against 30).
+There are two tests: Welch (1947), with the degrees of freedom of Satterthwaite (1946), for variances that may
+differ, and Student (1908), for equal variances. `p_value` is the larger of the two. With sides of equal size they
+agree. But a small sample of skewed data has a small variance whenever its mean is small, as it happened to contain
+no large value: Welch's test alone then calls 3 to 6 % of pairs different at a level of 0.5 % (log-normal, 1000
+against 30).
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from actors.stats.moments import Moments
 
 
 def standardised(reference: Moments, current: Moments, allowance: float = 0.0) -> float:
-    """The difference of the means, current less reference, over the pooled standard deviation: Cohen's d (1988),
-    with equal weight for both variances. Infinite where both sides are constant and differ; NaN where float64
-    overflows. `allowance` is how much of the difference, in the unit of the values, an error could explain.
+    """The difference of the means, current minus reference, over the pooled standard deviation: Cohen's d (1988),
+    with equal weight for both variances. Infinite if both sides are constant and differ; NaN if float64 overflows.
+    `allowance`: how much of the difference, in the unit of the values, measurement error could explain.
 
     >>> standardised(Moments(100, 10.0, 400.0), Moments(50, 11.0, 200.0))
     0.5
@@ -30,8 +31,8 @@ def standardised(reference: Moments, current: Moments, allowance: float = 0.0) -
 
 
 def without_chance(shift: float, effective: float) -> float:
-    """The size of a standardised shift less what chance is expected to add to its square: 1 / effective, where
-    `effective` is n m / (n + m). At least 0.
+    """The size of a standardised shift, after subtracting from its square what chance is expected to add to it:
+    1 / effective, where `effective` is n m / (n + m). At least 0.
 
     >>> round(without_chance(0.25, 500.0), 4), without_chance(0.03, 500.0)
     (0.246, 0.0)
@@ -40,13 +41,13 @@ def without_chance(shift: float, effective: float) -> float:
 
 
 def p_value(reference: Moments, current: Moments, allowance: float = 0.0) -> float:
-    """Two-sided, the larger of `welch` and `student`, with their arguments. NaN where one is."""
+    """The two-sided p-value: the larger one of `welch` and `student`; NaN if either is."""
     values = welch(reference, current, allowance), student(reference, current, allowance)
     return math.nan if any(map(math.isnan, values)) else max(values)
 
 
 def welch(reference: Moments, current: Moments, allowance: float = 0.0) -> float:
-    """Two-sided, of Welch's t test; `allowance` as in `standardised`. NaN where a side has fewer than two
+    """The two-sided p-value of Welch's t test; `allowance` as in `standardised`. NaN if a side has fewer than two
     observations or float64 overflows.
 
     >>> round(welch(Moments(10, 0.0, 9.0), Moments(10, 1.0, 9.0)), 5)
@@ -62,7 +63,7 @@ def welch(reference: Moments, current: Moments, allowance: float = 0.0) -> float
 
 
 def student(reference: Moments, current: Moments, allowance: float = 0.0) -> float:
-    """Two-sided, of Student's t test with the pooled variance; otherwise as `welch`.
+    """The two-sided p-value of Student's t test with the pooled variance; otherwise like `welch`.
 
     >>> round(student(Moments(10, 0.0, 9.0), Moments(10, 1.0, 9.0)), 5)
     0.03825
@@ -83,7 +84,7 @@ def _two_sided(difference: float, squared_error: float, freedom: float) -> float
 
 
 def _squared_error(side: Moments) -> float:
-    """The variance of the mean."""
+    """The variance of the mean of one side."""
     return side.m2 / (side.count - 1) / side.count
 
 

@@ -1,9 +1,9 @@
-"""Scores and alerts as NannyML 0.13 defines them, to compare with and to move from.
+"""Scores and alerts as NannyML 0.13 defines them, for comparison and for users who migrate from it.
 
-From its documentation and published source: the Jensen-Shannon distance to base 2. Numbers are put into bins of
-equal width by Doane's rule over the reference; what lies outside them, and a category the reference never had,
-goes into one more bin. The threshold is the mean plus three standard deviations of the distances of the ten chunks
-of the reference from the whole; before there was such a threshold it was 0.1.
+From its documentation and published source: the Jensen-Shannon distance to base 2. Numbers go into bins of equal
+width by Doane's rule over the reference; values outside of them, and categories that the reference does not have,
+go into one extra bin. The threshold is the mean plus three standard deviations of the distances of the reference's
+ten chunks from the whole reference; older versions had a fixed threshold of 0.1.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ Distance = Callable[[Floats], float]
 
 
 def from_numbers(reference: Floats) -> Distance:
-    """The function that tells how far a chunk of numbers is from the reference."""
+    """A function that computes the distance of a chunk of numbers from the reference."""
     edges = np.histogram_bin_edges(reference, bins="doane")
     shares = np.histogram(reference, edges)[0] / len(reference)
     return lambda chunk: _distance(shares, np.histogram(chunk, edges)[0] / len(chunk))
 
 
 def from_categories(reference: Floats) -> Distance:
-    """The same for categories that are given as numbers, which stand for themselves alone."""
+    """A function that computes the distance of a chunk of categories, given as numbers, from the reference."""
     values, counts = np.unique(reference, return_counts=True)
     shares = counts / len(reference)
     return lambda chunk: _distance(shares, (chunk[:, None] == values).sum(0) / len(chunk))
 
 
 def alerts(reference: Floats, current: Floats, far: Distance) -> list[bool]:
-    """For each chunk of the current values whether it alerts; both sides in the order of time. `far` is what one
-    of the functions above made of the reference.
+    """Whether each chunk of the current values raises an alert. Both sides are in order of time. `far`: a function
+    made by one of the above from the reference.
     """
     usual = np.array([far(chunk) for chunk in _chunks(reference)])
     threshold = usual.mean() + 3 * usual.std()
@@ -45,7 +45,7 @@ def alerts(reference: Floats, current: Floats, far: Distance) -> list[bool]:
 
 
 def _chunks(values: Floats) -> list[Floats]:
-    """Ten of one size, and a smaller one where something is left over."""
+    """Split values into CHUNKS chunks of equal size; a remainder makes further chunks."""
     size = max(1, len(values) // CHUNKS)
     return [values[start : start + size] for start in range(0, len(values), size)]
 

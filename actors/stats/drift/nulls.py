@@ -1,10 +1,10 @@
-"""A change of the share of nulls, beside what the values themselves say.
+"""Drift of the fraction of nulls, in addition to drift of the values.
 
-Whether an observation is null is judged as a feature of its own, by effect and significance like any other. The
-effect is on the scale of the method: Cohen's h (1988), which is in standard deviations, else the method's distance
-between the two shares. The test is that of two proportions: z with Yates' correction, and Fisher's exact one where
-few are expected, so that nulls that are very rare alarm no more often than others. Where there are nulls, two
-things are looked at, and either p-value counts twice (Bonferroni).
+Whether an observation is null is judged like a feature of its own, by effect and significance. The effect is on
+the scale of the method: Cohen's h (1988) for methods in standard deviations, otherwise the method's distance
+between the two fractions. The test compares two proportions: z with Yates' correction, or Fisher's exact test if
+few nulls are expected, so that very rare nulls cause no more alarms than others. If there are nulls two tests are
+made, so both p-values are doubled (Bonferroni).
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _SHIFTS = ("standardisedShift", "meanShift", "vectorShift", "chiSquare")
 
 
 class Share(NamedTuple):
-    """How many of so many observations are null."""
+    """How many observations are null (`nulls`), and how many there are (`of`)."""
 
     nulls: int
     of: int
 
     @property
     def rate(self) -> float:
-        """In [0, 1]; 0 of nothing."""
+        """The fraction of nulls, in [0, 1]; 0 without observations."""
         return self.nulls / self.of if self.of else 0.0
 
 
 def judged(values: Judgement, reference: Share, current: Share, alpha: float = ALPHA) -> Judgement:
-    """The judgement on the values, and on the nulls beside them: drift where either has drifted."""
+    """Extend the judgement on the values by that on the nulls: drift if either has drifted."""
     rates = {"nullRateReference": reference.rate, "nullRateCurrent": current.rate}
     shown = msgspec.structs.replace(values, metrics=values.metrics | rates)
     if values.method in compatible.METHODS or not reference.nulls + current.nulls:
@@ -53,17 +53,17 @@ def judged(values: Judgement, reference: Share, current: Share, alpha: float = A
     by_nulls = ruled(nulls, alpha)
     if values.p_value is None or values.score is None:
         return by_nulls if by_nulls.drift else msgspec.structs.replace(shown, metrics=metrics)
-    own = Evidence(
+    with_nulls = Evidence(
         values.method, values.score, values.threshold, min(1.0, 2 * values.p_value), metrics, [*beside, told]
     )
-    by_values = ruled(own, alpha)
+    by_values = ruled(with_nulls, alpha)
     if by_nulls.drift and not (by_values.drift and values.score >= effect):
         return by_nulls
     return by_values
 
 
 def effect_of(method: str, before: float, after: float) -> float:
-    """How far apart two shares are, on the scale of a method.
+    """The effect size of a change from one fraction to another, on the scale of a method.
 
     >>> round(effect_of("standardisedShift", 0.0, 0.9), 2), effect_of("ks", 0.25, 0.75)
     (2.5, 0.5)
@@ -78,8 +78,8 @@ def effect_of(method: str, before: float, after: float) -> float:
 
 
 def _psi(before: float, after: float) -> float:
-    one, two = max(before, 1e-4), max(after, 1e-4)
-    return (two - one) * math.log(two / one)
+    p, q = max(before, 1e-4), max(after, 1e-4)
+    return (q - p) * math.log(q / p)
 
 
 def _divergence(before: float, after: float) -> float:
@@ -88,7 +88,7 @@ def _divergence(before: float, after: float) -> float:
 
 
 def two_proportions(one: Share, two: Share) -> float:
-    """The p-value that both shares are of one population, two-sided. Both counts are greater than 0.
+    """The two-sided p-value for both shares being from one population. Both `of` are greater than 0.
 
     >>> round(two_proportions(Share(0, 100), Share(5, 100)), 4)  # Fisher, the tail doubled
     0.0594
@@ -105,10 +105,10 @@ def two_proportions(one: Share, two: Share) -> float:
 
 
 def _fisher(one: Share, two: Share) -> float:
-    """Twice the tail of the hypergeometric distribution that `two.nulls` lies in."""
+    """Fisher's exact test: twice the tail of the hypergeometric distribution that `two.nulls` lies in."""
     total, nulls, drawn = one.of + two.of, one.nulls + two.nulls, two.of
     rising = two.nulls * total >= nulls * drawn
-    found = two.nulls if rising else drawn - two.nulls  # a low count of nulls is a high one of values
+    found = two.nulls if rising else drawn - two.nulls  # few nulls are the same as many values
     marked = nulls if rising else total - nulls
     most = min(marked, drawn)
     ways = _log_choose(marked, found) + _log_choose(total - marked, drawn - found)

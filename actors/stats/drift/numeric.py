@@ -1,4 +1,4 @@
-"""Every measure for a pair of numeric samples, and which of them decides."""
+"""Computes every measure for a pair of numeric samples, and the evidence by the method that decides."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def evidence(
     rank_error: float,
     moments: tuple[Moments, Moments] | None,
 ) -> Evidence:
-    """See `judge.judge_numbers`. Both samples hold at least one observation."""
+    """The evidence by `method`, see `verdict.judge_numbers`. Both samples have at least one observation."""
     before, after = moments or (reference.moments(), current.moments())
-    # Without exact moments, moving ranks by the error may move the mean by as much of the whole range.
+    # Without exact moments, a rank error may move the mean by that fraction of the whole range.
     allowance = rank_error * (_range(reference) + _range(current)) if rank_error and not moments else 0.0
     effective = ks.effective_count(reference, current)
     distance = ks.statistic(reference, current)
     surely = max(0.0, distance - 2 * rank_error)
-    # A sketch knows the rest beside a clump too badly for the test in two parts.
+    # A sketch is too inaccurate besides a very frequent value for the two-part test.
     apart = math.nan if rank_error else two_part.p_value(reference, current)
     same_mean = mean_shift.p_value(before, after, allowance)
     tests = {"ks": ks.p_value(surely, effective), "meanShift": same_mean, "twoPart": apart}
@@ -71,7 +71,7 @@ def _distances(reference: Sample, current: Sample) -> dict[str, float]:
 
 
 def _bonferroni(p_values: list[float]) -> float:
-    """Of the tests that could be made."""
+    """The smallest p-value, multiplied by the number of tests that could be made (those not NaN)."""
     made = [p_value for p_value in p_values if not math.isnan(p_value)]
     return min(1.0, len(made) * min(made))
 
@@ -81,7 +81,7 @@ def _sentence(method: str, score: float, limit: float) -> str:
 
 
 def _shift(shift: float, size: float, metrics: Mapping[str, float], limit: float) -> tuple[float, list[str]]:
-    """The larger of the two effects, and the sentences about both; what decided comes first."""
+    """The larger of the two effects, and the sentences about both; the one that decided comes first."""
     shape = metrics["shapeShift"]
     moved = "moved up" if shift > 0 else "moved down"
     mean = f"the mean {moved} by {size:.2g} standard deviations (threshold {limit:g})"

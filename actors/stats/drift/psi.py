@@ -1,9 +1,10 @@
 """The population stability index (PSI) of two columns of counts over the same bins or categories.
 
-PSI = sum (q - p) ln(q / p), the divergence of Jeffreys (1946); its use and the rule of thumb (below 0.1 little,
-above 0.25 much) are those of credit scoring: Siddiqi, "Credit Risk Scorecards" (2006). Where nothing has drifted
-it is not 0 but about (bins - 1) (1/n + 1/m), as it is then distributed as that factor times chi-square: Yurdakul,
-"Statistical Properties of Population Stability Index" (2018). `corrected` subtracts this.
+PSI = sum (q - p) ln(q / p), the divergence of Jeffreys (1946). Its use and the rule of thumb (below 0.1 little,
+above 0.25 much) come from credit scoring: Siddiqi, "Credit Risk Scorecards" (2006). Without drift its mean is not
+0 but about (bins - 1) (1/n + 1/m), as it is then distributed as (1/n + 1/m) times chi-square with bins - 1 degrees
+of freedom: Yurdakul, "Statistical Properties of Population Stability Index" (2018). `corrected` subtracts this
+mean.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from actors.stats.drift.sample import Floats
 
 
 def raw(reference: Floats, current: Floats) -> float:
-    """Of counts, float64[k] each, k >= 1. Half an observation is added to each bin, so that an empty one stays
-    finite.
+    """The PSI of counts: float64[k] each, k >= 1. Half an observation is added to each bin, which keeps the result
+    finite for empty bins.
 
     >>> round(raw(np.array([100.0, 100.0]), np.array([150.0, 50.0])), 4)
     0.2716
@@ -26,7 +27,7 @@ def raw(reference: Floats, current: Floats) -> float:
 
 
 def corrected(reference: Floats, current: Floats) -> float:
-    """`raw` less what chance alone is expected to give, at least 0.
+    """`raw` minus what is expected by chance, at least 0.
 
     >>> round(corrected(np.array([100.0, 100.0]), np.array([150.0, 50.0])), 4)
     0.2616

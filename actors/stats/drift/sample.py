@@ -1,4 +1,4 @@
-"""An empirical distribution: sorted values and how many observations each stands for."""
+"""An empirical distribution: sorted values, and how many observations each represents."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Floats = NDArray[np.float64]
 
 
 class Sample(NamedTuple):
-    """`values` float64[m] ascending, `weights` float64[m] positive: 1 for a raw observation, a power of two for
-    what a KLL sketch kept. A value may stand several times. Make one with `of` or `weighted`.
+    """A weighted sample; create one with `of` or `weighted`. `values`: float64[m], ascending, possibly repeated.
+    `weights`: float64[m], positive: 1 for a raw observation, more for a value retained by a sketch.
 
     >>> sample = weighted([3.0, 1.0], [1.0, 3.0])
     >>> sample.count, sample.mean, round(sample.std, 4), sample.quantiles([0.5, 0.9]).tolist()
@@ -28,7 +28,7 @@ class Sample(NamedTuple):
     values: Floats
     weights: Floats
 
-    # NamedTuple's own count(value) gives way to the number of observations.
+    # Overrides tuple.count(value).
     @property
     def count(self) -> float:  # type: ignore[override]
         """The number of observations: the sum of the weights."""
@@ -36,7 +36,7 @@ class Sample(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """NaN when empty. Taken from the first value on, so that equal values give exactly themselves."""
+        """The mean; NaN if empty. Computed relative to the first value, so that it is exact for equal values."""
         if not len(self.values):
             return math.nan
         with np.errstate(over="ignore", invalid="ignore"):
@@ -45,7 +45,7 @@ class Sample(NamedTuple):
 
     @property
     def variance(self) -> float:
-        """Of the population; NaN when empty, infinite or NaN where float64 overflows."""
+        """The population variance; NaN if empty, infinite or NaN if float64 overflows."""
         if not len(self.values):
             return math.nan
         with np.errstate(over="ignore", invalid="ignore"):
@@ -53,20 +53,20 @@ class Sample(NamedTuple):
 
     @property
     def std(self) -> float:
-        """Of the population, see `variance`."""
+        """The population standard deviation, see `variance`."""
         return math.sqrt(self.variance)
 
     def moments(self) -> Moments:
-        """Count, mean and sum of squares; NaN or infinite where float64 overflows."""
+        """Count, mean and sum of squared distances from it; NaN or infinite if float64 overflows."""
         count = round(self.count)
         return Moments(count, self.mean, self.variance * count)
 
     def share_up_to(self, points: Floats) -> Floats:
-        """The cumulative distribution at each point: the share of observations <= it. float64[k] -> float64[k]."""
+        """The cumulative distribution: for each point the fraction of observations <= it (float64[k])."""
         return self._share(points, "right")
 
     def share_at(self, points: Floats) -> Floats:
-        """The share of observations equal to each point. float64[k] -> float64[k]."""
+        """For each point the fraction of observations equal to it (float64[k])."""
         return self._share(points, "right") - self._share(points, "left")
 
     def _share(self, points: Floats, side: Literal["left", "right"]) -> Floats:
@@ -74,25 +74,26 @@ class Sample(NamedTuple):
         return np.asarray(reached[np.searchsorted(self.values, points, side)] / reached[-1], np.float64)
 
     def quantiles(self, ranks: Sequence[float] | Floats) -> Floats:
-        """Per rank in [0, 1] the smallest value with at least that share at or below it (no interpolation, so a
-        quantile is always a value that occurred). ValueError when empty.
+        """For each rank in [0, 1] the smallest value with at least that fraction of observations at or below it.
+
+        There is no interpolation, so a quantile is always a value that occurred. Raises ValueError if empty.
         """
         if not len(self.values):
             raise ValueError("an empty sample has no quantiles")
         reached = np.cumsum(self.weights)
-        # The tolerance keeps 0.3 * 10 from asking for more than the third of ten observations.
+        # The tolerance ensures that 0.3 * 10 is not rounded to more than the third of ten observations.
         wanted = np.asarray(ranks, np.float64) * reached[-1] * (1 - 1e-12)
         return np.asarray(self.values[np.searchsorted(reached, wanted).clip(max=len(reached) - 1)], np.float64)
 
 
 def of(values: Sequence[float] | NDArray[Any]) -> Sample:
-    """The sample of raw observations, in any order. ValueError for NaN."""
+    """A sample of raw observations, given in any order. Raises ValueError for NaN."""
     ordered = np.sort(np.asarray(values, np.float64))
     return _checked(Sample(ordered, np.ones(len(ordered))))
 
 
 def weighted(values: Sequence[float] | NDArray[Any], weights: Sequence[float] | NDArray[Any]) -> Sample:
-    """The sample of observations that stand for several each, in any order. ValueError for NaN or weights <= 0."""
+    """A sample of weighted values, given in any order. Raises ValueError for NaN or weights <= 0."""
     numbers, counts = np.asarray(values, np.float64), np.asarray(weights, np.float64)
     if numbers.shape != counts.shape or not (counts > 0).all():
         raise ValueError("every value needs a positive weight")

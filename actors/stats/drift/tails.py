@@ -1,7 +1,7 @@
 """Tail probabilities of the normal, Student's t, chi-square and Kolmogorov distributions.
 
 The special functions follow Press, Teukolsky, Vetterling & Flannery, "Numerical Recipes" (3rd ed. 2007), 6.2 and
-6.4: a series or the continued fraction, by the method of Lentz (1976). Relative error about 1e-10.
+6.4: a series, or a continued fraction by the method of Lentz (1976). The relative error is about 1e-10.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import count
 _PRECISION = 1e-15
 _TINY = 1e-300  # keeps a denominator of Lentz's method off zero
 _MOST_TERMS = 100_000
-_NEARLY_NORMAL = 1e7  # degrees of freedom from which Student's t is taken for the normal
+_NEARLY_NORMAL = 1e7  # degrees of freedom beyond which Student's t is treated as normal
 
 
 def normal(z: float) -> float:
@@ -53,17 +53,17 @@ def kolmogorov(x: float) -> float:
     >>> round(kolmogorov(1.3581), 4)
     0.05
     """
-    if x < 0.18:  # 1 to 15 digits, and the series would converge slowly
+    if x < 0.18:  # equals 1 to 15 digits, and the series would converge slowly
         return 1.0
     terms = (2 * (-1) ** (k - 1) * math.exp(-2 * (k * x) ** 2) for k in range(1, 40))
     return min(1.0, max(0.0, math.fsum(terms)))
 
 
 def incomplete_beta(a: float, b: float, x: float) -> float:
-    """The regularised I_x(a, b) for a, b > 0 and x in [0, 1]."""
+    """The regularised incomplete beta function I_x(a, b) for a, b > 0 and x in [0, 1]."""
     if x <= 0 or x >= 1:
         return 0.0 if x <= 0 else 1.0
-    if x > (a + 1) / (a + b + 2):  # the fraction converges fast on the other side
+    if x > (a + 1) / (a + b + 2):  # the continued fraction converges faster for the complement
         return 1 - incomplete_beta(b, a, 1 - x)
     front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))
     return front / (a * _continued_fraction(_beta_terms(a, b, x)))
@@ -77,7 +77,7 @@ def _beta_terms(a: float, b: float, x: float) -> Iterable[tuple[float, float]]:
 
 
 def upper_incomplete_gamma(a: float, x: float) -> float:
-    """The regularised Q(a, x) for a > 0."""
+    """The regularised upper incomplete gamma function Q(a, x) for a > 0."""
     if x <= 0:
         return 1.0
     front = math.exp(a * math.log(x) - x - math.lgamma(a))
@@ -99,7 +99,7 @@ def _gamma_terms(a: float, x: float) -> Iterable[tuple[float, float]]:
 
 
 def _continued_fraction(terms: Iterable[tuple[float, float]]) -> float:
-    """b0 + a1 / (b1 + a2 / (b2 + ...)) of pairs (a, b), the first of which gives b0 alone."""
+    """b0 + a1 / (b1 + a2 / (b2 + ...)) for pairs (a, b); of the first pair only b0 is used."""
     pairs = iter(terms)
     value = next(pairs)[1] or _TINY
     upper, lower = value, 0.0

@@ -1,7 +1,7 @@
-"""A test of what lies beside one very frequent value, such as the zero of amounts that mostly are zero.
+"""A test that leaves out one very frequent value (a clump), such as zero in amounts that are mostly zero.
 
-Lachenbruch, "Analysis of data with clumping at zero" (1976): the clump and the rest are looked at apart. In the
-test of everything together the clump's observations, which are equal, hide a change of the rest.
+Lachenbruch, "Analysis of data with clumping at zero" (1976): the clump and the rest are examined separately, as in
+a test of everything the clump's observations, which are all equal, would hide a change in the rest.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 from actors.stats.drift import ks
 from actors.stats.drift.sample import Sample
 
-CLUMP = 0.1  # the share of all observations from which on a value is a clump
-_LEAST = 10  # observations beside the clump, on either side
+CLUMP = 0.1  # a value with at least this fraction of all observations is a clump
+_LEAST = 10  # fewest observations outside the clump, on either side
 
 
 def p_value(reference: Sample, current: Sample) -> float:
-    """Of the Kolmogorov-Smirnov test without the most frequent value of both sides together. NaN where no value
-    has a tenth of the observations or too few lie beside it.
+    """The p-value of the Kolmogorov-Smirnov test without the clump: the most frequent value of both sides
+    together. NaN if no value has a tenth of the observations, or too few lie outside the clump.
 
     >>> from actors.stats.drift.sample import of
     >>> p_value(of(range(100)), of(range(100)))
@@ -37,7 +37,7 @@ def p_value(reference: Sample, current: Sample) -> float:
 
 
 def _clump(reference: Sample, current: Sample) -> float | None:
-    # A value with a tenth of a sample covers a multiple of a tenth in its ranks, so a decile is enough to find it.
+    # A value with a tenth of a sample's observations covers a decile, so it is among the deciles.
     deciles = np.arange(1, 10) / 10
     candidates = np.unique(np.concatenate((reference.quantiles(deciles), current.quantiles(deciles))))
     total = reference.count + current.count

@@ -1,4 +1,4 @@
-"""How much of the current data lies in categories the reference never had."""
+"""The fraction of the current data in categories that the reference does not have."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 def share(reference: Mapping[str, int], current: Mapping[str, int]) -> float:
-    """In [0, 1]. ValueError when the current side is empty.
+    """The fraction, in [0, 1]. Raises ValueError if the current side is empty.
 
     >>> share({"card": 90, "cash": 10}, {"card": 60, "crypto": 40})
     0.4

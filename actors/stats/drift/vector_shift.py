@@ -1,4 +1,4 @@
-"""How far the mean of vectors moved, from the mean and the variance of each component alone."""
+"""How far the mean of vectors moved, computed from the mean and the variance of each component."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from actors.stats.moments import Moments
 
 @dataclass(frozen=True)
 class VectorSide:
-    """Of the vectors of one side: how many, and per component the mean and the population variance, float64[d]."""
+    """The vectors of one side: their count, and each component's mean and population variance (float64[d])."""
 
     count: int
     means: Floats
@@ -23,15 +23,17 @@ class VectorSide:
 
 
 class Shift(NamedTuple):
-    """`size` is the root of the mean square of the components' standardised shifts, less what chance is expected
-    to add: what every component would have to move by, in its own standard deviations. Infinite where a component
-    that was constant on both sides changed.
+    """The shift between two sides.
 
-    `largest` is the signed shift of the component `component` that moved most. `p_value` is that of this component
-    by the t tests times the number of components (Bonferroni): right however the components depend on each other.
-    `p_diagonal` takes the sum of the squared z values for chi-square with d degrees of freedom, which supposes a
-    diagonal covariance: it sees a small shift of many components sooner, but calls drift far too often where they
-    are correlated, as those of embeddings are. So it is for information.
+    `size`: the root mean square of the components' standardised shifts, less what is expected by chance; so if
+    every component moved equally far, it is how far, in standard deviations. Infinite if a component that is
+    constant on both sides changed.
+
+    `largest`: the signed shift of the component that moved most, whose number is `component`. `p_value`: that of
+    this component by the t tests, times the number of components (Bonferroni), which is valid however the
+    components depend on each other. `p_diagonal`: by a chi-square test of the sum of the squared z values, which
+    assumes a diagonal covariance. It detects a small shift of many components sooner, but calls drift far too
+    often if components are correlated, as those of embeddings are; so it is only informative.
     """
 
     size: float
@@ -42,7 +44,7 @@ class Shift(NamedTuple):
 
 
 def shift(reference: VectorSide, current: VectorSide) -> Shift:
-    """ValueError when the dimensions differ, are 0, or a side has fewer than two vectors.
+    """Compute the shift. Raises ValueError if dimensions differ or are 0, or a side has fewer than two vectors.
 
     >>> before = VectorSide(100, np.array([0.0, 1.0]), np.array([1.0, 4.0]))
     >>> result = shift(before, VectorSide(100, np.array([0.8, 1.0]), np.array([1.0, 4.0])))
@@ -56,7 +58,7 @@ def shift(reference: VectorSide, current: VectorSide) -> Shift:
     difference = current.means - reference.means
     spread = (reference.variances + current.variances) / 2
     error = reference.variances / (reference.count - 1) + current.variances / (current.count - 1)
-    alive = (spread > 0) | (difference != 0)  # a component that is constant on both sides says nothing
+    alive = (spread > 0) | (difference != 0)  # leaves out components with the same constant on both sides
     if not alive.any():
         return Shift(0.0, 0.0, 0, 1.0, 1.0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

@@ -1,13 +1,13 @@
 """The verdict on a pair of samples.
 
-Numbers are tested for the shape (Kolmogorov-Smirnov), for the mean (Welch and Student) and, where one value is
-very frequent, for what lies beside it; the smallest p-value counts as many times as there were tests (Bonferroni).
-The effect is the larger of two shifts in standard deviations: that of the mean, and the shift of a normal
-distribution that would give the same Kolmogorov-Smirnov distance. Categories: chi-square and Cohen's w. Vectors:
-the components' means, and the norms as numbers.
+Numbers are tested for shape (Kolmogorov-Smirnov), for the mean (Welch and Student) and, if one value is very
+frequent, without that value; the smallest p-value is multiplied by the number of tests (Bonferroni). The effect is
+the larger of two shifts in standard deviations: that of the mean, and the shift of a normal distribution that
+would give the same Kolmogorov-Smirnov distance. Categories are compared by chi-square and Cohen's w, vectors by
+the means of their components, and by their norms as numbers.
 
-The p-values suppose independent observations. A stream in which the same few entities report again and again has
-fewer than it seems; there the effect's threshold is what keeps chance from being called drift.
+The p-values assume independent observations. A stream in which the same few entities report again and again has
+fewer of them than it seems; there it is the threshold of the effect that keeps chance from being called drift.
 """
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ def judge_numbers(
     rank_error: float = 0.0,
     moments: tuple[Moments, Moments] | None = None,
 ) -> Judgement:
-    """`method` is one of NUMERIC_METHODS, by default the first; ValueError for another. Those named for a tool
-    follow its rule alone (see compatible.py): no alpha, no p-value, and raw samples only, else ValueError.
+    """Judge numbers. `method`: one of NUMERIC_METHODS, by default the first; raises ValueError for another. A
+    method that is named for a tool follows its rule alone (see compatible.py): it has no alpha and no p-value, and
+    raises ValueError for samples that are not raw.
 
-    `rank_error`, in [0, 1], is how far off the ranks of each side may be when the samples come out of sketches.
-    What this alone could explain is neither significant nor an effect of the shape or the mean. `moments`, the
-    exact ones of (reference, current), make the mean independent of the sketches.
+    `rank_error`: how far, in [0, 1], the ranks of each side may be off if the samples come from sketches. A
+    difference that this alone could explain counts neither as significant nor as an effect. `moments`: the exact
+    moments of (reference, current), which make the comparison of means independent of the sketches.
 
     >>> from actors.stats.drift.sample import of
     >>> judgement = judge_numbers(of(range(100)), of(range(50, 150)))
@@ -72,8 +73,8 @@ def judge_categories(
     alpha: float = ALPHA,
     minimum_count: float = MINIMUM_COUNT,
 ) -> Judgement:
-    """Of how often each category was seen. `method` is one of CATEGORICAL_METHODS, by default the first;
-    ValueError for another.
+    """Judge category counts. `method`: one of CATEGORICAL_METHODS, by default the first; raises ValueError for
+    another.
 
     >>> judgement = judge_categories({"card": 900, "cash": 100}, {"card": 700, "cash": 300})
     >>> judgement.verdict, judgement.severity, judgement.reasons[1]
@@ -102,8 +103,9 @@ def judge_vectors(
     minimum_count: float = MINIMUM_COUNT,
     rank_error: float = 0.0,
 ) -> Judgement:
-    """By the mean of each component and, where given, by the (reference, current) `norms`, the lengths of the
-    vectors, with their `rank_error`. The method is `vectorShift`. ValueError when the dimensions differ.
+    """Judge vectors by the means of their components and, if given, by `norms`: samples of the norms of
+    (reference, current), whose ranks may be off by `rank_error`. The method is `vectorShift`. Raises ValueError if
+    the dimensions differ.
     """
     limit = threshold_of("vectorShift", threshold)
     why = too_few(reference.count, current.count, max(2, minimum_count))
@@ -126,9 +128,10 @@ def judge_vectors(
 
 
 def decide(judgements: Sequence[Judgement], alpha: float = ALPHA) -> list[Judgement]:
-    """The verdicts on features that were scored together, in the same order: p-values adjusted by Benjamini-
-    Hochberg for how many there were. What has no p-value stays as it is and does not count. Give each judgement
-    once, not what this returned.
+    """Adjust the p-values of judgements that were made together (Benjamini-Hochberg), and their verdicts.
+
+    Returns them in the same order. A judgement without a p-value stays as it is and does not count. The judgements
+    must not have been adjusted before.
     """
     tested = [judgement.p_value for judgement in judgements if judgement.p_value is not None]
     fair = iter(adjusted(tested))

@@ -1,6 +1,6 @@
 """The first Wasserstein distance: the area between two cumulative distributions, in the unit of the values.
 
-Also earth mover's distance; in one dimension the formula of Vallender (1974).
+Also called earth mover's distance; in one dimension by the formula of Vallender (1974).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from actors.stats.drift.sample import Sample
 
 
 def distance(reference: Sample, current: Sample) -> float:
-    """How far an observation has to be moved on average to make one sample the other. Infinite or NaN where
+    """How far observations have to be moved on average to turn one sample into the other. Infinite or NaN if
     float64 overflows.
 
     >>> from actors.stats.drift.sample import of
@@ -27,7 +27,7 @@ def distance(reference: Sample, current: Sample) -> float:
 
 
 def normed(reference: Sample, current: Sample) -> float:
-    """`distance` in standard deviations of the reference; infinite where a constant reference has changed."""
+    """`distance` in standard deviations of the reference; infinite if a constant reference has changed."""
     far, spread = distance(reference, current), reference.std
     if far == 0:
         return 0.0
