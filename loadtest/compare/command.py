@@ -8,23 +8,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
 import trio
 
 from loadtest.compare.comparing import Comparing, Maker, Room
 from loadtest.compare.data import FULL, QUICK, Data
 from loadtest.compare.environments import cache_directory
 from loadtest.compare.peers.lineup import PEERS, chosen
-from loadtest.compare.report import (
-    Document,
-    OtherMachine,
-    change,
-    earlier,
-    facts_here,
-    markdown,
-    refuse_other_machine,
-    rows,
-)
+from loadtest.compare.report import Document, facts_here, markdown, rows
 from loadtest.compare.workloads import WORKLOADS, Workload
 from loadtest.machine.cores import cores, placed
 from loadtest.machine.facts import as_json, save
@@ -47,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--environments", type=Path, default=cache_directory(), metavar="DIR", help="where peers are installed")
     add("--results", type=Path, default=RESULTS, metavar="DIR", help="where the report is kept")
     add("--name", default="compare", help="the report's name (default: compare)")
-    add("--against", type=Path, metavar="FILE.json", help="an earlier result of the same machine")
 
 
 def _names(text: str) -> list[str]:
@@ -58,23 +47,19 @@ def run(arguments: argparse.Namespace) -> int:
     """0: all was measured and the answers agree; 1: some failed or differ; 2: it could not be done."""
     try:
         makers, workloads, settings = _asked(arguments)
-        facts = facts_here()
-        then = earlier(arguments.against) if arguments.against else None
-        if then is not None:
-            refuse_other_machine(facts, arguments.quick, then)
-    except (ValueError, OSError, msgspec.MsgspecError, OtherMachine) as error:
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     scale = QUICK if arguments.quick else FULL
     if arguments.rounds:
         scale = scale._replace(rounds=arguments.rounds)
-    document = Document(facts, arguments.quick, scale._asdict(), settings, {}, {}, [])
+    document = Document(facts_here(), arguments.quick, scale._asdict(), settings, {}, {}, [])
     where = cores()
     comparing = Comparing(document, Data(scale), workloads, Room(where, arguments.environments, arguments.limit))
     with placed(where.driver):
         if trio.run(_interrupted, comparing, makers):
             document.missing["the rest"] = "interrupted"
-    return _conclude(document, then, arguments.results, arguments.name)
+    return _conclude(document, arguments.results, arguments.name)
 
 
 async def _interrupted(comparing: Comparing, makers: Mapping[str, Maker]) -> bool:
@@ -111,14 +96,12 @@ def _asked(arguments: argparse.Namespace) -> tuple[dict[str, Maker], list[Worklo
     return chosen(arguments.peers), workloads, settings
 
 
-def _conclude(document: Document, then: Document | None, results: Path, report: str) -> int:
+def _conclude(document: Document, results: Path, report: str) -> int:
     """Print and keep what there is."""
     order = list(WORKLOADS)
     document.comparisons.sort(key=lambda one: order.index(one.workload))
     if document.comparisons:
         print(aligned(rows(document.comparisons), 2))
-        if then is not None:
-            print(f"\n{change(document, then)}")
         files = {".json": as_json(document), ".md": markdown(document).encode()}
         kept = save(results, f"{report}-quick" if document.quick else report, files, document.facts)
         print(f"\nkept in {kept}")

@@ -1,23 +1,18 @@
-"""The table, the files that are kept, and how this compares with an earlier one of the same machine."""
+"""The table, and the files that are kept."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from loadtest.compare.comparison import Comparison, Side
 from loadtest.machine.facts import facts, where
-from loadtest.machine.tables import aligned, number, piped
+from loadtest.machine.tables import number, piped
 
 _HEADINGS = ("workload", "peer", "Timewell", "the peer", "times better", "middle half", "CPU", "checked")
-_MACHINE = ("cpu", "cores", "system", "memoryBytes", "identity")
 _HOW = """\
 Rounds in turns (ours, theirs, ours, theirs), after one that does not count; medians, and of the ratio of each
 pair of rounds the median and the middle half. *Times better*: how many times as fast, or as small, Timewell is;
@@ -48,62 +43,9 @@ class Document(Struct, rename="camel"):
     comparisons: list[Comparison]
 
 
-class OtherMachine(Exception):
-    """Figures of different machines, or of different amounts of work, say nothing about each other."""
-
-
 def facts_here() -> dict[str, Any]:
-    """What `loadtest.machine.facts` says, which machine this is, and how busy it has been in the last minute."""
-    found = facts()
-    found["machine"] |= {"memoryBytes": _memory_bytes(), "identity": _identity()}
-    found["loadAverage"] = os.getloadavg()[0]
-    return found
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _identity() -> str:
-    """The same for each run on a machine, and nothing to know it by elsewhere."""
-    try:
-        name = Path("/etc/machine-id").read_text().strip()
-    except OSError:
-        name = ""
-    return hashlib.blake2b((name or platform.node()).encode(), digest_size=6).hexdigest()
-
-
-def earlier(path: Path) -> Document:
-    """A document that was kept. Raises OSError, msgspec.DecodeError."""
-    return msgspec.json.decode(path.read_bytes(), type=Document)
-
-
-def refuse_other_machine(now: Mapping[str, Any], quick: bool, then: Document) -> None:
-    """Raises OtherMachine that names what differs."""
-    before = then.facts["machine"]
-    different = [
-        f"{name} {before.get(name)} then, {now['machine'].get(name)} now"
-        for name in _MACHINE
-        if before.get(name) != now["machine"].get(name)
-    ]
-    if then.quick != quick:
-        different.append("one of the two is a quick one")
-    if different:
-        raise OtherMachine(f"not comparable: {'; '.join(different)}")
-
-
-def change(now: Document, then: Document) -> str:
-    """What has become of each ratio. Raises OtherMachine."""
-    refuse_other_machine(now.facts, now.quick, then)
-    before = {(one.workload, one.peer): one for one in then.comparisons}
-    rows = [("workload", "peer", "Timewell then", "now", "times better then", "now")]
-    for one in now.comparisons:
-        if (old := before.get((one.workload, one.peer))) is not None:
-            ours = _amount(old, old.ours), _amount(one, one.ours)
-            rows.append((one.workload, one.peer, *ours, _ratio(old), _ratio(one)))
-    others = [name for name, versions in now.versions.items() if then.versions.get(name, versions) != versions]
-    note = f"\nOther versions than then: {', '.join(others)}" if others else ""
-    return aligned(rows, 2) + note
+    """What `loadtest.machine.facts` says, and how busy this machine has been in the last minute."""
+    return {**facts(), "loadAverage": os.getloadavg()[0]}
 
 
 def rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:

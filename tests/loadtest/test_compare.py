@@ -1,4 +1,4 @@
-"""What rounds come to, which results may be compared, and what the tables say."""
+"""What rounds come to, what is asked, and what the tables say."""
 
 from __future__ import annotations
 
@@ -19,12 +19,8 @@ from loadtest.compare.data import QUICK, WRITTEN_FROM, Data
 from loadtest.compare.peers.lineup import PEERS, chosen
 from loadtest.compare.report import (
     Document,
-    OtherMachine,
-    change,
-    earlier,
     facts_here,
     markdown,
-    refuse_other_machine,
     rows,
 )
 from loadtest.compare.rounds import Differs, same_columns
@@ -38,10 +34,8 @@ SERVE, BATCH, TRAINING, MEMORY = (
 )
 
 
-def document(*comparisons: Comparison, **changes: Any) -> Document:
-    facts = facts_here()
-    facts["machine"] |= changes
-    return Document(facts, False, {}, {}, {"Feast": {"feast": "1"}}, {}, list(comparisons))
+def document(*comparisons: Comparison) -> Document:
+    return Document(facts_here(), False, {}, {}, {"Feast": {"feast": "1"}}, {}, list(comparisons))
 
 
 # Ratios
@@ -157,45 +151,7 @@ def test_columns_survive_the_way_through_arrow_and_come_back_in_the_order_of_the
     assert list(columns_of(pd.DataFrame(frame[:1]), ["a"])["n"]) == [1.0]
 
 
-# Which results may be compared
-
-
-def test_a_result_of_the_same_machine_is_compared_ratio_by_ratio() -> None:
-    then = document(comparison(SERVE, "peer", [Timed(100, 1.0)], [Timed(100, 1.0)]))
-    now = document(comparison(SERVE, "peer", [Timed(300, 1.0)], [Timed(100, 1.0)]))
-    line = change(now, then).splitlines()[2]
-    assert line.split() == [
-        "serve-1x2",
-        "peer",
-        "100",
-        "requests/s",
-        "300",
-        "requests/s",
-        "1.00",
-        "x",
-        "3.00",
-        "x",
-    ]
-
-
-def test_other_versions_of_a_peer_are_named() -> None:
-    now, then = document(), document()
-    now.versions["Feast"] = {"feast": "2"}
-    assert "Other versions than then: Feast" in change(now, then)
-
-
-@pytest.mark.parametrize("what", ["cpu", "cores", "system", "memoryBytes", "identity"])
-def test_a_result_of_another_machine_is_refused(what: str) -> None:
-    then = document(**{what: "another"})
-    with pytest.raises(OtherMachine, match=f"{what} another then"):
-        refuse_other_machine(facts_here(), False, then)
-    with pytest.raises(OtherMachine):
-        change(document(), then)
-
-
-def test_a_quick_result_is_not_compared_with_a_whole_one() -> None:
-    with pytest.raises(OtherMachine, match="quick"):
-        refuse_other_machine(facts_here(), True, document())
+# What is asked for
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -204,19 +160,9 @@ def parsed(*words: str) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def test_nothing_is_measured_against_a_result_of_another_machine(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    kept = tmp_path / "then.json"
-    kept.write_bytes(as_json(document(cores=999)))
-    assert run(parsed("--against", str(kept), "--results", str(tmp_path / "results"))) == 2
-    assert "999 then" in capsys.readouterr().err
-    assert not (tmp_path / "results").exists()
-
-
 @pytest.mark.parametrize(
     "words",
-    [("--peers", "nobody"), ("--workloads", "nothing"), ("--setting", "LANE"), ("--against", "/nowhere.json")],
+    [("--peers", "nobody"), ("--workloads", "nothing"), ("--setting", "LANE")],
 )
 def test_what_there_is_not_is_an_error_before_anything_starts(
     words: tuple[str, str], capsys: pytest.CaptureFixture[str]
@@ -279,8 +225,9 @@ def test_the_report_says_what_was_measured_on_what_and_what_went_wrong() -> None
 def test_a_document_is_read_back_as_it_was_kept(tmp_path: Path) -> None:
     kept = tmp_path / "kept.json"
     kept.write_bytes(as_json(document(*some())))
-    assert msgspec.to_builtins(earlier(kept).comparisons) == msgspec.to_builtins(some())
-    assert earlier(kept).comparisons[0].ours == Side([1_000.0, 1_000.0])
+    read = msgspec.json.decode(kept.read_bytes(), type=Document)
+    assert msgspec.to_builtins(read.comparisons) == msgspec.to_builtins(some())
+    assert read.comparisons[0].ours == Side([1_000.0, 1_000.0])
 
 
 def test_the_widest_view_holds_all_others_that_are_served() -> None:
