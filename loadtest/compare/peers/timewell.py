@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from actors.timestamps import format_timestamp
 from loadtest.compare.columns import arrow_of, batch_table, columns_of
 from loadtest.compare.data import LOADED_AT, Data, write_file
 from loadtest.compare.driving import Rounds, ask, drive
-from loadtest.compare.serving import Launch, Serving, over_http, serving
+from loadtest.compare.serving import Launch, Served, over_http, serving
 from loadtest.compare.stores import Store
 from loadtest.compare.work import (
     WRITTEN,
@@ -51,43 +50,29 @@ LOADED = {"amount": "number", "pieces": "integer"}
 READY = encoded("GET", "/health/ready")
 
 
-class Timewell:
+class Timewell(Served):
     """The measure of the others."""
 
     name = "Timewell"
     kinds = (Serve, Write, TrainingSet, Load, StartUp, Memory)
-    remembers = True
 
     def __init__(self, directory: Path, cores: Cores, settings: Mapping[str, str], store: Store | None) -> None:
+        super().__init__()
         self._directory, self._cores, self._store = directory, cores, store
         self._file = directory / "rows.parquet"
         self._environment = {**settings, **(store.settings if store else {"STORAGE_TYPE": "embedded"})}
-        self._stack = AsyncExitStack()
-        self._server: Serving | None = None
         self._registered: set[View] = set()
         self._prepared: set[View] = set()
 
-    async def start(self) -> None:
-        """Start on the directory of the last time."""
-        self._server = await self._stack.enter_async_context(serving(self._launch("data")))
+    def launch(self, name: str) -> Launch:
+        """`python -m web` over this directory."""
 
-    async def stop(self) -> None:
-        """End the server."""
-        self._server = None
-        await self._stack.aclose()
-
-    def _launch(self, name: str) -> Launch:
         def command(port: int) -> list[str]:
             flags = ["--host", "127.0.0.1", "--port", str(port), "--data-dir", str(self._directory / name)]
             return [sys.executable, "-m", "web", *flags]
 
         words = self._directory / f"{name}.words"
         return Launch(command, over_http(READY), self._cores.server, words, self._environment)
-
-    @property
-    def _port(self) -> int:
-        assert self._server is not None
-        return self._server.port
 
     async def load(self, data: Data, rows: slice) -> int:
         """The widest view, of which the others are the beginnings."""
@@ -96,7 +81,7 @@ class Timewell:
         for start in range(0, len(entities), ROWS_A_WRITE):
             part = slice(start, start + ROWS_A_WRITE)
             batch = Batch(entities[part], LOADED_AT, values[part])
-            await ask(self._port, write_request(Write(data.loaded, ROWS_A_WRITE), batch))
+            await ask(self.port, write_request(Write(data.loaded, ROWS_A_WRITE), batch))
         return int(values.size)
 
     async def prepare(self, work: TrainingSet | Load, data: Data) -> None:
@@ -111,7 +96,7 @@ class Timewell:
             table = arrow_of(history.table, "entityId", "timestamp")
             for start in range(0, len(table), HISTORY_ROWS_A_WRITE):
                 part = table.slice(start, HISTORY_ROWS_A_WRITE)
-                await ask(self._port, post_table("/features/write-batch", part))
+                await ask(self.port, post_table("/features/write-batch", part))
         self._prepared.add(work.view)
 
     async def _register(self, *views: View) -> None:
@@ -124,7 +109,7 @@ class Timewell:
         )
         requests = [encoded("POST", "/features/register", body) for body in bodies]
         if requests:
-            await drive(self._port, Rounds(requests, again=False), REGISTERING_CONNECTIONS, math.inf)
+            await drive(self.port, Rounds(requests, again=False), REGISTERING_CONNECTIONS, math.inf)
         self._registered |= set(new)
 
     async def do(self, work: Work, given: Given) -> Timed:
@@ -134,7 +119,7 @@ class Timewell:
         if isinstance(work, Load):
             return await self._loaded()
         connections = work.connections if isinstance(work, Serve | Write) else 1
-        return await drive(self._port, requests(work, given), connections, given.seconds)
+        return await drive(self.port, requests(work, given), connections, given.seconds)
 
     async def _training_set(self, work: TrainingSet, given: Given) -> Timed:
         """From a pandas frame, as Arrow there and back, to a pandas frame."""
@@ -142,7 +127,7 @@ class Timewell:
         path = f"/features/training-set?{urlencode({'features': ','.join(work.view.features)})}"
         began = time.perf_counter()
         request = post_table(path, pa.Table.from_pandas(frame, preserve_index=False))
-        answer = await ask(self._port, _accepting_arrow(request))
+        answer = await ask(self.port, _accepting_arrow(request))
         found = pa.ipc.open_stream(answer).read_pandas()
         took = time.perf_counter() - began
         return Timed(1, took, [took], len(answer), columns_of(found, work.view.features))
@@ -150,7 +135,7 @@ class Timewell:
     async def _loaded(self) -> Timed:
         """`timewell load` in a process of its own, into an empty server."""
         name = f"load-{time.monotonic_ns()}"
-        async with serving(self._launch(name)) as server:
+        async with serving(self.launch(name)) as server:
             for column, value_type in LOADED.items():
                 body = {"name": column, "entity": ENTITY, "valueType": value_type}
                 await ask(server.port, post("/features/register", body))
@@ -175,18 +160,13 @@ class Timewell:
 
     async def read(self, view: View, entities: Sequence[str]) -> Read:
         """As JSON."""
-        answer = await ask(self._port, encoded("POST", "/features/serve", serve_body(view, entities)))
+        answer = await ask(self.port, encoded("POST", "/features/serve", serve_body(view, entities)))
         results = msgspec.json.decode(answer)["results"]
         return [[row["features"][feature] for feature in view.features] for row in results]
 
-    async def start_up(self) -> float:
-        """On an empty directory."""
-        async with serving(self._launch(f"empty-{time.monotonic_ns()}")) as server:
-            return server.started_in
-
     def processes(self) -> list[int]:
         """The server, and what it keeps its values in."""
-        return [process for one in (self._server, self._store) if one is not None for process in one.processes()]
+        return [*super().processes(), *(self._store.processes() if self._store else ())]
 
     async def versions(self) -> dict[str, str]:
         """The product's and its server's."""
