@@ -137,16 +137,20 @@ def _nested(values: pa.Array, decimals: Decimals) -> list[Any]:
         else:
             flat = objects(values.values[first:last], decimals)
         bounds = [(begin - first, end - first) for begin, end in pairwise(offsets)]
-    made = _pairs if types.is_map(kind) else list
+    made: Callable[[Any], Any] = list
+    if types.is_map(kind):
+        of_texts = types.is_string(kind.key_type) or types.is_large_string(kind.key_type)
+        made = _pairs if of_texts else _lists
     valid = values.is_valid().to_pylist()
     return [made(flat[begin:end]) if there else None for (begin, end), there in zip(bounds, valid, strict=True)]
 
 
 def _pairs(pairs: Sequence[tuple[Any, Any]]) -> Any:
-    """A map as an object if its keys are distinct texts, else as a list of pairs."""
-    keys = [key for key, _ in pairs]
-    if all(type(key) is str for key in keys) and len(set(keys)) == len(keys):
-        return dict(pairs)
+    """A map with text keys as an object if the keys are distinct, else as a list of pairs."""
+    return dict(pairs) if len({key for key, _ in pairs}) == len(pairs) else _lists(pairs)
+
+
+def _lists(pairs: Sequence[tuple[Any, Any]]) -> list[Any]:
     return [list(pair) for pair in pairs]
 
 

@@ -6,6 +6,7 @@ Everything here works on whole columns and goes row by row only to name the rows
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -28,15 +29,17 @@ from actors.table.columns import (
     picked,
 )
 from actors.timestamps import parse_timestamp, parse_timestamps
-from actors.turns import Steps, at_once
+from actors.turns import STRETCH_SECONDS, Steps, at_once
 from actors.types.constraints import coerce
-from actors.types.type import FEW, Coerced, Nulls, lean_nulls
+from actors.types.type import FEW, Coerced, Nulls, Refused, lean_nulls
 from actors.types.values import type_of, width_of
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 MOST_FAULTS_NAMED = 10_000
 SLOW_ROWS_PER_TURN = 500
 """Where a row costs microseconds: one by one, JSON, timestamps, patterns."""
+SLOW_ROWS_AT_FIRST = 8
+"""Until it is known how long they take."""
 WORTH_NUMBERING = 1_000
 """With fewer rows it costs more to number ids than to look up each of them."""
 
@@ -213,17 +216,21 @@ def _block(
 
 
 def _column(feature: Feature, given: Sequence[Any]) -> Steps[Coerced]:
-    most = ROWS_PER_TURN
-    if feature.schema is not None or type_of(feature).slow:
-        most = SLOW_ROWS_PER_TURN
-    most = max(1, most // (1 + width_of(feature) // FEW))
-    if len(given) <= most:
+    slow = feature.schema is not None or type_of(feature).slow
+    most = max(1, (SLOW_ROWS_PER_TURN if slow else ROWS_PER_TURN) // (1 + width_of(feature) // FEW))
+    rows = min(most, SLOW_ROWS_AT_FIRST) if slow else most
+    if len(given) <= rows:
         return coerce(feature, given)
-    parts = []
-    for start in range(0, len(given), most):
-        parts.append(coerce(feature, given[start : start + most]))
+    parts, refused, start = list[Coerced](), list[Refused](), 0
+    while start < len(given):
+        began = time.perf_counter()
+        part = coerce(feature, given[start : start + rows])
+        refused += [one._replace(position=one.position + start) for one in part.refused]
+        parts.append(part)
+        start += rows
+        if slow:  # values may be long: the next step takes as many as took half a millisecond in this one
+            took = time.perf_counter() - began
+            rows = min(most, 1 + int(rows * STRETCH_SECONDS / max(took, 1e-9)))
         yield
     values, nulls = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
-    nulls = lean_nulls(nulls)
-    refused = [one._replace(position=one.position + at * most) for at, part in enumerate(parts) for one in part[2]]
-    return Coerced(values, nulls, refused)
+    return Coerced(values, lean_nulls(nulls), refused)

@@ -76,10 +76,12 @@ class Integer(Type):
         if not is_numeric(values.type):
             raise mismatch(feature, values, field)
         if pa.types.is_decimal(values.type):
-            exact = [
-                None if one is None else int(one) if one == int(one) else float(one) for one in values.to_pylist()
-            ]
-            return column_of(self, feature, exact, (len(exact),))
+            given = values.to_pylist()
+            partial = [place for place, one in enumerate(given) if one is not None and one != int(one)]
+            digits = [None if one is None else int(one) for one in given]
+            column = column_of(self, feature, digits, (len(digits),))
+            fractions = [Refused(place, "expected an integer") for place in partial]
+            return column._replace(refused=[*column.refused, *fractions])
         if pa.types.is_signed_integer(values.type):
             whole = values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
             return Coerced(np.array(whole, np.int64), nulls_of(values), [])

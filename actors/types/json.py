@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from decimal import Decimal
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from actors.domain import Feature
@@ -25,14 +27,16 @@ class Json(Text):
 
     def one(self, feature: Feature, value: Any) -> str:
         """Its text, which is neither too long nor too deep."""
-        if _depth(value) > MAX_JSON_DEPTH:
-            raise Refusal(f"nested deeper than {MAX_JSON_DEPTH} levels")
         try:
             text = CANONICAL.encode(value)
+        except RecursionError:
+            raise Refusal(_TOO_DEEP) from None
         except (ValueError, OverflowError):
             raise Refusal("holds a number that JSON cannot carry") from None
         if len(text) > MAX_VALUE_BYTES:
             raise Refusal(f"longer than {MAX_VALUE_BYTES} bytes of canonical JSON")
+        if text.count(b"[") + text.count(b"{") > MAX_JSON_DEPTH and _depth(text) > MAX_JSON_DEPTH:
+            raise Refusal(_TOO_DEEP)
         if b"-0.0" in text:
             text = CANONICAL.encode(_without_negative_zero(value))
         return text.decode()
@@ -80,20 +84,21 @@ def _without_negative_zero(value: Any) -> Any:
     return value + 0.0 if type(value) is float else value
 
 
-def _depth(value: Any) -> int:
-    """How deep arrays and objects are nested, without recursion."""
-    level, depth = [value], 0
-    while level := [child for parent in level for child in _children(parent)]:
-        depth += 1
-        if depth > MAX_JSON_DEPTH:
-            break
-    return depth
+_TOO_DEEP = f"nested deeper than {MAX_JSON_DEPTH} levels"
+_TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*+"')
+_DEPTHS = np.zeros(256, np.int8)
+_DEPTHS[list(b"[{")] = 1
+_DEPTHS[list(b"]}")] = -1
 
 
-def _children(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
+def _depth(text: bytes) -> int:
+    """How deep arrays and objects are nested, those without content not counted.
+
+    >>> _depth(b'[{"a[":["]"]},[]]'), _depth(b"[[]]"), _depth(b"{}")
+    (3, 1, 0)
+    """
+    bare = _TEXTS.sub(b"_", text).replace(b"[]", b"").replace(b"{}", b"")
+    return int(np.cumsum(_DEPTHS[np.frombuffer(bare, np.uint8)]).max(initial=0))
 
 
 def _is_endless(value: Any) -> bool:

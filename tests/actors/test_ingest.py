@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from actors.ingest.sent import (
     check_entity_id,
     check_entity_ids,
     ingest,
+    judging,
     resolve_version,
 )
 from actors.registry import FeatureRegistry
@@ -255,3 +257,24 @@ def test_a_version_beside_a_reference_picks_it(reference: str, version: int | No
 def test_a_version_that_contradicts_is_refused(reference: str, version: int, error: type[Exception]) -> None:
     with pytest.raises(error):
         resolve_version(REGISTRY, reference, version)
+
+
+@pytest.mark.parametrize(("each_seconds", "steps"), [(0.0, 2), (1.0, 33)])
+def test_values_that_take_long_are_judged_fewer_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, each_seconds: float, steps: int
+) -> None:
+    rows: list[Row] = [("user.clicks.v1", f"u{number}", number, None, None) for number in range(40)]
+    rows[37] = ("user.clicks.v1", "u", -1, None, None)
+    expected = judged(*rows)
+    moments = count(0, each_seconds)
+    monkeypatch.setattr("actors.ingest.sent.time.perf_counter", lambda: next(moments))
+    judging_steps, taken = judging(REGISTRY, sent(rows), NOW), 0
+    while True:
+        try:
+            next(judging_steps)
+        except StopIteration as done:
+            assert done.value.faults == expected.faults and [one.index for one in expected.faults] == [37]
+            assert written(done.value) == written(expected)
+            break
+        taken += 1
+    assert taken >= steps

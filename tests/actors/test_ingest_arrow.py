@@ -23,6 +23,8 @@ from actors.ingest.sent import MOST_FAULTS_NAMED, Ingested, Sent, ingest
 from actors.registry import FeatureRegistry
 from actors.settings import MAX_ENTITY_ID_BYTES, MAX_VALUE_BYTES
 from actors.timestamps import LAST_MOMENT, YEAR_ONE, format_timestamp, parse_timestamp
+from actors.types.integer import Integer
+from actors.types.type import NO_FEATURE
 from actors.types.values import render
 
 NOW = 1_762_509_600_000_000
@@ -337,6 +339,14 @@ def test_a_column_of_string_views_is_a_column_of_strings(kind: str) -> None:
     assert wanted.faults == []
     assert judged(long_table(reference, column.cast(pa.string_view()))) == wanted
     assert judged(wide_table(reference, column.cast(pa.string_view()))) == judged(wide_table(reference, column))
+
+
+@pytest.mark.parametrize("text", ["4503599627370497.25", "5.00000000000000000000000000001", "-0.5"])
+def test_a_decimal_with_a_fraction_is_no_integer_however_small_that_is(text: str) -> None:
+    values = pa.array([Decimal(7), Decimal(text), None], pa.decimal256(70, 30))
+    column = Integer().taken(NO_FEATURE, values, "x")
+    assert [place for place, _ in column.refused] == [1]
+    assert (column.values[0], column.nulls.tolist()) == (7, [False, False, True])
 
 
 @pytest.mark.parametrize("kind", [pa.decimal128(38, 0), pa.decimal256(50, 2)], ids=str)

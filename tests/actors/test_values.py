@@ -203,6 +203,15 @@ def test_json_may_be_nested_as_deep_as_the_limit() -> None:
     assert positions(coerce(a_feature("json"), [deep, [deep], {"a": deep}])) == [1, 2]
 
 
+def test_brackets_in_texts_and_empty_ones_do_not_count_for_the_depth_of_json() -> None:
+    texts = [["[" * 100, '"[{\\' * 50, {"]": "}"}] * 100, [[]] * 500, [{}] * 500]
+    assert positions(coerce(a_feature("json"), texts)) == []
+    deep: Any = []
+    for _ in range(MAX_JSON_DEPTH):
+        deep = {"[": deep, "x": "]" * 100}
+    assert positions(coerce(a_feature("json"), [deep, [deep]])) == [1]
+
+
 def test_json_that_is_far_too_deep_is_refused_without_recursion() -> None:
     deep: Any = 1
     for _ in range(100_000):

@@ -421,6 +421,9 @@ def test_a_file_that_does_not_fit_the_features_is_refused_before_anything_is_sen
         ("vector", [[1, 2], [1, "x"]], 1),
         ("boolean", pa.array(["true", "perhaps"]), 1),
         ("integer", pa.array(["1", "1.5"]), 1),
+        ("integer", pa.array(["1", "0x10"]), 1),
+        ("number", pa.array(["1", "", "0x10"]), 2),
+        ("number", pa.array([".5", "5.", "-1e-3", "+2E+4", "x"]), 4),
         ("vector", pa.array(["[1]", "[1,"]), 1),
     ],
 )

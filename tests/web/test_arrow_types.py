@@ -208,6 +208,8 @@ SAID = [
     (pa.array([{"at": datetime(2025, 1, 1), "of": [b"a"]}]), {"at": "2025-01-01T00:00:00.000Z", "of": ["YQ=="]}),
     (pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), {"k": 1}),
     (pa.array([[(1, "x")]], pa.map_(pa.int8(), pa.string())), [[1, "x"]]),
+    (pa.array([[]], pa.map_(pa.int8(), pa.string())), []),
+    (pa.array([[]], pa.map_(pa.large_string(), pa.string())), {}),
     (extension(pa.uuid(), pa.array([b"0123456789abcdef"], pa.binary(16))), "30313233-3435-3637-3839-616263646566"),
     (pa.RunEndEncodedArray.from_arrays(pa.array([1], pa.int32()), pa.array(["rome"])), "rome"),
     *NESTED,

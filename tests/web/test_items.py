@@ -203,6 +203,20 @@ def test_items_beyond_the_limit_are_neither_decoded_nor_judged(
     assert seen <= 1_000
 
 
+@pytest.mark.parametrize(
+    ("field", "place", "reason"),
+    [('"k%d":1', 0, "k0"), ('"values":1', 0, "keys"), ('"values":[],"x%d":1', 1, "values|x0|keys")],
+)
+def test_a_body_of_very_many_fields_is_refused_after_a_few(field: str, place: int, reason: str) -> None:
+    many = ",".join(field % number if "%" in field else field for number in range(200_000))
+    data = "{" + (many + ',"values":[]' if place == 0 else '"values":[],' + many) + "}"
+    steps, count = judging_batch(REGISTRY, data.encode(), 100, NOW), 0
+    with pytest.raises((InvalidInput, TooLarge), match=reason):
+        for _ in steps:
+            count += 1
+    assert count < 300
+
+
 def test_an_item_of_absurd_length_is_refused_by_its_index() -> None:
     long = b'{"featureId":"json","entityId":"a","value":[' + b"0," * 600_000 + b"0]}"
     data = b'{"values":[{"featureId":"number","entityId":"a","value":1},' + long + b"]}"

@@ -93,11 +93,22 @@ _FORMS = {
 }
 
 
+_DIGITS = {
+    pa.float64(): r"(?i)^-?(?:[0-9]+\.?[0-9]*(?:e[-+]?[0-9]+)?|\.[0-9]+(?:e[-+]?[0-9]+)?|inf(?:inity)?)$",
+    pa.int64(): r"^-?[0-9]+$",
+}
+"""What numbers look like: Arrow would take 0x10 as well."""
+
+
 def _of_text(kind: pa.DataType, words: str) -> Callable[[pa.Array], pa.Array]:
     def convert(texts: pa.Array) -> pa.Array:
         trimmed = _without_words(pc.utf8_trim_whitespace(texts))
         for pattern, instead in _FORMS.get(kind, ()):
             trimmed = pc.replace_substring_regex(trimmed, pattern, instead)
+        if kind in _DIGITS:
+            odd = pc.invert(pc.fill_null(pc.match_substring_regex(trimmed, _DIGITS[kind]), True))
+            if (index := odd.index(True).as_py()) >= 0:
+                raise BadValue(index, f"{texts[index].as_py()!r} is not {words}")
         try:
             return trimmed.cast(kind)
         except pa.ArrowInvalid:

@@ -12,14 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
 from actors.errors import Fault, InvalidInput, TooLarge
 from actors.turns import Steps
-from web.bodies.outline import CHUNK_BYTES, Outline, finding
-from web.bodies.requests import decode
+from web.bodies.outline import CHUNK_BYTES, MOST_FIELDS, ManyFields, Outline, finding
+from web.bodies.requests import checking_size, decode
 
 LONGEST_ITEM_BYTES = 1024 * 1024
 """Twice what the largest vector takes."""
@@ -73,17 +73,29 @@ class Items:
         """
         self._after = after
         data, array = self._data, self._array
-        begin = yield from finding(data, array.field)
+        try:
+            begin = yield from finding(data, array.field)
+        except ManyFields as error:
+            self._refuse_many(error.at)
         if begin is None:
+            yield from checking_size(data)
             return decode(data, array.body)
+        yield from checking_size(data[:begin])
         decode(data[:begin] + b"]}", array.body)
         end, whole = yield from self._likely(begin)
         if not whole:
             end = yield from self._certain(begin, end)
         if not _END.fullmatch(data, end):
+            yield from checking_size(data[end:])
             self._refuse_another(end)
         rest = data[:begin] + data[end:]
         return decode(rest, array.body, lambda place: place if place < begin else place + end - begin)
+
+    def _refuse_many(self, end: int) -> NoReturn:
+        """Raise InvalidInput for so many fields: the first that is not known, or is not what it should be."""
+        before = self._data[:end].rstrip(b", \t\r\n")
+        decode(before + f',"{self._array.field}":[]}}'.encode(), self._array.body)
+        raise InvalidInput.at("body", f"has more than {MOST_FIELDS} fields before {self._array.field!r}")
 
     def _refuse_another(self, end: int) -> None:
         """Raise InvalidInput if the array is given twice: the second would silently replace the first."""

@@ -32,6 +32,18 @@ _BODY = re.compile(rb"[ \t\r\n]*\{")
 _KEY = re.compile(rb'[ \t\r\n]*("(?:[^"\\]|\\.){0,100}")[ \t\r\n]*:[ \t\r\n]*')
 
 
+MOST_FIELDS = 64
+"""More than a body has before its array: each is looked for in a chunk of its own."""
+
+
+class ManyFields(Exception):
+    """Of a body: it has more fields than any of ours, up to the byte `at`."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(at)
+        self.at = at
+
+
 class Seen(NamedTuple):
     """What a chunk has: the commas that end items, and the end of the array, -1 if it comes later."""
 
@@ -84,11 +96,15 @@ class Outline:
 def finding(data: bytes | bytearray, field: str) -> Steps[int | None]:
     """Where the items of the array `field` of the body begin; None if there is no such array."""
     body = _BODY.match(data)
-    at = body.end() if body else -1
+    at, fields = body.end() if body else -1, 0
     while at >= 0 and (key := _KEY.match(data, at)):
         if _text(key[1]) == field:
             return key.end() + 1 if data[key.end() : key.end() + 1] == b"[" else None
+        fields += 1
+        if fields > MOST_FIELDS:
+            raise ManyFields(at)
         at = yield from _after_value(data, key.end())
+        yield
     return None
 
 

@@ -13,7 +13,7 @@ from quart import Response, request
 from actors.errors import Fault, InvalidInput, TooLarge, fault_of
 from actors.settings import MAX_ELEMENTS, MAX_KEYS
 from actors.timestamps import parse_timestamp
-from actors.turns import by_turns
+from actors.turns import Steps, by_turns
 from web.bodies.choices import choices
 from web.bodies.outline import has_more_elements, has_more_keys
 from web.errors import UnsupportedMediaType
@@ -32,11 +32,17 @@ async def decode_bounded(
     data: bytes | bytearray, kind: type[T], most: int = MAX_ELEMENTS, most_keys: int = MAX_KEYS
 ) -> T:
     """The same for a body already read. Raises TooLarge if decoding its elements would hold other requests up."""
-    if len(data) > most and await by_turns(has_more_elements(data, most)):
-        raise TooLarge(f"the body has more than {most} elements")
-    if len(data) > most_keys and await by_turns(has_more_keys(data, most_keys)):
-        raise TooLarge(f"the objects of the body have more than {most_keys} keys")
+    if len(data) > min(most, most_keys):
+        await by_turns(checking_size(data, most, most_keys))
     return decode(data, kind)
+
+
+def checking_size(data: bytes | bytearray, most: int = MAX_ELEMENTS, most_keys: int = MAX_KEYS) -> Steps[None]:
+    """Raise TooLarge for so many elements that decoding would hold others up; in steps."""
+    if (yield from has_more_elements(data, most)):
+        raise TooLarge(f"the body has more than {most} elements")
+    if (yield from has_more_keys(data, most_keys)):
+        raise TooLarge(f"the objects of the body have more than {most_keys} keys")
 
 
 async def json_bytes(also: Sequence[str] = ()) -> bytes:
