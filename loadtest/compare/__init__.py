@@ -3,8 +3,7 @@
 work.py          what is asked, what a round comes to, and who does it
 workloads.py     the list of workloads and how much of each
 comparison.py    what the rounds of a workload beside a peer come to
-data.py          the values, questions and batches that everyone is given
-columns.py       the same as Arrow tables, and training sets as columns
+data.py          the values, questions and batches that everyone is given, as Arrow tables too
 environments.py  a virtual environment for a peer that ours has no room for
 stores.py        a server in which both keep their values
 driving.py       questions over HTTP, from several connections, until the time is up

@@ -1,11 +1,11 @@
-"""The values, questions and batches that everyone is given, from seeded random numbers."""
+"""The values, questions and batches that everyone is given, from seeded random numbers; as Arrow tables too."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -163,3 +163,27 @@ def write_file(path: Path, rows: int) -> None:
 def read_file(path: Path) -> Iterator[pa.RecordBatch]:
     """Its rows, some at a time."""
     yield from pq.ParquetFile(path).iter_batches(ROWS_AT_A_TIME)
+
+
+# The columns of questions and answers
+
+
+def arrow_of(columns: Table, entity: str, moment: str) -> pa.Table:
+    """Columns e and t under these names, all others under their own."""
+    names = {"e": entity, "t": moment}
+    found = {names.get(name, name): column for name, column in columns.items()}
+    found[moment] = pa.array(found[moment], pa.timestamp("us", "UTC"))
+    return pa.table(found)
+
+
+def batch_table(view: View, batch: Batch, entity: str, moment: str) -> pa.Table:
+    """A batch as one wide table."""
+    columns = dict(zip(view.features, np.ascontiguousarray(batch.values.T), strict=True))
+    moments = np.full(len(batch.entities), batch.moment)
+    return arrow_of({"e": batch.entities, "t": moments, **columns}, entity, moment)
+
+
+def columns_of(frame: Any, features: list[str]) -> dict[str, Values]:
+    """n and the features of a pandas frame, in the order of n; NaN where there is no value."""
+    order = np.argsort(frame["n"].to_numpy(), kind="stable")
+    return {name: frame[name].to_numpy(np.float64)[order] for name in ("n", *features)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from http import HTTPStatus
@@ -19,6 +20,8 @@ from loadtest.demo import show
 from loadtest.demo.purchases import BEGAN, CHECKOUT, FEATURES, MIDNIGHT, USERS, observations, rfc3339
 
 URL = "http://127.0.0.1:3001"
+PATIENCE_SECONDS = 20.0
+"""A service that is starting is waited for: on a busy machine that takes a while."""
 SOME = USERS[:3]
 REFERENCES = ["purchase_amount", "purchase_count_7d"]
 
@@ -191,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     url = parser.parse_args(arguments).url
     try:
         with httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
+            wait(http)
             guide = Guide(http)
             for step in STEPS:
                 step(guide)
@@ -202,6 +206,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(f"\nAll of this stays in the service; {url}/docs describes every route.")
     return 0
+
+
+def wait(http: httpx.Client) -> None:
+    """Until something answers. Raises TransportError."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            http.get("/health/live")
+            return
+        except httpx.ConnectError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 
 import msgspec
 
-from loadtest.limit.report import Search, Trial, keep, told
+from loadtest.limit.report import Search, Trial, kept, told
 from loadtest.limit.search import Bounds, Reason, find
 from loadtest.machine.cores import Cores, cores
 from loadtest.machine.service import NotHere, Service, crowded_share
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (RuntimeError, OSError) as error:
         print(f"loadtest: {error}", file=sys.stderr)
         return 1
-    print(f"\n{told(search)}\n\n{keep(search, arguments.results, arguments.json)}")
+    print(f"\n{told(search)}\n\n{kept(search).write(arguments.results, arguments.json)}")
     return 0 if search.limit.rate else 1
 
 

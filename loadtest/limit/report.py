@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from loadtest.limit.search import Limit, Reason
-from loadtest.machine.facts import as_json, facts, save, where
-from loadtest.openloop.charts import Chart, Series, svg
+from loadtest.machine.facts import where
+from loadtest.openloop.charts import Chart, Series
 from loadtest.openloop.load import Load
 from loadtest.openloop.outcome import Outcome
+from loadtest.openloop.report import Kept
 
 WHOSE = {
     "service": "Above that the service does not hold the bound.",
@@ -68,16 +69,10 @@ def told(search: Search) -> str:
     )
 
 
-def keep(search: Search, results: Path, also: Path | None) -> Path:
-    """Write the report, the chart and the JSON; the path of the report."""
-    known = facts()
-    document = as_json({"kind": "find-limit", **known, **msgspec.to_builtins(search)})
-    if also is not None:
-        also.write_bytes(document)
-    chart = svg([_chart(search.trials)]).encode()
-    path = save(results, f"limit-{search.load.scenario}", {".json": document, ".svg": chart}, known)
-    path.write_text(_markdown(search, known, path.with_suffix(".svg").name))
-    return path
+def kept(search: Search) -> Kept:
+    """What is kept of it."""
+    document = {"kind": "find-limit", **msgspec.to_builtins(search)}
+    return Kept(f"limit-{search.load.scenario}", document, [_chart(search.trials)], partial(_markdown, search))
 
 
 def _markdown(search: Search, known: dict[str, Any], chart: str) -> str:

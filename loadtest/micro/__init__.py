@@ -6,7 +6,7 @@ bare.py          the application without the product, to compare with
 filling.py       the child that fills or reopens a data directory
 stepping.py      the service as a child that notes how long its tasks hold the event loop
 partition.py memory.py over_shared.py http.py        one group each, or what two of them have in common
-monitoring.py lanes.py over_postgresql.py over_redis.py
+monitoring.py lanes.py
 beside_writes.py
 holding.py
 __main__.py      the command

@@ -18,8 +18,7 @@ from loadtest.micro import (
     lanes,
     memory,
     monitoring,
-    over_postgresql,
-    over_redis,
+    over_shared,
     partition,
 )
 from loadtest.micro.report import document, table
@@ -32,8 +31,8 @@ GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "holding": holding.run,
     "monitor": monitoring.run,
     "memory": memory.run,
-    "postgresql": over_postgresql.run,
-    "redis": over_redis.run,
+    "postgresql": over_shared.over_postgresql,
+    "redis": over_shared.over_redis,
 }
 
 

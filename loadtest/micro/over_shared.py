@@ -1,4 +1,11 @@
-"""What the groups `postgresql` and `redis` have in common: the data, and two processes beside one."""
+"""Groups `postgresql` and `redis`: the service over a real server beside that server's own way with the same.
+
+PostgreSQL: COPY and SELECT of a plain table that has a column for each of 20 features and a row for each entity
+and time, the form that COPY is fastest with; it is committed after each batch, as the service does.
+
+Valkey: redis-py's pipelined HSET and HMGET of a hash for each entity with a field for each feature, as feature
+stores over Redis do it; it knows neither event time nor history. Both are written with `appendfsync everysec`.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +13,21 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+import psycopg
 import pyarrow as pa
 
 from actors.timestamps import SECOND, format_timestamp, now
 from loadtest.machine.arrow import post_table
 from loadtest.machine.connection import Connection
-from loadtest.machine.measure import Result, Target, seconds
+from loadtest.machine.measure import Result, Target, at_least, at_most, seconds
 from loadtest.machine.messages import Address, post
-from loadtest.machine.service import Service
+from loadtest.machine.service import Service, temporary
+from tests.servers.postgres import PostgresServer
+from tests.servers.valkey import ValkeyServer
 
 ENTITIES, FEATURES, BATCHES, ROUNDS = 500, 20, 12, 60
 READ = 100
@@ -136,3 +147,73 @@ def _rate(services: Sequence[Service], request: bytes) -> float:
     for thread in threads:
         thread.join()
     return sum(counts) / TOGETHER_SECONDS
+
+
+# PostgreSQL
+
+_SELECT = """
+SELECT e.n, r.* FROM unnest(%s::text[]) WITH ORDINALITY AS e(id, n) CROSS JOIN LATERAL
+(SELECT * FROM plain WHERE entity = e.id AND time <= %s ORDER BY time DESC LIMIT 1) AS r
+"""
+
+
+def over_postgresql() -> Iterator[Result]:
+    """Writing beside COPY, reading beside SELECT, and two processes beside one."""
+    with PostgresServer() as server, server.database() as url, psycopg.connect(url) as plain:
+        over = partial(temporary, STORAGE_TYPE="postgresql", STORAGE_URL=url)
+        _prepare(plain)
+
+        def copy(values: Values, moment: int) -> None:
+            with plain.cursor().copy("COPY plain FROM STDIN (FORMAT BINARY)") as rows:
+                rows.set_types(["text", "int8", *["float8"] * FEATURES])
+                for entity, row in enumerate(values.tolist()):
+                    rows.write_row((entity_id(entity), moment, *row))
+            plain.commit()
+
+        def select(entities: Sequence[str]) -> None:
+            plain.execute(_SELECT, (list(entities), now()), binary=True).fetchall()
+            plain.commit()
+
+        with over() as service, over() as other:
+            register(service.address)
+            yield from written("postgresql", "COPY", service, copy, at_least(0.5))
+            yield from served("postgresql", "SELECT", service, select)
+            yield from together("postgresql", service, other)
+
+
+def _prepare(plain: psycopg.Connection[Any]) -> None:
+    columns = ", ".join(f"f{number:02} double precision" for number in range(FEATURES))
+    plain.execute(f"CREATE TABLE plain (entity text, time bigint, {columns})".encode())
+    plain.execute("CREATE INDEX ON plain (entity, time)")
+    plain.execute("SET enable_seqscan TO off")
+    plain.commit()
+
+
+# Redis
+
+_FIELDS = [f"f{number:02}" for number in range(FEATURES)]
+
+
+def over_redis() -> Iterator[Result]:
+    """Writing beside HSET, reading beside HMGET, and two processes beside one."""
+    with ValkeyServer() as server, server.client() as plain:
+        over = partial(temporary, STORAGE_TYPE="redis", STORAGE_URL=server.url)
+
+        def set_(values: Values, _: int) -> None:
+            pipe = plain.pipeline(transaction=False)
+            for entity, row in enumerate(values.tolist()):
+                pipe.hset(f"plain:{entity_id(entity)}", mapping=dict(zip(_FIELDS, row, strict=True)))
+            pipe.execute()
+
+        def get(entities: Sequence[str]) -> None:
+            pipe = plain.pipeline(transaction=False)
+            for entity in entities:
+                pipe.hmget(f"plain:{entity}", _FIELDS)
+            for row in pipe.execute():
+                list(map(float, row))
+
+        with over() as service, over() as other:
+            register(service.address)
+            yield from written("redis", "pipelined HSET", service, set_, at_least(1.0))
+            yield from served("redis", "pipelined HMGET", service, get, at_most(1.5))
+            yield from together("redis", service, other, at_least(1.6))

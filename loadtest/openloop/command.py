@@ -12,7 +12,7 @@ from loadtest.openloop.options import add_load_arguments, add_scenario, load_of,
 from loadtest.openloop.outcome import Outcome
 from loadtest.openloop.parent import drive, measured, prepare
 from loadtest.openloop.progress import View
-from loadtest.openloop.report import Told, keep, summary
+from loadtest.openloop.report import Told, kept, summary
 from loadtest.openloop.schedule import AbsurdLoad
 
 
@@ -36,16 +36,16 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"loadtest: {error}", file=sys.stderr)
         return 1
     print(summary(told))
-    print(f"\n{keep(told, arguments.results, arguments.json)}")
+    print(f"\n{kept(told).write(arguments.results, arguments.json)}")
     return exit_code(told.outcome)
 
 
 def _measured(load: Load, arguments: argparse.Namespace) -> Told:
     here = cores()
-    with target(arguments, here) as server, View(load.scenario, load.end) as view:
+    with target(arguments, here) as server:
         prepare(server, load.shape)
         before = server.footprint()
-        found = measured(load, drive(server, load, here, view.show))
+        found = measured(load, drive(server, load, here, View(load.scenario, load.end).show))
         return Told(load=load, outcome=found, cores=here, before=before, after=server.footprint())
 
 

@@ -1,13 +1,11 @@
-"""What one sees while it runs: a bar on a terminal, a line every few seconds elsewhere."""
+"""What one sees while it runs."""
 
 from __future__ import annotations
 
 import sys
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
 from loadtest.openloop.outcome import latencies
 from loadtest.openloop.percentiles import at
@@ -46,29 +44,13 @@ def glimpse(arrays: Arrays, since: float) -> Glimpse:
 
 
 class View:
-    """A context manager; `show` is what a run calls while it goes on."""
+    """A line every few seconds; `show` is what a run calls while it goes on."""
 
     def __init__(self, name: str, seconds: float) -> None:
-        console = Console(stderr=True)
         self._name, self._seconds, self._next_line = name, seconds, LINE_SECONDS
-        columns = TextColumn("{task.description}"), BarColumn(10), TextColumn("{task.fields[words]}")
-        self._bar = Progress(*columns, console=console, auto_refresh=False) if console.is_terminal else None
-        self._task = self._bar.add_task(name, total=seconds, words="") if self._bar else None
 
     def show(self, arrays: Arrays, since: float) -> None:
         """The recording `since` seconds after the start."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=min(since, self._seconds), words=str(glimpse(arrays, since)))
-            self._bar.refresh()
-        elif self._next_line <= since <= self._seconds:
+        if self._next_line <= since <= self._seconds:
             self._next_line += LINE_SECONDS
             print(f"{self._name} {since:4.0f} s {glimpse(arrays, since)}", file=sys.stderr, flush=True)
-
-    def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -34,17 +35,30 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     after: Footprint | None
 
 
-def keep(told: Told, results: Path, also: Path | None) -> Path:
-    """Write the report, the chart and the JSON; the path of the report."""
-    known = facts()
-    document = as_json({"kind": "run", **known, "load": told.load, **_service(told), "outcome": told.outcome})
-    if also is not None:
-        also.write_bytes(document)
-    chart = svg(charts(told.outcome)).encode()
-    name = told.load.scenario
-    path = save(results, name, {".json": document, ".svg": chart}, known)
-    path.write_text(markdown(told, known, path.with_suffix(".svg").name))
-    return path
+class Kept(NamedTuple):
+    """A report before it is written: what its files begin with, what is said as JSON, and what is drawn."""
+
+    name: str
+    document: dict[str, Any]
+    charts: Sequence[Chart]
+    markdown: Callable[[dict[str, Any], str], str]
+    """The report, of the facts and of the file with the chart."""
+
+    def write(self, results: Path, also: Path | None) -> Path:
+        """Write the report, the chart and the JSON, this there too; the path of the report."""
+        known = facts()
+        document = as_json({**known, **self.document})
+        if also is not None:
+            also.write_bytes(document)
+        path = save(results, self.name, {".json": document, ".svg": svg(self.charts).encode()}, known)
+        path.write_text(self.markdown(known, path.with_suffix(".svg").name))
+        return path
+
+
+def kept(told: Told) -> Kept:
+    """What is kept of a run."""
+    document = {"kind": "run", "load": told.load, **_service(told), "outcome": told.outcome}
+    return Kept(told.load.scenario, document, charts(told.outcome), partial(markdown, told))
 
 
 def _service(told: Told) -> dict[str, Any]:

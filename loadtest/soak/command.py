@@ -21,7 +21,7 @@ from loadtest.openloop.load import Load
 from loadtest.openloop.options import add_load_arguments, load_of, positive
 from loadtest.openloop.outcome import Outcome, outcome
 from loadtest.openloop.schedule import AbsurdLoad
-from loadtest.soak.report import Soaked, keep, told
+from loadtest.soak.report import Soaked, kept, told
 from loadtest.soak.stage import Stage
 from loadtest.soak.trend import Verdict, memory, slower
 
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(told(soaked))
     for one in soaked.discrepancies[:MOST_TOLD]:
         print(f"loadtest: {one}", file=sys.stderr)
-    print(f"\n{keep(soaked, arguments.results, arguments.json)}")
+    print(f"\n{kept(soaked).write(arguments.results, arguments.json)}")
     return 1 if any(one.passed is False for one in soaked.verdicts) else 0
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from loadtest.machine.facts import as_json, facts, save, where
-from loadtest.openloop.charts import Chart, Series, svg
+from loadtest.machine.facts import where
+from loadtest.openloop.charts import Chart, Series
 from loadtest.openloop.load import Load
 from loadtest.openloop.outcome import Outcome
-from loadtest.openloop.report import charts, in_ten
+from loadtest.openloop.report import Kept, charts, in_ten
 from loadtest.soak.trend import MEGABYTE, Verdict
 
 
@@ -52,16 +52,10 @@ def _crowded(soaked: Soaked) -> list[str]:
     return [f"other work on this machine had {soaked.crowded:.0%} of the service's core"]
 
 
-def keep(soaked: Soaked, results: Path, also: Path | None) -> Path:
-    """Write the report, the chart and the JSON; the path of the report."""
-    known = facts()
-    document = as_json({"kind": "soak", **known, **msgspec.to_builtins(soaked)})
-    if also is not None:
-        also.write_bytes(document)
-    chart = svg([*charts(soaked.outcome)[1:], _memory(soaked)]).encode()
-    path = save(results, "soak", {".json": document, ".svg": chart}, known)
-    path.write_text(_markdown(soaked, known, path.with_suffix(".svg").name))
-    return path
+def kept(soaked: Soaked) -> Kept:
+    """What is kept of it."""
+    document = {"kind": "soak", **msgspec.to_builtins(soaked)}
+    return Kept("soak", document, [*charts(soaked.outcome)[1:], _memory(soaked)], partial(_markdown, soaked))
 
 
 def _markdown(soaked: Soaked, known: dict[str, Any], chart: str) -> str:

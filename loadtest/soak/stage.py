@@ -68,13 +68,13 @@ class Stage:
         return msgspec.structs.replace(self._load, shape=shape, seconds=CRASH_SECONDS, warm_up=0.0)
 
     def _drive(self, server: Service, load: Load, watch: Watch) -> Driven:
-        with View("soak", load.end) as view:
+        view = View("soak", load.end)
 
-            def both(arrays: Arrays, since: float) -> None:
-                view.show(arrays, since)
-                watch(arrays, since)
+        def both(arrays: Arrays, since: float) -> None:
+            view.show(arrays, since)
+            watch(arrays, since)
 
-            driven = drive(server, load, self._cores, both)
+        driven = drive(server, load, self._cores, both)
         work = Soaking(load.shape, len(driven.arrays.scheduled))
         self.books.append(Book(work, ledger(work, driven.arrays)))
         return driven

@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from actors.timestamps import format_timestamp
-from loadtest.compare.columns import arrow_of, batch_table, columns_of
-from loadtest.compare.data import LOADED_AT, Data
+from loadtest.compare.data import LOADED_AT, Data, arrow_of, batch_table, columns_of
 from loadtest.compare.driving import LOOPBACK, Rounds, ask, drive
 from loadtest.compare.environments import Environment
 from loadtest.compare.remote import Remote, remote

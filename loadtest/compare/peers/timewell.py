@@ -17,8 +17,7 @@ import pyarrow as pa
 import trio
 
 from actors.timestamps import format_timestamp
-from loadtest.compare.columns import arrow_of, batch_table, columns_of
-from loadtest.compare.data import LOADED_AT, Data, write_file
+from loadtest.compare.data import LOADED_AT, Data, arrow_of, batch_table, columns_of, write_file
 from loadtest.compare.driving import Rounds, ask, drive
 from loadtest.compare.serving import Launch, Served, over_http, serving
 from loadtest.compare.stores import Store
