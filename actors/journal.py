@@ -25,7 +25,8 @@ from actors.messages import Apply, ChangeRegistry, Erase, Forget, Purge, Write
 from actors.repeats import Repeated
 from actors.settings import GROUP_COMMIT_VALUES, IDEMPOTENCY_HOURS, UNFLUSHED_VALUES
 from actors.storage.protocol import Deleted, Entry, Erased, Log, Registered, Written
-from actors.table.columns import Block, shard_of, splitting
+from actors.table.batch import Batch, Table, columns_of
+from actors.table.sharding import shard_of, splitting
 from actors.timestamps import SECOND
 from actors.turns import by_turns
 
@@ -162,12 +163,12 @@ class JournalActor:
             raise TypeError(f"not for the journal: {message!r}")
         if self.unflushed > UNFLUSHED_VALUES:
             raise Overloaded("the history files cannot keep up with the journal")
-        for block in message.blocks:
-            if self._created.get(block.feature) != block.created:
-                raise Conflict(f"feature {block.feature!r} was deleted while it was written")
+        for column in columns_of(message.batch):
+            if self._created.get(column.feature) != column.created:
+                raise Conflict(f"feature {column.feature!r} was deleted while it was written")
         return Written(
             self._clock.tick(),
-            message.blocks,
+            message.batch,
             message.key,
             message.answer,
             message.judged,
@@ -183,10 +184,10 @@ class JournalActor:
 
     async def _hand_on(self, entries: Sequence[Entry]) -> None:
         """To the stores and the monitor, in commit order."""
-        batches: list[tuple[int, Sequence[Block]]] = []
+        batches: list[tuple[int, Batch]] = []
         for entry in entries:
             if isinstance(entry, Written):
-                batches.append((entry.arrived, entry.blocks))
+                batches.append((entry.arrived, entry.batch))
             elif isinstance(entry, Deleted):
                 await self._apply(batches)
                 batches = []
@@ -203,12 +204,12 @@ class JournalActor:
         await self._apply(batches)
         self._ask_for_checkpoint()
 
-    async def _apply(self, batches: Sequence[tuple[int, Sequence[Block]]]) -> None:
+    async def _apply(self, batches: Sequence[tuple[int, Batch]]) -> None:
         if not batches:
             return
-        parts: dict[int, list[tuple[int, list[Block]]]] = {}
-        for arrived, blocks in batches if self.stores else ():
-            for shard, own in (await by_turns(splitting(blocks, len(self.stores)))).items():
+        parts: dict[int, list[tuple[int, list[Table]]]] = {}
+        for arrived, batch in batches if self.stores else ():
+            for shard, own in (await by_turns(splitting(batch, len(self.stores)))).items():
                 parts.setdefault(shard, []).append((arrived, own))
         for shard, own_batches in parts.items():
             await self.stores[shard].tell(Apply(own_batches))

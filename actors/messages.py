@@ -29,7 +29,8 @@ from actors.storage.protocol import (
     SummaryKey,
     Ungrouped,
 )
-from actors.table.columns import Block, Indices, Times
+from actors.table.batch import Batch
+from actors.table.columns import Indices, Times
 from actors.table.grid import Cells, Grid, Kind
 from actors.table.partition import DiskRows
 from actors.table.ranged import Ranged
@@ -66,13 +67,13 @@ class Refresh(Message[None], frozen=True):
 
 
 class Write(Message[bytes], frozen=True):
-    """Make blocks durable and visible. The answer: the response body.
+    """Make a batch durable and visible. The answer: the response body.
 
     That is `answer`, or for an idempotency `key` that has been used before the body returned then. `count`: the
     observations in the blocks. `judged` and `notes`: see `Written`.
     """
 
-    blocks: Sequence[Block]
+    batch: Batch
     count: int
     answer: bytes
     key: str | None = None
@@ -89,7 +90,7 @@ class ChangeRegistry(Message[None], frozen=True):
 class Apply(Message[None], frozen=True):
     """Apply batches that are durable, each with its arrival, reduced to what concerns the receiver."""
 
-    batches: Sequence[tuple[int, Sequence[Block]]]
+    batches: Sequence[tuple[int, Batch]]
 
 
 class Erase(Message[Erased], frozen=True):

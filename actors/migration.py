@@ -130,8 +130,8 @@ def _settle(source: Storage) -> None:
     """Bring the source's statistics up to date with its log."""
     position, totals = source.summaries.totals()
     monitor = FeatureMonitor(position, totals)
-    for arrived, blocks in source.log.replay(max(position, source.log.trimmed())):
-        monitor.apply(arrived, blocks)
+    for arrived, batch in source.log.replay(max(position, source.log.trimmed())):
+        monitor.apply(arrived, batch)
         for _ in monitor.overdue():
             pass
     for _ in monitor.folding():

@@ -198,7 +198,7 @@ class Router:
         self._pending += ingested.accepted
         try:
             said: bytes = await self._mailboxes["journal"].ask(
-                Write(ingested.blocks, ingested.accepted, answer, key, judged, notes)
+                Write(ingested.batch, ingested.accepted, answer, key, judged, notes)
             )
             return said
         finally:

@@ -20,11 +20,12 @@ from actors.mailbox import Mailbox
 from actors.messages import Aggregated, Agreement, Between, CountRows, Latest, PastWindow, Scan, Scanned
 from actors.settings import AGGREGATORS, CELLS_PER_QUESTION, ENTITIES_PER_MESSAGE
 from actors.table.aggregates import Aggregate
-from actors.table.columns import Indices, shard_of, shards_of
+from actors.table.columns import Indices
 from actors.table.grid import Grid, join
 from actors.table.partition import DiskRows
 from actors.table.ranged import Ranged
 from actors.table.selection import Selection
+from actors.table.sharding import shard_of, shards_of
 from actors.timestamps import FOREVER, NEVER
 from actors.turns import aside
 from actors.types.values import width_of

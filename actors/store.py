@@ -33,7 +33,8 @@ from actors.messages import (
     Whereabouts,
 )
 from actors.storage.protocol import Known, OwnHistory, OwnLog, Trimmed
-from actors.table.columns import Block, Indices, shards_of, split
+from actors.table.batch import Batch, Table, observations
+from actors.table.columns import Indices
 from actors.table.found import Found
 from actors.table.grid import Cells, Grid, filled
 from actors.table.latest import HalfGrown
@@ -42,6 +43,7 @@ from actors.table.partition import DiskRows, Partition
 from actors.table.ranged import Bounds, Ranged, in_windows
 from actors.table.rows import Rows
 from actors.table.series import differences
+from actors.table.sharding import shards_of, split
 from actors.timestamps import FOREVER
 from actors.turns import Steps, at_once, by_turns
 from actors.types.type import Nulls
@@ -113,11 +115,11 @@ class FeatureStore:
         """Make it, in steps between which nothing else may be asked."""
         return self.partition.making_columns(_features_of(message))
 
-    def applying(self, batches: Sequence[tuple[int, Sequence[Block]]]) -> Steps[None]:
+    def applying(self, batches: Sequence[tuple[int, Batch]]) -> Steps[None]:
         """Take batches in, in steps between which nothing else may be asked."""
-        for arrived, blocks in batches:
-            yield from self.partition.applying(arrived, blocks)
-            count = sum(len(block.entities) for block in blocks)
+        for arrived, batch in batches:
+            yield from self.partition.applying(arrived, batch)
+            count = observations(batch)
             self.taken += count
             self._at_most += count
 
@@ -414,17 +416,17 @@ def rebuild(
         plan, features = history.plan(budget), known()
         partitions = {shard: Partition(plan.base_floor, plan.position, plan.floors) for shard in wanted}
         loading = {shard: Loading(partition) for shard, partition in partitions.items()}
-        for block, arrived in history.load(plan, features):
-            for shard, rows in _owned(block, shards, partitions):
-                loading[shard].add(block.take(rows) if len(rows) < len(arrived) else block, arrived[rows])
+        for table, arrived in history.load(plan, features):
+            for shard, rows in _owned(table, shards, partitions):
+                loading[shard].add(table.take(rows) if len(rows) < table.rows else table, arrived[rows])
         for one in loading.values():
             one.end()
         kept_values = {feature.id: feature.kept_values for feature in features.values()}
         for partition in partitions.values():
             partition.trim(kept_values)
         try:
-            for arrived_at, blocks in log.replay(plan.position):
-                for shard, own in split(blocks, shards).items():
+            for arrived_at, batch in log.replay(plan.position):
+                for shard, own in split(batch, shards).items():
                     if shard in partitions:
                         partitions[shard].apply(arrived_at, own)
         except Trimmed:
@@ -432,17 +434,14 @@ def rebuild(
         return partitions
 
 
-def _owned(block: Block, shards: int, wanted: Mapping[int, Partition]) -> list[tuple[int, Indices]]:
-    entity_type = block.feature.partition(".")[0]
-    owners = shards_of(entity_type, block.entities, shards)
+def _owned(table: Table, shards: int, wanted: Mapping[int, Partition]) -> list[tuple[int, Indices]]:
+    owners = shards_of(table.entity_type, table.entities.ids.texts, shards)[table.entities.codes]
     found = ((shard, np.flatnonzero(owners == shard)) for shard in wanted)
     return [(shard, rows) for shard, rows in found if len(rows)]
 
 
-def replayed(log: OwnLog, shards: int, shard: int, after: int) -> list[tuple[int, list[Block]]]:
+def replayed(log: OwnLog, shards: int, shard: int, after: int) -> list[tuple[int, list[Table]]]:
     """The journal's batches later than `after`, as far as one shard owns them. For a worker thread."""
     return [
-        (arrived, parts[shard])
-        for arrived, blocks in log.replay(after)
-        if shard in (parts := split(blocks, shards))
+        (arrived, parts[shard]) for arrived, batch in log.replay(after) if shard in (parts := split(batch, shards))
     ]

@@ -26,10 +26,11 @@ from actors.serving import FeatureServingEngine
 from actors.settings import CELLS_PER_QUESTION, CELLS_PER_TURN, ROWS_PER_TURN, WINDOWED_ROWS_PER_QUESTION
 from actors.storage.protocol import History
 from actors.table.aggregates import aggregate, of_no_rows, together
-from actors.table.columns import Indices, Times, finding_shards, picked
+from actors.table.columns import Indices, Times, picked
 from actors.table.grid import Cells
 from actors.table.ranged import by_rows
 from actors.table.rows import Ranges, Rows, bisect_right, grouped, last_of_each, offsets_of
+from actors.table.sharding import finding_shards
 from actors.timestamps import NEVER
 from actors.turns import Steps, by_turns
 from actors.types.type import Array, Nulls
@@ -280,23 +281,29 @@ class TrainingSets:
 async def _put_back(answers: Sequence[_Answer], wanted: Sequence[Wanted], count: int) -> list[Filled]:
     """Put the answers into the order of the rows, one column at a time, which fits into the processor's cache."""
     filled: list[Filled] = []
-    nulls: dict[tuple[_Reach, tuple[int, ...]], Nulls] = {}
+    last: dict[_Reach, tuple[Sequence[Cells], Nulls]] = {}
     done = 0
     for place, column in enumerate(wanted):
         cells = [answer.cells[place] for answer in answers]
         values = empty(column.feature, count)
         for answer, one in zip(answers, cells, strict=True):
             values[answer.part.rows] = one.values
-        # For columns that are found at the same positions, the stores answer with the same array objects.
-        key = _reach(column), tuple(id(same) for one in cells for same in (one.times, one.nulls))
-        if key not in nulls:
-            nulls[key] = _nulls(answers, cells, _reach(column), count)
-        filled.append(Filled(column.name, column.feature.value_type, values, nulls[key]))
+        reach = _reach(column)
+        before, nulls = last.get(reach, ((), None))
+        if nulls is None or not all(map(_found_together, before, cells)):
+            nulls = _nulls(answers, cells, reach, count)
+        last[reach] = cells, nulls
+        filled.append(Filled(column.name, column.feature.value_type, values, nulls))
         done += count
         if done > CELLS_PER_TURN:
             await trio.lowlevel.checkpoint()
             done = 0
     return filled
+
+
+def _found_together(one: Cells, other: Cells) -> bool:
+    """For columns that are found at the same positions, a store answers with the same array objects."""
+    return one.times is other.times and one.nulls is other.nulls
 
 
 def _nulls(answers: Sequence[_Answer], cells: Sequence[Cells], reach: _Reach, count: int) -> Nulls:

@@ -26,8 +26,9 @@ from actors.storage.protocol import Deleted, Noted, Registered, Stale, Storage, 
 from actors.storage.redis.functions import NAMES, library
 from actors.storage.redis.link import Command, RedisLink
 from actors.storage.redis.storage import RedisStorage
-from actors.table.columns import Block, Keys
+from actors.table.batch import Table
 from actors.timestamps import FOREVER, NEVER
+from tests.batches import a_table
 from tests.conftest import SHARED_STORES
 from tests.live import ROOT, storage_over
 from tests.servers.valkey import ValkeyServer
@@ -39,11 +40,11 @@ OTHER = msgspec.structs.replace(CLICKS, id="user.other.v1", name="other", create
 ENTITIES = [f"u{number}" for number in range(20)]
 
 
-def block(value: int, feature: Feature = CLICKS) -> Block:
+def block(value: int, feature: Feature = CLICKS) -> Table:
     """One value of each of some entities, which are on all nodes of a cluster."""
     count = len(ENTITIES)
     times, values = np.full(count, value, np.int64), np.full(count, value, np.int64)
-    return Block(feature.id, feature.created, Keys(ENTITIES, times), values, np.zeros(count, np.bool_))
+    return a_table(feature.id, feature.created, ENTITIES, times, values, np.zeros(count, np.bool_))
 
 
 def batch(value: int, key: str | None = None, judged: int | None = None, feature: Feature = CLICKS) -> Written:

@@ -19,7 +19,9 @@ from actors.storage.carrying import by_row, fingerprints, whole
 from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.postgres.storage import PostgresStorage
 from actors.storage.protocol import LoadedRows, Lot, Noted, Registered, Written
-from actors.table.columns import Block, Entities, Keys
+from actors.table.batch import Table
+from actors.table.ids import Entities, Ids, numbered
+from tests.batches import a_table
 from tests.faults import instead
 from tests.live import LiveServer
 from tests.servers.postgres import PostgresServer
@@ -150,7 +152,7 @@ def test_what_was_cut_off_goes_on_where_it_was(tmp_path: Path, database: str) ->
     source.log.commit([Registered(CLICKS)])
     for run in range(4):
         for arrived in range(10 * run + 10, 10 * run + 20):
-            block = Block(CLICKS.id, 1, Keys(["a"], np.array([arrived])), np.array([arrived]), np.array([False]))
+            block = a_table(CLICKS.id, 1, ["a"], np.array([arrived]), np.array([arrived]), np.array([False]))
             source.log.commit([Written(arrived, [block], None, b"")])
         source.history.flush({CLICKS.id: CLICKS}.copy, 100)
     source.close()
@@ -207,25 +209,21 @@ def test_rows_put_together_are_the_same_observations_with_one_index_each(
     merged = whole(parts)
     assert sum(len(one.arrived) for one in merged) == sum(len(one.arrived) for one in parts)
     rows = by_row(merged)
-    for together in rows:
-        first = together[0]
-        for one in together:
-            assert list(one.block.entities) == list(first.block.entities)
-            assert one.block.times.tolist() == first.block.times.tolist()
-            assert one.arrived.tolist() == first.arrived.tolist()
-        assert len({one.block.feature for one in together}) == len(together)
-    apart = [one for together in rows for one in together]
-    assert fingerprints(apart, {}) == fingerprints(merged, {})
-    kinds = [frozenset(one.block.feature for one in together) for together in rows]
+    for table, arrived in rows:
+        features = {column.feature for column in table.columns}
+        assert len(features) == len(table.columns)
+        assert {len(column.values) for column in table.columns} == {table.rows} == {len(arrived)}
+    assert fingerprints(rows, {}) == fingerprints(merged, {})
+    kinds = [frozenset(column.feature for column in table.columns) for table, _ in rows]
     assert len(set(kinds)) == len(kinds)
 
 
 def part(feature: int, index: list[tuple[str, int, int]], random: np.random.Generator) -> LoadedRows:
     ids, times, arrived = zip(*index, strict=True)
     values = random.integers(0, 3, len(index)).astype(np.float64)
-    entities = Entities(["c", "b", "a"], np.array([2 - "abc".index(one) for one in ids]))
-    block = Block(
-        f"user.f{feature}.v1", feature, Keys(entities, np.array(times)), values, random.random(len(index)) < 0.2
+    entities = Entities(Ids(["c", "b", "a"]), np.array([2 - "abc".index(one) for one in ids]))
+    block = a_table(
+        f"user.f{feature}.v1", feature, entities, np.array(times), values, random.random(len(index)) < 0.2
     )
     return LoadedRows(block, np.array(arrived))
 
@@ -234,20 +232,22 @@ def test_a_fingerprint_tells_every_part_of_an_observation() -> None:
     random = np.random.default_rng(1)
     one = part(1, [("a", 1, 10), ("b", 2, 11)], random)
     seen = {fingerprints([one], {})["user.f1.v1"]}
+    table, arrived = one
+    (column,) = table.columns
     for change in (
-        one.block._replace(keys=Keys(one.block.entities, one.block.times + 1)),
-        one.block._replace(values=one.block.values + 1),
-        one.block._replace(keys=Keys(["a", "c"], one.block.times)),
-        one.block._replace(nulls=~one.block.nulls),
+        Table("user", table.entities, table.times + 1, [column]),
+        table.only([column._replace(values=column.values + 1)]),
+        Table("user", numbered(["a", "c"]), table.times, [column]),
+        table.only([column._replace(nulls=~column.nulls)]),
     ):
-        seen.add(fingerprints([LoadedRows(change, one.arrived)], {})["user.f1.v1"])
-    seen.add(fingerprints([LoadedRows(one.block, one.arrived + 1)], {})["user.f1.v1"])
+        seen.add(fingerprints([LoadedRows(change, arrived)], {})["user.f1.v1"])
+    seen.add(fingerprints([LoadedRows(table, arrived + 1)], {})["user.f1.v1"])
     assert len(seen) == 6
 
 
 def test_a_difference_is_not_passed_over(tmp_path: Path, postgres: PostgresServer) -> None:
     def carry(sane: Callable[[Lot, Noted], None], lot: Lot, note: Noted) -> None:
-        sane(Lot(lot.mark, [LoadedRows(one.block.cut(0, 1), one.arrived[:1]) for one in lot.parts]), note)
+        sane(Lot(lot.mark, [LoadedRows(one.table.cut(0, 1), one.arrived[:1]) for one in lot.parts]), note)
 
     source = EmbeddedStorage(str(tmp_path))
     with LiveServer(tmp_path) as server:

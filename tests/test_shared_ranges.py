@@ -18,10 +18,11 @@ from actors.storage.protocol import Registered, Written
 from actors.storage.redis import stored_rows as redis_rows
 from actors.storage.redis.storage import RedisStorage
 from actors.storage.shared.packed import together
-from actors.table.columns import Block, Keys
+from actors.table.batch import Table
 from actors.table.rows import Rows
 from actors.timestamps import FOREVER, NEVER
 from actors.types.type import Array
+from tests.batches import a_table
 
 TEXT = Feature(id="user.text.v1", entity="user", name="text", version=1, value_type="string", created=1, updated=1)
 NUMBER = Feature(
@@ -41,9 +42,9 @@ MOST_BYTES = 5_000
 ENTITIES = ["a", "b", "c"]
 
 
-def block(feature: Feature, entities: list[str], times: list[int], values: Array) -> Block:
+def block(feature: Feature, entities: list[str], times: list[int], values: Array) -> Table:
     nulls = np.zeros(len(times), np.bool_)
-    return Block(feature.id, feature.created, Keys(entities, np.array(times, np.int64)), values, nulls)
+    return a_table(feature.id, feature.created, entities, np.array(times, np.int64), values, nulls)
 
 
 def texts(values: list[str]) -> Array:

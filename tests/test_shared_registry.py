@@ -20,8 +20,9 @@ from actors.settings import STORAGE_CONNECTIONS, Settings
 from actors.storage.postgres.storage import PostgresStorage
 from actors.storage.protocol import Registered, Removed, Stale, Versions, Written
 from actors.storage.redis.link import Command, RedisLink
-from actors.table.columns import Block, Keys
+from actors.table.batch import Table
 from actors.timestamps import FOREVER
+from tests.batches import a_table
 from tests.faults import instead
 from tests.live import LiveServer, storage_over
 from tests.servers.postgres import PostgresServer
@@ -272,8 +273,8 @@ OTHER = msgspec.structs.replace(CLICKS, id="user.other.v1", name="other", create
 NEVER = msgspec.structs.replace(CLICKS, id="user.never.v1", name="never", created=3)
 
 
-def block(feature: Feature, value: int) -> Block:
-    return Block(feature.id, feature.created, Keys(["u1"], np.array([5])), np.array([value]), np.array([False]))
+def block(feature: Feature, value: int) -> Table:
+    return a_table(feature.id, feature.created, ["u1"], np.array([5]), np.array([value]), np.array([False]))
 
 
 def values(storage: Any) -> list[int]:

@@ -34,8 +34,8 @@ from actors.stats.summary import Summary, merge_states
 from actors.storage.protocol import Deleted, Grouped, Noted, Registered, Written
 from actors.storage.redis.link import Command
 from actors.storage.redis.storage import RedisStorage
-from actors.table.columns import Block, Keys
 from actors.timestamps import format_timestamp, now
+from tests.batches import a_table
 from tests.live import LiveServer, storage_over
 from tests.servers.postgres import PostgresServer
 from tests.servers.server import free_port
@@ -405,7 +405,7 @@ CLICKS = Feature(
     id="user.clicks.v1", entity="user", name="clicks", version=1, value_type="integer", created=1, updated=1
 )
 GROUP = Group(name="clicks", entity="user", features=(CLICKS.id,), created=1, updated=1)
-CLICK = Block(CLICKS.id, 1, Keys(["u1"], np.array([5])), np.array([1]), np.array([False]))
+CLICK = a_table(CLICKS.id, 1, ["u1"], np.array([5]), np.array([1]), np.array([False]))
 
 
 def test_a_write_refused_because_its_feature_is_gone_is_refused_again_under_the_same_key(
@@ -435,7 +435,7 @@ def test_what_a_writer_that_was_taken_over_had_not_saved_is_counted_once(store: 
         with pytest.raises(StorageDown):
             storage.summaries.save(position, encoded, merge_states)
         assert storage.summaries.read_whole(CLICKS).states == {}
-        assert [len(blocks[0].times) for _, blocks in storage.log.replay(storage.summaries.position)] == [1]
+        assert [batch[0].rows for _, batch in storage.log.replay(storage.summaries.position)] == [1]
 
 
 def test_a_save_of_which_nobody_knows_whether_it_landed_is_waited_for(database: str) -> None:
@@ -510,7 +510,7 @@ def test_what_the_first_version_kept_is_all_there_and_its_processes_can_change_n
             assert decode(whole, Summary).count == len(new.summaries.read(CLICKS, 0, 5).states) == 1
             assert new.values.ranges([CLICKS], ["u1"], 0, 5)[0].rows.size
             if isinstance(new, RedisStorage):  # in PostgreSQL the connection of the old one is still there
-                assert [len(blocks[0].times) for _, blocks in new.log.replay(new.summaries.position)] == [1]
+                assert [batch[0].rows for _, batch in new.log.replay(new.summaries.position)] == [1]
                 with pytest.raises(StorageDown, match="not found"):
                     new._link.ask([Command(b"a", ("FCALL", "timewell1_write", 1, b"a"))])
             else:
@@ -522,11 +522,12 @@ def test_one_entity_may_get_values_of_thousands_of_features_at_once(store: Envir
     features = [
         msgspec.structs.replace(CLICKS, id=f"user.f{n}.v1", name=f"f{n}", created=n) for n in range(1, 2_001)
     ]
-    blocks = [CLICK._replace(feature=feature.id, created=feature.created) for feature in features]
+    (click,) = CLICK.columns
+    batch = [CLICK.only([click._replace(feature=one.id, created=one.created) for one in features])]
     with storage_over(store) as storage:
         storage.log.commit([Registered(feature) for feature in features])
         for _ in range(2):
-            (entry,) = storage.log.commit([Written(0, blocks, None, b"")])
+            (entry,) = storage.log.commit([Written(0, batch, None, b"")])
             assert isinstance(entry, Written), entry
         assert storage.values.ranges([features[-1]], ["u1"], 0, 5)[0].rows.size
 

@@ -26,7 +26,7 @@ from actors.storage.protocol import (
     SummaryKey,
     Written,
 )
-from actors.table.columns import Block
+from actors.table.batch import Table
 from actors.table.grid import kinds_of
 from actors.table.rows import Rows, merge
 from actors.timestamps import FOREVER, NEVER
@@ -47,8 +47,8 @@ def storage(any_storage: AnyStorage) -> AnyStorage:
     return any_storage
 
 
-def batch(arrived: int, *blocks: Block, key: str | None = None, answer: bytes = b"{}") -> Written:
-    return Written(arrived, blocks, key, answer)
+def batch(arrived: int, *tables: Table, key: str | None = None, answer: bytes = b"{}") -> Written:
+    return Written(arrived, tables, key, answer)
 
 
 def settle(storage: Storage, known: Any = KNOWN) -> None:
@@ -80,7 +80,7 @@ def test_what_is_committed_is_replayed_in_order_until_it_is_trimmed(storage: Any
     assert arrived == sorted(set(arrived)) and len(arrived) == 3
     replayed = list(storage.log.replay(begun))
     assert [at for at, _ in replayed] == arrived
-    assert [block.times.tolist() for _, blocks in replayed for block in blocks] == [[1], [2], [3]]
+    assert [table.times.tolist() for _, tables in replayed for table in tables] == [[1], [2], [3]]
     assert [at for at, _ in storage.log.replay(arrived[0])] == arrived[1:]
     settle(storage)
     storage.log.trim(arrived[1], AT_NO_TIME)
@@ -115,7 +115,7 @@ def test_values_of_every_type_are_read_back(any_storage: AnyStorage, value_type:
     settle(any_storage, by_id(feature))
     found = cells(feature, ["a"], any_storage.history.read(feature, ["a"], NEVER, FOREVER).rows)
     assert [time for _, time, _ in found] == list(range(len(values)))
-    expected = a_block(feature, *(("a", 0, value) for value in values))
+    (expected,) = a_block(feature, *(("a", 0, value) for value in values)).columns
     rendered = json.loads(msgspec.json.encode(render(value_type, expected.values, expected.nulls)))
     assert [value for _, _, value in found] == rendered
 
@@ -210,8 +210,8 @@ def test_notes_are_kept_until_they_are_taken_back(storage: AnyStorage) -> None:
 
 def test_what_is_carried_out_of_a_storage_into_another_is_all_there_with_its_arrivals(storage: AnyStorage) -> None:
     for arrived in (10, 20, 30):
-        blocks = (a_block(feature, ("a", 5, arrived / 10), ("b", arrived, None)) for feature in BOTH)
-        storage.log.commit([batch(arrived, *blocks)])
+        tables = (a_block(feature, ("a", 5, arrived / 10), ("b", arrived, None)) for feature in BOTH)
+        storage.log.commit([batch(arrived, *tables)])
     assert storage.mover.held(NEVER) > 0
     lots = list(storage.mover.carried(KNOWN, NEVER))
     target = MemoryStorage()

@@ -9,7 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from actors.errors import Fault, InvalidInput
-from actors.table.columns import Entities, Times
+from actors.table.columns import Times
+from actors.table.ids import Entities, Ids
 from actors.types.arrow_contents import without_values
 from actors.types.type import is_text
 from timewell.arrow_moments import judged_moments
@@ -37,7 +38,7 @@ def entities_of_arrow(column: pa.ChunkedArray, field: str) -> Entities:
     if not (is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
         raise InvalidInput.at(field, f"must be strings or integers, not {column.type}")
     names, codes = coded(column)
-    return Entities(["" if name is None else name for name in names.cast(pa.string()).to_pylist()], codes)
+    return Entities(Ids(["" if name is None else name for name in names.cast(pa.string()).to_pylist()]), codes)
 
 
 def coded(column: pa.ChunkedArray) -> tuple[pa.Array, NDArray[np.int32]]:

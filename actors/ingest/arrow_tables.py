@@ -1,4 +1,4 @@
-"""From Arrow tables to blocks that may be written: one value a row (long), or one column per feature (wide).
+"""From Arrow tables to a batch that may be written: one value a row (long), or one column per feature (wide).
 
 Long: `featureId, entityId, value, timestamp?`; a null or NaN is a written null. Wide: `entityId, timestamp?` and a
 column for each feature reference; there a null or NaN means that nothing was written, unless nulls are asked for.
@@ -15,9 +15,11 @@ import pyarrow as pa
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, RequestError
 from actors.ingest.arrow_keys import coded, entities_of_arrow, judged_times, settled
-from actors.ingest.sent import MOST_FAULTS_NAMED, Ingested, check_entity_ids
+from actors.ingest.sent import MOST_FAULTS_NAMED, Ingested, refused_rows
 from actors.registry import FeatureRegistry
-from actors.table.columns import Alike, Block, Indices, Keys, rows_of_codes
+from actors.table.batch import Column, Tables, observations
+from actors.table.columns import Indices, Times, rows_of_codes
+from actors.table.ids import Entities
 from actors.types.constraints import constrain_arrow
 from actors.types.type import Coerced, Nulls, is_text, lean_nulls
 from actors.types.values import convert_arrow
@@ -27,11 +29,12 @@ FEATURE, ENTITY, VALUE, TIMESTAMP = "featureId", "entityId", "value", "timestamp
 
 
 class _Rows(NamedTuple):
-    """Whom the rows are about and when, which are good so far, and what tells which columns have the same."""
+    """Whom the rows are about and when, which are good so far, and what their columns are put into."""
 
-    keys: Keys
+    entities: Entities
+    times: Times
     good: Nulls
-    alike: Alike
+    tables: Tables
 
 
 def ingest_table(registry: FeatureRegistry, table: pa.Table, now: int, nulls: bool = False) -> Ingested:
@@ -46,29 +49,30 @@ def ingest_table(registry: FeatureRegistry, table: pa.Table, now: int, nulls: bo
     faults: list[Fault] = []
     sent = _rows(table, now, faults)
     if FEATURE in table.column_names:
-        blocks = _long(registry, table, sent, faults)
+        _long(registry, table, sent, faults)
     else:
-        blocks = _wide(registry, table, sent, faults, nulls)
+        _wide(registry, table, sent, faults, nulls)
     faults.sort(key=lambda fault: fault.index or 0)
     named = faults[:MOST_FAULTS_NAMED]
-    return Ingested(blocks, sum(len(block.entities) for block in blocks), named, len(faults) - len(named))
+    batch = sent.tables.made
+    return Ingested(batch, observations(batch), named, len(faults) - len(named))
 
 
 def _rows(table: pa.Table, now: int, faults: list[Fault]) -> _Rows:
     entities = entities_of_arrow(_needed(table, ENTITY), ENTITY)
     good = np.ones(len(entities), np.bool_)
-    for index, reason in check_entity_ids(entities):
+    for index, reason in refused_rows(entities):
         faults.append(Fault(ENTITY, reason, index))
         good[index] = False
     if TIMESTAMP not in table.column_names:
-        return _Rows(Keys(entities, np.full(len(entities), now, np.int64)), good, Alike())
+        return _Rows(entities, np.full(len(entities), now, np.int64), good, Tables())
     given = settled(table[TIMESTAMP])
     missing = np.asarray(given.is_null().to_numpy(), np.bool_)
     times, wrong = judged_times(given, TIMESTAMP)
     faults += wrong
     for fault in wrong:
         good[fault.index] = False
-    return _Rows(Keys(entities, np.where(missing, now, times)), good, Alike())
+    return _Rows(entities, np.where(missing, now, times), good, Tables())
 
 
 def _needed(table: pa.Table, name: str) -> pa.ChunkedArray:
@@ -77,7 +81,7 @@ def _needed(table: pa.Table, name: str) -> pa.ChunkedArray:
     return table[name]
 
 
-def _long(registry: FeatureRegistry, table: pa.Table, sent: _Rows, faults: list[Fault]) -> list[Block]:
+def _long(registry: FeatureRegistry, table: pa.Table, sent: _Rows, faults: list[Fault]) -> None:
     for name in table.column_names:
         if name not in (FEATURE, ENTITY, VALUE, TIMESTAMP):
             raise InvalidInput.at(name, "is not a column of the long form")
@@ -92,12 +96,10 @@ def _long(registry: FeatureRegistry, table: pa.Table, sent: _Rows, faults: list[
             continue
         features[feature.id] = feature
         rows_of.setdefault(feature.id, []).append(rows)
-    blocks = []
     for id_, parts in rows_of.items():
         rows = parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))
         column = convert_arrow(features[id_], values.take(pa.array(rows)), VALUE)
-        blocks += _block(features[id_], column, rows, sent, VALUE, faults)
-    return blocks
+        _take(features[id_], column, rows, sent, VALUE, faults)
 
 
 def _by_reference(column: pa.ChunkedArray) -> list[tuple[str, Indices]]:
@@ -110,14 +112,11 @@ def _by_reference(column: pa.ChunkedArray) -> list[tuple[str, Indices]]:
     return list(zip(texts, rows_of_codes(codes, len(texts)), strict=True))
 
 
-def _wide(
-    registry: FeatureRegistry, table: pa.Table, sent: _Rows, faults: list[Fault], nulls: bool
-) -> list[Block]:
+def _wide(registry: FeatureRegistry, table: pa.Table, sent: _Rows, faults: list[Fault], nulls: bool) -> None:
     names = [name for name in table.column_names if name not in (ENTITY, TIMESTAMP)]
     if not names:
         raise InvalidInput("the table has no column for a feature")
-    blocks = []
-    rows = np.arange(len(sent.keys))
+    rows = np.arange(len(sent.times))
     for name in names:
         feature = registry.resolve(name)
         column = convert_arrow(feature, _one_chunk(table[name]), name)
@@ -125,8 +124,7 @@ def _wide(
         written[[position for position, _ in column.refused]] = True  # told of below
         some = np.flatnonzero(written)
         whole = len(some) == len(rows)
-        blocks += _block(feature, column if whole else _picked(column, some), some, sent, name, faults)
-    return blocks
+        _take(feature, column if whole else _picked(column, some), some, sent, name, faults)
 
 
 def _picked(column: Coerced, rows: Indices) -> Coerced:
@@ -141,17 +139,19 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
-def _block(
-    feature: Feature, column: Coerced, rows: Indices, sent: _Rows, field: str, faults: list[Fault]
-) -> list[Block]:
-    """The good rows of one feature; none where there are none. The keys of all rows are those of the table."""
+def _take(feature: Feature, column: Coerced, rows: Indices, sent: _Rows, field: str, faults: list[Fault]) -> None:
+    """Take in the good rows of one feature, if there are any."""
     column = constrain_arrow(feature, column)
     good = sent.good[rows]
     for position, reason in column.refused:
         faults.append(Fault(field, reason, int(rows[position])))
         good[position] = False
-    keys = sent.keys if len(rows) == len(sent.keys) else sent.keys.take(rows)
-    block = Block(feature.id, feature.created, keys, column.values, lean_nulls(column.nulls))
-    if not good.any():
-        return []
-    return [sent.alike.one(block if good.all() else block.take(np.flatnonzero(good)))]
+    written = Column(feature.id, feature.created, column.values, lean_nulls(column.nulls))
+    if not good.all():
+        written, rows = written.take(good), rows[good]
+    if len(rows) == 0:
+        return
+    if len(rows) == len(sent.times):
+        sent.tables.add(feature.entity, sent.entities, sent.times, written)
+    else:
+        sent.tables.add(feature.entity, sent.entities.take(rows), sent.times[rows], written)

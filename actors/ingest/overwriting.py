@@ -7,7 +7,7 @@ is told. Rows are told apart by 64-bit hashes: that two of a hundred million loo
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.settings import ROWS_PER_TURN
-from actors.table.columns import Block, Entities, Keys, names_of
+from actors.table.batch import Batch, Table, observations
+from actors.table.ids import Ids
 from actors.turns import Steps, at_once
 from actors.types.type import FEW
 
@@ -26,38 +27,40 @@ KEYS_IN_MEMORY = 4_000_000
 _KEY_BYTES = 8
 
 
-def overwritten(blocks: Sequence[Block]) -> int:
+def overwritten(batch: Batch) -> int:
     """How many rows of a batch a later one overwrites."""
-    return at_once(counting(blocks))
+    return at_once(counting(batch))
 
 
-def counting(blocks: Sequence[Block]) -> Steps[int]:
+def counting(batch: Batch) -> Steps[int]:
     """The same in steps."""
-    rows = sum(len(block.times) for block in blocks)
+    rows = observations(batch)
     if rows <= FEW:
         distinct = {
-            (block.feature, entity, time)
-            for block in blocks
-            for entity, time in zip(block.entities, block.times.tolist(), strict=True)
+            (column.feature, entity, time)
+            for table in batch
+            for entity, time in zip(table.entities, table.times.tolist(), strict=True)
+            for column in table.columns
         }
         return rows - len(distinct)
-    of_feature: dict[str, list[Block]] = {}
-    for block in blocks:
-        of_feature.setdefault(block.feature, []).append(block)
-    names, alike = _Names(), dict[Keys, int]()
+    of_feature: dict[str, list[Table]] = {}
+    for table in batch:
+        for column in table.columns:
+            of_feature.setdefault(column.feature, []).append(table)
+    hashes, alike = _Hashes(), dict[Table, int]()
     count, since = 0, 0
-    for own in of_feature.values():
-        since += sum(len(block.times) for block in own)
+    for feature, tables in of_feature.items():
+        since += sum(table.rows for table in tables)
         if since > ROWS_PER_TURN:
             yield
             since = 0
-        keys = own[0].keys
-        if len(own) > 1:
-            count += _repeated(_keys(own, names))
+        table = tables[0]
+        if len(tables) > 1:
+            count += _repeated(np.concatenate([hashes.of_rows(feature, one) for one in tables]))
             continue
-        if keys not in alike:  # what was written together has its rows in common
-            alike[keys] = 0 if _all_differ(own[0]) else _repeated(_keys(own, names))
-        count += alike[keys]
+        if table not in alike:  # what was written together has its rows in common
+            alike[table] = 0 if _all_differ(table) else _repeated(hashes.of_rows(feature, table))
+        count += alike[table]
     return count
 
 
@@ -68,11 +71,14 @@ class Overwriting:
         self._count = 0
         self._file = tempfile.SpooledTemporaryFile(max_size=KEYS_IN_MEMORY * _KEY_BYTES)  # noqa: SIM115
 
-    def add(self, blocks: Sequence[Block]) -> None:
+    def add(self, batch: Batch) -> None:
         """Take in a batch."""
-        keys = _keys(blocks, _Names())
-        self._file.write(keys.tobytes())
-        self._count += len(keys)
+        hashes = _Hashes()
+        for table in batch:
+            for column in table.columns:
+                keys = hashes.of_rows(column.feature, table)
+                self._file.write(keys.tobytes())
+                self._count += len(keys)
 
     def count(self) -> int:
         """How many rows so far a later one overwrites."""
@@ -94,28 +100,19 @@ class Overwriting:
         self._file.close()
 
 
-class _Names:
-    """The hashes of the ids of blocks, of a list that they have in common made once."""
+class _Hashes:
+    """Tell rows apart. Those of a list of ids are made once."""
 
     def __init__(self) -> None:
-        self._of: dict[int, Hashes] = {}
+        self._of: dict[Ids, Hashes] = {}
 
-    def hashes(self, entities: Sequence[str]) -> Hashes:
+    def of_rows(self, feature: str, table: Table) -> Hashes:
         """uint64[n]"""
-        names = names_of(entities)
-        if id(names) not in self._of:
-            self._of[id(names)] = np.fromiter(map(hash, names), np.int64, len(names)).view(np.uint64)
-        found = self._of[id(names)]
-        return found[entities.codes] if isinstance(entities, Entities) else found
-
-
-def _keys(blocks: Sequence[Block], names: _Names) -> Hashes:
-    """A hash for each row."""
-    keys = [np.empty(0, np.uint64)]
-    for block in blocks:
-        of_feature = np.int64(hash(block.feature)).view(np.uint64)
-        keys.append(_mixed(_mixed(names.hashes(block.entities) ^ of_feature) + block.times.view(np.uint64)))
-    return np.concatenate(keys)
+        ids = table.entities.ids
+        if ids not in self._of:
+            self._of[ids] = np.fromiter(map(hash, ids.texts), np.int64, len(ids)).view(np.uint64)
+        of_feature = np.int64(hash(feature)).view(np.uint64)
+        return _mixed(_mixed(self._of[ids][table.entities.codes] ^ of_feature) + table.times.view(np.uint64))
 
 
 def _mixed(keys: Hashes) -> Hashes:
@@ -130,7 +127,7 @@ def _repeated(keys: Hashes) -> int:
     return int(np.count_nonzero(keys[1:] == keys[:-1]))
 
 
-def _all_differ(block: Block) -> bool:
+def _all_differ(table: Table) -> bool:
     """Whether each row is of another entity, as far as that is told at a glance."""
-    entities = block.entities
-    return isinstance(entities, Entities) and bool((entities.codes[1:] > entities.codes[:-1]).all())
+    codes = table.entities.codes
+    return bool((codes[1:] > codes[:-1]).all())

@@ -1,4 +1,4 @@
-"""From rows as they were sent to blocks that may be written: references, ids, timestamps, values, schemas.
+"""From rows as they were sent to tables that may be written: references, ids, timestamps, values, schemas.
 
 Everything here works on whole columns and goes row by row only to name the rows that are to blame.
 """
@@ -16,18 +16,9 @@ from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, RequestError
 from actors.registry import FeatureRegistry
 from actors.settings import MAX_ENTITY_ID_BYTES, ROWS_PER_TURN
-from actors.table.columns import (
-    Alike,
-    Block,
-    Entities,
-    Indices,
-    Keys,
-    Times,
-    grouping_rows,
-    ids_at,
-    numbering,
-    picked,
-)
+from actors.table.batch import Column, Table, Tables, observations
+from actors.table.columns import Indices, Times, grouping_rows, picked
+from actors.table.ids import Entities, numbering
 from actors.timestamps import parse_timestamp, parse_timestamps
 from actors.turns import STRETCH_SECONDS, Steps, at_once
 from actors.types.constraints import coerce
@@ -40,8 +31,6 @@ SLOW_ROWS_PER_TURN = 500
 """Where a row costs microseconds: one by one, JSON, timestamps, patterns."""
 SLOW_ROWS_AT_FIRST = 8
 """Until it is known how long they take."""
-WORTH_NUMBERING = 1_000
-"""With fewer rows it costs more to number ids than to look up each of them."""
 
 
 class Sent(NamedTuple):
@@ -60,14 +49,14 @@ class Ingested(NamedTuple):
     `more`: so many more faults than are named.
     """
 
-    blocks: list[Block]
+    batch: list[Table]
     accepted: int
     faults: list[Fault]
     more: int = 0
 
 
 def ingest(registry: FeatureRegistry, sent: Sent, now: int) -> Ingested:
-    """Judge every row. The good ones are in the blocks in order of arrival, the bad ones in the faults."""
+    """Judge every row. The good ones are in the batch in order of arrival, the bad ones in the faults."""
     return at_once(judging(registry, sent, now))
 
 
@@ -76,10 +65,8 @@ def judging(registry: FeatureRegistry, sent: Sent, now: int) -> Steps[Ingested]:
     count = len(sent.references)
     if count == 0:
         return Ingested([], 0, [])
-    if count >= WORTH_NUMBERING:
-        sent = sent._replace(entities=(yield from numbering(sent.entities)))
-        yield
-    faults = [Fault("entityId", why, row) for row, why in check_entity_ids(sent.entities)]
+    entities = yield from numbering(sent.entities)
+    faults = [Fault("entityId", why, row) for row, why in refused_rows(entities)]
     if count > ROWS_PER_TURN:
         yield
     good = np.ones(count, np.bool_)
@@ -87,18 +74,18 @@ def judging(registry: FeatureRegistry, sent: Sent, now: int) -> Steps[Ingested]:
     plan = yield from _by_feature(registry, sent, faults)
     for fault in faults:
         good[fault.index] = False
-    blocks, alike, done = [], Alike(), ROWS_PER_TURN if count > ROWS_PER_TURN else 0
+    tables, done = Tables(), ROWS_PER_TURN if count > ROWS_PER_TURN else 0
     for feature, rows in plan:
         done += len(rows)
         if done > ROWS_PER_TURN:
             yield
             done = len(rows)
-        block = yield from _block(feature, rows, sent, times, good, faults)
-        if block is not None:
-            blocks.append(alike.one(block))
+        column, kept = yield from _column(feature, rows, sent, good, faults)
+        if len(kept):
+            tables.add(feature.entity, entities.take(kept), times[kept], column)
     faults.sort(key=lambda fault: fault.index or 0)
     named = faults[:MOST_FAULTS_NAMED]
-    return Ingested(blocks, sum(len(block.entities) for block in blocks), named, len(faults) - len(named))
+    return Ingested(tables.made, observations(tables.made), named, len(faults) - len(named))
 
 
 def check_entity_id(entity: str) -> str | None:
@@ -112,16 +99,17 @@ def check_entity_id(entity: str) -> str | None:
 
 def check_entity_ids(entities: Sequence[str]) -> list[tuple[int, str]]:
     """The positions of refused entity ids with the reason of each, ascending."""
-    if isinstance(entities, Entities):
-        refused = check_entity_ids(entities.names)
-        return sorted(
-            (row, why) for code, why in refused for row in np.flatnonzero(entities.codes == code).tolist()
-        )
     # UTF-8 takes at most four bytes a character, and printable text has no control characters.
     longest = max(map(len, entities), default=1)
     if longest * 4 <= MAX_ENTITY_ID_BYTES and "" not in entities and "".join(entities).isprintable():
         return []
     return [(index, why) for index, entity in enumerate(entities) if (why := check_entity_id(entity)) is not None]
+
+
+def refused_rows(entities: Entities) -> list[tuple[int, str]]:
+    """The rows whose entity ids are refused with the reason of each, ascending."""
+    refused = check_entity_ids(entities.ids.texts)
+    return sorted((row, why) for code, why in refused for row in np.flatnonzero(entities.codes == code).tolist())
 
 
 def _times(timestamps: Sequence[str | None], now: int, faults: list[Fault]) -> Steps[Times]:
@@ -196,26 +184,22 @@ def resolve_version(registry: FeatureRegistry, reference: str, version: int | No
     return registry.resolve(f"{feature.entity}.{feature.name}.v{version}")
 
 
-def _block(
-    feature: Feature, rows: Indices, sent: Sent, times: Times, good: Nulls, faults: list[Fault]
-) -> Steps[Block | None]:
-    """The good rows of one feature, or None where there are none."""
-    column = yield from _column(feature, picked(sent.values, rows))
-    for position, reason in column.refused:
+def _column(
+    feature: Feature, rows: Indices, sent: Sent, good: Nulls, faults: list[Fault]
+) -> Steps[tuple[Column, Indices]]:
+    """The values of one feature that are good, and their rows."""
+    coerced = yield from _coerced(feature, picked(sent.values, rows))
+    for position, reason in coerced.refused:
         row = int(rows[position])
         faults.append(Fault("value", reason, row))
         good[row] = False
-    entities = ids_at(sent.entities, rows)
-    block = Block(feature.id, feature.created, Keys(entities, times[rows]), column.values, column.nulls)
-    if not faults:
-        return block
-    kept = good[rows]
-    if kept.all():
-        return block
-    return block.take(np.flatnonzero(kept)) if kept.any() else None
+    column = Column(feature.id, feature.created, coerced.values, coerced.nulls)
+    if not faults or (kept := good[rows]).all():
+        return column, rows
+    return column.take(kept), rows[kept]
 
 
-def _column(feature: Feature, given: Sequence[Any]) -> Steps[Coerced]:
+def _coerced(feature: Feature, given: Sequence[Any]) -> Steps[Coerced]:
     slow = feature.schema is not None or type_of(feature).slow
     most = max(1, (SLOW_ROWS_PER_TURN if slow else ROWS_PER_TURN) // (1 + width_of(feature) // FEW))
     rows = min(most, SLOW_ROWS_AT_FIRST) if slow else most

@@ -1,4 +1,4 @@
-"""Judged blocks set aside until a stream has been read to its end: one bad value refuses all of it.
+"""Judged batches set aside until a stream has been read to its end: one bad value refuses all of it.
 
 Up to some MB in memory, then in a file that is gone when the process is.
 """
@@ -6,11 +6,12 @@ Up to some MB in memory, then in a file that is gone when the process is.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from actors.table.columns import Block, pack, unpack
+from actors.table.batch import Batch, Table
+from actors.table.packing import pack, unpack
 
 IN_MEMORY_BYTES = 16 * 1024 * 1024
 
@@ -22,13 +23,13 @@ class Spool:
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115
         self._sizes: list[int] = []
 
-    def put(self, blocks: Sequence[Block]) -> None:
+    def put(self, batch: Batch) -> None:
         """Set aside."""
-        packed = pack(blocks)
+        packed = pack(batch)
         self._file.write(packed)
         self._sizes.append(len(packed))
 
-    def take_all(self) -> Iterator[list[Block]]:
+    def take_all(self) -> Iterator[list[Table]]:
         """Everything that was put, lot by lot."""
         self._file.seek(0)
         for size in self._sizes:

@@ -29,7 +29,8 @@ from actors.stats.state import decode, encode
 from actors.stats.summary import Summary, newest_due
 from actors.stats.windows import HOUR, WHOLE, Window
 from actors.storage.protocol import Log, SavedSummaries, Summaries, SummaryKey, Trimmed
-from actors.table.columns import Block, Keys, without_ids
+from actors.table.batch import Batch, Column, Table, observations, without_ids
+from actors.table.columns import Times
 from actors.turns import Steps, at_once, behind, by_turns
 
 CATCH_UP_BATCHES = 256
@@ -56,14 +57,14 @@ class _Stream:
         self.vitals = vitals
         self.folding = Folding(created)
 
-    def append(self, block: Block, newest: int | None, arrived: int) -> None:
-        """Add a block. `newest`: its newest event time that was not in the future when it arrived."""
-        self.folding.waiting.append(block.times, arrived, block.values, block.nulls)
-        self.vitals = self.vitals.after(len(block.times), newest, arrived)
+    def append(self, times: Times, column: Column, newest: int | None, arrived: int) -> None:
+        """Add a column. `newest`: its newest event time that was not in the future when it arrived."""
+        self.folding.waiting.append(times, arrived, column.values, column.nulls)
+        self.vitals = self.vitals.after(len(times), newest, arrived)
 
 
 class _Told(NamedTuple):
-    """What follows from the event times of a block. Computed once for all features of a table."""
+    """What follows from the event times of a table."""
 
     newest: int | None
     late: dict[int, int]
@@ -97,37 +98,36 @@ class FeatureMonitor:
 
     # The stream
 
-    def apply(self, arrived: int, blocks: Sequence[Block]) -> None:
+    def apply(self, arrived: int, batch: Batch) -> None:
         """Add a batch; one that has been counted already is ignored."""
         if arrived <= self.position:
             return
-        told: dict[Keys, _Told] = {}
-        for block in blocks:
-            if block.keys not in told:
-                told[block.keys] = self._told(block.keys, arrived)
-            self._append(block, told[block.keys], arrived)
+        for table in batch:
+            told = self._told(table, arrived)
+            for column in table.columns:
+                self._append(table.times, column, told, arrived)
         self.position = arrived
 
-    def _told(self, keys: Keys, arrived: int) -> _Told:
-        if len(keys) == 0:
+    def _told(self, table: Table, arrived: int) -> _Told:
+        if table.rows == 0:
             return _Told(None, {})
-        newest = keys.bounds[1]
-        due = newest if newest <= arrived else newest_due(keys.times, arrived)
-        return _Told(due, self.late.of(keys, arrived))
+        newest = table.bounds[1]
+        due = newest if newest <= arrived else newest_due(table.times, arrived)
+        return _Told(due, self.late.of(table, arrived))
 
-    def _append(self, block: Block, told: _Told, arrived: int) -> None:
-        stream = self._streams.get(block.feature)
-        if stream is None or stream.created < block.created:
+    def _append(self, times: Times, column: Column, told: _Told, arrived: int) -> None:
+        stream = self._streams.get(column.feature)
+        if stream is None or stream.created < column.created:
             if stream is not None:
-                self._drop(block.feature, stream.created)
-            stream = self._streams[block.feature] = _Stream(block.created, Vitals())
-        if stream.created == block.created:
+                self._drop(column.feature, stream.created)
+            stream = self._streams[column.feature] = _Stream(column.created, Vitals())
+        if stream.created == column.created:
             self._count(stream, -1)
-            stream.append(block, told.newest, arrived)
-            self.late.note(block.feature, told.late)
+            stream.append(times, column, told.newest, arrived)
+            self.late.note(column.feature, told.late)
             self._count(stream, 1)
             if stream.folding.waiting.rows >= PENDING_OF_A_FEATURE:
-                self._overdue.add(block.feature)
+                self._overdue.add(column.feature)
 
     def overdue(self) -> Steps[None]:
         """Fold the features of which much has been collected, in steps."""
@@ -354,10 +354,10 @@ class MonitorActor:
         if saved > self.monitor.saved:
             await self.load()
 
-    def _apply(self, batches: Sequence[tuple[int, Sequence[Block]]]) -> bool:
+    def _apply(self, batches: Sequence[tuple[int, Batch]]) -> bool:
         """Add the batches; returns whether there were any."""
-        for arrived, blocks in batches:
-            self.monitor.apply(arrived, blocks)
+        for arrived, batch in batches:
+            self.monitor.apply(arrived, batch)
         return len(batches) > 0
 
     async def _answer(self, envelope: Envelope[Any]) -> None:
@@ -418,13 +418,13 @@ def _without_batches(envelope: Envelope[Any], error: Unavailable) -> Envelope[An
     return Envelope(Apply([]), None) if isinstance(envelope.message, Apply) else envelope
 
 
-def _next_batches(log: Log, after: int) -> list[tuple[int, list[Block]]]:
+def _next_batches(log: Log, after: int) -> list[tuple[int, Batch]]:
     """Read some batches, without entity ids: a string per row would take more memory than all the columns."""
-    batches: list[tuple[int, list[Block]]] = []
-    rows = 0
-    for arrived, blocks in log.replay(after):
-        batches.append((arrived, without_ids(blocks)))
-        rows += sum(len(block.times) for block in blocks)
-        if len(batches) >= CATCH_UP_BATCHES or rows >= CATCH_UP_ROWS:
+    batches: list[tuple[int, Batch]] = []
+    count = 0
+    for arrived, batch in log.replay(after):
+        batches.append((arrived, without_ids(batch)))
+        count += observations(batch)
+        if len(batches) >= CATCH_UP_BATCHES or count >= CATCH_UP_ROWS:
             break
     return batches

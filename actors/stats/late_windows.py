@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from actors.table.columns import Keys
+from actors.table.batch import Table
 
 MOST_OF_A_FEATURE = 200
 MOST_OF_ALL = 50_000
@@ -25,12 +25,12 @@ class LateWindows:
         self._arrived: dict[str, dict[int, int]] = {}
         self._count = 0
 
-    def of(self, keys: Keys, arrived: int) -> dict[int, int]:
+    def of(self, table: Table, arrived: int) -> dict[int, int]:
         """The starts of windows that had closed before observations in them arrived, each mapped to `arrived`.
 
-        `keys` must have at least one observation.
+        `table` must have at least one row.
         """
-        closed, oldest, times = arrived // self._width, keys.bounds[0] // self._width, keys.times
+        closed, oldest, times = arrived // self._width, table.bounds[0] // self._width, table.times
         if oldest >= closed:
             return {}
         # Covers all late windows, or if there may be too many the last SPAN, among which the newest are.

@@ -22,7 +22,7 @@ from actors.domain import Feature, Group
 from actors.errors import TimewellError, Unavailable
 from actors.stats.summary import Accepted
 from actors.stats.windows import Merge, Window
-from actors.table.columns import Block
+from actors.table.batch import Batch, Table, observations
 from actors.table.grid import Grid, Kind
 from actors.table.partition import DiskRows
 from actors.table.rows import Rows
@@ -58,7 +58,7 @@ class Written(NamedTuple):
     """
 
     arrived: int
-    blocks: Sequence[Block]
+    batch: Batch
     key: str | None
     answer: bytes
     judged: int | None = None
@@ -68,7 +68,7 @@ class Written(NamedTuple):
     @property
     def observations(self) -> int:
         """How many there are."""
-        return sum(len(block.entities) for block in self.blocks)
+        return observations(self.batch)
 
 
 class Registered(NamedTuple):
@@ -149,9 +149,9 @@ class Recovered(NamedTuple):
 
 
 class LoadedRows(NamedTuple):
-    """Rows of one feature from the history, in order of arrival within each entity and time."""
+    """Rows from the history, in order of arrival within each entity and time."""
 
-    block: Block
+    table: Table
     arrived: NDArray[np.int64]
 
 
@@ -236,7 +236,7 @@ class Log(Protocol):
     def answers(self, keys: Sequence[str], given_after: int) -> Mapping[str, bytes]:
         """The answers kept for those of the idempotency keys that are known."""
 
-    def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
+    def replay(self, after: int) -> Iterator[tuple[int, Batch]]:
         """The batches that arrived later than `after`, in order; of a shared store, those of this process.
 
         Raises Trimmed where some of them have been trimmed away.

@@ -1,6 +1,9 @@
-"""What is written together and how it is kept in memory and asked: keys and columns.
+"""What is written together, how it is kept in memory and asked.
 
-columns.py pieces.py                 a batch as columns; arrays that grow where they are
+columns.py pieces.py                 arrays beside each other; arrays that grow where they are
+ids.py                               entity ids, each distinct one once
+batch.py                             a batch: tables of whose, of when, and a column for each feature
+packing.py sharding.py               a batch as bytes; the parts of it that each store owns
 index.py                             whose rows are and of when, which series written together share
 rows.py grid.py                      kernels over sorted rows; the latest of many features and entities
 latest.py equality.py                the tables of the latest; numbers in place of texts

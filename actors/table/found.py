@@ -29,8 +29,9 @@ class Found:
     """
 
     def __init__(self) -> None:
-        self._hits: dict[tuple[int, bytes], Hit] = {}
-        self._last: Hit | None = None
+        self._hits: dict[Index, Hit] = {}
+        self._alike: dict[tuple[int, int, int], Hit] = {}
+        """The last one by what is told of an index at a glance."""
         self._slots: Indices | None = None
         self._asked: Indices
         self.no_nulls: Nulls
@@ -44,29 +45,29 @@ class Found:
 
     def hit(self, rows: Rows) -> Hit | None:
         """What was found in rows with the same index."""
-        hit = self._last
-        if hit is None or hit.of is not rows.index:
-            hit = self._hits.get(_sketch(rows))
-        if hit is None or not _same_index(hit.of, rows.index):
-            return None
-        self._last = hit
+        hit = self._hits.get(rows.index)
+        if hit is None:  # written apart, perhaps at the same times
+            hit = self._alike.get(_glance(rows))
+            if hit is None or not _same_index(hit.of, rows.index):
+                return None
+            self._hits[rows.index] = hit
         return hit
 
     def search(self, rows: Rows, begin: Indices, end: Indices, at: Times) -> Hit:
         """Find the last row with time <= `at` of each stretch of sorted rows."""
         position = last_within(rows, begin, end, at)
         seen = np.where(position < 0, NEVER, rows.times.take(position))
-        self._last = self._hits[_sketch(rows)] = Hit(rows.index, position, seen)
-        return self._last
+        hit = self._hits[rows.index] = self._alike[_glance(rows)] = Hit(rows.index, position, seen)
+        return hit
 
 
-def _sketch(rows: Rows) -> tuple[int, bytes]:
-    """The same for rows of the same times, and hardly ever for others."""
-    return rows.size, rows.times[:: 1 + rows.size // 64].tobytes()
+def _glance(rows: Rows) -> tuple[int, int, int]:
+    """The same for rows of the same times."""
+    return (rows.size, rows.index.newest, int(rows.times[0])) if rows.size else (0, 0, 0)
 
 
 def _same_index(one: Index, other: Index) -> bool:
     """But for arrivals, which no question is about."""
-    if one is other or one.times is other.times:
+    if one.times is other.times:
         return True
     return np.array_equal(one.times, other.times) and np.array_equal(one.slots, other.slots)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from actors.table.columns import Block, Times
+from actors.table.batch import Table
+from actors.table.columns import Times
 from actors.table.index import Index
 from actors.table.partition import Partition
 
@@ -16,21 +17,25 @@ class Loading:
 
     def __init__(self, partition: Partition) -> None:
         self._partition = partition
-        self._blocks: list[Block] = []
+        self._feature: tuple[str, int] | None = None
+        self._parts: list[Table] = []
         self._arrived: list[Times] = []
         self._last: dict[str, Index] = {}
 
-    def add(self, block: Block, arrived: Times) -> None:
-        """Some rows, later than all of the feature before them."""
-        if self._blocks and block[:2] != self._blocks[0][:2]:
-            self.end()
-        self._blocks.append(block)
-        self._arrived.append(arrived)
+    def add(self, table: Table, arrived: Times) -> None:
+        """Some rows, of each feature later than all before them."""
+        for column in table.columns:
+            feature = column.feature, column.created
+            if feature != self._feature:
+                self.end()
+                self._feature = feature
+            self._parts.append(table.only([column]))
+            self._arrived.append(arrived)
 
     def end(self) -> None:
         """That was all."""
-        if self._blocks:
-            entity_type = self._blocks[0].entity_type
+        if self._parts:
+            entity_type = self._parts[0].entity_type
             last = self._last.get(entity_type)
-            self._last[entity_type] = self._partition.load(self._blocks, self._arrived, last)
-        self._blocks, self._arrived = [], []
+            self._last[entity_type] = self._partition.load(self._parts, self._arrived, last)
+        self._parts, self._arrived = [], []

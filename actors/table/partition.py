@@ -13,9 +13,11 @@ import numpy as np
 
 from actors.domain import Feature
 from actors.settings import ROWS_PER_TURN
-from actors.table.columns import Block, Entities, Indices, Keys, Numbering, Times, picked, same
+from actors.table.batch import Batch, Column, Table, concatenated
+from actors.table.columns import Indices, Numbering, Times, picked, same
 from actors.table.found import Found
 from actors.table.grid import Cells, Grid, Kind, unfilled
+from actors.table.ids import Ids
 from actors.table.index import Index
 from actors.table.latest import SLOTS_AT_ONCE, ColumnPlaces, LatestTable
 from actors.table.layers import Layers
@@ -37,8 +39,6 @@ SORTED_FOR_ONE = 32
 
 
 _NO_MORE = object()
-_Key = tuple[int, str]
-"""Which list of names, and of which entity type."""
 
 
 class DiskRows(NamedTuple):
@@ -100,29 +100,28 @@ class Partition:
 
     # Writing
 
-    def apply(self, arrived: int, blocks: Sequence[Block]) -> None:
+    def apply(self, arrived: int, batch: Batch) -> None:
         """Take what was made durable as `arrived`. What is applied already is passed over."""
-        at_once(self.applying(arrived, blocks))
+        at_once(self.applying(arrived, batch))
 
-    def applying(self, arrived: int, blocks: Sequence[Block]) -> Steps[None]:
+    def applying(self, arrived: int, batch: Batch) -> Steps[None]:
         """The same in steps, between which nothing else may be asked of the partition."""
         if arrived <= self.position:
             return
-        blocks = list(filter(_has_rows, blocks))
-        names, indices, done = (yield from self._slots_of_names(blocks)), dict[tuple[Keys, str], Index](), 0
-        for block in blocks:
-            done += len(block.times)
-            if done > ROWS_PER_TURN // 2:
-                yield
-                done = len(block.times)
-            key = block.keys, block.entity_type
-            if key not in indices:
-                slots = yield from self._slots_for(block.entity_type, block.entities, names)
-                arrivals = np.full(len(slots), arrived, np.int64)
-                indices[key] = Index(slots.astype(np.int32), block.times, arrivals, slots)
-                yield from self._making_room(block.entity_type)
-            yield from self._making_column(block.feature, block.created, block.values.dtype, _width(block))
-            done += self._append(block, indices[key]) // SORTED_FOR_ONE
+        slots, done = (yield from self._slots_of(batch)), 0
+        for table in batch:
+            if table.rows == 0:
+                continue
+            own = slots[table.entities.ids, table.entity_type][table.entities.codes]
+            index = Index(own.astype(np.int32), table.times, np.full(len(own), arrived, np.int64), own)
+            yield from self._making_room(table.entity_type)
+            for column in table.columns:
+                done += len(own)
+                if done > ROWS_PER_TURN // 2:
+                    yield
+                    done = len(own)
+                yield from self._making_column(column.feature, column.created, column.values.dtype, column.width)
+                done += self._append(column, index) // SORTED_FOR_ONE
         self.position = arrived
 
     def lacks(self, features: Sequence[Feature]) -> bool:
@@ -151,58 +150,44 @@ class Partition:
             if table.room < slots:
                 yield
 
-    def load(self, blocks: Sequence[Block], arrived: Sequence[Times], like: Index | None = None) -> Index:
-        """Take the rows of some blocks of one feature, later than all before them, and say what index they got.
+    def load(self, parts: Sequence[Table], arrived: Sequence[Times], like: Index | None = None) -> Index:
+        """Take the rows of some parts of one feature, later than all before them, and say what index they got.
 
         `like`: one that they share if it is the same.
         """
-        entity_type, names = blocks[0].entity_type, at_once(self._slots_of_names(blocks))
-        slots = np.concatenate([at_once(self._slots_for(entity_type, one.entities, names)) for one in blocks])
-        times, arrivals = np.concatenate([one.times for one in blocks]), np.concatenate(arrived)
+        known = at_once(self._slots_of(parts))
+        slots = np.concatenate([known[one.entities.ids, one.entity_type][one.entities.codes] for one in parts])
+        times, arrivals = np.concatenate([one.times for one in parts]), np.concatenate(arrived)
         if like is None or not (
             same(like.places, slots) and same(like.times, times) and same(like.arrived, arrivals)
         ):
             like = Index(slots.astype(np.int32), times, arrivals, slots)
-        values, nulls = (np.concatenate(column) for column in zip(*(one[3:] for one in blocks), strict=True))
-        self._append(blocks[0]._replace(values=values, nulls=nulls), like)
+        self._append(concatenated([column for one in parts for column in one.columns]), like)
         return like
 
-    def _slots_of_names(self, blocks: Sequence[Block]) -> Steps[dict[_Key, Indices]]:
-        """The slot of each name that occurs in the blocks, by list of names: each is looked up once."""
-        names, slots = dict[_Key, list[str]](), dict[_Key, Indices]()
-        for block in blocks:
-            if isinstance(block.entities, Entities):
-                key = id(block.entities.names), block.entity_type
-                if key not in slots:
-                    slots[key], names[key] = np.zeros(len(block.entities.names), np.int64), block.entities.names
-                slots[key][block.entities.codes] = 1
-        for key, occurs in slots.items():
-            some = np.flatnonzero(occurs)
-            ids = picked(names[key], some)
-            if len(ids) > IDS_PER_TURN:
-                yield
-            occurs[some] = yield from self._slots_for(key[1], ids, {})
+    def _slots_of(self, batch: Batch) -> Steps[dict[tuple[Ids, str], Indices]]:
+        """By list of ids and entity type the slot of each id that occurs in the tables; who has none gets one."""
+        slots = dict[tuple[Ids, str], Indices]()
+        for table in batch:
+            key = table.entities.ids, table.entity_type
+            if key not in slots:
+                slots[key] = np.zeros(len(key[0]), np.int64)
+            slots[key][table.entities.codes] = 1
+        for (ids, entity_type), occurs in slots.items():
+            some, known = np.flatnonzero(occurs), self._slots.setdefault(entity_type, Numbering())
+            texts = picked(ids.texts, some)
+            for start in range(0, len(texts), IDS_PER_TURN):
+                if start or len(texts) > IDS_PER_TURN:
+                    yield
+                part = texts[start : start + IDS_PER_TURN]
+                occurs[some[start : start + len(part)]] = np.fromiter(
+                    map(known.__getitem__, part), np.int64, len(part)
+                )
         return slots
 
-    def _slots_for(
-        self, entity_type: str, entities: Sequence[str], names: Mapping[_Key, Indices]
-    ) -> Steps[Indices]:
-        """The slot of each entity; those without one get one."""
-        if isinstance(entities, Entities):
-            return names[id(entities.names), entity_type][entities.codes]
-        known = self._slots.setdefault(entity_type, Numbering())
-        if len(entities) <= IDS_PER_TURN:
-            return np.fromiter(map(known.__getitem__, entities), np.int64, len(entities))
-        slots = np.empty(len(entities), np.int64)
-        for start in range(0, len(entities), IDS_PER_TURN):
-            some = entities[start : start + IDS_PER_TURN]
-            slots[start : start + len(some)] = np.fromiter(map(known.__getitem__, some), np.int64, len(some))
-            yield
-        return slots
-
-    def _append(self, block: Block, index: Index) -> int:
-        series = self._series_of(block.feature, block.created, block.values.dtype, _width(block))
-        return 0 if series is None else series.append(Rows(index, block.values, block.nulls))
+    def _append(self, column: Column, index: Index) -> int:
+        series = self._series_of(column.feature, column.created, column.values.dtype, column.width)
+        return 0 if series is None else series.append(Rows(index, column.values, column.nulls))
 
     def _series_of(self, feature: str, created: int, dtype: np.dtype[np.generic], width: int) -> Series | None:
         """The series of a feature, made on first use; None for rows of a feature since replaced."""
@@ -420,10 +405,6 @@ class Partition:
                 yield from series.evicting(mine, self.flushed)
 
 
-def _width(block: Block) -> int:
-    return block.values.shape[1] if block.values.ndim == 2 else 0
-
-
 def _sampled(stamps: Times, counts: Indices, most: int) -> tuple[Times, Indices]:
     """Every so manieth of some pairs, each standing for as many."""
     step = 1 + len(stamps) // most
@@ -451,7 +432,3 @@ class _Oldest:
         chosen[same] = True
         self._left -= int(counts[same].sum())
         return chosen
-
-
-def _has_rows(block: Block) -> bool:
-    return len(block.entities) > 0

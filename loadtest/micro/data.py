@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from actors.domain import Feature, ValueType
-from actors.table.columns import Block, Keys
+from actors.table.batch import Column, Table
+from actors.table.ids import numbered
 from actors.timestamps import SECOND, now
-from actors.types.type import Array
+from actors.types.type import Array, no_nulls
 
 ENTITY = "user"
 ENTITIES = 10_000
@@ -51,16 +52,15 @@ def random_times(random: np.random.Generator, count: int) -> np.ndarray[tuple[in
     return STARTED - random.integers(0, PERIOD // 1_000, count) * 1_000
 
 
-def random_blocks(random: np.random.Generator, features: Sequence[Feature], rows: int) -> list[Block]:
-    """A batch of `rows` observations, as many of each feature."""
+def random_batch(random: np.random.Generator, features: Sequence[Feature], rows: int) -> list[Table]:
+    """A batch of `rows` observations, as many of each feature, each with entities and times of its own."""
     each = rows // len(features)
     return [
-        Block(
-            one.id,
-            one.created,
-            Keys(random_entities(random, each), random_times(random, each)),
-            random_values(random, one.value_type, each),
-            np.zeros(each, np.bool_),
+        Table(
+            one.entity,
+            numbered(random_entities(random, each)),
+            random_times(random, each),
+            [Column(one.id, one.created, random_values(random, one.value_type, each), no_nulls(each))],
         )
         for one in features
     ]

@@ -29,7 +29,8 @@ from actors.memory import keep_for_reuse
 from actors.opening import open_router
 from actors.router import Router
 from actors.settings import Settings, from_environment
-from actors.table.columns import Block, Keys
+from actors.table.batch import Column, Table
+from actors.table.ids import numbered
 from actors.timestamps import SECOND
 from loadtest.machine.processes import resident_bytes
 from loadtest.micro import data
@@ -95,9 +96,9 @@ def _settings(directory: str) -> Settings:
     return from_environment(os.environ, {"data_dir": directory})
 
 
-async def _write(router: Router, batches: Iterator[list[Block]]) -> None:
-    for blocks in batches:
-        await router.write(Ingested(blocks, BATCH, []), b"")
+async def _write(router: Router, batches: Iterator[list[Table]]) -> None:
+    for batch in batches:
+        await router.write(Ingested(batch, BATCH, []), b"")
 
 
 async def _register(router: Router) -> list[Feature]:
@@ -107,18 +108,18 @@ async def _register(router: Router) -> list[Feature]:
     return [(await router.register(change))[0] for change in changes]
 
 
-def _batches(features: list[Feature]) -> Iterator[list[Block]]:
+def _batches(features: list[Feature]) -> Iterator[list[Table]]:
     """A day's value of every entity for five features at a time."""
     random = np.random.default_rng(3)
     nulls = np.zeros(data.ENTITIES, np.bool_)
     for day in range(TIMESTAMPS, 0, -1):
         times = np.full(data.ENTITIES, data.STARTED - day * 86_400 * SECOND)
         for start in range(0, FEATURES, FEATURES_A_BATCH):
-            keys = Keys(data.entity_ids(range(data.ENTITIES)), times)
-            yield [
-                Block(feature.id, feature.created, keys, random.random(data.ENTITIES), nulls)
+            columns = [
+                Column(feature.id, feature.created, random.random(data.ENTITIES), nulls)
                 for feature in features[start : start + FEATURES_A_BATCH]
             ]
+            yield [Table(data.ENTITY, numbered(data.entity_ids(range(data.ENTITIES))), times, columns)]
 
 
 async def _at_rest(router: Router) -> int:

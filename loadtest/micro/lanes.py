@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import trio
 
-from actors.table.columns import Block
+from actors.table.batch import Table
 from actors.timestamps import format_timestamp
 from actors.types.values import render
 from loadtest.machine.arrow import post_table
@@ -89,18 +89,19 @@ def line_bodies(random: np.random.Generator, values: int) -> list[bytes]:
 
 
 def _observations(random: np.random.Generator, values: int) -> list[dict[str, Any]]:
-    blocks = data.random_blocks(random, data.MIXED, values)
+    batch = data.random_batch(random, data.MIXED, values)
     rows = [
-        row for feature, block in zip(data.MIXED, blocks, strict=True) for row in _rows(feature.value_type, block)
+        row for feature, table in zip(data.MIXED, batch, strict=True) for row in _rows(feature.value_type, table)
     ]
     return [rows[place] for place in random.permutation(len(rows)).tolist()]
 
 
-def _rows(value_type: str, block: Block) -> Iterator[dict[str, Any]]:
-    values = render(value_type, block.values, block.nulls)
-    for entity, moment, value in zip(block.entities, block.times.tolist(), values, strict=True):
+def _rows(value_type: str, table: Table) -> Iterator[dict[str, Any]]:
+    (column,) = table.columns
+    values = render(value_type, column.values, column.nulls)
+    for entity, moment, value in zip(table.entities, table.times.tolist(), values, strict=True):
         when = format_timestamp(moment)
-        yield {"featureId": block.feature, "entityId": entity, "value": value, "timestamp": when}
+        yield {"featureId": column.feature, "entityId": entity, "value": value, "timestamp": when}
 
 
 def long_bodies(random: np.random.Generator, values: int) -> list[bytes]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from actors.monitoring.monitor import FeatureMonitor
 from actors.stats.state import encode
 from actors.stats.summary import Accepted, of_a_window
-from actors.table.columns import Block, Keys, Times
+from actors.table.batch import Batch, Table
+from actors.table.columns import Times
 from actors.timestamps import SECOND
 from actors.types.type import Array
 from loadtest.machine.connection import Connection
@@ -64,9 +65,9 @@ def _cost(name: str, random: np.random.Generator, times: Callable[[int], Times])
     yield Result(f"monitor: the longest step, {name}", "ms", longest)
 
 
-def _taking(monitor: FeatureMonitor, batches: list[list[Block]]) -> Iterator[None]:
-    for number, blocks in enumerate(batches):
-        monitor.apply(data.STARTED + number, blocks)
+def _taking(monitor: FeatureMonitor, batches: Sequence[Batch]) -> Iterator[None]:
+    for number, batch in enumerate(batches):
+        monitor.apply(data.STARTED + number, batch)
         yield
         yield from monitor.overdue()
     yield from monitor.folding()
@@ -82,9 +83,9 @@ def _timed(steps: Iterator[None]) -> Iterator[float]:
     yield time.process_time() - began
 
 
-def _batch(random: np.random.Generator, times: Callable[[int], Times]) -> list[Block]:
-    blocks = data.random_blocks(random, data.MIXED, BATCH)
-    return [block._replace(keys=Keys(block.entities, times(len(block.times)))) for block in blocks]
+def _batch(random: np.random.Generator, times: Callable[[int], Times]) -> Batch:
+    batch = data.random_batch(random, data.MIXED, BATCH)
+    return [Table(table.entity_type, table.entities, times(table.rows), table.columns) for table in batch]
 
 
 def _texts(texts: list[str]) -> Array:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from actors.table.aggregates import aggregate
-from actors.table.columns import Block, Keys
+from actors.table.batch import Column, Table
 from actors.table.grid import kinds_of
+from actors.table.ids import numbered
 from actors.table.partition import Partition
 from actors.timestamps import NEVER, SECOND
+from actors.types.type import no_nulls
 from loadtest.machine.measure import Result, at_least, at_most, repeated, seconds
 from loadtest.micro import data
 
@@ -38,8 +40,8 @@ def run() -> Iterator[Result]:
 
 
 def _apply_one(partition: Partition, random: np.random.Generator, arrived: int) -> float:
-    blocks = data.random_blocks(random, data.MIXED, BATCH)
-    return seconds(lambda: partition.apply(arrived, blocks))
+    batch = data.random_batch(random, data.MIXED, BATCH)
+    return seconds(lambda: partition.apply(arrived, batch))
 
 
 def _gather(partition: Partition, random: np.random.Generator) -> Result:
@@ -63,8 +65,8 @@ def _gatherer(partition: Partition, questions: Sequence[Sequence[str]]) -> Calla
 def _average(random: np.random.Generator) -> Iterator[Result]:
     feature = data.MIXED[0]
     partition = Partition()
-    for arrived, block in enumerate(_long_history(random), 1):
-        partition.apply(arrived, [block])
+    for arrived, table in enumerate(_long_history(random), 1):
+        partition.apply(arrived, [table])
     slots = partition.slots(data.ENTITY, data.entity_ids(range(LONG_ENTITIES)))
 
     def average() -> None:
@@ -76,12 +78,13 @@ def _average(random: np.random.Generator) -> Iterator[Result]:
     yield Result("partition: avg of 1,000 entities x 1,000 values", "ms", took, at_most(20))
 
 
-def _long_history(random: np.random.Generator) -> Iterator[Block]:
+def _long_history(random: np.random.Generator) -> Iterator[Table]:
     """Batches that together give every entity a value each minute, late ones among them."""
     feature = data.MIXED[0]
     rows = random.permutation(LONG_ENTITIES * LONG_VALUES)
     for part in np.split(rows, len(rows) // BATCH):
         times = data.STARTED - (part // LONG_ENTITIES) * 60 * SECOND
-        entities = data.entity_ids((part % LONG_ENTITIES).tolist())
+        entities = numbered(data.entity_ids((part % LONG_ENTITIES).tolist()))
         values = data.random_values(random, feature.value_type, len(part))
-        yield Block(feature.id, feature.created, Keys(entities, times), values, np.zeros(len(part), np.bool_))
+        column = Column(feature.id, feature.created, values, no_nulls(len(part)))
+        yield Table(feature.entity, entities, times, [column])

@@ -11,8 +11,8 @@ from actors.ingest.sent import Sent
 from actors.opening import AnyStorage, open_router
 from actors.router import Router
 from actors.settings import Settings
-from actors.table.columns import shard_of
 from actors.table.selection import Selection
+from actors.table.sharding import shard_of
 
 FEATURE = "user.clicks.v1"
 SHARDS = 2

@@ -17,9 +17,9 @@ from actors.monitoring import monitor
 from actors.router import Router
 from actors.settings import CRASHES_ALLOWED
 from actors.storage.protocol import Written
-from actors.table.columns import Block, Keys
 from actors.timestamps import FOREVER
 from tests.actors.service import FEATURE, ONE, OTHER, SETTINGS, read, service, write
+from tests.batches import a_table
 from tests.faults import FaultyStorage
 
 
@@ -306,7 +306,7 @@ async def test_a_store_that_missed_what_the_journal_no_longer_has_reads_the_hist
 ) -> None:
     async with service(storage) as timewell:
         feature, at = timewell.registry.resolve(FEATURE), timewell.now()
-        one = Block(FEATURE, feature.created, Keys([ONE], np.array([at])), np.array([5.0]), np.zeros(1, bool))
+        one = a_table(FEATURE, feature.created, [ONE], np.array([at]), np.array([5.0]), np.zeros(1, bool))
         storage.log.commit([Written(at, [one], None, b"")])
         storage.history.flush({FEATURE: feature}.copy, at)
         storage.log.trim(FOREVER, at)

@@ -17,8 +17,8 @@ from actors.messages import Apply, Erase
 from actors.storage.embedded.local import MemoryStorage
 from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.protocol import Erased, Flush, Removed
-from actors.table.columns import shard_of
 from actors.table.partition import DiskRows
+from actors.table.sharding import shard_of
 from tests.actors.service import ONE, OTHER, SETTINGS, SHARDS, read, service, write
 from tests.faults import instead
 

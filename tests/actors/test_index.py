@@ -17,7 +17,8 @@ import actors.table.merging
 import actors.table.rows
 import actors.table.series
 from actors.domain import Feature
-from actors.table.columns import Block, Keys
+from actors.table.batch import Column, Table
+from actors.table.ids import numbered
 from actors.table.loading import Loading
 from actors.table.partition import Partition
 from actors.table.rows import Rows
@@ -48,19 +49,14 @@ def merges_in_steps(short_tails: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def a_batch(
     number: int, features: Sequence[Feature] = FEATURES, first: int = 0, count: int = ENTITIES
-) -> list[Block]:
+) -> list[Table]:
     """A value of each entity and feature, of one moment."""
-    keys = Keys([f"e{which:03}" for which in range(first, first + count)], np.full(count, number, np.int64))
-    return [
-        Block(
-            one.id,
-            one.created,
-            keys,
-            np.arange(count) + number * 1_000.0 + place,
-            np.zeros(count, np.bool_),
-        )
+    entities = numbered([f"e{which:03}" for which in range(first, first + count)])
+    columns = [
+        Column(one.id, one.created, np.arange(count) + number * 1_000.0 + place, np.zeros(count, np.bool_))
         for place, one in enumerate(features)
     ]
+    return [Table("user", entities, np.full(count, number, np.int64), columns)]
 
 
 def all_series(partition: Partition) -> list[Series]:
@@ -224,9 +220,10 @@ def test_what_the_history_has_shares_its_index_again_however_it_is_cut() -> None
     cuts = [[0, 50], [0, 20, 50], [0, 1, 49, 50], [0, 30, 50]]
     partition = Partition()
     loading = Loading(partition)
-    for block, bounds in zip(a_batch(1), cuts, strict=True):
+    (table,) = a_batch(1)
+    for column, bounds in zip(table.columns, cuts, strict=True):
         for start, end in pairwise(bounds):
-            loading.add(block.cut(start, end - start), np.full(end - start, 1, np.int64))
+            loading.add(table.only([column]).cut(start, end - start), np.full(end - start, 1, np.int64))
     loading.end()
     settled(partition)
     assert share(partition)
@@ -236,11 +233,12 @@ def test_what_the_history_has_shares_its_index_again_however_it_is_cut() -> None
 
 
 def test_columns_of_one_batch_with_other_entities_or_times_have_indices_of_their_own() -> None:
-    first, second, third, fourth = a_batch(1)
-    second = second._replace(keys=Keys(second.entities[::-1], second.times))
-    third = third._replace(keys=Keys(third.entities, third.times + 1))
+    (whole,) = a_batch(1)
+    first, second, third, fourth = whole.columns
+    other_entities = Table("user", numbered(list(whole.entities)[::-1]), whole.times, [second])
+    other_times = Table("user", whole.entities, whole.times + 1, [third])
     partition = Partition()
-    partition.apply(1, [first, second, third, fourth])
+    partition.apply(1, [whole.only([first, fourth]), other_entities, other_times])
     settled(partition)
     one, other, later, same = (series.runs[0] for series in all_series(partition))
     assert one.index is same.index
@@ -252,9 +250,9 @@ def test_no_nulls_are_a_view_of_one_array_until_there_is_a_null() -> None:
     partition = Partition()
     for number in (1, 2):
         partition.apply(number, a_batch(number))
-    missing = a_batch(3)
-    missing[1] = missing[1]._replace(nulls=np.arange(ENTITIES) == 7)
-    partition.apply(3, missing)
+    (missing,) = a_batch(3)
+    missing.columns[1] = missing.columns[1]._replace(nulls=np.arange(ENTITIES) == 7)
+    partition.apply(3, [missing])
     settled(partition)
     first, second, *_ = all_series(partition)
     assert all(all_there(run.nulls) for run in first.runs)

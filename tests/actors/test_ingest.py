@@ -25,6 +25,7 @@ from actors.ingest.sent import (
 from actors.registry import FeatureRegistry
 from actors.timestamps import parse_timestamp
 from actors.types.values import render
+from tests.batches import flat
 
 NOW = 1_762_509_600_000_000
 CHANGES = [
@@ -102,12 +103,12 @@ def judged(*rows: Row) -> Ingested:
 def written(ingested: Ingested) -> dict[str, list[tuple[str, int, Any]]]:
     """By feature: its rows in order of arrival."""
     found = {}
-    for block in ingested.blocks:
-        feature = REGISTRY.features[block.feature]
-        assert block.created == feature.created
-        values = render(feature.value_type, block.values, block.nulls)
-        assert block.feature not in found
-        found[block.feature] = list(zip(block.entities, block.times.tolist(), values, strict=True))
+    for one in flat(ingested.batch):
+        feature = REGISTRY.features[one.feature]
+        assert one.created == feature.created
+        values = render(feature.value_type, one.values, one.nulls)
+        assert one.feature not in found
+        found[one.feature] = list(zip(one.entities, one.times.tolist(), values, strict=True))
     return found
 
 
@@ -159,9 +160,9 @@ def test_features_of_the_same_entities_and_times_have_the_same_keys(entities: in
         for number in range(entities)
         for name, value in zip(names, values, strict=True)
     ]
-    clicks, name, place = judged(*rows).blocks
-    assert clicks.keys is name.keys
-    assert place.keys is not name.keys
+    batch = judged(*rows).batch
+    assert [len(table.columns) for table in batch] == [2, 1]
+    clicks, _, place = flat(batch)
     assert list(clicks.entities) == list(place.entities) == [f"u{number}" for number in range(entities)]
 
 
@@ -199,7 +200,7 @@ def test_equal_observations_of_one_batch_are_all_kept_in_order() -> None:
 
 def test_a_batch_of_nothing_but_faults_names_so_many_and_writes_none() -> None:
     found = judged(*(("user.name.v1", "", "a", None, None) for _ in range(MOST_FAULTS_NAMED + 1)))
-    assert (found.blocks, found.accepted) == ([], 0)
+    assert (found.batch, found.accepted) == ([], 0)
     assert [fault.index for fault in found.faults] == list(range(MOST_FAULTS_NAMED))
 
 

@@ -26,6 +26,7 @@ from actors.timestamps import LAST_MOMENT, YEAR_ONE, format_timestamp, parse_tim
 from actors.types.integer import Integer
 from actors.types.type import NO_FEATURE
 from actors.types.values import render
+from tests.batches import flat
 
 NOW = 1_762_509_600_000_000
 TEN = "2025-11-07T10:00:00Z"
@@ -77,16 +78,16 @@ class Judged(NamedTuple):
 
 def outcome(ingested: Ingested, value_field: str = "value") -> Judged:
     written: dict[str, list[tuple[str, int, str]]] = {}
-    for block in ingested.blocks:
-        feature = REGISTRY.features[block.feature]
-        assert block.created == feature.created
-        assert block.times.dtype == np.int64
-        assert len(block.entities) == len(block.times) == len(block.values) == len(block.nulls) > 0
+    for one in flat(ingested.batch):
+        feature = REGISTRY.features[one.feature]
+        assert one.created == feature.created
+        assert one.times.dtype == np.int64
+        assert len(one.entities) == len(one.times) == len(one.values) == len(one.nulls) > 0
         values = [
-            msgspec.json.encode(value).decode() for value in render(feature.value_type, block.values, block.nulls)
+            msgspec.json.encode(value).decode() for value in render(feature.value_type, one.values, one.nulls)
         ]
-        rows = zip(block.entities, block.times.tolist(), values, strict=True)
-        written.setdefault(block.feature, []).extend(rows)
+        rows = zip(one.entities, one.times.tolist(), values, strict=True)
+        written.setdefault(one.feature, []).extend(rows)
     assert ingested.accepted == sum(map(len, written.values()))
     faults = [(fault.index, "value" if fault.field == value_field else fault.field) for fault in ingested.faults]
     assert faults == sorted(faults, key=lambda fault: fault[0] or 0)
@@ -385,8 +386,8 @@ def test_a_float_that_may_stand_for_its_neighbour_is_no_integer(kind: pa.DataTyp
     found = ingest_table(REGISTRY, long_table("user.integer.v1", column), NOW)
     assert [(fault.index, fault.field) for fault in found.faults] == [(2, "value"), (3, "value")]
     assert "several integers" in found.faults[0].message
-    (block,) = found.blocks
-    assert block.values.tolist() == [2**digits - 1, 0, 1 - 2**digits]
+    (one,) = flat(found.batch)
+    assert one.values.tolist() == [2**digits - 1, 0, 1 - 2**digits]
 
 
 @pytest.mark.parametrize("kind", ["timestamp", "event time"])
@@ -416,7 +417,7 @@ def refusal(table: pa.Table) -> list[str]:
         ingested = ingest_table(REGISTRY, table, NOW)
     except InvalidInput as error:
         return [fault.field for fault in error.faults]
-    assert ingested.blocks == []
+    assert ingested.batch == []
     return [fault.field for fault in ingested.faults]
 
 
@@ -429,8 +430,8 @@ def test_the_moments_at_the_ends_of_time_are_taken() -> None:
 
 def test_json_that_is_no_number_is_a_null_as_it_is_elsewhere() -> None:
     column = pa.array([1.5, math.nan], pa.float64())
-    found = ingest_table(REGISTRY, long_table("user.json.v1", column), NOW).blocks
-    assert [block.nulls.tolist() for block in found] == [[False, True]]
+    found = ingest_table(REGISTRY, long_table("user.json.v1", column), NOW).batch
+    assert [one.nulls.tolist() for one in flat(found)] == [[False, True]]
     assert judged(wide_table("user.json.v1", column)).written == {"user.json.v1": [("e0", NOW, "1.5")]}
 
 
@@ -818,9 +819,9 @@ def test_a_table_of_no_rows_still_needs_types_that_can_be(kind: str) -> None:
 
 def test_the_features_of_a_wide_table_share_one_list_of_ids_where_all_rows_are_written() -> None:
     table = pa.table({"entityId": ["a", "b"], "number": [1.0, 2.0], "integer": [1, 2], "boolean": [True, None]})
-    blocks = ingest_table(REGISTRY, table, NOW).blocks
-    assert blocks[0].entities is blocks[1].entities
-    assert [block.entities for block in blocks] == [["a", "b"], ["a", "b"], ["a"]]
+    batch = ingest_table(REGISTRY, table, NOW).batch
+    assert [len(one.columns) for one in batch] == [2, 1]
+    assert [one.entities for one in flat(batch)] == [["a", "b"], ["a", "b"], ["a"]]
 
 
 def test_a_fault_in_one_column_leaves_the_other_columns_of_its_row() -> None:
@@ -835,5 +836,5 @@ def test_a_fault_in_one_column_leaves_the_other_columns_of_its_row() -> None:
 
 def test_a_table_of_nothing_but_faults_names_so_many_of_them() -> None:
     found = ingest_table(REGISTRY, wide_table("rated", pa.array([9.0] * (MOST_FAULTS_NAMED + 5))), NOW)
-    assert found.blocks == []
+    assert found.batch == []
     assert [fault.index for fault in found.faults] == list(range(MOST_FAULTS_NAMED))

@@ -27,10 +27,11 @@ from actors.stats.summary import Summary, of_all
 from actors.stats.windows import FIVE_MINUTES, WHOLE, Merge, Window
 from actors.storage.embedded.summaries import EmbeddedSummaries
 from actors.storage.protocol import Log, SavedSummaries, SummaryKey
-from actors.table.columns import Block, Keys
+from actors.table.batch import Batch, Table
 from actors.turns import at_once
 from tests.actors.service import FEATURE, ONE, OTHER, SETTINGS, service, write
 from tests.actors.test_statistics import Lasting
+from tests.batches import a_table
 from tests.faults import instead
 
 PATIENCE_SECONDS = 20.0
@@ -463,10 +464,10 @@ async def test_the_journal_is_read_in_portions_that_do_not_hold_the_entities(
     storage: Watched, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     monkeypatch.setattr(monitor, limit, 4)
-    portions: list[list[tuple[int, list[Block]]]] = []
+    portions: list[list[tuple[int, Batch]]] = []
     sane = monitor._next_batches
 
-    def some(log: Log, after: int) -> list[tuple[int, list[Block]]]:
+    def some(log: Log, after: int) -> list[tuple[int, Batch]]:
         portions.append(sane(log, after))
         return portions[-1]
 
@@ -478,7 +479,7 @@ async def test_the_journal_is_read_in_portions_that_do_not_hold_the_entities(
         await crash(timewell, monkeypatch)
         await check(timewell, *map(float, range(10)))
     assert [len(portion) for portion in portions] == [4, 4, 2, 0]
-    assert all(block.entities == [] for portion in portions for _, blocks in portion for block in blocks)
+    assert all(list(table.entities) == [] for portion in portions for _, batch in portion for table in batch)
 
 
 async def test_what_has_been_taken_in_is_not_kept_by_the_message_that_brought_it(
@@ -609,7 +610,8 @@ def test_vectors_wait_by_the_room_that_they_take(monkeypatch: pytest.MonkeyPatch
     known, waited = FeatureMonitor(), []
     for arrived in range(1, 8):
         vectors = np.ones((2, 768), np.float32)
-        known.apply(arrived, [block(arrived, arrived)._replace(values=vectors)])
+        table = block(arrived, arrived)
+        known.apply(arrived, [table.only([table.columns[0]._replace(values=vectors)])])
         waited.append(known.rows)
         exhaust(known.overdue())
     assert waited == [2, 4, 2, 4, 2, 4, 2]
@@ -637,11 +639,9 @@ def exhaust(steps: Iterator[None]) -> None:
         pass
 
 
-def block(*times: int, created: int = 7, feature: str = "user.x.v1") -> Block:
+def block(*times: int, created: int = 7, feature: str = "user.x.v1") -> Table:
     count = len(times)
-    return Block(
-        feature, created, Keys(["u"] * count, np.array(times)), np.arange(count) + 0.5, np.zeros(count, bool)
-    )
+    return a_table(feature, created, ["u"] * count, np.array(times), np.arange(count) + 0.5, np.zeros(count, bool))
 
 
 def feature_of(created: int = 7) -> Feature:

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from actors.domain import Feature, Retention, ValueSchema, ValueType
 from actors.table import pieces
-from actors.table.columns import Block, Keys
+from actors.table.batch import Table
 from actors.table.grid import Cells, kinds_of
 from actors.table.index import Index
 from actors.table.partition import EVICT_DOWN_TO, DiskRows, Partition
 from actors.table.rows import Rows
 from actors.timestamps import FOREVER, NEVER
 from actors.types.constraints import coerce
+from tests.batches import a_table
 
 
 def a_feature(
@@ -37,11 +38,11 @@ def a_feature(
     )
 
 
-def a_block(feature: Feature, *rows: tuple[str, int, Any]) -> Block:
+def a_block(feature: Feature, *rows: tuple[str, int, Any]) -> Table:
     column = coerce(feature, [value for _, _, value in rows])
     times = np.array([time for _, time, _ in rows], np.int64)
-    return Block(
-        feature.id, feature.created, Keys([entity for entity, _, _ in rows], times), column.values, column.nulls
+    return a_table(
+        feature.id, feature.created, [entity for entity, _, _ in rows], times, column.values, column.nulls
     )
 
 
@@ -156,10 +157,10 @@ def test_entities_never_written_have_slot_zero_and_nothing_in_it() -> None:
 def test_every_type_is_served_before_and_after_it_was_written(value_type: str, value: Any) -> None:
     partition, feature = Partition(), a_feature(value_type=value_type)
     assert latest(partition, feature, "a").times.tolist() == [NEVER]
-    block = a_block(feature, ("a", 1, value), ("b", 1, None))
-    partition.apply(10, [block])
+    table = a_block(feature, ("a", 1, value), ("b", 1, None))
+    partition.apply(10, [table])
     cells = latest(partition, feature, "a", "b", "c")
-    assert cells.values[0:2].tolist() == block.values.tolist()
+    assert cells.values[0:2].tolist() == table.columns[0].values.tolist()
     assert cells.nulls.tolist() == [False, True, False]
     assert cells.times.tolist() == [1, 1, NEVER]
 

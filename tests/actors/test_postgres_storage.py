@@ -21,12 +21,13 @@ from actors.storage.postgres.storage import PostgresStorage
 from actors.storage.protocol import LatestAnswers, LatestQuestion, Registered, Written
 from actors.storage.shared.packed import copy_rows, together, unpacked
 from actors.supervisor import supervise
-from actors.table.columns import Block, Keys
+from actors.table.batch import Table, joined
 from actors.table.grid import Grid, kinds_of
 from actors.table.rows import Rows
 from actors.timestamps import NEVER
 from actors.types.type import Array
 from actors.types.values import dtype_of
+from tests.batches import a_table, flat
 from tests.faults import instead
 from tests.servers.postgres import PostgresServer
 
@@ -62,11 +63,11 @@ def column(value_type: str, random: np.random.Generator, count: int) -> Array:
     return random.integers(0, 2, count).astype(dtype_of(value_type))
 
 
-def block(one: Feature, entities: Sequence[str], times: Sequence[int], random: np.random.Generator) -> Block:
+def written_of(one: Feature, entities: Sequence[str], times: Sequence[int], random: np.random.Generator) -> Table:
     nulls = random.random(len(entities)) < 0.2
     values = column(one.value_type, random, len(entities))
     values[nulls] = None if values.dtype == object else 0
-    return Block(one.id, one.created, Keys(list(entities), np.array(times, np.int64)), values, nulls)
+    return a_table(one.id, one.created, list(entities), np.array(times, np.int64), values, nulls)
 
 
 def opened(url: str) -> PostgresStorage:
@@ -101,13 +102,13 @@ def test_every_version_comes_back_as_it_was_written(
     storage = opened(postgres.empty())
     expected: dict[str, list[tuple[object, ...]]] = {one.id: [] for one in FEATURES}
     for one, index in batches:
-        written = block(one, [entity for entity, _ in index], [time for _, time in index], random)
+        written = written_of(one, [entity for entity, _ in index], [time for _, time in index], random)
         storage.log.commit([Written(0, [written], None, b"")])
         expected[one.id] += zip(
             written.entities,
             written.times.tolist(),
-            written.values.tolist(),
-            written.nulls.tolist(),
+            written.columns[0].values.tolist(),
+            written.columns[0].nulls.tolist(),
             strict=True,
         )
     for one in FEATURES:
@@ -124,7 +125,7 @@ def test_every_version_comes_back_as_it_was_written(
 
 def test_an_id_that_cannot_be_is_nobody_s(database: str) -> None:
     storage = opened(database)
-    storage.log.commit([Written(0, [block(FEATURES[0], ["a"], [5], np.random.default_rng(1))], None, b"")])
+    storage.log.commit([Written(0, [written_of(FEATURES[0], ["a"], [5], np.random.default_rng(1))], None, b"")])
     rows = storage.history.read(FEATURES[0], ["nul\0", "a"], 0, 9).rows
     assert rows.slots.tolist() == [1]
     storage.close()
@@ -132,11 +133,11 @@ def test_an_id_that_cannot_be_is_nobody_s(database: str) -> None:
 
 def test_what_is_written_together_is_one_row(database: str) -> None:
     random, storage = np.random.default_rng(1), opened(database)
-    blocks = [block(one, ["a", "b"], [5, 5], random) for one in FEATURES]
-    storage.log.commit([Written(0, blocks, None, b"")])
+    batch = joined([written_of(one, ["a", "b"], [5, 5], random) for one in FEATURES])
+    storage.log.commit([Written(0, batch, None, b"")])
     assert counted(database, "rows") == 2 * 2  # the string is on its own
     assert counted(database, "shapes") == 2
-    storage.log.commit([Written(0, blocks, None, b"")])
+    storage.log.commit([Written(0, batch, None, b"")])
     assert counted(database, "shapes") == 2
     storage.close()
 
@@ -148,9 +149,9 @@ def test_there_are_only_so_many_ways_of_keeping_features_together(
     random, storage = np.random.default_rng(1), opened(database)
     numbers = [one for one in FEATURES if one.value_type != "string"]
     for first in range(4):
-        blocks = [block(one, ["a"], [first], random) for one in numbers[first : first + 3]]
-        storage.log.commit([Written(0, blocks, None, b"")])
-        for one, written in zip(numbers[first:], blocks, strict=False):
+        batch = joined([written_of(one, ["a"], [first], random) for one in numbers[first : first + 3]])
+        storage.log.commit([Written(0, batch, None, b"")])
+        for one, written in zip(numbers[first:], flat(batch), strict=False):
             newest = storage.history.read(one, ["a"], first, first).rows
             assert newest.values.tolist() == written.values.tolist()
     assert counted(database, "shapes WHERE cardinality(members) > 1") == 2
@@ -159,12 +160,14 @@ def test_there_are_only_so_many_ways_of_keeping_features_together(
 
 def test_a_payload_is_a_bit_for_each_null_and_the_values() -> None:
     random = np.random.default_rng(1)
-    blocks = [block(one, ["a"], [5], random) for one in FEATURES if one.value_type in ("number", "boolean")]
-    (group,) = together(blocks)
+    batch = joined(
+        [written_of(one, ["a"], [5], random) for one in FEATURES if one.value_type in ("number", "boolean")]
+    )
+    (group,) = together(batch)
     data, last = copy_rows(7, group, 1_000)
     assert last == 1_000
     payload = data[-(1 + 8 + 1 + 8) :]
-    for one in blocks:
+    for one in flat(batch):
         values, nulls = unpacked(group.shape, [payload], {one.created}).columns[one.created]
         assert (values.tolist(), nulls.tolist()) == (one.values.tolist(), one.nulls.tolist())
 
@@ -227,7 +230,7 @@ class Visited(PostgresStorage):
 async def test_reads_that_wait_together_go_to_the_server_in_one_visit(database: str) -> None:
     one, storage = FEATURES[0], Visited(database)
     actor, found = await over(storage, one), dict[int, Grid]()
-    written = [block(one, [f"u{number}" for number in range(100)], [5] * 100, np.random.default_rng(1))]
+    written = [written_of(one, [f"u{number}" for number in range(100)], [5] * 100, np.random.default_rng(1))]
     storage.log.commit([Written(0, written, None, b"")])
 
     async def ask(number: int) -> None:
@@ -242,8 +245,8 @@ async def test_reads_that_wait_together_go_to_the_server_in_one_visit(database: 
         nursery.cancel_scope.cancel()
     assert storage.visits < 20
     for number, grid in found.items():
-        assert grid.nulls[0, 0] == written[0].nulls[number]
-        assert grid.nulls[0, 0] or grid.values[0][0, 0] == written[0].values[number]
+        assert grid.nulls[0, 0] == written[0].columns[0].nulls[number]
+        assert grid.nulls[0, 0] or grid.values[0][0, 0] == written[0].columns[0].values[number]
     storage.close()
 
 
@@ -270,9 +273,9 @@ async def test_texts_come_some_at_a_time_and_no_further_than_an_answer_may_have_
     storage = Texts(database)
     actor = await over(storage, TEXT)
     ids = [f"u{number}" for number in range(20)]
-    written = block(TEXT, ids, [5] * 20, np.random.default_rng(1))
     values = np.array([f"{number:099}" for number in range(20)], object)
-    storage.log.commit([Written(0, [written._replace(values=values, nulls=np.zeros(20, np.bool_))], None, b"")])
+    written = a_table(TEXT.id, TEXT.created, ids, np.full(20, 5), values, np.zeros(20, np.bool_))
+    storage.log.commit([Written(0, [written], None, b"")])
 
     async def ask(entities: Sequence[str]) -> Grid:
         answer: Grid = await actor.mailbox.ask(Latest("user", entities, [TEXT], kinds_of([TEXT]), 9, True, [0]))

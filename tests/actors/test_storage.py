@@ -42,11 +42,12 @@ from actors.storage.protocol import (
     Ungrouped,
     Written,
 )
-from actors.table.columns import Block, Keys
+from actors.table.batch import Table
 from actors.table.rows import Rows, merge
 from actors.timestamps import FOREVER, NEVER, parse_timestamp
 from actors.types.constraints import coerce
 from actors.types.values import render
+from tests.batches import a_table, flat
 
 NOW = parse_timestamp("2025-11-07T10:00:00Z")
 HOUR = 3_600_000_000
@@ -83,17 +84,17 @@ def a_feature(
     )
 
 
-def a_block(feature: Feature, *rows: tuple[str, int, Any]) -> Block:
+def a_block(feature: Feature, *rows: tuple[str, int, Any]) -> Table:
     column = coerce(feature, [value for _, _, value in rows])
     assert column.refused == []
     times = np.array([time for _, time, _ in rows], np.int64)
-    return Block(
-        feature.id, feature.created, Keys([entity for entity, _, _ in rows], times), column.values, column.nulls
+    return a_table(
+        feature.id, feature.created, [entity for entity, _, _ in rows], times, column.values, column.nulls
     )
 
 
-def written(arrived: int, *blocks: Block, key: str | None = None, answer: bytes = b"{}") -> Written:
-    return Written(arrived, blocks, key, answer)
+def written(arrived: int, *batch: Table, key: str | None = None, answer: bytes = b"{}") -> Written:
+    return Written(arrived, batch, key, answer)
 
 
 def by_id(*features: Feature) -> dict[str, Feature]:
@@ -174,9 +175,10 @@ def stored(storage: LocalStorage) -> list[tuple[str, str]]:
 def loaded(rows: Iterator[LoadedRows]) -> list[tuple[str, str, int, int]]:
     """(feature, entity, time, arrived) of what a rebuild loads."""
     return [
-        (block.feature, entity, time, arrived)
-        for block, arrivals in rows
-        for entity, time, arrived in zip(block.entities, block.times.tolist(), arrivals.tolist(), strict=True)
+        (column.feature, entity, time, arrived)
+        for table, arrivals in rows
+        for column in table.columns
+        for entity, time, arrived in zip(table.entities, table.times.tolist(), arrivals.tolist(), strict=True)
     ]
 
 
@@ -211,15 +213,16 @@ def test_a_long_journal_is_replayed_to_its_end(storage: LocalStorage, count: int
 
 
 @pytest.mark.parametrize("value_type", VALUE_TYPES)
-def test_blocks_of_every_type_are_replayed_as_they_were_written(storage: LocalStorage, value_type: str) -> None:
+def test_tables_of_every_type_are_replayed_as_they_were_written(storage: LocalStorage, value_type: str) -> None:
     feature = a_feature(value_type=value_type)
-    block = a_block(feature, *((f"e{n}", n, value) for n, value in enumerate([*VALUES[value_type], None])))
-    storage.log.commit([written(10, block, a_block(Y, ("b", 2, 5.0)))])
-    ((_, (back, other)),) = storage.log.replay(0)
-    assert (back[:2], back.entities) == (block[:2], block.entities)
-    assert back.times.tolist() == block.times.tolist()
-    assert back.values.tolist() == block.values.tolist()
-    assert back.nulls.tolist() == block.nulls.tolist()
+    batch = [a_block(feature, *((f"e{n}", n, value) for n, value in enumerate([*VALUES[value_type], None])))]
+    storage.log.commit([written(10, *batch, a_block(Y, ("b", 2, 5.0)))])
+    ((_, replayed),) = storage.log.replay(0)
+    (back, other), (sent,) = flat(replayed), flat(batch)
+    assert back[:3] == sent[:3]
+    assert back.times.tolist() == sent.times.tolist()
+    assert back.values.tolist() == sent.values.tolist()
+    assert back.nulls.tolist() == sent.nulls.tolist()
     assert other.feature == Y.id
 
 
@@ -387,7 +390,7 @@ def test_runs_are_sorted_by_feature_entity_time_and_arrival(storage: LocalStorag
 def test_a_large_flush_keeps_the_order_of_its_corrections(storage: LocalStorage) -> None:
     count = 100_000
     values = np.arange(count, dtype=np.float64)
-    block = Block(X.id, X.created, Keys(["a"] * count, np.full(count, 5)), values, np.zeros(count, np.bool_))
+    block = a_table(X.id, X.created, ["a"] * count, np.full(count, 5), values, np.zeros(count, np.bool_))
     storage.log.commit([written(10, block)])
     flush(storage)
     assert storage.history.read(X, ["a"], NEVER, FOREVER).rows.values.tolist() == values.tolist()
@@ -433,9 +436,10 @@ def test_a_rebuild_loads_corrections_in_order_of_arrival(storage: LocalStorage) 
     write_corrections(storage, *range(10, 30))
     flush(storage)
     parts = [
-        block.values.tolist()
-        for block, _ in storage.history.load(storage.history.plan(1_000), FEATURES)
-        if block.feature == X.id
+        one.values.tolist()
+        for table, _ in storage.history.load(storage.history.plan(1_000), FEATURES)
+        for one in table.columns
+        if one.feature == X.id
     ]
     assert [value for part in parts for value in part] == list(range(40, 120))
 
@@ -715,14 +719,15 @@ def check_steps(storage: LocalStorage, steps: list[tuple[str, list[tuple[str, in
             actions[name]()
         disk = storage.history.read(X, names, NEVER, FOREVER)
         found = seen(X, names, disk.rows)
-        for after, blocks in storage.log.replay(disk.position):
-            found += [Seen(entity, time, value, after) for entity, time, value in block_rows(blocks[0])]
+        for after, batch in storage.log.replay(disk.position):
+            found += [Seen(entity, time, value, after) for entity, time, value in rows_of(batch[0])]
         assert by_pair(found) == by_pair(oracle)
 
 
-def block_rows(block: Block) -> list[tuple[str, int, Any]]:
-    values = render("number", block.values, block.nulls)
-    return list(zip(block.entities, block.times.tolist(), values, strict=True))
+def rows_of(table: Table) -> list[tuple[str, int, Any]]:
+    (column,) = table.columns
+    values = render("number", column.values, column.nulls)
+    return list(zip(table.entities, table.times.tolist(), values, strict=True))
 
 
 def by_pair(cells: list[Seen]) -> dict[tuple[str, int], list[Seen]]:
@@ -774,11 +779,12 @@ def test_rows_are_loaded_in_order_of_arrival_within_each_pair(storage: LocalStor
     write(storage, 10, ("b", 2, 1.0), ("a", 2, 2.0), ("b", 2, 3.0))
     write(storage, 20, ("b", 2, None), ("a", 1, 5.0))
     flush(storage)
-    ((block, arrived),) = storage.history.load(storage.history.plan(10), FEATURES)
-    assert block.entities == ["a", "a", "b", "b", "b"]
+    ((table, arrived),) = storage.history.load(storage.history.plan(10), FEATURES)
+    (one,) = flat([table])
+    assert one.entities == ["a", "a", "b", "b", "b"]
     assert arrived.tolist() == [20, 10, 10, 10, 20]
-    assert block.values.tolist()[:4] == [5.0, 2.0, 1.0, 3.0]
-    assert block.nulls.tolist() == [False] * 4 + [True]
+    assert one.values.tolist()[:4] == [5.0, 2.0, 1.0, 3.0]
+    assert one.nulls.tolist() == [False] * 4 + [True]
 
 
 # The embedded storage: what is on disk
@@ -845,9 +851,9 @@ def test_a_file_in_the_place_of_the_directory_is_refused_by_its_name(tmp_path: P
 
 def commit_unknown_to_the_journal(storage: EmbeddedStorage, arrived: int) -> Change:
     """What a crash leaves behind that comes after the history was written and before the journal knew."""
-    blocks = [a_block(X, ("a", arrived, float(arrived)))]
-    storage.log.commit([written(arrived, *blocks)])
-    return storage._runs.append(arrived, history.to_table([(arrived, blocks)], FEATURES))
+    batch = [a_block(X, ("a", arrived, float(arrived)))]
+    storage.log.commit([written(arrived, *batch)])
+    return storage._runs.append(arrived, history.to_table([(arrived, batch)], FEATURES))
 
 
 @pytest.mark.parametrize("flushes", [0, 1, 3])

@@ -14,8 +14,8 @@ from actors.domain import Feature, Retention
 from actors.storage.embedded.local import LocalStorage, MemoryStorage
 from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.protocol import Deleted, Erased, Registered, SummaryKey, Written
-from actors.table.columns import Block, Keys
 from actors.timestamps import FOREVER, NEVER
+from tests.batches import a_table
 
 MANY = 12_000
 """A filter that is nested a level for each of so many ends the process."""
@@ -46,8 +46,8 @@ def a_feature(name: str, age: int | None = None, created: int = 0) -> Feature:
 
 def a_batch(arrived: int, feature: Feature, *rows: tuple[str, int]) -> Written:
     times = np.array([time for _, time in rows], np.int64)
-    block = Block(
-        feature.id, feature.created, Keys([id_ for id_, _ in rows], times), times * 1.0, np.zeros(len(rows), bool)
+    block = a_table(
+        feature.id, feature.created, [id_ for id_, _ in rows], times, times * 1.0, np.zeros(len(rows), bool)
     )
     return Written(arrived, [block], None, b"")
 

@@ -30,12 +30,12 @@ from actors.settings import Settings
 from actors.storage.embedded.local import MemoryStorage
 from actors.store import FeatureStore
 from actors.table.aggregates import AGGREGATIONS
-from actors.table.columns import shard_of
 from actors.table.found import Found
 from actors.table.index import Index
 from actors.table.partition import DiskRows
 from actors.table.rows import Rows
 from actors.table.series import Series
+from actors.table.sharding import shard_of
 from actors.timestamps import FOREVER, NEVER, SECOND, parse_timestamp
 from actors.training import Spine, Wanted
 from actors.types.values import render

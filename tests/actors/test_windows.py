@@ -17,7 +17,9 @@ from actors.stats.windows import DAY, FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, 
 from actors.storage.embedded import summaries as monitored
 from actors.storage.embedded.local import MemoryStorage
 from actors.storage.protocol import SummaryKey
-from actors.table.columns import Block, Keys, Times
+from actors.table.batch import Table
+from actors.table.columns import Times
+from tests.batches import a_table
 
 MIDNIGHT = 1_762_473_600_000_000
 YEAR_ONE, YEAR_9999 = -62_135_596_800_000_000, 253_402_300_799_999_999
@@ -113,9 +115,9 @@ def test_growing_coarser_in_steps_ends_where_growing_at_once_does(
 # In the monitor and the storage
 
 
-def block(times: list[int], values: list[float]) -> Block:
+def block(times: list[int], values: list[float]) -> Table:
     nulls = np.zeros(len(times), np.bool_)
-    return Block(FEATURE.id, FEATURE.created, Keys(["u"] * len(times), int64(times)), np.array(values), nulls)
+    return a_table(FEATURE.id, FEATURE.created, ["u"] * len(times), int64(times), np.array(values), nulls)
 
 
 def figures(part: Summary) -> Summary:

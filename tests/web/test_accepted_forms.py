@@ -21,6 +21,7 @@ from actors.ingest.sent import Ingested, Sent, ingest
 from actors.registry import FeatureRegistry
 from actors.timestamps import parse_timestamp
 from actors.types.values import render
+from tests.batches import flat
 from timewell.arrow import Objects
 from timewell.arrow import value_column as column_of_frame
 from timewell.commands.columns import BadValue, time_column, value_column
@@ -125,8 +126,8 @@ def told(kind: str, ingested: Ingested) -> str:
     if ingested.faults:
         assert [fault.index for fault in ingested.faults] == [0]
         return REFUSED
-    (block,) = ingested.blocks
-    return msgspec.json.encode(render(kind, block.values, block.nulls)[0]).decode()
+    (one,) = flat(ingested.batch)
+    return msgspec.json.encode(render(kind, one.values, one.nulls)[0]).decode()
 
 
 def by_json(kind: str, text: str) -> str:
@@ -181,7 +182,7 @@ def test_a_value_is_the_same_or_refused_in_every_lane_that_can_say_it(form: Form
 def test_event_times_and_bounds_take_what_values_of_timestamps_take(text: str) -> None:
     moment = parse_timestamp(text)
     sent = Sent(["user.number.v1"], ["u"], [1], [text], [None])
-    assert ingest(REGISTRY, sent, NOW).blocks[0].times.tolist() == [moment]
+    assert ingest(REGISTRY, sent, NOW).batch[0].times.tolist() == [moment]
     table = pa.table({"entityId": ["u"], "timestamp": [text], "user.number.v1": [1]})
-    assert ingest_table(REGISTRY, table, NOW).blocks[0].times.tolist() == [moment]
+    assert ingest_table(REGISTRY, table, NOW).batch[0].times.tolist() == [moment]
     assert time_column(pa.array([text])).cast(pa.int64()).to_pylist() == [moment]

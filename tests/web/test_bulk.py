@@ -29,6 +29,7 @@ from actors.ingest.spool import Spool
 from actors.opening import open_router
 from actors.router import Router
 from actors.settings import Settings
+from actors.table.batch import observations
 from tests.faults import FaultyStorage
 from tests.live import LiveServer
 from tests.web.test_errors import JSON, fields, problem
@@ -493,7 +494,7 @@ def sizes_written(router: Router) -> list[int]:
     write = router.write
 
     async def noted(ingested: Ingested, *rest: Any, **more: Any) -> bytes:
-        sizes.append(sum(len(block.entities) for block in ingested.blocks))
+        sizes.append(observations(ingested.batch))
         assert ingested.accepted == sizes[-1]
         return await write(ingested, *rest, **more)
 
@@ -804,9 +805,9 @@ async def test_no_more_is_received_than_has_its_place_while_the_handler_is_behin
 
         put = Spool.put
 
-        def slow(spool: Spool, blocks: Any) -> None:
+        def slow(spool: Spool, batch: Any) -> None:
             gate.wait(20)
-            put(spool, blocks)
+            put(spool, batch)
 
         with patch.object(Spool, "put", slow):
             async with trio.open_nursery() as nursery:
@@ -874,9 +875,9 @@ async def test_a_client_that_goes_away_in_the_middle_leaves_nothing_written(
         put = Spool.put
         puts = []
 
-        def noted(spool: Spool, blocks: Any) -> None:
-            puts.append(blocks)
-            put(spool, blocks)
+        def noted(spool: Spool, batch: Any) -> None:
+            puts.append(batch)
+            put(spool, batch)
 
         gone = trio.Event()
         events: list[dict[str, Any]] = [

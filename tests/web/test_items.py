@@ -17,9 +17,9 @@ from actors.errors import Fault, InvalidInput, TimewellError, TooLarge
 from actors.ingest.sent import Ingested, Sent, ingest
 from actors.registry import FeatureRegistry
 from actors.router import Router
-from actors.table.columns import Block
 from actors.turns import Steps, at_once, by_turns
 from actors.types.values import render
+from tests.batches import OneFeature, flat
 from timewell.wire import Body, Observation, Observations
 from web.bodies import items, outline, writing_rows
 from web.bodies.items import Array, Items
@@ -141,12 +141,12 @@ def shown(result: Ingested | TimewellError) -> Any:
     """For a comparison."""
     if isinstance(result, TimewellError):
         return type(result), result.detail, result.faults
-    return sorted(map(rows_of, result.blocks)), result.accepted, result.faults, result.more
+    return sorted(map(rows_of, flat(result.batch))), result.accepted, result.faults, result.more
 
 
-def rows_of(block: Block) -> tuple[Any, ...]:
-    values = msgspec.json.encode(render(KINDS[block.feature.split(".")[1]], block.values, block.nulls))
-    return block.feature, list(block.entities), block.times.tolist(), values
+def rows_of(one: OneFeature) -> tuple[Any, ...]:
+    values = msgspec.json.encode(render(KINDS[one.feature.split(".")[1]], one.values, one.nulls))
+    return one.feature, one.entities, one.times.tolist(), values
 
 
 def outcome(work: Any) -> Any:

@@ -22,7 +22,7 @@ from actors.ingest.spool import Spool
 from actors.registry import FeatureRegistry
 from actors.router import Router
 from actors.settings import GROUP_COMMIT_VALUES, Settings
-from actors.table.columns import Block, joined
+from actors.table.batch import Batch, Table, joined, observations
 from actors.turns import Steps
 from timewell.wire import Observation
 from web.bodies.outline import CHUNK_BYTES
@@ -47,9 +47,9 @@ async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:
     size, count, first, faults, more = 0, 0, 0, list[Fault](), 0
     with Spool() as spool, Overwriting() as overwriting:
 
-        def set_aside(blocks: Sequence[Block]) -> None:
-            spool.put(blocks)
-            overwriting.add(blocks)
+        def set_aside(batch: Batch) -> None:
+            spool.put(batch)
+            overwriting.add(batch)
 
         async with aclosing(lots_of_lines(LOT_BYTES, LONGEST_LINE_BYTES)) as lots:
             async for lot in lots:
@@ -65,7 +65,7 @@ async def write_lines(router: Router, partial: bool, key: str | None) -> bytes:
                 faults += ingested.faults[:room]
                 first = following
                 if ingested.accepted:
-                    await trio.to_thread.run_sync(set_aside, ingested.blocks)
+                    await trio.to_thread.run_sync(set_aside, ingested.batch)
                     count += ingested.accepted
         again = await trio.to_thread.run_sync(overwriting.count)
         return await _write(router, spool, written(Ingested([], count, faults, more), again), key, size)
@@ -122,7 +122,7 @@ async def _write(router: Router, spool: Spool, answer: bytes, key: str | None, s
     `size`: of the body. One of at most a lot is a single slice in every process, whose commit settles the key.
     """
     waiting = _put_together(spool.take_all())
-    held: list[Block] | None = await trio.to_thread.run_sync(next, waiting, None)
+    held: list[Table] | None = await trio.to_thread.run_sync(next, waiting, None)
     async with router.repeats.alone(key if size > LOT_BYTES else None) as still:
         while held is not None:
             await still()
@@ -134,12 +134,12 @@ async def _write(router: Router, spool: Spool, answer: bytes, key: str | None, s
         return await router.write(_ingested(held or []), answer, key)
 
 
-def _put_together(lots: Iterator[list[Block]]) -> Iterator[list[Block]]:
+def _put_together(lots: Iterator[list[Table]]) -> Iterator[list[Table]]:
     """The lots of a stream joined into slices: the larger a commit, the less each value costs."""
-    held: list[list[Block]] = []
+    held: list[list[Table]] = []
     values = 0
     for lot in lots:
-        more = sum(len(block.times) for block in lot)
+        more = observations(lot)
         if held and (len(held) == LOTS_PER_COMMIT or values + more > GROUP_COMMIT_VALUES):
             yield joined(list(chain.from_iterable(held)))
             held, values = [], 0
@@ -149,8 +149,8 @@ def _put_together(lots: Iterator[list[Block]]) -> Iterator[list[Block]]:
         yield joined(list(chain.from_iterable(held)))
 
 
-def _ingested(blocks: Sequence[Block]) -> Ingested:
-    return Ingested(list(blocks), sum(len(block.entities) for block in blocks), [])
+def _ingested(batch: list[Table]) -> Ingested:
+    return Ingested(batch, observations(batch), [])
 
 
 async def write_table(router: Router, settings: Settings, partial: bool, key: str | None) -> bytes:
@@ -162,7 +162,7 @@ async def write_table(router: Router, settings: Settings, partial: bool, key: st
     def judge() -> tuple[Ingested, int]:
         try:
             ingested = ingest_table(registry, read_table(data, settings), now, nulls)
-            return ingested, overwritten(ingested.blocks)
+            return ingested, overwritten(ingested.batch)
         except MemoryError:
             raise
         except pa.ArrowException as error:
@@ -173,25 +173,26 @@ async def write_table(router: Router, settings: Settings, partial: bool, key: st
     if not partial:
         refuse(ingested.faults, "row", ingested.more)
     answer = written(ingested, again)
-    slices = list(_slices(ingested.blocks))
+    slices = list(_slices(ingested.batch))
     async with router.repeats.alone(key if len(slices) > 1 else None) as still:
-        for blocks in slices[:-1]:
+        for batch in slices[:-1]:
             await still()
-            await router.write(_ingested(blocks), b"")
+            await router.write(_ingested(batch), b"")
         await still()
         return await router.write(_ingested(slices[-1] if slices else []), answer, key)
 
 
-def _slices(blocks: Sequence[Block]) -> list[list[Block]]:
-    """The blocks, cut and regrouped so that each slice has at most GROUP_COMMIT_VALUES."""
-    slices: list[list[Block]] = []
+def _slices(batch: Batch) -> list[list[Table]]:
+    """The tables, cut and regrouped so that each slice has at most GROUP_COMMIT_VALUES, or is one row."""
+    slices: list[list[Table]] = []
     room = 0
-    for block in blocks:
-        for start in range(0, len(block.entities), GROUP_COMMIT_VALUES):
-            part = block if len(block.times) <= GROUP_COMMIT_VALUES else block.cut(start, GROUP_COMMIT_VALUES)
-            if len(part.times) > room:
+    for table in batch:
+        rows = max(1, GROUP_COMMIT_VALUES // len(table.columns))
+        for start in range(0, table.rows, rows):
+            part = table if table.rows <= rows else table.cut(start, rows)
+            if part.observations > room:
                 slices.append([])
                 room = GROUP_COMMIT_VALUES
             slices[-1].append(part)
-            room -= len(part.times)
+            room -= part.observations
     return slices

@@ -14,7 +14,7 @@ from actors.ingest.sent import MOST_FAULTS_NAMED, SLOW_ROWS_PER_TURN, Ingested, 
 from actors.registry import FeatureRegistry
 from actors.router import Router
 from actors.settings import ROWS_JUDGED_TOGETHER
-from actors.table.columns import Block, joining
+from actors.table.batch import Table, joining, observations
 from actors.turns import Steps
 from timewell.wire import Observation, Observations, Written
 from web.bodies.items import Array, Items
@@ -57,7 +57,7 @@ class Judging:
         self._now = now
         self._waiting = _no_rows()
         self._indices: list[int] = []
-        self._blocks: list[list[Block]] = []
+        self._batches: list[list[Table]] = []
         self._faults: list[Fault] = []
         self._more = 0
         self.count = first
@@ -98,21 +98,21 @@ class Judging:
 
     def done(self) -> Steps[Ingested]:
         """Judge the rest; returns what may be written and the faults of the other rows."""
-        if self._indices or not self._blocks:
+        if self._indices or not self._batches:
             yield from self._judged()
-        blocks = self._blocks[0]
-        if len(self._blocks) > 1:
-            blocks = yield from joining(list(chain.from_iterable(self._blocks)))
+        batch = self._batches[0]
+        if len(self._batches) > 1:
+            batch = yield from joining(list(chain.from_iterable(self._batches)))
         self._faults.sort(key=lambda fault: fault.index or 0)
         self._cut()
-        return Ingested(blocks, sum(len(block.times) for block in blocks), self._faults, self._more)
+        return Ingested(batch, observations(batch), self._faults, self._more)
 
     def _judged(self) -> Steps[None]:
         sent, indices = self._waiting, self._indices
         self._waiting, self._indices = _no_rows(), []
         yield
         ingested = yield from judging(self._registry, Sent(*sent), self._now)
-        self._blocks.append(ingested.blocks)
+        self._batches.append(ingested.batch)
         self._more += ingested.more
         self._found([Fault(one.field, one.message, indices[one.index or 0]) for one in ingested.faults])
 

@@ -118,7 +118,7 @@ async def write_many(
             raise Stale("another process has changed what is registered")
         if not partial:
             refuse(ingested.faults, "values", ingested.more)
-        again = await by_turns(counting(ingested.blocks))
+        again = await by_turns(counting(ingested.batch))
         return await router.write(ingested, written(ingested, again), key, judged)
 
     return await router.settled(judge_and_write)

@@ -18,7 +18,8 @@ from actors.errors import Damaged
 from actors.storage.embedded import history
 from actors.storage.embedded.runs import Run
 from actors.storage.protocol import Erased
-from actors.table.columns import Block, Times
+from actors.table.batch import Batch, Table
+from actors.table.columns import Times
 from actors.timestamps import NEVER
 from actors.types.type import Nulls
 
@@ -79,14 +80,15 @@ class Erasures:
         gone = self.gone(feature, batch["entity_id"], history.micros(batch["arrived_at"]))
         return batch if gone is None or not gone.any() else batch.filter(pa.array(~gone))
 
-    def without(self, arrived: int, blocks: Sequence[Block]) -> list[Block]:
+    def without(self, arrived: int, batch: Batch) -> list[Table]:
         """A batch of the journal without the rows of erased entities."""
-        return [self._without(arrived, block) for block in blocks]
+        return [self._without(arrived, table) for table in batch]
 
-    def _without(self, arrived: int, block: Block) -> Block:
-        until = self._until.get(block.feature.partition(".")[0])
+    def _without(self, arrived: int, table: Table) -> Table:
+        until = self._until.get(table.entity_type)
         if until is None:
-            return block
-        gone = (arrived <= until.get(entity, NEVER) for entity in block.entities)
-        rows = np.flatnonzero(~np.fromiter(gone, np.bool_, len(block.entities)))
-        return block if len(rows) == len(block.entities) else block.take(rows)
+            return table
+        texts = table.entities.ids.texts
+        kept = np.fromiter((arrived > until.get(text, NEVER) for text in texts), np.bool_, len(texts))
+        rows = np.flatnonzero(kept[table.entities.codes])
+        return table if len(rows) == table.rows else table.take(rows)

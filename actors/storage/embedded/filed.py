@@ -31,7 +31,7 @@ from actors.storage.embedded.run_files import Change
 from actors.storage.embedded.runs import Run, Runs, worth_merging
 from actors.storage.embedded.summaries import EmbeddedSummaries
 from actors.storage.protocol import Erased, Flush, HistoryPlan, Known, LoadedRows
-from actors.table.columns import Block
+from actors.table.batch import Batch, Column, Table, columns_of, observations
 from actors.table.partition import DiskRows
 from actors.table.rows import Rows, concatenate, order
 from actors.timestamps import NEVER, SECOND
@@ -91,12 +91,12 @@ class LocalHistory:
             self._runs.adopt(change)
         self.position = position
 
-    def _next_batches(self) -> tuple[list[tuple[int, list[Block]]], int]:
-        batches, count, size = [], 0, 0
-        for arrived, blocks in self._log.batches(self.position):
-            batches.append((arrived, blocks))
-            count += sum(len(block.entities) for block in blocks)
-            size += sum(bytes_of(block.values) for block in blocks)
+    def _next_batches(self) -> tuple[list[tuple[int, Batch]], int]:
+        batches, count, size = list[tuple[int, Batch]](), 0, 0
+        for arrived, batch in self._log.batches(self.position):
+            batches.append((arrived, batch))
+            count += observations(batch)
+            size += sum(bytes_of(column.values) for column in columns_of(batch))
             if count >= FLUSH_VALUES or size >= FLUSH_BYTES:
                 break
         return batches, count
@@ -240,13 +240,9 @@ class LocalHistory:
             keep = history.pairs_filter(feature, entities, start, end)
             tables = self._scan(self._runs.runs(), feature, keep, start, end, amount)
             parts = [history.to_rows(feature, entities, tables)]
-            for arrived, blocks in self._log.replay(self.position):
-                own = [
-                    block for block in blocks if (block.feature, block.created) == (feature.id, feature.created)
-                ]
-                for block in own:
-                    parts.append(history.placed(block, arrived, places, start, end))
-                    amount.add_rows(parts[-1])
+            for arrived, table, column in self._written_since(feature):
+                parts.append(history.placed(table, column, arrived, places, start, end))
+                amount.add_rows(parts[-1])
         rows = concatenate(parts)
         return rows.take(order(rows.slots, rows.times))
 
@@ -268,11 +264,17 @@ class LocalHistory:
         self._damages.need_nothing_lost(feature, start, end)
         with self._log.runs_lock:  # no checkpoint comes between the two, and no file goes
             tables = self._scan(self._runs.runs(), feature, keep, start, end, amount)
-            for arrived, blocks in self._log.replay(self.position):
-                for block in blocks:
-                    if (block.feature, block.created) == (feature.id, feature.created):
-                        inside = (block.times >= start) & (block.times <= end)
-                        if inside.any():
-                            waiting.append(history.accepted(block, arrived, inside))
-                            amount.add(len(waiting[-1].times), bytes_of(waiting[-1].values))
+            for arrived, table, column in self._written_since(feature):
+                inside = (table.times >= start) & (table.times <= end)
+                if inside.any():
+                    waiting.append(history.accepted(table, column, arrived, inside))
+                    amount.add(len(waiting[-1].times), bytes_of(waiting[-1].values))
         return tables, waiting
+
+    def _written_since(self, feature: Feature) -> Iterator[tuple[int, Table, Column]]:
+        """What the journal has of a feature beyond the runs, with its arrival."""
+        for arrived, batch in self._log.replay(self.position):
+            for table in batch:
+                for column in table.columns:
+                    if (column.feature, column.created) == (feature.id, feature.created):
+                        yield arrived, table, column

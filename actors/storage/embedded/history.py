@@ -24,7 +24,9 @@ import pyarrow.compute as pc
 from actors.domain import Feature
 from actors.stats.summary import Accepted
 from actors.storage.protocol import LoadedRows
-from actors.table.columns import Block, Entities, Indices, Keys, names_of
+from actors.table.batch import Batch, Column, Table, concatenated
+from actors.table.columns import Indices
+from actors.table.ids import Entities, Ids
 from actors.table.index import Index
 from actors.table.rows import Rows, order
 from actors.timestamps import FOREVER, NEVER
@@ -99,45 +101,44 @@ def moment(micros: int) -> pa.Scalar:
 # Into tables
 
 
-def to_table(batches: Sequence[tuple[int, Sequence[Block]]], features: Mapping[str, Feature]) -> pa.Table:
-    """Journal batches as one sorted table. Blocks written for a feature since deleted are left out."""
-    by_feature: dict[str, list[tuple[int, Block]]] = {}
-    ids = _Ids([block.entities for _, blocks in batches for block in blocks])
-    for arrived, blocks in batches:
-        for block in blocks:
-            feature = features.get(block.feature)
-            if feature is not None and feature.created == block.created:
-                by_feature.setdefault(block.feature, []).append((arrived, block))
-    tables = [_feature_table(features[name], by_feature[name], ids) for name in sorted(by_feature)]
+def to_table(batches: Sequence[tuple[int, Batch]], features: Mapping[str, Feature]) -> pa.Table:
+    """Journal batches as one sorted table. Columns written for a feature since deleted are left out."""
+    by_feature: dict[str, list[tuple[int, Table, Column]]] = {}
+    ranks = _Ranks([table.entities.ids for _, batch in batches for table in batch])
+    for arrived, batch in batches:
+        for table in batch:
+            for column in table.columns:
+                feature = features.get(column.feature)
+                if feature is not None and feature.created == column.created:
+                    by_feature.setdefault(column.feature, []).append((arrived, table, column))
+    tables = [_feature_table(features[name], by_feature[name], ranks) for name in sorted(by_feature)]
     return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
 
 
-class _Ids:
-    """The distinct entity ids of many blocks in byte order. What blocks have in common is looked at once."""
+class _Ranks:
+    """The distinct entity ids of many lists in byte order."""
 
-    def __init__(self, entities: Sequence[Sequence[str]]) -> None:
-        lists = {id(names): names for names in map(names_of, entities)}
-        texts = pa.array([name for names in lists.values() for name in names], pa.string())
+    def __init__(self, lists: Sequence[Ids]) -> None:
+        lists = list(dict.fromkeys(lists))
+        texts = pa.array([text for ids in lists for text in ids.texts], pa.string())
         self.distinct, ranks = _ranked(texts)
-        ends = np.cumsum([len(names) for names in lists.values()])
-        self._ranks = dict(zip(lists, np.split(ranks, ends[:-1]), strict=True)) if lists else {}
+        ends = np.cumsum([len(ids) for ids in lists])
+        self._of = dict(zip(lists, np.split(ranks, ends[:-1]), strict=True)) if lists else {}
 
-    def ranks(self, entities: Sequence[str]) -> Indices:
-        """The place of each id of a block in `distinct`: int64[n]."""
-        ranks = self._ranks[id(names_of(entities))]
-        return ranks[entities.codes] if isinstance(entities, Entities) else ranks
+    def of(self, entities: Entities) -> Indices:
+        """The place of each id in `distinct`: int64[n]."""
+        return self._of[entities.ids][entities.codes]
 
 
-def _feature_table(feature: Feature, arrivals: Sequence[tuple[int, Block]], ids: _Ids) -> pa.Table:
-    blocks = [block for _, block in arrivals]
-    ranks = np.concatenate([ids.ranks(block.entities) for block in blocks])
-    times = np.concatenate([block.times for block in blocks])
-    values, nulls = (np.concatenate(column) for column in zip(*(block[3:] for block in blocks), strict=True))
-    arrived = np.repeat([arrived for arrived, _ in arrivals], [len(block.times) for block in blocks])
+def _feature_table(feature: Feature, parts: Sequence[tuple[int, Table, Column]], known: _Ranks) -> pa.Table:
+    ranks = np.concatenate([known.of(table.entities) for _, table, _ in parts])
+    times = np.concatenate([table.times for _, table, _ in parts])
+    _, _, values, nulls = concatenated([column for *_, column in parts])
+    arrived = np.repeat([arrived for arrived, _, _ in parts], [table.rows for _, table, _ in parts])
     rows = order(ranks, times)
     columns = {name: pa.nulls(len(rows), type_.arrow) for name, type_ in TYPES.items()}
     columns[feature.value_type] = type_of(feature).given(values[rows], nulls[rows])
-    keys = [pa.repeat(pa.scalar(feature.id, pa.string()), len(rows)), ids.distinct.take(pa.array(ranks[rows]))]
+    keys = [pa.repeat(pa.scalar(feature.id, pa.string()), len(rows)), known.distinct.take(pa.array(ranks[rows]))]
     keys += [pa.array(times[rows]).cast(MOMENT), pa.array(arrived[rows]).cast(MOMENT)]
     return pa.Table.from_arrays([*keys, *columns.values()], schema=SCHEMA)
 
@@ -239,19 +240,14 @@ def _loaded_rows(feature: Feature, part: pa.RecordBatch) -> LoadedRows:
         part = part.filter(pa.array(arrived >= feature.created))
         arrived = micros(part["arrived_at"])
     values, nulls = values_of(feature, part[feature.value_type])
-    block = Block(
-        feature.id,
-        feature.created,
-        Keys(_entities(part["entity_id"]), micros(part["event_timestamp"])),
-        values,
-        nulls,
-    )
-    return LoadedRows(block, arrived)
+    column = Column(feature.id, feature.created, values, nulls)
+    times = micros(part["event_timestamp"])
+    return LoadedRows(Table(feature.entity, _entities(part["entity_id"]), times, [column]), arrived)
 
 
 def _entities(column: pa.Array) -> Entities:
     encoded = column.dictionary_encode()
-    return Entities(encoded.dictionary.to_pylist(), encoded.indices.to_numpy())
+    return Entities(Ids(encoded.dictionary.to_pylist()), encoded.indices.to_numpy())
 
 
 def greatest_time(table: Any) -> int:
@@ -259,24 +255,25 @@ def greatest_time(table: Any) -> int:
     return int(micros(table["event_timestamp"]).max()) if table.num_rows else NEVER
 
 
-# Blocks of the journal
+# Batches of the journal
 
 
 def later(part: LoadedRows, after: int) -> LoadedRows:
     """What of a part arrived after a moment."""
     rows = np.flatnonzero(part.arrived > after)
-    return part if len(rows) == len(part.arrived) else LoadedRows(part.block.take(rows), part.arrived[rows])
+    return part if len(rows) == len(part.arrived) else LoadedRows(part.table.take(rows), part.arrived[rows])
 
 
-def placed(block: Block, arrived: int, places: Mapping[str, int], start: int, end: int) -> Rows:
-    """The rows of a block that belong to some entities and lie within a closed range of event time."""
-    slots = np.array([places.get(entity, -1) for entity in block.entities], np.int32)
-    chosen = np.flatnonzero((slots >= 0) & (block.times >= start) & (block.times <= end))
+def placed(table: Table, column: Column, arrived: int, places: Mapping[str, int], start: int, end: int) -> Rows:
+    """The rows of a column that belong to some entities and lie within a closed range of event time."""
+    of_ids = np.array([places.get(text, -1) for text in table.entities.ids.texts], np.int32)
+    slots = of_ids[table.entities.codes]
+    chosen = np.flatnonzero((slots >= 0) & (table.times >= start) & (table.times <= end))
     arrivals = np.full(len(chosen), arrived, np.int64)
-    return Rows(Index(slots[chosen], block.times[chosen], arrivals), block.values[chosen], block.nulls[chosen])
+    return Rows(Index(slots[chosen], table.times[chosen], arrivals), column.values[chosen], column.nulls[chosen])
 
 
-def accepted(block: Block, arrived: int, inside: Nulls) -> Accepted:
-    """Some rows of a block, as statistics take them."""
-    times = block.times[inside]
-    return Accepted(times, np.full(len(times), arrived, np.int64), block.values[inside], block.nulls[inside])
+def accepted(table: Table, column: Column, arrived: int, inside: Nulls) -> Accepted:
+    """Some rows of a column, as statistics take them."""
+    times = table.times[inside]
+    return Accepted(times, np.full(len(times), arrived, np.int64), column.values[inside], column.nulls[inside])

@@ -39,7 +39,8 @@ from actors.storage.protocol import (
     Ungrouped,
     Written,
 )
-from actors.table.columns import Block, pack, unpack
+from actors.table.batch import Table
+from actors.table.packing import pack, unpack
 from actors.timestamps import FOREVER, NEVER, format_timestamp
 
 T = TypeVar("T")
@@ -196,7 +197,7 @@ class Journal(Database):
         rows = self.sealed("answers", _COLUMNS["answers"], which, msgspec.json.encode(keys).decode(), given_after)
         return {key: answer for key, _, answer in rows}
 
-    def batches(self, after: int) -> Iterator[tuple[int, list[Block]]]:
+    def batches(self, after: int) -> Iterator[tuple[int, list[Table]]]:
         """The batches that arrived later than `after`, in order, but for those that are lost.
 
         Raises Trimmed where some are gone, Damaged where one is damaged that is not known to be.
@@ -414,8 +415,8 @@ def _is_sound_file(row: Sequence[Any]) -> bool:
 
 
 def _batch(entry: Written) -> tuple[bytes, Held]:
-    data = pack(entry.blocks)
-    return data, Held(entry.arrived, 0, entry.observations, crc32(data), spans_of(entry.blocks))
+    data = pack(entry.batch)
+    return data, Held(entry.arrived, 0, entry.observations, crc32(data), spans_of(entry.batch))
 
 
 def _row(data: bytes, held: Held) -> tuple[int, int, bytes, bytes]:

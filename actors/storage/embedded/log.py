@@ -9,7 +9,7 @@ from actors.settings import IDEMPOTENCY_HOURS
 from actors.storage.embedded.erasure import Erasures
 from actors.storage.embedded.journal_file import Journal
 from actors.storage.protocol import Entry, Erased
-from actors.table.columns import Block
+from actors.table.batch import Batch
 from actors.timestamps import SECOND
 
 
@@ -39,11 +39,11 @@ class LocalLog(Journal):
         with self._erasures_lock:  # a commit and a checkpoint may both be here: the later look is to count
             self.erasures = Erasures(self.erased())
 
-    def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
+    def replay(self, after: int) -> Iterator[tuple[int, Batch]]:
         """The batches, without the rows of erased entities."""
-        for arrived, blocks in self.batches(after):
+        for arrived, batch in self.batches(after):
             erasures = self.erasures
-            yield arrived, erasures.without(arrived, blocks) if erasures else blocks
+            yield arrived, erasures.without(arrived, batch) if erasures else batch
 
     def trimmed(self) -> int:
         """As it is noted."""

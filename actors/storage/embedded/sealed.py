@@ -15,7 +15,7 @@ import msgspec
 
 from actors.domain import Feature
 from actors.errors import Damaged
-from actors.table.columns import Block
+from actors.table.batch import Batch
 from actors.timestamps import FOREVER, NEVER, format_timestamp
 
 _SEAL = slice(0, 4)
@@ -102,10 +102,13 @@ def readable(text: object) -> str:
     return text.decode(errors="replace") if isinstance(text, bytes) else ""
 
 
-def spans_of(blocks: Sequence[Block]) -> tuple[FeatureSpan, ...]:
-    """What a batch holds. Keys that blocks have in common are looked at once."""
+def spans_of(batch: Batch) -> tuple[FeatureSpan, ...]:
+    """What a batch holds."""
     return tuple(
-        FeatureSpan(block.feature, block.created, *block.keys.bounds) for block in blocks if len(block.keys)
+        FeatureSpan(column.feature, column.created, *table.bounds)
+        for table in batch
+        if table.rows
+        for column in table.columns
     )
 
 

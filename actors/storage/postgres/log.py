@@ -27,7 +27,7 @@ from actors.storage.protocol import (
     Written,
 )
 from actors.storage.shared.parts import removed
-from actors.table.columns import Block
+from actors.table.batch import Batch, columns_of
 from actors.timestamps import SECOND
 
 
@@ -123,12 +123,12 @@ class _Commit:
 
     def __init__(self, connection: Connection, shapes: Shapes, seen: int, entries: Sequence[Entry]) -> None:
         self.rows = RowWriter(connection, shapes)
-        self.batches: list[tuple[int, Sequence[Block]]] = []
+        self.batches: list[tuple[int, Batch]] = []
         self._connection = connection
         self._shapes = shapes
         written = [entry for entry in entries if isinstance(entry, Written)]
         keys = [entry.key for entry in written if entry.key]
-        ids = {block.feature for entry in written for block in entry.blocks}
+        ids = {column.feature for entry in written for column in columns_of(entry.batch)}
         with connection.pipeline():  # one visit
             # Whoever comes next waits here, so that this order of commits is that of their arrivals.
             clock = connection.execute(_TAKE_CLOCK, (max(map(_moment, entries), default=0) - 1,))
@@ -174,13 +174,13 @@ class _Commit:
             return Written(self._arrived, (), entry.key, self._answers[entry.key], repeated=True)
         if entry.judged not in (None, self._begun_at):
             return Stale("another process has changed what is registered")
-        for block in entry.blocks:
-            if self._created.get(block.feature) != block.created:
-                return Conflict(f"feature {block.feature!r} was deleted while it was written")
+        for column in columns_of(entry.batch):
+            if self._created.get(column.feature) != column.created:
+                return Conflict(f"feature {column.feature!r} was deleted while it was written")
         if entry.observations:
             arrived = self._arrived
-            self._arrived = self.rows.add(arrived, entry.blocks)
-            self.batches.append((arrived, entry.blocks))
+            self._arrived = self.rows.add(arrived, entry.batch)
+            self.batches.append((arrived, entry.batch))
             entry = entry._replace(arrived=arrived)
         if entry.key is not None:
             self._answers[entry.key] = entry.answer

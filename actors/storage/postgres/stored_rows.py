@@ -15,9 +15,11 @@ from actors.domain import Feature
 from actors.settings import MAX_PAYLOAD_BYTES, MAX_ROWS_FROM_SHARED, MOST_WIDE_SHAPES
 from actors.storage.postgres.link import Connection
 from actors.storage.protocol import LatestAnswers, LatestQuestion, LoadedRows
-from actors.storage.shared.packed import Shape, Together, copy_header, copy_rows, placed, unpacked
+from actors.storage.shared.packed import Shape, Together, copy_header, copy_rows, placed, restored, unpacked
 from actors.storage.shared.parts import Part, newest_of, rows_of
-from actors.table.columns import Block, Keys, Times
+from actors.table.batch import Batch, Table
+from actors.table.columns import Times
+from actors.table.ids import numbered
 from actors.table.rows import Rows
 
 _HOLDING = "SELECT number FROM shapes WHERE entity = %(type)s AND members && %(members)s::bigint[]"
@@ -113,23 +115,23 @@ class RowWriter:
         self._shapes = shapes
         self._parts: list[bytes] = []
 
-    def add(self, arrived: int, blocks: Sequence[Block]) -> int:
+    def add(self, arrived: int, batch: Batch) -> int:
         """Take a batch in. Returns the last arrival of its rows."""
         last = arrived
-        for place in self._placed(blocks):
+        for place in self._placed(batch):
             last = max(last, self._take(*place, arrived))
         return last
 
-    def add_carried(self, rows: Sequence[LoadedRows]) -> None:
-        """Take in parts that have the same entities, times and arrivals."""
-        for place in self._placed([block for block, _ in rows]):
-            self._take(*place, rows[0].arrived)
+    def add_carried(self, rows: LoadedRows) -> None:
+        """Take in rows with the arrivals that they have."""
+        for place in self._placed([rows.table]):
+            self._take(*place, rows.arrived)
 
-    def _placed(self, blocks: Sequence[Block]) -> Iterator[tuple[str, Together, int]]:
-        return placed(blocks, partial(self._shapes.number, self._connection))
+    def _placed(self, batch: Batch) -> Iterator[tuple[Together, int]]:
+        return placed(batch, partial(self._shapes.number, self._connection))
 
-    def _take(self, entity_type: str, group: Together, number: int, arrived: int | Times) -> int:
-        self.made.append((entity_type, group.shape, number))
+    def _take(self, group: Together, number: int, arrived: int | Times) -> int:
+        self.made.append((group.table.entity_type, group.shape, number))
         rows, last = copy_rows(number, group, arrived)
         self._parts.append(rows)
         return last
@@ -200,11 +202,11 @@ class RowReader:
         shapes, found = self._shapes.of(self._connection, by_shape), list[LoadedRows]()
         for number, rows in by_shape.items():
             _, entities, times, arrived, payloads = zip(*rows, strict=True)
-            keys = Keys(list(entities), np.array(times, np.int64))
-            for created, column in unpacked(shapes[number], payloads, set(features)).columns.items():
-                if created in features:
-                    block = Block(features[created].id, created, keys, *column)
-                    found.append(LoadedRows(block, np.array(arrived, np.int64)))
+            columns = restored(shapes[number], payloads, features)
+            if columns:
+                keys = numbered(entities), np.array(times, np.int64)
+                table = Table(features[columns[0].created].entity, *keys, columns)
+                found.append(LoadedRows(table, np.array(arrived, np.int64)))
         return found
 
     def _newest(self, question: LatestQuestion) -> Cursor[tuple[Any, ...]]:

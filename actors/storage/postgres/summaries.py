@@ -20,7 +20,8 @@ from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge
 from actors.storage.postgres.link import Connection, Link, T
 from actors.storage.protocol import SavedSummaries, SummaryKey
 from actors.storage.shared.base import SharedSummaries
-from actors.table.columns import Block, pack, unpack, without_ids
+from actors.table.batch import Batch, observations, without_ids
+from actors.table.packing import pack, unpack
 
 COARSENED_AT_ONCE = 5_000
 REPLAYED_AT_ONCE = 64
@@ -156,18 +157,17 @@ class Uncounted:
         self._writers = writers
 
     def keep(
-        self, connection: Connection, writer: int, batches: Sequence[tuple[int, Sequence[Block]]]
+        self, connection: Connection, writer: int, batches: Sequence[tuple[int, Batch]]
     ) -> psycopg.Cursor[tuple[int, ...]]:
         """Within a transaction: set batches aside for the statistics. What is returned is then to be checked."""
         found = connection.execute("SELECT 1 FROM writers WHERE id = %s FOR SHARE", (writer,))
-        for arrived, blocks in batches:
-            bare = without_ids(blocks)
-            count = sum(len(block.times) for block in blocks)
+        for arrived, batch in batches:
+            bare, count = without_ids(batch), observations(batch)
             insert = "INSERT INTO batches VALUES (%s, %s, %s, %s)"
             connection.execute(insert, (writer, arrived, count, pack(bare)))
         return found
 
-    def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
+    def replay(self, after: int) -> Iterator[tuple[int, Batch]]:
         """The batches of this writer that arrived later than `after`, without entities."""
         writer = self._writers.own()
         query = "SELECT arrived, blocks FROM batches WHERE writer = %s AND arrived > %s ORDER BY arrived LIMIT %s"
@@ -176,8 +176,8 @@ class Uncounted:
             return connection.execute(query, (writer, after, REPLAYED_AT_ONCE)).fetchall()
 
         while rows := self._link.read(ask):
-            for arrived, blocks in rows:
-                yield arrived, unpack(blocks)
+            for arrived, packed in rows:
+                yield arrived, unpack(packed)
             after = rows[-1][0]
 
     def forget_counted(self, monitored: int) -> None:

@@ -20,6 +20,7 @@ from actors.storage.redis.registry import REGISTRY, RedisRegistry
 from actors.storage.redis.stored_rows import RowWriter, Shapes, keys_of
 from actors.storage.redis.summaries import RedisSummaries, Uncounted, Writers
 from actors.storage.shared.parts import removed
+from actors.table.batch import columns_of
 
 ENTITIES_PER_CALL = 64
 """A function holds the server up for as long as it runs: some 15 microseconds an entity."""
@@ -65,13 +66,13 @@ class RedisLog(Uncounted):
 
     def _is_to_be_judged(self, entry: Entry) -> TypeGuard[Written]:
         """Whether a note would be there though its batch turned out to be of a feature that is gone."""
-        noted = isinstance(entry, Written) and entry.notes and entry.blocks and entry.judged is None
+        noted = isinstance(entry, Written) and entry.notes and entry.batch and entry.judged is None
         return bool(noted) and not self._link.cluster
 
     def _judged_now(self, entry: Written) -> Written | Conflict:
         """The entry as one that only the registry as it is at this moment lets be written."""
         (version,) = self._link.ask([REGISTRY])
-        created = self._registry.created_now(sorted({block.feature for block in entry.blocks}))
+        created = self._registry.created_now(sorted({column.feature for column in columns_of(entry.batch)}))
         still = _still(entry, created)
         return still if isinstance(still, Conflict) else still._replace(judged=int(version or 0))
 
@@ -82,10 +83,10 @@ class RedisLog(Uncounted):
         version = max(given, default=None)
         found = self._admitted(entries, writer, version)
         found = [self._later(entry) if isinstance(entry, Written) else entry for entry in found]
-        fresh = [entry for entry in found if isinstance(entry, Written) and entry.blocks]
+        fresh = [entry for entry in found if isinstance(entry, Written) and entry.batch]
         rows = RowWriter(self._shapes, self._registry.features, self._registry.lives(), self._steady())
         for entry in fresh:
-            rows.add(entry.blocks)
+            rows.add(entry.batch)
         if self._link.cluster:  # the version is looked at before all is written, and after
             self._link.ask(rows.commands(1), durable=True)
             replies = self._link.ask(self._ending(found, fresh, writer), durable=True)
@@ -115,7 +116,7 @@ class RedisLog(Uncounted):
         version: int | None = None,
     ) -> list[Command]:
         """What comes after the rows: batches for the statistics, notes, answers, the version of the registry."""
-        batches = [(one.arrived, one.blocks) for one in fresh]
+        batches = [(one.arrived, one.batch) for one in fresh]
         kept = [self.keeping(writer, batches, version)] if fresh else []
         kept += [arrival(max(one.arrived for one in fresh))] if fresh else []
         for one in found:
@@ -144,8 +145,8 @@ class RedisLog(Uncounted):
         self, found: Sequence[Entry | TimewellError], version: int
     ) -> list[Entry | TimewellError]:
         """What has been written, refused where a feature of it is none any more, also when its key comes again."""
-        blocks = [one.blocks for one in found if isinstance(one, Written) and one.judged != version]
-        doubtful = {block.feature for some in blocks for block in some}
+        batches = [one.batch for one in found if isinstance(one, Written) and one.judged != version]
+        doubtful = {column.feature for batch in batches for column in columns_of(batch)}
         if not doubtful:
             return list(found)
         created = self._registry.created_now(sorted(doubtful))
@@ -166,7 +167,7 @@ class RedisLog(Uncounted):
         """What has been written, counted by the writer that this process is from now on."""
         own = self._writers.renewed(writer)
         again = [self._later(one) if isinstance(one, Written) else one for one in found]
-        batches = [(one.arrived, one.blocks) for one in again if isinstance(one, Written) and one.blocks]
+        batches = [(one.arrived, one.batch) for one in again if isinstance(one, Written) and one.batch]
         if not self._link.ask([self.keeping(own, batches)], whole=True, durable=True)[0]:
             raise StorageDown("other processes keep taking over while this one is away")
         return again
@@ -276,9 +277,9 @@ def _answered(entry: Written, before: bytes) -> Entry | TimewellError:
 
 def _still(entry: Written, created: Mapping[str, int]) -> Written | Conflict:
     """The entry, unless a feature of it is none any more."""
-    for block in entry.blocks:
-        if created.get(block.feature) != block.created:
-            return Conflict(f"feature {block.feature!r} was deleted while it was written")
+    for column in columns_of(entry.batch):
+        if created.get(column.feature) != column.created:
+            return Conflict(f"feature {column.feature!r} was deleted while it was written")
     return entry
 
 

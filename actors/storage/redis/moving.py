@@ -14,8 +14,9 @@ from actors.storage.protocol import LoadedRows, Lot, Noted
 from actors.storage.redis.link import Command, RedisLink
 from actors.storage.redis.log import arrival, changed_note
 from actors.storage.redis.stored_rows import Shapes, carrying, entity_of, split_row
-from actors.storage.shared.packed import unpacked
-from actors.table.columns import Block, Keys
+from actors.storage.shared.packed import restored
+from actors.table.batch import Table
+from actors.table.ids import numbered
 
 CARRIED_AT_ONCE = 200_000
 ENTITIES_AT_ONCE = 500
@@ -84,9 +85,9 @@ def _loaded(
     found = []
     for number, own in by_shape.items():
         entities, times, arrivals, payloads = zip(*own, strict=True)
-        keys = Keys(list(entities), np.array(times, np.int64))
-        for created, column in unpacked(shapes.of(number), payloads, set(by_created)).columns.items():
-            if created in by_created:
-                block = Block(by_created[created].id, created, keys, *column)
-                found.append(LoadedRows(block, np.array(arrivals, np.int64)))
+        columns = restored(shapes.of(number), payloads, by_created)
+        if columns:
+            keys = numbered(entities), np.array(times, np.int64)
+            table = Table(by_created[columns[0].created].entity, *keys, columns)
+            found.append(LoadedRows(table, np.array(arrivals, np.int64)))
     return found

@@ -19,7 +19,7 @@ from actors.storage.redis.functions import ROOT, VERSIONS
 from actors.storage.redis.link import Command, RedisLink, call, judged
 from actors.storage.shared.packed import Shape, Together, payloads_of, placed, unpacked
 from actors.storage.shared.parts import Part, newest_of, rows_of
-from actors.table.columns import Block
+from actors.table.batch import Batch
 from actors.table.rows import Rows
 from actors.timestamps import FOREVER, NEVER
 
@@ -117,22 +117,21 @@ class RowWriter:
         self._rows: dict[tuple[str, str], list[bytes]] = {}
         self._newest: dict[str, int] = {}
 
-    def add(self, blocks: Sequence[Block]) -> None:
+    def add(self, batch: Batch) -> None:
         """Take a batch in."""
-        for place in placed(blocks, self._shapes.number):
+        for place in placed(batch, self._shapes.number):
             self._add(*place)
 
-    def _add(self, entity_type: str, group: Together, number: int) -> None:
-        shape, cut = _SHAPE.pack(number), self._cut(group)
-        block = group.blocks[0]
-        times = block.times.tolist()
-        self._newest[entity_type] = max(self._newest.get(entity_type, NEVER), int(block.times.max()))
-        for entity, time, payload in zip(block.entities, times, payloads_of(group), strict=True):
+    def _add(self, group: Together, number: int) -> None:
+        shape, cut, table = _SHAPE.pack(number), self._cut(group), group.table
+        entity_type, times = table.entity_type, table.times.tolist()
+        self._newest[entity_type] = max(self._newest.get(entity_type, NEVER), table.bounds[1])
+        for entity, time, payload in zip(table.entities, times, payloads_of(group), strict=True):
             self._rows.setdefault((entity_type, entity), []).extend((shape, moment(time), cut, payload))
 
     def _cut(self, group: Together) -> bytes:
         """The oldest event time to keep, nothing where all of them are kept."""
-        ages = [self._age(block.feature) for block in group.blocks]
+        ages = [self._age(column.feature) for column in group.columns]
         return b"" if None in ages else moment(self._now - max(age for age in ages if age is not None))
 
     def _age(self, feature: str) -> int | None:
@@ -184,16 +183,16 @@ def lives_of(features: Iterable[Feature], aged: Collection[str]) -> dict[str, in
     }
 
 
-def carrying(shapes: Shapes, groups: Iterable[Sequence[LoadedRows]]) -> list[Command]:
+def carrying(shapes: Shapes, parts: Iterable[LoadedRows]) -> list[Command]:
     """Commands that take in rows with the arrivals that they have."""
     rows: dict[tuple[str, str], list[bytes]] = {}
-    for group in groups:
-        for entity_type, one, number in placed([block for block, _ in group], shapes.number):
-            head, block = _SHAPE.pack(number), one.blocks[0]
-            columns = block.times.tolist(), group[0].arrived.tolist(), payloads_of(one)
-            for entity, time, arrived, payload in zip(block.entities, *columns, strict=True):
+    for table, arrivals in parts:
+        for group, number in placed([table], shapes.number):
+            head = _SHAPE.pack(number)
+            columns = table.times.tolist(), arrivals.tolist(), payloads_of(group)
+            for entity, time, arrived, payload in zip(table.entities, *columns, strict=True):
                 row = head + moment(time) + moment(arrived) + payload
-                rows.setdefault((entity_type, entity), []).append(row)
+                rows.setdefault((table.entity_type, entity), []).append(row)
     return [call("carry", keys_of(*entity), *own) for entity, own in rows.items()]
 
 

@@ -20,7 +20,8 @@ from actors.storage.protocol import SavedSummaries, SummaryKey
 from actors.storage.redis.functions import LEASES, ROOT, WRITERS
 from actors.storage.redis.link import Command, RedisLink, call, judged
 from actors.storage.shared.base import SharedSummaries
-from actors.table.columns import Block, pack, unpack, without_ids
+from actors.table.batch import Batch, without_ids
+from actors.table.packing import pack, unpack
 
 WRITER_SECONDS = 6
 """One that has not said for so long that it is alive is taken for dead."""
@@ -132,26 +133,24 @@ class Uncounted:
         self._link = link
         self._writers = writers
 
-    def keeping(
-        self, writer: bytes, batches: Sequence[tuple[int, Sequence[Block]]], version: int | None = None
-    ) -> Command:
+    def keeping(self, writer: bytes, batches: Sequence[tuple[int, Batch]], version: int | None = None) -> Command:
         """Sets batches aside for the statistics; answered with 0 where the writer is none any more.
 
         It does nothing where the registry is not of the version by which they were judged.
         """
         words: list[bytes | int] = []
-        for arrived, blocks in batches:
-            words += [arrived, pack(without_ids(blocks))]
+        for arrived, batch in batches:
+            words += [arrived, pack(without_ids(batch))]
         return judged(version, "keep", [batches_of(writer)], *words)
 
-    def replay(self, after: int) -> Iterator[tuple[int, list[Block]]]:
+    def replay(self, after: int) -> Iterator[tuple[int, Batch]]:
         """The batches of this writer that arrived later than `after`, without entities."""
         key = batches_of(self._writers.own())
         (fields,) = self._link.ask([Command(ROOT, ("HKEYS", key))])
         for arrived in sorted(arrived for arrived in map(int, fields) if arrived > after):
-            (blocks,) = self._link.ask([Command(ROOT, ("HGET", key, arrived))])
-            if blocks is not None:
-                yield arrived, unpack(blocks)
+            (packed,) = self._link.ask([Command(ROOT, ("HGET", key, arrived))])
+            if packed is not None:
+                yield arrived, unpack(packed)
 
     def forget_counted(self, monitored: int) -> None:
         """Delete the batches that summaries as of a position have."""

@@ -1,6 +1,6 @@
 """Observations as rows of a shared table: the values of one entity at one event time are one row.
 
-What is written together is kept together: features whose blocks have the same entities and times make up a shape,
+What is written together is kept together: features that are columns of one table make up a shape,
 and a row of it has all their values in one payload:
 
     numbers, integers, booleans, timestamps, vectors    a bit for each feature (1: null), then little-endian values
@@ -20,8 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.domain import Feature
 from actors.settings import MAX_PAYLOAD_BYTES, MAX_TOGETHER_BYTES
-from actors.table.columns import Block, Entities, Indices, Times, joined, numbered
+from actors.table.batch import Batch, Column, Table, columns_of, joined
+from actors.table.columns import Indices, Times
+from actors.table.ids import Entities
 from actors.table.rows import last_of_each, order
 from actors.types.type import Array, Nulls
 
@@ -60,77 +63,71 @@ class Shape(NamedTuple):
 
 
 class Together(NamedTuple):
-    """Blocks with the same entities and times, in the order of their shape's members."""
+    """Columns of a table that share its rows, in the order of their shape's members."""
 
     shape: Shape
-    blocks: Sequence[Block]
+    table: Table
+    columns: Sequence[Column]
 
     def apart(self) -> list[Together]:
-        """Each block on its own."""
-        return [Together(_shape([block]), [block]) for block in self.blocks]
+        """Each column on its own."""
+        return [_together(self.table, [column]) for column in self.columns]
 
 
-def together(blocks: Sequence[Block]) -> list[Together]:
-    """The blocks by what can share a row. Blocks of one feature are put together first, in their order."""
-    if len({block.feature for block in blocks}) < len(blocks):
-        blocks = joined(blocks)
+def _together(table: Table, columns: Sequence[Column]) -> Together:
+    shape = Shape(tuple(column.created for column in columns), tuple(_kind(column.values) for column in columns))
+    return Together(shape, table, columns)
+
+
+def together(batch: Batch) -> list[Together]:
+    """The columns by what can share a row. Those of one feature are put together first, in their order."""
+    features = [column.feature for column in columns_of(batch)]
+    if len(set(features)) < len(features):
+        batch = joined(batch)
     found: list[Together] = []
-    groups: dict[tuple[Any, ...], list[Block]] = {}
-    for block in blocks:
-        if len(block.times) == 0:
+    for table in batch:
+        if table.rows == 0:
             continue
-        if block.values.dtype == object or block.values[:1].nbytes > MAX_TOGETHER_BYTES:
-            found.append(Together(_shape([block]), [block]))
-            continue
-        groups.setdefault((block.feature.partition(".")[0], *_index(block)), []).append(block)
-    for group in groups.values():
-        group.sort(key=lambda block: block.created)
-        found += [Together(_shape(part), part) for part in _short(group)]
+        group = list[Column]()
+        for column in table.columns:
+            if column.values.dtype == object or column.values[:1].nbytes > MAX_TOGETHER_BYTES:
+                found.append(_together(table, [column]))
+            else:
+                group.append(column)
+        group.sort(key=lambda column: column.created)
+        found += [_together(table, part) for part in _short(group)]
     return found
 
 
-def _short(group: Sequence[Block]) -> Iterator[list[Block]]:
-    """The blocks, as many at a time as make up a payload that is not too long."""
-    part, size = list[Block](), 0
-    for block in group:
-        own = 1 + block.values[:1].nbytes
+def _short(group: Sequence[Column]) -> Iterator[list[Column]]:
+    """The columns, as many at a time as make up a payload that is not too long."""
+    part, size = list[Column](), 0
+    for column in group:
+        own = 1 + column.values[:1].nbytes
         if part and size + own > MAX_PAYLOAD_BYTES:
             yield part
             part, size = [], 0
-        part.append(block)
+        part.append(column)
         size += own
-    yield part
+    if part:
+        yield part
 
 
-def placed(
-    blocks: Sequence[Block], number: Callable[[str, Shape], int | None]
-) -> Iterator[tuple[str, Together, int]]:
-    """What can share a row, with its entity type and the number of its shape.
+def placed(batch: Batch, number: Callable[[str, Shape], int | None]) -> Iterator[tuple[Together, int]]:
+    """What can share a row, with the number of its shape.
 
-    `number` is None for a shape that there shall not be; its blocks are then each on their own.
+    `number` is None for a shape that there shall not be; its columns are then each on their own.
     """
-    for group in together(blocks):
-        entity_type = group.blocks[0].feature.partition(".")[0]
+    for group in together(batch):
+        entity_type = group.table.entity_type
         known = number(entity_type, group.shape)
         if known is not None:
-            yield entity_type, group, known
+            yield group, known
             continue
         for one in group.apart():
             own = number(entity_type, one.shape)
             assert own is not None, "there may be any number of shapes of one feature"
-            yield entity_type, one, own
-
-
-def _index(block: Block) -> tuple[Any, ...]:
-    """The same for blocks whose entities and times are the same and look alike."""
-    entities = block.entities
-    if isinstance(entities, Entities):
-        return id(entities.names), entities.codes.tobytes(), block.times.tobytes()
-    return tuple(entities), block.times.tobytes()
-
-
-def _shape(blocks: Sequence[Block]) -> Shape:
-    return Shape(tuple(block.created for block in blocks), tuple(_kind(block.values) for block in blocks))
+            yield one, own
 
 
 def _kind(values: Array) -> str:
@@ -154,14 +151,12 @@ def copy_rows(number: int, group: Together, arrived: int | Times) -> tuple[bytes
     `arrived`: of all of them, where rows of one entity and time are each said to have arrived a microsecond after
     the one before; or of each.
     """
-    block = group.blocks[0]
-    given = block.entities
-    entities = given if isinstance(given, Entities) else numbered(given)
-    arrivals = arrived + _ranks(entities, block.times) if isinstance(arrived, int) else arrived
-    names = [_LENGTH.pack(len(id_)) + id_ for id_ in map(str.encode, entities.names)]
+    entities, times = group.table.entities, group.table.times
+    arrivals = arrived + _ranks(entities, times) if isinstance(arrived, int) else arrived
+    names = [_LENGTH.pack(len(id_)) + id_ for id_ in map(str.encode, entities.ids.texts)]
     ids = map(names.__getitem__, entities.codes.tolist())
     if group.shape.of_text:
-        tails: Iterator[bytes] = _text_tails(block, payloads_of(group), arrivals)
+        tails: Iterator[bytes] = _text_tails(times, payloads_of(group), arrivals)
     else:
         tails = _fixed_tails(group, arrivals)
     head = _ROW_HEAD.pack(5, 4, number)
@@ -183,22 +178,22 @@ def _ranks(entities: Entities, times: Times) -> Indices:
 def payloads_of(group: Together) -> Sequence[bytes]:
     """The payload of each row."""
     if group.shape.of_text:
-        return [b"\0" if value is None else b"\1" + value.encode() for value in group.blocks[0].values.tolist()]
+        return [b"\0" if value is None else b"\1" + value.encode() for value in group.columns[0].values.tolist()]
     rows = _fixed(group)
     data, step = rows.tobytes(), rows.dtype.itemsize
     return [data[start : start + step] for start in range(0, len(data), step)]
 
 
 def _fixed(group: Together) -> NDArray[Any]:
-    rows = np.zeros(len(group.blocks[0].times), group.shape.dtype())
-    rows["nulls"] = np.packbits(np.stack([block.nulls for block in group.blocks], axis=1), axis=1)
-    for place, block in enumerate(group.blocks):
-        rows[f"f{place}"] = block.values
+    rows = np.zeros(group.table.rows, group.shape.dtype())
+    rows["nulls"] = np.packbits(np.stack([column.nulls for column in group.columns], axis=1), axis=1)
+    for place, column in enumerate(group.columns):
+        rows[f"f{place}"] = column.values
     return rows
 
 
-def _text_tails(block: Block, payloads: Sequence[bytes], arrivals: Times) -> Iterator[bytes]:
-    rows = zip(block.times.tolist(), arrivals.tolist(), payloads, strict=True)
+def _text_tails(times: Times, payloads: Sequence[bytes], arrivals: Times) -> Iterator[bytes]:
+    rows = zip(times.tolist(), arrivals.tolist(), payloads, strict=True)
     return (_TAIL.pack(8, time, 8, arrived, len(payload)) + payload for time, arrived, payload in rows)
 
 
@@ -214,7 +209,7 @@ def _fixed_tails(group: Together, arrivals: Times) -> Iterator[bytes]:
         ("payload", f"V{size}"),
     ]
     tails = np.zeros(len(arrivals), np.dtype(fields))
-    tails["t"], tails["time"], tails["a"], tails["arrived"] = 8, group.blocks[0].times, 8, arrivals
+    tails["t"], tails["time"], tails["a"], tails["arrived"] = 8, group.table.times, 8, arrivals
     tails["p"], tails["payload"] = size, payloads.view(f"V{size}")
     data, step = tails.tobytes(), tails.dtype.itemsize
     return (data[start : start + step] for start in range(0, len(data), step))
@@ -245,3 +240,9 @@ def unpacked(shape: Shape, payloads: Sequence[bytes], wanted: set[int]) -> Paylo
             if created in wanted
         }
     )
+
+
+def restored(shape: Shape, payloads: Sequence[bytes], features: Mapping[int, Feature]) -> list[Column]:
+    """The columns of the features, which are by `created`."""
+    columns = unpacked(shape, payloads, set(features)).columns
+    return [Column(features[one].id, one, *column) for one, column in columns.items() if one in features]

@@ -23,7 +23,9 @@ from actors.domain import Feature, FeatureChange
 from actors.ingest.sent import Ingested
 from actors.opening import open_router
 from actors.settings import Settings
-from actors.table.columns import Block, Keys
+from actors.table.batch import Column
+from actors.table.batch import Table as Written
+from actors.table.ids import numbered
 from actors.training import Spine, Wanted
 from loadtest.compare.data import Data, History
 from loadtest.compare.work import Given, Load, Peer, Table, Timed, TrainingSet, Values, View, Work
@@ -118,11 +120,12 @@ class InProcess(Engine):
         found = {change.name: (await self._router.register(change))[0] for change in changes}
         for history in histories:
             table, count = history.table, len(history.table["t"])
-            keys, nulls = Keys(table["e"], table["t"]), np.zeros(count, np.bool_)
-            blocks = [
-                Block(found[name].id, found[name].created, keys, table[name], nulls) for name in history.features
+            nulls = np.zeros(count, np.bool_)
+            columns = [
+                Column(found[name].id, found[name].created, table[name], nulls) for name in history.features
             ]
-            await self._router.write(Ingested(blocks, count, []), b"")
+            batch = [Written(ENTITY, numbered(table["e"]), table["t"], columns)]
+            await self._router.write(Ingested(batch, count, []), b"")
         self._features[view] = list(found.values())
 
     def taken(self, rows: Table) -> Spine:
