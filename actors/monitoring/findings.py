@@ -153,7 +153,7 @@ def _count_texts(
     texts = summary.top.counts
     known: Sequence[Any] | None = None
     if summary.top.exact and _whole(texts):
-        known = type_of(feature).counted(list(texts))
+        known = type_of(feature).values_counted(list(texts))
     if known is not None:
         counts = np.fromiter(texts.values(), np.int64, len(texts))
         return int(counts[broken(known)].sum()), int(counts.sum())

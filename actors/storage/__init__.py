@@ -1,15 +1,15 @@
-"""Where durable things live.
+"""The storage engines.
 
-protocol.py   what the actors ask of a storage, and the entries that they commit
-carrying.py   everything to another storage: what belongs into one row, what shows that it arrived
-shared/       what storages that several processes share have in common
-embedded/     on this machine: in a directory, or in memory
-postgres/     in PostgreSQL
-redis/        in Redis or Valkey
+protocol.py   the interface of a storage, and the entries that are committed to it
+carrying.py   for migrations: grouping observations into rows, and fingerprints of them
+shared/       what the engines for shared stores have in common
+embedded/     storage of one process: in a directory, or in memory
+postgres/     PostgreSQL as shared store
+redis/        Redis or Valkey as shared store
 """
 
 import os
 
-# The system's allocator gives memory back: Arrow's own would keep what a checkpoint needed for a moment. Set for
-# the whole library before its import; `pyarrow.set_memory_pool` is not heard by the readers of the history files.
+# Arrow's own memory pools would keep what a checkpoint needed only for a moment; the system's returns it.
+# Set before pyarrow is imported, as the readers of the history files ignore `pyarrow.set_memory_pool`.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

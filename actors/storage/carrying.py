@@ -1,4 +1,4 @@
-"""Kernels for carrying everything to another storage: what belongs into one row, what shows that it arrived."""
+"""Functions for migrations: grouping observations into rows and batches, and fingerprints to compare storages."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _Hashes = NDArray[np.uint64]
 
 
 class Fingerprint(NamedTuple):
-    """Of observations in any order: how many, and a sum over hashes of all that there is to each, modulo 2**64."""
+    """A fingerprint of observations in any order: their count, and the sum of their hashes modulo 2**64."""
 
     observations: int
     total: int
 
 
 def fingerprints(parts: Iterable[LoadedRows], known: Mapping[str, Fingerprint]) -> dict[str, Fingerprint]:
-    """Those by feature, with the rows of some more parts taken in."""
+    """The fingerprints in `known`, by feature id, extended by the observations in `parts`."""
     found = dict(known)
     for table, arrived in parts:
         keys = _key_hashes(table, arrived)
@@ -67,7 +67,7 @@ def _value_hashes(column: Column) -> _Hashes:
 
 
 def by_row(parts: Sequence[LoadedRows]) -> list[LoadedRows]:
-    """The same observations by what shares a row: a table each of the features that have the same rows."""
+    """Regroup observations: one table for each set of features that have the same rows."""
     of_type: dict[str, list[LoadedRows]] = {}
     for part in parts:
         of_type.setdefault(part.table.entity_type, []).append(part)
@@ -79,7 +79,7 @@ def _by_row(parts: Sequence[LoadedRows]) -> list[LoadedRows]:
     random = np.random.default_rng(0)
     features = {column.feature for table, _ in parts for column in table.columns}
     tokens = {id_: random.integers(1, 2**63, dtype=np.uint64) for id_ in features}
-    # What a row has is told by the sum of its features' tokens.
+    # The set of features that a row has is identified by the sum of their random tokens.
     sums = np.zeros(keys.number, np.uint64)
     for (table, _), own in zip(parts, keys.of_part, strict=True):
         for column in table.columns:
@@ -96,7 +96,7 @@ def _by_row(parts: Sequence[LoadedRows]) -> list[LoadedRows]:
 
 
 def by_arrival(parts: Sequence[LoadedRows]) -> list[Written]:
-    """The same observations as the batches that they arrived in, oldest first."""
+    """Regroup observations into the batches that they arrived in, oldest first."""
     batches: dict[int, list[Table]] = {}
     for table, arrived in parts:
         ordered = np.argsort(arrived, kind="stable")
@@ -108,7 +108,10 @@ def by_arrival(parts: Sequence[LoadedRows]) -> list[Written]:
 
 
 class _Keys(NamedTuple):
-    """Rows numbered by entity, time and arrival: `of_part`, for each part the number of each of its rows."""
+    """The distinct (entity, time, arrival) of some parts, numbered in this order.
+
+    `of_part`: for each part, the numbers of its rows (int64[n]).
+    """
 
     number: int
     entity_type: str
@@ -119,16 +122,16 @@ class _Keys(NamedTuple):
     of_part: list[Indices]
 
     def loaded(self, features: Sequence[Sequence[tuple[Indices, Column]]]) -> LoadedRows:
-        """Pieces of features that have the same rows, in the order of these."""
-        own: Indices = np.zeros(0, np.int64)
+        """Join pieces of features that have the same rows into a table, in the order of the keys."""
+        rows: Indices = np.zeros(0, np.int64)
         columns = []
         for pieces in features:
-            numbers = np.concatenate([some for some, _ in pieces])
+            numbers = np.concatenate([part for part, _ in pieces])
             ordered = np.argsort(numbers, kind="stable")
-            own = numbers[ordered]
+            rows = numbers[ordered]
             columns.append(concatenated([column for _, column in pieces]).take(ordered))
-        table = Table(self.entity_type, Entities(self.ids, self.codes[own]), self.times[own], columns)
-        return LoadedRows(table, self.arrived[own])
+        table = Table(self.entity_type, Entities(self.ids, self.codes[rows]), self.times[rows], columns)
+        return LoadedRows(table, self.arrived[rows])
 
 
 def _keyed(parts: Sequence[LoadedRows]) -> _Keys:
@@ -149,19 +152,19 @@ def _keyed(parts: Sequence[LoadedRows]) -> _Keys:
 
 
 def whole(parts: Iterable[LoadedRows]) -> list[LoadedRows]:
-    """The rows of each feature in one part.
+    """Join the rows of each feature into one part.
 
-    Of rows of one entity, event time and arrival, as one batch may have them, each is said to have arrived a
-    microsecond after the one before, so that no two are the same row.
+    A batch may have several rows of one entity and event time. Each of them gets an arrival one microsecond after
+    the one before, so that no two rows have the same key.
     """
     of_feature: dict[str, list[LoadedRows]] = {}
     for table, arrived in parts:
         for column in table.columns:
             of_feature.setdefault(column.feature, []).append(LoadedRows(table.only([column]), arrived))
     found = []
-    for own in of_feature.values():
-        (table,) = joined([part.table for part in own])
-        found.append(LoadedRows(table, _apart(table, np.concatenate([part.arrived for part in own]))))
+    for of_one in of_feature.values():
+        (table,) = joined([part.table for part in of_one])
+        found.append(LoadedRows(table, _apart(table, np.concatenate([part.arrived for part in of_one]))))
     return found
 
 

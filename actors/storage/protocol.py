@@ -1,11 +1,12 @@
-"""What the actors ask of a storage, in parts. Every method blocks and is called from a worker thread.
+"""The interface of a storage, in parts. Every method blocks, and is called from a worker thread.
 
-Every storage has a log (what is committed, in order of arrival), a history (what was accepted, to be read),
-summaries, notes and a mover. `OwnStorage` is one process's own: its log is a journal that moves into a history of
-files, so there is more to ask of both, and there may be damage. `SharedStorage` is in a server that several
-processes use: it is asked for values at every read, and for what others have registered.
+Every storage has a log (what is committed, in order of arrival), a history (reads what was accepted), summaries,
+notes and a mover (for migrations). An `OwnStorage` belongs to one process: its log is a journal that checkpoints
+move into a history of files, so both have more methods, and files may be damaged. A `SharedStorage` is in a server
+that several processes use: it is asked for values at every read, and for changes of the registry by other
+processes.
 
-`arrived` is the one clock of all: int64 microseconds, strictly increasing, so that it is a sequence number too.
+Arrivals are int64 microseconds and strictly increasing, so an arrival is also a sequence number and a position.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from actors.table.partition import DiskRows
 from actors.table.rows import Rows
 
 Known = Callable[[], Mapping[str, Feature]]
-"""Asks what is registered. A storage asks after it has looked for rows: what was registered and written meanwhile
-would otherwise be taken for rows of a feature that is gone, and be lost."""
+"""Returns the registered features by id. A storage calls this after it has listed its rows: otherwise rows of a
+feature that was registered meanwhile would be taken for rows of a deleted feature, and be lost."""
 
 
 class Noted(NamedTuple):
-    """A record (a check, a pinned reference, an alert, how far a stream is) as it is from now on; None: no more.
+    """Stores a record (a check, a pinned reference, an alert, the position in a stream); None deletes it.
 
-    `new`: a shared store answers Conflict where there is one of this key.
+    `new`: a shared store answers Conflict if there is one with this key.
     """
 
     kind: str
@@ -45,16 +46,17 @@ class Noted(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A batch of observations, with the answer to give again should its idempotency key come back.
+    """A batch of observations, with the answer to repeat if its idempotency key is used again.
 
-    `judged`: the version of the registry by which it was found good. A shared store with another one refuses it as
-    `Stale`; where this is None, only if a feature of it is not registered any more. `repeated`: it has not been
-    recorded, and the answer is that to the first write with its key, which another process took.
+    `judged`: the version of the registry that it was validated with. A shared store with another version refuses
+    it as `Stale`; if this is None, only if one of its features is no longer registered. `repeated`: the batch has
+    not been recorded, and `answer` is that to the first write with its key, which another process accepted.
 
-    `notes` become durable in the same transaction: what came in and how far that is are never apart. A Redis
-    Cluster has none, so there they come last: a crash in between leaves the batch without them, never them without
-    it. No process is told of them, and whether they are `new` is not looked at. In Redis a batch with notes that
-    is not `judged` may be refused as `Stale`, too, where the registry is changed at that very moment.
+    `notes` become durable in the same transaction, so that a position in a stream never differs from what was
+    written. A Redis Cluster has no such transactions: there notes are written last, so that a crash can leave the
+    batch without its notes, but never notes without their batch. Other processes are not told of these notes, and
+    `Noted.new` is ignored. In Redis, a batch with notes but without `judged` may also be refused as `Stale` if the
+    registry changes at that very moment.
     """
 
     arrived: int
@@ -67,47 +69,47 @@ class Written(NamedTuple):
 
     @property
     def observations(self) -> int:
-        """How many there are."""
+        """How many observations the batch has."""
         return observations(self.batch)
 
 
 class Registered(NamedTuple):
-    """A feature as it is from now on, and the groups that changed with it."""
+    """A feature was registered or updated; `groups` changed with it."""
 
     feature: Feature
     groups: Sequence[Group] = ()
 
 
 class Deleted(NamedTuple):
-    """A feature that is no more, and the groups that lost it."""
+    """A feature was deleted, and removed from `groups`."""
 
     feature: Feature
     groups: Sequence[Group] = ()
 
 
 class Grouped(NamedTuple):
-    """A group as it is from now on."""
+    """A group was created or replaced."""
 
     group: Group
 
 
 class Ungrouped(NamedTuple):
-    """A group that is no more."""
+    """A group was deleted."""
 
     name: str
 
 
 class Removed(NamedTuple):
-    """How many observations of an erased entity are gone, and of how many features."""
+    """How many observations of an erased entity were removed, and of how many features."""
 
     observations: int
     features: int
 
 
 class Erased(NamedTuple):
-    """Everything that arrived of an entity by `arrived` is no more.
+    """An entity was erased: everything of it that had arrived by `arrived`.
 
-    `removed` is what a shared store took away within the commit; None where files are still to be written anew.
+    `removed`: what a shared store removed in the commit; None if files have yet to be rewritten.
     """
 
     entity_type: str
@@ -120,7 +122,7 @@ Entry = Written | Registered | Deleted | Grouped | Ungrouped | Noted | Erased
 
 
 class SummaryKey(NamedTuple):
-    """Which summary: of a feature (with its creation) and a window of its stream."""
+    """Identifies a summary: a feature, when that was created, and a window of its stream (`width`, `start`)."""
 
     feature: str
     created: int
@@ -129,36 +131,37 @@ class SummaryKey(NamedTuple):
 
 
 class SavedSummaries(NamedTuple):
-    """The summaries of one feature by window, as of a position in the journal."""
+    """The summaries of one feature by window, which cover everything up to a position in the log."""
 
     position: int
     states: Mapping[Window, bytes]
 
 
 class Recovered(NamedTuple):
-    """What a storage knew when it was opened."""
+    """The state of a storage when it was opened. `unflushed`: observations that the history files do not have."""
 
     features: Sequence[Feature]
     groups: Sequence[Group]
     last_arrived: int
     unflushed: int
     moment: int | None = None
-    """One that has been, though arrivals may be of a clock that was ahead: the last that `trim` was told, or the
-    present of a server if no arrival is earlier. None where the last arrival is all that is known.
+    """A moment that has certainly passed, while arrivals may come from a clock that was ahead: the last `now`
+    given to `trim`; of a shared store, its server's present or the last arrival, whichever is earlier. None if
+    unknown.
     """
 
 
 class LoadedRows(NamedTuple):
-    """Rows from the history, in order of arrival within each entity and time."""
+    """Rows from the history, in order of arrival within each entity and event time. `arrived`: int64[n]."""
 
     table: Table
     arrived: NDArray[np.int64]
 
 
 class Lot(NamedTuple):
-    """Some of everything that a storage has: all that arrived by `mark` and after the mark of the lot before.
+    """A part of a migration: everything that arrived after the `mark` of the previous lot and up to its own.
 
-    Rows of one entity and event time with the same arrival, in several parts, were written together.
+    Rows in several parts with the same entity, event time and arrival were written together.
     """
 
     mark: int
@@ -166,10 +169,10 @@ class Lot(NamedTuple):
 
 
 class HistoryPlan(NamedTuple):
-    """Which part of the history a rebuild loads: all rows, or those of the newest runs.
+    """Which part of the history to load into memory: all rows, or those of the newest runs.
 
-    `base_floor`: rows with event times below it may have been left on disk. `floors`: the same by feature, where
-    batches of the journal are lost.
+    `base_floor`: rows with earlier event times may be on disk only. `floors`: the same for single features, whose
+    batches in the journal are lost.
     """
 
     position: int
@@ -179,16 +182,16 @@ class HistoryPlan(NamedTuple):
 
 
 class Flush(NamedTuple):
-    """The position that the history reaches now, and how many of the journal's observations that took."""
+    """The result of a flush: the last arrival in the history, and how many observations left the journal."""
 
     position: int
     observations: int
 
 
 class LatestQuestion(NamedTuple):
-    """What is asked of a shared store: the newest value with event time <= at of each feature and entity.
+    """A query to a shared store: the latest value with event time <= at of each feature and entity.
 
-    The features are of one entity type; `kinds` are those of the features.
+    The features are of one entity type; `kinds`: the features grouped by kind.
     """
 
     entity_type: str
@@ -197,18 +200,19 @@ class LatestQuestion(NamedTuple):
     kinds: Sequence[Kind]
     at: int
     current: bool = False
-    """Whether `at` is the present of this process: what another one has acknowledged may be later."""
+    """Whether `at` is the present of this process; what another process has acknowledged may be later."""
 
 
 class LatestAnswers(NamedTuple):
-    """The answers to some `LatestQuestion`, and the version that the registry was of when they were given."""
+    """The answers to several `LatestQuestion`, and the version of the registry at that moment."""
 
     registry: int
     grids: Sequence[Grid]
 
 
 class Versions(NamedTuple):
-    """How often the registry and the monitor's notes have been changed, and the last arrival, of all processes."""
+    """The versions of registry and notes in a shared store (the count of changes), and the last arrival of all
+    processes."""
 
     registry: int
     notes: int
@@ -216,60 +220,59 @@ class Versions(NamedTuple):
 
 
 class Stale(Unavailable):
-    """Something was judged by a registry that another process has changed since: look at it again."""
+    """The registry was changed by another process since the request was validated: validate it again."""
 
 
 class Trimmed(Unavailable):
-    """The journal no longer has what was asked for: read the history again, which has it."""
+    """The journal no longer has the batches asked for; they have been moved to the history, or counted."""
 
 
 class Log(Protocol):
-    """What is committed, in one order."""
+    """Commits entries in a total order."""
 
     def commit(self, entries: Sequence[Entry]) -> Sequence[Entry | TimewellError]:
-        """Make all entries durable, or none. Raises StorageDown where the medium refuses.
+        """Make all entries durable, or none. Raises StorageDown if the storage cannot be written.
 
-        Returns each as it has been recorded, or why it alone was refused: a shared store gives arrivals of its
-        own, and knows what other processes have done meanwhile.
+        Returns each entry as recorded, or the error for which it alone was refused: a shared store may assign
+        another arrival, and knows of changes by other processes.
         """
 
     def answers(self, keys: Sequence[str], given_after: int) -> Mapping[str, bytes]:
-        """The answers kept for those of the idempotency keys that are known."""
+        """The answers to those of the idempotency keys that were used after `given_after`."""
 
     def replay(self, after: int) -> Iterator[tuple[int, Batch]]:
-        """The batches that arrived later than `after`, in order; of a shared store, those of this process.
+        """The batches that arrived later than `after`, in order; from a shared store, only those of this process.
 
-        Raises Trimmed where some of them have been trimmed away.
+        Raises Trimmed if some of them have been deleted.
         """
 
     def trimmed(self) -> int:
-        """The arrival up to which it may no longer have its batches."""
+        """The arrival up to which batches may have been deleted."""
 
     def trim(self, monitored: int, now: int) -> None:
-        """Delete batches that a monitor at `monitored`, and the history where that is apart, have.
+        """Delete batches that the monitor, at position `monitored`, and a separate history both have.
 
-        Idempotency answers are deleted when they are too old at `now`, which is kept for the next start.
+        Also deletes idempotency answers that are too old at `now`, and keeps `now` for the next start.
         """
 
 
 class OwnLog(Log, Protocol):
-    """The journal of one process."""
+    """The journal of a storage that belongs to one process."""
 
     def erased(self) -> Sequence[Erased]:
-        """The erasures of which something may be left in the files; what is read does not show it."""
+        """The erasures that may still have rows in the files, which reads hide."""
 
 
 class History(Protocol):
-    """What was accepted, to be read."""
+    """Reads what was accepted."""
 
     def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
         """The observations of some entities with start <= event time <= end. Raises TooLarge."""
 
     def versions(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> Rows:
-        """Every version of the observations of some entities with start <= event time <= end.
+        """Every version of the observations of some entities with start <= event time <= end, also corrected ones.
 
-        Slots are positions in `entities`; rows are sorted by (slot, event time, arrival), and corrected values
-        are among them.
+        Slots are positions in `entities`; rows are sorted by (slot, event time, arrival).
         """
 
     def observations(self, feature: Feature, start: int, end: int) -> Iterator[Accepted]:
@@ -279,123 +282,123 @@ class History(Protocol):
         """
 
     def forget(self, known: Known) -> None:
-        """Remove deleted features' observations, and their summaries."""
+        """Remove the observations and summaries of deleted features."""
 
 
 class OwnHistory(History, Protocol):
-    """Files that the journal moves into, and that memory is filled from."""
+    """History files, which checkpoints move the journal into and memory is filled from."""
 
     def flush(self, known: Known, now: int) -> Flush:
-        """Move the oldest part of the journal that the history does not have into it.
+        """Move the oldest part of the journal that the history does not have yet into it.
 
-        Called again until nothing is left to move. Rows of features that are not registered,
-        and rows past their retention age at `now`, are left behind.
+        Called repeatedly until nothing is left to move. Rows of features that are not registered, and rows past
+        their retention age at `now`, are dropped.
         """
 
     def erase(self) -> Mapping[Erased, Mapping[str, int]]:
-        """Remove the rows of erased entities from the files, as far as the journal has none of them.
+        """Remove the rows of erased entities from the files, unless the journal still has some of theirs.
 
-        Returns how many went of each feature, by the latest erasure of each entity that is done with.
+        Returns the number of rows removed by feature, for the latest erasure of each entity that is now complete.
         """
 
     def compact(self, known: Known, now: int) -> None:
-        """Merge small files, where it pays."""
+        """Merge small files if it is worth the effort."""
 
     def plan(self, budget: int) -> HistoryPlan:
-        """What to load into a memory of `budget` observations."""
+        """Choose what to load into a memory of `budget` observations."""
 
     def load(self, plan: HistoryPlan, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
-        """The planned rows of registered features."""
+        """Load the planned rows of registered features."""
 
 
 class Summaries(Protocol):
-    """What the monitor keeps of each stream. A summary is bytes here; `merge` makes one of several."""
+    """The saved statistics of each stream. Summaries are bytes here; `merge` merges several into one."""
 
     @property
     def position(self) -> int:
-        """How far in the log they reach."""
+        """The position in the log up to which the saved summaries cover everything."""
 
     def save(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
-        """Merge what came since the last save into what is kept, which then covers all up to `position`."""
+        """Merge what arrived since the last save into the saved summaries, which then reach `position`."""
 
     def read(self, feature: Feature, start: int, end: int) -> SavedSummaries:
-        """Those of the windows that meet a closed range of event time."""
+        """The summaries of a feature's windows that overlap the event times [start, end]."""
 
     def read_whole(self, feature: Feature) -> SavedSummaries:
-        """That of the whole stream."""
+        """The summary of a feature's whole stream."""
 
     def totals(self) -> tuple[int, Mapping[SummaryKey, bytes]]:
-        """Those of the whole streams of all features, and the position that they cover."""
+        """The summaries of the whole streams of all features, and the position that they cover."""
 
     def coarsen(self, now: int, merge: Merge) -> None:
-        """Merge windows that have grown old into wider ones, where that is due."""
+        """Merge windows that have grown old into wider ones, if that is due."""
 
     def all(self) -> Iterator[tuple[SummaryKey, bytes]]:
-        """Every one."""
+        """Every saved summary."""
 
 
 ReadNotes = Callable[[str], Mapping[str, bytes]]
-"""The records of a kind by key. They are committed to the log."""
+"""Reads the records of a kind, by key. They are written by committing Noted to the log."""
 
 
 class Mover(Protocol):
-    """Everything out of a storage and into another. Nobody else uses either meanwhile."""
+    """Reads everything from a storage and writes it into another. Nobody else may use either meanwhile."""
 
     def held(self, after: int) -> int:
-        """About how many observations arrived later than `after`."""
+        """The approximate number of observations that arrived later than `after`."""
 
     def carried(self, features: Mapping[str, Feature], after: int) -> Iterator[Lot]:
         """Every version of the features' observations that arrived later than `after`, oldest arrivals first."""
 
     def carry(self, lot: Lot, note: Noted) -> None:
-        """Take observations in with the arrivals that they have, and a note, in one transaction."""
+        """Write observations with the arrivals that they have, together with a note, in one transaction."""
 
 
 class Damage(Protocol):
-    """What is known to be damaged on a disk. Who reads it is told by Damaged."""
+    """The known damage to files. Reading what is damaged raises Damaged."""
 
     def words(self) -> Sequence[str]:
-        """All of it."""
+        """A description of each damage."""
 
     def uncounted(self) -> Mapping[str, str]:
-        """By feature why its statistics are not those of all that was accepted."""
+        """The features whose statistics do not cover all that was accepted, by id, and why."""
 
 
 class Storage(Protocol):
-    """What every storage has. See the module."""
+    """The parts that every storage has. See the module docstring."""
 
     def there(self) -> bool:
-        """Whether something has been kept here. Asked before `open`; creates nothing. Raises StartupError."""
+        """Whether the storage exists. Called before `open`, and creates nothing. Raises StartupError."""
 
     def open(self) -> Recovered:
-        """Open or create. Raises StartupError where that cannot be done."""
+        """Open the storage, or create it. Raises StartupError."""
 
     def close(self) -> None:
-        """Give back what was opened. Nothing is waiting to be written."""
+        """Release what `open` has acquired. Nothing is waiting to be written."""
 
     @property
     def log(self) -> Log:
-        """What is committed."""
+        """Commits entries."""
 
     @property
     def history(self) -> History:
-        """What was accepted."""
+        """Reads what was accepted."""
 
     @property
     def summaries(self) -> Summaries:
-        """What the monitor keeps."""
+        """The saved statistics."""
 
     @property
     def notes(self) -> ReadNotes:
-        """What was noted."""
+        """Reads the notes."""
 
     @property
     def mover(self) -> Mover:
-        """Everything out and in."""
+        """Reads and writes everything, for migrations."""
 
 
 class OwnStorage(Storage, Protocol):
-    """A storage that one process has to itself."""
+    """A storage that belongs to one process."""
 
     @property
     def log(self) -> OwnLog:
@@ -403,68 +406,68 @@ class OwnStorage(Storage, Protocol):
 
     @property
     def history(self) -> OwnHistory:
-        """The files."""
+        """The history files."""
 
     @property
     def damage(self) -> Damage:
-        """Of both."""
+        """The known damage to journal and history files."""
 
 
 Quick = Callable[[Sequence[LatestQuestion]], Awaitable[LatestAnswers | None]]
-"""None where the questions have to be put to `latest`, in a worker thread."""
+"""Answers queries on the event loop; None if they have to be put to `Values.latest`, in a worker thread."""
 
 
 class Values(Protocol):
-    """The values in a server, asked for at every read."""
+    """The values in a shared store, which is asked at every read."""
 
     def latest(self, questions: Sequence[LatestQuestion]) -> LatestAnswers:
-        """The answers to several questions in one visit."""
+        """Answer several queries in one visit."""
 
     def quick(self) -> AbstractAsyncContextManager[Quick]:
-        """What answers such questions from the event loop, while the context lasts."""
+        """A function that answers such queries on the event loop, usable within the context."""
 
     def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[DiskRows]:
-        """By feature the observations of some entities with start <= event time <= end. Raises TooLarge."""
+        """For each feature the observations of some entities with start <= event time <= end. Raises TooLarge."""
 
 
 class SharedRegistry(Protocol):
-    """What is registered in a server, and which of its processes leads."""
+    """The registry in a shared store, and the election of a leader among processes."""
 
     @property
     def versions_seen(self) -> int:
-        """The version of the registry that this process goes by."""
+        """The version of the registry that this process last read or wrote."""
 
     def versions_now(self) -> Versions:
-        """What the server has; compare it with `versions_seen`."""
+        """The current versions in the store, to compare with `versions_seen`."""
 
     def registered(self) -> Recovered:
-        """The registry anew. Changes of it are judged by this from now on."""
+        """Read the registry. Further changes by this process are based on this version."""
 
     def leads(self) -> bool:
         """Whether this is the one process that runs checks and raises alerts."""
 
 
 class Claims(Protocol):
-    """Which process alone may write under an idempotency key, in several commits."""
+    """Claims of a process on idempotency keys, under which it alone may then write in several commits."""
 
     def claim(self, key: str) -> bool:
-        """Whether this process may from now on, or may still. Over at the latest a minute after it is gone."""
+        """Claim a key, or renew the claim; returns whether this process has it. A claim ends after a minute."""
 
     def disclaim(self, key: str) -> None:
-        """Let others."""
+        """Give up the claim on a key."""
 
 
 class SharedStorage(Storage, Protocol):
-    """A storage in a server that any number of processes use. Nothing is kept here."""
+    """A shared store, which any number of processes use. Nothing is kept in this process."""
 
     @property
     def values(self) -> Values:
-        """Of all processes."""
+        """The values of all processes."""
 
     @property
     def registry(self) -> SharedRegistry:
-        """Of all processes."""
+        """The registry of all processes."""
 
     @property
     def claims(self) -> Claims:
-        """Of this process among all."""
+        """The claims of this process on idempotency keys."""

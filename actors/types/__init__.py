@@ -1,9 +1,9 @@
-"""What a value may be: one type a file, and what a schema adds to it.
+"""The value types, one per file, and the constraints of a feature's schema.
 
-type.py                                      what each type says of itself
-patterns.py arrow_contents.py                regular expressions of users; what is in Arrow, told before it is made
-number.py boolean.py string.py timestamp.py  the types
-integer.py vector.py json.py                 the other types
-values.py                                    all of them: values between JSON, Arrow and columns
-constraints.py                               what a feature's schema adds
+type.py                                      the base class of value types
+patterns.py arrow_contents.py                users' regular expressions; inspecting Arrow data before converting it
+number.py boolean.py string.py timestamp.py  the value types
+integer.py vector.py json.py                 the other value types
+values.py                                    the registry of types; conversions between JSON, Arrow and columns
+constraints.py                               the constraints of a feature's schema
 """

@@ -1,4 +1,4 @@
-"""What is in Arrow columns, before it is made: missing values alone, infinities, how many bytes in plain types."""
+"""Inspects Arrow columns before they are converted: only nulls, infinities, size once decoded."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from timewell.arrow_plain import is_list_view, is_plain, runs_of, within
 Sizes = NDArray[np.int64]
 
 LEAST_BYTES = 8
-"""What a value takes at least, once it is a value of Python in a list."""
+"""The least that a value takes once it is a Python object in a list."""
 
 
 def without_values(values: pa.Array | pa.ChunkedArray) -> bool:
-    """Whether a column is of missing values only: pandas gives such a column the type double."""
+    """Whether a column has only nulls or NaN: pandas gives a column of missing values the type double."""
     if pa.types.is_null(values.type):
         return True
     if values.null_count == len(values) > 0:
@@ -28,7 +28,7 @@ def without_values(values: pa.Array | pa.ChunkedArray) -> bool:
 
 
 def has_infinity(values: pa.Array) -> bool:
-    """Whether there is an infinite number among plain values, or within them."""
+    """Whether there is an infinite number among plain values, at any level of nesting."""
     kind, types = values.type, pa.types
     if types.is_floating(kind):
         return bool(pc.any(pc.is_inf(values.cast(pa.float64())), min_count=0).as_py())
@@ -40,7 +40,7 @@ def has_infinity(values: pa.Array) -> bool:
 
 
 def full_bytes(table: pa.Table) -> int:
-    """The bytes of columns that are not plain, written out. Raises InvalidInput for types that nobody takes."""
+    """The total size of nested and encoded columns once decoded. Raises InvalidInput for unsupported types."""
     total = 0
     for name, column in zip(table.column_names, table.columns, strict=True):
         refused = _refused(column.type)
@@ -62,14 +62,14 @@ def _refused(kind: pa.DataType) -> pa.DataType | None:
 
 
 def _may_grow(kind: pa.DataType) -> bool:
-    """Whether values of a type may be many more than its buffers hold."""
+    """Whether decoded values of this type may take far more space than its buffers."""
     if isinstance(kind, pa.BaseExtensionType):
         return _may_grow(kind.storage_type)
     return kind.num_fields > 0 or not is_plain(kind)
 
 
 def _sizes(values: pa.Array) -> Sizes:
-    """The bytes of each value once it is written out: int64[n]."""
+    """The size in bytes of each value once it is decoded: int64[n]."""
     kind, types = values.type, pa.types
     if isinstance(kind, pa.BaseExtensionType):
         return _sizes(values.storage)
@@ -91,7 +91,7 @@ def _sizes(values: pa.Array) -> Sizes:
 
 
 def _padded(values: pa.Array) -> Sizes:
-    """With one to point at where there is none."""
+    """The sizes, with a 0 appended for null entries to refer to."""
     return np.append(_sizes(values), 0)
 
 
@@ -121,5 +121,5 @@ def _nested_sizes(values: pa.Array) -> Sizes:
 def _width(kind: pa.DataType) -> int:
     try:
         return max(LEAST_BYTES, int(kind.bit_width) // 8)
-    except ValueError:  # null has none
+    except ValueError:  # the null type has no bit width
         return LEAST_BYTES

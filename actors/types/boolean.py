@@ -1,4 +1,4 @@
-"""True or false."""
+"""The type `boolean`: true or false."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from actors.types.type import Array, Coerced, Nulls, Observed, Type, expected, m
 
 
 class Boolean(Type):
-    """See the module."""
+    """The type `boolean`."""
 
     name = "boolean"
     dtype = np.dtype(np.bool_)
@@ -23,34 +23,34 @@ class Boolean(Type):
     repeats = False
     further = "true_rate"
 
-    def whole(self, given: Sequence[Any]) -> Array | None:
-        """Those that are."""
+    def all_from_json(self, given: Sequence[Any]) -> Array | None:
+        """Convert a column of booleans without nulls."""
         return np.array(given, np.bool_) if set(map(type, given)) == {bool} else None
 
-    def one(self, feature: Feature, value: Any) -> bool:
-        """No number stands for one."""
+    def from_json(self, feature: Feature, value: Any) -> bool:
+        """Accept only true and false, no numbers."""
         if type(value) is not bool:
             raise expected("true or false", value)
         return value
 
-    def taken(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
-        """Booleans alone."""
+    def from_arrow(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
+        """Accept only Arrow booleans."""
         if not pa.types.is_boolean(values.type):
             raise mismatch(feature, values, field)
         flags = values.cast(pa.bool_()).fill_null(False).to_numpy(zero_copy_only=False)
         return Coerced(np.array(flags, np.bool_), nulls_of(values), [])
 
     def restored(self, feature: Feature, column: pa.Array, nulls: Nulls) -> Array:
-        """As they are."""
+        """Restore the flags; nulls become False."""
         return column.fill_null(False).to_numpy(zero_copy_only=False).astype(np.bool_, copy=False)  # type: ignore[no-any-return]
 
     def observed(self, values: Array) -> Observed:
-        """How many of either."""
+        """Count both values."""
         truths = int(np.count_nonzero(values))
         counted = {"true": truths, "false": len(values) - truths}
         seen = {word: count for word, count in counted.items() if count}
         return Observed(np.array([word == "true" for word in seen]), counts=seen)
 
-    def counted(self, texts: Sequence[str]) -> Sequence[Any] | None:
-        """Either word."""
+    def values_counted(self, texts: Sequence[str]) -> Sequence[Any] | None:
+        """Map the words "true" and "false" to booleans."""
         return [word == "true" for word in texts]

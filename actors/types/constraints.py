@@ -1,4 +1,4 @@
-"""What a feature's schema adds to its type: nullable, min, max, enum, pattern, maxLength, dimension."""
+"""The constraints of a feature's schema: nullable, min, max, enum, pattern, maxLength, dimension."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _CONSTRAINTS = ("min", "max", "enum", "pattern", "max_length", "dimension")
 
 
 def coerce(feature: Feature, given: Sequence[Any]) -> Coerced:
-    """Turn JSON values into a column of the feature's type, checking each against type and schema."""
+    """Convert JSON values into a column of the feature's type, validating each against type and schema."""
     return constrain(feature, convert(feature, given), given)
 
 
 def constrain(feature: Feature, column: Coerced, given: Sequence[Any]) -> Coerced:
-    """Refuse in a column what the feature's schema does not allow. `given` is for the words."""
+    """Refuse values of a column that the schema does not allow. `given`: the original values, for messages."""
     schema = feature.schema or ValueSchema()
     if not schema.nullable:
         refused = {position for position, _ in column.refused}
@@ -39,7 +39,10 @@ def constrain(feature: Feature, column: Coerced, given: Sequence[Any]) -> Coerce
 
 
 def constrain_arrow(feature: Feature, column: Coerced) -> Coerced:
-    """The same for values that came in Arrow, which become JSON only where one is told of."""
+    """Refuse values that came in Arrow and that the schema does not allow.
+
+    Only values that appear in a message are converted to JSON.
+    """
     return constrain(feature, column, _Shown(feature.value_type, column.values))
 
 
@@ -56,7 +59,7 @@ class _Shown(Sequence[Any]):
 
 
 def check_schema(value_type: str, schema: ValueSchema | None) -> None:
-    """Raise InvalidInput where a schema makes no sense for the type (a pattern for numbers, min > max)."""
+    """Raise InvalidInput for a schema that does not fit the type (pattern for numbers) or itself (min > max)."""
     allowed = TYPES[value_type].constraints
     if "dimension" in allowed and (schema is None or schema.dimension is None):
         raise InvalidInput.at("schema.dimension", "a vector feature needs its dimension")
@@ -73,7 +76,7 @@ def check_schema(value_type: str, schema: ValueSchema | None) -> None:
 
 
 def _check_storable(schema: ValueSchema) -> None:
-    """The registry's records keep integers in 64 bits."""
+    """Raise InvalidInput for an integer that does not fit in 64 bits: MessagePack cannot encode it."""
     given = [("schema.min", schema.min), ("schema.max", schema.max)]
     given += [(f"schema.enum[{position}]", item) for position, item in enumerate(schema.enum or ())]
     for field, value in given:
@@ -82,7 +85,7 @@ def _check_storable(schema: ValueSchema) -> None:
 
 
 def camel(name: str) -> str:
-    """A field's name as JSON has it."""
+    """The camelCase name of a field, as used in JSON."""
     first, *rest = name.split("_")
     return first + "".join(map(str.capitalize, rest))
 
@@ -110,13 +113,13 @@ def _check_sizes(schema: ValueSchema) -> None:
 
 
 def check_enum(values: Sequence[Any], field: str) -> None:
-    """Raise InvalidInput where too many are listed."""
+    """Raise InvalidInput if more than MAX_ENUM_VALUES are listed."""
     if len(values) > MAX_ENUM_VALUES:
         raise InvalidInput.at(field, f"has {len(values)} values, at most {MAX_ENUM_VALUES} are taken")
 
 
 def constraint_value(value_type: str, value: Any, field: str) -> Any:
-    """A bound or enum member as the type keeps it. A bound of an integer feature may have a fraction."""
+    """Convert a bound or enum member to the type's stored form. Raises InvalidInput."""
     try:
         if field.endswith((".min", ".max")):
             return TYPES[value_type].bound(value, field.endswith(".min"))
@@ -137,7 +140,7 @@ def _check_constraints(feature: Feature, schema: ValueSchema, column: Coerced, g
 
 
 def _broken(value_type: str, schema: ValueSchema, values: Array, skip: Nulls) -> list[tuple[Nulls, str]]:
-    """For each constraint: where it is broken, and the words for it."""
+    """For each constraint of the schema: which values violate it (bool[n]), and the words for that."""
     found: list[tuple[Nulls, str]] = []
     if schema.min is not None:
         found.append(

@@ -1,4 +1,7 @@
-"""Integers of 64 bits. A whole number written 5.0 is one, as far as a float64 stands for one integer alone."""
+"""The type `integer`: 64-bit integers.
+
+A whole number written as 5.0 is accepted, unless it is so large that its float64 could stand for several integers.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,11 @@ from timewell.wire import FIRST_INEXACT
 
 _FIRST_INEXACT = {pa.float16(): 2.0**11, pa.float32(): 2.0**24, pa.float64(): FIRST_INEXACT}
 
-"""From here on a float stands for several integers."""
+"""From this value on a float of each type may stand for several integers."""
 
 
 class Integer(Type):
-    """See the module."""
+    """The type `integer`."""
 
     name = "integer"
     dtype = np.dtype(np.int64)
@@ -42,8 +45,8 @@ class Integer(Type):
     compared = "amounts"
     numeric = True
 
-    def whole(self, given: Sequence[Any]) -> Array | None:
-        """Those written as integers."""
+    def all_from_json(self, given: Sequence[Any]) -> Array | None:
+        """Convert a column of numbers written as integers, without nulls."""
         if set(map(type, given)) != {int}:
             return None
         try:
@@ -51,9 +54,9 @@ class Integer(Type):
         except OverflowError:
             return None
 
-    def one(self, feature: Feature, value: Any) -> int:
-        """An integer, or a float that stands for one."""
-        if type(value) is float and value.is_integer():  # 5.0, as whole numbers with gaps are written
+    def from_json(self, feature: Feature, value: Any) -> int:
+        """Accept an integer, or a float that stands for exactly one integer."""
+        if type(value) is float and value.is_integer():  # pandas writes integers with missing values as 5.0
             if abs(value) >= FIRST_INEXACT:
                 raise Refusal(
                     "a float of this size stands for several integers; write it without fraction or exponent"
@@ -66,13 +69,13 @@ class Integer(Type):
         return value
 
     def bound(self, value: Any, least: bool) -> Any:
-        """A bound may have a fraction."""
+        """Accept fractions too: they are rounded to the nearest integer within the bound."""
         if type(value) in (int, float):
             return math.ceil(value) if least else math.floor(value)
-        return self.one(NO_FEATURE, value)
+        return self.from_json(NO_FEATURE, value)
 
-    def taken(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
-        """Any numbers that are whole."""
+    def from_arrow(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
+        """Accept numbers of any Arrow type, if they are whole."""
         if not is_numeric(values.type):
             raise mismatch(feature, values, field)
         if pa.types.is_decimal(values.type):
@@ -89,15 +92,15 @@ class Integer(Type):
             unsigned = values.cast(pa.uint64()).fill_null(0).to_numpy(zero_copy_only=False)
             refused = [Refused(int(p), "does not fit in 64 bits") for p in np.flatnonzero(unsigned >= 2**63)]
             return Coerced(unsigned.astype(np.int64), nulls_of(values), refused)
-        column = floats_of(values)  # what pandas makes of integers with gaps
-        # Beyond its digits a float stands for its neighbours as well.
+        column = floats_of(values)  # pandas makes integers with missing values floats
+        # From `_FIRST_INEXACT` on a float may stand for neighbouring integers as well.
         odd = (np.floor(column.values) != column.values) | (np.abs(column.values) >= _FIRST_INEXACT[values.type])
         refused = [Refused(p, _why_none(float(column.values[p]))) for p in np.flatnonzero(odd).tolist()]
         integers = np.where(odd, 0, column.values).astype(np.int64)
         return Coerced(integers, column.nulls, [*column.refused, *refused])
 
     def observed(self, values: Array) -> Observed:
-        """Amounts."""
+        """Observe the values as amounts."""
         return Observed(values, values)
 
 

@@ -1,4 +1,4 @@
-"""Any JSON, kept as its canonical text: keys sorted, no -0.0."""
+"""The type `json`: any JSON value, stored as canonical text: keys sorted, -0.0 as 0.0."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from timewell.arrow_objects import Unsayable, has_bytes, objects
 
 
 class Json(Text):
-    """See the module."""
+    """The type `json`."""
 
     name = "json"
     slow = True
 
-    def one(self, feature: Feature, value: Any) -> str:
-        """Its text, which is neither too long nor too deep."""
+    def from_json(self, feature: Feature, value: Any) -> str:
+        """Convert a value to canonical text. Raises Refusal if it is too long or nested too deeply."""
         try:
             text = CANONICAL.encode(value)
         except RecursionError:
@@ -41,12 +41,12 @@ class Json(Text):
             text = CANONICAL.encode(_without_negative_zero(value))
         return text.decode()
 
-    def rendered(self, values: Array) -> list[Any]:
-        """The texts as they are."""
+    def to_json(self, values: Array) -> list[Any]:
+        """Embed the stored texts as they are."""
         return [None if text is None else msgspec.Raw(text.encode()) for text in values.tolist()]
 
-    def taken(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
-        """JSON texts, as they come out of a training set; values that are no texts are taken as they are."""
+    def from_arrow(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
+        """Accept JSON texts, as training sets have them, and Arrow values of other types, which are converted."""
         if not is_text(values.type):
             return self._of_objects(feature, values, field)
         decoded, refused = [], []
@@ -92,7 +92,7 @@ _DEPTHS[list(b"]}")] = -1
 
 
 def _depth(text: bytes) -> int:
-    """How deep arrays and objects are nested, those without content not counted.
+    """How deeply arrays and objects are nested in a JSON text, not counting empty ones.
 
     >>> _depth(b'[{"a[":["]"]},[]]'), _depth(b"[[]]"), _depth(b"{}")
     (3, 1, 0)
@@ -102,7 +102,7 @@ def _depth(text: bytes) -> int:
 
 
 def _is_endless(value: Any) -> bool:
-    """Whether a value is an infinity, or holds one, which would become a null."""
+    """Whether a value is or contains an infinity, which would be encoded as null."""
     if isinstance(value, float):
         return math.isinf(value)
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

@@ -1,4 +1,4 @@
-"""Numbers: finite float64. A whole one goes out as it came in: 5, not 5.0."""
+"""The type `number`: finite float64. Whole numbers are rendered as 5, not 5.0."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LARGEST_WHOLE = 2.0**63
 
 
 class Number(Type):
-    """See the module."""
+    """The type `number`."""
 
     name = "number"
     dtype = np.dtype(np.float64)
@@ -37,8 +37,8 @@ class Number(Type):
     numeric = True
     repeats = False
 
-    def whole(self, given: Sequence[Any]) -> Array | None:
-        """Finite ones."""
+    def all_from_json(self, given: Sequence[Any]) -> Array | None:
+        """Convert a column of finite numbers without nulls."""
         types = set(map(type, given))
         if not types <= {int, float}:
             return None
@@ -48,8 +48,8 @@ class Number(Type):
             return None
         return values + 0.0 if np.isfinite(values).all() else None
 
-    def one(self, feature: Feature, value: Any) -> float:
-        """The nearest float64."""
+    def from_json(self, feature: Feature, value: Any) -> float:
+        """Convert to the nearest float64. Raises Refusal if that is not finite."""
         if type(value) not in (int, float):
             raise expected("a number", value)
         try:
@@ -58,10 +58,10 @@ class Number(Type):
             number = np.inf
         if not np.isfinite(number):
             raise Refusal("not a finite float64")
-        return number + 0.0  # no -0.0, which is 0 and would be told apart from it
+        return number + 0.0  # turns -0.0 into 0.0, which has other bits
 
-    def rendered(self, values: Array) -> list[Any]:
-        """Whole numbers as integers."""
+    def to_json(self, values: Array) -> list[Any]:
+        """Render whole numbers as integers."""
         if len(values) <= FEW:
             return [int(x) if x.is_integer() and abs(x) < _LARGEST_WHOLE else x for x in values.tolist()]
         whole = (np.floor(values) == values) & (np.abs(values) < _LARGEST_WHOLE)
@@ -73,22 +73,22 @@ class Number(Type):
                 numbers[position] = int(numbers[position])
         return numbers
 
-    def taken(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
-        """Any numbers, NaN being a null."""
+    def from_arrow(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
+        """Accept numbers of any Arrow type; NaN is a null."""
         if not is_numeric(values.type):
             raise mismatch(feature, values, field)
-        if pa.types.is_decimal(values.type):  # through their digits: Arrow's own conversion is not the nearest
+        if pa.types.is_decimal(values.type):  # Arrow's own conversion does not give the nearest float
             given = [None if one is None else float(one) for one in values.to_pylist()]
             return column_of(self, feature, given, (len(given),))
         return floats_of(values)
 
     def observed(self, values: Array) -> Observed:
-        """Amounts."""
+        """Observe the values as amounts."""
         return Observed(values, values)
 
 
 def floats_of(values: pa.Array) -> Coerced:
-    """Arrow numbers other than decimals as float64, NaN being a null and infinities refused."""
+    """Convert Arrow numbers other than decimals to float64. NaN becomes null, infinities are refused."""
     numbers = np.array(values.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False))
     nulls = np.isnan(numbers)
     infinite = np.isinf(numbers)

@@ -1,12 +1,13 @@
-"""Regular expressions that users give, in the syntax of RE2, which never backtracks.
+"""Users' regular expressions, in the syntax of RE2, which never backtracks.
 
-Python's own would hold the whole process: over `^(a+)+$` and thirty letters it takes minutes. RE2 takes time
-linear in the text, at worst some five nanoseconds for each byte and instruction of the compiled expression; so
-both are bounded, and so is what one search may take in all. Few texts are searched by RE2 as it is compiled here,
-columns by the RE2 in Arrow, which is told the expression anew each time and needs a sixtieth of the time a text.
+Python's `re` could block the whole process: matching `^(a+)+$` against thirty letters takes minutes. RE2 takes
+time linear in the text, at worst about five nanoseconds per byte and instruction of the compiled expression; so
+both are bounded, and so is the total time of a search. A few texts are searched by the `re2` package with an
+expression that is compiled once, columns by the RE2 in Arrow, which compiles the expression on each call but takes
+a sixtieth of the time per text.
 
-An expression that an earlier version took and RE2 does not know stays what it is: `Unusable` is raised where it is
-used.
+A schema that an earlier version accepted may have an expression that RE2 does not support; using it raises
+`Unusable`.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ from actors.types.type import Nulls
 
 _PATTERNS_KEPT = 128
 _BYTES_OF_A_PATTERN = 1 << 20
-"""What RE2 may remember of the states that it has come by."""
+"""Memory for RE2's cache of states."""
 _FEW_CHARACTERS = 1_000
 _STEPS_OF_A_SLICE = 50_000_000
-"""Characters times instructions between two looks at the clock."""
+"""Characters times instructions that are matched between two readings of the clock."""
 _REPETITION = re.compile(
     r"""\\. | \[\^?\]?(?:\\.|[^\]\\])*\] | \{(?P<least>[0-9]*)(?:,(?P<most>[0-9]+)?)?\}""", re.VERBOSE | re.DOTALL
 )
-"""Also what has a brace in it and is none: something escaped, a class of characters."""
+"""Matches a counted repetition; also escapes and character classes, in which a brace is no repetition."""
 _NAMED = {
     "(?=": "lookahead",
     "(?!": "lookahead",
@@ -51,11 +52,11 @@ _NAMED = {
 
 
 class Unusable(ValueError):
-    """Why an expression cannot be searched for."""
+    """An expression cannot be used; the message says why."""
 
 
 def check_pattern(pattern: str, field: str) -> None:
-    """Raise InvalidInput that says what is wrong with it and where."""
+    """Raise InvalidInput, which says what is wrong and where, for an unusable expression."""
     try:
         instructions_of(pattern)
     except Unusable as error:
@@ -63,7 +64,7 @@ def check_pattern(pattern: str, field: str) -> None:
 
 
 def instructions_of(pattern: str) -> int:
-    """How large the expression is when it is compiled. Raises Unusable."""
+    """The number of instructions of the compiled expression. Raises Unusable."""
     return int(_compiled(pattern).programsize)
 
 
@@ -84,7 +85,7 @@ def _compiled(pattern: str) -> re2._Regexp:
 
 
 def _check_repetitions(pattern: str) -> None:
-    """RE2 takes these for the letters that they are written with, which nobody means."""
+    """Raise Unusable for repetitions that RE2 would silently treat as literal text, such as {,5}."""
     for found in _REPETITION.finditer(pattern):
         if found["most"] is not None and not found["least"]:
             raise Unusable(f"has {found[0]} at character {found.start() + 1}: write {{0,{found['most']}}}")
@@ -102,7 +103,7 @@ def _too_large(size: str) -> str:
 
 
 def _reason(pattern: str, told: bytes) -> str:
-    """RE2 says `what: the part of the pattern`."""
+    """A readable reason from RE2's message `told`, which has the form `what: part of the pattern`."""
     what, _, part = told.decode(errors="replace").partition(": ")
     if what.startswith("pattern too large"):
         return _too_large("more than can be")
@@ -126,7 +127,7 @@ _SHARED: ContextVar[_Budget | None] = ContextVar("shared", default=None)
 
 @contextmanager
 def one_budget() -> Iterator[None]:
-    """All searches within take PATTERN_SECONDS together; one that is alone has them for itself."""
+    """Have all searches within share one budget of PATTERN_SECONDS, which each has for itself otherwise."""
     token = _SHARED.set(_Budget())
     try:
         yield
@@ -135,16 +136,16 @@ def one_budget() -> Iterator[None]:
 
 
 class Search:
-    """Searches columns of texts for an expression, for PATTERN_SECONDS of processor time and no longer."""
+    """Searches columns of texts for an expression, for at most PATTERN_SECONDS of processor time."""
 
     def __init__(self, pattern: str) -> None:
-        """Raises Unusable."""
+        """Compile the expression. Raises Unusable."""
         self._compiled = _compiled(pattern)
         self._pattern = pattern
         self._budget = _SHARED.get() or _Budget()
 
     def misses(self, texts: Sequence[str]) -> Nulls:
-        """In which texts the expression is not found. Raises TooLarge once it has taken too long."""
+        """Which texts do not contain a match: bool[n]. Raises TooLarge when the time is used up."""
         characters = sum(map(len, texts))
         if characters <= _FEW_CHARACTERS:
             search = self._compiled.search
@@ -164,7 +165,7 @@ class Search:
 
 
 def arrow_texts(texts: Sequence[str]) -> pa.Array:
-    """Texts as an array. Arrow's own ways there and back import pandas when first taken, for a second or two."""
+    """Convert texts to an Arrow array. Arrow's own way first imports pandas, which takes a second or two."""
     encoded = [text.encode() for text in texts]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
     return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))

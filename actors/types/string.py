@@ -1,4 +1,4 @@
-"""Texts, of up to MAX_VALUE_BYTES as UTF-8."""
+"""The type `string`: texts of up to MAX_VALUE_BYTES in UTF-8."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from actors.types.type import (
 
 
 class Text(Type):
-    """What is kept as a Python text."""
+    """The base of types whose values are stored as Python strings."""
 
     dtype = np.dtype(object)
     arrow = pa.string()
@@ -37,42 +37,42 @@ class Text(Type):
     further = "lengths"
 
     def restored(self, feature: Feature, column: pa.Array, nulls: Nulls) -> Array:
-        """Texts, None for nulls."""
+        """Restore the texts; nulls become None."""
         values = np.empty(len(column), object)
         values[:] = column.to_pylist()
         return values
 
     def observed(self, values: Array) -> Observed:
-        """How often each, and their lengths in characters."""
+        """Count each distinct text, and observe the lengths in characters as amounts."""
         counts = Counter(values.tolist())
         lengths = np.fromiter(map(len, values.tolist()), np.int64, len(values))
         return Observed(list(counts), lengths, counts)
 
 
 class String(Text):
-    """See the module."""
+    """The type `string`."""
 
     name = "string"
     constraints = frozenset({"enum", "pattern", "max_length"})
 
-    def whole(self, given: Sequence[Any]) -> Array | None:
-        """Those that are surely short enough: UTF-8 takes at most four bytes a character."""
+    def all_from_json(self, given: Sequence[Any]) -> Array | None:
+        """Convert a column of texts that are surely short enough: UTF-8 takes at most four bytes a character."""
         if set(map(type, given)) != {str} or max(map(len, given)) * 4 > MAX_VALUE_BYTES:
             return None
         column = np.empty(len(given), object)
         column[:] = given
         return column
 
-    def one(self, feature: Feature, value: Any) -> str:
-        """A text that is not too long."""
+    def from_json(self, feature: Feature, value: Any) -> str:
+        """Accept a text that is not too long."""
         if type(value) is not str:
             raise expected("a string", value)
         if len(value.encode()) > MAX_VALUE_BYTES:
             raise Refusal(f"longer than {MAX_VALUE_BYTES} bytes")
         return value
 
-    def taken(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
-        """Texts alone."""
+    def from_arrow(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
+        """Accept only Arrow texts."""
         if not is_text(values.type):
             raise mismatch(feature, values, field)
         texts = blank(self.dtype, (len(values),))
@@ -84,10 +84,10 @@ class String(Text):
             texts, nulls_of(values), [Refused(int(p), f"longer than {MAX_VALUE_BYTES} bytes") for p in long]
         )
 
-    def counted(self, texts: Sequence[str]) -> Sequence[Any] | None:
-        """Themselves."""
+    def values_counted(self, texts: Sequence[str]) -> Sequence[Any] | None:
+        """The texts are the values."""
         return texts
 
-    def counted_as(self, text: str) -> Any:
-        """Itself."""
+    def counted_to_json(self, text: str) -> Any:
+        """The text is the value."""
         return text

@@ -1,4 +1,4 @@
-"""Moments: int64 microseconds, RFC 3339 in JSON."""
+"""The type `timestamp`: moments as int64 microseconds; in JSON, RFC 3339 texts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from timewell.arrow_moments import micros_of
 
 
 class Timestamp(Type):
-    """See the module."""
+    """The type `timestamp`."""
 
     name = "timestamp"
     dtype = np.dtype(np.int64)
@@ -36,8 +36,8 @@ class Timestamp(Type):
     compared = "amounts"
     slow = True
 
-    def one(self, feature: Feature, value: Any) -> int:
-        """What RFC 3339 has, and the shorter forms that are taken everywhere."""
+    def from_json(self, feature: Feature, value: Any) -> int:
+        """Parse an RFC 3339 text, or one of the shorter forms that `parse_timestamp` accepts."""
         if type(value) is not str:
             raise expected("an RFC 3339 string", value)
         try:
@@ -45,12 +45,12 @@ class Timestamp(Type):
         except InvalidInput:
             raise expected("an RFC 3339 timestamp", value) from None
 
-    def rendered(self, values: Array) -> list[Any]:
-        """RFC 3339."""
+    def to_json(self, values: Array) -> list[Any]:
+        """Render RFC 3339 texts."""
         return [format_timestamp(micros) for micros in values.tolist()]
 
-    def taken(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
-        """Timestamps and dates of any unit, or texts."""
+    def from_arrow(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
+        """Accept Arrow timestamps and dates of any unit, and texts."""
         if is_text(values.type):
             return column_of(self, feature, values.to_pylist(), (len(values),))
         if not (pa.types.is_timestamp(values.type) or pa.types.is_date(values.type)):
@@ -59,18 +59,18 @@ class Timestamp(Type):
         refused = [Refused(int(place), "is not within the years 1 to 9999") for place in np.flatnonzero(beyond)]
         return Coerced(np.where(beyond, 0, micros), nulls_of(values), refused)
 
-    def given(self, values: Array, nulls: Nulls) -> pa.Array:
-        """Microseconds, UTC."""
+    def to_arrow(self, values: Array, nulls: Nulls) -> pa.Array:
+        """Convert to an Arrow array of microseconds in UTC."""
         return pa.array(values, mask=nulls).cast(self.arrow)
 
     def restored(self, feature: Feature, column: pa.Array, nulls: Nulls) -> Array:
-        """Microseconds."""
+        """Restore the microseconds; nulls become 0."""
         return super().restored(feature, column.cast(pa.int64()), nulls)
 
     def observed(self, values: Array) -> Observed:
-        """Amounts."""
+        """Observe the moments as amounts."""
         return Observed(values, values)
 
-    def told(self, amount: float | int | None) -> Any:
-        """RFC 3339. float64 rounds the last microseconds of the year 9999 into the next."""
+    def amount_to_json(self, amount: float | int | None) -> Any:
+        """Render an RFC 3339 text. As float64, the last microseconds of the year 9999 round to the year 10000."""
         return None if amount is None else format_timestamp(min(round(amount), LAST_MOMENT))

@@ -1,4 +1,4 @@
-"""What is common to all types of values, and what each says of itself."""
+"""Type: the base class of value types, and what they share."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from actors.errors import InvalidInput
 Array = NDArray[Any]
 Nulls = NDArray[np.bool_]
 FEW = 128
-"""Up to so many values Python is done before numpy has begun."""
+"""Up to this many values a Python loop is faster than numpy."""
 CANONICAL = msgspec.json.Encoder(order="sorted")
 
 
 class Refused(NamedTuple):
-    """The value at `position` was refused, and why."""
+    """A refused value: its position in the column, and the reason."""
 
     position: int
     reason: str
 
 
 class Coerced(NamedTuple):
-    """Coerced values with their null mask; `refused` positions hold a null and must not be written."""
+    """A converted column: values and null mask. Values at `refused` positions are null and must not be written."""
 
     values: Array
     nulls: Nulls
@@ -56,9 +56,10 @@ def lean_nulls(nulls: Nulls) -> Nulls:
 
 
 class Observed(NamedTuple):
-    """What statistics take of some values: what tells them apart, amounts, how often each, components.
+    """What statistics use of a column of values.
 
-    `distinct`: numbers (a row each), or texts. `amounts`: what is distributed.
+    `distinct`: for the distinct count: numbers (one row per value) or texts. `amounts`: numbers for the
+    distribution. `counts`: how often each text occurs. `components`: float32[n, d].
     """
 
     distinct: Array | Sequence[str]
@@ -68,97 +69,97 @@ class Observed(NamedTuple):
 
 
 class Refusal(ValueError):
-    """Why a value is not taken."""
+    """A value is not accepted; the message says why."""
 
 
 def expected(what: str, value: object) -> Refusal:
-    """A value is of another type."""
+    """A refusal of a value that is of another type."""
     return Refusal(f"expected {what}, got {shown(value)}")
 
 
 def shown(value: Any) -> str:
-    """A JSON value for a message, cut where it is long."""
+    """A JSON value for a message, truncated if it is long."""
     text = CANONICAL.encode(value).decode()
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def blank(dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
-    """Zeros, or None for objects."""
+    """An array of zeros, or of None for objects."""
     return np.full(shape, None, dtype) if dtype.kind == "O" else np.zeros(shape, dtype)
 
 
 class Type(ABC):
-    """A type of values. A null is kept as the type's zero (None for objects) beside True in the null mask."""
+    """A value type. A null is stored as the type's zero (None for objects), with True in a separate null mask."""
 
     name: ClassVar[str]
     dtype: ClassVar[np.dtype[Any]]
-    """In which values are kept in memory."""
+    """The dtype of values in memory."""
     arrow: ClassVar[pa.DataType]
-    """In which they are kept in history files and go out in Arrow."""
+    """The Arrow type of values in history files and in answers."""
     constraints: ClassVar[frozenset[str]] = frozenset()
-    """What a schema may say of it: of min, max, enum, pattern, max_length, dimension."""
+    """Which constraints a schema may have: of min, max, enum, pattern, max_length, dimension."""
     compared: ClassVar[Literal["amounts", "categories", "components"]]
-    """As what two stretches of a stream are compared. Amounts have an order."""
+    """How drift is measured: as a distribution of ordered amounts, by counts of categories, or by components."""
     numeric: ClassVar[bool] = False
-    """Whether sums and means make sense."""
+    """Whether sums and means are defined."""
     slow: ClassVar[bool] = False
-    """Whether a value of JSON takes long to be judged."""
+    """Whether validating a JSON value takes long."""
     repeats: ClassVar[bool] = True
-    """Whether files are smaller where each distinct value stands once."""
+    """Whether values repeat enough for dictionary encoding to make files smaller."""
     further: ClassVar[Literal["true_rate", "lengths", "norms"] | None] = None
-    """What its statistics have beside those of all."""
+    """Which statistics the type has in addition to those of all types."""
 
     # JSON
 
-    def whole(self, given: Sequence[Any]) -> Array | None:
-        """A column at once where every value is plainly of the type, None where they are to be looked at."""
+    def all_from_json(self, given: Sequence[Any]) -> Array | None:
+        """Convert a whole column at once if every value is plainly of the type; None if each has to be checked."""
         return None
 
     @abstractmethod
-    def one(self, feature: Feature, value: Any) -> Any:
-        """One value as it is kept. Raises Refusal."""
+    def from_json(self, feature: Feature, value: Any) -> Any:
+        """Convert one JSON value to its stored form. Raises Refusal."""
 
     def bound(self, value: Any, least: bool) -> Any:
-        """A schema's min (`least`) or max as it is kept. Raises Refusal."""
-        return self.one(NO_FEATURE, value)
+        """Convert a schema's min (if `least`) or max to the stored form. Raises Refusal."""
+        return self.from_json(NO_FEATURE, value)
 
-    def rendered(self, values: Array) -> list[Any]:
-        """The values as objects that encode to the contract's JSON; nulls are the type's zero."""
+    def to_json(self, values: Array) -> list[Any]:
+        """Render values as objects that msgspec encodes to the API's JSON; nulls as the type's zero."""
         return values.tolist()  # type: ignore[no-any-return]
 
     # Arrow
 
     @abstractmethod
-    def taken(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
-        """A plain Arrow array as a column. Raises InvalidInput that names `field` for one of another type."""
+    def from_arrow(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
+        """Convert a plain Arrow array to a column. Raises InvalidInput, naming `field`, for an unsuitable type."""
 
-    def given(self, values: Array, nulls: Nulls) -> pa.Array:
-        """The values as an Arrow array."""
+    def to_arrow(self, values: Array, nulls: Nulls) -> pa.Array:
+        """Convert values to an Arrow array."""
         return pa.array(values, self.arrow, mask=nulls)
 
     def restored(self, feature: Feature, column: pa.Array, nulls: Nulls) -> Array:
-        """The values of an array that `given` made."""
+        """Convert an array made by `to_arrow` back to values."""
         return column.fill_null(0).to_numpy(zero_copy_only=False).astype(self.dtype, copy=False)  # type: ignore[no-any-return]
 
     # Statistics
 
     @abstractmethod
     def observed(self, values: Array) -> Observed:
-        """What statistics take of some values, which are no nulls."""
+        """Compute what statistics use of values, among which there are no nulls."""
 
-    def told(self, amount: float | int | None) -> Any:
-        """An amount of the statistics as JSON."""
+    def amount_to_json(self, amount: float | int | None) -> Any:
+        """Render an amount in statistics as JSON."""
         return plain(amount)
 
-    def counted(self, texts: Sequence[str]) -> Sequence[Any] | None:
-        """The values that the counts of the statistics stand for, None where these do not tell."""
+    def values_counted(self, texts: Sequence[str]) -> Sequence[Any] | None:
+        """Convert texts counted in statistics back to values; None if that is not possible for this type."""
         return None
 
-    def counted_as(self, text: str) -> Any:
-        """A counted text as JSON."""
+    def counted_to_json(self, text: str) -> Any:
+        """Render a text counted in statistics as JSON."""
         try:
             return msgspec.json.decode(text)
-        except msgspec.DecodeError:  # one that was cut
+        except msgspec.DecodeError:  # it was truncated
             return text
 
 
@@ -166,50 +167,50 @@ NO_FEATURE = Feature(id="", entity="", name="", version=1, value_type="number", 
 
 
 def plain(amount: float | int | None) -> float | int | None:
-    """5 rather than 5.0, as everywhere."""
+    """Turn whole floats into integers: 5.0 into 5."""
     return int(amount) if isinstance(amount, float) and amount.is_integer() and abs(amount) < 2**63 else amount
 
 
 def is_numeric(kind: pa.DataType) -> bool:
-    """Whether an Arrow type is one of numbers."""
+    """Whether an Arrow type is numeric."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a plain Arrow type is one of texts."""
+    """Whether a plain Arrow type is a text type."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def nulls_of(values: pa.Array) -> Nulls:
-    """Where an Arrow array has nulls."""
+    """The null mask of an Arrow array: bool[n]."""
     return np.asarray(values.is_null().to_numpy(zero_copy_only=False), np.bool_)
 
 
 def mismatch(feature: Feature, values: pa.Array, field: str) -> InvalidInput:
-    """An Arrow array that cannot be the feature's values at all."""
+    """The error for an Arrow array whose type does not fit the feature."""
     reason = f"a column of {values.type} cannot be the values of {feature.id} ({feature.value_type})"
     return InvalidInput.at(field, reason)
 
 
 def one_by_one(type_: Type, feature: Feature, given: Sequence[Any], values: Array) -> list[Refused]:
-    """Fill in what is given, and say what is not acceptable. Nulls stay as they are."""
+    """Convert `given` one by one into `values`, and return what was refused. Nulls are skipped."""
     refused = []
     for position, value in enumerate(given):
         if value is None:
             continue
         try:
-            values[position] = type_.one(feature, value)
+            values[position] = type_.from_json(feature, value)
         except Refusal as refusal:
             refused.append(Refused(position, str(refusal)))
     return refused
 
 
 def column_of(type_: Type, feature: Feature, given: Sequence[Any], shape: tuple[int, ...]) -> Coerced:
-    """JSON values as a column, constraints not looked at."""
+    """Convert JSON values to a column, without checking constraints. `shape`: that of the column."""
     nulls = no_nulls(len(given))
     if None in given:
         nulls = np.fromiter((value is None for value in given), np.bool_, len(given))
-    values = type_.whole(given)
+    values = type_.all_from_json(given)
     if values is not None:
         return Coerced(values, nulls, [])
     values = blank(type_.dtype, shape)

@@ -1,4 +1,4 @@
-"""Values between JSON, Arrow and columns, whatever their type.
+"""Conversions between JSON, Arrow and columns for all value types. In memory values are:
 
 number     float64      integer, timestamp  int64      boolean  bool
 string     object (str) json  object (canonical JSON text)  vector  float32[dimension]
@@ -27,7 +27,7 @@ from timewell.arrow_plain import plain_array
 TYPES: dict[str, Type] = {
     type_.name: type_ for type_ in (Number(), Integer(), String(), Boolean(), Timestamp(), Vector(), Json())
 }
-"""In the order of the columns of history files."""
+"""All types by name, in the order of the columns in history files."""
 
 
 def type_of(feature: Feature) -> Type:
@@ -36,14 +36,14 @@ def type_of(feature: Feature) -> Type:
 
 
 def dtype_of(value_type: str) -> np.dtype[Any]:
-    """The dtype in which values of a type are kept."""
+    """The dtype of values of a type in memory."""
     return TYPES[value_type].dtype
 
 
 def width_of(feature: Feature) -> int:
-    """The dimension of a vector feature, 0 for one whose values are single."""
-    whole = type_of(feature).compared == "components"
-    return (feature.schema.dimension or 0) if whole and feature.schema else 0
+    """The dimension of a vector feature, 0 for any other."""
+    is_vector = type_of(feature).compared == "components"
+    return (feature.schema.dimension or 0) if is_vector and feature.schema else 0
 
 
 def _shape(feature: Feature, count: int) -> tuple[int, ...]:
@@ -51,34 +51,34 @@ def _shape(feature: Feature, count: int) -> tuple[int, ...]:
 
 
 def empty(feature: Feature, count: int) -> Array:
-    """`count` nulls of the feature's type: shape (count,), or (count, dimension) for a vector."""
+    """A column of `count` nulls: shape (count,), or (count, dimension) for a vector."""
     return blank(type_of(feature).dtype, _shape(feature, count))
 
 
 def convert(feature: Feature, given: Sequence[Any]) -> Coerced:
-    """JSON values as a column of the feature's type, nulls allowed and constraints not looked at."""
+    """Convert JSON values to a column of the feature's type. Nulls are allowed; constraints are not checked."""
     return column_of(type_of(feature), feature, given, _shape(feature, len(given)))
 
 
 def convert_one(value_type: str, value: Any) -> Any:
-    """One value of a type other than vector, as it is kept. Raises ValueError that says what was expected."""
-    return TYPES[value_type].one(NO_FEATURE, value)
+    """Convert one JSON value of a type other than vector to its stored form. Raises Refusal (a ValueError)."""
+    return TYPES[value_type].from_json(NO_FEATURE, value)
 
 
 def convert_arrow(feature: Feature, values: pa.Array, field: str) -> Coerced:
-    """An Arrow array as a column of the feature's type, constraints not looked at; NaN is a null.
+    """Convert an Arrow array to a column of the feature's type. Constraints are not checked; NaN is a null.
 
-    Raises InvalidInput that names `field` where the array's type cannot be the feature's at all; single values
-    that are not acceptable are refused in the column.
+    Raises InvalidInput, naming `field`, if the array's type does not fit the feature; single values that are not
+    acceptable are listed in the column's `refused`.
     """
     values = plain_array(values)
     if without_values(values):
         return Coerced(empty(feature, len(values)), np.ones(len(values), np.bool_), [])
-    return type_of(feature).taken(feature, values, field)
+    return type_of(feature).from_arrow(feature, values, field)
 
 
 def render(value_type: str, values: Array, nulls: Nulls) -> list[Any]:
-    """A column as objects that msgspec encodes to the contract's JSON; nulls become None."""
+    """Render a column as objects that msgspec encodes to the API's JSON; nulls as None."""
     rendered = render_all(value_type, values)
     if nulls.any():
         for position in np.flatnonzero(nulls).tolist():
@@ -87,12 +87,12 @@ def render(value_type: str, values: Array, nulls: Nulls) -> list[Any]:
 
 
 def render_all(value_type: str, values: Array) -> list[Any]:
-    """The same without regard to nulls, which stand as the type's zero."""
-    return TYPES[value_type].rendered(values)
+    """Render a column like `render`, but nulls as the type's zero."""
+    return TYPES[value_type].to_json(values)
 
 
 def observed(values: Array) -> Observed:
-    """What statistics take of values, of which they know but how they are kept: those kept alike count alike."""
+    """Compute what statistics use of values. Their type is recognised by dtype: statistics know no features."""
     kept = values.dtype, values.ndim == 2
     for type_ in TYPES.values():
         if kept == (type_.dtype, type_.compared == "components"):

@@ -1,4 +1,4 @@
-"""Vectors of finite float32, all of a feature's of one dimension."""
+"""The type `vector`: arrays of finite float32, of one dimension per feature."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NUMBER = Number()
 
 
 class Vector(Type):
-    """See the module."""
+    """The type `vector`."""
 
     name = "vector"
     dtype = np.dtype(np.float32)
@@ -39,8 +39,8 @@ class Vector(Type):
     repeats = False
     further = "norms"
 
-    def one(self, feature: Feature, value: Any) -> Array:
-        """An array of numbers of the feature's dimension."""
+    def from_json(self, feature: Feature, value: Any) -> Array:
+        """Accept an array of numbers of the feature's dimension."""
         dimension = feature.schema.dimension if feature.schema else None
         if type(value) is not list or not set(map(type, value)) <= {int, float}:
             raise expected("an array of numbers", value)
@@ -55,15 +55,15 @@ class Vector(Type):
             raise Refusal("a component is not a finite float32")
         return vector
 
-    def rendered(self, values: Array) -> list[Any]:
-        """Through the shortest text of each float32: 0.1 comes back as 0.1 and not as 0.10000000149."""
+    def to_json(self, values: Array) -> list[Any]:
+        """Render by the shortest text of each float32: as 0.1 rather than 0.10000000149."""
         shortest = values.astype("U").astype(np.float64)
-        flat = _NUMBER.rendered(shortest.ravel())
+        flat = _NUMBER.to_json(shortest.ravel())
         width = values.shape[1]
         return [flat[start : start + width] for start in range(0, len(flat), width)]
 
-    def taken(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
-        """Lists of numbers of the feature's dimension."""
+    def from_arrow(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
+        """Accept Arrow lists of numbers of the feature's dimension."""
         kind, dimension = values.type, _dimension(feature)
         listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
         if not (listed and is_numeric(kind.value_type)):
@@ -85,21 +85,21 @@ class Vector(Type):
         vectors[endless] = 0
         return Coerced(vectors, nulls, refused)
 
-    def given(self, values: Array, nulls: Nulls) -> pa.Array:
-        """Lists."""
+    def to_arrow(self, values: Array, nulls: Nulls) -> pa.Array:
+        """Convert to an Arrow array of lists."""
         flat = pa.array(np.ascontiguousarray(values).reshape(-1))
         offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
         return pa.ListArray.from_arrays(pa.array(offsets), flat, mask=pa.array(nulls) if nulls.any() else None)
 
     def restored(self, feature: Feature, column: pa.Array, nulls: Nulls) -> Array:
-        """float32[n, dimension]"""
+        """Restore float32[n, dimension]; nulls become zeros."""
         width = _dimension(feature)
         vectors = blank(self.dtype, (len(column), width))
         vectors[~nulls] = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
         return vectors
 
     def observed(self, values: Array) -> Observed:
-        """Their norms, and each component."""
+        """Observe the norms as amounts, and the components."""
         return Observed(values, np.linalg.norm(values.astype(np.float64), axis=1), components=values)
 
 

@@ -345,7 +345,7 @@ def test_a_column_of_string_views_is_a_column_of_strings(kind: str) -> None:
 @pytest.mark.parametrize("text", ["4503599627370497.25", "5.00000000000000000000000000001", "-0.5"])
 def test_a_decimal_with_a_fraction_is_no_integer_however_small_that_is(text: str) -> None:
     values = pa.array([Decimal(7), Decimal(text), None], pa.decimal256(70, 30))
-    column = Integer().taken(NO_FEATURE, values, "x")
+    column = Integer().from_arrow(NO_FEATURE, values, "x")
     assert [place for place, _ in column.refused] == [1]
     assert (column.values[0], column.nulls.tolist()) == (7, [False, False, True])
 

@@ -38,15 +38,15 @@ class Grade(Type):
     constraints = frozenset({"min", "max"})
     compared = "amounts"
 
-    def one(self, feature: Any, value: Any) -> int:
+    def from_json(self, feature: Any, value: Any) -> int:
         if not (isinstance(value, str) and len(value) == 1 and "A" <= value <= "F"):
             raise expected("a grade from A to F", value)
         return ord(value) - ord("A")
 
-    def rendered(self, values: Array) -> list[Any]:
+    def to_json(self, values: Array) -> list[Any]:
         return [chr(ord("A") + grade) for grade in values.tolist()]
 
-    def taken(self, feature: Any, values: pa.Array, field: str) -> Coerced:
+    def from_arrow(self, feature: Any, values: pa.Array, field: str) -> Coerced:
         if not is_text(values.type):
             raise mismatch(feature, values, field)
         return column_of(self, feature, values.to_pylist(), (len(values),))
@@ -54,8 +54,8 @@ class Grade(Type):
     def observed(self, values: Array) -> Observed:
         return Observed(values, values)
 
-    def told(self, amount: float | int | None) -> Any:
-        return None if amount is None else self.rendered(np.array([round(amount)]))[0]
+    def amount_to_json(self, amount: float | int | None) -> Any:
+        return None if amount is None else self.to_json(np.array([round(amount)]))[0]
 
 
 @pytest.fixture(autouse=True)

@@ -66,7 +66,7 @@ class Column(NamedTuple):
     def arrow(self) -> pa.Array:
         """The values as an Arrow array."""
         if self.value_type is not None and self.nulls is not None:
-            return TYPES[self.value_type].given(self.values, self.nulls)
+            return TYPES[self.value_type].to_arrow(self.values, self.nulls)
         if isinstance(self.values, pa.ChunkedArray):
             return self.values.combine_chunks()
         return self.values if isinstance(self.values, pa.Array) else _to_arrow(self.values)

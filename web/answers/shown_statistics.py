@@ -20,7 +20,7 @@ TOP_VALUES_SHOWN = 20
 def statistics_answer(feature: Feature, summary: Summary) -> StatisticsAnswer:
     """All statistics of a feature."""
     type_ = type_of(feature)
-    distributed, shown = type_.compared == "amounts", type_.told
+    distributed, shown = type_.compared == "amounts", type_.amount_to_json
     moments = summary.numbers.moments
     answer = StatisticsAnswer(
         feature_id=feature.id,
@@ -45,11 +45,11 @@ def _add_what_the_type_has(answer: StatisticsAnswer, type_: Type, summary: Summa
     if type_.compared == "amounts":
         histogram = summary.numbers.histogram()
         answer.histogram = histogram and HistogramAnswer(
-            [type_.told(edge) for edge in histogram.edges], histogram.counts
+            [type_.amount_to_json(edge) for edge in histogram.edges], histogram.counts
         )
     elif type_.compared == "categories":
         most = summary.top.most(TOP_VALUES_SHOWN)
-        answer.top_values = [TopValue(type_.counted_as(text), count) for text, count in most]
+        answer.top_values = [TopValue(type_.counted_to_json(text), count) for text, count in most]
     if type_.further == "true_rate":
         counts = summary.top.counts
         total = sum(counts.values())

@@ -137,7 +137,7 @@ def _feature_table(feature: Feature, parts: Sequence[tuple[int, Table, Column]],
     arrived = np.repeat([arrived for arrived, _, _ in parts], [table.rows for _, table, _ in parts])
     rows = order(ranks, times)
     columns = {name: pa.nulls(len(rows), type_.arrow) for name, type_ in TYPES.items()}
-    columns[feature.value_type] = type_of(feature).given(values[rows], nulls[rows])
+    columns[feature.value_type] = type_of(feature).to_arrow(values[rows], nulls[rows])
     keys = [pa.repeat(pa.scalar(feature.id, pa.string()), len(rows)), known.distinct.take(pa.array(ranks[rows]))]
     keys += [pa.array(times[rows]).cast(MOMENT), pa.array(arrived[rows]).cast(MOMENT)]
     return pa.Table.from_arrays([*keys, *columns.values()], schema=SCHEMA)

@@ -1,11 +1,11 @@
-"""A storage in PostgreSQL.
+"""PostgreSQL as shared store.
 
-tables.py                            the tables, and how a database comes to have them
-link.py                              connections, deadlines, errors that help
-claims.py stored_rows.py             who alone may write under an idempotency key; observations
+tables.py                            the tables, and their migrations
+link.py                              connections, timeouts, helpful errors
+claims.py stored_rows.py             claims on idempotency keys; reading and writing rows of observations
 summaries.py                         statistics, merged over all writers
-registry.py                          what is registered, and who leads
-log.py values.py                     what is committed; the values, and what was accepted
-moving.py                            everything out and in
-storage.py                           all of these together
+registry.py                          the registry, and the election of a leader
+log.py values.py                     commits; reading values and history
+moving.py                            migrations to and from other storages
+storage.py                           the storage, made of these parts
 """

@@ -1,4 +1,4 @@
-"""Who alone may write under an idempotency key: whoever holds an advisory lock, for as long as it is connected."""
+"""Claims on idempotency keys: advisory locks, each held by a connection of its own for as long as that lasts."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _UNLOCK = "SELECT pg_advisory_unlock(hashtextextended(%s, 0))::int"
 
 
 class PostgresClaims:
-    """One user at a time of each key."""
+    """See `Claims`."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._held: dict[str, Connection] = {}
 
     def claim(self, key: str) -> bool:
-        """See `Claims`. A connection that was lost is a lock that another may have by now."""
+        """Claim a key, or check that the connection with its lock still works; returns whether the claim holds."""
         held = self._held.get(key)
         if held is None:
             held = self._held[key] = self._link.alone()
@@ -30,14 +30,14 @@ class PostgresClaims:
         return mine
 
     def disclaim(self, key: str) -> None:
-        """End its connection."""
+        """Unlock the key and close the connection."""
         held = self._held.pop(key, None)
         if held is not None:
-            _asked(self._link, held, _UNLOCK, key)  # a connection that ends gives its locks back a moment later
+            _asked(self._link, held, _UNLOCK, key)  # closing a connection releases its locks only a moment later
             held.close()
 
     def close(self) -> None:
-        """Let go of all."""
+        """Give up all claims."""
         for key in list(self._held):
             self.disclaim(key)
 

@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL: a pool, a deadline on each use, and errors that say what users can do about them.
+"""Connections to PostgreSQL: a pool, a deadline for each use, and errors that say what users can do about them.
 
-A server that stands still (a stopped process, a lost network) answers nothing at all, so that no timeout of its
-own helps: a watchdog closes the socket of a use that takes too long, which ends the wait of the thread behind it.
+A server that hangs (a stopped process, a lost network) does not answer at all, so its own timeouts do not help: a
+watchdog shuts down the socket of a use that takes too long, which wakes up the thread that waits for it.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ Connection = psycopg.Connection[Any]
 T = TypeVar("T")
 _GLANCE_SECONDS = 0.25
 _REFUSED_AT_START = ("08", "57P03", "53")
-"""SQLSTATEs of a server that may be there later: no connection, starting up, out of connections."""
+"""SQLSTATEs of temporary conditions: connection failures, server starting up, insufficient resources."""
 _UNKNOWN_VALUE = re.compile(r'invalid (\w+) value: "|invalid \w+ value ".*" for connection option "(\w+)"')
-"""What libpq says of an option."""
+"""libpq's message about an invalid value of an option."""
 
 
 class Link:
-    """Connections that its users take and give back. Safe for use by several threads."""
+    """A pool of connections. Thread-safe."""
 
     def __init__(self, url: str, timeout: float) -> None:
-        """`url`: what libpq takes, `postgresql://user:password@host:port/database?sslmode=...`.
+        """`url`: anything that libpq accepts, such as `postgresql://user:password@host:port/database?sslmode=...`.
 
-        `timeout`: seconds after which a use of a connection is given up.
+        `timeout`: seconds that a use of a connection may take.
         """
         if "://" in url or "=" not in url:  # else it is a list of options, as in "host=db dbname=features"
             check_address(url, ("postgresql", "postgres"), "PostgreSQL")
@@ -69,18 +69,18 @@ class Link:
         self._watchdog = _Watchdog(timeout)
 
     def open(self) -> None:
-        """Wait for the server, and make the tables what they should be. Raises StartupError."""
-        self._started(migrate)
+        """Wait for the server, and create or migrate the tables. Raises StartupError."""
+        self._once_up(migrate)
         self._pool.open()
 
     def there(self) -> bool:
-        """Wait for the server, and see whether it has tables of ours. Raises StartupError."""
-        return self._started(has_tables)
+        """Wait for the server, and check whether it has Timewell's tables. Raises StartupError."""
+        return self._once_up(has_tables)
 
-    def _started(self, work: Callable[[Connection], T]) -> T:
-        """Do something as soon as the server is there.
+    def _once_up(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` as soon as the server is up.
 
-        Raises StartupError at once for what waiting does not mend, and after STORAGE_START_SECONDS.
+        Raises StartupError after STORAGE_START_SECONDS, or at once for an error that waiting cannot solve.
         """
         until, pause = time.monotonic() + STORAGE_START_SECONDS, 0.1
         while True:
@@ -99,11 +99,11 @@ class Link:
             pause = min(2 * pause, 5.0)
 
     def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         self._pool.close(timeout=1.0)
 
     def alone(self) -> Connection:
-        """A connection of its own, for what belongs to a connection. Raises StorageDown."""
+        """Open a connection outside the pool, for session locks and cursors. Raises StorageDown."""
         try:
             return self._connected()
         except psycopg.Error as error:
@@ -117,18 +117,18 @@ class Link:
     def _configure(self, connection: Connection) -> None:
         connection.execute(f"SET search_path TO {SCHEMA}")
         connection.execute(f"SET statement_timeout TO {int(self._timeout * 1_000)}")
-        # A question is for few entities, whatever the planner believes of tables that it has not looked at yet.
+        # Queries are for few entities, whatever the planner assumes about tables that were not analysed yet.
         connection.execute("SET enable_seqscan TO off")
         connection.execute("SET jit TO off")
-        # Nor does it help to plan each question anew: that took longer than the answer (190 of 330 microseconds).
+        # Planning each query anew does not help either: it took longer than execution (190 of 330 microseconds).
         connection.execute("SET plan_cache_mode TO force_generic_plan")
 
     def watching(self, connection: Connection) -> AbstractContextManager[object]:
-        """The deadline for a use of a connection of its own."""
+        """Apply the deadline to a use of a connection outside the pool."""
         return self._watchdog.watching(connection)
 
     def read(self, ask: Callable[[Connection], T]) -> T:
-        """What `ask` finds out. Asked again where the connection turns out to have been lost meanwhile."""
+        """Run `ask` with a connection, again with another if that turns out to be broken. Raises StorageDown."""
         for _ in range(STORAGE_CONNECTIONS):
             with suppress(_Lost), self._use() as connection:
                 return ask(connection)
@@ -137,22 +137,22 @@ class Link:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction on a connection that has just been alive: it has answered to BEGIN. Raises StorageDown."""
+        """A transaction on a connection that is known to work, as it has answered BEGIN. Raises StorageDown."""
         with ExitStack() as stack:
             yield self._begun(stack)
 
     def _begun(self, stack: ExitStack) -> Connection:
         for _ in range(STORAGE_CONNECTIONS):
-            with suppress(_Lost), ExitStack() as own:
-                connection = own.enter_context(self._use())
-                own.enter_context(connection.transaction())
-                stack.push(own.pop_all())
+            with suppress(_Lost), ExitStack() as attempt:
+                connection = attempt.enter_context(self._use())
+                attempt.enter_context(connection.transaction())
+                stack.push(attempt.pop_all())
                 return connection
         raise StorageDown("PostgreSQL keeps going away")
 
     @contextmanager
     def _use(self) -> Iterator[Connection]:
-        """Raises StorageDown for what goes on, _Lost where only this connection is known to be gone."""
+        """A connection of the pool. Raises StorageDown, or _Lost if only this connection is known to be broken."""
         connection = None
         try:
             with self._taken() as connection, self._watchdog.watching(connection) as watched:
@@ -165,12 +165,16 @@ class Link:
             if connection is not None and connection.broken and not watched.late:
                 raise _Lost(f"PostgreSQL went away: {_words(error)}") from error
             raise StorageDown(f"PostgreSQL cannot do it now: {_words(error)}") from error
-        except psycopg.Error as error:  # a right that was taken away, a table that is gone
+        except psycopg.Error as error:  # for example a revoked privilege, or a missing table
             raise StorageDown(f"PostgreSQL refuses: {_words(error)}") from error
 
     @contextmanager
     def _taken(self) -> Iterator[Connection]:
-        """A connection of the pool, which does not say why it has none: a server that is gone says it at once."""
+        """A connection of the pool.
+
+        The pool does not say why it has none, so meanwhile connections are opened, which fail at once with a
+        reason if the server is down.
+        """
         with ExitStack() as stack:
             yield self._waited_for(stack)
 
@@ -184,11 +188,11 @@ class Link:
                 if left <= patience:
                     raise
             psycopg.connect(self._conninfo).close()
-            patience *= 2  # all of them are in use, or the server has just come back
+            patience *= 2  # the server is up: all connections are in use, or it has just come back
 
 
 class _Lost(StorageDown):
-    """A connection that was found broken."""
+    """A connection has turned out to be broken."""
 
 
 def _words(error: BaseException) -> str:
@@ -196,13 +200,13 @@ def _words(error: BaseException) -> str:
 
 
 def _lasting(error: psycopg.Error) -> bool:
-    """Whether a refusal, of which libpq has but words, is one that waiting does not mend."""
+    """Whether waiting cannot solve an error, for those of libpq that have a message but no SQLSTATE."""
     words = str(error)
     return any(said in words for said in ("authentication failed", "does not exist", "no pg_hba.conf", "SSL"))
 
 
 class _Watched:
-    """A use of a connection, and when it is too late."""
+    """A use of a connection, with its deadline. `late`: whether it was cut off."""
 
     def __init__(self, connection: Connection, until: float) -> None:
         self.connection = connection
@@ -211,7 +215,7 @@ class _Watched:
 
 
 class _Watchdog:
-    """Closes the sockets of what takes too long. Its thread lives while anything is watched."""
+    """Shuts down the sockets of uses that take too long. Its thread lives while anything is watched."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
@@ -221,7 +225,7 @@ class _Watchdog:
 
     @contextmanager
     def watching(self, connection: Connection) -> Iterator[_Watched]:
-        """Watch the connection while the context lasts."""
+        """Watch a connection within the context."""
         watched = _Watched(connection, time.monotonic() + self._timeout + 2 * _GLANCE_SECONDS)
         with self._lock:
             self._watched.add(watched)

@@ -1,4 +1,4 @@
-"""What is committed to PostgreSQL: one transaction, in the order of those of all processes."""
+"""Commits to PostgreSQL: each is one transaction, and the transactions of all processes are in a total order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from actors.timestamps import SECOND
 
 
 class PostgresLog(Uncounted):
-    """See `Log`. What it replays are the batches that this process has still to count."""
+    """See `Log`. It replays the batches that this process has yet to count in statistics."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class PostgresLog(Uncounted):
         self._shapes = shapes
 
     def commit(self, entries: Sequence[Entry]) -> Sequence[Entry | TimewellError]:
-        """One transaction."""
+        """Commit in one transaction, which is retried if this process's writer was taken over."""
         with suppress(WriterLost):
             return self._commit(entries)
         return self._commit(entries)
@@ -70,17 +70,17 @@ class PostgresLog(Uncounted):
         return recorded
 
     def answers(self, keys: Sequence[str], given_after: int) -> Mapping[str, bytes]:
-        """From their table."""
+        """The answers to idempotency keys that were given after a moment."""
         query = "SELECT key, answer FROM answers WHERE key = ANY(%s) AND arrived > %s"
         given = list(keys), given_after
         return dict(self._link.read(lambda connection: connection.execute(query, given).fetchall()))
 
     def trimmed(self) -> int:
-        """All that has been counted may be."""
+        """The position of the statistics: batches up to it may have been deleted."""
         return self._summaries.position
 
     def trim(self, monitored: int, now: int) -> None:
-        """Forget what has been counted, and idempotency answers that are too old."""
+        """Delete batches that have been counted, and idempotency answers that are too old."""
         self.forget_counted(monitored)
         with self._link.write() as connection:
             old = now - IDEMPOTENCY_HOURS * 3_600 * SECOND
@@ -93,7 +93,7 @@ _CREATED = "SELECT id, created FROM features WHERE id = ANY(%s)"
 
 
 def _moment(entry: Entry) -> int:
-    """When this process says that it came."""
+    """When an entry arrived by this process's clock; 0 for entries without a time."""
     match entry:
         case Written() | Erased():
             return entry.arrived
@@ -103,7 +103,7 @@ def _moment(entry: Entry) -> int:
 
 
 def change_note(connection: Connection, note: Noted) -> None:
-    """Within a transaction: put a note of the monitor's, or take it away, and tell all processes."""
+    """Within a transaction: store or delete a note of the monitor, and raise the version for all processes."""
     _put_note(connection, note)
     connection.execute("UPDATE clock SET notes = notes + 1")
 
@@ -119,7 +119,7 @@ def _put_note(connection: Connection, note: Noted) -> None:
 
 
 class _Commit:
-    """One transaction: judges each entry by what the database has, and records it."""
+    """One transaction: validates each entry against the database, and records it."""
 
     def __init__(self, connection: Connection, shapes: Shapes, seen: int, entries: Sequence[Entry]) -> None:
         self.rows = RowWriter(connection, shapes)
@@ -129,8 +129,8 @@ class _Commit:
         written = [entry for entry in entries if isinstance(entry, Written)]
         keys = [entry.key for entry in written if entry.key]
         ids = {column.feature for entry in written for column in columns_of(entry.batch)}
-        with connection.pipeline():  # one visit
-            # Whoever comes next waits here, so that this order of commits is that of their arrivals.
+        with connection.pipeline():  # one round trip
+            # Locks the clock's row until the end of the transaction, so that commits are in order of arrival.
             clock = connection.execute(_TAKE_CLOCK, (max(map(_moment, entries), default=0) - 1,))
             answers = connection.execute(_ANSWERS, (keys,)) if keys else None
             created = connection.execute(_CREATED, (list(ids),)) if ids else None
@@ -144,11 +144,11 @@ class _Commit:
         self._created: dict[str, int] = dict(created.fetchall()) if created else {}
 
     def end(self) -> None:
-        """Let the clock be where this commit has brought it."""
+        """Store the last arrival of this commit in the clock's row."""
         self._connection.execute("UPDATE clock SET arrived = %s", (self._arrived,))
 
     def taken(self, entry: Entry) -> Entry | TimewellError:
-        """The entry as it is recorded, or why not."""
+        """Record an entry; returns it as recorded, or the error for which it was refused."""
         self._arrived += 1
         match entry:
             case Written():
@@ -192,7 +192,7 @@ class _Commit:
         return entry
 
     def _erase(self, erased: Erased) -> Removed:
-        self.rows.write()  # those that came before it in the same commit
+        self.rows.write()  # rows that precede the erasure in the same commit
         given = {"type": erased.entity_type, "id": erased.entity_id}
         found = dict(self._connection.execute(ERASE, given).fetchall())
         shapes = self._shapes.of(self._connection, found)

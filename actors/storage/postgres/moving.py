@@ -1,4 +1,4 @@
-"""Everything out of PostgreSQL, in order of arrival, and into it. Nobody else uses it meanwhile."""
+"""Reads everything from PostgreSQL in order of arrival, and writes it, for migrations."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class PostgresMover:
     """See `Mover`."""
 
     def __init__(self, link: Link, shapes: Shapes, most_bytes: int) -> None:
-        """`most_bytes`: what one question may bring."""
+        """`most_bytes`: how much one query may read."""
         self._link = link
         self._shapes = shapes
         self._most_bytes = most_bytes
 
     def held(self, after: int) -> int:
-        """Rows, each of which may be of several features."""
+        """The number of rows, each of which may have values of several features."""
         query = "SELECT count(*) FROM rows WHERE arrived > %s"
         row = self._link.read(lambda connection: connection.execute(query, (after,)).fetchone())
         assert row is not None
         return int(row[0])
 
     def carried(self, features: Mapping[str, Feature], after: int) -> Iterator[Lot]:
-        """Some hundred thousand rows at a time, all that arrived at one moment in one lot."""
+        """All rows in lots of about CARRIED_AT_ONCE; rows with the same arrival are in the same lot."""
         by_created = {feature.created: feature for feature in features.values()}
         with self._link.alone() as connection, connection.transaction():
             connection.execute("SET LOCAL statement_timeout TO 0")
@@ -51,7 +51,7 @@ class PostgresMover:
                     yield Lot(held[0][3], reader.loaded(held, by_created))
 
     def carry(self, lot: Lot, note: Noted) -> None:
-        """Rows as they are, what was written together again in one."""
+        """Write the rows with their arrivals, those written together again as one row, and the note."""
         with self._link.write() as connection:
             writer = RowWriter(connection, self._shapes)
             newest = max((int(part.arrived.max()) for part in lot.parts), default=lot.mark)

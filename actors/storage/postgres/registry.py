@@ -1,4 +1,4 @@
-"""What is registered in PostgreSQL, as of the version that this process has seen, and which process leads."""
+"""The registry in PostgreSQL, as of the version that this process last read, and the election of a leader."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PostgresRegistry:
         self._link = link
 
     def registered(self) -> Recovered:
-        """Features and groups, as of one moment."""
+        """Read features and groups, as of one moment."""
         row = self._link.read(lambda connection: connection.execute(_REGISTERED).fetchone())
         assert row is not None
         arrived, self.versions_seen, features, groups, moment = row
@@ -32,7 +32,7 @@ class PostgresRegistry:
         )
 
     def versions_now(self) -> Versions:
-        """From the clock's row."""
+        """Read the versions from the clock's row."""
         row = self._link.read(
             lambda connection: connection.execute("SELECT registry, notes, arrived FROM clock").fetchone()
         )

@@ -1,6 +1,6 @@
-"""A storage in PostgreSQL, which any number of processes share: `tables.py` has what is where.
+"""PostgreSQL as shared store for any number of processes. `tables.py` describes the tables.
 
-A read asks the database, so it sees what any process was told had been written.
+Every read asks the database, so it sees all writes acknowledged by any process.
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ class PostgresStorage:
     """See `SharedStorage`."""
 
     def __init__(self, url: str, timeout: float, most_bytes: int = READ_BYTES) -> None:
-        """`url`: as libpq takes it. `timeout`: seconds after which a question is given up.
-
-        `most_bytes`: what one question may bring.
-        """
+        """`url` and `timeout`: see `Link`. `most_bytes`: how much one query may read."""
         link, shapes = Link(url, timeout), Shapes()
         self._link = link
         self._writers = Writers(link)
@@ -40,23 +37,23 @@ class PostgresStorage:
         self.claims = PostgresClaims(link)
 
     def there(self) -> bool:
-        """Where there are tables."""
+        """Whether the database has Timewell's tables. Raises StartupError."""
         return self._link.there()
 
     def open(self) -> Recovered:
-        """Wait for the server, make the tables, become a writer."""
+        """Wait for the server, create or migrate the tables, and register this process as a writer."""
         self._link.open()
         with starting():
             self._writers.own()
             return self.registry.registered()
 
     def close(self) -> None:
-        """End the connections."""
+        """Give up claims and this process's writer, and close the connections."""
         self.claims.close()
         self._writers.close()
         self._link.close()
 
     def notes(self, kind: str) -> Mapping[str, bytes]:
-        """From their table."""
+        """The records of a kind, by key."""
         query = "SELECT key, record FROM notes WHERE kind = %s"
         return dict(self._link.read(lambda connection: connection.execute(query, (kind,)).fetchall()))

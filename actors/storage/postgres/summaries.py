@@ -1,9 +1,9 @@
-"""The statistics in PostgreSQL, merged over all writers, each observation counted once.
+"""The statistics in PostgreSQL, merged over all writers; each observation is counted once.
 
-Each process is a writer, holds the advisory lock of its row for as long as it is connected, and counts what came
-by way of itself. Its batches stay, without entity ids, until its summaries have been merged into the common ones
-in one transaction with its position. A process that dies leaves its writer behind: the next one to start takes
-over what that had not counted, as if it arrived just then.
+Each process is a writer: it has a row in `writers`, whose advisory lock it holds for as long as it is connected,
+and counts the observations that it committed itself. Its batches are kept, without entity ids, until its summaries
+have been merged into the common ones, in one transaction with its position. A process that dies leaves its writer
+behind; the next one to start takes over the batches that it had not counted, as if they had just arrived.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PUT = (
 
 
 class Writers:
-    """Sees to it that this process is a writer, and that nobody else is the same one."""
+    """Ensures that this process is a writer, which no other process is."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -46,35 +46,35 @@ class Writers:
         self._leads = False
 
     def own(self) -> int:
-        """The writer that this process is; a new one where it was none or lost it. Raises StorageDown."""
+        """The id of this process's writer, which is created if there is none. Raises StorageDown."""
         with self._lock:
             if self._connection is None or self._connection.closed or self._own is None:
                 self._own = self._taken()
             return self._own
 
     def lost(self, writer: int) -> None:
-        """Another process has taken this writer over."""
+        """Note that another process has taken over this writer."""
         with self._lock:
             if self._own == writer:
                 self._close()
 
     def check(self, writer: int, found: psycopg.Cursor[tuple[int, ...]]) -> None:
-        """Raises WriterLost where the writer was not found."""
+        """Raise WriterLost if the writer was not found."""
         if found.fetchone() is None:
             self.lost(writer)
             raise WriterLost("another process took over while this one was away")
 
     def leads(self) -> bool:
-        """Whether this process is the one of all; where there is none, it becomes that. Raises StorageDown."""
+        """Whether this process is the leader, which it becomes if there is none. Raises StorageDown."""
         self.own()
         with self._lock, self._guarded() as connection:
             leads = self._leads = self._leads or _tried(connection, _LEADER, 0)
             if leads and _any_dead(connection, self._own):
-                self._close()  # and be a new writer, which takes over what dead ones and this one had not counted
+                self._close()  # the next writer takes over what dead writers and the present one have not counted
             return leads
 
     def close(self) -> None:
-        """Be no writer any more; what was not counted is for the next one."""
+        """Give up the writer; what it has not counted is left to the next one."""
         with self._lock:
             self._close()
 
@@ -98,7 +98,7 @@ class Writers:
         self._close()
         self._connection = self._link.alone()
         with self._guarded() as connection, connection.transaction():
-            # Before all else, so that no commit of a writer that is taken over is under way.
+            # First, as it locks the clock: no commit of a writer that is taken over can be in progress then.
             now = _later(connection)
             found = connection.execute("SELECT id FROM writers ORDER BY id").fetchall()
             dead = [id_ for (id_,) in found if _tried(connection, _WRITERS, id_)]
@@ -110,7 +110,7 @@ class Writers:
 
 
 class WriterLost(StorageDown):
-    """This process is no writer any more: another one has taken over what it had not counted."""
+    """This process's writer no longer exists: another process has taken over what it had not counted."""
 
 
 def _number(found: psycopg.Cursor[tuple[int, ...]]) -> int:
@@ -120,7 +120,7 @@ def _number(found: psycopg.Cursor[tuple[int, ...]]) -> int:
 
 
 def _later(connection: Connection) -> int:
-    """A moment later than all commits so far, of which none is under way."""
+    """A moment later than all commits so far. Locks the clock, so that no commit is in progress."""
     return _number(connection.execute("UPDATE clock SET arrived = arrived + 1 RETURNING arrived"))
 
 
@@ -137,8 +137,8 @@ def _any_dead(connection: Connection, own: int | None) -> bool:
 
 
 def _adopt(connection: Connection, dead: int, writer: int) -> None:
-    """What a dead writer did not count becomes another's, as if it arrived now."""
-    # Locked, since it may not be dead but cut off, and about to save.
+    """Move what a dead writer has not counted to another writer, as if it arrived now."""
+    # Locks the row, as the process may not be dead but cut off, and about to save.
     position = _number(connection.execute("SELECT position FROM writers WHERE id = %s FOR UPDATE", (dead,)))
     query = "SELECT arrived FROM batches WHERE writer = %s AND arrived > %s ORDER BY arrived"
     for (arrived,) in connection.execute(query, (dead, position)).fetchall():
@@ -159,7 +159,7 @@ class Uncounted:
     def keep(
         self, connection: Connection, writer: int, batches: Sequence[tuple[int, Batch]]
     ) -> psycopg.Cursor[tuple[int, ...]]:
-        """Within a transaction: set batches aside for the statistics. What is returned is then to be checked."""
+        """Within a transaction: keep batches to be counted. The result has to be passed to `Writers.check`."""
         found = connection.execute("SELECT 1 FROM writers WHERE id = %s FOR SHARE", (writer,))
         for arrived, batch in batches:
             bare, count = without_ids(batch), observations(batch)
@@ -168,7 +168,7 @@ class Uncounted:
         return found
 
     def replay(self, after: int) -> Iterator[tuple[int, Batch]]:
-        """The batches of this writer that arrived later than `after`, without entities."""
+        """The batches of this writer that arrived later than `after`, without entity ids."""
         writer = self._writers.own()
         query = "SELECT arrived, blocks FROM batches WHERE writer = %s AND arrived > %s ORDER BY arrived LIMIT %s"
 
@@ -181,14 +181,14 @@ class Uncounted:
             after = rows[-1][0]
 
     def forget_counted(self, monitored: int) -> None:
-        """Delete the batches that summaries as of a position have."""
+        """Delete the batches that summaries at position `monitored` cover."""
         writer = self._writers.own()
         with self._link.write() as connection:
             connection.execute("DELETE FROM batches WHERE writer = %s AND arrived <= %s", (writer, monitored))
 
 
 class PostgresSummaries(SharedSummaries):
-    """See `Summaries`: this writer's part of it."""
+    """See `Summaries`. Positions are those of this process's writer."""
 
     def __init__(self, link: Link, writers: Writers) -> None:
         self._link = link
@@ -196,9 +196,10 @@ class PostgresSummaries(SharedSummaries):
 
     @property
     def position(self) -> int:
-        """What of this writer's has been counted.
+        """The position up to which this writer's batches have been counted.
 
-        A save whose connection was lost may still land: it has the row until that is decided, which is waited for.
+        A save whose connection was lost may still succeed. It locks the writer's row until that is decided, so
+        this waits for it.
         """
 
         def ask(connection: Connection, writer: int) -> int:
@@ -207,7 +208,7 @@ class PostgresSummaries(SharedSummaries):
         return self._as_writer(ask)
 
     def _as_writer(self, ask: Callable[[Connection, int], T]) -> T:
-        """What `ask` finds out for a writer that was one before; asked again where that was taken over since."""
+        """Run `ask` with this process's writer, again with a new one if it was taken over. Raises StorageDown."""
         with suppress(WriterLost):
             return self._as_writer_now(ask)
         return self._as_writer_now(ask)
@@ -225,7 +226,7 @@ class PostgresSummaries(SharedSummaries):
         return int(found[0])
 
     def save(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
-        """Merge the parts into what is saved, and note this writer's position with it."""
+        """Merge the parts into the saved summaries, and save this writer's position with them."""
         writer = self._writers.own()
         with self._link.write() as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (_MERGING,))
@@ -233,13 +234,13 @@ class PostgresSummaries(SharedSummaries):
             self._writers.check(writer, held)
             update = "UPDATE writers SET position = %s WHERE id = %s AND position <= %s RETURNING id"
             if connection.execute(update, (position, writer, position)).fetchone() is None:
-                # Of an earlier writer of this process: what it had not saved is this one's to count.
+                # From an earlier writer of this process, whose unsaved batches this writer will count.
                 raise StorageDown("these statistics are no longer this process's to save")
             for key, part in parts.items():
                 _merge_in(connection, key, [part], merge)
 
     def read(self, feature: Feature, start: int, end: int) -> SavedSummaries:
-        """The windows of a feature that meet a closed range of event time."""
+        """The summaries of a feature's windows that overlap the event times [start, end]."""
         narrow = max(start, -(2**62)), min(end, 2**62)
         return self._read("width > 0 AND start > %s - width AND start <= %s", feature, *narrow)
 
@@ -251,7 +252,7 @@ class PostgresSummaries(SharedSummaries):
         query = f"SELECT width, start, state FROM summaries WHERE feature = %s AND created = %s AND {which}"
 
         def ask(connection: Connection, writer: int) -> SavedSummaries:
-            with _snapshot(connection):  # so that position and summaries belong together
+            with _snapshot(connection):  # so that position and summaries match
                 rows = connection.execute(query.encode(), (feature.id, feature.created, *bounds)).fetchall()
                 position = self._position(connection, writer)
             return SavedSummaries(position, {Window(width, from_): state for width, from_, state in rows})
@@ -316,7 +317,7 @@ def _merge_in(connection: Connection, key: SummaryKey, states: Sequence[bytes], 
 
 @contextmanager
 def _snapshot(connection: Connection) -> Iterator[None]:
-    """A transaction in which all questions see the same moment."""
+    """A transaction in which all queries see the same state of the database."""
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         yield

@@ -1,14 +1,17 @@
-"""The tables in PostgreSQL, in a schema of their own, and how a database comes to have them.
+"""The tables in PostgreSQL, in a schema of their own, and their migrations.
 
-clock      one row. Every commit takes it first, which puts the commits of all processes in one order: `arrived`
-           of a commit is later than that of every one before. `registry` counts changes of features and groups,
-           `notes` those of what the monitor keeps.
-rows       the observations (`packed.py`), hash-partitioned by entity id. Nothing in it is ever updated: the newest
-           row of an entity and shape is the first that its index comes to, and a correction is one more row.
-shapes     which features a row of each shape has
-writers    a row for each process that writes, with the position that its part of the statistics covers
-batches    what each writer's statistics do not cover yet, without entity ids
+clock      one row. Every commit locks it first, which puts the commits of all processes in a total order:
+           `arrived` of a commit is later than that of every commit before. `registry` counts changes of features
+           and groups, `notes` changes of the monitor's notes.
+rows       the observations (`packed.py`), hash-partitioned by entity id. Rows are never updated: the newest row of
+           an entity and shape is the first one in the index, and a correction is one more row.
+shapes     the features whose values a row of each shape has
+writers    one row for each process that writes, with the position that its part of the statistics covers
+batches    the batches that each writer's statistics do not cover yet, without entity ids
 summaries  the statistics, merged over all writers
+forgotten  the deleted features whose rows have yet to be removed
+
+The others are records by key: features and groups, the monitor's notes, and answers to idempotency keys.
 """
 
 from __future__ import annotations
@@ -65,28 +68,30 @@ CREATE TABLE windows (
 """
 
 _SECOND = "ALTER TABLE windows RENAME TO summaries;"
-"""They are compressed from here on. A process that cannot read that finds no table, and leaves them alone."""
+"""Summaries are compressed from here on. A process of an earlier version, which cannot read them, finds no
+table."""
 
 _THIRD = """
 ALTER TABLE shapes DROP CONSTRAINT IF EXISTS shapes_entity_members_key;
 CREATE INDEX IF NOT EXISTS shapes_by_members ON shapes (entity, hash_array_extended(members, 0));
 """
-"""Thousands of features do not fit into a row of an index. That each is there once, the clock's lock sees to."""
+"""The members of a shape of thousands of features do not fit into an index row. Shapes are unique nevertheless, as
+they are inserted under the clock's lock."""
 
 MIGRATIONS = (_FIRST, _SECOND, _THIRD)
-"""From nothing to the newest form. One that has been released is never changed, only followed by another."""
+"""All migrations, from an empty schema on. A released one is never changed, only followed by another."""
 
 
 def has_tables(connection: psycopg.Connection[Any]) -> bool:
-    """Whether a process has made them."""
+    """Whether Timewell's tables exist."""
     found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{SCHEMA}.version",)).fetchone()
     return bool(found and found[0])
 
 
 def migrate(connection: psycopg.Connection[Any]) -> None:
-    """Bring the tables to the form that this code knows. Raises StartupError where they are of a later one."""
+    """Create or migrate the tables. Raises StartupError if they are of a later version than this code knows."""
     with connection.transaction():
-        # One process at a time, and before anything is looked at.
+        # One process at a time; taken before anything is read.
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATIONS_LOCK,))
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         connection.execute(f"SET LOCAL search_path TO {SCHEMA}")

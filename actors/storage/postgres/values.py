@@ -1,4 +1,4 @@
-"""The values in PostgreSQL."""
+"""Reads the values in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class PostgresValues:
     """See `Values`."""
 
     def __init__(self, link: Link, shapes: Shapes, most_bytes: int) -> None:
-        """`most_bytes`: what one question may bring."""
+        """`most_bytes`: how much one query may read."""
         self.most_bytes = most_bytes
         self.quick = none_quick
         self._link = link
         self._shapes = shapes
 
     def latest(self, questions: Sequence[LatestQuestion]) -> LatestAnswers:
-        """In one visit."""
+        """The latest values, for all queries in one round trip."""
         return self._link.read(
             lambda connection: RowReader(connection, self._shapes, self.most_bytes).latest(questions)
         )
 
     def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[DiskRows]:
-        """In one query."""
+        """The observations of each feature in a range of event time, by one SQL query."""
 
         def ask(connection: Connection) -> list[Rows]:
             return RowReader(connection, self._shapes, self.most_bytes).ranges(features, entities, start, end)
@@ -44,7 +44,7 @@ class PostgresValues:
         return [DiskRows(0, entities, rows) for rows in self._link.read(ask)]
 
     def period(self, feature: Feature, start: int, end: int) -> Rows:
-        """Every version of anybody's value, which means to look at every row. Raises TooLarge."""
+        """Every version of the values of all entities, found by a scan of all rows. Raises TooLarge."""
 
         def ask(connection: Connection) -> Rows:
             return RowReader(connection, self._shapes, self.most_bytes).period(feature, max(start, NEVER), end)
@@ -62,15 +62,15 @@ class PostgresHistory(SharedHistory):
         self._summaries = summaries
 
     def observations(self, feature: Feature, start: int, end: int) -> Iterator[Accepted]:
-        """Of all entities."""
+        """The observations of all entities."""
         for rows in lots(self._of_all.period(feature, start, end), OBSERVED_AT_ONCE):
             yield Accepted(rows.times, rows.arrived, rows.values, rows.nulls)
 
     def forget(self, known: Known) -> None:
         """Delete the rows and statistics of deleted features.
 
-        Values of theirs that share rows with those of a feature that is still there stay until that goes, and are
-        not to be had any more.
+        Values stored in one row with those of a feature that still exists stay until that is deleted too, but are
+        no longer read.
         """
         gone = self._link.read(
             lambda connection: connection.execute("SELECT created, feature, entity FROM forgotten").fetchall()

@@ -1,4 +1,4 @@
-"""A change of the registry as a command."""
+"""Changes of the registry as Redis commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from actors.storage.redis.link import Command, call
 
 
 def change_of(entry: Entry, judged: int) -> Command:
-    """Answered with the version from now on, or -1 where the registry is not of the one that `judged` it."""
+    """A command that changes the registry if it is of version `judged`; answered with the new version, else -1."""
     changes = _changes(entry)
     hashes = {name: number for number, name in enumerate(dict.fromkeys(changes[::3]), 1)}
     words = list(changes)
@@ -21,7 +21,7 @@ def change_of(entry: Entry, judged: int) -> Command:
 
 
 def _changes(entry: Entry) -> list[Any]:
-    """Hash, field and record of each change, an empty record to delete."""
+    """Hash, field and record of each change; an empty record deletes."""
     encode = msgspec.msgpack.encode
     changes: list[Any]
     match entry:

@@ -1,26 +1,34 @@
-"""What Redis decides by itself: a library of functions, which it keeps and replicates, and the keys they work on.
+"""The function library that runs inside Redis, which stores and replicates it, and the layout of keys.
 
 An entity has two keys, in one slot of a cluster:
 
-    tw:{user:42}:n    hash: by shape its newest row: event time, arrival, payload
-    tw:{user:42}:h    sorted set of equal scores, so in order of bytes: shape, event time, arrival, payload
+    tw:{user:42}:n    hash: for each shape its newest row: event time, arrival, payload
+    tw:{user:42}:h    sorted set with equal scores, so ordered by bytes: shape, event time, arrival, payload
 
-Times and arrivals are eight bytes that sort as the numbers do. Everything else is in the slot of `tw:{timewell}`:
+A shape is a set of features whose values are stored together in one row. Times and arrivals are eight bytes that
+sort like the numbers. These keys, which begin with `tw:{timewell}`, are all in one other slot:
 
     :features :groups :notes    hashes of records
-    :versions                   hash: how often registry, notes and shapes have been changed; the form of it all
-    :arrived                    sorted set: what the last arrival of all processes is (`last`)
+    :versions                   hash: the versions of registry, notes and shapes; that of this layout (`form`)
+    :arrived                    sorted set: the last arrival of all processes (`last`)
     :aged                       hash: the entity types of which a feature has ever had a retention age
-    :shapes :numbers            hashes: the number of a shape, and the shape of a number
-    :writers :batches:<w>       the position of each writer; what its statistics do not cover, by arrival
-    :leases                     hash: until when each writer is taken to be alive, in ms
+    :forgotten                  hash: deleted features whose rows have yet to be removed, by creation
+    :shapes :numbers            hashes: the number of each shape, and the shape of each number
+    :wide                       hash: how many shapes of several features an entity type has
+    :writers                    hash: the position of each writer in its statistics
+    :batches:<w>                hash: the batches of a writer that its statistics do not cover yet, by arrival
+    :leases                     hash: until when each writer counts as alive, in ms
     :windows:<feature>          hash: statistics by window
-    :windowed                   set: the features that have some
-    :leader :merging            who runs the checks, who merges statistics; with a time to live
-    tw:answer:{key}             what was answered to an idempotency key
+    :windowed                   set: the features that have statistics
+    :leader :merging            the process that runs checks, the one that merges statistics; both expire
 
-A function names all keys that it touches: while their slot moves to another node of a cluster some of them may be
-there already, and only a call that names them is sent where all of them are, or told to come again.
+And one each for an idempotency key, in its own slot:
+
+    tw:answer:{key}             the answer to the write with this key, or the writer that is working on it
+    tw:claim:{key}              the process that has claimed the key
+
+A function names all keys that it touches: while a cluster moves a slot to another node, some keys of the slot may
+be there already, and only a call that names all its keys is sent to the node that has them, or told to try again.
 """
 
 from __future__ import annotations
@@ -28,7 +36,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 LIBRARY = "timewell2"
-"""The name has the version of the form: processes of an earlier one lose theirs when the form is changed."""
+"""The name includes the version of the layout: processes of an earlier one lose their library when it is
+changed."""
 
 SOURCE = (
     f"#!lua name={LIBRARY}\n"
@@ -38,7 +47,7 @@ local function number(text, from)
   return high, low
 end
 
--- Whether one time of eight bytes is at or after another. Lua compares strings by locale and rounds large numbers.
+-- Whether one eight-byte time is at or after another. Lua compares strings by locale, and rounds large numbers.
 local function at_or_after(one, other)
   local high1, low1 = number(one, 1)
   local high2, low2 = number(other, 1)
@@ -58,8 +67,8 @@ local function next_after(arrival)
   return struct.pack('>I4I4', high, low + 1)
 end
 
--- keys: newest and history of each entity; args: ms to live (0: for ever, '': as it is), then for each entity how
--- many rows, and for each row its shape, time, oldest time to keep or '', payload.
+-- keys: newest and history of each entity; args: ms to live (0: for ever, '': unchanged), then for each entity the
+-- number of rows, and for each row its shape, time, oldest time to keep or '', payload.
 local function write(keys, args)
   local clock = redis.call('TIME')
   local now = packed(tonumber(clock[1]), tonumber(clock[2]))
@@ -74,11 +83,11 @@ local function write(keys, args)
       local arrival = now
       local newest = redis.call('HGET', newest_key, shape)
       if newest and at_or_after(string.sub(newest, 9, 16), arrival) then
-        arrival = string.sub(newest, 9, 16) -- the server's clock may have been put back since
+        arrival = string.sub(newest, 9, 16) -- the server's clock may have been set back
       end
       local is_newest = not newest or at_or_after(time, newest)
       if newest and at_or_after(newest, time) then
-        -- Not the first of its time, maybe: each version arrives after the one before.
+        -- May be a correction: each version has to arrive after the one before.
         local before = redis.call('ZREVRANGEBYLEX', history, '[' .. shape .. time .. string.rep('\\255', 9),
           '[' .. shape .. time, 'LIMIT', 0, 1)[1]
         if before then
@@ -102,7 +111,7 @@ local function write(keys, args)
   return 1
 end
 
--- keys: newest, history; args: rows (shape, time, arrival, payload in one) that keep their arrivals.
+-- keys: newest, history; args: rows (shape, time, arrival, payload in one string) that keep their arrivals.
 local function carry(keys, args)
   for _, row in ipairs(args) do
     local shape, time = string.sub(row, 1, 4), string.sub(row, 5, 12)
@@ -118,7 +127,7 @@ local function carry(keys, args)
   return 1
 end
 
--- keys: newest, history. Returns each shape with how many rows it had.
+-- keys: newest, history. Returns each shape and how many rows it had.
 local function erase(keys, args)
   local found = {}
   for _, shape in ipairs(redis.call('HKEYS', keys[1])) do
@@ -129,7 +138,7 @@ local function erase(keys, args)
   return found
 end
 
--- keys: newest, history; args: shapes that are to go.
+-- keys: newest, history; args: shapes to delete.
 local function drop(keys, args)
   for _, shape in ipairs(args) do
     redis.call('HDEL', keys[1], shape)
@@ -138,8 +147,8 @@ local function drop(keys, args)
   return 1
 end
 
--- keys: versions, then the hashes that change; args: the version this was judged by, then: the number of a hash,
--- field, record ('' deletes), ... Returns the version from now on, or -1 where another was first.
+-- keys: versions, then the hashes to change; args: the version that the change is based on, then for each change
+-- the number of a hash, field, record ('' deletes). Returns the new version, or -1 if another change came first.
 local function change(keys, args)
   if tonumber(redis.call('HGET', keys[1], 'registry') or '0') ~= tonumber(args[1]) then return -1 end
   for at = 2, #args, 3 do
@@ -163,8 +172,8 @@ local function note(keys, args)
   return redis.call('HINCRBY', keys[1], 'notes', 1)
 end
 
--- keys: versions, shapes, numbers, wide; args: a shape, the most of its type that there may be (0: any), its type.
--- Returns its number, or 0 where there shall be no more.
+-- keys: versions, shapes, numbers, wide; args: a shape, how many its entity type may have (0: any), the entity
+-- type. Returns the number of the shape, or 0 if there are too many.
 local function shape(keys, args)
   local known = redis.call('HGET', keys[2], args[1])
   if known then return tonumber(known) end
@@ -178,16 +187,17 @@ local function shape(keys, args)
   return made
 end
 
--- keys: the batches of a writer; args: arrival and blob of each batch. Returns 0 where it is none any more.
--- The batch of the arrival 0, which is none, is there as long as the writer is.
+-- keys: the batches of a writer; args: arrival and content of each batch. Returns 0 if the writer no longer
+-- exists. The field 0, which is no batch, exists as long as the writer does.
 local function keep(keys, args)
   if redis.call('HEXISTS', keys[1], '0') == 0 then return 0 end
   for at = 1, #args, 2 do redis.call('HSET', keys[1], args[at], args[at + 1]) end
   return 1
 end
 
--- keys: writers, merging, windowed, then the hashes of windows that change; args: writer, position, token of who
--- merges, then: number of a hash, field, state of each window.
+-- keys: writers, merging, windowed, then the hashes of windows to change; args: writer, its new position or '',
+-- token of the process that merges, then for each window the number of a hash, field, state ('' deletes).
+-- Returns 0 if the writer no longer exists, -1 if the right to merge was lost, -2 if the position would go back.
 local function save(keys, args)
   if redis.call('HEXISTS', keys[1], args[1]) == 0 then return 0 end
   if redis.call('GET', keys[2]) ~= args[3] then return -1 end
@@ -210,15 +220,15 @@ local function milliseconds()
   return clock[1] * 1000 + math.floor(clock[2] / 1000)
 end
 
--- keys: leases; args: a writer, ms to live (below 0: it is no more), whether it is a new one ('1') or to go on.
--- Whether it still is one.
+-- keys: leases; args: a writer, ms to live (below 0: it is dead), '1' if it is a new writer. Returns 0 if it is
+-- not new and no longer exists.
 local function lease(keys, args)
   if args[3] ~= '1' and redis.call('HEXISTS', keys[1], args[1]) == 0 then return 0 end
   redis.call('HSET', keys[1], args[1], string.format('%.0f', milliseconds() + tonumber(args[2])))
   return 1
 end
 
--- keys: leases. Returns the writers that are dead.
+-- keys: leases. Returns the writers whose lease has expired.
 local function dead(keys, args)
   local found, now = {}, milliseconds()
   local leases = redis.call('HGETALL', keys[1])
@@ -228,8 +238,9 @@ local function dead(keys, args)
   return found
 end
 
--- keys: writers, leases, the batches of a dead writer and of another; args: the dead one, a moment later than all
--- that the other has. What the one has not counted becomes the other's. Returns the last moment given to it.
+-- keys: writers, leases, the batches of a dead writer and of the adopting one; args: the dead writer, a moment not
+-- before any batch of the adopting one. Moves what the dead writer has not counted to the other, with new
+-- arrivals. Returns the last arrival assigned.
 local function adopt(keys, args)
   local position, arrived = redis.call('HGET', keys[1], args[1]) or '0', tonumber(args[2])
   local ends = redis.call('HGET', keys[2], args[1])
@@ -248,14 +259,14 @@ local function adopt(keys, args)
   return string.format('%.0f', arrived)
 end
 
--- keys: an idempotency key's; args: what was answered, seconds.
+-- keys: the answer of an idempotency key; args: the answer, seconds to live.
 local function answer(keys, args)
   redis.call('SET', keys[1], args[1], 'EX', args[2])
   return 1
 end
 
--- The same functions, with one key and one argument more in front: versions, and the version by which something
--- was judged. Where the registry is of another one, nothing is done and 0 returned.
+-- The same functions with one more key and argument in front: versions, and the version of the registry that the
+-- request was validated with. If the registry is of another version, nothing is done and 0 is returned.
 local function judged(change)
   return function(keys, args)
     if (redis.call('HGET', table.remove(keys, 1), 'registry') or '0') ~= table.remove(args, 1) then return 0 end
@@ -266,7 +277,7 @@ end
 local judged_write, judged_keep, judged_answer = judged(write), judged(keep), judged(answer)
 local judged_put = judged(put)
 
--- keys: what is wanted; args: token, ms. Whether the token has it now.
+-- keys: what to acquire; args: token, ms to live. Returns whether the token has it now.
 local function have(keys, args)
   local holder = redis.call('GET', keys[1])
   if holder and holder ~= args[1] then return 0 end
@@ -274,7 +285,7 @@ local function have(keys, args)
   return 1
 end
 
--- keys: what is given back; args: token.
+-- keys: what to release; args: token.
 local function release(keys, args)
   if redis.call('GET', keys[1]) == args[1] then redis.call('UNLINK', keys[1]) end
   return 1
@@ -308,17 +319,18 @@ NAMES = (
 
 
 def library(names: Sequence[str]) -> str:
-    """The code that makes functions of these names known."""
+    """The source of the library, with the functions of these names registered."""
     return SOURCE + "".join(f"redis.register_function('{LIBRARY}_{name}', {name})\n" for name in names)
 
 
 CODE = library(NAMES)
 RETIRED = "#!lua name=timewell1\nredis.register_function('timewell1_retired', function() return 0 end)\n"
-"""In the place of the library before, so that who needs that finds no function, and does not load it again."""
+"""Takes the place of the previous library, so that processes of the earlier version find no functions, and do not
+load theirs again."""
 ROOT = b"tw:{timewell}"
 VERSIONS, WRITERS, LEASES = (ROOT + name for name in (b":versions", b":writers", b":leases"))
 
 
 def function(name: str) -> str:
-    """What FCALL calls it."""
+    """The name of a function for FCALL."""
     return f"{LIBRARY}_{name}"

@@ -1,7 +1,7 @@
-"""Connections to Redis or Valkey, alone or as a cluster: commands in one visit, deadlines, errors that help.
+"""Connections to Redis or Valkey, single or cluster: pipelines, timeouts, helpful errors.
 
-redis-py speaks the protocol. Which node a command goes to is found here, by the slot of its key, so that all
-commands for a node are one pipeline; what a node says of having moved is followed.
+redis-py implements the protocol. Which node a command goes to is determined here, by the slot of its key, so that
+all commands for a node form one pipeline; redirections (MOVED, ASK) are followed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ T = TypeVar("T")
 log = logging.getLogger("timewell.storage")
 RETRY_SECONDS = 3.0
 PAUSE_SECONDS = 0.05
-"""A cluster that moves a slot, or elects a primary, is asked again after this at most, and for so long."""
+"""While a cluster moves a slot or elects a primary, commands are retried for RETRY_SECONDS, at least this
+often."""
 _NOT_MENDED = ("NOAUTH", "Unknown", "CERTIFICATE_VERIFY_FAILED")
 """In errors that are the same however long one waits."""
 _LOST = exceptions.ClusterDownError("the connection was lost")
@@ -36,7 +37,7 @@ _ROOT_SLOT = key_slot(ROOT)
 
 
 class Command(NamedTuple):
-    """A command, and the key by which its node is found."""
+    """A command, and the key that determines its node."""
 
     key: bytes
     words: tuple[Any, ...]
@@ -48,19 +49,18 @@ def call(name: str, keys: Sequence[bytes], *words: Any) -> Command:
 
 
 def judged(version: int | None, name: str, keys: Sequence[bytes], *words: Any) -> Command:
-    """The same, which does nothing where the registry is not of this version."""
+    """A call that does nothing unless the registry is of this version; any version if that is None."""
     if version is None:
         return call(name, keys, *words)
     return call(f"judged_{name}", [VERSIONS, *keys], version, *words)
 
 
 class RedisLink:
-    """Safe for use by several threads."""
+    """Sends commands to Redis. Thread-safe."""
 
     def __init__(self, url: str, timeout: float) -> None:
-        """`url`: redis://user:password@host:port/0, rediss:// for TLS; `?replicas=1`: writes wait for so many.
-
-        `timeout`: seconds after which a visit is given up.
+        """`url`: redis://user:password@host:port/0, or rediss:// for TLS. With `?replicas=N`, writes wait for N
+        replicas. `timeout`: seconds that a node has to answer.
         """
         check_address(url, ("redis", "rediss", "unix"), "Redis")
         self.timeout = timeout
@@ -69,11 +69,11 @@ class RedisLink:
             options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
             self.replicas = int(options.pop("replicas", 0))
             self._first = self._client(urlunsplit(parts._replace(query=urlencode(options))))
-            self._first.connection_pool.make_connection()  # which takes the options, and does not connect
+            self._first.connection_pool.make_connection()  # validates the options without connecting
         except (TypeError, ValueError):
             raise refused("Redis", "an option in it is unknown or is not what it should be") from None
         self.plain = self._first.connection_pool.connection_class is redis.Connection
-        """Neither TLS nor the socket of a file."""
+        """Whether connections are plain TCP: neither TLS nor a Unix socket."""
         self.cluster = False
         self._lock = threading.Lock()
         self._nodes: dict[tuple[str, int], redis.Redis] = {}
@@ -92,17 +92,17 @@ class RedisLink:
         return redis.Redis(connection_pool=pool)
 
     def open(self) -> None:
-        """Wait for the server, and give it the functions. Raises StartupError."""
-        self._begun(self._teach_all)
+        """Wait for the server, and load the function library. Raises StartupError."""
+        self._once_up(self._load_where_missing)
 
     def there(self) -> bool:
-        """Wait for the server, and see whether it has something of ours. Raises StartupError."""
-        return bool(self._begun(lambda: self.ask([Command(ROOT, ("EXISTS", VERSIONS))])[0]))
+        """Wait for the server, and check whether it has data of Timewell. Raises StartupError."""
+        return bool(self._once_up(lambda: self.ask([Command(ROOT, ("EXISTS", VERSIONS))])[0]))
 
-    def _begun(self, work: Callable[[], T]) -> T:
-        """Do something as soon as the server is there.
+    def _once_up(self, work: Callable[[], T]) -> T:
+        """Run `work` as soon as the server is up.
 
-        Raises StartupError at once for what waiting does not mend, and after STORAGE_START_SECONDS.
+        Raises StartupError after STORAGE_START_SECONDS, or at once for an error that waiting cannot solve.
         """
         until, pause = time.monotonic() + STORAGE_START_SECONDS, 0.1
         while True:
@@ -123,33 +123,30 @@ class RedisLink:
         self.cluster = b"cluster_enabled:1" in _checked(info)
         self._look()
 
-    def _teach_all(self) -> None:
+    def _load_where_missing(self) -> None:
         for node in self._primaries():
-            self._teach(node)
-
-    def _teach(self, node: redis.Redis) -> None:
-        (known,) = self._said(node, [("FUNCTION", "LIST", "LIBRARYNAME", LIBRARY)])
-        # One that a later version has put there has more, which its processes need.
-        if not {function(name).encode() for name in NAMES} <= _functions(_checked(known)):
-            _checked(self._said(node, [("FUNCTION", "LOAD", "REPLACE", CODE)])[0])
+            (known,) = self._said(node, [("FUNCTION", "LIST", "LIBRARYNAME", LIBRARY)])
+            # A library of a later version has more functions, which its processes need: it is left in place.
+            if not {function(name).encode() for name in NAMES} <= _functions(_checked(known)):
+                _checked(self._said(node, [("FUNCTION", "LOAD", "REPLACE", CODE)])[0])
 
     def load(self, code: str) -> None:
-        """Give a library of functions to each node. Raises StorageDown."""
+        """Load a function library into each node, replacing an existing one. Raises StorageDown."""
         for node in self._primaries():
             _checked(self._said(node, [("FUNCTION", "LOAD", "REPLACE", code)])[0])
 
     def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         for node in (self._first, *self._nodes.values()):
-            node.connection_pool.disconnect()  # which a client does not close that was given its pool
+            node.connection_pool.disconnect()  # a redis-py client does not close a pool that it was given
 
-    # Which node
+    # Nodes
 
     def _primaries(self) -> list[redis.Redis]:
         return list({id(node): node for node in self._slots}.values()) if self.cluster else [self._first]
 
     def _look(self) -> None:
-        """Ask which node has which slots."""
+        """Ask the cluster which node has which slots."""
         if not self.cluster:
             return
         with self._lock:
@@ -192,10 +189,10 @@ class RedisLink:
     # Visits
 
     def ask(self, commands: Sequence[Command], whole: bool = False, durable: bool = False) -> list[Any]:
-        """The replies in the order of the commands, in one visit to each node. Raises StorageDown.
+        """The replies in the order of the commands, with one pipeline to each node. Raises StorageDown.
 
-        `whole`: all of them are done at once, or none; nodes of a cluster do those of entities one by one.
-        `durable`: as many replicas as there shall be have them, too.
+        `whole`: run all commands as one transaction; a cluster does so for each node whose commands are of one
+        slot. `durable`: wait until the required number of replicas have the commands too.
         """
         if not commands:
             return []
@@ -207,9 +204,9 @@ class RedisLink:
             if pause:
                 time.sleep(pause)
             for node, numbers in self.by_node(commands, waiting, sent_on):
-                some = [commands[number] for number in numbers]
+                sent = [commands[number] for number in numbers]
                 try:
-                    found = self._visit(node, some, whole, durable, numbers[0] in sent_on)
+                    found = self._visit(node, sent, whole, durable, numbers[0] in sent_on)
                 except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
                     lost += 1
                     if isinstance(error, exceptions.TimeoutError) or lost > (20 if self.cluster else 1):
@@ -227,7 +224,7 @@ class RedisLink:
     def by_node(
         self, commands: Sequence[Command], waiting: Sequence[int], sent_on: Mapping[int, redis.Redis]
     ) -> list[tuple[redis.Redis, list[int]]]:
-        """The places of those that wait, by the node that has their keys, or the one that they were sent on to."""
+        """Group the positions of waiting commands by node: that of their key, or that of a redirection."""
         if not self.cluster:
             return [(self._first, list(waiting))]
         by_node: dict[tuple[int, bool], tuple[redis.Redis, list[int]]] = {}
@@ -239,13 +236,13 @@ class RedisLink:
     def _visit(
         self, node: redis.Redis, commands: Sequence[Command], whole: bool, durable: bool, asking: bool
     ) -> list[Any]:
-        """`asking`: the node has been named by another that moves the slot to it."""
+        """Send commands to one node. `asking`: another node, which moves their slot to it, has redirected them."""
         whole = whole and len(commands) > 1 and (not self.cluster or len({_slot(one) for one in commands}) == 1)
         durable = durable and self.replicas > 0
         words = [command.words for command in commands]
         if whole:
             words = [("MULTI",), *words, ("EXEC",)]
-        if asking:  # holds for one command, and for a whole transaction
+        if asking:  # ASKING applies to the next command, or to a whole transaction
             words = [("ASKING",), *words] if whole else [one for word in words for one in (("ASKING",), word)]
         if durable:
             words.append(("WAIT", self.replicas, int(self.timeout * 500)))
@@ -264,20 +261,20 @@ class RedisLink:
         return replies[1::2] if asking else replies
 
     def _said(self, node: redis.Redis, words: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """The replies of one node, errors among them. Raises ConnectionError, TimeoutError."""
+        """The replies of one node, including errors. Raises ConnectionError, TimeoutError."""
         pool = node.connection_pool
         connection: Any = pool.get_connection()
         try:
             connection.send_packed_command(connection.pack_commands(words))
             return [_reply(connection) for _ in words]
         except BaseException:
-            connection.disconnect()  # what is still to be read would be taken for the next answer
+            connection.disconnect()  # unread replies would be taken for those to the next commands
             raise
         finally:
             pool.release(connection)
 
     def _sent_on(self, replies: Sequence[Any], waiting: Sequence[int]) -> dict[int, redis.Redis]:
-        """Where nodes have sent us, this once; what has moved for good is noted."""
+        """The nodes that commands are redirected to once (ASK). Permanent moves (MOVED) are noted in `_slots`."""
         sent_on, lost = dict[int, redis.Redis](), False
         for number in waiting:
             reply = replies[number]
@@ -292,12 +289,12 @@ class RedisLink:
         return sent_on
 
     def _where(self, host: Any, port: Any) -> tuple[str, int]:
-        """A node as others name it; one that has no name for them has the host that we know."""
+        """The address of a node as given by another; an empty host means the host that we connected to."""
         name = host.decode() if isinstance(host, bytes) else host
         return name or self._first.connection_pool.connection_kwargs["host"], int(port)
 
     def each_key(self, pattern: bytes) -> Any:
-        """All keys that match, in lists."""
+        """All keys that match a pattern, in lists; a key may be repeated."""
         for node in self._primaries():
             cursor = 0
             while True:
@@ -314,7 +311,7 @@ class RedisLink:
 
 
 def _functions(libraries: Sequence[Sequence[Any]]) -> set[bytes]:
-    """The names of the functions of the libraries that FUNCTION LIST has found."""
+    """The names of the functions in the reply to FUNCTION LIST."""
     found = [dict(zip(fields[::2], fields[1::2], strict=True)) for fields in libraries]
     return {made[1] for library in found for made in library[b"functions"]}
 
@@ -331,7 +328,7 @@ def _slot(command: Command) -> int:
 
 
 def _moved(reply: Any) -> bool:
-    """Whether another node has to be asked, or the same one a moment later."""
+    """Whether a command has to be sent to another node, or again a moment later."""
     kinds = exceptions.MovedError | exceptions.AskError | exceptions.TryAgainError | exceptions.ClusterDownError
     return isinstance(reply, kinds)
 

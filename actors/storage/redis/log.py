@@ -1,7 +1,7 @@
-"""What is committed to Redis, and the answers to idempotency keys.
+"""Commits to Redis, and the answers to idempotency keys.
 
-To a server of its own a commit is one transaction. In a cluster there is none across nodes: entities are changed
-one by one, and the notes of a write come last, so that none is ever ahead of what it came with.
+On a single server a commit is one transaction. A cluster has no transactions across nodes: entities are changed
+one by one, and the notes of a write come last, so that a note is never ahead of its batch.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from actors.storage.shared.parts import removed
 from actors.table.batch import columns_of
 
 ENTITIES_PER_CALL = 64
-"""A function holds the server up for as long as it runs: some 15 microseconds an entity."""
+"""A function blocks the server while it runs, for about 15 microseconds an entity."""
 NOTES = ROOT + b":notes"
 _PENDING = b"\0pending "
 
 
 class RedisLog(Uncounted):
-    """See `Log`. What it replays are the batches that this process has still to count."""
+    """See `Log`. It replays the batches that this process has yet to count in statistics."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class RedisLog(Uncounted):
         shapes: Shapes,
         now: Callable[[], int],
     ) -> None:
-        """`now`: the present by a clock that does not leap, asked in worker threads."""
+        """`now`: a `SteadyClock`, called in worker threads."""
         super().__init__(link, writers)
         self._registry = registry
         self._summaries = summaries
@@ -48,14 +48,14 @@ class RedisLog(Uncounted):
         self._steady = now
 
     def commit(self, entries: Sequence[Entry]) -> Sequence[Entry | TimewellError]:
-        """To a server of its own in one transaction, to a cluster entity by entity."""
+        """Commit in one transaction; in a cluster, entity by entity."""
         recorded: list[Entry | TimewellError] = []
         waiting: list[Written] = []
         for given in entries:
             entry = self._judged_now(given) if self._is_to_be_judged(given) else given
             if isinstance(entry, Written):
                 if entry.key is not None and any(one.key == entry.key for one in waiting):
-                    recorded += self._written(waiting)  # what that is answered is the answer to this one
+                    recorded += self._written(waiting)  # the answer to that one will be the answer to this one
                     waiting = []
                 waiting.append(entry)
                 continue
@@ -65,12 +65,12 @@ class RedisLog(Uncounted):
         return recorded + self._written(waiting)
 
     def _is_to_be_judged(self, entry: Entry) -> TypeGuard[Written]:
-        """Whether a note would be there though its batch turned out to be of a feature that is gone."""
+        """Whether notes could be written although their batch is then refused because a feature was deleted."""
         noted = isinstance(entry, Written) and entry.notes and entry.batch and entry.judged is None
         return bool(noted) and not self._link.cluster
 
     def _judged_now(self, entry: Written) -> Written | Conflict:
-        """The entry as one that only the registry as it is at this moment lets be written."""
+        """Make an entry valid only for the current version of the registry, if its features are registered."""
         (version,) = self._link.ask([REGISTRY])
         created = self._registry.created_now(sorted({column.feature for column in columns_of(entry.batch)}))
         still = _still(entry, created)
@@ -87,7 +87,7 @@ class RedisLog(Uncounted):
         rows = RowWriter(self._shapes, self._registry.features, self._registry.lives(), self._steady())
         for entry in fresh:
             rows.add(entry.batch)
-        if self._link.cluster:  # the version is looked at before all is written, and after
+        if self._link.cluster:  # the version is checked before everything is written, and after
             self._link.ask(rows.commands(1), durable=True)
             replies = self._link.ask(self._ending(found, fresh, writer), durable=True)
         else:
@@ -104,7 +104,7 @@ class RedisLog(Uncounted):
         return found
 
     def _note_last(self, entries: Sequence[Written]) -> None:
-        """The notes of what has been written, then the answers: until these are there a repeat does it again."""
+        """Store the notes of what has been written, then the answers: until then a repeat writes it all again."""
         self._link.ask([_put_note(note) for one in entries for note in one.notes], whole=True, durable=True)
         self._link.ask([_put_answer(one) for one in entries if one.key is not None], durable=True)
 
@@ -115,7 +115,7 @@ class RedisLog(Uncounted):
         writer: bytes,
         version: int | None = None,
     ) -> list[Command]:
-        """What comes after the rows: batches for the statistics, notes, answers, the version of the registry."""
+        """The commands after the rows: batches to count, last arrival, notes, answers, the registry's version."""
         batches = [(one.arrived, one.batch) for one in fresh]
         kept = [self.keeping(writer, batches, version)] if fresh else []
         kept += [arrival(max(one.arrived for one in fresh))] if fresh else []
@@ -126,7 +126,7 @@ class RedisLog(Uncounted):
         return [*kept, REGISTRY]
 
     def _overtaken(self, found: Sequence[Entry | TimewellError], writer: bytes) -> list[Entry | TimewellError]:
-        """Nothing has been written, since the registry is another by now: only what does not go by it is."""
+        """Write only entries that do not depend on the registry, as nothing was written for its other version."""
         anyway = [one for one in found if isinstance(one, Written) and one.judged is None]
         written = iter(self._written(anyway))
         stale = [isinstance(one, Written) and one.judged is not None for one in found]
@@ -137,14 +137,14 @@ class RedisLog(Uncounted):
         ]
 
     def _give_back(self, entries: Sequence[Any], writer: bytes) -> None:
-        """The keys of what is not written after all."""
+        """Release the idempotency keys of entries that are not written after all."""
         keys = [_answer_key(entry.key) for entry in entries if entry.key is not None]
         self._link.ask([call("release", [key], _PENDING + writer) for key in keys])
 
     def _still_registered(
         self, found: Sequence[Entry | TimewellError], version: int
     ) -> list[Entry | TimewellError]:
-        """What has been written, refused where a feature of it is none any more, also when its key comes again."""
+        """Refuse written entries of which a feature has been deleted, and delete the answers of their keys."""
         batches = [one.batch for one in found if isinstance(one, Written) and one.judged != version]
         doubtful = {column.feature for batch in batches for column in columns_of(batch)}
         if not doubtful:
@@ -164,7 +164,7 @@ class RedisLog(Uncounted):
     def _kept_by_another(
         self, found: Sequence[Entry | TimewellError], writer: bytes
     ) -> list[Entry | TimewellError]:
-        """What has been written, counted by the writer that this process is from now on."""
+        """Have the written entries counted by a new writer, as the old one was taken over by another process."""
         own = self._writers.renewed(writer)
         again = [self._later(one) if isinstance(one, Written) else one for one in found]
         batches = [(one.arrived, one.batch) for one in again if isinstance(one, Written) and one.batch]
@@ -173,14 +173,14 @@ class RedisLog(Uncounted):
         return again
 
     def _later(self, entry: Written) -> Written:
-        """With an arrival after all before, also where this process's clock is behind that of the server."""
+        """Give an entry an arrival later than all before, even if this process's clock is behind the server's."""
         self._writers.given = max(entry.arrived, self._writers.given + 1, self._writers.begun + 1)
         return entry._replace(arrived=self._writers.given)
 
     def _admitted(
         self, entries: Sequence[Written], writer: bytes, version: int | None
     ) -> list[Entry | TimewellError]:
-        """The entries, or what was said to their keys before, or why they may not be written."""
+        """Each entry if it may be written; or the earlier answer to its key; or why it must not be written."""
         mine, keys = _PENDING + writer, [_answer_key(entry.key) for entry in entries if entry.key is not None]
         asked = [Command(key, ("SET", key, mine, "NX", "GET", "EX", CLAIM_SECONDS)) for key in keys]
         if self._link.cluster and version is not None:
@@ -226,15 +226,15 @@ class RedisLog(Uncounted):
         return removed(counts, {feature.created for feature in self._registry.features.values()})
 
     def trimmed(self) -> int:
-        """All that has been counted may be."""
+        """The position of the statistics: batches up to it may have been deleted."""
         return self._summaries.position
 
     def trim(self, monitored: int, now: int) -> None:
-        """Forget what has been counted. Idempotency answers go by themselves."""
+        """Delete batches that have been counted. Idempotency answers expire by themselves."""
         self.forget_counted(monitored)
 
     def answers(self, keys: Sequence[str], given_after: int) -> Mapping[str, bytes]:
-        """From keys that go by themselves."""
+        """The answers to idempotency keys, which expire by themselves."""
         found = self._link.ask([Command(_answer_key(key), ("GET", _answer_key(key))) for key in keys])
         return {
             key: answer
@@ -248,7 +248,7 @@ def _answer_key(key: str) -> bytes:
 
 
 def arrival(arrived: int) -> Command:
-    """Makes this the last arrival of all processes, unless there is a later one."""
+    """A command that sets the last arrival of all processes, unless there is a later one."""
     return Command(ROOT, ("ZADD", ROOT + b":arrived", "GT", arrived, "last"))
 
 
@@ -269,14 +269,14 @@ def _put_answer(entry: Written, version: int | None = None) -> Command:
 
 
 def _answered(entry: Written, before: bytes) -> Entry | TimewellError:
-    """What is said to a key that is known."""
+    """The result for an entry whose idempotency key is known."""
     if before.startswith(_PENDING):
         return UnderWay("another process is at work on this Idempotency-Key")
     return Written(entry.arrived, (), None, before, repeated=True)
 
 
 def _still(entry: Written, created: Mapping[str, int]) -> Written | Conflict:
-    """The entry, unless a feature of it is none any more."""
+    """The entry; or Conflict if one of its features is no longer registered."""
     for column in columns_of(entry.batch):
         if created.get(column.feature) != column.created:
             return Conflict(f"feature {column.feature!r} was deleted while it was written")
@@ -284,5 +284,5 @@ def _still(entry: Written, created: Mapping[str, int]) -> Written | Conflict:
 
 
 def changed_note(note: Noted) -> Command:
-    """Puts a note of the monitor's, or takes it away, and tells all processes."""
+    """A command that stores or deletes a note of the monitor, and raises the version for all processes."""
     return call("note", [VERSIONS, NOTES], _field(note.kind, note.key), note.record or b"")

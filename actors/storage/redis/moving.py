@@ -1,4 +1,4 @@
-"""Everything out of Redis, in order of arrival, and into it. Nobody else uses it meanwhile."""
+"""Reads everything from Redis in order of arrival, and writes it, for migrations."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class RedisMover:
         self._shapes = shapes
 
     def held(self, after: int) -> int:
-        """The rows of all entities, each of which may be of several features."""
+        """The number of rows of all entities, each of which may have values of several features."""
         total = 0
         for keys in self._link.each_key(_HISTORIES):
             total += sum(self._link.ask([Command(key, ("ZCARD", key)) for key in keys]))
         return total
 
     def carried(self, features: Mapping[str, Feature], after: int) -> Iterator[Lot]:
-        """All rows, put in order of arrival by way of a temporary file."""
-        # Whoever has had enough of them may end this in another thread.
+        """All rows in order of arrival, sorted in a temporary SQLite database."""
+        # The iteration may be ended early in another thread.
         with closing(sqlite3.connect("", check_same_thread=False)) as database:
             database.execute("CREATE TABLE rows (arrived INTEGER, entity TEXT, row BLOB)")
             _gather(self._link, after, database)
@@ -55,7 +55,7 @@ class RedisMover:
                 yield Lot(held[0][0], _loaded(self._shapes, held, features))
 
     def carry(self, lot: Lot, note: Noted) -> None:
-        """Rows as they are, then the note. What is carried twice is there once."""
+        """Write the rows, then the note. Writing them twice is harmless."""
         commands = carrying(self._shapes, by_row(lot.parts))
         for start in range(0, len(commands), ENTITIES_AT_ONCE):
             self._link.ask(commands[start : start + ENTITIES_AT_ONCE], whole=True, durable=True)

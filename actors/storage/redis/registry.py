@@ -1,4 +1,4 @@
-"""What is registered in Redis, as of the version that this process has seen, and which process leads."""
+"""The registry in Redis, as of the version that this process last read, and the election of a leader."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from actors.storage.redis.summaries import Writers
 from actors.timestamps import SECOND
 
 REGISTRY = Command(ROOT, ("HGET", VERSIONS, "registry"))
-"""Answered with the version of the registry."""
+"""Asks for the version of the registry."""
 
 
 class RedisRegistry:
@@ -24,19 +24,19 @@ class RedisRegistry:
     def __init__(self, link: RedisLink, writers: Writers) -> None:
         self.versions_seen = 0
         self.features: dict[str, Feature] = {}
-        """By id, as of the version seen."""
+        """The features by id, as of `versions_seen`."""
         self.leads = writers.leads
         self._link = link
         self._writers = writers
         self._aged: set[str] = set()
         self._lives: dict[str, int | None] | None = None
-        """What `lives_of` makes of these two, None where they have changed since."""
+        """The result of `lives_of` for `features` and `_aged`; None if they have changed since."""
 
     def registered(self) -> Recovered:
-        """Features and groups, as of one moment."""
+        """Read features and groups, as of one moment."""
         hashes = [("HVALS", ROOT + name) for name in (b":features", b":groups", b":writers")]
         hashes.append(("HKEYS", ROOT + b":aged"))
-        # Not in one transaction, for which all keys would have to be on one node: their slot may be moving.
+        # Not in one transaction, which fails while their slot is moving; instead repeated if the version changed.
         asked = [REGISTRY, *(Command(ROOT, one) for one in hashes), LAST_ARRIVAL, Command(ROOT, ("TIME",))]
         while True:
             version, records, groups, positions, aged, last, (seconds, micros) = self._link.ask(asked)
@@ -57,20 +57,20 @@ class RedisRegistry:
         return Recovered(features, found, arrived, 0, min(arrived, int(seconds) * SECOND + int(micros)))
 
     def versions_now(self) -> Versions:
-        """From their hash. The lease is renewed with it."""
+        """Read the versions; also renews the lease of this process's writer."""
         self._writers.renew()
         asked = Command(ROOT, ("HMGET", VERSIONS, "registry", "notes")), LAST_ARRIVAL
         (registry, notes), arrived = self._link.ask(asked)
         return Versions(int(registry or 0), int(notes or 0), last_arrival(arrived))
 
     def lives(self) -> Mapping[str, int | None]:
-        """For how long what is kept longest of an entity is kept, as `lives_of` has it."""
+        """How long the values of an entity are kept at most, see `lives_of`."""
         if self._lives is None:
             self._lives = lives_of(self.features.values(), self._aged)
         return self._lives
 
     def note(self, entry: Entry, version: int) -> None:
-        """A change by this process has made this version of it."""
+        """Note a change by this process, which has created this version."""
         self.versions_seen = version
         match entry:
             case Registered(feature):
@@ -82,7 +82,7 @@ class RedisRegistry:
                 self._lives = None
 
     def created_now(self, ids: Sequence[str] | None = None) -> dict[str, int]:
-        """When the features there are were registered; those of some ids, or all."""
+        """When the features registered now were created, by id: those of some ids, or all."""
         asked = ("HVALS", ROOT + b":features") if ids is None else ("HMGET", ROOT + b":features", *ids)
         (records,) = self._link.ask([Command(ROOT, asked)])
         features = [msgspec.msgpack.decode(record, type=Feature) for record in records if record is not None]

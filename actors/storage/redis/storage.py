@@ -1,7 +1,7 @@
-"""A storage in Redis or Valkey, alone or as a cluster, which any number of processes share.
+"""Redis or Valkey as shared store, single or cluster, for any number of processes.
 
-`functions.py` has what is where. An entity is changed by a function in the server, which decides by event
-time and keeps every version; a read asks the server, so it sees what any process was told had been written.
+`functions.py` describes the layout of keys. An entity is changed by a function that runs in the server, orders by
+event time and keeps every version. Every read asks the server, so it sees all writes acknowledged by any process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from actors.storage.redis.values import RedisHistory, RedisValues
 from actors.storage.shared.base import starting
 
 FORM = 2
-"""Of keys and rows; a later one must be able to read an earlier one, or change it at the start."""
+"""The version of the layout of keys and rows. A later version must be able to read an earlier one, or migrate it
+when opened."""
 
 
 class RedisStorage:
@@ -36,12 +37,12 @@ class RedisStorage:
     def __init__(
         self, url: str, timeout: float, most_bytes: int = READ_BYTES, now: Callable[[], int] = timestamps.now
     ) -> None:
-        """`url` and `timeout`: see `RedisLink`. `most_bytes`: what one question may bring."""
+        """`url` and `timeout`: see `RedisLink`. `most_bytes`: how much one query may read."""
         link = RedisLink(url, timeout)
         self._link = link
         self._writers = Writers(link)
         self._shapes = Shapes(link)
-        self._steady = SteadyClock(now, time.monotonic)  # which worker threads ask, and so not trio's
+        self._steady = SteadyClock(now, time.monotonic)  # not trio's clock: it is read in worker threads
         self.registry = RedisRegistry(link, self._writers)
         self.summaries = RedisSummaries(link, self._writers)
         self.log = RedisLog(link, self._writers, self.registry, self.summaries, self._shapes, self._steady)
@@ -51,11 +52,11 @@ class RedisStorage:
         self.claims = RedisClaims(link)
 
     def there(self) -> bool:
-        """Where there is a form of keys."""
+        """Whether Redis has data of Timewell. Raises StartupError."""
         return self._link.there()
 
     def open(self) -> Recovered:
-        """Wait for the server, give it the functions, become a writer."""
+        """Wait for the server, load the function library, and register this process as a writer."""
         self._link.open()
         with starting():
             self._check_form()
@@ -66,27 +67,27 @@ class RedisStorage:
             return found
 
     def _check_form(self) -> None:
-        """Raises StartupError where what is there is of a later form than this code knows."""
+        """Migrate an earlier layout. Raises StartupError for a layout later than this code knows."""
         key = VERSIONS
         asked = ("HSETNX", key, "form", FORM), ("HGET", key, "form")
         _, form = self._link.ask([Command(ROOT, one) for one in asked], whole=True)
         if int(form) > FORM:
             raise StartupError(f"what Redis has is of form {int(form)}, this Timewell knows {FORM}: upgrade")
         if int(form) < FORM:
-            self._link.load(RETIRED)  # first, so that who still runs can write no more
-            # Its writers have no lease, and are dead.
+            self._link.load(RETIRED)  # first, so that processes of the earlier version can no longer write
+            # Writers of the earlier version have no lease; with an expired one they count as dead.
             (writers,) = self._link.ask([Command(WRITERS, ("HKEYS", WRITERS))])
             self._link.ask([Command(LEASES, ("HSETNX", LEASES, writer, 0)) for writer in writers])
             self._link.ask([Command(ROOT, ("HSET", key, "form", FORM))])
 
     def close(self) -> None:
-        """Be no writer any more, and end the connections."""
-        with suppress(StorageDown):  # what it was dies by itself
+        """Give up this process's writer, and close the connections."""
+        with suppress(StorageDown):  # otherwise its lease expires
             self._writers.close()
         self._link.close()
 
     def notes(self, kind: str) -> Mapping[str, bytes]:
-        """From their hash."""
+        """The records of a kind, by key."""
         (found,) = self._link.ask([Command(ROOT, ("HGETALL", NOTES))])
         head = kind.encode() + b"\0"
         pairs = zip(found[::2], found[1::2], strict=True)

@@ -1,10 +1,10 @@
-"""Questions put to Redis from the event loop, over plain TCP. They give up at the first thing out of the ordinary.
+"""Queries to Redis from the event loop, over plain TCP, which give up on anything unusual.
 
-What is not answered here (a node that is away, a slot that has moved) is asked again by `RedisLink`, which waits
-and looks around, from a worker thread. That way takes 140 microseconds for a pipeline of two commands, this one
-42; coredis, which is at home on trio, 275.
+What is not answered here (a node is down, a slot has moved) is asked again by `RedisLink` from a worker thread,
+which retries and follows redirections. A pipeline of two commands takes 140 microseconds that way and 42 here;
+coredis, a client for trio, takes 275.
 
-It could go if a client for trio answered a pipeline of two commands in less than the 140 microseconds of a thread.
+This file could go if a client for trio answered such a pipeline in less than the 140 microseconds of a thread.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ _AT_ONCE_BYTES = 65_536
 
 
 class _Unusual(Exception):
-    """Something that is not an answer."""
+    """A reply other than a plain answer."""
 
 
 class Streams:
-    """Connections for the tasks of one event loop."""
+    """Connections to Redis for the tasks of one event loop."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self._idle: dict[int, list[_Stream]] = {}
 
     async def ask(self, commands: Sequence[Command]) -> list[Any] | None:
-        """The replies in the order of the commands, or None where `RedisLink` has to be asked.
+        """The replies in the order of the commands; None if `RedisLink` has to be asked instead.
 
-        Raises StorageDown where a node does not answer in time.
+        Raises StorageDown if a node does not answer in time.
         """
         try:
             with trio.fail_after(self._link.timeout):
@@ -47,7 +47,7 @@ class Streams:
             return None
 
     async def _asked(self, commands: Sequence[Command]) -> list[Any]:
-        """All nodes are asked before the first is listened to."""
+        """Send to all nodes, then read the replies of each."""
         replies: list[Any] = [None] * len(commands)
         visits: list[tuple[redis.Redis, list[int], _Stream]] = []
         try:
@@ -60,14 +60,14 @@ class Streams:
                     replies[number] = reply
         except BaseException:
             for _, _, stream in visits:
-                stream.close()  # what is still to be read would be taken for the next answer
+                stream.close()  # unread replies would be taken for those to the next commands
             raise
         for node, _, stream in visits:
             self._idle.setdefault(id(node), []).append(stream)
         return replies
 
     def close(self) -> None:
-        """End those that nobody uses."""
+        """Close the idle connections."""
         for streams in self._idle.values():
             for stream in streams:
                 stream.close()
@@ -91,18 +91,18 @@ async def _connected(node: redis.Redis) -> _Stream:
 
 
 class _Stream:
-    """A connection, which one question at a time uses."""
+    """A connection, used by one query at a time."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self._reader = hiredis.Reader()
 
     async def send(self, words: Sequence[tuple[Any, ...]]) -> None:
-        """Put the commands."""
+        """Send commands."""
         await self._stream.send_all(b"".join(map(hiredis.pack_command, words)))
 
     async def receive(self, count: int) -> list[Any]:
-        """So many replies. Raises _Unusual where one of them is an error."""
+        """Receive `count` replies. Raises _Unusual if one of them is an error."""
         replies: list[Any] = []
         while len(replies) < count:
             reply = self._reader.gets()
@@ -118,5 +118,5 @@ class _Stream:
         return replies
 
     def close(self) -> None:
-        """At once."""
+        """Close the connection at once."""
         self._stream.socket.close()

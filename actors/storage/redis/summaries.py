@@ -1,8 +1,8 @@
-"""The statistics in Redis, merged over all writers, each observation counted once.
+"""The statistics in Redis, merged over all writers; each observation is counted once.
 
-As in PostgreSQL (`postgres/summaries.py`), but that a writer holds a lease, which it renews as it looks at the
-registry. One that has not for WRITER_SECONDS is taken for dead; should it wake up, it finds that
-it is no writer any more, and becomes a new one.
+This works as in PostgreSQL (`postgres/summaries.py`), except that a writer holds a lease, which is renewed when
+the registry is polled. A writer that has not renewed it for WRITER_SECONDS is considered dead; a process that
+wakes up later finds that its writer no longer exists, and becomes a new one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from actors.table.batch import Batch, without_ids
 from actors.table.packing import pack, unpack
 
 WRITER_SECONDS = 6
-"""One that has not said for so long that it is alive is taken for dead."""
+"""How long the lease of a writer lasts."""
 LEADER_SECONDS = 10
 MERGING_SECONDS = 30
 COARSENED_AT_ONCE = 1_000
@@ -35,32 +35,32 @@ _LEADER, _MERGING = ROOT + b":leader", ROOT + b":merging"
 
 
 def batches_of(writer: bytes) -> bytes:
-    """The key of what a writer has not counted."""
+    """The key of the batches that a writer has not counted."""
     return ROOT + b":batches:" + writer
 
 
 class Writers:
-    """Sees to it that this process is a writer, and that nobody else is the same one."""
+    """Ensures that this process is a writer, which no other process is."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self._lock = threading.Lock()
         self._own: bytes | None = None
         self.begun = 0
-        """What this writer counts arrives later than this."""
+        """All batches of this writer have later arrivals."""
         self.given = 0
-        """The last arrival of this process, which may be later than the server's clock has it."""
+        """The last arrival assigned by this process, which may be ahead of the server's clock."""
         self._renew_at = 0.0
 
     def own(self) -> bytes:
-        """The writer that this process is; a new one where it was none or lost it. Raises StorageDown."""
+        """The name of this process's writer, which is created if there is none. Raises StorageDown."""
         with self._lock:
             if self._own is None:
                 self._own = self._made()
             return self._own
 
     def _made(self) -> bytes:
-        """A new writer, which has taken over what dead ones had not counted."""
+        """Create a writer, and move to it what dead writers have not counted."""
         name = secrets.token_hex(8).encode()
         (now,) = self._link.ask([Command(ROOT, ("TIME",))])
         self.begun = max(int(now[0]) * 10**6 + int(now[1]), self.given)
@@ -68,7 +68,7 @@ class Writers:
         self._link.ask([Command(batches_of(name), ("HSET", batches_of(name), "0", ""))])
         self._link.ask([_lease(name, WRITER_SECONDS * 1_000, b"1")])
         (dead,) = self._link.ask([call("dead", [LEASES])])
-        with suppress(StorageDown):  # where their keys are being moved, they are there the next time
+        with suppress(StorageDown):  # if their keys are being moved, a later writer will adopt them
             for one in dead:
                 keys = [WRITERS, LEASES, batches_of(one), batches_of(name)]
                 (last,) = self._link.ask([call("adopt", keys, one, self.begun)])
@@ -76,18 +76,18 @@ class Writers:
         return name
 
     def lost(self, writer: bytes) -> None:
-        """Another process has taken this writer over."""
+        """Note that another process has taken over this writer."""
         with self._lock:
             if self._own == writer:
                 self._own = None
 
     def renewed(self, writer: bytes) -> bytes:
-        """Another writer, after this one has turned out to be none any more."""
+        """Create a new writer, as this one has turned out no longer to exist."""
         self.lost(writer)
         return self.own()
 
     def renew(self) -> None:
-        """Stay a writer, called a few times a second."""
+        """Renew the lease if it is due. Called a few times a second."""
         writer = self.own()
         if time.monotonic() < self._renew_at:
             return
@@ -98,19 +98,19 @@ class Writers:
             self.lost(writer)
 
     def leads(self) -> bool:
-        """Whether this process is the one of all; where there is none, it becomes that. Raises StorageDown."""
+        """Whether this process is the leader, which it becomes if there is none. Raises StorageDown."""
         own = self.own()
         having, dead = self._link.ask(
             [call("have", [_LEADER], own, LEADER_SECONDS * 1_000), call("dead", [LEASES])]
         )
         if having and dead:
-            # Become a new writer, which takes over what dead ones and this one had not counted.
+            # A new writer takes over what dead writers and the present one have not counted.
             self._link.ask(_leaving(own))
             self.renewed(own)
         return bool(having)
 
     def close(self) -> None:
-        """Be no writer any more; what was not counted is for the next one."""
+        """Give up the writer; what it has not counted is left to the next one."""
         with self._lock:
             own, self._own = self._own, None
         if own is not None:
@@ -122,7 +122,7 @@ def _lease(writer: bytes, milliseconds: int, new: bytes = b"0") -> Command:
 
 
 def _leaving(writer: bytes) -> list[Command]:
-    """What makes a writer a dead one, and not the leader."""
+    """Commands that make a writer dead, and no longer the leader."""
     return [_lease(writer, -1), call("release", [_LEADER], writer)]
 
 
@@ -134,9 +134,9 @@ class Uncounted:
         self._writers = writers
 
     def keeping(self, writer: bytes, batches: Sequence[tuple[int, Batch]], version: int | None = None) -> Command:
-        """Sets batches aside for the statistics; answered with 0 where the writer is none any more.
+        """A command that keeps batches to be counted; answered with 0 if the writer no longer exists.
 
-        It does nothing where the registry is not of the version by which they were judged.
+        It does nothing if the registry is not of the version that they were validated with.
         """
         words: list[bytes | int] = []
         for arrived, batch in batches:
@@ -144,7 +144,7 @@ class Uncounted:
         return judged(version, "keep", [batches_of(writer)], *words)
 
     def replay(self, after: int) -> Iterator[tuple[int, Batch]]:
-        """The batches of this writer that arrived later than `after`, without entities."""
+        """The batches of this writer that arrived later than `after`, without entity ids."""
         key = batches_of(self._writers.own())
         (fields,) = self._link.ask([Command(ROOT, ("HKEYS", key))])
         for arrived in sorted(arrived for arrived in map(int, fields) if arrived > after):
@@ -153,7 +153,7 @@ class Uncounted:
                 yield arrived, unpack(packed)
 
     def forget_counted(self, monitored: int) -> None:
-        """Delete the batches that summaries as of a position have."""
+        """Delete the batches that summaries at position `monitored` cover."""
         key = batches_of(self._writers.own())
         (fields,) = self._link.ask([Command(ROOT, ("HKEYS", key))])
         old = [field for field in fields if 0 < int(field) <= monitored]
@@ -162,28 +162,28 @@ class Uncounted:
 
 
 class RedisSummaries(SharedSummaries):
-    """See `Summaries`: this writer's part of it."""
+    """See `Summaries`. Positions are those of this process's writer."""
 
     def __init__(self, link: RedisLink, writers: Writers) -> None:
         self._link = link
         self._writers = writers
 
     def _check(self, writer: bytes, known: object) -> None:
-        """Raises StorageDown for a writer that is none any more."""
+        """Raise StorageDown if a writer no longer exists."""
         if not known:
             self._writers.lost(writer)
             raise StorageDown("another process took over while this one was away")
 
     @property
     def position(self) -> int:
-        """What of this writer's has been counted."""
+        """The position up to which this writer's batches have been counted."""
         writer = self._writers.own()
         (found,) = self._link.ask([Command(WRITERS, ("HGET", WRITERS, writer))])
         self._check(writer, found is not None)
         return int(found)
 
     def save(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
-        """Merge the parts into what is saved, and note this writer's position with it."""
+        """Merge the parts into the saved summaries, and save this writer's position with them."""
         with _Merging(self._link) as token:
             changes: list[bytes] = []
             keys = list(parts)
@@ -195,7 +195,7 @@ class RedisSummaries(SharedSummaries):
             self._store(b"%d" % position, token, changes)
 
     def _store(self, position: bytes, token: bytes, changes: Sequence[bytes]) -> None:
-        """In one step, whatever there is."""
+        """Store changed summaries, and the position unless empty, in one step."""
         writer = self._writers.own()
         hashes = {name: number for number, name in enumerate(dict.fromkeys(changes[::3]), 1)}
         words: list[bytes | int] = list(changes)
@@ -204,12 +204,12 @@ class RedisSummaries(SharedSummaries):
         (done,) = self._link.ask([call("save", keys, writer, position, token, *words)], durable=True)
         if done == -1:
             raise StorageDown("merging the statistics took too long")
-        if done == -2:  # of an earlier writer of this process: what it had not saved is this one's to count
+        if done == -2:  # from an earlier writer of this process, whose unsaved batches this writer will count
             raise StorageDown("these statistics are no longer this process's to save")
         self._check(writer, done)
 
     def read(self, feature: Feature, start: int, end: int) -> SavedSummaries:
-        """The windows of a feature that meet a closed range of event time."""
+        """The summaries of a feature's windows that overlap the event times [start, end]."""
         saved = self._read(feature)
         inside = {
             window: state
@@ -242,7 +242,7 @@ class RedisSummaries(SharedSummaries):
         return position, found
 
     def all(self, whole: bool = False) -> Iterator[tuple[SummaryKey, bytes]]:
-        """Every summary, or those of whole streams."""
+        """Every summary; if `whole`, only those of whole streams."""
         for key in self._windowed():
             feature, _, created = key[len(ROOT + _WINDOWS) :].decode().rpartition(":")
             (found,) = self._link.ask([Command(ROOT, ("HGETALL", key))])
@@ -307,7 +307,7 @@ def _window(field: bytes) -> Window:
 
 
 class _Merging:
-    """The right to merge statistics, which one process has at a time."""
+    """A lock for merging statistics, held by one process at a time; it expires after MERGING_SECONDS."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link

@@ -1,4 +1,4 @@
-"""The values in Redis."""
+"""Reads the values in Redis."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from actors.table.partition import DiskRows
 
 ENTITIES_AT_ONCE = 500
 QUICK_ENTITIES = 256
-"""More at once would hold the event loop up for milliseconds."""
+"""Queries for more entities run in a worker thread: they would block the event loop for milliseconds."""
 
 
 class RedisValues:
     """See `Values`."""
 
     def __init__(self, link: RedisLink, shapes: Shapes, most_bytes: int) -> None:
-        """`most_bytes`: what one question may bring."""
+        """`most_bytes`: how much one query may read."""
         self._link = link
         self._shapes = shapes
         self._most_bytes = most_bytes
 
     def latest(self, questions: Sequence[LatestQuestion]) -> LatestAnswers:
-        """In one visit to each node, two for moments of the past."""
+        """The latest values, in one pipeline to each node, or two for moments in the past."""
         return RowReader(self._link, self._shapes, self._most_bytes).latest(questions)
 
     @asynccontextmanager
     async def quick(self) -> AsyncIterator[Quick]:
-        """Few entities are asked for from the event loop, unless it takes TLS."""
+        """A function that reads a few entities on the event loop; it always returns None unless TCP is plain."""
         streams, reader = Streams(self._link), RowReader(self._link, self._shapes, self._most_bytes)
 
         async def answers(questions: Sequence[LatestQuestion]) -> LatestAnswers | None:
@@ -55,7 +55,7 @@ class RedisValues:
             streams.close()
 
     def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[DiskRows]:
-        """In one visit to each node."""
+        """The observations of each feature in a range of event time, sorted by feature."""
         found = RowReader(self._link, self._shapes, self._most_bytes).ranges(features, entities, start, end)
         return [DiskRows(0, entities, rows) for rows in found]
 
@@ -78,7 +78,7 @@ class RedisHistory(SharedHistory):
         self._shapes = shapes
 
     def observations(self, feature: Feature, start: int, end: int) -> Iterator[Accepted]:
-        """Of all entities, which means to look for them among all keys."""
+        """The observations of all entities, which are found by scanning all keys."""
         for entities in self._entities(feature.entity):
             rows = self.read(feature, entities, start, end).rows
             if rows.size:
@@ -96,8 +96,8 @@ class RedisHistory(SharedHistory):
     def forget(self, known: Known) -> None:
         """Delete the rows and statistics of deleted features.
 
-        Values of theirs that share rows with those of a feature that is still there stay until that goes, and are
-        not to be had any more.
+        Values stored in one row with those of a feature that still exists stay until that is deleted too, but are
+        no longer read.
         """
         (gone,) = self._link.ask([Command(ROOT, ("HGETALL", ROOT + b":forgotten"))])
         for created, record in zip(gone[::2], gone[1::2], strict=True):
