@@ -1,4 +1,4 @@
-"""Whether a data directory that no process uses is what was written. Nothing in it is changed."""
+"""Checks a data directory, which no process may be using, for damage. Nothing in it is changed."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from actors.storage.embedded.summaries import EmbeddedSummaries
 
 
 class Damage(msgspec.Struct):
-    """What is damaged, in words: the file, and what of which feature was in it.
+    """The damage to a directory. `words`: descriptions: the file, and the values of which features it held.
 
-    `cut`: by database how many bytes of its log are sound; `files`: of the history; `log`: whether that of the
-    table is; `back`: whether the journal is, or will be, in a state before the history's; `beyond_help`: whether
-    without a backup nothing can be done.
+    `cut`: how many bytes of a database's write-ahead log are sound, by file name; `files`: damaged history files;
+    `log`: whether the Delta table's log is damaged; `back`: whether the journal is, or will be when cut, in an
+    earlier state than the history; `beyond_help`: whether only a backup helps.
     """
 
     words: list[str]
@@ -43,14 +43,14 @@ class Damage(msgspec.Struct):
 
 
 def check(directory: Path) -> list[str]:
-    """What is damaged, in words. Raises StartupError where the directory is in use."""
+    """Descriptions of all damage to a directory. Raises StartupError if it is in use."""
     with alone(directory):
         return look(directory).words
 
 
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
-    """While no process uses the directory. Raises StartupError where one does, or it is none."""
+    """Lock a data directory within the context. Raises StartupError if it is in use, or not a data directory."""
     if not (directory / "journal.db").exists():
         raise StartupError(f"{directory} has no journal.db: it is no data directory")
     held = DataDirectory(directory)
@@ -62,7 +62,7 @@ def alone(directory: Path) -> Iterator[None]:
 
 
 def look(directory: Path) -> Damage:
-    """What is damaged of a directory that is held."""
+    """The damage to a directory that is locked."""
     found = Damage([], {}, [])
     with tempfile.TemporaryDirectory() as copies:
         monitored = EmbeddedSummaries(_copied(directory, Path(copies), "monitor.db", found))
@@ -82,9 +82,9 @@ def look(directory: Path) -> Damage:
 
 
 def _copied(directory: Path, copies: Path, name: str, found: Damage) -> str:
-    """A copy of a database, to which SQLite may do what it does to one that is opened.
+    """Copy a database, as opening it makes SQLite change it; returns the path of the copy.
 
-    Of its log as far as that is sound: what SQLite would pass over is noted.
+    The write-ahead log is copied as far as it is sound. What SQLite would ignore in it is added to `found`.
     """
     log = copies / f"{name}-wal"
     for part in (name, log.name):
@@ -137,7 +137,7 @@ def _journal_and_history(directory: Path, copies: Path, monitored: EmbeddedSumma
 
 
 def _of_log(history: Path, journal: Journal, files: list[RunFile]) -> list[str]:
-    """Timewell does not go by the log, but others that read the table do."""
+    """Descriptions of damage to the Delta table's log, which Timewell does not rely on but other readers do."""
     version = int(journal.meta("history_version", -1))
     try:
         why = _wrong_in_log(history / "_delta_log", version, journal, files) if version >= 0 else None
@@ -158,7 +158,7 @@ def _wrong_in_log(log: Path, version: int, journal: Journal, files: list[RunFile
 
 
 def _of_file(history: Path, file: RunFile) -> list[str]:
-    """What is damaged of a file, row group by row group as far as its end can be read."""
+    """Descriptions of the damage to a file: by row group, if the footer can be read."""
     try:
         reader = VerifiedFile(history, file)
     except (Damaged, OSError) as error:

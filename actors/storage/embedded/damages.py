@@ -1,9 +1,9 @@
-"""What is known to be damaged of a storage, and who must be told so instead of being answered.
+"""The known damage to a storage, and which requests have to be refused because of it.
 
-Damage is of three kinds. A batch of the journal that is lost: whoever asks for what it held is refused, until a
-backup is restored. A history file: whoever needs one of its damaged blocks is refused; it is not loaded, and
-neither merged nor written anew, which would make what is left of it look sound. The monitor's database: there are
-no statistics of what is damaged.
+There are three kinds of damage. A batch of the journal is lost: requests for what it held are refused until a
+backup is restored. A history file is damaged: requests that need one of its damaged blocks are refused; the file
+is not loaded, and neither compacted nor rewritten, which would make the rest of it look sound. The monitor's
+database is damaged: there are no statistics of what is affected.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ _BATCH = "a batch in the journal is damaged"
 
 
 class Damages:
-    """See the module."""
+    """The damage to journal, history and statistics. See the module docstring."""
 
     def __init__(self, journal: Journal, monitored: EmbeddedSummaries) -> None:
         self._journal = journal
         self._monitored = monitored
         self._broken: dict[str, int] = {}
-        """What was found damaged in the history, with the run that it is in."""
+        """The descriptions of damage found in the history, each with the position of its run."""
 
     def look(self) -> None:
-        """Look through the journal's batches, and log what is damaged."""
+        """Check the journal's batches, and log all known damage."""
         self._journal.find_lost(self._monitored.position)
         for words in self.words():
             _tell(words)
 
     def words(self) -> list[str]:
-        """All that is known."""
+        """Descriptions of all known damage."""
         lost = self.in_journal()
         whole = [self._monitored.damage] if self._monitored.damage else []
         return [*lost, *whole, *self._monitored.unsound.values(), *self._broken]
@@ -52,18 +52,18 @@ class Damages:
     # The journal
 
     def in_journal(self) -> list[str]:
-        """What is known of the journal."""
+        """Descriptions of the known damage to the journal."""
         lost = [_words(one) for one in self._journal.lost if not (one.kept and one.counted)]
         return [*lost, *([self._journal.unsure] if self._journal.unsure else [])]
 
     def need_nothing_lost(self, feature: Feature, start: int, end: int) -> None:
-        """Raises Damaged where values of a closed range of event time are lost."""
+        """Raise Damaged if values of a feature with event times in [start, end] are lost."""
         for one in self._journal.lost:
             if not one.kept and (span := one.concerns(feature, start, end)) is not None:
                 raise Damaged(f"{told(*span.range)} cannot be read: {_BATCH}")
 
     def floors(self) -> dict[str, int]:
-        """By feature the event time from which on nothing is lost."""
+        """For each feature with lost values, the event time from which on nothing is lost."""
         floors: dict[str, int] = {}
         for one in self._journal.lost:
             for span in () if one.kept else one.spans:
@@ -73,7 +73,7 @@ class Damages:
     # The history
 
     def note(self, run: Run, words: str) -> None:
-        """A run turned out to be damaged."""
+        """Note that a run has turned out to be damaged."""
         if words not in self._broken and len(self._broken) < MOST_NOTED:
             self._broken[words] = run.position
             _tell(words)
@@ -81,7 +81,7 @@ class Damages:
     def told_of(
         self, run: Run, feature: Feature, start: int, end: int, columns: Sequence[str], keep: pc.Expression
     ) -> Iterator[pa.RecordBatch]:
-        """The rows of a run in a closed range of event time. Raises Damaged that names what cannot be read."""
+        """Scan a run for event times in [start, end]. Raises Damaged, naming the values that cannot be read."""
         if not run.has(feature.id, start, end):
             return
         try:
@@ -92,27 +92,27 @@ class Damages:
             raise Damaged(f"{what} cannot be read: {error.detail}") from error
 
     def is_sound(self, run: Run) -> bool:
-        """Whether a run is as it was written; reads all of it."""
+        """Read all of a run, and return whether it is undamaged."""
         damage = run.damage()
         for words in damage:
             self.note(run, words)
         return not damage
 
     def newer(self, runs: Sequence[Run]) -> list[Run]:
-        """The runs that are newer than all that are known to be damaged."""
+        """The runs that are newer than any run known to be damaged."""
         newest = max(self._broken.values(), default=-1)
         return [run for run in runs if run.position > newest]
 
     # The statistics
 
     def need_all_counted(self, feature: Feature, start: int, end: int) -> None:
-        """Raises Damaged where the statistics lack something in a closed range of event time."""
+        """Raise Damaged if the statistics of a feature lack observations with event times in [start, end]."""
         for one in self._journal.lost:
             if not one.counted and (span := one.concerns(feature, start, end)) is not None:
                 raise Damaged(f"the statistics lack {told(*span.range)}: {_BATCH}")
 
     def uncounted(self) -> Mapping[str, str]:
-        """By feature why its statistics are not those of all that was accepted."""
+        """The features whose statistics do not cover all that was accepted, by id, and why."""
         if self._monitored.damage:
             return dict.fromkeys(self._journal.known(), self._monitored.damage)
         lost = [span for one in self._journal.lost if not one.counted for span in one.spans]
@@ -121,7 +121,7 @@ class Damages:
 
 
 def gone_back(journal: Journal, runs: DeltaRuns) -> str | None:
-    """Why the journal must have lost commits, in words: the history has what it does not know."""
+    """Why the journal must have lost commits: the history has runs that it does not know. None if it has not."""
     unknown = runs.beyond(int(journal.meta("history_version", -1)), journal.newest)
     if not unknown:
         return None

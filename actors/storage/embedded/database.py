@@ -1,7 +1,8 @@
-"""One SQLite database behind a lock.
+"""A SQLite database behind a lock.
 
-WAL mode with synchronous=FULL: a commit is one fsync of the log and survives the loss of power; a torn tail
-of the log fails its checksum and is not there. A log that is damaged elsewhere is refused (`sqlite_log.py`).
+It is in WAL mode with synchronous=FULL: a commit is one fsync of the write-ahead log and survives a power loss; a
+torn end of the log fails its checksum and is ignored. A log that is damaged elsewhere is refused
+(`sqlite_log.py`).
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from actors.storage.embedded.sqlite_log import need_whole
 
 _META = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value, seal INTEGER NOT NULL) WITHOUT ROWID;"
 Reform = Callable[[sqlite3.Connection], None]
-"""Makes tables of the format before into those of this one."""
+"""Converts the tables of the previous format to the current one."""
 OF_DAMAGE = (Damaged, sqlite3.DatabaseError, StorageDown)
-"""What a StartupError comes of where a file is damaged. SQLite's other errors are kinds of its second."""
+"""The exact types of a StartupError's cause if a file is damaged. SQLite raises subclasses for other errors."""
 PAGES_AT_ONCE = 2_000
 
 
 class Database:
-    """Thread-safe: one call at a time is let in."""
+    """A database. Thread-safe: calls run one at a time."""
 
     def __init__(self, path: str, name: str, tables: str, format_: int, reform: Reform) -> None:
-        """`path` may be ":memory:"; `name` is for messages; a file of another format is refused.
+        """`path`: may be ":memory:"; `name`: for messages; `tables`: the SQL that creates the tables.
 
-        One of the format before is reformed first.
+        A file of the format before `format_` is converted by `reform`; any other is refused.
         """
         self.path = path
         self._name = name
@@ -41,12 +42,12 @@ class Database:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._cut_off = False
-        """Whether there is none because a failure took it."""
+        """Whether the connection was closed because of a failure, and is to be opened again when needed."""
 
     def open(self) -> None:
-        """Open or create the database. Raises StartupError that names the file."""
+        """Open or create the database. Raises StartupError, which names the file."""
         try:
-            need_whole(Path(f"{self.path}-wal"))  # before SQLite opens it, and cuts it off
+            need_whole(Path(f"{self.path}-wal"))  # before SQLite opens it, and truncates the log
             self._connection = self._connect()
             self._look_over(self._connection)
             with self.transaction() as connection:
@@ -58,19 +59,19 @@ class Database:
                     raise StartupError(message)
                 for statement in _statements(self._tables):
                     connection.execute(statement)
-                if found != self._format:  # else a start on a full disk would fail
+                if found != self._format:  # only then, as a start on a full disk has to work
                     set_meta(connection, format=self._format)
             if _schema(self._connection) != self._expected():
                 raise Damaged(f"{self.path} is damaged: its tables are not those that were made")
             self.sealed("meta", "key, value")
-        except UnicodeDecodeError as error:  # SQLite says what is wrong, and quotes it
+        except UnicodeDecodeError as error:  # from a message of SQLite that quotes damaged text
             cause = Damaged(f"{self.path} is damaged: what it says of its tables is no text ({error.reason})")
             raise StartupError(f"cannot open the {self._name} {self.path}: {cause}") from cause
         except (sqlite3.Error, OSError, StorageDown, Damaged) as error:
             raise StartupError(f"cannot open the {self._name} {self.path}: {error}") from error
 
     def _look_over(self, connection: sqlite3.Connection) -> None:
-        """Raises Damaged where the pages do not fit together, or the tables are not all there."""
+        """Raise Damaged if SQLite's integrity check fails, or there are tables but no `meta`."""
         found = [row[0] for row in connection.execute("PRAGMA integrity_check(1)")]
         if found != ["ok"]:
             raise Damaged(f"{self.path} is damaged: {found[0]}")
@@ -79,7 +80,7 @@ class Database:
             raise Damaged(f"{self.path} is damaged: it says nothing of its format")
 
     def _reformed(self, connection: sqlite3.Connection) -> None:
-        """What is in tables of the format before, in those of this one."""
+        """Convert a database of the previous format."""
         old = connection.execute("SELECT key, value FROM meta").fetchall()
         connection.execute("DROP TABLE meta")
         connection.execute(_META)
@@ -99,14 +100,14 @@ class Database:
         try:
             self._set_up(connection)
         except BaseException:
-            connection.close()  # else it would hold the file until it is collected
+            connection.close()  # otherwise it would keep the file open until garbage collection
             raise
         return connection
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
-        # Nobody else is let in: the index of the log is in memory then, and takes no file, nor room for one.
+        # With exclusive access the index of the write-ahead log is kept in memory, and needs no disk space.
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-        if connection.execute("PRAGMA page_count").fetchone() == (0,):  # else it writes, which a full disk refuses
+        if connection.execute("PRAGMA page_count").fetchone() == (0,):  # else it writes, and fails on a full disk
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -133,7 +134,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing. Raises StorageDown where SQLite refuses."""
+        """A transaction, rolled back if the context raises. Raises StorageDown if SQLite fails."""
         with self._lock:
             connection = self._open
             try:
@@ -148,26 +149,26 @@ class Database:
                 raise
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
-        """Leave a connection that can go on. After an I/O error SQLite may need a new one to recover."""
+        """Roll back. If that fails, as it may after an I/O error, close the connection: SQLite needs a new one."""
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
             if self.path != ":memory:":
                 connection.close()
-                self._connection, self._cut_off = None, True  # a new one is had when it is needed
+                self._connection, self._cut_off = None, True
 
     def shrink(self) -> None:
-        """Give some of the pages that are free back to the system. Raises StorageDown."""
+        """Release some free pages to the file system. Raises StorageDown."""
         with self._lock:
             try:
-                # As a script: the statement goes on for as long as it is asked for rows, of which it has none.
+                # executescript runs the statement to its end; execute would stop early, as it returns no rows.
                 self._open.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})")
             except sqlite3.Error as error:
                 raise StorageDown(f"the {self._name} cannot be written: {error}") from error
 
     def scrub(self) -> None:
-        """Write the file anew without what was deleted, and empty its log. Raises StorageDown."""
+        """Rewrite the file without deleted content, and truncate its log. Raises StorageDown."""
         with self._lock:
             try:
                 self._open.execute("VACUUM")
@@ -176,7 +177,7 @@ class Database:
                 raise StorageDown(f"the {self._name} cannot be written: {error}") from error
 
     def rows(self, query: str, *parameters: object) -> list[Any]:
-        """What a query finds. Raises StorageDown where the file cannot be read."""
+        """The rows that a query returns. Raises StorageDown if the file cannot be read."""
         with self._lock:
             try:
                 return self._open.execute(query, parameters).fetchall()
@@ -184,24 +185,24 @@ class Database:
                 raise StorageDown(f"the {self._name} cannot be read: {error}") from error
 
     def sealed(self, table: str, columns: str, which: str = "true", *parameters: object) -> list[Any]:
-        """Rows of a table as they were written. Raises Damaged."""
+        """Rows of a table, with their seals verified. Raises Damaged."""
         rows = self.rows(f"SELECT {columns}, seal FROM {table} WHERE {which}", *parameters)
         return sound(self.path, table, rows)
 
     def meta(self, key: str, default: Any = None) -> Any:
-        """A value kept under a name."""
+        """The value in the table `meta` under a key."""
         rows = self.sealed("meta", "key, value", "key = ?", key)
         return rows[0][1] if rows else default
 
 
 def set_meta(connection: sqlite3.Connection, **values: object) -> None:
-    """Keep values under their names, as part of a transaction."""
+    """Store values in the table `meta` under their names, within a transaction."""
     for key, value in values.items():
         put(connection, "meta", key, value)
 
 
 def _format(connection: sqlite3.Connection) -> object:
-    """None for a database that is new."""
+    """The format of a database; None for a new one."""
     if not _schema(connection):
         return None
     found = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
@@ -218,7 +219,7 @@ def _statements(script: str) -> list[str]:
 
 
 def renewed(connection: sqlite3.Connection, script: str, table: str, columns: str) -> None:
-    """Make a table anew as the script has it, every row sealed, out of one without seals."""
+    """Replace a table without seals by one created by `script`, with every row sealed."""
     (statement,) = [one for one in _statements(script) if f"EXISTS {table} (" in one]
     rows = connection.execute(f"SELECT {columns} FROM {table}").fetchall()
     connection.execute(f"DROP TABLE {table}")

@@ -1,8 +1,9 @@
-"""The log of a Delta table: commits, checkpoints, and the files that it says the table is made of.
+"""The log of a Delta table: commits, checkpoints, and the files that the table consists of.
 
-Timewell goes by what the journal notes of its files; the log is for others that read the history. It is written
-here rather than by the deltalake library, which takes a directory for a URL: of `data [1]` it makes a panic, of
-`repo%2Fbranch` the directory `branch` in `repo`. https://github.com/delta-io/delta/blob/master/PROTOCOL.md
+Timewell itself relies on the records of its files in the journal; the log is for other readers of the history. It
+is written here rather than by the deltalake library, which treats a directory as a URL: it panics on `data [1]`,
+and takes `repo%2Fbranch` for the directory `branch` in `repo`.
+https://github.com/delta-io/delta/blob/master/PROTOCOL.md
 """
 
 from __future__ import annotations
@@ -78,16 +79,16 @@ _LAYOUT = pa.schema(
         "protocol": pa.struct({"minReaderVersion": pa.int32(), "minWriterVersion": pa.int32()}),
     }
 )
-"""Of a checkpoint."""
+"""The schema of a checkpoint file."""
 
 
 def now() -> int:
-    """Milliseconds, as the log counts them."""
+    """The wall clock in milliseconds, as used in the log."""
     return time.time_ns() // 1_000_000
 
 
 def new_table() -> str:
-    """The description of a table that begins now."""
+    """The metadata of a table created now, as JSON."""
     fields = [
         {"name": name, "type": kind, "nullable": True, "metadata": {}}
         for name, kind in [*((field.name, _NAMES[field.type]) for field in SCHEMA), ("run", "long")]
@@ -108,7 +109,7 @@ def new_table() -> str:
 
 
 def stats_of(table: pa.Table) -> str:
-    """What the log says of a file: no value columns, which would double it and no question uses."""
+    """The statistics of a file for the log, as JSON: of the key columns only, as no query uses those of values."""
     bounds = {name: pc.min_max(table[name]).as_py() for name in ("feature", "entity_id")}
     times = pc.min_max(table["event_timestamp"])
     bounds["event_timestamp"] = {end: _text(times[end]) for end in ("min", "max")}
@@ -124,7 +125,7 @@ def stats_of(table: pa.Table) -> str:
 
 
 def _text(moment: pa.Scalar) -> str:
-    """To the millisecond, rounded down, as the protocol has it."""
+    """A moment as text, rounded down to the millisecond as the protocol requires."""
     whole = pc.floor_temporal(moment, unit="millisecond").cast(pa.timestamp("ms", "UTC"))
     return str(pc.strftime(whole, "%Y-%m-%dT%H:%M:%SZ"))
 
@@ -135,7 +136,7 @@ def begun(metadata: str) -> list[Action]:
 
 
 def added(file: RunFile) -> Action:
-    """The action that takes a file in."""
+    """The action that adds a file."""
     return {
         "add": {
             "path": quote(file.path, safe="/="),
@@ -149,7 +150,7 @@ def added(file: RunFile) -> Action:
 
 
 def removed(file: RunFile) -> Action:
-    """The action that takes it out."""
+    """The action that removes a file."""
     return {
         "remove": {
             "path": quote(file.path, safe="/="),
@@ -163,7 +164,7 @@ def removed(file: RunFile) -> Action:
 
 
 def commit(log: Path, version: int, operation: str, actions: Sequence[Action]) -> Sums:
-    """One more version, on stable storage."""
+    """Write one more version to stable storage. Returns the checksums of the files written."""
     about = {"commitInfo": {"timestamp": now(), "operation": operation, "engineInfo": "timewell"}}
     lines = [json.dumps(action, ensure_ascii=False) for action in (about, *actions)]
     return [_put(log / f"{version:020}.json", "\n".join(lines).encode())]
@@ -172,7 +173,10 @@ def commit(log: Path, version: int, operation: str, actions: Sequence[Action]) -
 def checkpoint(
     log: Path, version: int, metadata: str, files: Iterable[RunFile], keep_seconds: float = KEEP_LOG_SECONDS
 ) -> Sums:
-    """Sum up the log as of a version, and delete what nobody needs any more of what was before."""
+    """Write a checkpoint of the log at a version, and delete older files of the log that are no longer needed.
+
+    Returns the checksums of files written, and None for files deleted.
+    """
     path = log / f"{version:020}.checkpoint.parquet"
     changed: Sums = []
     if not path.exists():
@@ -190,7 +194,7 @@ def checkpoint(
 
 
 def _as_columns(action: Action) -> Action:
-    """Maps as Arrow takes them: lists of pairs."""
+    """An action with its maps as lists of pairs, as Arrow needs them."""
     maps = ("partitionValues", "options", "configuration")
 
     def columns(value: Any, name: str) -> Any:
@@ -202,18 +206,18 @@ def _as_columns(action: Action) -> Action:
 
 
 def version_of(path: Path) -> int | None:
-    """Which version a file of the log is about."""
+    """The version that a file of the log belongs to; None if it has none."""
     return int(path.name[:20]) if path.name[:20].isdigit() else None
 
 
 def is_before(path: Path, version: int) -> bool:
-    """Whether a file of the log is about a version before this one."""
-    own = version_of(path)
-    return own is not None and own < version
+    """Whether a file of the log belongs to an earlier version than this."""
+    its_version = version_of(path)
+    return its_version is not None and its_version < version
 
 
 def files_added(path: Path) -> list[str]:
-    """The files that a commit added; none for one that was torn."""
+    """The files that a commit added; none if it was not written completely."""
     adds = [action["add"] for action in _actions(path) if "add" in action]
     return [unquote(str(add["path"])) for add in adds]
 
@@ -227,12 +231,12 @@ def _actions(path: Path) -> list[Action]:
 
 
 def read(log: Path, version: int) -> tuple[str, dict[str, Mapping[str, Any]]]:
-    """The description of the table and what is said of each of its files, by path, as of a version.
+    """The metadata of the table at a version as JSON, and the `add` action of each of its files, by path.
 
-    Raises ValueError where the log does not say.
+    Raises ValueError if the log has no metadata.
     """
     summed_up = [path for path in log.glob("*.checkpoint.parquet") if not is_before(path, 0)]
-    known = [own for path in summed_up if (own := version_of(path)) is not None and own <= version]
+    known = [found for path in summed_up if (found := version_of(path)) is not None and found <= version]
     start = max(known, default=-1)
     actions: list[Action] = []
     if start >= 0:
@@ -257,9 +261,10 @@ def read(log: Path, version: int) -> tuple[str, dict[str, Mapping[str, Any]]]:
 
 
 def need_sound(log: Path, sums: Mapping[str, int]) -> None:
-    """Raises ValueError where a file of the log is not what was written.
+    """Raise ValueError if a file of the log does not match its checksum.
 
-    One that is gone is needed no more, which a crash has kept from being noted, or is missed when the log is read.
+    A missing file is not reported: either it was no longer needed, and a crash kept that from being noted, or it
+    will be missed when the log is read.
     """
     for name, sum_ in sums.items():
         if (log / name).exists() and crc32((log / name).read_bytes()) != sum_:
@@ -267,7 +272,7 @@ def need_sound(log: Path, sums: Mapping[str, int]) -> None:
 
 
 def hint_is_sound(log: Path) -> bool:
-    """Whether what points at a checkpoint, which may be missing, is as it was written. Raises many kinds."""
+    """Whether the pointer to the last checkpoint is absent or as it was written. May raise any error of Arrow."""
     if not (log / _HINT).exists():
         return True
     said = (log / _HINT).read_bytes()
@@ -277,7 +282,7 @@ def hint_is_sound(log: Path) -> bool:
 
 
 def _put(path: Path, data: bytes) -> tuple[str, int]:
-    """A file with its whole content, or none. Returns its name and checksum."""
+    """Write a file atomically and to stable storage. Returns its name and checksum."""
     started = path.with_name(f".{path.name}.part")
     with started.open("wb") as file:
         file.write(data)

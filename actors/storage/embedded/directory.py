@@ -1,6 +1,6 @@
-"""The data directory: one process's at a time, and only its user's to read.
+"""The data directory: used by one process at a time, and readable only by its user.
 
-The lock is on the directory itself, so that no file can be removed from under it.
+The lock is on the directory itself, so that there is no lock file that could be removed.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from pathlib import Path
 from actors.errors import StartupError
 
 PRIVATE_MASK = 0o077
-"""Of what is created nothing is the group's or others'."""
+"""The umask that denies group and others all access."""
 _LOCKS = Path("/proc/locks")
 
 
 class DataDirectory:
-    """A directory to be taken and given back."""
+    """A data directory that can be locked."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._held: int | None = None
 
     def take(self) -> None:
-        """Make it where there is none, and have it for this process. Raises StartupError."""
+        """Create the directory if necessary, and lock it. Raises StartupError."""
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.lock()
@@ -39,7 +39,7 @@ class DataDirectory:
             raise StartupError(f"the data directory {self._path} cannot be written: permission denied")
 
     def lock(self) -> None:
-        """Have it for this process, as it is. Raises StartupError where another one does, OSError."""
+        """Lock the existing directory. Raises StartupError if another process has locked it, OSError."""
         self._held = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -49,7 +49,7 @@ class DataDirectory:
             raise StartupError(f"the data directory {self._path} is in use by {owner}") from None
 
     def _owner(self) -> str:
-        """Who has it, as far as the system tells."""
+        """Which process has locked the directory, if the system tells."""
         assert self._held is not None
         inode = str(os.fstat(self._held).st_ino)
         with suppress(OSError):
@@ -60,12 +60,12 @@ class DataDirectory:
         return "another process"
 
     def release(self) -> None:
-        """Give it back."""
+        """Unlock the directory."""
         if self._held is not None:
             os.close(self._held)
             self._held = None
 
 
 def create_privately() -> None:
-    """From now on what this process creates is its user's alone, also what libraries create for it."""
+    """Make all files that this process and its libraries create from now on accessible only to its user."""
     os.umask(PRIVATE_MASK)

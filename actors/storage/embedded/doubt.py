@@ -1,6 +1,7 @@
-"""Files of the history of which the journal's note is damaged: the table's log still tells what they are.
+"""History files whose record in the journal is damaged: the Delta table's log still describes them.
 
-Nobody can tell any more whether such a file is as it was written, so what it may hold is refused.
+As their checksums are lost, nobody can tell whether such a file is undamaged, so requests for what it may hold are
+refused.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from actors.timestamps import parse_timestamp
 
 
 def all_files(journal: Journal, history: Path) -> list[RunFile]:
-    """Those that the journal knows, and those in doubt. Raises StartupError where the log does not tell these."""
+    """The files that the journal knows, and those in doubt. Raises StartupError if the log lacks the latter."""
     files = journal.files()
     if not journal.unsound_files():
         return files
     log = history / "_delta_log"
     try:
-        delta.need_sound(log, journal.log_sums())  # else a file that it does not name any more would not be missed
+        delta.need_sound(log, journal.log_sums())  # otherwise a file missing from it would not be noticed
         _, named = delta.read(log, int(journal.meta("history_version", -1)))
         known, features = {file.path for file in files}, journal.known()
         return files + [_in_doubt(path, about, features) for path, about in named.items() if path not in known]
@@ -34,7 +35,7 @@ def all_files(journal: Journal, history: Path) -> list[RunFile]:
 
 
 def _in_doubt(path: str, about: Mapping[str, Any], features: Iterable[str]) -> RunFile:
-    """Without checksums. Of all features that its bounds may mean."""
+    """A file in doubt: without checksums, and of all features that its statistics allow for."""
     stats = json.loads(about["stats"])
     least, greatest = stats["minValues"], stats["maxValues"]
     first, last = least["feature"], greatest["feature"]

@@ -1,7 +1,7 @@
-"""Entities that were erased: what is left of them until the files have been written anew.
+"""Pending erasures: hide the rows of erased entities until these have been removed from the files.
 
-An erasure is durable and hides everything at once. Removing the rows from journal and history is the work of the
-next checkpoint, which may be cut off; until it is done, all that is read goes through here.
+An erasure is durable, and hides everything at once. The rows are removed from journal and history by the next
+checkpoint, which may be interrupted; until that is done, everything that is read is filtered here.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from actors.types.type import Nulls
 
 
 class Erasures:
-    """Those that are not done with. Rows are looked up among them, not compared with each."""
+    """The pending erasures, which rows are looked up in."""
 
     def __init__(self, pending: Iterable[Erased] = ()) -> None:
         self._until: dict[str, dict[str, int]] = {}
         for erased in pending:
             self._until.setdefault(erased.entity_type, {})[erased.entity_id] = erased.arrived
         self._ids = {type_: pa.array(until, pa.string()) for type_, until in self._until.items()}
-        # One place more, for who is none of them.
+        # One more place, for ids that were not erased.
         self._latest = {type_: np.array([*until.values(), NEVER]) for type_, until in self._until.items()}
 
     def __bool__(self) -> bool:
         return bool(self._until)
 
     def somebody(self) -> pc.Expression:
-        """The rows of a history file that are of an erased id at least. At least one erasure."""
+        """A filter for rows of a history file with an id erased in any entity type. There must be an erasure."""
         return history.of_ids([id_ for until in self._until.values() for id_ in until])
 
     def gone(self, feature: str, ids: pa.Array, arrived: Times) -> Nulls | None:
-        """Which rows of a feature are of erased entities; None where none can be."""
+        """Which rows of a feature are of erased entities: bool[n]; None if none can be."""
         known = self._ids.get(entity_type := feature.partition(".")[0])
         if known is None:
             return None
@@ -52,7 +52,7 @@ class Erasures:
         return found
 
     def kept(self, batch: pa.RecordBatch) -> Nulls:
-        """Which rows of a part of a run are of nobody who is erased."""
+        """Which rows of a part of a run are not of erased entities: bool[n]."""
         kept, arrived = np.ones(len(batch), np.bool_), history.micros(batch["arrived_at"])
         for feature, own in history.stretches(batch):
             gone = self.gone(feature, batch["entity_id"][own], arrived[own])
@@ -61,10 +61,10 @@ class Erasures:
         return kept
 
     def counted(self, runs: Iterable[Run], ready: Sequence[Erased]) -> Mapping[Erased, Mapping[str, int]]:
-        """How many rows of each feature are to go from the runs."""
+        """Count the rows of each feature that the erasures in `ready` will remove from the runs."""
         counts: dict[tuple[str, str], Counter[str]] = {one[:2]: Counter() for one in ready}
         for run in runs:
-            with suppress(Damaged):  # it is found again, and told of, when the run is to be written anew
+            with suppress(Damaged):  # found again, and reported, when the run is to be rewritten
                 for batch in run.scan(history.KEYS.names, self.somebody()):
                     self._count(batch, counts)
         return {one: counts[one[:2]] for one in ready}
@@ -76,12 +76,12 @@ class Erasures:
                 counts[feature.partition(".")[0], id_][feature] += count
 
     def only(self, feature: str, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """A batch of one feature without the rows of erased entities."""
+        """Filter a batch of one feature: without the rows of erased entities."""
         gone = self.gone(feature, batch["entity_id"], history.micros(batch["arrived_at"]))
         return batch if gone is None or not gone.any() else batch.filter(pa.array(~gone))
 
     def without(self, arrived: int, batch: Batch) -> list[Table]:
-        """A batch of the journal without the rows of erased entities."""
+        """Filter a batch of the journal: without the rows of erased entities."""
         return [self._without(arrived, table) for table in batch]
 
     def _without(self, arrived: int, table: Table) -> Table:

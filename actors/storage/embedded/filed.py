@@ -1,4 +1,4 @@
-"""The runs as the history of a storage: the journal moves into them, and they are read together with it."""
+"""The runs as history of a storage: the journal is moved into them, and they are read together with it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from actors.timestamps import NEVER, SECOND
 
 @contextmanager
 def doing(doing: str) -> Iterator[None]:
-    """What the file system and Arrow raise is StorageDown, but for a want of memory."""
+    """Turn errors of the file system and Arrow into StorageDown, except for a lack of memory."""
     try:
         yield
     except MemoryError:
@@ -54,20 +54,20 @@ class LocalHistory:
     def __init__(
         self, log: LocalLog, runs: Runs, summaries: EmbeddedSummaries, damages: Damages, most_bytes: int
     ) -> None:
-        """`most_bytes`: what one question may bring."""
+        """`most_bytes`: how much one query may read."""
         self.position = 0
-        """How far in the journal the runs reach."""
+        """The last arrival that the runs have."""
         self._log = log
         self._runs = runs
         self._summaries = summaries
         self._damages = damages
         self._most_bytes = most_bytes
 
-    # From the journal into the history
+    # Writing
 
     @doing("written")
     def flush(self, known: Known, now: int) -> Flush:
-        """One run of about at most FLUSH_VALUES observations."""
+        """Add one run of about FLUSH_VALUES observations at most."""
         with self._log.runs_lock:
             try:
                 batches, count = self._next_batches()
@@ -84,7 +84,7 @@ class LocalHistory:
             return Flush(position, count)
 
     def _note(self, position: int, change: Change | None) -> None:
-        """The history reaches a position, with a change where there is one."""
+        """Note the position of the history, and a change of its files if there is one."""
         version = int(self._log.meta("history_version", -1))
         self._log.set_history(position, change or Change(version))
         if change is not None:
@@ -103,7 +103,7 @@ class LocalHistory:
 
     @doing("written")
     def forget(self, known: Known) -> None:
-        """Rewrite the runs that hold rows of deleted features."""
+        """Rewrite the runs that have rows of deleted features."""
         with self._log.runs_lock:
             gone = self._log.forgotten()
             if not gone:
@@ -119,7 +119,7 @@ class LocalHistory:
 
     @doing("written")
     def erase(self) -> Mapping[Erased, Mapping[str, int]]:
-        """Rewrite the runs that hold rows of erased entities."""
+        """Rewrite the runs that have rows of erased entities."""
         with self._log.runs_lock:
             ready = [one for one in self._log.erased() if not self._log.holds(one.arrived)]
             if not ready:
@@ -135,10 +135,10 @@ class LocalHistory:
             return removed
 
     def _remove_all_but(self, keep: Keep, others: pc.Expression, concerned: Callable[[Run], bool]) -> bool:
-        """Rewrite the runs that hold other rows, and delete the files that these were in.
+        """Rewrite the runs that have rows not to be kept, and delete their old files.
 
-        A run that is damaged stays as it is: it would be written anew without what cannot be read, and look sound.
-        Returns whether there was none.
+        `others`: a filter that these rows pass; `concerned`: whether a run may have any. A damaged run stays as it
+        is, as rewriting it without what cannot be read would make it look sound. Returns whether there was none.
         """
         sound = True
         for run in filter(concerned, self._runs.runs()):
@@ -153,7 +153,7 @@ class LocalHistory:
 
     @doing("written")
     def compact(self, known: Known, now: int) -> None:
-        """Merge the newest runs as far back as they are small beside what is merged already."""
+        """Merge the newest runs, see `worth_merging`."""
         with self._log.runs_lock:
             newer = self._damages.newer(self._runs.runs())
             chosen = worth_merging(newer, RUNS_BEFORE_COMPACTION, MAX_RUN_ROWS, MAX_RUN_BYTES)
@@ -163,11 +163,11 @@ class LocalHistory:
             for run in chosen:
                 try:
                     tables.append(run.table(keep))
-                except Damaged as error:  # what is merged with it would look sound; next time it is passed over
+                except Damaged as error:  # merging it would make it look sound; the next compaction leaves it out
                     self._damages.note(run, error.detail)
                     return
             self._replace(chosen, history.merge_tables(tables))
-            # Files are dated by the wall clock: as far as that may be ahead, they stay longer.
+            # Files are dated by the wall clock; if that may be ahead, they are kept longer accordingly.
             ahead = max(0, timestamps.now() - now) / (3_600 * SECOND)
             self._vacuum(VACUUM_HOURS + round(ahead))
 
@@ -177,11 +177,11 @@ class LocalHistory:
     def _vacuum(self, hours: int) -> None:
         self._note(self.position, self._runs.vacuum(hours))
 
-    # Out of the history
+    # Reading
 
     @doing("read")
     def plan(self, budget: int) -> HistoryPlan:
-        """The newest runs that fit into the budget and are sound."""
+        """Choose the newest runs that fit into the budget, except damaged ones."""
         with self._log.runs_lock:
             runs = self._runs.runs()
             chosen: list[Run] = []
@@ -193,18 +193,18 @@ class LocalHistory:
             return HistoryPlan(self.position, floor, chosen, self._damages.floors())
 
     def load(self, plan: HistoryPlan, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
-        """The planned runs, oldest first."""
+        """Load the planned runs, oldest first."""
         for run in plan.runs:
             for batch in run.scan(history.SCHEMA.names, None):
                 yield from history.loaded(self.not_erased(batch), features)
 
     def not_erased(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The rows of a batch that are still to be seen."""
+        """Filter a batch: without the rows of erased entities."""
         return history.only(batch, self._log.erasures.kept) if self._log.erasures else batch
 
     @doing("read")
     def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
-        """Filtered by the statistics of files and row groups, then by row."""
+        """Read rows, using the statistics of files and row groups to skip others."""
         self._damages.need_nothing_lost(feature, start, end)
         keep = history.pairs_filter(feature, entities, start, end)
         for _ in range(3):
@@ -212,7 +212,7 @@ class LocalHistory:
             try:
                 tables = self._scan(runs, feature, keep, start, end, self._amount(feature))
             except FileNotFoundError:
-                continue  # a compaction replaced the run meanwhile
+                continue  # a compaction has replaced the run meanwhile
             return DiskRows(position, entities, history.to_rows(feature, entities, tables))
         raise Unavailable("the history files changed while they were read")
 
@@ -233,7 +233,7 @@ class LocalHistory:
 
     @doing("read")
     def versions(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> Rows:
-        """Out of the runs, then out of what the journal has beyond them."""
+        """Read every version, from the runs and from the journal beyond them."""
         places, amount = {entity: place for place, entity in enumerate(entities)}, self._amount(feature)
         self._damages.need_nothing_lost(feature, start, end)
         with self._log.runs_lock:
@@ -247,10 +247,10 @@ class LocalHistory:
         return rows.take(order(rows.slots, rows.times))
 
     def observations(self, feature: Feature, start: int, end: int) -> Iterator[Accepted]:
-        """Out of the runs, then out of what the journal has beyond them.
+        """Read everything, from the runs and from the journal beyond them.
 
-        All that is to be had is in hand before the first is given out: whoever asks may stop half way, and what is
-        left of this generator then ends in whatever thread, which could not give back a lock.
+        All is read before the first part is yielded: if the caller stops half way, this generator is closed in an
+        arbitrary thread, which could not release a lock.
         """
         tables, waiting = self._accepted(feature, start, end)
         for part in tables:
@@ -262,7 +262,7 @@ class LocalHistory:
     def _accepted(self, feature: Feature, start: int, end: int) -> tuple[list[pa.Table], list[Accepted]]:
         keep, waiting, amount = history.period_filter(feature, start, end), [], self._amount(feature)
         self._damages.need_nothing_lost(feature, start, end)
-        with self._log.runs_lock:  # no checkpoint comes between the two, and no file goes
+        with self._log.runs_lock:  # so that no checkpoint comes in between, and no file is deleted
             tables = self._scan(self._runs.runs(), feature, keep, start, end, amount)
             for arrived, table, column in self._written_since(feature):
                 inside = (table.times >= start) & (table.times <= end)

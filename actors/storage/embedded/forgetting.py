@@ -1,8 +1,8 @@
-"""Going on without what is damaged: it is set aside, written down, and from then on answers as if never written.
+"""Gives up what is damaged: copies it aside, records it, and lets the directory work as if it was never written.
 
-First a folder of its own below `damaged/` has all that is to change or to go, and `lost.txt`, which says what that
-means; each start tells of it for as long as the folder is there. Then the directory is changed step by step, each
-step whole or not at all: after a crash in between it is as damaged as before, or less, and asking again goes on.
+First everything that is to change or be deleted is copied to a new folder below `damaged/`, with a file `lost.txt`
+that says what is lost; every start logs that for as long as the folder exists. Then the directory is changed in
+atomic steps: after a crash in between it is as damaged as before, or less, and the command can be repeated.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _DATABASES = ("journal.db", "monitor.db")
 
 
 def forget(directory: Path) -> tuple[list[str], Path | None]:
-    """Go on without all that is damaged. Returns what that was, and the folder that has it.
+    """Give up all that is damaged. Returns descriptions of it, and the folder it was copied to (None if none).
 
-    Raises StartupError where the directory is in use, or nothing would be left to go on with.
+    Raises StartupError if the directory is in use, or only a backup helps.
     """
     with alone(directory):
         found = look(directory)
@@ -54,7 +54,7 @@ def forget(directory: Path) -> tuple[list[str], Path | None]:
 
 
 def told_of(directory: Path) -> list[str]:
-    """What has been forgotten of a directory, for as long as somebody keeps it."""
+    """Descriptions of what was given up in a directory earlier, from the folders that still exist."""
     words = []
     for path in sorted((directory / FOLDER).glob(f"*/{LOST}")):
         lines = path.read_text(errors="replace").splitlines()
@@ -62,11 +62,11 @@ def told_of(directory: Path) -> list[str]:
     return words
 
 
-# Aside
+# Copying aside
 
 
 def _set_aside(directory: Path, found: Damage) -> Path:
-    """All that is to be changed or to go, and what that means, on stable storage."""
+    """Copy all that is to be changed or deleted, and a description, to stable storage; returns the folder."""
     aside = directory / FOLDER / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S.%fZ}"
     aside.mkdir(parents=True, mode=0o700)
     history = directory / "history"
@@ -75,19 +75,19 @@ def _set_aside(directory: Path, found: Damage) -> Path:
             shutil.copyfile(directory / name, aside / name)
     if (found.log or found.back) and (history / "_delta_log").exists():
         shutil.copytree(history / "_delta_log", aside / "_delta_log", dirs_exist_ok=True)
-    # A journal that ends earlier does not know the newest files, which the next start would remove.
+    # A journal that is cut does not know the newest files, which the next start would delete.
     paths = sorted(history.glob("run=*/*.parquet")) if found.back else []
     for path in {*paths, *(history / file.path for file in found.files)}:
         _kept(path, aside / path.parent.name)
     (aside / LOST).write_text("".join(f"{words}\n" for words in found.words))
     for path in [*aside.rglob("*"), aside, aside.parent, directory]:
-        with suppress(OSError):  # what cannot be read any more
+        with suppress(OSError):  # files that can no longer be read
             delta.sync(path)
     return aside
 
 
 def _kept(path: Path, folder: Path) -> None:
-    """The same file under a second name; where the file system has no such thing, a copy."""
+    """Hard-link a file into a folder, or copy it if the file system has no hard links."""
     folder.mkdir(exist_ok=True)
     with suppress(FileNotFoundError):
         try:
@@ -101,7 +101,7 @@ def _cut(path: Path, size: int) -> None:
     delta.sync(path)
 
 
-# Changed
+# Changing the directory
 
 
 def _forget_statistics(directory: Path) -> None:
@@ -138,7 +138,7 @@ def _forget_values(directory: Path, found: Damage, aside: Path) -> None:
 
 
 def write_log_anew(journal: Journal, runs: DeltaRuns) -> None:
-    """The log of the history's table, out of what the journal knows."""
+    """Rewrite the log of the Delta table from the records in the journal."""
     begun = runs.begin_log_anew()
     _go_by(journal, runs, begun)
     summed_up = runs.sum_up()
@@ -152,7 +152,7 @@ def _go_by(journal: Journal, runs: DeltaRuns, change: Change) -> None:
 
 
 def _sound_rows(history: Path, file: RunFile) -> pa.Table:
-    """The row groups that can be read as they were written."""
+    """The rows of all row groups that can be read undamaged."""
     groups: list[pa.Table] = []
     with suppress(Damaged, OSError), VerifiedFile(history, file) as reader:
         parquet = pq.ParquetFile(pa.PythonFile(reader, mode="r"))

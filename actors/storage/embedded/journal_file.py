@@ -1,6 +1,6 @@
 """The journal, the registry's records, the history's position and the monitor's notes, in one SQLite database.
 
-One row per batch, so that a commit of 1,000 values costs what a commit of one does.
+A batch is one row, so a commit of 1,000 values costs as much as a commit of one.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ from actors.timestamps import FOREVER, NEVER, format_timestamp
 T = TypeVar("T")
 
 FORMAT = 2
-"""1 had no seals."""
+"""Format 1 had no seals."""
 REPLAY_ENTRIES = 64
-"""Batches read at a time, so that a replay never keeps a commit waiting for long."""
+"""How many batches are read at a time, so that a replay never delays a commit for long."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS batches (
@@ -98,26 +98,25 @@ _FILES = "SELECT CAST(path AS BLOB), CAST(record AS BLOB), seal FROM files ORDER
 
 
 class Journal(Database):
-    """None of its calls is long but the commits themselves.
+    """The journal's database. Only commits take long.
 
-    What is damaged of the registry, of positions and of notes is found when it is opened, which is then refused.
-    A batch that is damaged is passed over: see `lost`.
+    Opening it is refused if the registry, positions or notes are damaged. Damaged batches are skipped: see `lost`.
     """
 
     def __init__(self, path: str) -> None:
-        """`path` may be ":memory:"."""
+        """`path`: may be ":memory:"."""
         super().__init__(path, "journal", _TABLES, FORMAT, _reform)
         self._newest = 0
         self._lost: dict[int, Lost] = {}
         self.unsure: str | None = None
-        """Why it is not known which idempotency keys have been answered."""
+        """Why it is unknown which idempotency keys have been answered; None if it is known."""
 
     def open(self) -> None:
-        """Open or create it. Raises StartupError where it is damaged otherwise than in a batch."""
+        """Open or create the database. Raises StartupError for damage that cannot be worked around."""
         super().open()
         try:
             for table, columns in _COLUMNS.items():
-                if table not in ("answers", "files", "log"):  # without which it goes on
+                if table not in ("answers", "files", "log"):  # whose damage can be worked around
                     self.sealed(table, columns)
             self._lost = {
                 place: msgspec.msgpack.decode(record, type=Lost)
@@ -164,7 +163,7 @@ class Journal(Database):
                 _register(database, entry)
 
     def recover(self) -> Recovered:
-        """The registry and the newest arrival."""
+        """Read the registry and the newest arrival."""
         features = self._records("features", Feature)
         groups = self._records("groups", Group)
         arrivals = [
@@ -187,9 +186,9 @@ class Journal(Database):
         return [msgspec.msgpack.decode(row[1], type=kind) for row in self.sealed(table, key)]
 
     def answers(self, keys: Sequence[str], given_after: int) -> dict[str, bytes]:
-        """The answers given later than `given_after` to those of the keys that are known.
+        """The answers given later than `given_after` to those of the idempotency keys that were used.
 
-        Raises Damaged where it cannot be known which keys have been answered.
+        Raises Damaged if that is unknown.
         """
         if self.unsure is not None:
             raise Damaged(self.unsure)
@@ -198,13 +197,13 @@ class Journal(Database):
         return {key: answer for key, _, answer in rows}
 
     def batches(self, after: int) -> Iterator[tuple[int, list[Table]]]:
-        """The batches that arrived later than `after`, in order, but for those that are lost.
+        """The batches that arrived later than `after`, in order, without lost ones.
 
-        Raises Trimmed where some are gone, Damaged where one is damaged that is not known to be.
+        Raises Trimmed if some have been deleted, Damaged if one is damaged that was not known to be.
         """
         while True:
             rows = self._batches(after)
-            # Looked at after the rows were: a trim in between cannot go unseen.
+            # Checked after reading the rows, so that a trim in between is noticed.
             if after < self.meta("trimmed", 0):
                 raise Trimmed("the journal was trimmed while it was read")
             if not rows:
@@ -217,34 +216,34 @@ class Journal(Database):
                 after = arrived
 
     def _batches(self, after: int) -> list[Any]:
-        """The types are as written, whatever became of the values."""
+        """Read batches; the casts ensure the types of damaged values."""
         query = "SELECT arrived, count, CAST(blocks AS BLOB), CAST(held AS BLOB) FROM batches"
         return self.rows(f"{query} WHERE arrived > ? ORDER BY arrived LIMIT ?", after, REPLAY_ENTRIES)
 
     def count(self, after: int) -> int:
-        """How many observations arrived later than `after`."""
+        """Count the observations that arrived later than `after`."""
         rows = self.rows("SELECT arrived, count FROM batches WHERE arrived > ?", after)
         return sum(count for arrived, count in rows if arrived not in self._lost)
 
     # What is lost
 
     def features(self) -> dict[str, Feature]:
-        """The features that are registered, by id."""
+        """The registered features, by id."""
         return {feature.id: feature for feature in self._records("features", Feature)}
 
     def known(self) -> dict[str, int]:
-        """The features that are registered, with their creation."""
+        """When each registered feature was created, by id."""
         return {feature.id: feature.created for feature in self.features().values()}
 
     @property
     def lost(self) -> list[Lost]:
-        """The batches that are damaged. What they held is missing for good, unless a backup has it."""
+        """The damaged batches. What they held is lost, unless there is a backup."""
         return list(self._lost.values())
 
     def find_lost(self, monitored: int) -> list[Lost]:
-        """Read all batches, and note those that are damaged. Returns these.
+        """Read all batches, and note those that turn out to be damaged, which are returned.
 
-        `monitored`: how far the statistics are.
+        `monitored`: the position of the statistics.
         """
         after, found = NEVER, list[Lost]()
         known = self.known()
@@ -266,7 +265,7 @@ class Journal(Database):
         return found
 
     def forget_lost(self) -> None:
-        """Have nobody miss what is lost, and know nothing of keys and files of which it cannot be known."""
+        """Give up what is lost: no longer report it, and delete damaged records of answers and history files."""
         forgotten = [msgspec.structs.replace(one, kept=True, counted=True) for one in self.lost]
         query = "SELECT rowid, CAST(key AS BLOB), arrived, CAST(answer AS BLOB), seal FROM answers"
         with self.transaction() as database:
@@ -287,7 +286,7 @@ class Journal(Database):
     # Positions
 
     def set_history(self, position: int, change: Change) -> None:
-        """The history reaches `position` with a change of its files, and both are on disk."""
+        """Note that the history reaches `position`, and a change of its files. Both must be on disk."""
         with self.transaction() as database:
             set_meta(database, history_position=position, history_version=change.version)
             if change.metadata is not None:
@@ -302,42 +301,42 @@ class Journal(Database):
                     put(database, "log", name, sum_)
 
     def files(self) -> list[RunFile]:
-        """The files of the history, and those that were until lately, as far as what is noted of them is sound."""
+        """The history files, and those replaced but not deleted yet, unless their record is damaged."""
         return [msgspec.msgpack.decode(row[1], type=RunFile) for row in self.rows(_FILES) if _is_sound_file(row)]
 
     def unsound_files(self) -> list[bytes]:
-        """The paths under which something is noted that is damaged."""
+        """The paths of history files whose record is damaged."""
         return [row[0] for row in self.rows(_FILES) if not _is_sound_file(row)]
 
     def log_sums(self) -> dict[str, int]:
-        """The checksums of the files of the history's log, but for old ones without. Raises Damaged."""
+        """The checksums of the files of the Delta table's log; very old ones have none. Raises Damaged."""
         return dict(self.sealed("log", _COLUMNS["log"]))
 
     def forget_log_sums(self, but: Sequence[str]) -> None:
-        """Know no checksums of other files than these."""
+        """Delete the checksums of all files but these."""
         with self.transaction() as database:
             query = "DELETE FROM log WHERE name NOT IN (SELECT value FROM json_each(?))"
             database.execute(query, (msgspec.json.encode(but).decode(),))
 
     @property
     def position(self) -> int:
-        """How far the history is."""
+        """The last arrival in the history."""
         return int(self.meta("history_position", 0))
 
     @property
     def newest(self) -> int:
-        """The newest arrival of all batches that there were."""
+        """The newest arrival of all batches ever."""
         return max(self._newest, self.position)
 
     @property
     def counted(self) -> int:
-        """How far the statistics were when it was last trimmed by what they have."""
+        """The position of the statistics when the journal was last trimmed accordingly."""
         return int(self.meta("counted", 0))
 
     def drop(self, until: int, answers_until: int, moment: int, counted: int = FOREVER) -> None:
         """Delete batches that arrived by `until` and answers given by `answers_until`, and note the moment.
 
-        `counted`: how far the statistics are, on disk; FOREVER where there are none.
+        `counted`: the position of the saved statistics; FOREVER if there are none.
         """
         before = int(self.meta("trimmed", 0))
         with self.transaction() as database:
@@ -350,19 +349,19 @@ class Journal(Database):
     # Deleted features whose rows the history files still have
 
     def forgotten(self) -> list[Feature]:
-        """Deleted features, as they were."""
+        """The deleted features whose rows the history files may still have."""
         return self._records("forgotten", Feature)
 
     def erased(self) -> list[Erased]:
-        """The erasures that are not done with."""
+        """The erasures that are not complete."""
         return [Erased(*row) for row in self.sealed("erased", _COLUMNS["erased"])]
 
     def holds(self, until: int) -> bool:
-        """Whether there are batches that arrived by `until`."""
+        """Whether the journal has batches that arrived by `until`."""
         return bool(self.rows("SELECT 1 FROM batches WHERE arrived <= ? LIMIT 1", until))
 
     def erasing_done(self, erasures: Sequence[Erased]) -> None:
-        """The files have nothing of them any more. Nor has this one: its free pages are written over."""
+        """Note that erasures are complete in the history files, and rewrite this file without deleted content."""
         with self.transaction() as database:
             database.executemany(
                 "DELETE FROM erased WHERE entity_type = ? AND entity_id = ? AND arrived = ?",
@@ -375,7 +374,7 @@ class Journal(Database):
         return {key: record for _, key, record in self.sealed("notes", _COLUMNS["notes"], "kind = ?", kind)}
 
     def forgot(self, features: Sequence[Feature]) -> None:
-        """The history files have none of their rows any more."""
+        """Note that the history files have no more rows of deleted features."""
         with self.transaction() as database:
             database.executemany(
                 "DELETE FROM forgotten WHERE feature = ? AND record = ?",
@@ -407,7 +406,7 @@ def _save_groups(database: sqlite3.Connection, groups: Sequence[Group]) -> None:
         _save(database, "groups", group.name, group)
 
 
-# Batches and their damage, and that of files
+# Detecting damage
 
 
 def _is_sound_file(row: Sequence[Any]) -> bool:
@@ -427,7 +426,7 @@ _GAP = "batches before it are gone"
 
 
 def _fault(row: Sequence[Any], after: int, lost: Mapping[int, Lost]) -> str | None:
-    """What is wrong with a batch that follows one which arrived at `after`."""
+    """What is wrong with the batch that follows the one that arrived at `after`; None if nothing is."""
     arrived, count, blocks, held = row
     noted = unpacked(held)
     if noted is None:
@@ -444,7 +443,7 @@ def _check(path: str, row: Sequence[Any], after: int, lost: Mapping[int, Lost]) 
 
 
 def _reform(database: sqlite3.Connection) -> None:
-    """Seal what was written without seals."""
+    """Convert format 1: add seals to all rows."""
     made = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
     for table, columns in _COLUMNS.items():
         if table in made:

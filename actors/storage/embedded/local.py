@@ -1,4 +1,4 @@
-"""A storage on this machine: SQLite journal and sorted runs, in a directory or in memory."""
+"""LocalStorage: a SQLite journal and sorted runs, in a directory or in memory, for one process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LocalStorage:
     """See `OwnStorage`."""
 
     def __init__(self, log: LocalLog, runs: Runs, summaries: EmbeddedSummaries, most_bytes: int) -> None:
-        """`most_bytes`: what one question may bring."""
+        """`most_bytes`: how much one query may read."""
         self.log = log
         self.summaries = summaries
         self.notes = log.notes
@@ -30,7 +30,7 @@ class LocalStorage:
         self._runs = runs
 
     def there(self) -> bool:
-        """As far as this process has kept something."""
+        """Whether the storage exists; one in memory always does."""
         return True
 
     def open(self) -> Recovered:
@@ -51,7 +51,7 @@ class LocalStorage:
         self.damage.look()
         recovered = self.log.recover()
         self.log.note_erasures()
-        # Later than what the monitor has passed as well, or it would pass over what comes next.
+        # Not before the monitor's position either, as it ignores batches that arrived by then.
         last = max(recovered.last_arrived, self.summaries.position)
         return recovered._replace(last_arrived=last, unflushed=self.log.count(self.history.position))
 
@@ -62,7 +62,7 @@ class LocalStorage:
 
 
 class MemoryStorage(LocalStorage):
-    """The same without a directory: nothing survives the process."""
+    """A storage in memory: nothing survives the process."""
 
     def __init__(self, most_bytes: int = READ_BYTES) -> None:
         super().__init__(LocalLog(":memory:"), MemoryRuns(), EmbeddedSummaries(":memory:"), most_bytes)

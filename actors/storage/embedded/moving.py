@@ -1,4 +1,4 @@
-"""Everything out of the runs, and into them by way of the journal. Nobody else uses the storage meanwhile."""
+"""Reads everything from the runs, and writes it through the journal into them, for migrations."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class LocalMover:
 
     @doing("read")
     def held(self, after: int) -> int:
-        """In the runs that reach beyond, and in the journal."""
+        """Count the rows of runs that reach beyond `after`, and of the journal."""
         runs = sum(run.rows for run in self._runs.runs() if run.position > after)
         return runs + self._log.count(max(after, self._filed.position))
 
     def carried(self, features: Mapping[str, Feature], after: int) -> Iterator[Lot]:
-        """Run by run; what the journal has beyond them is moved there first. Raises Damaged where some is lost."""
+        """Read run by run, after moving the journal into the runs. Raises Damaged if values are lost."""
         for feature in features.values():
             self._damages.need_nothing_lost(feature, NEVER, FOREVER)
         self._flush(features)
@@ -43,7 +43,7 @@ class LocalMover:
                 yield Lot(run.position, whole(part for part in parts if len(part.arrived)))
 
     def carry(self, lot: Lot, note: Noted) -> None:
-        """Through the journal, a batch for each arrival, and on into the runs."""
+        """Commit to the journal, one batch for each arrival, and move it into the runs."""
         self._log.commit([*by_arrival(lot.parts), note])
         self._flush(self._log.features())
 

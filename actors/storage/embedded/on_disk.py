@@ -1,4 +1,4 @@
-"""A storage in a directory of this machine."""
+"""EmbeddedStorage: a storage in a local directory."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _WAY_OUT = ": restore a backup, or see what is left by `timewell check-data`"
 
 
 class EmbeddedStorage(LocalStorage):
-    """Durable files in a directory, which belongs to one process at a time."""
+    """A durable storage in a directory, which one process at a time may use."""
 
     def __init__(self, directory: str, most_bytes: int = READ_BYTES) -> None:
         self._directory = Path(directory).absolute()
-        self._own = DataDirectory(self._directory)
+        self._lock = DataDirectory(self._directory)
         super().__init__(
             LocalLog(str(self._directory / "journal.db")),
             DeltaRuns(self._directory / "history"),
@@ -34,12 +34,12 @@ class EmbeddedStorage(LocalStorage):
         )
 
     def there(self) -> bool:
-        """Where there is a journal."""
+        """Whether the directory has a journal."""
         return (self._directory / "journal.db").is_file()
 
     def open(self) -> Recovered:
-        """Take the directory for this process, then open what is in it."""
-        self._own.take()
+        """Lock the directory, then open what is in it."""
+        self._lock.take()
         try:
             for words in forgetting.told_of(self._directory):
                 log.warning(words)
@@ -53,6 +53,6 @@ class EmbeddedStorage(LocalStorage):
             raise
 
     def close(self) -> None:
-        """Close the journal and give the directory back."""
+        """Close the databases and unlock the directory."""
         super().close()
-        self._own.release()
+        self._lock.release()

@@ -1,8 +1,8 @@
-"""The history's files: what is noted of each in the journal, and reading them so that no damage is taken for data.
+"""The history files: their records in the journal, and reading them with verification.
 
-A file is written once. Each 64 KiB of it have a checksum, taken when it has been written and kept in the journal
-with what the file holds. Whatever is read of it later is looked at block by block, so that footers, statistics and
-values are all covered, and a read of a few rows costs a few blocks.
+A file is written once. Each block of 64 KiB has a checksum, which is computed after writing and kept in the
+journal with the description of the file. All later reads verify whole blocks, so that footers, statistics and
+values are all covered, and reading a few rows costs a few blocks.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _READ_BYTES = 64 * BLOCK_BYTES
 
 
 class RunFile(msgspec.Struct, frozen=True):
-    """A file of a run.
+    """The record of a file of a run.
 
     `features`: by id the least and the greatest event time. `modified` and `removed` (None: in use) are
-    milliseconds of the machine's clock. `sums`: four bytes for each block; none where these are lost.
-    `memory`: bytes of its rows when they are not compressed, 0 where that was not noted.
+    milliseconds of the wall clock. `sums`: the checksums, four bytes for each block; empty if they are lost.
+    `memory`: the size of its rows uncompressed in bytes, 0 if unknown.
     """
 
     path: str
@@ -47,9 +47,9 @@ class RunFile(msgspec.Struct, frozen=True):
 
 
 class Change(NamedTuple):
-    """What became of the history: its version, the files that came or were removed, and those that are gone.
+    """A change of the history: the new version, files that were added or removed, and those deleted (`gone`).
 
-    `metadata`: the description of a table that is new; `log`: checksums of files of its log, None for one gone.
+    `metadata`: that of a new Delta table; `log`: checksums of files of its log, None for deleted ones.
     """
 
     version: int
@@ -69,7 +69,7 @@ def sums_of(path: Path) -> bytes:
 
 
 def bounds_of(table: pa.Table) -> dict[str, tuple[int, int]]:
-    """By feature the least and the greatest event time in sorted rows."""
+    """For each feature the least and the greatest event time in sorted rows."""
     bounds: dict[str, tuple[int, int]] = {}
     for batch in table.to_batches():
         names = batch["feature"].dictionary_encode()
@@ -84,7 +84,7 @@ def bounds_of(table: pa.Table) -> dict[str, tuple[int, int]]:
 
 
 def noted(directory: Path, path: str, run: int, stats: str) -> RunFile:
-    """What is to be noted of a file that an earlier version wrote."""
+    """The record of a file written by an earlier version, which kept no records."""
     whole = directory / path
     table = pq.ParquetFile(whole).read(["feature", "event_timestamp"])
     about = whole.stat()
@@ -93,7 +93,7 @@ def noted(directory: Path, path: str, run: int, stats: str) -> RunFile:
 
 
 def damage(directory: Path, file: RunFile) -> list[str]:
-    """What is wrong with a file, all of which is read."""
+    """Read all of a file, and return descriptions of its damage."""
     try:
         reader = VerifiedFile(directory, file)
     except FileNotFoundError:
@@ -112,7 +112,7 @@ def damage(directory: Path, file: RunFile) -> list[str]:
 
 
 class VerifiedFile:
-    """A file to be read by Arrow. What is read of it is the very bytes that were written, or Damaged is raised."""
+    """A file object for Arrow that verifies checksums, and raises Damaged if they do not match."""
 
     closed = False
 
@@ -137,7 +137,7 @@ class VerifiedFile:
         self.close()
 
     def read(self, count: int = -1) -> bytes:
-        """So many bytes from here on, fewer at the end."""
+        """Read `count` bytes, fewer at the end of the file; all of the rest if it is negative."""
         left = self._noted.size - self._position
         count = left if count < 0 else min(count, left)
         first, last = self._position // BLOCK_BYTES, -(-(self._position + count) // BLOCK_BYTES)
@@ -157,28 +157,28 @@ class VerifiedFile:
                 raise Damaged(f"the history file {self._noted.path} is damaged between bytes {at} and {until}")
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go on reading elsewhere."""
+        """Set the position of the next read."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._noted.size}[whence]
         self._position = base + offset
         return self._position
 
     def tell(self) -> int:
-        """Where reading goes on."""
+        """The position of the next read."""
         return self._position
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.closed = True
         self._file.close()
 
     def readable(self) -> bool:
-        """It is."""
+        """Whether the file can be read: always."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Whether the file supports `seek`: always."""
         return True
 
     def writable(self) -> bool:
-        """It is not."""
+        """Whether the file can be written: never."""
         return False

@@ -1,8 +1,8 @@
 """The history as sorted runs, oldest arrivals first: a log-structured merge tree (O'Neil et al. 1996).
 
-A run is named by the journal position that it reaches. `DeltaRuns` keeps each run as one partition of a Delta
-table, so appending and merging runs are atomic commits that Spark, DuckDB, Polars and others read as they
-are. `MemoryRuns` keeps Arrow tables.
+A run is named by its last arrival. `DeltaRuns` keeps each run as one partition of a Delta table, so appending and
+merging runs are atomic commits, and Spark, DuckDB, Polars and others can read the table. `MemoryRuns` keeps Arrow
+tables.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from actors.types.values import TYPES
 
 ROW_GROUP_ROWS = 65_536
 ROW_GROUP_BYTES = 32 * 1024 * 1024
-"""The history is read so much at a time, be it for the sake of one row."""
+"""A row group is read as a whole, even for a single row; it has at most this many rows and bytes."""
 _DICTIONARIES = [
     *(name for name in KEYS.names if name != "event_timestamp"),
     *(type_.name for type_ in TYPES.values() if type_.repeats),
     "vector.list.element",
 ]
-"""Moments are smaller as differences."""
+"""The columns with dictionary encoding. Event times are smaller as differences."""
 
 
 class Run(NamedTuple):
     """A sorted run: its name, the least and greatest event time of each feature, and how to read it.
 
-    `size`: the bytes of its rows, which are fewer in a compressed file.
-    `scan` raises Damaged where what it needs is not what was written; `damage` reads all and says what is not.
+    `size`: the uncompressed size of its rows in bytes. `scan`: reads columns of the rows that pass a filter, and
+    raises Damaged if it needs a damaged block. `damage`: reads everything and describes the damage.
     """
 
     position: int
@@ -54,44 +54,44 @@ class Run(NamedTuple):
 
     @property
     def greatest(self) -> int:
-        """The greatest event time."""
+        """The greatest event time of all features."""
         return max(greatest for _, greatest in self.features.values())
 
     @property
     def entity_types(self) -> set[str]:
-        """Of which there are rows."""
+        """The entity types that have rows in the run."""
         return {feature.partition(".")[0] for feature in self.features}
 
     def has(self, feature: str, start: int, end: int) -> bool:
-        """Whether there may be rows of a feature in a closed range of event time."""
+        """Whether there may be rows of a feature with event times in [start, end]."""
         if feature not in self.features:
             return False
         least, greatest = self.features[feature]
         return least <= end and start <= greatest
 
     def table(self, keep: Keep | None = None) -> pa.Table:
-        """The rows of a run that are kept, in memory."""
+        """Load the rows that `keep` keeps, by default all."""
         batches = self.scan(SCHEMA.names, None)
         return pa.Table.from_batches((only(batch, keep) for batch in batches) if keep else batches, SCHEMA)
 
 
 class Runs(Protocol):
-    """What a store of runs does. Not thread-safe but for `runs`."""
+    """A store of runs. Only `runs` is thread-safe."""
 
     def runs(self) -> list[Run]:
         """All runs, oldest first."""
 
     def append(self, position: int, table: pa.Table) -> Change:
-        """Add a run. It is on stable storage, and seen once the change is noted and adopted."""
+        """Write a run to stable storage. It becomes visible when the change has been noted and adopted."""
 
     def replace(self, first: int, last: int, table: pa.Table) -> Change:
-        """Put one run (named `last`; none where it has no rows) in the place of the runs first..last."""
+        """Replace the runs first..last by one named `last`, or by none if the table has no rows."""
 
     def vacuum(self, hours: int) -> Change:
-        """Delete files that no run has used for so many hours."""
+        """Delete files that no run has used for this many hours."""
 
     def adopt(self, change: Change) -> None:
-        """Go by a change that has been noted."""
+        """Make a change visible that has been noted in the journal."""
 
 
 class MemoryRuns:
@@ -105,22 +105,22 @@ class MemoryRuns:
         return [_memory_run(position, table) for position, table in sorted(self._tables.items())]
 
     def append(self, position: int, table: pa.Table) -> Change:
-        """Add a run."""
+        """Add a run, which is visible at once."""
         self._tables[position] = table
         return Change(0)
 
     def replace(self, first: int, last: int, table: pa.Table) -> Change:
-        """Put one run in the place of several."""
+        """Replace the runs first..last by one."""
         kept = {position: kept for position, kept in self._tables.items() if not first <= position <= last}
         self._tables = {**kept, last: table} if table.num_rows else kept
         return Change(0)
 
     def vacuum(self, hours: int) -> Change:
-        """Nothing is left over in memory."""
+        """Nothing to delete in memory."""
         return Change(0)
 
     def adopt(self, change: Change) -> None:
-        """It is seen already."""
+        """Nothing to do: changes are visible at once."""
 
 
 def _memory_run(position: int, table: pa.Table) -> Run:
@@ -131,7 +131,7 @@ def _memory_run(position: int, table: pa.Table) -> Run:
 
 
 def _batches(source: pa.Table, columns: Sequence[str], keep: pc.Expression | None) -> Iterator[pa.RecordBatch]:
-    # Imported when first needed: it takes a third of a second, in which an empty service is up.
+    # Imported when first needed: it takes a third of a second, as long as an empty service needs to start.
     import pyarrow.dataset as ds
 
     return _scanned(ds.dataset(source), columns, keep)
@@ -140,7 +140,7 @@ def _batches(source: pa.Table, columns: Sequence[str], keep: pc.Expression | Non
 def _read(
     files: Iterable[VerifiedFile], columns: Sequence[str], keep: pc.Expression | None
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of Parquet files that `keep` names, without reading more of the files than needed."""
+    """The rows of Parquet files that pass the filter `keep`. Reads no more of the files than needed."""
     import pyarrow.dataset as ds
 
     format_ = ds.ParquetFileFormat()
@@ -159,7 +159,10 @@ def _scanned(dataset: Any, columns: Sequence[str], keep: pc.Expression | None) -
 
 
 def worth_merging(runs: Sequence[Run], most_runs: int, most_rows: int, most_bytes: int) -> list[Run]:
-    """The newest runs, back to the first that is more than twice as large as all after it."""
+    """Which of the newest runs to merge: those before which comes one more than twice as large as all after it.
+
+    None while there are at most `most_runs`; the merged run has at most `most_rows` and `most_bytes`.
+    """
     if len(runs) <= most_runs:
         return []
     chosen: list[Run] = []
@@ -188,7 +191,7 @@ def _write(file: BinaryIO, table: pa.Table) -> None:
 
 
 def _groups(rows: pa.Table) -> Iterator[pa.Table]:
-    """The rows, as many at a time as are read at once later on."""
+    """Split rows into row groups of at most ROW_GROUP_BYTES."""
     half = rows.num_rows // 2
     if rows.nbytes <= ROW_GROUP_BYTES or half == 0:
         yield rows
@@ -198,15 +201,15 @@ def _groups(rows: pa.Table) -> Iterator[pa.Table]:
 
 
 def _position_of(folder: Path) -> int:
-    """The newest arrival that a run has."""
+    """The position of the run in a folder; NEVER if the folder is not one of a run."""
     name = folder.name.removeprefix("run=")
     return int(name) if name.isdecimal() else NEVER
 
 
 class DeltaRuns:
-    """Runs as the partitions of a Delta table in a directory.
+    """Runs as partitions of a Delta table in a directory.
 
-    Which files there are is what the journal notes; the table's log tells it to others.
+    The journal's records determine which files belong to it; the table's log is for other readers.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -216,11 +219,11 @@ class DeltaRuns:
         self._files: dict[str, RunFile] = {}
 
     def open(self, version: int, metadata: str | None, files: Sequence[RunFile]) -> Change | None:
-        """Return to the table version that the journal knows of.
+        """Return to the table version that the journal knows.
 
-        A commit beyond it was cut off before it was known to be on disk; the journal still has its rows. Without
-        `metadata` the journal has not noted the files yet; returns what it is to note then. Raises StartupError
-        where the log does not say which there are.
+        A commit beyond it was interrupted, and the journal still has its rows. If `metadata` is None the journal
+        has no records of the files yet; then returns the change to note. Raises StartupError if the log does not
+        list them.
         """
         self._version, self._metadata = version, metadata
         self._files = {file.path: file for file in files}
@@ -230,9 +233,10 @@ class DeltaRuns:
         return self._look_up() if metadata is None else None
 
     def beyond(self, version: int, newest: int) -> list[Path]:
-        """What there is only where a journal has lost commits that knows a version and a newest arrival.
+        """Files that show that a journal with this version and newest arrival has lost commits.
 
-        A checkpoint that was cut off leaves one version, not yet summed up, and the journal still has its rows.
+        One version more is no sign of that: an interrupted checkpoint leaves it, and the journal still has its
+        rows.
         """
         runs = [path for path in self.directory.glob("run=*") if _position_of(path) > newest]
         late = [path for path in self._log.glob("*") if not delta.is_before(path, version + 1)]
@@ -241,14 +245,14 @@ class DeltaRuns:
         return sorted(runs) + sorted(late)
 
     def go_back(self, version: int, newest: int) -> None:
-        """Delete what a journal that knows this version and no later arrival does not know."""
+        """Delete versions and runs that a journal with this version and newest arrival does not know."""
         self._undo_after(version)
         for path in self.directory.glob("run=*"):
             if _position_of(path) > newest:
                 shutil.rmtree(path)
 
     def _look_up(self) -> Change:
-        """What an earlier version wrote."""
+        """The records of files that an earlier version of Timewell wrote, as a change to note."""
         try:
             metadata, named = delta.read(self._log, self._version)
             found = [
@@ -305,7 +309,7 @@ class DeltaRuns:
         return Run(position, sum(file.rows for file in files), size, bounds, scan, damaged)
 
     def _opened(self, file: RunFile) -> VerifiedFile:
-        """Raises Damaged where the file is gone, FileNotFoundError where another run has taken its place."""
+        """Open a file. Raises Damaged if it is missing, FileNotFoundError if its run has been replaced."""
         try:
             return VerifiedFile(self.directory, file)
         except FileNotFoundError:
@@ -314,28 +318,28 @@ class DeltaRuns:
             raise
 
     def append(self, position: int, table: pa.Table) -> Change:
-        """Add a run."""
+        """Write a run."""
         return self._commit("WRITE", [self._written(position, table)])
 
     def replace(self, first: int, last: int, table: pa.Table) -> Change:
-        """Put one run in the place of several."""
+        """Replace the runs first..last by one."""
         now = delta.now()
         gone = [msgspec.structs.replace(file, removed=now) for file in self._in_use() if first <= file.run <= last]
         come = [self._written(last, table)] if table.num_rows else []
         return self._commit("OPTIMIZE", [*gone, *come])
 
     def without(self, file: RunFile, table: pa.Table) -> Change:
-        """Put what could still be read of a damaged file in its place. The file itself stays where it is."""
+        """Replace a damaged file by what could still be read of it. The file itself is not deleted."""
         come = [self._written(file.run, table)] if table.num_rows else []
         gone = msgspec.structs.replace(file, removed=delta.now())
         return self._commit("DELETE", [gone, *come])._replace(files=come, gone=[file.path])
 
     def begin_log_anew(self) -> Change:
-        """One more version: once it is summed up, a reader needs nothing of the log before it."""
+        """Commit one more version, without changes; after `sum_up` readers need nothing of the log before it."""
         return self._commit("RESTORE", [])
 
     def sum_up(self) -> Change:
-        """Have the log say in one place what the table is made of, and nothing of what was before."""
+        """Write a checkpoint of the log, and delete everything of the log before it."""
         if self._metadata is None:
             return Change(self._version)
         files = self._files.values()
@@ -343,15 +347,15 @@ class DeltaRuns:
         return Change(self._version, log=sums)
 
     def has_log(self) -> bool:
-        """Whether the log says at all what the table is made of."""
+        """Whether the log has the current version."""
         return self._version < 0 or (self._log / f"{self._version:020}.json").exists()
 
     def _written(self, position: int, table: pa.Table) -> RunFile:
-        """A new file, on stable storage. What hardly repeats is written in half the time without a dictionary."""
+        """Write a new file to stable storage."""
         folder = self.directory / f"run={position}"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"part-{uuid.uuid4()}.zstd.parquet"
-        started = path.with_suffix(".part")  # whoever reads all Parquet files that lie there sees whole ones
+        started = path.with_suffix(".part")  # readers of all Parquet files in the folder must see complete ones
         with started.open("wb") as file:
             _write(file, table)
         delta.sync(started)
@@ -372,7 +376,7 @@ class DeltaRuns:
         )
 
     def _commit(self, operation: str, files: Sequence[RunFile]) -> Change:
-        """The next version, in the place of one that the journal never learnt of."""
+        """Commit the next version, replacing an interrupted one that the journal does not know."""
         self._undo_after(self._version)
         self._log.mkdir(parents=True, exist_ok=True)
         metadata = None if self._version >= 0 else delta.new_table()
@@ -383,14 +387,14 @@ class DeltaRuns:
         return Change(self._version + 1, files, (), metadata, sums)
 
     def adopt(self, change: Change) -> None:
-        """Go by a change that has been noted."""
+        """Make a change visible that has been noted in the journal."""
         files = {path: file for path, file in self._files.items() if path not in set(change.gone)}
         self._files = {**files, **{file.path: file for file in change.files}}
         self._version = change.version
         self._metadata = change.metadata or self._metadata
 
     def vacuum(self, hours: int) -> Change:
-        """Delete files that no run has used for so many hours, and shorten the table's log."""
+        """Delete files that no run has used for this many hours, and shorten the table's log."""
         if self._version < 0 or self._metadata is None:
             return Change(self._version)
         until = delta.now() - hours * 3_600_000

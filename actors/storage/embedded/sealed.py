@@ -1,7 +1,7 @@
-"""Rows of SQLite with a checksum each, and what the journal notes of batches that are lost.
+"""Seals: a checksum for each row in SQLite; and the journal's records of lost batches.
 
-SQLite finds a page that makes no sense, but takes a value with another bit in it for the value. So each row has a
-seal over all its columns, its table among them, and whoever reads it looks at the seal.
+SQLite detects a malformed page, but not a flipped bit in a value. So each row has a seal, a checksum over the name
+of its table and all its columns, which is verified when the row is read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ENCODE = msgspec.msgpack.Encoder().encode
 
 
 class FeatureSpan(NamedTuple):
-    """The event times, both included, of which a feature may have had observations."""
+    """A closed range of event time in which a feature may have had observations."""
 
     feature: str
     created: int
@@ -32,12 +32,13 @@ class FeatureSpan(NamedTuple):
 
     @property
     def range(self) -> tuple[str, int, int]:
-        """Without the creation, for people."""
+        """Feature, start and end, for messages."""
         return self.feature, self.start, self.end
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True):
-    """What a batch holds, told apart from it. `previous`: the arrival of the one before; `sum`: its checksum."""
+    """The description of a batch, stored separately from it. `previous`: the arrival of the batch before; `sum`:
+    the checksum of the batch."""
 
     arrived: int
     previous: int
@@ -47,10 +48,10 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """A batch that is damaged: where it stands, what it held, and who has its observations nevertheless.
+    """A damaged batch: its key in the journal (`place`), what it held, and whether its observations are elsewhere.
 
-    `kept`: the history; `counted`: the statistics. Both where it is forgotten: nobody is to miss it.
-    `count`: of its observations, where that is known.
+    `kept`: in the history; `counted`: in the statistics; both are also set when the batch has been given up.
+    `count`: the number of observations, if known.
     """
 
     place: int
@@ -60,7 +61,7 @@ class Lost(msgspec.Struct, frozen=True):
     count: int | None = None
 
     def concerns(self, feature: Feature, start: int, end: int) -> FeatureSpan | None:
-        """What of it lies within a closed range of event time of a feature."""
+        """The span of this batch that overlaps event times [start, end] of a feature, if any."""
         for span in self.spans:
             if span[:2] == (feature.id, feature.created) and span.start <= end and start <= span.end:
                 return span
@@ -73,14 +74,14 @@ def seal(table: str, *columns: object) -> int:
 
 
 def put(database: sqlite3.Connection, table: str, *columns: object) -> None:
-    """Write a row, in the place of one with its key."""
+    """Write a row with its seal, replacing one with the same key."""
     marks = ",".join("?" * len(columns))
     query = f"INSERT OR REPLACE INTO {table} VALUES ({marks},?)"
     database.execute(query, (*columns, seal(table, *columns)))
 
 
 def sound(path: str, table: str, rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
-    """Whole rows without their seals. Raises Damaged that names the first whose seal is not its own."""
+    """Verify rows, and return them without their seals. Raises Damaged, naming the first with a wrong seal."""
     found: list[Sequence[Any]] = []
     for *columns, mark in rows:
         if not is_sound(table, (*columns, mark)):
@@ -90,15 +91,15 @@ def sound(path: str, table: str, rows: Iterable[Sequence[Any]]) -> list[Sequence
 
 
 def is_sound(table: str, row: Sequence[Any]) -> bool:
-    """Whether a row is the one that was written."""
+    """Whether the seal of a row is right."""
     try:
         return bool(seal(table, *row[:-1]) == row[-1])
-    except (TypeError, ValueError, OverflowError):  # text that is none
+    except (TypeError, ValueError, OverflowError):  # for example text that is not valid UTF-8
         return False
 
 
 def readable(text: object) -> str:
-    """A text that was read as bytes: what is damaged of it may be none."""
+    """Decode text that was read as bytes, as damaged text may not be valid UTF-8."""
     return text.decode(errors="replace") if isinstance(text, bytes) else ""
 
 
@@ -113,13 +114,13 @@ def spans_of(batch: Batch) -> tuple[FeatureSpan, ...]:
 
 
 def packed(held: Held) -> bytes:
-    """With its own checksum before it."""
+    """Serialize a Held, prefixed with a checksum."""
     data = _ENCODE(held)
     return crc32(data).to_bytes(4, "little") + data
 
 
 def unpacked(data: object) -> Held | None:
-    """What was packed; None where that is damaged."""
+    """Deserialize a Held; None if it is damaged."""
     if not isinstance(data, bytes) or crc32(data[4:]) != int.from_bytes(data[_SEAL], "little"):
         return None
     try:
@@ -129,19 +130,19 @@ def unpacked(data: object) -> Held | None:
 
 
 def everything(known: Mapping[str, int]) -> tuple[FeatureSpan, ...]:
-    """What a batch may have held of which nothing is known. `known`: features with their creation."""
+    """The spans of a batch of which nothing is known: all of every feature. `known`: creation by feature id."""
     return tuple(FeatureSpan(feature, created, NEVER, FOREVER) for feature, created in known.items())
 
 
 def counted(number: int | None, what: str = "observation") -> str:
-    """How many, in words."""
+    """A number of things in words."""
     if number is None:
         return f"nobody knows how many {what}s"
     return f"{number:,} {what if number == 1 else f'{what}s'}"
 
 
 def told(feature: str, start: int, end: int) -> str:
-    """The range in words."""
+    """A range of values in words."""
     if start == NEVER:
         return f"values of {feature}"
     return f"values of {feature} from {format_timestamp(start)} to {format_timestamp(end)}"

@@ -1,9 +1,9 @@
-"""Whether commits that were acknowledged stand in SQLite's log behind a frame that is damaged.
+"""Checks whether SQLite's write-ahead log has acknowledged commits behind a damaged frame.
 
-SQLite reads its log up to the first frame whose checksum is wrong, and takes that for the end of what was
-written when the machine went down. But a commit is on the disk before the next one begins. So where a commit is
-followed by another, and something of it or before it is wrong, the disk has changed that, and SQLite would pass
-over both. Of the last commit in the log nobody can tell.
+SQLite reads its log up to the first frame with a wrong checksum, and treats that as the end of what had been
+written when the machine went down. But a commit is on disk before the next one begins. So if a frame is wrong and
+a later commit is followed by more frames, the file was damaged afterwards, and SQLite would silently ignore
+acknowledged commits. Whether the last commit in the log was torn or damaged, nobody can tell.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from actors.errors import Damaged
 FRAMES_AT_ONCE = 2_000
 _HEADER_BYTES, _FRAME_BYTES = 32, 24
 _MAGIC = 0x377F0682
-"""Followed by one that says that words are summed as big-endian ones."""
+"""The lowest bit is set if checksums are computed over big-endian words."""
 _NUMBER = np.dtype(">u4")
 Words = npt.NDArray[np.uint32]
 
 
 class Wrong(NamedTuple):
-    """The bytes that are wrong, and how many commits from there on would be passed over."""
+    """The range of damaged bytes, and how many commits from there on SQLite would ignore."""
 
     begin: int
     end: int
@@ -33,7 +33,7 @@ class Wrong(NamedTuple):
 
 
 def need_whole(path: Path) -> None:
-    """Raises Damaged for a log with commits that would be passed over."""
+    """Raise Damaged for a log with acknowledged commits that SQLite would ignore."""
     wrong = look_over(path)
     if wrong is not None:
         raise Damaged(
@@ -43,7 +43,7 @@ def need_whole(path: Path) -> None:
 
 
 def look_over(path: Path) -> Wrong | None:
-    """Where a log is damaged before commits that would be passed over."""
+    """Where a log is damaged in front of acknowledged commits; None if it is not."""
     if not path.exists() or path.stat().st_size <= _HEADER_BYTES:
         return None
     header = np.fromfile(path, _NUMBER, _HEADER_BYTES // 4).astype(np.uint32)
@@ -65,7 +65,7 @@ def look_over(path: Path) -> Wrong | None:
 
 
 def _commits(path: Path, page: int) -> int:
-    """Of a log whose header is wrong, as far as its frames can be told apart."""
+    """Count the commits in a log whose header is damaged, as far as its frames can be recognised."""
     if not 512 <= page <= 65_536:
         return 0
     heads, _ = _frames(path, page, _NUMBER, np.zeros(2, np.uint32))
@@ -73,7 +73,7 @@ def _commits(path: Path, page: int) -> int:
 
 
 def _frames(path: Path, page: int, order: np.dtype[np.uint32], seed: Words) -> tuple[Words, Words]:
-    """The head of each whole frame, and the checksums that it should have after the frame before."""
+    """The head of each complete frame, and the checksums that it should have: uint32[n, 6], uint32[n, 2]."""
     size = _FRAME_BYTES + page
     heads, sums = [np.empty((0, 6), np.uint32)], [np.empty((0, 2), np.uint32)]
     for start in range(0, (path.stat().st_size - _HEADER_BYTES) // size, FRAMES_AT_ONCE):
@@ -87,7 +87,7 @@ def _frames(path: Path, page: int, order: np.dtype[np.uint32], seed: Words) -> t
 
 
 def _sums(words: Words, seeds: Words) -> Words:
-    """SQLite's two checksums of each row: sums in which the words count Fibonacci numbers, modulo 2^32."""
+    """SQLite's two checksums of each row: sums of its words weighted by Fibonacci numbers, modulo 2^32."""
     count = words.shape[1]
     weights = np.ones(count + 2, np.uint32)
     weights[0] = 0

@@ -1,7 +1,7 @@
-"""The monitor's summaries by window, in a SQLite database of their own: saving many keeps no commit waiting.
+"""The monitor's summaries by window, in a SQLite database of their own, so that saving many delays no commit.
 
-A summary is bytes here. What is saved is what came since the last save, so that saving merges it into what is
-there; the position, changed in the same transaction, says how far in the journal the summaries reach.
+A summary is bytes here. A save merges summaries of what arrived since the last one into the stored ones, and
+changes in the same transaction the position in the journal that the summaries cover.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from actors.storage.protocol import SavedSummaries, SummaryKey
 from actors.timestamps import FOREVER, NEVER, format_timestamp
 
 FORMAT = 2
-"""1 had no seals."""
+"""Format 1 had no seals."""
 COARSENED_AT_ONCE = 5_000
 READ_AT_ONCE = 500
 
@@ -35,21 +35,21 @@ _ONE = "feature = ? AND created = ? AND width = ? AND start = ?"
 
 
 class EmbeddedSummaries(Database):
-    """See the module."""
+    """See `Summaries`."""
 
     def __init__(self, path: str) -> None:
-        """`path` may be ":memory:"."""
+        """`path`: may be ":memory:"."""
         super().__init__(path, "monitor's database", _TABLES, FORMAT, _reform)
         self.damage: str | None = None
-        """Why none of it can be told. It is left as it is, and what would be saved is not."""
+        """Why the database cannot be used at all, if so. It is then left as it is, and nothing is saved."""
         self._passed = 0
         self.need_all_counted: Callable[[Feature, int, int], None] = lambda feature, start, end: None
-        """Raises Damaged where something of a closed range of event time was lost before it was counted."""
+        """Raises Damaged if observations with event times in [start, end] were lost before they were counted."""
         self.unsound: dict[str, str] = {}
-        """By feature why its statistics cannot be told, as far as they have been looked at."""
+        """The features whose statistics have been found damaged, by id, and why."""
 
     def open(self) -> None:
-        """Open or create it. One that is damaged as a whole is left alone: nothing but statistics needs it."""
+        """Open or create the database. A damaged one is left alone: only statistics need it."""
         self.damage = None
         try:
             super().open()
@@ -60,7 +60,10 @@ class EmbeddedSummaries(Database):
             self.damage = error.detail
 
     def reaching(self, counted: int) -> str | None:
-        """What is wrong. `counted`: how far they were once; where they are not any more, commits are lost."""
+        """Check the position of the summaries, and return `damage`.
+
+        `counted`: a position that they had earlier; if it is less now, commits were lost.
+        """
         if self.damage is None and self.position < counted:
             end = format_timestamp(self.position) if self.position else "nothing"
             words = f"{self.path} has lost commits: it reaches {end}, and reached {format_timestamp(counted)}"
@@ -70,11 +73,11 @@ class EmbeddedSummaries(Database):
 
     @property
     def position(self) -> int:
-        """How far in the journal the summaries reach."""
+        """The position in the journal that the summaries cover."""
         return self._passed if self.damage else int(self.meta("position", 0))
 
     def save(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
-        """Merge the parts into what is saved, which then reaches `position`."""
+        """Merge the parts into the saved summaries, which then cover everything up to `position`."""
         if self.damage:
             self._passed = position
             return
@@ -84,7 +87,7 @@ class EmbeddedSummaries(Database):
             set_meta(database, position=position)
 
     def _add(self, database: sqlite3.Connection, key: SummaryKey, parts: Sequence[bytes], merge: Merge) -> None:
-        """Merge parts into a summary. One that is damaged stays so: with more in it, it would look sound."""
+        """Merge parts into a summary. A damaged one is not changed, as rewriting it would make it look sound."""
         found = database.execute(f"SELECT {_COLUMNS}, seal FROM windows WHERE {_ONE}", key).fetchone()
         if found is None:
             put(database, "windows", *key, parts[0] if len(parts) == 1 else merge(parts))
@@ -92,7 +95,7 @@ class EmbeddedSummaries(Database):
             put(database, "windows", *key, merge([found[4], *parts]))
 
     def read(self, feature: Feature, start: int, end: int) -> SavedSummaries:
-        """The windows of a feature that meet a closed range of event time."""
+        """The summaries of a feature's windows that overlap the event times [start, end]."""
         self.need_all_counted(feature, start, end)
         narrow = max(start, -(2**62)), min(end, 2**62)
         return self._read("width > 0 AND start > ? - width AND start <= ?", feature, *narrow)
@@ -106,7 +109,7 @@ class EmbeddedSummaries(Database):
         query = f"SELECT {_COLUMNS}, seal FROM windows WHERE feature = ? AND created = ? AND {which}"
         if self.damage:
             raise Damaged(self.damage)
-        with self.transaction() as database:  # so that position and summaries belong together
+        with self.transaction() as database:  # so that position and summaries match
             rows = database.execute(query, (feature.id, feature.created, *bounds)).fetchall()
             position = _position(database)
         for row in rows:
@@ -116,7 +119,7 @@ class EmbeddedSummaries(Database):
         return SavedSummaries(position, {Window(*row[2:4]): row[4] for row in rows})
 
     def totals(self) -> tuple[int, dict[SummaryKey, bytes]]:
-        """The summary of every feature's whole stream but of those that are damaged, and the position."""
+        """The position, and the summary of every feature's whole stream, except damaged ones."""
         if self.damage:
             return self._passed, {}
         with self.transaction() as database:
@@ -139,20 +142,20 @@ class EmbeddedSummaries(Database):
                 yield last, row[4]
 
     def damaged_windows(self) -> set[str]:
-        """The features of which a summary is damaged."""
+        """The features that have a damaged summary."""
         if self._connection is None:
             return set()
         return {feature for _, feature in _unsound(self._connection)}
 
     def forget_damaged(self) -> None:
-        """Delete the summaries that are damaged."""
+        """Delete all damaged summaries."""
         if self.damage is None:
             with self.transaction() as database:
                 unsound = [(place,) for place, _ in _unsound(database)]
                 database.executemany("DELETE FROM windows WHERE rowid = ?", unsound)
 
     def forget(self, feature: str, again: Feature | None) -> None:
-        """Delete the summaries of a deleted feature, but for those of the one registered `again` under its id."""
+        """Delete the summaries of a deleted feature, except those of one registered `again` under its id."""
         created = again.created if again is not None else None
         if self.damage:
             return
@@ -190,7 +193,7 @@ def _whole(row: Sequence[Any]) -> bool:
 
 
 def _unsound(database: sqlite3.Connection) -> list[tuple[int, str]]:
-    """The rows that are damaged, and their features."""
+    """The damaged rows: rowid and feature."""
     rows = database.execute(
         "SELECT rowid, CAST(feature AS BLOB), created, width, start, CAST(state AS BLOB), seal FROM windows"
     )
@@ -206,5 +209,5 @@ def _position(database: sqlite3.Connection) -> int:
 
 
 def _reform(database: sqlite3.Connection) -> None:
-    """Seal what was written without seals."""
+    """Convert format 1: add seals to all rows."""
     renewed(database, _TABLES, "windows", _COLUMNS)
