@@ -142,7 +142,9 @@ def _nested(values: pa.Array, decimals: Decimals) -> list[Any]:
         of_texts = types.is_string(kind.key_type) or types.is_large_string(kind.key_type)
         made = _pairs if of_texts else _lists
     valid = values.is_valid().to_pylist()
-    return [made(flat[begin:end]) if there else None for (begin, end), there in zip(bounds, valid, strict=True)]
+    return [
+        made(flat[start:end]) if is_valid else None for (start, end), is_valid in zip(bounds, valid, strict=True)
+    ]
 
 
 def _pairs(pairs: Sequence[tuple[Any, Any]]) -> Any:
@@ -161,4 +163,6 @@ def _structs(values: pa.StructArray, decimals: Decimals) -> list[Any]:
     fields = [objects(values.field(place), decimals) for place in range(len(names))]
     valid = values.is_valid().to_pylist()
     rows = zip(*fields, strict=True) if fields else [()] * len(values)
-    return [dict(zip(names, row, strict=True)) if there else None for row, there in zip(rows, valid, strict=True)]
+    return [
+        dict(zip(names, row, strict=True)) if is_valid else None for row, is_valid in zip(rows, valid, strict=True)
+    ]

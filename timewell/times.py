@@ -35,11 +35,11 @@ def moment_or_none(given: Time | None, name: str) -> str | None:
 
 def as_datetime(given: object, name: str, index: int | None = None) -> datetime:
     """A time as an aware datetime in UTC. Raises InvalidInput that names `name`."""
-    found = _to_datetime(given)
-    if found is None:
+    time = _to_datetime(given)
+    if time is None:
         raise InvalidInput.at(name, f"{given!r} is not a time", index)
     try:
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except OverflowError:
         raise InvalidInput.at(name, f"{given!r} is not within the years 1 to 9999 in UTC", index) from None
 

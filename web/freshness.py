@@ -20,24 +20,24 @@ async def freshness_answer(router: Router) -> FreshnessAnswer:
     features = sorted(registry.features.values(), key=lambda feature: feature.id)
     vitals = await router.monitoring.watch.every_vitals(features)
     now = router.wall()
-    found = await by_turns(_of_features(features, vitals, now))
-    by_id = {freshness.feature_id: freshness for freshness in found}
+    ages = await by_turns(_of_features(features, vitals, now))
+    by_id = {age.feature_id: age for age in ages}
     groups = [
         _group(name, [by_id[id_] for id_ in sorted(router.registry.members(name)) if id_ in by_id])
         for name in sorted(router.registry.groups)
     ]
-    return FreshnessAnswer(found, groups)
+    return FreshnessAnswer(ages, groups)
 
 
 def _of_features(
     features: Sequence[Feature], vitals: Sequence[Vitals | str], now: int
 ) -> Steps[list[FeatureFreshness]]:
-    found = list[FeatureFreshness]()
+    ages = list[FeatureFreshness]()
     for feature, of_one in zip(features, vitals, strict=True):
-        found.append(of_feature(feature, of_one, now))
-        if len(found) % FEATURES_PER_TURN == 0:
+        ages.append(of_feature(feature, of_one, now))
+        if len(ages) % FEATURES_PER_TURN == 0:
             yield
-    return found
+    return ages
 
 
 def of_feature(feature: Feature, vitals: Vitals | str, now: int) -> FeatureFreshness:

@@ -132,7 +132,7 @@ class _Counters(Collector):
         self._router = router
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing is asked before it is wanted."""
+        """Empty, so that registering the collector does not collect."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -151,7 +151,7 @@ class _ByFeature(Collector):
         self._metrics = metrics
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing is asked before it is wanted."""
+        """Empty, so that registering the collector does not collect."""
         return []
 
     def collect(self) -> Iterator[Metric]:

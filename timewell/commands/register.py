@@ -47,8 +47,8 @@ def run(asked: Namespace) -> None:
     source = "stdin" if asked.file == "-" else asked.file
     wanted = _wanted(source, content)
     with client_of(asked) as client:
-        features = [_feature(client, f"{source}: {place}", one) for place, one in wanted.features]
-        groups = [_group(client, f"{source}: {place}", one) for place, one in wanted.groups]
+        features = [_feature(client, f"{source}: {place}", feature) for place, feature in wanted.features]
+        groups = [_group(client, f"{source}: {place}", group) for place, group in wanted.groups]
     if asked.json:
         answer = {"features": features, "groups": groups}
         show_json({kind: [{"id": name, "outcome": what} for name, what in got] for kind, got in answer.items()})
@@ -66,21 +66,21 @@ def _wanted(source: str, content: bytes) -> Wanted:
 
     given = _parsed(source, content)
     if isinstance(given, list):
-        is_group = [isinstance(one, dict) and "features" in one for one in given]
+        is_group = [isinstance(item, dict) and "features" in item for item in given]
         labels = [f"[{place}]" for place in range(len(given))]
-        pairs = list(zip(labels, given, is_group, strict=True))
+        items = list(zip(labels, given, is_group, strict=True))
     elif isinstance(given, dict):
         for name in given.keys() - {"features", "groups"}:
             raise Failed(f"{source}: {name!r} is neither features nor groups")
-        pairs = [
-            (f"{kind}[{place}]", one, kind == "groups")
+        items = [
+            (f"{kind}[{place}]", item, kind == "groups")
             for kind in ("features", "groups")
-            for place, one in enumerate(_listed(source, kind, given.get(kind)))
+            for place, item in enumerate(_listed(source, kind, given.get(kind)))
         ]
     else:
         raise Failed(f"{source}: expected features and groups, found {type(given).__name__}")
-    features = [(at, _struct(source, at, one, RegisterFeature)) for at, one, group in pairs if not group]
-    return Wanted(features, [(at, _struct(source, at, one, PutGroup)) for at, one, group in pairs if group])
+    features = [(at, _struct(source, at, item, RegisterFeature)) for at, item, group in items if not group]
+    return Wanted(features, [(at, _struct(source, at, item, PutGroup)) for at, item, group in items if group])
 
 
 def _listed(source: str, kind: str, given: Any) -> list[Any]:

@@ -25,18 +25,18 @@ def _told(kind: Hashable) -> inspect.Type:
 
 def _within(outer: inspect.Type, name: str) -> list[inspect.Type]:
     """The types of the field `name`, looked up through lists and in each member of a union."""
-    found = []
-    for one in _flat(outer):
-        if isinstance(one, inspect.StructType):
-            found += [inner for field in one.fields if field.encode_name == name for inner in _flat(field.type)]
-    return found
+    types = []
+    for struct in _flat(outer):
+        if isinstance(struct, inspect.StructType):
+            types += [inner for field in struct.fields if field.encode_name == name for inner in _flat(field.type)]
+    return types
 
 
-def _flat(one: inspect.Type) -> list[inspect.Type]:
-    if isinstance(one, inspect.Metadata):
-        return _flat(one.type)
-    if isinstance(one, inspect.UnionType):
-        return [inner for member in one.types for inner in _flat(member)]
-    if isinstance(one, inspect.ListType):
-        return _flat(one.item_type)
-    return [one]
+def _flat(kind: inspect.Type) -> list[inspect.Type]:
+    if isinstance(kind, inspect.Metadata):
+        return _flat(kind.type)
+    if isinstance(kind, inspect.UnionType):
+        return [inner for member in kind.types for inner in _flat(member)]
+    if isinstance(kind, inspect.ListType):
+        return _flat(kind.item_type)
+    return [kind]

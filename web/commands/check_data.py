@@ -64,20 +64,20 @@ def run(asked: Namespace) -> None:
     create_privately()
     try:
         if asked.yes:
-            found, aside = forget(directory.absolute())
+            damages, aside = forget(directory.absolute())
         else:
-            found = check(directory.absolute())
+            damages = check(directory.absolute())
     except TimewellError as error:
         raise Failed(error.detail) from error
     if asked.json:
-        show_json({"damaged": found, **({"movedTo": str(aside)} if aside else {})})
+        show_json({"damaged": damages, **({"movedTo": str(aside)} if aside else {})})
     else:
-        for words in found:
-            print(words)
-    places = f"{len(found)} {'place' if len(found) == 1 else 'places'}"
+        for damage in damages:
+            print(damage)
+    places = f"{len(damages)} {'place' if len(damages) == 1 else 'places'}"
     if aside is not None:
         say(f"what was damaged, in {places}, is forgotten: {aside} has it; {directory} can be served again")
-    elif found:
+    elif damages:
         raise Failed(f"{directory} is damaged in {places}{NEXT if asked.forget_damaged else ''}")
     elif not asked.json:
         print(f"{directory} is as it was written")

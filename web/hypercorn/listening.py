@@ -40,16 +40,16 @@ async def listen(
     """
     sockets = config.create_sockets()
     listeners = [*sockets.secure_sockets, *sockets.insecure_sockets]
-    for one in listeners:
-        one.listen(config.backlog)
+    for listener in listeners:
+        listener.listen(config.backlog)
     scheme = "https" if config.ssl_enabled else "http"
     context = WorkerContext(None)
     made = _Making(app, config, context)
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as accepting:
-            for one in listeners:
-                accepting.start_soon(_accept, one, made, connections)
-            task_status.started([f"{scheme}://{_address(one)}" for one in listeners])
+            for listener in listeners:
+                accepting.start_soon(_accept, listener, made, connections)
+            task_status.started([f"{scheme}://{_address(listener)}" for listener in listeners])
             await stop.wait()
             accepting.cancel_scope.cancel()
         await context.terminated.set()

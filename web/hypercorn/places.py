@@ -62,11 +62,12 @@ class Places:
     def _dropped_one(self) -> bool:
         now = trio.current_time()
         if not self._idlest and now >= self._look_again:
-            found = nsmallest(
-                _DROPPED_AT_ONCE, ((one.idle_since(), id(one), one) for one in self._open), key=lambda one: one[:2]
-            )
-            self._idlest = [(since, one) for since, _, one in reversed(found) if now - since >= IDLE_SECONDS]
-            self._look_again = min(found[0][0], now) + IDLE_SECONDS if found else now
+            candidates = ((holder.idle_since(), id(holder), holder) for holder in self._open)
+            idlest = nsmallest(_DROPPED_AT_ONCE, candidates, key=lambda candidate: candidate[:2])
+            self._idlest = [
+                (since, holder) for since, _, holder in reversed(idlest) if now - since >= IDLE_SECONDS
+            ]
+            self._look_again = min(idlest[0][0], now) + IDLE_SECONDS if idlest else now
         while self._idlest:
             since, connection = self._idlest.pop()
             if connection in self._open and connection.idle_since() == since:

@@ -55,11 +55,11 @@ async def history(service: Service, reference: str) -> Response:
         rows = query.number("limit", 0, 999_999_999)
         return await stream(lane, _pages(service.router, entity, feature, span, descending, rows))
     limit = query.number("limit", DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS)
-    found = _page(await service.router.observations(entity, feature, span, _fitting(limit, feature), descending))
-    values = render(feature.value_type, found.values, found.nulls)
-    times = found.times.tolist()
+    page = _page(await service.router.observations(entity, feature, span, _fitting(limit, feature), descending))
+    values = render(feature.value_type, page.values, page.nulls)
+    times = page.times.tolist()
     items = [HistoryItem(format_timestamp(time), value) for time, value in zip(times, values, strict=True)]
-    return encode(HistoryAnswer(feature.id, entity, items, to_cursor(str(times[-1])) if found.more else None))
+    return encode(HistoryAnswer(feature.id, entity, items, to_cursor(str(times[-1])) if page.more else None))
 
 
 def _fitting(limit: int, feature: Feature) -> int:
@@ -100,14 +100,14 @@ async def _pages(
     left = rows or None
     while True:
         limit = MAX_PAGE_ROWS if left is None else min(left, MAX_PAGE_ROWS)
-        found = _page(await router.observations(entity, feature, span, _fitting(limit, feature), descending))
-        times = np.asarray(found.times, np.int64)
+        page = _page(await router.observations(entity, feature, span, _fitting(limit, feature), descending))
+        times = np.asarray(page.times, np.int64)
         yield [
             Column("timestamp", "timestamp", times, np.zeros(len(times), np.bool_)),
-            Column("value", feature.value_type, found.values, found.nulls),
+            Column("value", feature.value_type, page.values, page.nulls),
         ]
         left = None if left is None else left - len(times)
-        if not found.more or left == 0:
+        if not page.more or left == 0:
             return
         last = int(times[-1])
         span = Span(span.start, last - 1) if descending else Span(last + 1, span.end)

@@ -64,9 +64,9 @@ async def register_feature(service: Service) -> Response:
 )
 async def list_features(service: Service) -> Response:
     query = Query(_LISTED)
-    found = await by_turns(_matching(await service.router.registered(), query))
-    page, more = await by_turns(_page(found, query))
-    return await listed({"features": page}, {} if more is None else {"nextCursor": more})
+    matching = await by_turns(_matching(await service.router.registered(), query))
+    page, next_cursor = await by_turns(_page(matching, query))
+    return await listed({"features": page}, {} if next_cursor is None else {"nextCursor": next_cursor})
 
 
 @chapter.route("GET /features/<reference>", "One feature.", gives={200: FeatureAnswer}, fails=(404, 409))
