@@ -22,7 +22,7 @@ COMMANDS = {
     "soak": Command(
         "loadtest.soak.command", "load for minutes: memory, latency, and that nothing acknowledged is lost"
     ),
-    "compare": Command("loadtest.compare", "the same work on Timewell and its peers"),
+    "compare": Command("loadtest.compare.command", "the same work on Timewell and its peers"),
 }
 _LINES = [f"  {name:12}{one.about}" for name, one in COMMANDS.items()]
 USAGE = "\n".join(["python -m loadtest COMMAND [...]", "", *_LINES])

@@ -19,21 +19,3 @@ command.py       the options, and what is done with the findings
 
 Loopback only, in temporary directories, bounded in count and time; all children end with the command.
 """
-
-from __future__ import annotations
-
-import argparse
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
-    from loadtest.compare.command import add_arguments as add
-
-    add(parser)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Compare. 0: all was measured and the answers agree; 1: some differ; 2: it could not be done."""
-    from loadtest.compare.command import run as run_command
-
-    return run_command(arguments)

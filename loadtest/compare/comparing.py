@@ -68,7 +68,7 @@ class Comparing:
             for one in (ours, peer):
                 self._document.versions[one.name] = await one.versions()
             sizes = await self._loaded(ours, peer, workloads)
-            contest = Contest(ours, peer, self._data, self._room.limit_seconds, tell)
+            contest = Contest(ours, peer, self._data, self._room.limit_seconds, tell, directory / "rows.parquet")
             for workload in workloads:
                 if isinstance(workload.work, Memory):
                     found = of_sizes(workload, peer.name, *sizes)

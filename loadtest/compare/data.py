@@ -160,8 +160,9 @@ def write_file(path: Path, rows: int) -> None:
             writer.write_table(pa.Table.from_arrays(values, schema=writer.schema))
 
 
-def read_file(path: Path) -> Iterator[pa.RecordBatch]:
+def read_file(path: Path | None) -> Iterator[pa.RecordBatch]:
     """Its rows, some at a time."""
+    assert path is not None
     yield from pq.ParquetFile(path).iter_batches(ROWS_AT_A_TIME)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import trio
 
 from loadtest.compare.comparison import Comparison, comparison, sample, unfinished
-from loadtest.compare.data import Data
+from loadtest.compare.data import Data, write_file
 from loadtest.compare.work import Given, Load, Peer, Serve, StartUp, Timed, TrainingSet, Values, View, Write
 from loadtest.compare.workloads import Workload
 from loadtest.machine.processes import at_rest, processor_time
@@ -35,6 +36,8 @@ class Contest(NamedTuple):
     limit_seconds: float
     """A peer that has not finished a round by then is ended and started anew."""
     tell: Callable[[str], None]
+    file: Path = Path("rows.parquet")
+    """Where what is to be loaded is made."""
 
     async def compare(self, workload: Workload) -> Comparison:
         """Rounds in turns after one that does not count, then a look at whether both say the same."""
@@ -57,7 +60,9 @@ class Contest(NamedTuple):
         return found
 
     async def _prepare(self, workload: Workload) -> None:
-        if isinstance(workload.work, TrainingSet | Load):
+        if isinstance(workload.work, Load):
+            write_file(self.file, self.data.share(workload.work.rows))
+        elif isinstance(workload.work, TrainingSet):
             for peer in (self.ours, self.peer):
                 await peer.prepare(workload.work, self.data)
 
@@ -93,7 +98,9 @@ class Contest(NamedTuple):
             return Given(seconds, asked=self.data.asked(work, number))
         if isinstance(work, Write):
             return Given(seconds, batches=self.data.batches(work))
-        return Given(seconds, rows=self.data.rows(work) if isinstance(work, TrainingSet) else {})
+        if isinstance(work, TrainingSet):
+            return Given(seconds, rows=self.data.rows(work))
+        return Given(seconds, file=self.file)
 
     async def _again(self) -> None:
         """The peer may be at work on what nobody waits for any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,6 +100,8 @@ class Given(NamedTuple):
     """What is to be written (Write); none is written twice."""
     rows: Table = {}  # noqa: RUF012 (nobody changes it)
     """What a training set is asked about: columns e (entity), t (int64 microseconds), n (its place)."""
+    file: Path | None = None
+    """What is to be loaded (Load)."""
     answer_bytes: int = 0
     """The size of Timewell's answer, for who answers a constant."""
 
@@ -142,8 +145,8 @@ class Peer:
         """Store the values that are served, of these entities; how many those are."""
         return 0
 
-    async def prepare(self, work: TrainingSet | Load, data: Any) -> None:
-        """Store the histories of a training set where that has not been done, or make the file to be loaded."""
+    async def prepare(self, work: TrainingSet, data: Any) -> None:
+        """Store the histories of a training set where that has not been done."""
 
     async def do(self, work: Work, given: Given) -> Timed:
         """A round of Serve, Write, TrainingSet or Load. Raises RuntimeError where an answer is an error."""

@@ -1,15 +1,12 @@
 """Micro benchmarks: `python -m loadtest.micro [group ...] [--json FILE]`.
 
-report.py        the table, and the same as JSON with the machine it was measured on
 data.py          features, entities and batches that all groups use
 bare.py          the application without the product, to compare with
-filling.py       the child that fills or reopens a data directory
-stepping.py      the service as a child that notes how long its tasks hold the event loop
 partition.py memory.py over_shared.py http.py        one group each, or what two of them have in common
 monitoring.py lanes.py
 beside_writes.py
 holding.py
-__main__.py      the command
+__main__.py      the command, the table, and the same as JSON with the machine it was measured on
 
 Everything stays on this machine's loopback, in temporary directories that are removed again.
 """

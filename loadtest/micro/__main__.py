@@ -6,11 +6,13 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from loadtest.machine.facts import environment
 from loadtest.machine.measure import Result
+from loadtest.machine.tables import aligned, number
 from loadtest.micro import (
     beside_writes,
     holding,
@@ -21,7 +23,6 @@ from loadtest.micro import (
     over_shared,
     partition,
 )
-from loadtest.micro.report import document, table
 
 GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "partition": partition.run,
@@ -47,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         results.extend(_measured(parsed.groups or list(GROUPS)))
     finally:  # what was measured before a group failed is worth reading
-        print(table(results))
+        print(_table(results))
     if parsed.json is not None:
-        parsed.json.write_bytes(msgspec.json.format(msgspec.json.encode(document(results))))
+        parsed.json.write_bytes(msgspec.json.format(msgspec.json.encode(_document(results))))
     return 0
 
 
@@ -65,6 +66,47 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("groups", nargs="*", metavar="group", help=f"{', '.join(GROUPS)} (default: all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
     return parser
+
+
+# What is told
+
+_HEADINGS = ("benchmark", "median", "middle half", "target", "met?")
+
+
+def _table(results: Sequence[Result]) -> str:
+    """One line a result, columns aligned."""
+    return aligned([_HEADINGS, *map(_row, results)])
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    met = {None: "", True: "yes", False: "NO"}[result.met]
+    return result.name, f"{number(result.median)} {result.unit}", result.middle_half, _target(result), met
+
+
+def _target(result: Result) -> str:
+    if result.target is None:
+        return ""
+    return f"{'>=' if result.target.at_least else '<='} {number(result.target.bound)}"
+
+
+def _document(results: Sequence[Result]) -> dict[str, Any]:
+    """Everything that was measured, and on what."""
+    return {"environment": environment(), "results": [_as_json(result) for result in results]}
+
+
+def _as_json(result: Result) -> dict[str, Any]:
+    low, high = result.quartiles
+    return {
+        "name": result.name,
+        "unit": result.unit,
+        "median": result.median,
+        "quartiles": [low, high],
+        "min": min(result.samples),
+        "max": max(result.samples),
+        "samples": len(result.samples),
+        "target": result.target._asdict() if result.target else None,
+        "met": result.met,
+    }
 
 
 if __name__ == "__main__":

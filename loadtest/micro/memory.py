@@ -1,21 +1,80 @@
-"""Group `memory`: what ten million observations take, and how soon a process has them again."""
+"""Group `memory`: what ten million observations take, and how soon a process has them again.
+
+`python -m loadtest.micro.memory fill|reopen DIRECTORY` is the child: a JSON line about a process with much in it.
+
+fill     stores 20 number features x 10,000 entities x 50 timestamps through the actors, then checkpoints;
+         the memory before is taken with one day stored and checkpointed, so that what is loaded once is in it
+reopen   starts on that directory again
+
+Settings are taken from the environment: ENABLE_MONITORING=false shows what the monitor takes.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib.abc import MetaPathFinder
+from itertools import islice
 from typing import TypeVar
 
 import msgspec
+import numpy as np
+import trio
 
+from actors.domain import Feature, FeatureChange
+from actors.ingest.sent import Ingested
+from actors.memory import keep_for_reuse
+from actors.opening import open_router
+from actors.router import Router
+from actors.settings import Settings, from_environment
+from actors.table.batch import Column, Table
+from actors.table.ids import numbered
+from actors.timestamps import SECOND
 from loadtest.machine.measure import Result, at_most
-from loadtest.machine.processes import child
-from loadtest.micro.filling import Filled, Reopened
+from loadtest.machine.processes import child, resident_bytes
+from loadtest.micro import data
 
+FEATURES = 20
+TIMESTAMPS = 50
+FEATURES_A_BATCH = 5
+BATCH = FEATURES_A_BATCH * data.ENTITIES
 RESTARTS = 3
+REST_SECONDS = 16.0
+REST_CHECKPOINTS = 8
 T = TypeVar("T")
+OBSERVATIONS = FEATURES * data.ENTITIES * TIMESTAMPS
+
+
+class Filled(msgspec.Struct, rename="camel"):
+    """Memory in bytes, time in seconds. `resident_then`: right after the checkpoint; `after`: at rest."""
+
+    observations: int
+    resident_before: int
+    resident_then: int
+    resident_after: int
+    write_seconds: float
+    checkpoint_seconds: float
+
+    @property
+    def bytes_each(self) -> float:
+        """What one observation added to the process."""
+        return (self.resident_after - self.resident_before) / self.observations
+
+
+class Reopened(msgspec.Struct, rename="camel"):
+    """Memory in bytes, time in seconds."""
+
+    open_seconds: float
+    resident: int
+
+
+# The group
 
 
 def run() -> Iterator[Result]:
@@ -45,7 +104,7 @@ def _without_monitoring() -> Filled:
 def _child(command: str, directory: str, kind: type[T], **settings: str) -> tuple[T, float]:
     """What the child said, and the seconds from its start until it said it. Raises RuntimeError if it fails."""
     began = time.perf_counter()
-    words = [sys.executable, "-m", "loadtest.micro.filling", command, directory]
+    words = [sys.executable, "-m", "loadtest.micro.memory", command, directory]
     with child(words, environment=settings, pipes=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -54,3 +113,103 @@ def _child(command: str, directory: str, kind: type[T], **settings: str) -> tupl
         raise RuntimeError(f"{command} failed; what it says is above")
     print(f"  {line.decode().strip()}", file=sys.stderr, flush=True)
     return msgspec.json.decode(line, type=kind), took
+
+
+# The child
+
+
+def settled_bytes() -> int:
+    """Memory of this process after all that is unused has been given back to the system."""
+    gc.collect()
+    with suppress(AttributeError, OSError):  # other C libraries have no such call
+        ctypes.CDLL(None).malloc_trim(0)
+    return resident_bytes([os.getpid()])
+
+
+async def fill(directory: str) -> Filled:
+    """Store everything, checkpoint, and look at the memory."""
+    keep_for_reuse()
+    async with open_router(_settings(directory)) as router:
+        batches = _batches(await _register(router))
+        await _write(router, islice(batches, FEATURES // FEATURES_A_BATCH))
+        before = await _at_rest(router)
+        began = time.perf_counter()
+        await _write(router, batches)
+        written = time.perf_counter()
+        await router.checkpointer.checkpoint()
+        finished = time.perf_counter()
+        then = settled_bytes()
+        added = OBSERVATIONS - FEATURES * data.ENTITIES
+        return Filled(added, before, then, await _at_rest(router), written - began, finished - written)
+
+
+def _settings(directory: str) -> Settings:
+    return from_environment(os.environ, {"data_dir": directory})
+
+
+async def _write(router: Router, batches: Iterator[list[Table]]) -> None:
+    for batch in batches:
+        await router.write(Ingested(batch, BATCH, []), b"")
+
+
+async def _register(router: Router) -> list[Feature]:
+    changes = [
+        FeatureChange(entity=data.ENTITY, name=f"f{index:02}", value_type="number") for index in range(FEATURES)
+    ]
+    return [(await router.register(change))[0] for change in changes]
+
+
+def _batches(features: list[Feature]) -> Iterator[list[Table]]:
+    """A day's value of every entity for five features at a time."""
+    random = np.random.default_rng(3)
+    nulls = np.zeros(data.ENTITIES, np.bool_)
+    for day in range(TIMESTAMPS, 0, -1):
+        times = np.full(data.ENTITIES, data.STARTED - day * 86_400 * SECOND)
+        for start in range(0, FEATURES, FEATURES_A_BATCH):
+            columns = [
+                Column(feature.id, feature.created, random.random(data.ENTITIES), nulls)
+                for feature in features[start : start + FEATURES_A_BATCH]
+            ]
+            yield [Table(data.ENTITY, numbered(data.entity_ids(range(data.ENTITIES))), times, columns)]
+
+
+async def _at_rest(router: Router) -> int:
+    """Memory once the allocators of the libraries have given back what they keep for a while: bytes.
+
+    They do so when they are next used, so idle checkpoints go on meanwhile, as they do in a service. Nothing
+    counts before the first checkpoint, which loads libraries of 50 MB.
+    """
+    found = []
+    for _ in range(REST_CHECKPOINTS):
+        await trio.sleep(REST_SECONDS / REST_CHECKPOINTS)
+        await router.checkpointer.checkpoint()
+        found.append(settled_bytes())
+    return min(found)
+
+
+async def reopen(directory: str) -> Reopened:
+    """Start on a directory that is full."""
+    began = time.perf_counter()
+    async with open_router(_settings(directory)):
+        took = time.perf_counter() - began
+        return Reopened(took, settled_bytes())
+
+
+class _WithoutPandas(MetaPathFinder):
+    """A service is installed without pandas, which is here for the tests: pyarrow loads it where it finds it."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Say that there is none."""
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
+def main(command: str, directory: str) -> None:
+    """Do it and say what came of it."""
+    sys.meta_path.insert(0, _WithoutPandas())
+    found = trio.run(fill if command == "fill" else reopen, directory)
+    print(msgspec.json.encode(found).decode(), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

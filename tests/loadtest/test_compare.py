@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from loadtest.compare import add_arguments, run
 from loadtest.compare import data as given
+from loadtest.compare.command import add_arguments, run
 from loadtest.compare.comparison import Comparison, Side, comparison, of_sizes, unfinished
 from loadtest.compare.data import QUICK, WRITTEN_FROM, Data, arrow_of, batch_table, columns_of
 from loadtest.compare.peers.lineup import PEERS, chosen

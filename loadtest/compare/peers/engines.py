@@ -28,7 +28,7 @@ from actors.table.batch import Table as Written
 from actors.table.ids import numbered
 from actors.training import Spine, Wanted
 from loadtest.compare.data import Data, History
-from loadtest.compare.work import Given, Load, Peer, Table, Timed, TrainingSet, Values, View, Work
+from loadtest.compare.work import Given, Peer, Table, Timed, TrainingSet, Values, View, Work
 from loadtest.machine.cores import Cores, placed
 from loadtest.micro.data import ENTITY
 
@@ -43,9 +43,9 @@ class Engine(Peer):
         self._cores = cores
         self._prepared: set[View] = set()
 
-    async def prepare(self, work: TrainingSet | Load, data: Data) -> None:
+    async def prepare(self, work: TrainingSet, data: Data) -> None:
         """Take in the histories of the view."""
-        if isinstance(work, TrainingSet) and work.view not in self._prepared:
+        if work.view not in self._prepared:
             with placed(self._cores.all):
                 await self.take(work.view, data.histories(work.view))
             self._prepared.add(work.view)

@@ -29,7 +29,6 @@ from loadtest.compare.work import (
     WRITTEN,
     Batch,
     Given,
-    Load,
     Memory,
     Read,
     Serve,
@@ -148,9 +147,8 @@ class Feast(Served):
             await self._call("load", repository=str(repository), view=view.name, file=file)
         return len(data.entities[rows]) * sum(view.width for view in SERVED)
 
-    async def prepare(self, work: TrainingSet | Load, data: Data) -> None:
+    async def prepare(self, work: TrainingSet, data: Data) -> None:
         """A Parquet file and a feature view for each history."""
-        assert isinstance(work, TrainingSet)
         if work.view in self._prepared:
             return
         repository = self._repository("offline")

@@ -39,7 +39,7 @@ def _redis(kind: redis.Kind) -> Callable[[Place], Peer]:
 
 
 def _postgresql(kind: postgresql.Kind) -> Callable[[Place], Peer]:
-    return lambda place: postgresql.PostgreSQL(place.directory, place.cores, kind)
+    return lambda place: postgresql.PostgreSQL(place.cores, kind)
 
 
 PEERS: dict[str, dict[str, Callable[[Place], Peer]]] = {

