@@ -19,7 +19,7 @@ UNITS = {"s": Decimal(1_000_000), "ms": Decimal(1_000), "us": Decimal(1), "ns": 
 
 
 def micros_since(number: Any, unit: Unit) -> int | None:
-    """A number as microseconds since 1970, cut towards the past; None if it is no number or beyond year 9999.
+    """A number as microseconds since 1970, cut towards the past; None if not a number or not in years 1 to 9999.
 
     >>> micros_since(1762509600.25, "s"), micros_since("1762509600123", "ms"), micros_since(-1, "ns")
     (1762509600250000, 1762509600123000, -1)

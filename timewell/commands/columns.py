@@ -97,7 +97,7 @@ _DIGITS = {
     pa.float64(): r"(?i)^-?(?:[0-9]+\.?[0-9]*(?:e[-+]?[0-9]+)?|\.[0-9]+(?:e[-+]?[0-9]+)?|inf(?:inity)?)$",
     pa.int64(): r"^-?[0-9]+$",
 }
-"""What numbers look like: Arrow would take 0x10 as well."""
+"""The notation of numbers that is accepted. Arrow alone would also take 0x10."""
 
 
 def _of_text(kind: pa.DataType, words: str) -> Callable[[pa.Array], pa.Array]:

@@ -12,7 +12,7 @@ from actors.settings import LISTED_BYTES_PER_TURN, SLICE_BYTES
 from web.bodies.requests import JSON_TYPE, said
 
 _BYTES_OF_ANY = 512
-"""Each item counts for at least so many bytes: making it takes as long as encoding that many."""
+"""Each item counts for at least this many bytes: making it takes as long as encoding them."""
 
 
 async def listed(lists: Mapping[str, Iterable[object]], more: Mapping[str, object] | None = None) -> Response:

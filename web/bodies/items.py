@@ -92,7 +92,7 @@ class Items:
         return decode(rest, array.body, lambda place: place if place < begin else place + end - begin)
 
     def _refuse_many(self, end: int) -> NoReturn:
-        """Raise InvalidInput for so many fields: the first that is not known, or is not what it should be."""
+        """Raise InvalidInput for too many fields before the array: for the first invalid one, if there is one."""
         before = self._data[:end].rstrip(b", \t\r\n")
         decode(before + f',"{self._array.field}":[]}}'.encode(), self._array.body)
         raise InvalidInput.at("body", f"has more than {MOST_FIELDS} fields before {self._array.field!r}")

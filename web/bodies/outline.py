@@ -33,11 +33,11 @@ _KEY = re.compile(rb'[ \t\r\n]*("(?:[^"\\]|\\.){0,100}")[ \t\r\n]*:[ \t\r\n]*')
 
 
 MOST_FIELDS = 64
-"""More than a body has before its array: each is looked for in a chunk of its own."""
+"""How many fields may precede the array of a body, which is more than any of ours has: each takes a scan."""
 
 
 class ManyFields(Exception):
-    """Of a body: it has more fields than any of ours, up to the byte `at`."""
+    """A body has more than MOST_FIELDS fields before its array. `at`: where the next one begins."""
 
     def __init__(self, at: int) -> None:
         super().__init__(at)

@@ -38,7 +38,7 @@ async def decode_bounded(
 
 
 def checking_size(data: bytes | bytearray, most: int = MAX_ELEMENTS, most_keys: int = MAX_KEYS) -> Steps[None]:
-    """Raise TooLarge for so many elements that decoding would hold others up; in steps."""
+    """Raise TooLarge, in steps, if a body has so many elements that decoding it would hold other requests up."""
     if (yield from has_more_elements(data, most)):
         raise TooLarge(f"the body has more than {most} elements")
     if (yield from has_more_keys(data, most_keys)):

@@ -45,7 +45,7 @@ class BodyUnderWay:
         self._small = self._large = 0
 
     def takes(self, more: int) -> bool:
-        """Count so many more bytes, if they are within the bounds. A body with no others beside it always is."""
+        """Count `more` bytes if that is within the bounds; returns whether it is. A lone body always is."""
         if self._small + self._large + more <= SMALL_BODY_BYTES:
             if _over(self._all.small, self._small, more, SMALL_BODY_BYTES_UNDER_WAY):
                 return False

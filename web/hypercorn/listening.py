@@ -23,7 +23,7 @@ from web.hypercorn.connections import ConnectionsConfig
 
 log = logging.getLogger("timewell.connections")
 ACCEPTED_AT_ONCE = 16
-"""Open connections wait while so many new ones are set up, about a millisecond."""
+"""Open connections wait while this many new ones are set up, about a millisecond."""
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _NO_ROOM_SECONDS = 0.1
 

@@ -22,7 +22,7 @@ IDLE_SECONDS = 1.0
 """A connection that has been idle for less may be about to send a request."""
 _DROPPED_AT_ONCE = 32
 TURNED_AWAY_AT_ONCE = 32
-"""So many refused clients are given a moment to read why; others are just closed."""
+"""This many refused clients are given a moment to read why; others are just closed."""
 
 
 class Holder(Protocol):
