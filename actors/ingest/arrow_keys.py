@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from actors.errors import Fault, InvalidInput
+from actors.settings import IDS_AT_ONCE
 from actors.table.columns import Times
 from actors.table.ids import Entities, Ids
 from actors.types.arrow_contents import without_values
@@ -38,7 +39,15 @@ def entities_of_arrow(column: pa.ChunkedArray, field: str) -> Entities:
     if not (is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
         raise InvalidInput.at(field, f"must be strings or integers, not {column.type}")
     names, codes = coded(column)
-    return Entities(Ids(["" if name is None else name for name in names.cast(pa.string()).to_pylist()]), codes)
+    return Entities(Ids(_texts(names.cast(pa.string()))), codes)
+
+
+def _texts(names: pa.StringArray) -> list[str]:
+    """As Python strings, empty for null. Some at a time: Arrow lets no other thread run while it makes them."""
+    texts = list[str]()
+    for start in range(0, len(names), IDS_AT_ONCE):
+        texts += ["" if name is None else name for name in names.slice(start, IDS_AT_ONCE).to_pylist()]
+    return texts
 
 
 def coded(column: pa.ChunkedArray) -> tuple[pa.Array, NDArray[np.int32]]:

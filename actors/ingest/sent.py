@@ -15,14 +15,14 @@ import numpy as np
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, RequestError
 from actors.registry import FeatureRegistry
-from actors.settings import MAX_ENTITY_ID_BYTES, ROWS_PER_TURN
+from actors.settings import IDS_AT_ONCE, MAX_ENTITY_ID_BYTES, ROWS_PER_TURN
 from actors.table.batch import Column, Table, Tables, observations
 from actors.table.columns import Indices, Times, grouping_rows, picked
 from actors.table.ids import Entities, numbering
 from actors.timestamps import parse_timestamp, parse_timestamps
 from actors.turns import STRETCH_SECONDS, Steps, at_once
 from actors.types.constraints import coerce
-from actors.types.type import FEW, Coerced, Nulls, Refused, lean_nulls
+from actors.types.type import FEW, Coerced, Nulls, joined
 from actors.types.values import type_of, width_of
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -99,6 +99,10 @@ def check_entity_id(entity: str) -> str | None:
 
 def check_entity_ids(entities: Sequence[str]) -> list[tuple[int, str]]:
     """The positions of refused entity ids with the reason of each, ascending."""
+    if len(entities) > IDS_AT_ONCE:  # each check of all of them is one step of the interpreter
+        parts = (entities[start : start + IDS_AT_ONCE] for start in range(0, len(entities), IDS_AT_ONCE))
+        found = enumerate(map(check_entity_ids, parts))
+        return [(part * IDS_AT_ONCE + row, why) for part, refused in found for row, why in refused]
     # UTF-8 takes at most four bytes a character, and printable text has no control characters.
     longest = max(map(len, entities), default=1)
     if longest * 4 <= MAX_ENTITY_ID_BYTES and "" not in entities and "".join(entities).isprintable():
@@ -205,16 +209,13 @@ def _coerced(feature: Feature, given: Sequence[Any]) -> Steps[Coerced]:
     rows = min(most, SLOW_ROWS_AT_FIRST) if slow else most
     if len(given) <= rows:
         return coerce(feature, given)
-    parts, refused, start = list[Coerced](), list[Refused](), 0
+    parts, start = list[Coerced](), 0
     while start < len(given):
         began = time.perf_counter()
-        part = coerce(feature, given[start : start + rows])
-        refused += [one._replace(position=one.position + start) for one in part.refused]
-        parts.append(part)
+        parts.append(coerce(feature, given[start : start + rows]))
         start += rows
         if slow:  # values may be long: the next step takes as many as took half a millisecond in this one
             took = time.perf_counter() - began
             rows = min(most, 1 + int(rows * STRETCH_SECONDS / max(took, 1e-9)))
         yield
-    values, nulls = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
-    return Coerced(values, lean_nulls(nulls), refused)
+    return joined(parts)

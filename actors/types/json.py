@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from actors.domain import Feature
 from actors.errors import InvalidInput
-from actors.settings import MAX_JSON_DEPTH, MAX_VALUE_BYTES
+from actors.settings import MAX_JSON_DEPTH, MAX_VALUE_BYTES, ROWS_PER_TURN
 from actors.types.string import Text
-from actors.types.type import CANONICAL, Array, Coerced, Refusal, Refused, column_of, is_text, mismatch
+from actors.types.type import CANONICAL, Array, Coerced, Refusal, Refused, column_of, is_text, joined, mismatch
 from timewell.arrow_objects import Unsayable, has_bytes, objects
 
 
@@ -46,9 +46,16 @@ class Json(Text):
         return [None if text is None else msgspec.Raw(text.encode()) for text in values.tolist()]
 
     def from_arrow(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
-        """Accept JSON texts, as training sets have them, and Arrow values of other types, which are converted."""
-        if not is_text(values.type):
-            return self._of_objects(feature, values, field)
+        """Accept JSON texts, as training sets have them, and Arrow values of other types, which are converted.
+
+        Some at a time: objects of all rows at once would be hundreds of megabytes, which the garbage collector
+        would traverse again and again while no other thread runs.
+        """
+        convert = self._of_texts if is_text(values.type) else self._of_objects
+        starts = range(0, max(1, len(values)), ROWS_PER_TURN)
+        return joined([convert(feature, values.slice(start, ROWS_PER_TURN), field) for start in starts])
+
+    def _of_texts(self, feature: Feature, values: pa.Array, _: str) -> Coerced:
         decoded, refused = [], []
         for place, text in enumerate(values.to_pylist()):
             try:

@@ -205,6 +205,18 @@ def one_by_one(type_: Type, feature: Feature, given: Sequence[Any], values: Arra
     return refused
 
 
+def joined(parts: Sequence[Coerced]) -> Coerced:
+    """Columns of one feature as a single one, in order. At least one."""
+    if len(parts) == 1:
+        return parts[0]
+    refused, start = list[Refused](), 0
+    for part in parts:
+        refused += [one._replace(position=one.position + start) for one in part.refused]
+        start += len(part.nulls)
+    values, nulls = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
+    return Coerced(values, lean_nulls(nulls), refused)
+
+
 def column_of(type_: Type, feature: Feature, given: Sequence[Any], shape: tuple[int, ...]) -> Coerced:
     """Convert JSON values to a column, without checking constraints. `shape`: that of the column."""
     nulls = no_nulls(len(given))

@@ -918,3 +918,14 @@ def test_a_connection_that_breaks_in_the_middle_leaves_nothing_written(server: L
     assert "Traceback" not in server.log
     server.start()
     assert stored(server, id_) == []
+
+
+def test_a_line_of_more_elements_than_any_value_is_refused_undecoded(shared_server: LiveServer, name: str) -> None:
+    id_ = shared_server.register(name, "json")["id"]
+    long = b'{"featureId":"%b","entityId":"u","value":[' % id_.encode() + b"1," * 300_000 + b"1]}\n"
+    answer = send_lines(shared_server, line(id_, 1) + b"\n" + long)
+    told = problem(answer, 400)
+    assert (told["errors"][0]["field"], told["errors"][0]["message"]) == (
+        "line[1]",
+        "has more elements than any value",
+    )

@@ -14,11 +14,14 @@ from actors.errors import TooLarge
 from actors.remembered import Remembered
 from actors.settings import CELLS_PER_TURN, SLICE_BYTES, Settings
 from actors.table.grid import Grid
+from actors.turns import Steps, by_turns
 from actors.types.type import Array
 from actors.types.values import render_all
 from web.answers.worker import in_worker
 
 ROWS_PER_SLICE = 500
+CELLS_AT_ONCE = 2_500
+"""More are put together by turns."""
 NUMBER_BYTES, NAME_BYTES = 12, 32
 """The approximate size of a number in an answer, comma included, and of the name of a value."""
 ALL = slice(None)
@@ -81,8 +84,11 @@ async def encode_rows(cells: int, size: int, count: int, rows: Callable[[slice],
     Other threads can run between rows but not during one call of the encoder. So a large answer is made and
     encoded a slice at a time, which also bounds its memory.
     """
-    if cells <= CELLS_PER_TURN and size <= SLICE_BYTES:
+    if cells <= CELLS_AT_ONCE and size <= SLICE_BYTES:
         return _OPENING + json_rows(rows(ALL)) + _CLOSING
+    if cells <= CELLS_PER_TURN and size <= SLICE_BYTES:
+        parts = await by_turns(_encoding(count, max(1, CELLS_AT_ONCE * count // cells), rows))
+        return b"".join([_OPENING, b",".join(parts), _CLOSING])
     step = max(1, count * SLICE_BYTES // max(size, cells * NUMBER_BYTES))
 
     def whole() -> bytes:
@@ -93,6 +99,15 @@ async def encode_rows(cells: int, size: int, count: int, rows: Callable[[slice],
         return b"".join(parts)  # once: it releases the interpreter, and another copy would hold it
 
     return await in_worker(whole)
+
+
+def _encoding(count: int, step: int, rows: Callable[[slice], Iterable[object]]) -> Steps[list[bytes]]:
+    parts = list[bytes]()
+    for start in range(0, count, step):
+        if start:
+            yield
+        parts.append(json_rows(rows(slice(start, start + step))))
+    return parts
 
 
 def json_rows(rows: Iterable[object]) -> bytes:

@@ -32,6 +32,8 @@ from web.hypercorn.streamed_body import lots_of_lines
 
 LOT_BYTES = 1024 * 1024
 LONGEST_LINE_BYTES = 8 * 1024 * 1024
+MOST_COMMAS_OF_A_LINE = 200_000
+"""No value has as many; a line that has more is not decoded, which would hold others up."""
 LOTS_PER_COMMIT = 16
 """Bounds the bytes of one commit of a stream; GROUP_COMMIT_VALUES bounds its values."""
 OF_TABLES = {
@@ -87,6 +89,8 @@ def _judging(registry: FeatureRegistry, lot: bytes, first: int, now: int) -> Ste
 
 def _reading(rows: Judging, lot: bytes) -> Steps[None]:
     first, lines = rows.count, lot.count(b"\n") + (not lot.endswith(b"\n"))
+    if len(lot) > 2 * CHUNK_BYTES and lot.count(b",") > MOST_COMMAS_OF_A_LINE:
+        raise InvalidInput.at(f"line[{first + lines - 1}]", "has more elements than any value")
     try:
         observations = _LINES.decode_lines(lot)
         places = _places(lot, len(observations))
@@ -159,21 +163,20 @@ async def write_table(router: Router, settings: Settings, partial: bool, key: st
     data = await request.get_data(cache=False)
     now, registry = await router.judge.stamp(), router.registry  # stamp() has brought it up to date
 
-    def judge() -> tuple[Ingested, int]:
+    def judge() -> tuple[Ingested, int, list[list[Table]]]:
         try:
             ingested = ingest_table(registry, read_table(data, settings), now, nulls)
-            return ingested, overwritten(ingested.batch)
+            return ingested, overwritten(ingested.batch), _slices(ingested.batch)
         except MemoryError:
             raise
         except pa.ArrowException as error:
             raise InvalidInput(f"the table cannot be taken: {error}") from None
 
     async with router.judge.tables:
-        ingested, again = await router.judge.in_thread(judge, len(data))
+        ingested, again, slices = await router.judge.in_thread(judge, len(data))
     if not partial:
         refuse(ingested.faults, "row", ingested.more)
     answer = written(ingested, again)
-    slices = list(_slices(ingested.batch))
     async with router.repeats.alone(key if len(slices) > 1 else None) as still:
         for batch in slices[:-1]:
             await still()
