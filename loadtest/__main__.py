@@ -29,7 +29,7 @@ USAGE = "\n".join(["python -m loadtest COMMAND [...]", "", *_LINES])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command to its exit code; 2 where there is no such command, 130 when interrupted."""
+    """Run a command to its exit code; 1 where it fails, 2 where it is not asked sensibly, 130 when interrupted."""
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
     if name in ("-h", "--help"):
         print(USAGE)
@@ -45,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(module.run(parser.parse_args(rest)))
     except KeyboardInterrupt:
         return 130
+    except (argparse.ArgumentTypeError, RuntimeError, OSError) as error:
+        print(f"loadtest: {error}", file=sys.stderr)
+        return 2 if isinstance(error, argparse.ArgumentTypeError) else 1
 
 
 if __name__ == "__main__":

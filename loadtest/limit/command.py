@@ -10,13 +10,13 @@ import msgspec
 from loadtest.limit.report import Search, Trial, kept, told
 from loadtest.limit.search import Bounds, Reason, find
 from loadtest.machine.cores import Cores, cores
-from loadtest.machine.service import NotHere, Service, crowded_share
+from loadtest.machine.service import Service, crowded_share
 from loadtest.openloop.load import Load
 from loadtest.openloop.options import add_load_arguments, add_scenario, load_of, positive, target
 from loadtest.openloop.outcome import BUSY, Outcome
 from loadtest.openloop.parent import drive, measured, prepare
 from loadtest.openloop.recording import Arrays
-from loadtest.openloop.schedule import MOST_REQUESTS, AbsurdLoad
+from loadtest.openloop.schedule import MOST_REQUESTS
 
 CONFIRMATION_TIMES_AS_LONG = 3
 CROWDED = 0.1
@@ -44,15 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 0: found. 1: nothing held, answers were wrong, or it could not be tried. 2: not asked sensibly."""
-    try:
-        search = _searched(arguments)
-    except (AbsurdLoad, NotHere) as error:
-        print(f"loadtest: {error}", file=sys.stderr)
-        return 2
-    except (RuntimeError, OSError) as error:
-        print(f"loadtest: {error}", file=sys.stderr)
-        return 1
+    """Exit code 0: found. 1: nothing held. Raises AbsurdLoad, NotHere, and RuntimeError or OSError."""
+    search = _searched(arguments)
     print(f"\n{told(search)}\n\n{kept(search).write(arguments.results, arguments.json)}")
     return 0 if search.limit.rate else 1
 

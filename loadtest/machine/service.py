@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ipaddress
 import re
 import signal
@@ -25,7 +26,7 @@ _GLANCE_SECONDS = 0.002
 ANYWHERE = Cores(frozenset())
 
 
-class NotHere(ValueError):
+class NotHere(argparse.ArgumentTypeError):
     """An address that is not this machine's own."""
 
 

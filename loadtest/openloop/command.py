@@ -6,14 +6,12 @@ import argparse
 import sys
 
 from loadtest.machine.cores import cores
-from loadtest.machine.service import NotHere
 from loadtest.openloop.load import Load
 from loadtest.openloop.options import add_load_arguments, add_scenario, load_of, positive, target
 from loadtest.openloop.outcome import Outcome
 from loadtest.openloop.parent import drive, measured, prepare
 from loadtest.openloop.progress import View
 from loadtest.openloop.report import Told, kept, summary
-from loadtest.openloop.schedule import AbsurdLoad
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,16 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 0: measured. 1: it could not be, or answers were wrong. 2: not asked for sensibly."""
-    try:
-        load = load_of(arguments, arguments.rate, arguments.seconds)
-        told = _measured(load, arguments)
-    except (AbsurdLoad, NotHere) as error:
-        print(f"loadtest: {error}", file=sys.stderr)
-        return 2
-    except (RuntimeError, OSError) as error:
-        print(f"loadtest: {error}", file=sys.stderr)
-        return 1
+    """Exit code 0: measured. 1: answers were wrong. Raises AbsurdLoad, NotHere, and RuntimeError or OSError."""
+    told = _measured(load_of(arguments, arguments.rate, arguments.seconds), arguments)
     print(summary(told))
     print(f"\n{kept(told).write(arguments.results, arguments.json)}")
     return exit_code(told.outcome)

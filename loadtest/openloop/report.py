@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import msgspec
 from loadtest.machine.cores import Cores
 from loadtest.machine.facts import as_json, facts, save, where
 from loadtest.machine.service import Footprint, crowded_share
+from loadtest.machine.tables import piped
 from loadtest.openloop.charts import Chart, Series, svg
 from loadtest.openloop.load import BESIDE, WITHOUT, Load
 from loadtest.openloop.outcome import BUSY, Outcome
@@ -86,7 +87,7 @@ def summary(told: Told) -> str:
 def markdown(told: Told, known: dict[str, Any], chart: str) -> str:
     """The report."""
     found = told.outcome
-    rows = [f"| {name} | {a:.3f} | {b:.3f} | {left:,} |" for name, a, b, left in _percentiles(found)]
+    rows = [(name, f"{a:.3f}", f"{b:.3f}", f"{left:,}") for name, a, b, left in _percentiles(found)]
     lines = [
         f"# {told.load.scenario}: {found.asked:,.0f} requests a second",
         "",
@@ -94,9 +95,7 @@ def markdown(told: Told, known: dict[str, Any], chart: str) -> str:
         "",
         f"![latencies]({chart})",
         "",
-        "| | from the schedule, ms | from the sending, ms | slower |",
-        "|---|---:|---:|---:|",
-        *rows,
+        piped([("", "from the schedule, ms", "from the sending, ms", "slower"), *rows]),
         "",
         "Latency counts from the instant that the schedule gives a request, whether or not it could leave then.",
         "",
@@ -147,12 +146,16 @@ def _short(one: Latency) -> str:
 def _parts(found: Outcome) -> list[str]:
     """What requests of a kind, or in a phase, met."""
     parts = {**(found.kinds if len(found.kinds) > 1 else {}), **found.phases}
+    return [by_part(parts), ""] if parts else []
+
+
+def by_part(parts: Mapping[str, Latency]) -> str:
+    """A line for each part of a run."""
     rows = [
-        f"| {name} | {one.count:,} | {one.p50:.3f} | {one.p99:.3f} | {one.max:.3f} |"
+        (name, f"{one.count:,}", f"{one.p50:.3f}", f"{one.p99:.3f}", f"{one.max:.3f}")
         for name, one in parts.items()
     ]
-    heads = ["| | requests | p50, ms | p99, ms | max, ms |", "|---|---:|---:|---:|---:|"]
-    return [*heads, *rows, ""] if rows else []
+    return piped([("", "requests", "p50, ms", "p99, ms", "max, ms"), *rows])
 
 
 def _told_of_errors(found: Outcome) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +12,7 @@ MOST_REQUESTS = 5_000_000
 Instants = NDArray[np.float64]
 
 
-class AbsurdLoad(ValueError):
+class AbsurdLoad(argparse.ArgumentTypeError):
     """A rate or a length that is not driven; the text says why."""
 
 

@@ -16,11 +16,10 @@ import msgspec
 import numpy as np
 
 from loadtest.machine.cores import Cores, cores
-from loadtest.machine.service import NotHere, running, started
+from loadtest.machine.service import running, started
 from loadtest.openloop.load import Load
 from loadtest.openloop.options import add_load_arguments, load_of, positive
 from loadtest.openloop.outcome import Outcome, outcome
-from loadtest.openloop.schedule import AbsurdLoad
 from loadtest.soak.report import Soaked, kept, told
 from loadtest.soak.stage import Stage
 from loadtest.soak.trend import Verdict, memory, slower
@@ -42,16 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 0: nothing lost, nothing grown. 1: something was, or it did not run. 2: not asked sensibly."""
-    try:
-        load = load_of(arguments, arguments.rate, arguments.minutes * 60)
-        stage = _soaked(load, arguments.url, cores())
-    except (AbsurdLoad, NotHere) as error:
-        print(f"loadtest: {error}", file=sys.stderr)
-        return 2
-    except (RuntimeError, OSError) as error:
-        print(f"loadtest: {error}", file=sys.stderr)
-        return 1
+    """Exit code 0: nothing lost, nothing grown. 1: something was. Raises as `openloop.command.run`."""
+    load = load_of(arguments, arguments.rate, arguments.minutes * 60)
+    stage = _soaked(load, arguments.url, cores())
     soaked = _summed_up(load, stage, {} if arguments.url else SETTINGS)
     print(told(soaked))
     for one in soaked.discrepancies[:MOST_TOLD]:

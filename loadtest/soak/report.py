@@ -12,7 +12,7 @@ from loadtest.machine.facts import where
 from loadtest.openloop.charts import Chart, Series
 from loadtest.openloop.load import Load
 from loadtest.openloop.outcome import Outcome
-from loadtest.openloop.report import Kept, charts, in_ten
+from loadtest.openloop.report import Kept, by_part, charts, in_ten
 from loadtest.soak.trend import MEGABYTE, Verdict
 
 
@@ -59,10 +59,6 @@ def kept(soaked: Soaked) -> Kept:
 
 
 def _markdown(soaked: Soaked, known: dict[str, Any], chart: str) -> str:
-    kinds = [
-        f"| {name} | {one.count:,} | {one.p50:.3f} | {one.p99:.3f} | {one.max:.3f} |"
-        for name, one in soaked.outcome.kinds.items()
-    ]
     first, *verdicts = told(soaked).split("\n")
     lines = [
         "# Soak",
@@ -73,9 +69,7 @@ def _markdown(soaked: Soaked, known: dict[str, Any], chart: str) -> str:
         "",
         f"![latency and memory]({chart})",
         "",
-        "| | requests | p50, ms | p99, ms | max, ms |",
-        "|---|---:|---:|---:|---:|",
-        *kinds,
+        by_part(soaked.outcome.kinds),
         "",
         f"The service ran with {', '.join(f'{name}={value}' for name, value in soaked.settings.items())}."
         if soaked.settings

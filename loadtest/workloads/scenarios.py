@@ -8,8 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from loadtest.workloads.asks import Ask, Ring, Work
-from loadtest.workloads.looking_back import looking_back
-from loadtest.workloads.serving import serve
+from loadtest.workloads.reading import looking_back, serve
 from loadtest.workloads.shape import Shape
 from loadtest.workloads.soaking import Soaking
 from loadtest.workloads.writing import batch, write

@@ -19,7 +19,7 @@ import msgspec
 from actors.timestamps import format_timestamp, parse_timestamp
 from loadtest.machine.messages import encoded, post
 from loadtest.workloads.asks import Ask
-from loadtest.workloads.serving import serve
+from loadtest.workloads.reading import serve
 from loadtest.workloads.shape import Shape, feature_id
 
 SINGLES, BATCHES = 0, 1

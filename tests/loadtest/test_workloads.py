@@ -10,9 +10,8 @@ import pytest
 
 from loadtest.workloads import scenarios, writing
 from loadtest.workloads.asks import Ask, fault
-from loadtest.workloads.looking_back import looking_back
+from loadtest.workloads.reading import looking_back, serve
 from loadtest.workloads.scenarios import SCENARIOS
-from loadtest.workloads.serving import serve
 from loadtest.workloads.shape import Shape, feature_id, value
 from loadtest.workloads.soaking import PATTERN, Soaking
 

@@ -1,4 +1,4 @@
-"""Reads of the past: an aggregate over a range, the same in windows, and pages of observations."""
+"""Reads: the latest values; and of the past aggregates over a range and in windows, and pages of observations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from loadtest.machine.messages import encoded, post
 from loadtest.workloads.asks import Ask
-from loadtest.workloads.shape import STEP_SECONDS, Shape, feature_id, values
+from loadtest.workloads.shape import STEP_SECONDS, Shape, feature_id, value, values
 
 PAGE = 100
 WINDOW_STEPS = 10
@@ -25,6 +25,33 @@ ORACLES: dict[str, Callable[[Any], Any]] = {
     "count": len,
     "latest": lambda column: column[-1],
 }
+
+
+def serve(shape: Shape, entities: Sequence[int], exact: bool) -> Ask:
+    """The latest of so many features; `exact` where nobody writes meanwhile."""
+    ids = [shape.entity_id(entity) for entity in entities]
+    features = [feature_id(feature) for feature in range(shape.features)]
+    request = post("/features/serve", {"entityIds": ids, "features": features})
+    return Ask("serve", request, partial(_served, shape, entities, exact))
+
+
+def _served(shape: Shape, entities: Sequence[int], exact: bool, body: bytes) -> bool:
+    """Whether there is a result for each entity in its place, with the values written; any, where not exact."""
+    results = msgspec.json.decode(body)["results"]
+    if [result["entityId"] for result in results] != [shape.entity_id(entity) for entity in entities]:
+        return False
+    return all(
+        _right(result["features"][feature_id(feature)], value(entity, feature, shape.observations - 1), exact)
+        for entity, result in zip(entities, results, strict=True)
+        for feature in range(shape.features)
+    )
+
+
+def _right(found: object, written: float, exact: bool) -> bool:
+    return found == written if exact else isinstance(found, int | float)
+
+
+# The past
 
 
 def looking_back(shape: Shape, random: np.random.Generator) -> Ask:
