@@ -149,9 +149,4 @@ def _take(feature: Feature, column: Coerced, rows: Indices, sent: _Rows, field: 
     written = Column(feature.id, feature.created, column.values, lean_nulls(column.nulls))
     if not good.all():
         written, rows = written.take(good), rows[good]
-    if len(rows) == 0:
-        return
-    if len(rows) == len(sent.times):
-        sent.tables.add(feature.entity, sent.entities, sent.times, written)
-    else:
-        sent.tables.add(feature.entity, sent.entities.take(rows), sent.times[rows], written)
+    sent.tables.add_rows(feature.entity, sent.entities, sent.times, rows, written)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.settings import ROWS_PER_TURN
-from actors.table.batch import Batch, Table, observations
+from actors.table.batch import Batch, Table, columns_of, observations
 from actors.table.ids import Ids
 from actors.turns import Steps, at_once
 from actors.types.type import FEW
@@ -36,6 +36,8 @@ def counting(batch: Batch) -> Steps[int]:
     """The same in steps."""
     rows = observations(batch)
     if rows <= FEW:
+        if len({column.feature for column in columns_of(batch)}) == rows:
+            return 0
         distinct = {
             (column.feature, entity, time)
             for table in batch

@@ -31,6 +31,8 @@ SLOW_ROWS_PER_TURN = 500
 """Where a row costs microseconds: one by one, JSON, timestamps, patterns."""
 SLOW_ROWS_AT_FIRST = 8
 """Until it is known how long they take."""
+WORTH_PARSING_TOGETHER = 16
+"""Fewer timestamps are parsed sooner one by one."""
 
 
 class Sent(NamedTuple):
@@ -81,8 +83,7 @@ def judging(registry: FeatureRegistry, sent: Sent, now: int) -> Steps[Ingested]:
             yield
             done = len(rows)
         column, kept = yield from _column(feature, rows, sent, good, faults)
-        if len(kept):
-            tables.add(feature.entity, entities.take(kept), times[kept], column)
+        tables.add_rows(feature.entity, entities, times, kept, column)
     faults.sort(key=lambda fault: fault.index or 0)
     named = faults[:MOST_FAULTS_NAMED]
     return Ingested(tables.made, observations(tables.made), named, len(faults) - len(named))
@@ -113,6 +114,8 @@ def check_entity_ids(entities: Sequence[str]) -> list[tuple[int, str]]:
 def refused_rows(entities: Entities) -> list[tuple[int, str]]:
     """The rows whose entity ids are refused with the reason of each, ascending."""
     refused = check_entity_ids(entities.ids.texts)
+    if not refused:
+        return []
     return sorted((row, why) for code, why in refused for row in np.flatnonzero(entities.codes == code).tolist())
 
 
@@ -132,7 +135,7 @@ def _times(timestamps: Sequence[str | None], now: int, faults: list[Fault]) -> S
 
 def _some_times(timestamps: Sequence[str | None], first: int, now: int, faults: list[Fault]) -> Steps[Times]:
     texts: list[str] = [text for text in timestamps if text is not None]
-    parsed = parse_timestamps(texts) if len(texts) == len(timestamps) else None
+    parsed = parse_timestamps(texts) if len(texts) == len(timestamps) >= WORTH_PARSING_TOGETHER else None
     if parsed is not None:
         return parsed
     times = np.full(len(timestamps), now, np.int64)

@@ -126,6 +126,14 @@ class Tables:
         self._last: dict[tuple[str, int, int, int, int], Table] = {}
         """By what is told of them at a glance."""
 
+    def add_rows(self, entity_type: str, entities: Entities, times: Times, rows: Indices, column: Column) -> None:
+        """Take in a column of some of all rows, ascending; none where there are none."""
+        if len(rows) == 0:
+            return
+        if len(rows) < len(times):
+            entities, times = entities.take(rows), times[rows]
+        self.add(entity_type, entities, times, column)
+
     def add(self, entity_type: str, entities: Entities, times: Times, column: Column) -> None:
         """Take in a column with at least one row, of a feature that has not been there."""
         codes = entities.codes

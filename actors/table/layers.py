@@ -21,8 +21,8 @@ FAN = 4
 """So many runs of like size are merged into one: of two at a time, writing costs half as much again."""
 MERGED_AT_ONCE = 200_000
 """More rows than this are merged in steps, though somebody asks for them."""
-MERGED_IN_PASSING = 50_000
-"""More rows than this are merged in steps where nobody does: with less, 1 ms of an append."""
+MERGED_IN_PASSING = 20_000
+"""More rows than this are merged in steps where nobody does: what is written together comes to it together."""
 WORTH_MERGING = 8
 """Of a series whose large run has all but one in so many of the rows, the others are not merged into it for a
 question's sake."""
