@@ -70,7 +70,7 @@ class Write(Message[bytes], frozen=True):
     """Make a batch durable and visible. The answer: the response body.
 
     That is `answer`, or for an idempotency `key` that has been used before the body returned then. `count`: the
-    observations in the blocks. `judged` and `notes`: see `Written`.
+    observations in the batch. `judged` and `notes`: see `Written`.
     """
 
     batch: Batch

@@ -40,7 +40,7 @@ OTHER = msgspec.structs.replace(CLICKS, id="user.other.v1", name="other", create
 ENTITIES = [f"u{number}" for number in range(20)]
 
 
-def block(value: int, feature: Feature = CLICKS) -> Table:
+def table_of(value: int, feature: Feature = CLICKS) -> Table:
     """One value of each of some entities, which are on all nodes of a cluster."""
     count = len(ENTITIES)
     times, values = np.full(count, value, np.int64), np.full(count, value, np.int64)
@@ -49,7 +49,7 @@ def block(value: int, feature: Feature = CLICKS) -> Table:
 
 def batch(value: int, key: str | None = None, judged: int | None = None, feature: Feature = CLICKS) -> Written:
     """A batch of one value, with a note of which that is."""
-    return Written(value, [block(value, feature)], key, b"said", judged, notes=[position(value)])
+    return Written(value, [table_of(value, feature)], key, b"said", judged, notes=[position(value)])
 
 
 def position(value: int) -> Noted:
@@ -98,7 +98,7 @@ async def test_the_journal_commits_the_notes_of_a_write_and_none_of_one_that_it_
     storage = EmbeddedStorage(str(tmp_path))
     async with open_router(Settings(), storage) as router:
         feature, _ = await router.register(FeatureChange(entity="user", name="clicks", value_type="integer"))
-        good, bad = block(1, feature), block(2, msgspec.structs.replace(feature, created=1))
+        good, bad = table_of(1, feature), table_of(2, msgspec.structs.replace(feature, created=1))
         await router.write(Ingested([good], len(ENTITIES), []), b"", notes=[position(1)])
         with pytest.raises(Conflict):
             await router.write(Ingested([bad], len(ENTITIES), []), b"", notes=[position(2)])
@@ -221,10 +221,10 @@ def test_a_server_that_has_the_functions_of_an_earlier_version_learns_those_that
     store = {"STORAGE_TYPE": "redis", "STORAGE_URL": valkey.url}
     with storage_over(store) as before:
         before._link.load(library([name for name in NAMES if name not in ("put", "judged_put")]))
-        before.log.commit([Registered(CLICKS), Written(1, [block(1)], None, b"")])
+        before.log.commit([Registered(CLICKS), Written(1, [table_of(1)], None, b"")])
         with storage_over(store) as storage:
             storage.log.commit([batch(2)])
-            before.log.commit([Written(3, [block(3)], None, b"")])
+            before.log.commit([Written(3, [table_of(3)], None, b"")])
             assert (noted(storage), kept(storage)) == (2, {1, 2, 3})
 
 

@@ -152,8 +152,8 @@ def test_what_was_cut_off_goes_on_where_it_was(tmp_path: Path, database: str) ->
     source.log.commit([Registered(CLICKS)])
     for run in range(4):
         for arrived in range(10 * run + 10, 10 * run + 20):
-            block = a_table(CLICKS.id, 1, ["a"], np.array([arrived]), np.array([arrived]), np.array([False]))
-            source.log.commit([Written(arrived, [block], None, b"")])
+            table = a_table(CLICKS.id, 1, ["a"], np.array([arrived]), np.array([arrived]), np.array([False]))
+            source.log.commit([Written(arrived, [table], None, b"")])
         source.history.flush({CLICKS.id: CLICKS}.copy, 100)
     source.close()
     with pytest.raises(StorageDown):
@@ -222,10 +222,10 @@ def part(feature: int, index: list[tuple[str, int, int]], random: np.random.Gene
     ids, times, arrived = zip(*index, strict=True)
     values = random.integers(0, 3, len(index)).astype(np.float64)
     entities = Entities(Ids(["c", "b", "a"]), np.array([2 - "abc".index(one) for one in ids]))
-    block = a_table(
+    table = a_table(
         f"user.f{feature}.v1", feature, entities, np.array(times), values, random.random(len(index)) < 0.2
     )
-    return LoadedRows(block, np.array(arrived))
+    return LoadedRows(table, np.array(arrived))
 
 
 def test_a_fingerprint_tells_every_part_of_an_observation() -> None:

@@ -42,7 +42,7 @@ MOST_BYTES = 5_000
 ENTITIES = ["a", "b", "c"]
 
 
-def block(feature: Feature, entities: list[str], times: list[int], values: Array) -> Table:
+def table_of(feature: Feature, entities: list[str], times: list[int], values: Array) -> Table:
     nulls = np.zeros(len(times), np.bool_)
     return a_table(feature.id, feature.created, entities, np.array(times, np.int64), values, nulls)
 
@@ -74,7 +74,7 @@ def storage(request: pytest.FixtureRequest) -> Iterator[Any]:
         for time in range(20):
             own = texts([f"{entity}{time:099}" for entity in ENTITIES])
             numbers = np.full(3, float(time))
-            blocks = [block(TEXT, ENTITIES, [time] * 3, own), block(NUMBER, ENTITIES, [time] * 3, numbers)]
+            blocks = [table_of(TEXT, ENTITIES, [time] * 3, own), table_of(NUMBER, ENTITIES, [time] * 3, numbers)]
             made.log.commit([Written(0, blocks, None, b"")])
         yield made
     finally:
@@ -127,14 +127,14 @@ def test_visits_of_any_size_bring_the_same(
 
 
 def test_a_long_vector_is_not_read_for_the_sake_of_what_was_written_with_it() -> None:
-    wide = block(WIDE, ["a"], [1], np.zeros((1, 1_000), np.float32))
-    number = block(NUMBER, ["a"], [1], np.zeros(1))
+    wide = table_of(WIDE, ["a"], [1], np.zeros((1, 1_000), np.float32))
+    number = table_of(NUMBER, ["a"], [1], np.zeros(1))
     assert [one.shape.members for one in together([wide, number])] == [(3,), (2,)]
 
 
 def test_what_is_written_together_is_kept_apart_where_it_would_be_long() -> None:
     vectors = [
-        block(msgspec.structs.replace(WIDE, created=place), ["a"], [1], np.zeros((1, 256), np.float32))
+        table_of(msgspec.structs.replace(WIDE, created=place), ["a"], [1], np.zeros((1, 256), np.float32))
         for place in range(100)
     ]
     shapes = [one.shape for one in together(vectors)]

@@ -273,7 +273,7 @@ OTHER = msgspec.structs.replace(CLICKS, id="user.other.v1", name="other", create
 NEVER = msgspec.structs.replace(CLICKS, id="user.never.v1", name="never", created=3)
 
 
-def block(feature: Feature, value: int) -> Table:
+def table_of(feature: Feature, value: int) -> Table:
     return a_table(feature.id, feature.created, ["u1"], np.array([5]), np.array([value]), np.array([False]))
 
 
@@ -287,10 +287,10 @@ def test_what_was_judged_by_a_registry_that_is_another_by_now_is_not_written(sto
         two.registry.registered()
         judged = two.registry.versions_seen
         one.log.commit([Registered(OTHER)])
-        (refused,) = two.log.commit([Written(0, [block(CLICKS, 1)], "write again", b"said", judged)])
+        (refused,) = two.log.commit([Written(0, [table_of(CLICKS, 1)], "write again", b"said", judged)])
         assert isinstance(refused, Stale) and values(one) == []
         assert isinstance(
-            two.log.commit([Written(0, [block(CLICKS, 2)], "write again", b"said", None)])[0], Written
+            two.log.commit([Written(0, [table_of(CLICKS, 2)], "write again", b"said", None)])[0], Written
         )
         assert values(one) == [2] and one.log.answers(["write again"], 0) == {"write again": b"said"}
 
@@ -300,7 +300,10 @@ def test_of_one_key_twice_in_a_commit_the_second_is_written_where_the_first_was_
 ) -> None:
     with storage_over(store) as one:
         one.log.commit([Registered(CLICKS)])
-        first, second = Written(0, [block(NEVER, 1)], "both", b"1"), Written(0, [block(CLICKS, 2)], "both", b"2")
+        first, second = (
+            Written(0, [table_of(NEVER, 1)], "both", b"1"),
+            Written(0, [table_of(CLICKS, 2)], "both", b"2"),
+        )
         refused, taken, again = one.log.commit([first, second, first])
         assert isinstance(refused, Conflict) and taken.answer == again.answer == b"2"
         assert values(one)[-1] == 2 and one.log.answers(["both"], 0) == {"both": b"2"}

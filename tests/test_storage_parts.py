@@ -31,7 +31,7 @@ from actors.table.grid import kinds_of
 from actors.table.rows import Rows, merge
 from actors.timestamps import FOREVER, NEVER
 from actors.types.values import render
-from tests.actors.test_storage import VALUES, X, Y, a_block, a_feature, by_id, seen
+from tests.actors.test_storage import VALUES, X, Y, a_feature, by_id, seen, table_of
 from tests.conftest import SHARED_STORES
 from tests.live import storage_over
 
@@ -75,7 +75,7 @@ def test_a_new_log_has_nothing(any_storage: AnyStorage) -> None:
 def test_what_is_committed_is_replayed_in_order_until_it_is_trimmed(storage: AnyStorage) -> None:
     begun = storage.log.trimmed()
     times = [1, 2, 3]
-    recorded = [storage.log.commit([batch(begun + time, a_block(X, ("a", time, 0.5)))])[0] for time in times]
+    recorded = [storage.log.commit([batch(begun + time, table_of(X, ("a", time, 0.5)))])[0] for time in times]
     arrived = [entry.arrived for entry in recorded if isinstance(entry, Written)]
     assert arrived == sorted(set(arrived)) and len(arrived) == 3
     replayed = list(storage.log.replay(begun))
@@ -88,16 +88,16 @@ def test_what_is_committed_is_replayed_in_order_until_it_is_trimmed(storage: Any
 
 
 def test_an_answer_is_given_again_to_the_key_that_is_known(storage: AnyStorage) -> None:
-    storage.log.commit([batch(10, a_block(X, ("a", 1, 1.0)), key="one", answer=b"1")])
+    storage.log.commit([batch(10, table_of(X, ("a", 1, 1.0)), key="one", answer=b"1")])
     storage.log.commit([batch(20, key="two", answer=b"2")])
     assert storage.log.answers(["one", "two", "none"], 0) == {"one": b"1", "two": b"2"}
     assert storage.log.answers([], 0) == {}
 
 
 def test_an_erased_entity_answers_nothing_and_comes_back_with_what_is_written_later(storage: AnyStorage) -> None:
-    storage.log.commit([batch(10, a_block(X, ("a", 1, 1.0), ("b", 1, 2.0)))])
+    storage.log.commit([batch(10, table_of(X, ("a", 1, 1.0), ("b", 1, 2.0)))])
     storage.log.commit([Erased("user", "a", 20)])
-    storage.log.commit([batch(30, a_block(X, ("a", 2, 3.0)))])
+    storage.log.commit([batch(30, table_of(X, ("a", 2, 3.0)))])
     settle(storage)
     rows = storage.history.versions(X, ["a", "b"], NEVER, FOREVER)
     assert cells(X, ["a", "b"], rows) == [("a", 2, 3.0), ("b", 1, 2.0)]
@@ -111,11 +111,11 @@ def test_values_of_every_type_are_read_back(any_storage: AnyStorage, value_type:
     feature = a_feature(value_type=value_type, created=5)
     any_storage.log.commit([Registered(feature)])
     values = [*VALUES[value_type], None]
-    any_storage.log.commit([batch(10, a_block(feature, *(("a", at, value) for at, value in enumerate(values))))])
+    any_storage.log.commit([batch(10, table_of(feature, *(("a", at, value) for at, value in enumerate(values))))])
     settle(any_storage, by_id(feature))
     found = cells(feature, ["a"], any_storage.history.read(feature, ["a"], NEVER, FOREVER).rows)
     assert [time for _, time, _ in found] == list(range(len(values)))
-    (expected,) = a_block(feature, *(("a", 0, value) for value in values)).columns
+    (expected,) = table_of(feature, *(("a", 0, value) for value in values)).columns
     rendered = json.loads(msgspec.json.encode(render(value_type, expected.values, expected.nulls)))
     assert [value for _, _, value in found] == rendered
 
@@ -123,9 +123,9 @@ def test_values_of_every_type_are_read_back(any_storage: AnyStorage, value_type:
 def test_only_the_entities_and_the_range_asked_for_are_read(storage: AnyStorage) -> None:
     names = ["a", "b", "ab", "é", "😀", "Z", " "]
     storage.log.commit(
-        [batch(10, a_block(X, *((name, time, float(time)) for name in names for time in range(5))))]
+        [batch(10, table_of(X, *((name, time, float(time)) for name in names for time in range(5))))]
     )
-    storage.log.commit([batch(11, a_block(BOTH[1], ("a", 2, 9.0)))])
+    storage.log.commit([batch(11, table_of(BOTH[1], ("a", 2, 9.0)))])
     settle(storage)
     asked = ["é", "nobody", "a", "😀"]
     found = cells(X, asked, storage.history.read(X, asked, 1, 3).rows)
@@ -135,7 +135,7 @@ def test_only_the_entities_and_the_range_asked_for_are_read(storage: AnyStorage)
 
 def test_versions_are_all_there_in_order_and_the_last_to_arrive_counts(storage: AnyStorage) -> None:
     for arrived, value in ((10, 1.0), (20, 2.0), (30, 3.0)):
-        storage.log.commit([batch(arrived, a_block(X, ("a", 5, value), ("b", arrived, value)))])
+        storage.log.commit([batch(arrived, table_of(X, ("a", 5, value), ("b", arrived, value)))])
         if arrived == 10:
             settle(storage)
     versions = storage.history.versions(X, ["b", "a"], NEVER, FOREVER)
@@ -149,9 +149,9 @@ def test_versions_are_all_there_in_order_and_the_last_to_arrive_counts(storage: 
 
 
 def test_everything_accepted_of_a_period_is_observed(storage: AnyStorage) -> None:
-    storage.log.commit([batch(10, a_block(X, ("a", 1, 1.0), ("b", 2, 2.0), ("c", 3, None)))])
+    storage.log.commit([batch(10, table_of(X, ("a", 1, 1.0), ("b", 2, 2.0), ("c", 3, None)))])
     settle(storage)
-    storage.log.commit([batch(20, a_block(X, ("a", 1, 4.0), ("d", 9, 5.0)), a_block(BOTH[1], ("a", 2, 6.0)))])
+    storage.log.commit([batch(20, table_of(X, ("a", 1, 4.0), ("d", 9, 5.0)), table_of(BOTH[1], ("a", 2, 6.0)))])
     parts = list(storage.history.observations(X, 1, 3))
     found = [
         (time, None if null else value)
@@ -164,7 +164,7 @@ def test_everything_accepted_of_a_period_is_observed(storage: AnyStorage) -> Non
 
 def test_a_deleted_feature_is_forgotten_with_its_summaries_and_the_others_stay(storage: AnyStorage) -> None:
     other = BOTH[1]
-    storage.log.commit([batch(10, a_block(X, ("a", 1, 1.0)), a_block(other, ("a", 1, 2.0)))])
+    storage.log.commit([batch(10, table_of(X, ("a", 1, 1.0)), table_of(other, ("a", 1, 2.0)))])
     settle(storage)
     position = storage.summaries.position
     keys = [SummaryKey(one.id, one.created, 0, 0) for one in BOTH]
@@ -210,7 +210,7 @@ def test_notes_are_kept_until_they_are_taken_back(storage: AnyStorage) -> None:
 
 def test_what_is_carried_out_of_a_storage_into_another_is_all_there_with_its_arrivals(storage: AnyStorage) -> None:
     for arrived in (10, 20, 30):
-        tables = (a_block(feature, ("a", 5, arrived / 10), ("b", arrived, None)) for feature in BOTH)
+        tables = (table_of(feature, ("a", 5, arrived / 10), ("b", arrived, None)) for feature in BOTH)
         storage.log.commit([batch(arrived, *tables)])
     assert storage.mover.held(NEVER) > 0
     lots = list(storage.mover.carried(KNOWN, NEVER))
@@ -231,7 +231,9 @@ def test_what_is_carried_into_a_storage_may_come_twice_and_is_there_once_with_it
 ) -> None:
     source = MemoryStorage()
     source.open()
-    source.log.commit([Registered(X), batch(10, a_block(X, ("a", 1, 1.0))), batch(20, a_block(X, ("a", 1, 2.0)))])
+    source.log.commit(
+        [Registered(X), batch(10, table_of(X, ("a", 1, 1.0))), batch(20, table_of(X, ("a", 1, 2.0)))]
+    )
     (lot,) = source.mover.carried(by_id(X), NEVER)
     storage.mover.carry(lot, Noted("migration", "here", b"20"))
     assert storage.notes("migration") == {"here": b"20"}
@@ -261,7 +263,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Any]]:
 def test_values_that_one_process_commits_are_those_that_another_is_told(pair: tuple[Any, Any]) -> None:
     one, two = pair
     one.log.commit([Registered(feature) for feature in BOTH])
-    one.log.commit([batch(0, *(a_block(feature, ("a", 5, 1.5), ("b", 7, None)) for feature in BOTH))])
+    one.log.commit([batch(0, *(table_of(feature, ("a", 5, 1.5), ("b", 7, None)) for feature in BOTH))])
     question = LatestQuestion("user", ["b", "nobody", "a"], BOTH, kinds_of(BOTH), 6)
     first, second = two.values.latest([question, question._replace(at=7)])[1]
     assert first.times.tolist() == [[NEVER, NEVER, 5]] * 2

@@ -486,7 +486,7 @@ async def test_what_has_been_taken_in_is_not_kept_by_the_message_that_brought_it
     storage: Watched,
 ) -> None:
     async with service(storage) as timewell:
-        sent = block(1, 2, feature=FEATURE, created=timewell.registry.resolve(FEATURE).created)
+        sent = table_of(1, 2, feature=FEATURE, created=timewell.registry.resolve(FEATURE).created)
         kept, inbox = weakref.ref(sent.times), timewell._mailboxes["monitor"]
         inbox.post(Apply([(2**60, [sent])]))
         del sent
@@ -610,7 +610,7 @@ def test_vectors_wait_by_the_room_that_they_take(monkeypatch: pytest.MonkeyPatch
     known, waited = FeatureMonitor(), []
     for arrived in range(1, 8):
         vectors = np.ones((2, 768), np.float32)
-        table = block(arrived, arrived)
+        table = table_of(arrived, arrived)
         known.apply(arrived, [table.only([table.columns[0]._replace(values=vectors)])])
         waited.append(known.rows)
         exhaust(known.overdue())
@@ -626,7 +626,7 @@ def test_what_is_put_aside_is_counted_by_window_where_it_grows_long(
     monkeypatch.setattr(monitor, limit, 150 if limit == "PENDING_OF_A_FEATURE" else 150 * 25)
     known, aside = FeatureMonitor(), []
     for arrived in range(1, 6):
-        known.apply(arrived, [block(*range(arrived, arrived + 60))])
+        known.apply(arrived, [table_of(*range(arrived, arrived + 60))])
         exhaust(known.overdue())
         aside.append(known.aside)
     assert aside == [60 * 25, 120 * 25, 0, 60 * 25, 120 * 25]
@@ -639,7 +639,7 @@ def exhaust(steps: Iterator[None]) -> None:
         pass
 
 
-def block(*times: int, created: int = 7, feature: str = "user.x.v1") -> Table:
+def table_of(*times: int, created: int = 7, feature: str = "user.x.v1") -> Table:
     count = len(times)
     return a_table(feature, created, ["u"] * count, np.array(times), np.arange(count) + 0.5, np.zeros(count, bool))
 
@@ -668,7 +668,7 @@ def test_thousands_of_windows_are_told_of_in_steps_and_the_whole_stream_alone_wi
 ) -> None:
     monkeypatch.setattr(monitor, "SUMMARIES_TOLD_PER_STEP", 2)
     known, one = FeatureMonitor(), feature_of()
-    known.apply(1, [block(*(number * FIVE_MINUTES for number in range(9)))])
+    known.apply(1, [table_of(*(number * FIVE_MINUTES for number in range(9)))])
     exhaust(known.folding())
     taken = sum(1 for _ in known.fresh(one, 0))
     assert taken == 5  # of the whole stream and nine windows
@@ -686,18 +686,18 @@ def count_of(part: Summary) -> int:
 def test_a_batch_that_comes_twice_or_late_is_passed_over() -> None:
     known = FeatureMonitor(position=10)
     for arrived in (9, 10, 11, 11, 12, 11):
-        known.apply(arrived, [block(1, 2)])
+        known.apply(arrived, [table_of(1, 2)])
     assert known.position == 12
     assert folded(known, 10) == {WHOLE: 4, Window(FIVE_MINUTES, 0): 4}
 
 
 def test_what_left_counts_until_it_is_known_to_have_arrived_and_then_no_more() -> None:
     known = FeatureMonitor()
-    known.apply(5, [block(1, 2)])
+    known.apply(5, [table_of(1, 2)])
     assert folded(known, 0) == {WHOLE: 2, Window(FIVE_MINUTES, 0): 2}
     position, parts = known.leave()
     assert (position, {key.width: count_of(part) for key, part in parts.items()}) == (5, {0: 2, FIVE_MINUTES: 2})
-    known.apply(6, [block(3)])
+    known.apply(6, [table_of(3)])
     assert folded(known, 0) == {WHOLE: 3, Window(FIVE_MINUTES, 0): 3}
     assert folded(known, 5) == {WHOLE: 1, Window(FIVE_MINUTES, 0): 1}
     known.left(5)
@@ -707,10 +707,10 @@ def test_what_left_counts_until_it_is_known_to_have_arrived_and_then_no_more() -
 
 def test_an_acknowledgement_of_an_older_save_is_no_acknowledgement_of_a_newer_one() -> None:
     known = FeatureMonitor()
-    known.apply(5, [block(1)])
+    known.apply(5, [table_of(1)])
     folded(known, 0)
     known.leave()
-    known.apply(6, [block(2)])
+    known.apply(6, [table_of(2)])
     folded(known, 0)
     position, parts = known.leave()
     assert (position, parts[SummaryKey("user.x.v1", 7, *WHOLE)].count) == (6, 2)
@@ -722,9 +722,9 @@ def test_a_feature_registered_again_takes_the_place_of_the_old_one_and_late_batc
     None
 ):
     known = FeatureMonitor()
-    known.apply(5, [block(1, 2)])
-    known.apply(6, [block(3, created=8)])
-    known.apply(7, [block(4)])
+    known.apply(5, [table_of(1, 2)])
+    known.apply(6, [table_of(3, created=8)])
+    known.apply(7, [table_of(4)])
     assert known.rows == 1
     assert folded(known, 0, created=8) == {WHOLE: 1, Window(FIVE_MINUTES, 0): 1}
     assert folded(known, 0, created=7) == {}
@@ -738,9 +738,9 @@ def test_a_feature_registered_again_takes_the_place_of_the_old_one_and_late_batc
 
 def test_only_registered_features_are_kept() -> None:
     known = FeatureMonitor()
-    known.apply(5, [block(1), block(1, 2, feature="user.y.v1")])
+    known.apply(5, [table_of(1), table_of(1, 2, feature="user.y.v1")])
     folded(known, 0)
-    known.apply(6, [block(1), block(1, 2, feature="user.y.v1")])
+    known.apply(6, [table_of(1), table_of(1, 2, feature="user.y.v1")])
     known.keep_only({"user.x.v1": feature_of(7), "user.y.v1": feature_of(9)})
     assert known.rows == 1
     assert folded(known, 0) == {WHOLE: 2, Window(FIVE_MINUTES, 0): 2}
@@ -749,10 +749,10 @@ def test_only_registered_features_are_kept() -> None:
 
 def test_vitals_tell_the_newest_that_was_due_and_the_last_arrival() -> None:
     known = FeatureMonitor()
-    known.apply(100, [block(50, 70, 101)])
-    known.apply(200, [block(60)])
+    known.apply(100, [table_of(50, 70, 101)])
+    known.apply(200, [table_of(60)])
     assert known.vitals(feature_of()) == Vitals(4, 70, 200)
-    known.apply(300, [block(400)])
+    known.apply(300, [table_of(400)])
     assert known.vitals(feature_of()) == Vitals(5, 70, 300)
 
 
@@ -813,7 +813,7 @@ async def test_monitoring_that_was_off_for_a_time_goes_on_with_what_the_journal_
 
 def test_the_monitor_starts_from_totals_without_counting_them_again() -> None:
     known = FeatureMonitor()
-    known.apply(MIDNIGHT, [block(MIDNIGHT - 1, MIDNIGHT)])
+    known.apply(MIDNIGHT, [table_of(MIDNIGHT - 1, MIDNIGHT)])
     folded(known, 0)
     position, parts = known.leave()
     totals = {key: encode(part) for key, part in parts.items() if key.width == 0}

@@ -38,7 +38,7 @@ def a_feature(
     )
 
 
-def a_block(feature: Feature, *rows: tuple[str, int, Any]) -> Table:
+def table_of(feature: Feature, *rows: tuple[str, int, Any]) -> Table:
     column = coerce(feature, [value for _, _, value in rows])
     times = np.array([time for _, time, _ in rows], np.int64)
     return a_table(
@@ -92,13 +92,13 @@ X = a_feature()
 
 def test_what_was_applied_is_served() -> None:
     partition = Partition()
-    partition.apply(10, [a_block(X, ("a", 5, 1.0), ("b", 5, 2.0), ("a", 6, 3.0))])
+    partition.apply(10, [table_of(X, ("a", 5, 1.0), ("b", 5, 2.0), ("a", 6, 3.0))])
     assert shown(latest(partition, X, "b", "a", "c")) == [2.0, 3.0, None]
 
 
 def test_applying_a_batch_again_changes_nothing() -> None:
     partition = Partition()
-    batches = [(10, [a_block(X, ("a", 5, 1.0))]), (11, [a_block(X, ("a", 5, 2.0), ("b", 1, 3.0))])]
+    batches = [(10, [table_of(X, ("a", 5, 1.0))]), (11, [table_of(X, ("a", 5, 2.0), ("b", 1, 3.0))])]
     for arrived, blocks in [*batches, *batches, batches[0]]:
         partition.apply(arrived, blocks)
     assert shown(latest(partition, X, "a", "b")) == [2.0, 3.0]
@@ -108,8 +108,8 @@ def test_applying_a_batch_again_changes_nothing() -> None:
 
 def test_what_a_rebuild_found_in_the_history_is_not_applied_again() -> None:
     partition = Partition(position=10)
-    partition.load([a_block(X, ("a", 5, 1.0))], [np.array([9])])
-    partition.apply(10, [a_block(X, ("a", 5, 2.0))])
+    partition.load([table_of(X, ("a", 5, 1.0))], [np.array([9])])
+    partition.apply(10, [table_of(X, ("a", 5, 2.0))])
     assert shown(latest(partition, X, "a")) == [1.0]
 
 
@@ -119,7 +119,7 @@ def test_batches_that_come_twice_in_a_row_of_replays_count_once(order: list[int]
     partition, applied = Partition(), dict[str, float]()
     position = 0
     for arrived in order:
-        partition.apply(arrived, [a_block(X, ("a", 5, float(arrived)), (f"e{arrived}", 5, 0.0))])
+        partition.apply(arrived, [table_of(X, ("a", 5, float(arrived)), (f"e{arrived}", 5, 0.0))])
         if arrived > position:
             position, applied["a"] = arrived, float(arrived)
             applied[f"e{arrived}"] = 0.0
@@ -130,7 +130,7 @@ def test_batches_that_come_twice_in_a_row_of_replays_count_once(order: list[int]
 def test_entity_types_have_slots_of_their_own() -> None:
     partition = Partition()
     item = a_feature(entity="item")
-    partition.apply(10, [a_block(X, ("a", 1, 1.0)), a_block(item, ("b", 1, 2.0), ("a", 1, 3.0))])
+    partition.apply(10, [table_of(X, ("a", 1, 1.0)), table_of(item, ("b", 1, 2.0), ("a", 1, 3.0))])
     assert shown(latest(partition, X, "a", "b")) == [1.0, None]
     assert shown(latest(partition, item, "a", "b")) == [3.0, 2.0]
 
@@ -138,7 +138,7 @@ def test_entity_types_have_slots_of_their_own() -> None:
 def test_entities_never_written_have_slot_zero_and_nothing_in_it() -> None:
     partition = Partition()
     assert partition.slots("user", ["a", "b"]).tolist() == [0, 0]
-    partition.apply(10, [a_block(X, ("a", 1, 1.0))])
+    partition.apply(10, [table_of(X, ("a", 1, 1.0))])
     assert partition.slots("user", ["b", "a", "b"]).tolist() == [0, 1, 0]
     assert shown(latest(partition, a_feature("other"), "a", "b")) == [None, None]
 
@@ -157,7 +157,7 @@ def test_entities_never_written_have_slot_zero_and_nothing_in_it() -> None:
 def test_every_type_is_served_before_and_after_it_was_written(value_type: str, value: Any) -> None:
     partition, feature = Partition(), a_feature(value_type=value_type)
     assert latest(partition, feature, "a").times.tolist() == [NEVER]
-    table = a_block(feature, ("a", 1, value), ("b", 1, None))
+    table = table_of(feature, ("a", 1, value), ("b", 1, None))
     partition.apply(10, [table])
     cells = latest(partition, feature, "a", "b", "c")
     assert cells.values[0:2].tolist() == table.columns[0].values.tolist()
@@ -170,30 +170,30 @@ def test_every_type_is_served_before_and_after_it_was_written(value_type: str, v
 
 def test_a_feature_registered_again_starts_empty() -> None:
     partition = Partition()
-    partition.apply(10, [a_block(X, ("a", 1, 1.0))])
+    partition.apply(10, [table_of(X, ("a", 1, 1.0))])
     again = a_feature(created=11)
     assert shown(latest(partition, again, "a")) == [None]
-    partition.apply(12, [a_block(again, ("a", 0, 2.0))])
+    partition.apply(12, [table_of(again, ("a", 0, 2.0))])
     assert shown(latest(partition, again, "a")) == [2.0]
 
 
 def test_blocks_of_a_feature_since_replaced_are_passed_over() -> None:
     partition, again = Partition(), a_feature(created=11, value_type="string")
-    partition.apply(12, [a_block(again, ("a", 1, "new"))])
-    partition.apply(13, [a_block(X, ("a", 2, 1.0))])
+    partition.apply(12, [table_of(again, ("a", 1, "new"))])
+    partition.apply(13, [table_of(X, ("a", 2, 1.0))])
     assert shown(latest(partition, again, "a")) == ["new"]
 
 
 def test_one_who_asks_for_a_feature_since_replaced_finds_nothing() -> None:
     partition, again = Partition(), a_feature(created=11, value_type="string")
-    partition.apply(12, [a_block(again, ("a", 1, "new"))])
+    partition.apply(12, [table_of(again, ("a", 1, "new"))])
     assert shown(latest(partition, X, "a")) == [None]
     assert shown(latest(partition, again, "a")) == ["new"]
 
 
 def test_a_deleted_feature_is_forgotten() -> None:
     partition = Partition()
-    partition.apply(10, [a_block(X, ("a", 1, 1.0))])
+    partition.apply(10, [table_of(X, ("a", 1, 1.0))])
     partition.drop(X.id)
     partition.drop(X.id)
     assert partition.rows == 0
@@ -212,7 +212,7 @@ def test_only_features_older_than_the_snapshot_may_have_rows_that_were_not_loade
 def test_trimming_keeps_what_each_feature_asks_for() -> None:
     partition, y = Partition(), a_feature("y")
     rows = [("a", time, float(time)) for time in range(5)]
-    partition.apply(10, [a_block(X, *rows), a_block(y, *rows)])
+    partition.apply(10, [table_of(X, *rows), table_of(y, *rows)])
     flush(partition, {X.id: 2, y.id: 3})
     assert partition.rows == 5
     assert shown(latest(partition, X, "a")) == [4.0]
@@ -222,7 +222,7 @@ def test_trimming_keeps_what_each_feature_asks_for() -> None:
 
 def test_the_column_of_a_deleted_feature_is_cleared_before_it_is_another_s() -> None:
     partition, first, other = Partition(), a_feature("x"), a_feature("y")
-    partition.apply(10, [a_block(first, ("a", 1, 1.0), ("b", 2, 2.0))])
+    partition.apply(10, [table_of(first, ("a", 1, 1.0), ("b", 2, 2.0))])
     column = partition.series(first).column
     partition.drop(first.id)
     assert partition.series(other).column.at != column.at
@@ -236,7 +236,7 @@ def test_the_column_of_a_deleted_feature_is_cleared_before_it_is_another_s() -> 
 
 def test_trimming_does_one_series_a_step() -> None:
     partition = Partition()
-    partition.apply(10, [a_block(a_feature(name), ("a", 1, 1.0), ("a", 2, 1.0)) for name in "xyz"])
+    partition.apply(10, [table_of(a_feature(name), ("a", 1, 1.0), ("a", 2, 1.0)) for name in "xyz"])
     partition.flushed = 10
     held = [partition.rows for _ in partition.trimming({f"user.{name}.v1": 1 for name in "xyz"})]
     assert held == [5, 4, 3]
@@ -244,7 +244,7 @@ def test_trimming_does_one_series_a_step() -> None:
 
 def test_what_is_not_flushed_is_not_let_go() -> None:
     partition = Partition()
-    partition.apply(10, [a_block(X, ("a", 1, 1.0), ("a", 2, 2.0))])
+    partition.apply(10, [table_of(X, ("a", 1, 1.0), ("a", 2, 2.0))])
     partition.evict(1)
     assert partition.rows == 2
     assert shown(latest(partition, X, "a", now=1)) == [1.0]
@@ -253,7 +253,7 @@ def test_what_is_not_flushed_is_not_let_go() -> None:
 def test_the_least_recently_used_pairs_go_first() -> None:
     partition = Partition()
     entities = [f"e{number}" for number in range(10)]
-    partition.apply(10, [a_block(X, *((entity, time, 1.0) for entity in entities for time in range(10)))])
+    partition.apply(10, [table_of(X, *((entity, time, 1.0) for entity in entities for time in range(10)))])
     flush(partition, {X.id: 1_000})
     for tick, entity in enumerate(reversed(entities), 1):
         partition.tick = tick
@@ -265,7 +265,7 @@ def test_the_least_recently_used_pairs_go_first() -> None:
 
 def test_nothing_goes_while_the_budget_holds() -> None:
     partition = Partition()
-    partition.apply(10, [a_block(X, ("a", 1, 1.0), ("b", 1, 1.0))])
+    partition.apply(10, [table_of(X, ("a", 1, 1.0), ("b", 1, 1.0))])
     flush(partition, {X.id: 1})
     partition.evict(2)
     assert partition.rows == 2
@@ -287,7 +287,7 @@ def test_eviction_comes_down_to_the_budget_and_no_further_than_it_must(
     held = {(name, entity, time) for name, entity, time in writes}
     partition = Partition()
     for arrived, (name, entity, time) in enumerate(sorted(held), 1):
-        partition.apply(arrived, [a_block(features[name], (entity, time, 1.0))])
+        partition.apply(arrived, [table_of(features[name], (entity, time, 1.0))])
     flush(partition, {feature.id: 1_000 for feature in features.values()})
     used = dict.fromkeys(((name, entity) for name, entity, _ in held), 0)
     for partition.tick, (name, entity) in enumerate(uses, 1):
@@ -319,9 +319,9 @@ def warm_pairs(partition: Partition, features: dict[str, Feature]) -> set[tuple[
 
 def test_corrections_that_merge_away_make_room_before_any_pair_has_to_go() -> None:
     partition = Partition()
-    partition.apply(10, [a_block(X, *(("a", 1, float(number)) for number in range(100)))])
+    partition.apply(10, [table_of(X, *(("a", 1, float(number)) for number in range(100)))])
     flush(partition, {X.id: 1_000})
-    partition.apply(11, [a_block(X, *(("a", 1, float(number)) for number in range(100)))])
+    partition.apply(11, [table_of(X, *(("a", 1, float(number)) for number in range(100)))])
     partition.flushed = 11
     partition.evict(50)
     assert shown(latest(partition, X, "a")) == [99.0]
@@ -329,9 +329,9 @@ def test_corrections_that_merge_away_make_room_before_any_pair_has_to_go() -> No
 
 def test_pairs_that_must_stay_do_not_keep_others_from_making_room() -> None:
     partition = Partition()
-    partition.apply(10, [a_block(X, *(("flushed", time, 1.0) for time in range(60)))])
+    partition.apply(10, [table_of(X, *(("flushed", time, 1.0) for time in range(60)))])
     flush(partition, {X.id: 1_000})
-    partition.apply(11, [a_block(X, *(("fresh", time, 1.0) for time in range(50)))])
+    partition.apply(11, [table_of(X, *(("fresh", time, 1.0) for time in range(50)))])
     partition.tick = 1
     latest(partition, X, "flushed")
     partition.evict(80)
@@ -343,13 +343,13 @@ def test_an_eviction_goes_in_steps_and_what_comes_in_between_is_kept() -> None:
     features = [msgspec.structs.replace(X, id=f"user.x{number}.v1") for number in range(6)]
     names = [f"e{number}" for number in range(100)]
     partition = Partition()
-    partition.apply(10, [a_block(feature, *((name, 1, 1.0) for name in names)) for feature in features])
+    partition.apply(10, [table_of(feature, *((name, 1, 1.0) for name in names)) for feature in features])
     flush(partition, {feature.id: 1_000 for feature in features})
     steps = partition.evicting(300)
     looked_at = []
     for number, rows in enumerate(steps):
         looked_at.append(rows)
-        partition.apply(11 + number, [a_block(features[number % 6], (f"new{number}", 2, float(number)))])
+        partition.apply(11 + number, [table_of(features[number % 6], (f"new{number}", 2, float(number)))])
     assert max(looked_at) < 150
     assert len(looked_at) >= 2 * len(features)
     assert partition.rows <= 300 + len(looked_at)
@@ -364,7 +364,7 @@ def test_an_eviction_goes_in_steps_and_what_comes_in_between_is_kept() -> None:
 
 def test_rows_from_disk_are_placed_sorted_with_the_last_arrival_of_each_time() -> None:
     partition = Partition()
-    partition.apply(10, [a_block(X, ("b", 1, 1.0))])
+    partition.apply(10, [table_of(X, ("b", 1, 1.0))])
     disk = disk_rows(X, ["a", "b", "c"], ("b", 2, 3, 2.0), ("a", 5, 4, 3.0), ("a", 4, 5, 4.0), ("a", 5, 6, 5.0))
     placed = partition.place(X, disk)
     slots = dict(zip("abc", partition.slots("user", ["a", "b", "c"]).tolist(), strict=True))
@@ -384,7 +384,7 @@ def test_evicted_pairs_come_back_from_disk(value_type: str) -> None:
     }
     one, two, three = values[value_type]
     partition, feature = Partition(), a_feature(value_type=value_type, kept=1)
-    partition.apply(10, [a_block(feature, ("a", 1, one), ("a", 2, two), ("b", 1, three))])
+    partition.apply(10, [table_of(feature, ("a", 1, one), ("a", 2, two), ("b", 1, three))])
     flush(partition, {feature.id: 1_000})
     partition.evict(1)
     assert shown(latest(partition, feature, "a", "b")) == ["cold", "cold"]
@@ -400,7 +400,7 @@ def test_evicted_pairs_come_back_from_disk(value_type: str) -> None:
 
 def test_entities_without_rows_on_disk_are_known_to_have_none() -> None:
     partition = Partition(base_floor=100, position=50)
-    partition.apply(51, [a_block(X, ("a", 1, 1.0), ("b", 1, 1.0))])
+    partition.apply(51, [table_of(X, ("a", 1, 1.0), ("b", 1, 1.0))])
     assert shown(latest(partition, X, "a")) == ["cold"]
     disk = disk_rows(X, ["a", "nobody"])
     partition.install(X, disk.entities, partition.place(X, disk))
@@ -409,9 +409,9 @@ def test_entities_without_rows_on_disk_are_known_to_have_none() -> None:
 
 def test_ranges_join_disk_and_memory() -> None:
     partition = Partition()
-    partition.apply(10, [a_block(X, ("a", 1, 1.0), ("a", 2, 2.0), ("a", 3, 3.0))])
+    partition.apply(10, [table_of(X, ("a", 1, 1.0), ("a", 2, 2.0), ("a", 3, 3.0))])
     flush(partition, {X.id: 1})
-    partition.apply(11, [a_block(X, ("a", 2, 9.0))])
+    partition.apply(11, [table_of(X, ("a", 2, 9.0))])
     placed = partition.place(X, disk_rows(X, ["a"], ("a", 1, 10, 1.0), ("a", 2, 10, 2.0), ("a", 3, 10, 3.0)))
     ranges = partition.between(X, partition.slots("user", ["a"]), 1, 3, placed)
     assert ranges.values.tolist() == [1.0, 9.0, 3.0]
@@ -426,14 +426,14 @@ def test_a_column_for_which_the_tables_are_copied_is_made_in_steps(
     partition, value = Partition(), {"string": "a", "boolean": True, "vector": [1.0, 2.0]}.get(value_type, 1.5)
     features = [a_feature(f"x{number}", value_type) for number in range(30)]
     for arrived, feature in enumerate(features[:-1], 1):
-        partition.apply(arrived, [a_block(feature, *((f"u{entity}", arrived, value) for entity in range(400)))])
+        partition.apply(arrived, [table_of(feature, *((f"u{entity}", arrived, value) for entity in range(400)))])
     while len(partition._latest["user"].times[0]) > len(partition._series):  # no column is to spare
         features.insert(-1, spare := a_feature(f"y{len(features)}", value_type))
         partition.series(spare)
     new = features[-1]
     assert partition.lacks([new])
     if written:
-        steps = len(list(partition.applying(100, [a_block(new, ("u7", 5, value))])))
+        steps = len(list(partition.applying(100, [table_of(new, ("u7", 5, value))])))
     else:
         steps = len(list(partition.making_columns([new])))
     assert steps > 400 * len(features) / 500
@@ -452,7 +452,7 @@ def test_rows_from_disk_are_placed_in_the_order_of_the_partition(
 ) -> None:
     partition = Partition(base_floor=FOREVER)
     for number, entity in enumerate(known):
-        partition.load([a_block(X, (entity, 9, 1.0))], [np.array([number])])
+        partition.load([table_of(X, (entity, 9, 1.0))], [np.array([number])])
     disk = disk_rows(X, asked, *((entity, time, place, float(place)) for place, (entity, time) in enumerate(rows)))
     placed = partition.place(X, disk)
     slots = dict(zip("abcd", partition.slots("user", "abcd").tolist(), strict=True))

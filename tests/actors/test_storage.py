@@ -84,7 +84,7 @@ def a_feature(
     )
 
 
-def a_block(feature: Feature, *rows: tuple[str, int, Any]) -> Table:
+def table_of(feature: Feature, *rows: tuple[str, int, Any]) -> Table:
     column = coerce(feature, [value for _, _, value in rows])
     assert column.refused == []
     times = np.array([time for _, time, _ in rows], np.int64)
@@ -159,7 +159,7 @@ def flush(storage: LocalStorage, features: Mapping[str, Feature] = FEATURES, now
 
 
 def write(storage: LocalStorage, arrived: int, *rows: tuple[str, int, Any], feature: Feature = X) -> None:
-    storage.log.commit([written(arrived, a_block(feature, *rows))])
+    storage.log.commit([written(arrived, table_of(feature, *rows))])
 
 
 def stored(storage: LocalStorage) -> list[tuple[str, str]]:
@@ -199,8 +199,8 @@ def test_a_new_storage_knows_nothing(storage: LocalStorage) -> None:
 
 
 def test_batches_are_replayed_in_order_of_arrival_from_anywhere(storage: LocalStorage) -> None:
-    storage.log.commit([written(30, a_block(X, ("c", 1, 3.0)))])
-    storage.log.commit([written(10, a_block(X, ("a", 1, 1.0))), written(20, a_block(X, ("b", 1, 2.0)))])
+    storage.log.commit([written(30, table_of(X, ("c", 1, 3.0)))])
+    storage.log.commit([written(10, table_of(X, ("a", 1, 1.0))), written(20, table_of(X, ("b", 1, 2.0)))])
     assert replayed(storage) == [10, 20, 30]
     assert replayed(storage, 10) == [20, 30]
     assert replayed(storage, 30) == []
@@ -208,15 +208,15 @@ def test_batches_are_replayed_in_order_of_arrival_from_anywhere(storage: LocalSt
 
 @pytest.mark.parametrize("count", [63, 64, 65, 130])
 def test_a_long_journal_is_replayed_to_its_end(storage: LocalStorage, count: int) -> None:
-    storage.log.commit([written(arrived, a_block(X, ("a", arrived, 1.0))) for arrived in range(1, count + 1)])
+    storage.log.commit([written(arrived, table_of(X, ("a", arrived, 1.0))) for arrived in range(1, count + 1)])
     assert replayed(storage) == list(range(1, count + 1))
 
 
 @pytest.mark.parametrize("value_type", VALUE_TYPES)
 def test_tables_of_every_type_are_replayed_as_they_were_written(storage: LocalStorage, value_type: str) -> None:
     feature = a_feature(value_type=value_type)
-    batch = [a_block(feature, *((f"e{n}", n, value) for n, value in enumerate([*VALUES[value_type], None])))]
-    storage.log.commit([written(10, *batch, a_block(Y, ("b", 2, 5.0)))])
+    batch = [table_of(feature, *((f"e{n}", n, value) for n, value in enumerate([*VALUES[value_type], None])))]
+    storage.log.commit([written(10, *batch, table_of(Y, ("b", 2, 5.0)))])
     ((_, replayed),) = storage.log.replay(0)
     (back, other), (sent,) = flat(replayed), flat(batch)
     assert back[:3] == sent[:3]
@@ -231,9 +231,9 @@ def test_a_commit_is_all_or_nothing(storage: LocalStorage) -> None:
     with pytest.raises(StorageDown):
         storage.log.commit(
             [
-                written(11, a_block(X, ("b", 1, 1.0))),
+                written(11, table_of(X, ("b", 1, 1.0))),
                 Registered(Y),
-                written(10, a_block(X, ("c", 1, 1.0)), key="k"),
+                written(10, table_of(X, ("c", 1, 1.0)), key="k"),
             ]
         )
     assert replayed(storage) == [10]
@@ -253,7 +253,7 @@ def test_a_closed_storage_says_that_it_is_down(storage: LocalStorage) -> None:
 
 
 def test_answers_are_given_again_to_the_keys_that_are_known(storage: LocalStorage) -> None:
-    storage.log.commit([written(10, a_block(X, ("a", 1, 1.0)), key="one", answer=b"1")])
+    storage.log.commit([written(10, table_of(X, ("a", 1, 1.0)), key="one", answer=b"1")])
     storage.log.commit([written(20, key="two", answer=b"2"), written(30, key="three", answer=b"3")])
     assert storage.log.answers(["one", "two", "none"], 0) == {"one": b"1", "two": b"2"}
     assert storage.log.answers(["one", "two", "three"], 20) == {"three": b"3"}
@@ -283,7 +283,7 @@ def test_flushed_values_of_every_type_are_read_back(storage: LocalStorage, value
     feature = a_feature(value_type=value_type)
     values = [*VALUES[value_type], None]
     times = [EARLIEST, -1, 0, NOW + 1, LATEST]
-    storage.log.commit([written(10, a_block(feature, *zip(["a"] * 5, times, values, strict=True)))])
+    storage.log.commit([written(10, table_of(feature, *zip(["a"] * 5, times, values, strict=True)))])
     assert flush(storage, by_id(feature)) == 5
     found = read(storage, feature, "a")
     assert [(cell.time, cell.arrived) for cell in found] == [(time, 10) for time in times]
@@ -380,7 +380,7 @@ MANY = by_id(*(a_feature(f"f{number}") for number in range(12)))
 def test_runs_are_sorted_by_feature_entity_time_and_arrival(storage: LocalStorage) -> None:
     for arrived in (10, 11):
         rows = [(entity, time, 1.0) for entity in ("b", "a", "é", "B") for time in (5, -5, 0)]
-        storage.log.commit([written(arrived, *(a_block(feature, *rows) for feature in reversed(MANY.values())))])
+        storage.log.commit([written(arrived, *(table_of(feature, *rows) for feature in reversed(MANY.values())))])
     flush(storage, MANY)
     keys = keys_of(storage)
     assert keys == sorted(keys)
@@ -390,8 +390,8 @@ def test_runs_are_sorted_by_feature_entity_time_and_arrival(storage: LocalStorag
 def test_a_large_flush_keeps_the_order_of_its_corrections(storage: LocalStorage) -> None:
     count = 100_000
     values = np.arange(count, dtype=np.float64)
-    block = a_table(X.id, X.created, ["a"] * count, np.full(count, 5), values, np.zeros(count, np.bool_))
-    storage.log.commit([written(10, block)])
+    table = a_table(X.id, X.created, ["a"] * count, np.full(count, 5), values, np.zeros(count, np.bool_))
+    storage.log.commit([written(10, table)])
     flush(storage)
     assert storage.history.read(X, ["a"], NEVER, FOREVER).rows.values.tolist() == values.tolist()
 
@@ -400,7 +400,7 @@ def write_corrections(storage: LocalStorage, *arrivals: int) -> None:
     """Four values for one moment in each batch, and as many rows of another feature."""
     for arrived in arrivals:
         rows = [("a", 5, float(4 * arrived + number)) for number in range(4)]
-        storage.log.commit([written(arrived, a_block(X, *rows), a_block(Y, *rows))])
+        storage.log.commit([written(arrived, table_of(X, *rows), table_of(Y, *rows))])
 
 
 @pytest.fixture
@@ -473,7 +473,7 @@ def test_what_the_history_does_not_have_is_not_trimmed(storage: LocalStorage) ->
 
 
 def test_a_replay_under_way_notices_that_it_was_overtaken(storage: LocalStorage) -> None:
-    storage.log.commit([written(arrived, a_block(X, ("a", 1, 1.0))) for arrived in range(1, 201)])
+    storage.log.commit([written(arrived, table_of(X, ("a", 1, 1.0))) for arrived in range(1, 201)])
     under_way = storage.log.replay(0)
     next(under_way)
     flush(storage)
@@ -498,7 +498,7 @@ def test_a_monitor_that_lags_further_than_before_brings_back_nothing(storage: Lo
 def test_rows_of_a_deleted_feature_leave_the_history(storage: LocalStorage) -> None:
     storage.log.commit([Registered(X), Registered(Y)])
     for arrived in (10, 20, 30):
-        storage.log.commit([written(arrived, a_block(X, ("a", arrived, 1.0)), a_block(Y, ("b", arrived, 2.0)))])
+        storage.log.commit([written(arrived, table_of(X, ("a", arrived, 1.0)), table_of(Y, ("b", arrived, 2.0)))])
         flush(storage)
     write(storage, 40, ("only", 1, 1.0))
     flush(storage)
@@ -511,7 +511,7 @@ def test_rows_of_a_deleted_feature_leave_the_history(storage: LocalStorage) -> N
 
 
 def test_rows_of_a_deleted_feature_do_not_reach_the_history(storage: LocalStorage) -> None:
-    storage.log.commit([written(10, a_block(X, ("a", 1, 1.0)), a_block(Y, ("b", 1, 1.0)))])
+    storage.log.commit([written(10, table_of(X, ("a", 1, 1.0)), table_of(Y, ("b", 1, 1.0)))])
     write(storage, 20, ("a", 2, 1.0))
     storage.log.commit([Deleted(X)])
     assert flush(storage, by_id(Y)) == 3
@@ -535,7 +535,7 @@ def test_a_feature_registered_again_does_not_see_the_rows_of_the_one_before(stor
 
 
 def test_rows_of_features_that_are_not_registered_are_not_loaded(storage: LocalStorage) -> None:
-    storage.log.commit([written(10, a_block(X, ("a", 1, 1.0)), a_block(Y, ("b", 1, 1.0)))])
+    storage.log.commit([written(10, table_of(X, ("a", 1, 1.0)), table_of(Y, ("b", 1, 1.0)))])
     flush(storage)
     assert loaded(storage.history.load(storage.history.plan(10), by_id(Y))) == [(Y.id, "b", 1, 10)]
     assert loaded(storage.history.load(storage.history.plan(10), {})) == []
@@ -577,7 +577,7 @@ def test_merging_leaves_behind_what_has_come_of_age_since(
     storage.history.compact(features.copy, NOW + HOUR + 11)
     assert [cell.time for cell in read(storage, aged, "a")] == [NOW + 20]
     assert len(read(storage, Y, "b")) == 2
-    storage.log.commit([written(30, a_block(aged, ("a", NOW, 1.0)))])
+    storage.log.commit([written(30, table_of(aged, ("a", NOW, 1.0)))])
     assert flush(storage, features, NOW) == 1
 
 
@@ -609,8 +609,8 @@ def test_many_small_runs_are_merged_and_nothing_is_lost(
             [
                 written(
                     arrived,
-                    a_block(X, ("a", 5, float(arrived)), (f"e{arrived}", arrived, 0.0)),
-                    a_block(Y, ("a", 1, 1.0)),
+                    table_of(X, ("a", 5, float(arrived)), (f"e{arrived}", arrived, 0.0)),
+                    table_of(Y, ("a", 1, 1.0)),
                 )
             ]
         )
@@ -743,7 +743,7 @@ def by_pair(cells: list[Seen]) -> dict[tuple[str, int], list[Seen]]:
 
 def test_all_runs_are_loaded_where_they_fit(storage: LocalStorage) -> None:
     for arrived in (10, 20, 30):
-        storage.log.commit([written(arrived, a_block(X, ("a", 5, 1.0)), a_block(Y, ("b", arrived, 1.0)))])
+        storage.log.commit([written(arrived, table_of(X, ("a", 5, 1.0)), table_of(Y, ("b", arrived, 1.0)))])
         flush(storage)
     plan = storage.history.plan(6)
     assert (plan.position, plan.base_floor) == (30, NEVER)
@@ -805,7 +805,7 @@ def test_opening_again_gives_everything_back(tmp_path: Path) -> None:
     write(storage, 10, ("a", 1, 1.0))
     flush(storage)
     storage.log.trim(FOREVER, NOW)
-    storage.log.commit([written(20, a_block(X, ("a", 2, 2.0)), key="k", answer=b"1"), Ungrouped("h")])
+    storage.log.commit([written(20, table_of(X, ("a", 2, 2.0)), key="k", answer=b"1"), Ungrouped("h")])
     storage.summaries.save(10, {SummaryKey(X.id, X.created, 0, 0): b"state"}, b"".join)
     storage.close()
     with_all = EmbeddedStorage(str(tmp_path))
@@ -851,7 +851,7 @@ def test_a_file_in_the_place_of_the_directory_is_refused_by_its_name(tmp_path: P
 
 def commit_unknown_to_the_journal(storage: EmbeddedStorage, arrived: int) -> Change:
     """What a crash leaves behind that comes after the history was written and before the journal knew."""
-    batch = [a_block(X, ("a", arrived, float(arrived)))]
+    batch = [table_of(X, ("a", arrived, float(arrived)))]
     storage.log.commit([written(arrived, *batch)])
     return storage._runs.append(arrived, history.to_table([(arrived, batch)], FEATURES))
 
@@ -928,7 +928,7 @@ def test_a_history_commit_that_was_torn_is_undone(tmp_path: Path, torn: bytes) -
 def test_a_history_that_was_tidied_again_and_again_without_a_write_opens(tmp_path: Path, deletions: int) -> None:
     storage = EmbeddedStorage(str(tmp_path))
     storage.open()
-    storage.log.commit([written(10, a_block(X, ("a", 1, 1.0)), a_block(Y, ("a", 1, 1.0)))])
+    storage.log.commit([written(10, table_of(X, ("a", 1, 1.0)), table_of(Y, ("a", 1, 1.0)))])
     flush(storage)
     for gone in (Y, a_feature("never"), a_feature("neither"))[:deletions]:
         storage.log.commit([Deleted(gone)])
@@ -956,7 +956,7 @@ def files_with(path: Path, feature: Feature) -> list[Path]:
 
 
 def test_no_file_has_rows_of_a_forgotten_feature(embedded: EmbeddedStorage, tmp_path: Path) -> None:
-    embedded.log.commit([written(10, a_block(X, ("a", 1, 1.0)), a_block(Y, ("b", 1, 1.0)))])
+    embedded.log.commit([written(10, table_of(X, ("a", 1, 1.0)), table_of(Y, ("b", 1, 1.0)))])
     flush(embedded)
     write(embedded, 20, ("a", 2, 1.0))
     flush(embedded)
@@ -1077,7 +1077,7 @@ def as_written_before(directory: Path, tables: Mapping[int, pa.Table]) -> None:
 def test_a_history_that_the_deltalake_library_wrote_opens_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = {run: [(run, [a_block(X, ("a", run, float(run))), a_block(Y, ("a", 1, 0.0))])] for run in (1, 20, 30)}
+    rows = {run: [(run, [table_of(X, ("a", run, float(run))), table_of(Y, ("a", 1, 0.0))])] for run in (1, 20, 30)}
     as_written_before(tmp_path, {run: history.to_table(batch, FEATURES) for run, batch in rows.items()})
     storage = EmbeddedStorage(str(tmp_path))
     storage.open()
@@ -1169,7 +1169,7 @@ def test_a_log_cut_off_anywhere_keeps_whole_commits_up_to_there(
     embedded: EmbeddedStorage, tmp_path: Path, cut: int
 ) -> None:
     for first in range(1, 41, 2):
-        embedded.log.commit([written(arrived, a_block(X, ("a", arrived, 1.0))) for arrived in (first, first + 1)])
+        embedded.log.commit([written(arrived, table_of(X, ("a", arrived, 1.0))) for arrived in (first, first + 1)])
     torn = copied(tmp_path / "data", tmp_path / "torn")
     wal = tmp_path / "torn" / "journal.db-wal"
     os.truncate(wal, max(0, wal.stat().st_size - cut))
@@ -1187,7 +1187,7 @@ def test_a_log_cut_off_anywhere_keeps_whole_commits_up_to_there(
 def test_duckdb_reads_the_history_files(embedded: EmbeddedStorage, tmp_path: Path) -> None:
     text = a_feature("t", "string")
     storage_rows = [("a", NOW, 1.5), ("a", NOW, 2.5), ("b", NOW + 1, None)]
-    embedded.log.commit([written(NOW, a_block(X, *storage_rows), a_block(text, ("é", EARLIEST, "v")))])
+    embedded.log.commit([written(NOW, table_of(X, *storage_rows), table_of(text, ("é", EARLIEST, "v")))])
     flush(embedded, by_id(X, text))
     files = str(tmp_path / "data" / "history" / "**" / "*.parquet")
     query = (
@@ -1230,7 +1230,7 @@ def test_the_history_is_a_delta_table(
 def test_runs_merged_in_order_of_arrival_are_one_sorted_run() -> None:
     tables = [
         history.to_table(
-            [(arrived, [a_block(X, ("b", 2, float(arrived)), ("a", arrived, 0.0)), a_block(Y, ("a", 1, 0.0))])],
+            [(arrived, [table_of(X, ("b", 2, float(arrived)), ("a", arrived, 0.0)), table_of(Y, ("a", 1, 0.0))])],
             FEATURES,
         )
         for arrived in (1, 2, 3)

@@ -46,10 +46,10 @@ def a_feature(name: str, age: int | None = None, created: int = 0) -> Feature:
 
 def a_batch(arrived: int, feature: Feature, *rows: tuple[str, int]) -> Written:
     times = np.array([time for _, time in rows], np.int64)
-    block = a_table(
+    table = a_table(
         feature.id, feature.created, [id_ for id_, _ in rows], times, times * 1.0, np.zeros(len(rows), bool)
     )
-    return Written(arrived, [block], None, b"")
+    return Written(arrived, [table], None, b"")
 
 
 def entities(storage: LocalStorage, feature: Feature, *asked: str) -> list[str]:

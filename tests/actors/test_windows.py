@@ -115,7 +115,7 @@ def test_growing_coarser_in_steps_ends_where_growing_at_once_does(
 # In the monitor and the storage
 
 
-def block(times: list[int], values: list[float]) -> Table:
+def table_of(times: list[int], values: list[float]) -> Table:
     nulls = np.zeros(len(times), np.bool_)
     return a_table(FEATURE.id, FEATURE.created, ["u"] * len(times), int64(times), np.array(values), nulls)
 
@@ -149,7 +149,7 @@ def test_the_windows_of_a_stream_hold_each_observation_once_and_the_whole_holds_
     expected: Counter[Window] = Counter()
     for step, rows in sent:
         arrived += step + 1
-        monitor.apply(arrived, [block([time for time, _ in rows], [float(value) for _, value in rows])])
+        monitor.apply(arrived, [table_of([time for time, _ in rows], [float(value) for _, value in rows])])
         expected.update(
             Window(width, time - time % width) for time, _ in rows for width in [width_of(arrived - time)]
         )
