@@ -1,13 +1,13 @@
-"""JournalActor: the one order of everything that is accepted. Durable first, then visible, then answered.
+"""JournalActor: puts everything that is accepted into a total order. Durable first, then visible, then answered.
 
-It takes every message that is waiting, commits them once in a worker thread, hands the batches to the stores
-and the monitor in commit order and answers. Messages that come during a commit make up the next: the slower
-the disk, the larger the group.
+Group commit: the actor takes all waiting messages, commits them together in a worker thread, passes the batches to
+the stores and the monitor in commit order, and answers. Messages that arrive during a commit form the next group:
+the slower the disk, the larger the group.
 
-Over a shared store there are no stores to hand batches to: who reads asks the server.
+Over a shared store there are no stores to pass batches to, as reads ask the shared store.
 
-A store's inbox is first in, first out, and a batch is in it before the write is answered, so a read sent
-after the answer sees the write.
+A store's inbox is first in, first out, and a batch is in it before the write is answered, so a read sent after the
+answer sees the write.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from actors.turns import by_turns
 
 
 class _Accepted(NamedTuple):
-    """An entry to commit, and everybody who gets its outcome: who sent it first, then who repeats its key."""
+    """An entry to commit, and the envelopes it answers: the one that it came in, and those that repeat its key."""
 
     askers: list[Envelope[Any]]
     entry: Entry
 
 
 class JournalActor:
-    """See the module. `unflushed` counts the observations that the history does not have yet, `values_written`
-    those that were committed since the start.
+    """Commits entries. See the module docstring. `unflushed`: observations that the history does not have yet;
+    `values_written`: those committed since the start.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class JournalActor:
         unflushed: int,
         checkpoint_values: int,
     ) -> None:
-        """A checkpoint is called for (`wants_checkpoint`) once `checkpoint_values` are unflushed."""
+        """`checkpoint_values`: sets `wants_checkpoint` when this many observations are unflushed."""
         self.mailbox = Mailbox("journal")
         self.unflushed = unflushed
         self.values_written = 0
         self.newest = 0
-        """The arrival of the newest batch since the start."""
+        """The arrival of the newest batch committed since the start."""
         self.wants_checkpoint = trio.Event()
         self.stores: Sequence[Mailbox] = ()
         self.monitor: Mailbox | None = None
@@ -67,9 +67,10 @@ class JournalActor:
         self._created: dict[str, int] = {}
 
     async def load(self) -> None:
-        """The registry is what is durable of the features.
+        """Start again from the registry, whose features are durable.
 
-        A crash may have come between a commit and its hand-over: the stores look the journal through.
+        There may have been a crash between a commit and passing it on, so stores and monitor have to read the
+        journal.
         """
         self.note_registry()
         self._ask_for_checkpoint()
@@ -78,7 +79,7 @@ class JournalActor:
             mailbox.post(Apply([]))
 
     def note_registry(self) -> None:
-        """Judge writes by the registry as it is now: another process has changed it."""
+        """Validate writes against the registry as it is now, as another process has changed it."""
         self._created = {feature.id: feature.created for feature in self._features.values()}
 
     async def run(self) -> None:
@@ -90,7 +91,7 @@ class JournalActor:
                 await self._commit(group)
 
     async def _commit(self, group: Sequence[Envelope[Any]]) -> None:
-        """One group, one transaction."""
+        """Commit a group in one transaction."""
         try:
             accepted = self._accept(group, await self._answered_before(group))
             recorded: Sequence[Entry | TimewellError] = []
@@ -113,13 +114,13 @@ class JournalActor:
         if self.stores:
             self.unflushed += observations
         self.newest = max([self.newest, *(entry.arrived for entry in written)])
-        self._clock.start_after(self.newest)  # a shared store gives arrivals of its own
+        self._clock.start_after(self.newest)  # a shared store may assign later arrivals
         for change in durable:
             self._note(change)
         try:
             await self._hand_on(durable)
         except MemoryError:
-            await self.load()  # what is durable is read from there, before the next question is answered
+            await self.load()  # has stores and monitor read the journal before they answer anything else
         for (askers, _), entry in zip(accepted, recorded, strict=True):
             for envelope in askers:
                 if isinstance(entry, TimewellError):
@@ -135,7 +136,7 @@ class JournalActor:
         return dict(await trio.to_thread.run_sync(self._log.answers, keys, since))
 
     def _accept(self, group: Sequence[Envelope[Any]], answered: Mapping[str, bytes]) -> list[_Accepted]:
-        """The entries to commit. What needs none, a key answered before or a refusal, is answered here."""
+        """The entries to commit. Messages that need none, as they are repeats or refused, are answered here."""
         accepted: list[_Accepted] = []
         first: dict[str, _Accepted] = {}
         for envelope in group:
@@ -176,14 +177,14 @@ class JournalActor:
         )
 
     def _note(self, change: Entry) -> None:
-        """Writes that come after a change of the registry are judged by it."""
+        """Note a change of the registry, which later writes are validated against."""
         if isinstance(change, Registered):
             self._created[change.feature.id] = change.feature.created
         elif isinstance(change, Deleted):
             self._created.pop(change.feature.id, None)
 
     async def _hand_on(self, entries: Sequence[Entry]) -> None:
-        """To the stores and the monitor, in commit order."""
+        """Pass durable entries to the stores and the monitor, in commit order."""
         batches: list[tuple[int, Batch]] = []
         for entry in entries:
             if isinstance(entry, Written):
@@ -209,17 +210,17 @@ class JournalActor:
             return
         parts: dict[int, list[tuple[int, list[Table]]]] = {}
         for arrived, batch in batches if self.stores else ():
-            for shard, own in (await by_turns(splitting(batch, len(self.stores)))).items():
-                parts.setdefault(shard, []).append((arrived, own))
-        for shard, own_batches in parts.items():
-            await self.stores[shard].tell(Apply(own_batches))
+            for shard, tables in (await by_turns(splitting(batch, len(self.stores)))).items():
+                parts.setdefault(shard, []).append((arrived, tables))
+        for shard, of_shard in parts.items():
+            await self.stores[shard].tell(Apply(of_shard))
         if self.monitor is not None:
             self.monitor.post(Apply(batches))
 
     # Checkpoints
 
     def flushed(self, observations: int) -> None:
-        """So many observations have reached the history."""
+        """Note that this many observations have reached the history."""
         self.unflushed -= observations
 
     def _ask_for_checkpoint(self) -> None:
@@ -228,9 +229,9 @@ class JournalActor:
 
 
 def _groups(waiting: Sequence[Envelope[Any]]) -> list[list[Envelope[Any]]]:
-    """Neighbours, up to GROUP_COMMIT_VALUES observations together.
+    """Split waiting messages into groups of consecutive ones, of up to GROUP_COMMIT_VALUES observations.
 
-    A feature that comes or goes ends a group: what follows is judged once it is known whether that is durable.
+    A message that adds or deletes a feature ends its group: later ones are validated once that is durable.
     """
     groups: list[list[Envelope[Any]]] = [[]]
     values, ended = 0, False
@@ -254,7 +255,7 @@ def _key(envelope: Envelope[Any]) -> str | None:
 
 
 def _said(entry: Entry) -> bytes | Erased | None:
-    """What a message is answered with whose entry is durable."""
+    """The answer to a message whose entry is durable."""
     if isinstance(entry, Written):
         return Repeated(entry.answer) if entry.repeated else entry.answer
     return entry if isinstance(entry, Erased) else None

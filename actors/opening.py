@@ -95,7 +95,7 @@ async def open_router(
 
 
 class _Opened(NamedTuple):
-    """What is built on an open storage, in one way for an own storage and in another for a shared store."""
+    """What is built on an open storage; how differs between a storage of one process and a shared store."""
 
     storage: Storage
     clock: ArrivalClock

@@ -1,7 +1,7 @@
 """FeatureStore and StoreActor: one shard of the entities, in memory, rebuilt from storage when lost.
 
-FeatureStore answers messages synchronously out of its partition. StoreActor runs it: it drains its inbox,
-handles all, lets memory go between messages, and after a crash reads everything back from storage.
+A FeatureStore answers messages synchronously from its partition. A StoreActor runs it: it drains its inbox,
+handles all messages, frees memory between them, and after a crash reloads everything from storage.
 """
 
 from __future__ import annotations
@@ -51,37 +51,39 @@ from actors.types.values import empty
 
 log = logging.getLogger("timewell.store")
 EVICTION_SHARE = 20
-"""After an eviction the budget is looked at again when a twentieth of it has been added."""
+"""After an eviction the budget is checked again when a twentieth of it has been added."""
 USES_NOTED_FROM = 0.5
-"""While memory is not so full nothing will have to leave it soon, and what is read need not be noted as used."""
+"""As long as less than this fraction of the budget is used, nothing will be evicted soon, and uses are not
+recorded."""
 EVICTED_ROWS_PER_TURN = 50_000
-"""An eviction looks at so many rows, and lets the others run: some milliseconds."""
+"""Rows that an eviction processes before other tasks run: some milliseconds."""
 VALUES_PER_TURN = 1_500
-"""While one is under way, so many values that come in are worth a turn: it ends before a tenth has been added."""
+"""For each this many values that are written, one step of tidying and eviction is done before the next write, so
+that an eviction ends before a tenth of the budget has been added."""
 LONGEST_TURN_SECONDS = 0.005
-"""A store that has handled messages for so long lets the others run."""
+"""How long a store handles messages before other tasks run."""
 
 
 class FeatureStore:
-    """What a store answers. Not thread-safe."""
+    """Answers messages from a partition. Not thread-safe."""
 
     def __init__(self, partition: Partition, budget: int) -> None:
-        """`budget`: the observations to hold, but for those that the history files do not have yet."""
+        """`budget`: how many observations to keep in memory, besides those that the history does not have yet."""
         self.partition = partition
         self._chores: Iterator[None] = iter(())
         self._to_trim: Mapping[str, int] | None = None
         self._evicting: Iterator[int] | None = None
         self.taken = 0
-        """How many values have come in."""
+        """How many values have been applied."""
         self.agreement: dict[str, tuple[int, int]] = {}
-        """By feature id: values compared with a point-in-time read, and those that differed."""
+        """By feature id: values compared with a point-in-time read, and values that differed."""
         self._budget = budget
         self._look_at = budget
         self._at_most = partition.rows
         self._handlers = self._handling()
 
     def handle(self, message: Message[R]) -> R:
-        """The answer to a message."""
+        """Answer a message."""
         if self._at_most > self._budget * USES_NOTED_FROM:
             self.partition.tick += 1
         return self._handlers.handle(message)
@@ -108,15 +110,15 @@ class FeatureStore:
         self._look_at = self._budget
 
     def unprepared(self, message: Message[Any]) -> bool:
-        """Whether there is something to be made before it can be answered, in steps, by `preparing`."""
+        """Whether `preparing` has to run before this message can be answered."""
         return self.partition.lacks(_features_of(message))
 
     def preparing(self, message: Message[Any]) -> Steps[None]:
-        """Make it, in steps between which nothing else may be asked."""
+        """Add the columns that a message needs, in steps. The store may not be used otherwise in between."""
         return self.partition.making_columns(_features_of(message))
 
     def applying(self, batches: Sequence[tuple[int, Batch]]) -> Steps[None]:
-        """Take batches in, in steps between which nothing else may be asked."""
+        """Apply batches, in steps. The store may not be used otherwise in between."""
         for arrived, batch in batches:
             yield from self.partition.applying(arrived, batch)
             count = observations(batch)
@@ -124,7 +126,7 @@ class FeatureStore:
             self._at_most += count
 
     def keep_within_budget(self) -> bool:
-        """Let the least recently used pairs go where memory holds too much; a turn's work. Whether it is done."""
+        """Do one step of eviction if memory exceeds the budget; returns whether there is nothing more to evict."""
         if self._evicting is None:
             if self._at_most <= self._look_at:
                 return True
@@ -140,26 +142,28 @@ class FeatureStore:
         return True
 
     def housekeep(self) -> bool:
-        """One piece of what is to be done between messages. Whether there may be more."""
+        """Do one step of the work to be done between messages. Returns whether there may be more."""
         for _ in self._chores:
             return True
-        if self._to_trim is not None:  # by the last checkpoint, once what was begun after one before it is done
+        if self._to_trim is not None:  # trim for the last checkpoint, when trimming for an earlier one is done
             self._chores, self._to_trim = self.partition.trimming(self._to_trim), None
             return True
         return self.tidy()
 
     def tidy(self) -> bool:
-        """One piece of what grows with what comes in. Whether there may be more."""
+        """Do one step of merging and evicting, of which writes cause more. Returns whether there may be more."""
         tidied = self.partition.tidy()
         return not self.keep_within_budget() or tidied
 
-    # Reading. Rows from disk that are older than what memory has let go of since are not enough.
+    # Reading
+
+    # Rows read from disk before the last flush are discarded: memory may have dropped rows that they lack.
 
     def _fresh(self, disk: DiskRows | None) -> DiskRows | None:
         return disk if disk is not None and disk.position >= self.partition.flushed else None
 
     def _latest(self, message: Latest) -> Grid:
-        """The values of each feature; `cold` marks those that only the disk can tell."""
+        """The latest values of each feature; `cold` marks those that have to be read from disk."""
         slots = self.partition.slots(message.entity_type, message.entities)
         if message.disk or not message.current:
             questions = zip(message.features, message.visible_from, strict=True)
@@ -170,7 +174,7 @@ class FeatureStore:
         return grid
 
     def _verify(self, message: Latest, slots: Indices, grid: Grid) -> None:
-        """Compare the served values with what the history in memory says of the same moment."""
+        """Compare the served values with a point-in-time read of the history in memory, and log differences."""
         for member, served in grid.cells().items():
             feature = message.features[member]
             past = self.partition.as_of(feature, slots, message.at, message.visible_from[member], None)
@@ -197,8 +201,8 @@ class FeatureStore:
         if message.current:
             self.partition.install(feature, disk.entities, placed)
             self._at_most += placed.size
-        # With the rows at hand even after they are installed: retention keeps the newest in memory, and these
-        # may all be of the future.
+        # Uses the rows from disk even after installing them: retention keeps only the newest ones in memory, which
+        # may all be in the future.
         cells = self.partition.as_of(feature, slots, message.at, visible_from, placed)
         return cells._replace(cold=_uncovered(cells.cold, message.entities, disk))
 
@@ -268,12 +272,12 @@ class FeatureStore:
 
 
 def _soon(asked: Ranged) -> Aggregated | Ranged:
-    """The answer where it takes but a moment, else what makes it aside."""
+    """The aggregates if there are few rows, otherwise the Ranged that computes them in a worker thread."""
     return Aggregated(*at_once(asked.answering())) if asked.few else asked
 
 
 def _uncovered(cold: Nulls | None, entities: Sequence[str], disk: DiskRows | None) -> Nulls | None:
-    """What is still cold once rows from disk have joined the question."""
+    """What is still cold when rows from disk are used."""
     if cold is None or disk is None or not cold.any():
         return cold
     covered = set(disk.entities)
@@ -281,7 +285,7 @@ def _uncovered(cold: Nulls | None, entities: Sequence[str], disk: DiskRows | Non
 
 
 class StoreActor:
-    """Runs a FeatureStore over the entities of one shard."""
+    """Runs the FeatureStore of one shard."""
 
     def __init__(
         self,
@@ -293,7 +297,7 @@ class StoreActor:
         known: Known,
         partition: Partition | None = None,
     ) -> None:
-        """`known`: what is registered, asked at every rebuild. `partition`: a first state, if there is one."""
+        """`known`: returns the registered features; called at every rebuild. `partition`: an initial state."""
         self.mailbox = Mailbox(f"store {shard}")
         self._shard = shard
         self._shards = shards
@@ -303,11 +307,11 @@ class StoreActor:
         self._known = known
         self._prepared = partition
         self._owed = 0
-        """How many pieces of what was left to be tidied are to be done before more is taken in."""
+        """How many steps of tidying have to be done before the next batches are applied."""
         self.store: FeatureStore
 
     async def load(self) -> None:
-        """Rebuild the partition from storage, then see to what arrived meanwhile."""
+        """Rebuild the partition from storage, unless an initial one was given."""
         partition, self._prepared = self._prepared, None
         if partition is None:
             wanted, budget = [self._shard], self._budget * self._shards
@@ -318,7 +322,7 @@ class StoreActor:
         self.store = FeatureStore(partition, self._budget)
 
     async def run(self) -> None:
-        """Handle messages until cancelled; between them, one piece of housekeeping at a time."""
+        """Handle messages until cancelled, with steps of housekeeping in between."""
         while True:
             batch = await self._next()
             self.mailbox.take(batch)
@@ -337,7 +341,7 @@ class StoreActor:
                     until = trio.current_time() + LONGEST_TURN_SECONDS
 
     async def _apply(self, message: Apply) -> None:
-        """Take batches in. What those before left to be tidied comes first, as far as it has to be."""
+        """Apply batches, after the steps of tidying that earlier batches owe."""
         while self._owed > 0 and self.store.tidy():
             self._owed -= 1
             await trio.lowlevel.checkpoint()
@@ -354,7 +358,7 @@ class StoreActor:
         return await self.mailbox.drain(None if self.mailbox.missed else self._answer_now)
 
     def _answer_now(self, envelope: Envelope[Any]) -> None:
-        """In the task of who asks. Raises RuntimeError where that would hold it up: it is to send the message."""
+        """Answer in the caller's task. Raises RuntimeError if that takes long: the caller then sends a message."""
         if self.store.unprepared(envelope.message):
             raise RuntimeError("what is asked for has no columns yet")
         self._answer(envelope)
@@ -370,18 +374,18 @@ class StoreActor:
             refusal = shortage(error)
             half_done = isinstance(error, HalfGrown) or _takes_in(envelope.message)
             if envelope.reply is None or refusal is None or half_done:
-                raise  # the state is to be made anew
+                raise  # the state may be inconsistent, and has to be rebuilt
             envelope.fail(refusal)
         else:
             envelope.answer(answer)
 
     async def _catch_up(self) -> None:
-        """Apply what the inbox had no place for."""
+        """Apply the batches that were dropped from the full inbox."""
         self.mailbox.missed = False
         after = self.store.partition.position
         try:
             batches = await trio.to_thread.run_sync(replayed, self._log, self._shards, self._shard, after)
-        except Trimmed:  # a checkpoint came first: only the history has what was missed
+        except Trimmed:  # after a checkpoint only the history has what was missed
             await self.load()
             return
         self.store.handle(Apply(batches))
@@ -390,7 +394,7 @@ class StoreActor:
 
 
 def _features_of(message: Message[Any]) -> Sequence[Feature]:
-    """Those that a question is about."""
+    """The features that a query is about."""
     match message:
         case Latest() | Past():
             return message.features
@@ -401,16 +405,16 @@ def _features_of(message: Message[Any]) -> Sequence[Feature]:
 
 
 def _takes_in(message: Message[Any]) -> bool:
-    """Whether a question is one that brings rows of the disk back to memory."""
+    """Whether a query loads rows from disk back into memory."""
     return isinstance(message, Latest) and message.current and len(message.disk) > 0
 
 
 def rebuild(
     log: OwnLog, history: OwnHistory, known: Known, shards: int, wanted: Sequence[int], budget: int
 ) -> dict[int, Partition]:
-    """Partitions of the wanted shards out of history and journal. Blocks; for a worker thread.
+    """Rebuild the partitions of the wanted shards from history and journal. Blocks; for a worker thread.
 
-    `budget`: the observations that all shards together may hold.
+    `budget`: how many observations all shards together may keep in memory.
     """
     while True:
         plan, features = history.plan(budget), known()
@@ -426,11 +430,11 @@ def rebuild(
             partition.trim(kept_values)
         try:
             for arrived_at, batch in log.replay(plan.position):
-                for shard, own in split(batch, shards).items():
+                for shard, tables in split(batch, shards).items():
                     if shard in partitions:
-                        partitions[shard].apply(arrived_at, own)
+                        partitions[shard].apply(arrived_at, tables)
         except Trimmed:
-            continue  # a checkpoint came in between: the history has more by now
+            continue  # there was a checkpoint in between: start again, as the history has more now
         return partitions
 
 
@@ -441,7 +445,7 @@ def _owned(table: Table, shards: int, wanted: Mapping[int, Partition]) -> list[t
 
 
 def replayed(log: OwnLog, shards: int, shard: int, after: int) -> list[tuple[int, list[Table]]]:
-    """The journal's batches later than `after`, as far as one shard owns them. For a worker thread."""
+    """The parts that one shard owns of the journal's batches later than `after`. Blocks; for a worker thread."""
     return [
         (arrived, parts[shard]) for arrived, batch in log.replay(after) if shard in (parts := split(batch, shards))
     ]

@@ -1,7 +1,7 @@
-"""Taking in: from JSON, lines and Arrow to what may be written.
+"""Ingestion: validating rows from JSON, lines and Arrow, and turning them into batches.
 
-sent.py                        rows as they were sent: references, ids, timestamps, values, schemas
-arrow_stream.py arrow_keys.py  a stream of Arrow, judged before it is read; its ids and timestamps
-overwriting.py spool.py        rows that a later one of their batch overwrites; what is set aside in a file
+sent.py                        rows from JSON: references, ids, timestamps, values, schemas
+arrow_stream.py arrow_keys.py  reading Arrow streams, within limits; columns of ids and of timestamps
+overwriting.py spool.py        counting rows that a later one in the batch overwrites; spooling batches to a file
 arrow_tables.py                Arrow tables, long and wide
 """

@@ -20,21 +20,21 @@ from timewell.timestamps import judged_texts
 
 
 def settled(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column in a plain type; one of missing values only in none, whatever it was given."""
+    """A column in a plain type; a column without any values gets the null type, whatever type it had."""
     column = plain(column)
     return pa.chunked_array([pa.nulls(len(column))]) if without_values(column) else column
 
 
 def ids_of_arrow(column: pa.ChunkedArray, field: str) -> list[str]:
-    """Entity ids: strings, or whole numbers as their digits; a null is an empty text.
+    """Convert a column to entity ids: strings, or integers as their digits; nulls become empty strings.
 
-    Raises InvalidInput that names `field` for columns of other types.
+    Raises InvalidInput, naming `field`, for columns of other types.
     """
     return list(entities_of_arrow(column, field))
 
 
 def entities_of_arrow(column: pa.ChunkedArray, field: str) -> Entities:
-    """The same with each distinct one once: a Python string is made of these alone."""
+    """Convert a column to entity ids, see `ids_of_arrow`. Only distinct ids become Python strings."""
     column = settled(column)
     if not (is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
         raise InvalidInput.at(field, f"must be strings or integers, not {column.type}")
@@ -51,7 +51,7 @@ def _texts(names: pa.StringArray) -> list[str]:
 
 
 def coded(column: pa.ChunkedArray) -> tuple[pa.Array, NDArray[np.int32]]:
-    """The distinct values of a column, a null among them where it has some, and for each row its place there."""
+    """The distinct values of a column, including null if it has any, and each row's position in them: int32[n]."""
     if pa.types.is_null(column.type):
         column = column.cast(pa.string())
     encoded = column.dictionary_encode().combine_chunks()
@@ -62,16 +62,19 @@ def coded(column: pa.ChunkedArray) -> tuple[pa.Array, NDArray[np.int32]]:
 
 
 def times_of_arrow(column: pa.ChunkedArray, field: str) -> Times:
-    """Timestamps of any unit (without a zone: UTC) or RFC 3339 strings. int64[n], 0 for nulls.
+    """Convert timestamps of any unit (UTC if without a zone) or RFC 3339 strings to int64[n], 0 for nulls.
 
-    Raises InvalidInput that names `field`, and the rows where single values are to blame.
+    Raises InvalidInput, which names `field`, and the rows if single values are invalid.
     """
     times, faults = judged_times(column, field)
     return _without_faults(times, faults)
 
 
 def judged_times(column: pa.ChunkedArray, field: str) -> tuple[Times, list[Fault]]:
-    """The same with what is wrong with single rows, whose times are 0. Raises InvalidInput for other types."""
+    """Convert timestamps, and list the faults of invalid rows, whose times are 0.
+
+    Raises InvalidInput for columns of other types.
+    """
     column = settled(column)
     if pa.types.is_null(column.type):
         return np.zeros(len(column), np.int64), []
@@ -83,7 +86,7 @@ def judged_times(column: pa.ChunkedArray, field: str) -> tuple[Times, list[Fault
 
 
 def times_of_texts(texts: list[str], field: str) -> Times:
-    """RFC 3339 strings as microseconds. Raises InvalidInput that names the rows to blame."""
+    """Convert RFC 3339 strings to microseconds: int64[n]. Raises InvalidInput, which names the invalid rows."""
     times, wrong = judged_texts(texts)
     return _without_faults(times, _faults(field, wrong))
 

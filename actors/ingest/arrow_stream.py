@@ -1,8 +1,8 @@
-"""Arrow streams as tables. What a stream says of itself is judged before anything is made of it.
+"""Reads Arrow streams as tables, within limits that are checked before anything is allocated.
 
 Some hundred bytes can stand for a billion rows, and a megabyte for gigabytes. But each record batch says how many
-rows its columns have, and each compressed buffer begins with its length; and what a dictionary, a run or a view
-stands for is counted before it is written out.
+rows its columns have, and each compressed buffer begins with its decompressed length. What dictionaries, runs and
+views expand to is counted before they are decoded.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from actors.settings import MAX_ARROW_CHUNKS, MAX_ARROW_SCHEMA_BYTES, MAX_TABLE_
 from actors.types.arrow_contents import full_bytes
 
 LEAST_BYTES_OF_A_VALUE = 4
-"""Counted for each, also where its type needs none: of nulls there can be any number in no bytes."""
+"""The least that each value counts for, as any number of nulls can take no bytes at all."""
 _NOT_COMPRESSED = -1
 LOOKED_AT_BYTES = 64
-"""Of a body that cannot be read, to say what it is instead."""
+"""How much of an unreadable body is examined to find out what it is instead."""
 _NOT_READABLE = (pa.ArrowException, OSError, struct.error, IndexError, UnicodeDecodeError)
 
 
 def read_table(data: str | bytes, settings: Settings) -> pa.Table:
-    """A stream as a table. Blocks; for a worker thread.
+    """Read a stream as a table. Blocks; for a worker thread.
 
-    Raises TooLarge for one that is, InvalidInput where it is none or its buffers do not hold together.
+    Raises TooLarge if it exceeds a limit, InvalidInput if it is no Arrow stream or inconsistent.
     """
     whole = pa.py_buffer(data.encode() if isinstance(data, str) else data)
     try:
         _judge(whole, settings)
         table = pa.ipc.open_stream(whole).read_all()
-        table.validate(full=True)  # what it says of itself is not to be trusted
+        table.validate(full=True)  # its metadata cannot be trusted
         written_out = full_bytes(table)
     except MemoryError:
         raise
@@ -53,11 +53,11 @@ _OTHERS = {
     b"{": "it looks like JSON; send it as Content-Type: application/json or application/x-ndjson",
     b"[": "it looks like JSON; send it as Content-Type: application/json",
 }
-"""By their beginnings, what is sent for a stream of Arrow most often."""
+"""Formats that are often sent by mistake, by their first bytes."""
 
 
 def _what_else(beginning: bytes) -> str | None:
-    """What a body is that is no stream."""
+    """What a body is that is no Arrow stream; None if that is unclear."""
     if not beginning.strip():
         return "it is empty"
     for start, words in _OTHERS.items():
@@ -68,7 +68,7 @@ def _what_else(beginning: bytes) -> str | None:
 
 
 def _most_bytes(whole: pa.Buffer, settings: Settings) -> int:
-    """What came uncompressed may be as long as a body."""
+    """The limit for decompressed bytes, but at least the size of the body itself."""
     return max(settings.max_decompressed_bytes, int(whole.size))
 
 
@@ -77,7 +77,7 @@ def _at_most(settings: Settings) -> str:
 
 
 def _judge(whole: pa.Buffer, settings: Settings) -> None:
-    """Raise TooLarge by the metadata of each message, before its columns are made."""
+    """Raise TooLarge based on the metadata of each message, before its columns are allocated."""
     columns, values, size, chunks = 0, 0, 0, 0
     for message in _messages(whole):
         if message.type == "schema":
@@ -114,11 +114,11 @@ def _columns(message: pa.ipc.Message) -> int:
     return columns
 
 
-# The metadata: FlatBuffers as `Message.fbs` of the Arrow format lays them out, of which pyarrow shows nothing.
+# The metadata: FlatBuffers, laid out as in `Message.fbs` of the Arrow format, which pyarrow does not expose.
 
 
 class _Batch(NamedTuple):
-    """Of a record batch or dictionary: rows, the length of each column, nested ones too, decompressed bytes."""
+    """A record batch or dictionary: rows, the length of each column including nested ones, decompressed bytes."""
 
     rows: int
     lengths: Sequence[int]
@@ -126,7 +126,7 @@ class _Batch(NamedTuple):
 
 
 class _Table:
-    """A FlatBuffers table: its fields by number."""
+    """A FlatBuffers table, whose fields are numbered."""
 
     def __init__(self, data: memoryview, at: int) -> None:
         self._data = data
@@ -140,17 +140,17 @@ class _Table:
         return self._at + offset if offset else None
 
     def number(self, field: int) -> int:
-        """A 64-bit integer, 0 where it is left out."""
+        """A 64-bit integer; 0 if the field is absent."""
         place = self._place(field)
         return 0 if place is None else _read("<q", self._data, place)
 
     def table(self, field: int) -> _Table | None:
-        """A table within."""
+        """A nested table; None if the field is absent."""
         place = self._place(field)
         return None if place is None else _Table(self._data, place + _read("<I", self._data, place))
 
     def pairs(self, field: int) -> list[tuple[int, int]]:
-        """A vector of structs of two 64-bit integers."""
+        """A vector of structs of two 64-bit integers; empty if the field is absent."""
         place = self._place(field)
         if place is None:
             return []

@@ -1,7 +1,7 @@
-"""From Arrow tables to a batch that may be written: one value a row (long), or one column per feature (wide).
+"""Validates Arrow tables and turns them into batches: one value per row (long), or one column per feature (wide).
 
-Long: `featureId, entityId, value, timestamp?`; a null or NaN is a written null. Wide: `entityId, timestamp?` and a
-column for each feature reference; there a null or NaN means that nothing was written, unless nulls are asked for.
+Long: `featureId, entityId, value, timestamp?`; a null or NaN is written as null. Wide: `entityId, timestamp?` and
+a column for each feature reference; there a null or NaN means that nothing is written, unless nulls are asked for.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FEATURE, ENTITY, VALUE, TIMESTAMP = "featureId", "entityId", "value", "timestamp
 
 
 class _Rows(NamedTuple):
-    """Whom the rows are about and when, which are good so far, and what their columns are put into."""
+    """The entities and event times of all rows, which rows are valid so far, and the tables being built."""
 
     entities: Entities
     times: Times
@@ -38,9 +38,9 @@ class _Rows(NamedTuple):
 
 
 def ingest_table(registry: FeatureRegistry, table: pa.Table, now: int, nulls: bool = False) -> Ingested:
-    """Judge every value of a table in either form; `nulls`: those of a wide one are written.
+    """Validate a table in either form. Raises InvalidInput for unsuitable columns.
 
-    Raises InvalidInput for columns that cannot be.
+    `now`: the event time of rows without one; `nulls`: whether to write the nulls of a wide table.
     """
     names = table.column_names
     for name, count in Counter(names).items():
@@ -103,7 +103,7 @@ def _long(registry: FeatureRegistry, table: pa.Table, sent: _Rows, faults: list[
 
 
 def _by_reference(column: pa.ChunkedArray) -> list[tuple[str, Indices]]:
-    """Each distinct text of a column with its rows, ascending; nulls as an empty text."""
+    """Each distinct reference in a column with its rows in ascending order; nulls count as empty strings."""
     column = settled(column)
     if not (is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
         raise InvalidInput.at(FEATURE, f"must be strings, not {column.type}")
@@ -121,14 +121,14 @@ def _wide(registry: FeatureRegistry, table: pa.Table, sent: _Rows, faults: list[
         feature = registry.resolve(name)
         column = convert_arrow(feature, _one_chunk(table[name]), name)
         written = np.ones(len(rows), np.bool_) if nulls else ~column.nulls
-        written[[position for position, _ in column.refused]] = True  # told of below
-        some = np.flatnonzero(written)
-        whole = len(some) == len(rows)
-        _take(feature, column if whole else _picked(column, some), some, sent, name, faults)
+        written[[position for position, _ in column.refused]] = True  # reported by _take
+        chosen = np.flatnonzero(written)
+        whole = len(chosen) == len(rows)
+        _take(feature, column if whole else _picked(column, chosen), chosen, sent, name, faults)
 
 
 def _picked(column: Coerced, rows: Indices) -> Coerced:
-    """Some rows of a column, the refused ones among them."""
+    """The rows of a column at these positions, among which are the refused ones."""
     places = {row: place for place, row in enumerate(rows.tolist())}
     refused = [one._replace(position=places[one.position]) for one in column.refused]
     return Coerced(column.values[rows], column.nulls[rows], refused)
@@ -140,7 +140,7 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _take(feature: Feature, column: Coerced, rows: Indices, sent: _Rows, field: str, faults: list[Fault]) -> None:
-    """Take in the good rows of one feature, if there are any."""
+    """Add the valid rows of one feature to the tables, if there are any, and the faults of the others."""
     column = constrain_arrow(feature, column)
     good = sent.good[rows]
     for position, reason in column.refused:

@@ -1,7 +1,8 @@
-"""How many rows of a batch a later row of the same batch overwrites: of one feature, entity and event time.
+"""Counts the rows of a batch that a later row of the same batch overwrites: same feature, entity and event time.
 
-The later one is a correction, as between batches. Within one it is more often a timestamp that was left out, so it
-is told. Rows are told apart by 64-bit hashes: that two of a hundred million look alike has a chance of 1 in 4,000.
+The later row is a correction, as between batches. Within a batch it is more often a sign of a missing timestamp,
+so the count is reported. Rows are compared by 64-bit hashes: among a hundred million, two different ones collide
+with a probability of 1 in 4,000.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from actors.types.type import FEW
 Hashes = NDArray[np.uint64]
 
 KEYS_IN_MEMORY = 4_000_000
-"""So many are sorted at once; those of a longer stream wait in a file."""
+"""How many hashes are sorted at once; those of a longer stream are kept in a file."""
 _KEY_BYTES = 8
 
 
 def overwritten(batch: Batch) -> int:
-    """How many rows of a batch a later one overwrites."""
+    """The number of rows of a batch that a later one overwrites."""
     return at_once(counting(batch))
 
 
 def counting(batch: Batch) -> Steps[int]:
-    """The same in steps."""
+    """Do what `overwritten` does, in steps."""
     rows = observations(batch)
     if rows <= FEW:
         if len({column.feature for column in columns_of(batch)}) == rows:
@@ -60,21 +61,21 @@ def counting(batch: Batch) -> Steps[int]:
         if len(tables) > 1:
             count += _repeated(np.concatenate([hashes.of_rows(feature, one) for one in tables]))
             continue
-        if table not in alike:  # what was written together has its rows in common
+        if table not in alike:  # the result is the same for all columns of a table
             alike[table] = 0 if _all_differ(table) else _repeated(hashes.of_rows(feature, table))
         count += alike[table]
     return count
 
 
 class Overwriting:
-    """The same of a stream of any length. A context manager; its methods block where there is a file."""
+    """Counts overwritten rows of a stream of any length. A context manager; methods block if a file is used."""
 
     def __init__(self) -> None:
         self._count = 0
         self._file = tempfile.SpooledTemporaryFile(max_size=KEYS_IN_MEMORY * _KEY_BYTES)  # noqa: SIM115
 
     def add(self, batch: Batch) -> None:
-        """Take in a batch."""
+        """Add a batch."""
         hashes = _Hashes()
         for table in batch:
             for column in table.columns:
@@ -83,12 +84,12 @@ class Overwriting:
                 self._count += len(keys)
 
     def count(self) -> int:
-        """How many rows so far a later one overwrites."""
+        """The number of rows added so far that a later one overwrites."""
         parts = np.uint64(self._count // KEYS_IN_MEMORY + 1)
         return sum(_repeated(np.concatenate([*self._part(part, parts)])) for part in range(int(parts)))
 
     def _part(self, part: int, parts: np.uint64) -> Iterator[Hashes]:
-        """The keys with a remainder, so that equal ones are together."""
+        """The hashes with the remainder `part`; equal hashes are always in the same part."""
         yield np.empty(0, np.uint64)
         self._file.seek(0)
         while data := self._file.read(KEYS_IN_MEMORY // 4 * _KEY_BYTES):
@@ -103,13 +104,13 @@ class Overwriting:
 
 
 class _Hashes:
-    """Tell rows apart. Those of a list of ids are made once."""
+    """Hashes of rows. Those of a list of ids are computed once."""
 
     def __init__(self) -> None:
         self._of: dict[Ids, Hashes] = {}
 
     def of_rows(self, feature: str, table: Table) -> Hashes:
-        """uint64[n]"""
+        """The hash of each row of a feature in a table: uint64[n]."""
         ids = table.entities.ids
         if ids not in self._of:
             self._of[ids] = np.fromiter(map(hash, ids.texts), np.int64, len(ids)).view(np.uint64)
@@ -130,6 +131,6 @@ def _repeated(keys: Hashes) -> int:
 
 
 def _all_differ(table: Table) -> bool:
-    """Whether each row is of another entity, as far as that is told at a glance."""
+    """Whether each row is of a different entity; may be False if that is not obvious."""
     codes = table.entities.codes
     return bool((codes[1:] > codes[:-1]).all())

@@ -1,6 +1,6 @@
-"""From rows as they were sent to tables that may be written: references, ids, timestamps, values, schemas.
+"""Validates rows and turns them into tables: references, ids, timestamps, values, schemas.
 
-Everything here works on whole columns and goes row by row only to name the rows that are to blame.
+Everything here works on whole columns, and row by row only to report invalid rows.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from actors.types.values import type_of, width_of
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 MOST_FAULTS_NAMED = 10_000
 SLOW_ROWS_PER_TURN = 500
-"""Where a row costs microseconds: one by one, JSON, timestamps, patterns."""
+"""The same as ROWS_PER_TURN for rows that take microseconds each: JSON, timestamps, patterns, invalid rows."""
 SLOW_ROWS_AT_FIRST = 8
-"""Until it is known how long they take."""
+"""Such rows in the first step, when it is not known yet how long they take."""
 WORTH_PARSING_TOGETHER = 16
-"""Fewer timestamps are parsed sooner one by one."""
+"""Fewer timestamps than this are parsed faster one by one."""
 
 
 class Sent(NamedTuple):
-    """Rows as parallel lists. A timestamp of None means now; a version of None, the reference's own."""
+    """Rows as parallel lists. A timestamp of None means now; a version of None means that of the reference."""
 
     references: Sequence[str]
     entities: Sequence[str]
@@ -46,9 +46,9 @@ class Sent(NamedTuple):
 
 
 class Ingested(NamedTuple):
-    """What may be written, how many rows that is, and what is wrong with the others, by index.
+    """The result of validation: a batch of the valid values, their number, and the faults of the others by index.
 
-    `more`: so many more faults than are named.
+    `more`: how many faults there are beyond those listed.
     """
 
     batch: list[Table]
@@ -58,12 +58,12 @@ class Ingested(NamedTuple):
 
 
 def ingest(registry: FeatureRegistry, sent: Sent, now: int) -> Ingested:
-    """Judge every row. The good ones are in the batch in order of arrival, the bad ones in the faults."""
+    """Validate every row. Valid rows go into the batch in order, the others into the faults."""
     return at_once(judging(registry, sent, now))
 
 
 def judging(registry: FeatureRegistry, sent: Sent, now: int) -> Steps[Ingested]:
-    """The same in steps."""
+    """Do what `ingest` does, in steps."""
     count = len(sent.references)
     if count == 0:
         return Ingested([], 0, [])
@@ -90,7 +90,7 @@ def judging(registry: FeatureRegistry, sent: Sent, now: int) -> Steps[Ingested]:
 
 
 def check_entity_id(entity: str) -> str | None:
-    """Why an entity id is refused, or None."""
+    """Why an entity id is refused; None if it is valid."""
     if not entity:
         return "is empty"
     if len(entity.encode()) > MAX_ENTITY_ID_BYTES:
@@ -99,8 +99,8 @@ def check_entity_id(entity: str) -> str | None:
 
 
 def check_entity_ids(entities: Sequence[str]) -> list[tuple[int, str]]:
-    """The positions of refused entity ids with the reason of each, ascending."""
-    if len(entities) > IDS_AT_ONCE:  # each check of all of them is one step of the interpreter
+    """The positions of invalid entity ids, ascending, each with the reason."""
+    if len(entities) > IDS_AT_ONCE:  # in parts: other threads wait while all ids are checked by one call
         parts = (entities[start : start + IDS_AT_ONCE] for start in range(0, len(entities), IDS_AT_ONCE))
         found = enumerate(map(check_entity_ids, parts))
         return [(part * IDS_AT_ONCE + row, why) for part, refused in found for row, why in refused]
@@ -112,7 +112,7 @@ def check_entity_ids(entities: Sequence[str]) -> list[tuple[int, str]]:
 
 
 def refused_rows(entities: Entities) -> list[tuple[int, str]]:
-    """The rows whose entity ids are refused with the reason of each, ascending."""
+    """The rows with invalid entity ids, ascending, each with the reason."""
     refused = check_entity_ids(entities.ids.texts)
     if not refused:
         return []
@@ -124,16 +124,16 @@ def _times(timestamps: Sequence[str | None], now: int, faults: list[Fault]) -> S
     if timestamps.count(None) == count:
         return np.full(count, now, np.int64)
     if count <= ROWS_PER_TURN:
-        return (yield from _some_times(timestamps, 0, now, faults))
+        return (yield from _part_of_times(timestamps, 0, now, faults))
     times = np.empty(count, np.int64)
     for start in range(0, count, ROWS_PER_TURN):
-        some = timestamps[start : start + ROWS_PER_TURN]
-        times[start : start + len(some)] = yield from _some_times(some, start, now, faults)
+        part = timestamps[start : start + ROWS_PER_TURN]
+        times[start : start + len(part)] = yield from _part_of_times(part, start, now, faults)
         yield
     return times
 
 
-def _some_times(timestamps: Sequence[str | None], first: int, now: int, faults: list[Fault]) -> Steps[Times]:
+def _part_of_times(timestamps: Sequence[str | None], first: int, now: int, faults: list[Fault]) -> Steps[Times]:
     texts: list[str] = [text for text in timestamps if text is not None]
     parsed = parse_timestamps(texts) if len(texts) == len(timestamps) >= WORTH_PARSING_TOGETHER else None
     if parsed is not None:
@@ -153,7 +153,7 @@ def _some_times(timestamps: Sequence[str | None], first: int, now: int, faults: 
 def _by_feature(
     registry: FeatureRegistry, sent: Sent, faults: list[Fault]
 ) -> Steps[list[tuple[Feature, Indices]]]:
-    """Each feature that is written with the positions of its rows, ascending."""
+    """Each feature that is written, with the positions of its rows in ascending order."""
     plain = sent.versions.count(None) == len(sent.versions)
     keys: Sequence[Any] = sent.references if plain else list(zip(sent.references, sent.versions, strict=True))
     rows_of: dict[str, list[Indices]] = {}
@@ -176,9 +176,9 @@ def _ascending(parts: Sequence[Indices]) -> Indices:
 
 
 def resolve_version(registry: FeatureRegistry, reference: str, version: int | None) -> Feature:
-    """The feature that a reference means together with a version given beside it.
+    """The feature that a reference and a separately given version refer to.
 
-    Raises InvalidInput where the two differ, NotFound or Conflict as `FeatureRegistry.resolve`.
+    Raises InvalidInput if the reference has another version, NotFound or Conflict like `FeatureRegistry.resolve`.
     """
     feature = registry.resolve(reference)
     if version is None or version == feature.version:
@@ -194,7 +194,7 @@ def resolve_version(registry: FeatureRegistry, reference: str, version: int | No
 def _column(
     feature: Feature, rows: Indices, sent: Sent, good: Nulls, faults: list[Fault]
 ) -> Steps[tuple[Column, Indices]]:
-    """The values of one feature that are good, and their rows."""
+    """The valid values of one feature, and their rows."""
     coerced = yield from _coerced(feature, picked(sent.values, rows))
     for position, reason in coerced.refused:
         row = int(rows[position])
@@ -217,7 +217,7 @@ def _coerced(feature: Feature, given: Sequence[Any]) -> Steps[Coerced]:
         began = time.perf_counter()
         parts.append(coerce(feature, given[start : start + rows]))
         start += rows
-        if slow:  # values may be long: the next step takes as many as took half a millisecond in this one
+        if slow:  # values may be long: adapt the size of the next step so that it takes about half a millisecond
             took = time.perf_counter() - began
             rows = min(most, 1 + int(rows * STRETCH_SECONDS / max(took, 1e-9)))
         yield

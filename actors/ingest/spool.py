@@ -1,6 +1,6 @@
-"""Judged batches set aside until a stream has been read to its end: one bad value refuses all of it.
+"""Spools validated batches until a stream has been read to its end, as one invalid value refuses all of it.
 
-Up to some MB in memory, then in a file that is gone when the process is.
+Some megabytes are kept in memory, more in a temporary file.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ IN_MEMORY_BYTES = 16 * 1024 * 1024
 
 
 class Spool:
-    """First in, first out. A context manager; its methods block where the file is used."""
+    """A FIFO of batches. A context manager; its methods block if a file is used."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115
         self._sizes: list[int] = []
 
     def put(self, batch: Batch) -> None:
-        """Set aside."""
+        """Append a batch."""
         packed = pack(batch)
         self._file.write(packed)
         self._sizes.append(len(packed))
 
     def take_all(self) -> Iterator[list[Table]]:
-        """Everything that was put, lot by lot."""
+        """Read back all batches in order."""
         self._file.seek(0)
         for size in self._sizes:
             yield unpack(self._file.read(size))

@@ -1,15 +1,15 @@
-"""What is written together, how it is kept in memory and asked.
+"""Batches, and the data of a store in memory: how it is kept and queried.
 
-columns.py pieces.py                 arrays beside each other; arrays that grow where they are
+columns.py pieces.py                 helpers for arrays; arrays that grow in place
 ids.py                               entity ids, each distinct one once
-batch.py                             a batch: tables of whose, of when, and a column for each feature
-packing.py sharding.py               a batch as bytes; the parts of it that each store owns
-index.py                             whose rows are and of when, which series written together share
-rows.py grid.py                      kernels over sorted rows; the latest of many features and entities
-latest.py equality.py                the tables of the latest; numbers in place of texts
-merging.py tail.py found.py          large runs a step at a time; what came last; what a question has looked up
-layers.py aggregates.py selection.py   the runs of a series; aggregates of groups; the features that are read
-ranged.py series.py                  aggregates of ranges, in worker threads; one feature in one shard
-partition.py                         what one store owns
-loading.py                           what the history has, on its way there
+batch.py                             a batch: tables of entities, event times and a column for each feature
+packing.py sharding.py               a batch as bytes; splitting a batch by store
+index.py                             entities, times and arrivals of rows, shared by series written together
+rows.py grid.py                      kernels over sorted rows; latest values of many features and entities
+latest.py equality.py                the tables of latest values; numbering equal texts and vectors
+merging.py tail.py found.py          merging large runs in steps; recent rows; sharing searches among series
+layers.py aggregates.py selection.py   the runs of a series; aggregates of groups; the features of a request
+ranged.py series.py                  aggregates over ranges, in worker threads; one feature in one store
+partition.py                         the state of one store
+loading.py                           loading history into a partition
 """

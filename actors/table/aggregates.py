@@ -1,8 +1,8 @@
-"""Aggregates of sorted groups of observations, by numpy `reduceat`.
+"""Aggregates of groups of observations, by numpy's `reduceat`.
 
-Groups are given as offsets into parallel columns, so one call answers thousands of entities (or windows).
-Nulls are skipped throughout; an empty group gives null, for `count` and `sum` 0. `std` is of the population.
-Percentiles interpolate linearly between the two nearest ranks (Hyndman & Fan 1996, type 7; numpy's default).
+Groups are given as offsets into parallel columns, so that one call aggregates thousands of entities (or windows).
+Nulls are always skipped; an empty group gives null, or 0 for `count` and `sum`. `std` is the population standard
+deviation. Percentiles are interpolated linearly (Hyndman & Fan 1996, type 7; numpy's default).
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ AGGREGATIONS = ("latest", "first", "avg", "sum", "min", "max", "count", "std", "
 _ANY_TYPE = ("latest", "first", "count", "distinct")
 _ORDERED = ("min", "max")
 WORTH_SORTING_ALONE = 32
-"""Groups of so many values are sorted one by one, which takes a fifth as long as all by two keys."""
+"""Groups of at least this many values on average are sorted one by one: a fifth of the time of sorting by two
+keys."""
 
 
 class Groups(NamedTuple):
-    """Non-null values of groups one after the other: group i has values[offsets[i]:offsets[i+1]]."""
+    """Non-null values of consecutive groups: group i has values[offsets[i]:offsets[i+1]]."""
 
     offsets: Indices
     values: Array
 
     @property
     def counts(self) -> Indices:
-        """int64[groups]"""
+        """The number of values in each group: int64[groups]."""
         return np.diff(self.offsets)
 
     def each(self, of_groups: Array) -> Array:
-        """For each value what its group has: of a single group that one for all."""
+        """Repeat an array of one item per group for each value; a single item is left to broadcasting."""
         return of_groups if len(of_groups) == 1 else np.repeat(of_groups, self.counts)
 
 
@@ -53,7 +54,7 @@ class Aggregate(NamedTuple):
 
 
 def allowed(aggregation: str, value_type: str) -> bool:
-    """Whether the aggregation means anything for the type: arithmetic needs numbers, order an ordered type."""
+    """Whether an aggregation applies to a value type: arithmetic needs numbers, min and max an ordered type."""
     if aggregation in _ANY_TYPE:
         return True
     kind = TYPES[value_type]
@@ -61,27 +62,27 @@ def allowed(aggregation: str, value_type: str) -> bool:
 
 
 def aggregate(ranges: Ranges, aggregation: str, value_type: str) -> Aggregate:
-    """One answer per group of `ranges`. Raises KeyError for a name that is not in AGGREGATIONS."""
+    """Aggregate each group of `ranges`. Raises KeyError for a name that is not in AGGREGATIONS."""
     groups = _without_nulls(ranges)
     counts = groups.counts
     filled = np.flatnonzero(counts)
     dense = Groups(np.append(groups.offsets[filled], groups.offsets[-1]), groups.values)
-    some, result_type = _KERNELS[aggregation](dense, value_type)
-    values = blank(dtype_of(result_type), (len(counts), *some.shape[1:])).astype(some.dtype)
-    values[filled] = some
+    results, result_type = _KERNELS[aggregation](dense, value_type)
+    values = blank(dtype_of(result_type), (len(counts), *results.shape[1:])).astype(results.dtype)
+    values[filled] = results
     nulls = counts == 0 if aggregation not in ("count", "sum") else np.zeros(len(counts), np.bool_)
     return Aggregate(values, nulls, result_type)
 
 
 def of_no_rows(feature: Feature, aggregation: str) -> Aggregate:
-    """The answer to no question at all, which has a type all the same."""
+    """The aggregate of no groups, which still has a type."""
     none = np.zeros(0, np.int64)
     ranges = Ranges(np.zeros(1, np.int64), none, empty(feature, 0), none.astype(np.bool_))
     return aggregate(ranges, aggregation, feature.value_type)
 
 
 def together(answers: Sequence[Aggregate]) -> Aggregate:
-    """Answers one after the other."""
+    """Concatenate aggregates."""
     values = np.concatenate([answer.values for answer in answers])
     return Aggregate(values, np.concatenate([answer.nulls for answer in answers]), answers[0].value_type)
 
@@ -93,7 +94,7 @@ def _without_nulls(ranges: Ranges) -> Groups:
     return Groups(kept[ranges.offsets], ranges.values[~ranges.nulls])
 
 
-# Each kernel takes groups of which none is empty and returns one value per group and the type it has.
+# Each kernel takes groups, none of them empty, and returns one value per group and the value type of the result.
 
 _Result = tuple[Array, str]
 
@@ -111,7 +112,7 @@ def _count(groups: Groups, _: str) -> _Result:
 
 
 def _reduce(ufunc: np.ufunc, groups: Groups) -> Array:
-    """`ufunc.reduceat`, which does not take an empty list of groups."""
+    """`ufunc.reduceat`, which itself does not accept an empty list of groups."""
     if len(groups.offsets) == 1:
         return groups.values[:0]
     reduced: Array = ufunc.reduceat(groups.values, groups.offsets[:-1])
@@ -141,7 +142,7 @@ def _floats(groups: Groups) -> Groups:
 
 
 def _avg(groups: Groups, _: str) -> _Result:
-    # The mean is taken from the first value on, so that a large offset costs no precision.
+    # The mean is computed relative to the first value, so that a large offset costs no precision.
     floats = _floats(groups)
     base = floats.values[floats.offsets[:-1]]
     with np.errstate(over="ignore", invalid="ignore"):
@@ -149,7 +150,7 @@ def _avg(groups: Groups, _: str) -> _Result:
         mean = base + _reduce(np.add, rest) / floats.counts
     if np.isfinite(mean).all():
         return mean, "number"
-    # Values whose differences no float64 holds: each gives its share.
+    # If differences overflow: the sum of each value divided by the count.
     shares = floats._replace(values=floats.values / floats.each(floats.counts))
     return np.where(np.isfinite(mean), mean, _reduce(np.add, shares)), "number"
 

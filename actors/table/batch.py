@@ -1,7 +1,7 @@
-"""A batch: tables of what was written together, from the moment it is decoded to the journal and back.
+"""A batch: tables of values that were written together, from decoding to the journal and back.
 
-Decoding a million JSON values a second only pays if no Python object is made per stored value afterwards,
-so everything below the front end works on these arrays.
+Decoding a million JSON values a second is only worthwhile if no Python object is created per value afterwards, so
+everything below the front end works on these arrays.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from actors.types.type import Array, Nulls, all_there, no_nulls
 
 
 class Column(NamedTuple):
-    """What was written of one feature. `created` is that of the feature it was written for.
+    """The values of one feature in a table. `created`: that of the feature which they were written for.
 
-    values: the feature's dtype, shape (n,) or (n, dimension); nulls: bool[n].
+    values: of the feature's dtype, shape (n,) or (n, dimension); nulls: bool[n].
     """
 
     feature: str
@@ -31,23 +31,23 @@ class Column(NamedTuple):
     nulls: Nulls
 
     def take(self, rows: Indices | Nulls | slice) -> Column:
-        """Some of it, in the order given."""
+        """The rows at these positions, in this order."""
         values = self.values[rows]
         nulls = no_nulls(len(values)) if all_there(self.nulls) else self.nulls[rows]
         return Column(self.feature, self.created, values, nulls)
 
     @property
     def width(self) -> int:
-        """The dimension of vectors, 0 for single values."""
+        """The dimension of vectors; 0 for other types."""
         return self.values.shape[1] if self.values.ndim == 2 else 0
 
 
 class Table:
-    """What was written together: entities and event times (int64[n], microseconds) of n rows in order of arrival,
-    and a column for each feature.
+    """Values that were written together: entities and event times (int64[n], microseconds) of n rows in order of
+    arrival, and a column for each feature.
 
-    Whoever needs something of the rows does so once for all columns, and may keep it in a dict by the table: no
-    two are the same key, whatever they say.
+    Work on the rows is done once for all columns. Tables are compared by identity, so a dict can keep results by
+    table.
     """
 
     __slots__ = ("_bounds", "columns", "entities", "entity_type", "times")
@@ -61,17 +61,17 @@ class Table:
 
     @property
     def rows(self) -> int:
-        """How many there are."""
+        """The number of rows."""
         return len(self.times)
 
     @property
     def observations(self) -> int:
-        """How many values there are, nulls among them."""
+        """The number of values, including nulls."""
         return len(self.times) * len(self.columns)
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """The earliest and the latest event time; there must be one."""
+        """The earliest and the latest event time. The table must have a row."""
         if self._bounds is None:
             times = self.times
             one = len(times) == 1
@@ -79,11 +79,11 @@ class Table:
         return self._bounds
 
     def take(self, rows: Indices) -> Table:
-        """Some of the rows, in the order given."""
+        """The rows at these positions, in this order."""
         return at_once(self.taking(rows))
 
     def taking(self, rows: Indices) -> Steps[Table]:
-        """The same in steps."""
+        """Do what `take` does, in steps."""
         part, done = Table(self.entity_type, self.entities.take(rows), self.times[rows], []), 0
         for column in self.columns:
             done += len(rows)
@@ -94,37 +94,37 @@ class Table:
         return part
 
     def cut(self, start: int, count: int) -> Table:
-        """So many of the rows from one on."""
-        some = slice(start, start + count)
-        columns = [column.take(some) for column in self.columns]
-        return Table(self.entity_type, self.entities[some].compact(), self.times[some], columns)
+        """`count` rows from `start` on."""
+        rows = slice(start, start + count)
+        columns = [column.take(rows) for column in self.columns]
+        return Table(self.entity_type, self.entities[rows].compact(), self.times[rows], columns)
 
     def only(self, columns: list[Column]) -> Table:
-        """The same rows with other columns."""
+        """A table of the same rows with these columns."""
         return Table(self.entity_type, self.entities, self.times, columns)
 
 
 Batch = Sequence[Table]
-"""What is accepted at once. Of rows of one feature, entity and event time the last one counts."""
+"""What one commit entry writes. Of several values for one feature, entity and event time the last one counts."""
 
 
 def observations(batch: Batch) -> int:
-    """How many there are."""
+    """The number of values in a batch, including nulls."""
     return sum(table.observations for table in batch)
 
 
 def columns_of(batch: Batch) -> Iterator[Column]:
-    """Those of all tables."""
+    """The columns of all tables of a batch."""
     return chain.from_iterable(table.columns for table in batch)
 
 
 class Tables:
-    """Puts columns into tables, where rows are taken in: into one those with the same entities and times."""
+    """Collects decoded columns into tables: columns with the same entities and times into the same one."""
 
     def __init__(self) -> None:
         self.made: list[Table] = []
         self._last: dict[tuple[str, int, int, int, int], Table] = {}
-        """By what is told of them at a glance."""
+        """The last table by properties that are quick to compare."""
 
     def add_rows(self, entity_type: str, entities: Entities, times: Times, rows: Indices, column: Column) -> None:
         """Take in a column of some of all rows, ascending; none where there are none."""
@@ -135,7 +135,7 @@ class Tables:
         self.add(entity_type, entities, times, column)
 
     def add(self, entity_type: str, entities: Entities, times: Times, column: Column) -> None:
-        """Take in a column with at least one row, of a feature that has not been there."""
+        """Add a column with at least one row, of a feature that was not added before."""
         codes = entities.codes
         glance = entity_type, len(codes), int(codes[-1]), int(times[0]), int(times[-1])
         table = self._last.get(glance)
@@ -152,18 +152,18 @@ def _same_rows(table: Table, entities: Entities, times: Times) -> bool:
 
 
 def without_ids(batch: Batch) -> list[Table]:
-    """The same for those who ask nothing of the ids."""
+    """A batch for the monitor: the same tables, but without entity ids."""
     nobody = Entities(Ids([]), np.zeros(0, np.int64))
     return [Table(table.entity_type, nobody, table.times, table.columns) for table in batch]
 
 
 def joined(batch: Batch) -> list[Table]:
-    """All rows of a feature in one column, in order of arrival, and one list of ids for all tables."""
+    """Join tables so that each feature has a single column, in order of arrival, and all share one list of ids."""
     return at_once(joining(batch))
 
 
 def joining(batch: Batch) -> Steps[list[Table]]:
-    """The same in steps."""
+    """Do what `joined` does, in steps."""
     union, codes = Union(), dict[Table, Codes]()
     of_feature: dict[tuple[str, int], list[tuple[Table, Column]]] = {}
     for table in batch:
@@ -174,23 +174,23 @@ def joining(batch: Batch) -> Steps[list[Table]]:
     tables = Tables()
     together: dict[tuple[Table, ...], tuple[Entities, Times]] = {}
     for parts in of_feature.values():
-        own = tuple(table for table, _ in parts)
-        if own not in together:
-            whole = np.concatenate([codes[table] for table in own])
-            together[own] = Entities(union.ids, whole), np.concatenate([table.times for table in own])
-        tables.add(own[0].entity_type, *together[own], concatenated([column for _, column in parts]))
+        origins = tuple(table for table, _ in parts)
+        if origins not in together:
+            whole = np.concatenate([codes[table] for table in origins])
+            together[origins] = Entities(union.ids, whole), np.concatenate([table.times for table in origins])
+        tables.add(origins[0].entity_type, *together[origins], concatenated([column for _, column in parts]))
         yield
     return tables.made
 
 
 def concatenated(columns: Sequence[Column]) -> Column:
-    """Parts of a feature one after the other."""
+    """Concatenate columns of one feature."""
     first = columns[0]
     values = np.concatenate([column.values for column in columns])
     return Column(first.feature, first.created, values, concatenated_nulls(columns))
 
 
 def concatenated_nulls(columns: Iterable[Column]) -> Nulls:
-    """Those of parts one after the other."""
+    """Concatenate the null masks of columns."""
     parts = [column.nulls for column in columns]
     return no_nulls(sum(map(len, parts))) if all(map(all_there, parts)) else np.concatenate(parts)

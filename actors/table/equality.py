@@ -1,7 +1,8 @@
-"""Numbers in place of texts and vectors: equal values have equal numbers, which arrays tell apart.
+"""Numbers texts and vectors so that equal values, and only those, get equal numbers, which numpy can then count.
 
-Values are taken some at a time, and none is kept: a set of millions would hold the interpreter for a second where
-it grows. Hashes bring equal values together; where they are the same, the values themselves decide.
+Values are looked at some thousands at a time, and none are kept in a set: growing a set of millions would hold the
+GIL for a second. Sorting by hash brings equal values together; neighbours with equal hashes are compared
+themselves.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ VALUES_AT_ONCE = 4_096
 
 
 def numbered(places: Indices, values: Callable[[Indices], Array]) -> Indices:
-    """A number for each place: int64[n]. `values` gives those at some places."""
+    """A number for the value at each place: int64[n]. `values`: returns the values at given places."""
     if len(places) == 0:
         return places
     step = _at_once(values(places[:1]))
@@ -27,10 +28,10 @@ def numbered(places: Indices, values: Callable[[Indices], Array]) -> Indices:
     order = np.argsort(hashes, kind="stable")
     same, fresh = hashes[order], np.ones(len(places), np.bool_)
     fresh[1:] = same[1:] != same[:-1]
-    like = np.flatnonzero(~fresh)  # the one before it has the same hash
+    like = np.flatnonzero(~fresh)  # values whose predecessor has the same hash
     for start in range(0, len(like), step):
-        some = like[start : start + step]
-        fresh[some] = _differ(values(places[order[some]]), values(places[order[some - 1]]))
+        part = like[start : start + step]
+        fresh[part] = _differ(values(places[order[part]]), values(places[order[part - 1]]))
     numbers = np.empty(len(places), np.int64)
     numbers[order] = np.cumsum(fresh)
     for begin, end in _mixed(same, fresh):
@@ -43,12 +44,12 @@ def _at_once(one: Array) -> int:
 
 
 def _hashes(values: Array) -> Indices:
-    # One after the other, so that the interpreter is let go of in between: a hash takes as long as its text.
+    # A Python loop, so that other threads can run in between: hashing a text takes longer the longer it is.
     return np.array([hash(key) for key in _keys(values)], np.int64)
 
 
 def _keys(values: Array) -> list[object]:
-    """What is equal where the values are: -0.0 and 0.0 are one number."""
+    """Hashable keys that are equal if and only if the values are; -0.0 equals 0.0."""
     return [row.tobytes() for row in values + 0.0] if values.ndim == 2 else values.tolist()
 
 
@@ -58,7 +59,7 @@ def _differ(some: Array, others: Array) -> Nulls:
 
 
 def _mixed(hashes: Indices, fresh: Nulls) -> list[tuple[int, int]]:
-    """Where among sorted hashes a stretch of one hash is of several values."""
+    """The ranges of equal hashes, among sorted ones, that belong to several different values."""
     clashes = np.unique(hashes[1:][fresh[1:] & (hashes[1:] == hashes[:-1])])
     ends = (np.searchsorted(hashes, clashes, side).tolist() for side in ("left", "right"))
     return list(zip(*ends, strict=True))

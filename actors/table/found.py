@@ -1,4 +1,4 @@
-"""What one point-in-time question has looked up, for the series that it comes to next."""
+"""Sharing the searches of a point-in-time query among series that have the same index."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from actors.types.type import Nulls
 
 
 class Hit(NamedTuple):
-    """What a point-in-time join found in an index of slots and times: for each question the time, NEVER for none,
-    and the position of the row (of any row where there is none)."""
+    """The result of searching an index (`of`) for the rows of a point-in-time query: for each the event time of
+    the row found (`seen`: int64[q], NEVER for none), and its position (int64[q], arbitrary for none)."""
 
     of: Index
     position: Indices
@@ -23,30 +23,27 @@ class Hit(NamedTuple):
 
 
 class Found:
-    """What one point-in-time question has looked up so far, for the series that it comes to next.
-
-    Series that are written together turn out to have the same index, and share what one search in it finds.
-    """
+    """The searches of one point-in-time query so far. Series with the same index share one search."""
 
     def __init__(self) -> None:
         self._hits: dict[Index, Hit] = {}
         self._alike: dict[tuple[int, int, int], Hit] = {}
-        """The last one by what is told of an index at a glance."""
+        """The last hit by properties of the index that are quick to compare."""
         self._slots: Indices | None = None
         self._asked: Indices
         self.no_nulls: Nulls
 
     def asked(self, slots: Indices, owner: Indices) -> Indices:
-        """The slot that each question is about."""
+        """The slot of each row of the query: int64[q]."""
         if self._slots is not slots:
             self._slots, self._asked = slots, slots.take(owner)
             self.no_nulls = np.zeros(len(owner), np.bool_)
         return self._asked
 
     def hit(self, rows: Rows) -> Hit | None:
-        """What was found in rows with the same index."""
+        """The result of an earlier search in the same index, if any."""
         hit = self._hits.get(rows.index)
-        if hit is None:  # written apart, perhaps at the same times
+        if hit is None:  # the index may still be equal, if entities and times were the same in separate writes
             hit = self._alike.get(_glance(rows))
             if hit is None or not _same_index(hit.of, rows.index):
                 return None
@@ -54,7 +51,7 @@ class Found:
         return hit
 
     def search(self, rows: Rows, begin: Indices, end: Indices, at: Times) -> Hit:
-        """Find the last row with time <= `at` of each stretch of sorted rows."""
+        """Find in each range begin[i]:end[i] of sorted rows the last row with time <= at[i]."""
         position = last_within(rows, begin, end, at)
         seen = np.where(position < 0, NEVER, rows.times.take(position))
         hit = self._hits[rows.index] = self._alike[_glance(rows)] = Hit(rows.index, position, seen)
@@ -62,12 +59,12 @@ class Found:
 
 
 def _glance(rows: Rows) -> tuple[int, int, int]:
-    """The same for rows of the same times."""
+    """A key that is equal for equal indices."""
     return (rows.size, rows.index.newest, int(rows.times[0])) if rows.size else (0, 0, 0)
 
 
 def _same_index(one: Index, other: Index) -> bool:
-    """But for arrivals, which no question is about."""
+    """Whether two indices are equal except for arrivals, which do not matter to these queries."""
     if one.times is other.times:
         return True
     return np.array_equal(one.times, other.times) and np.array_equal(one.slots, other.slots)

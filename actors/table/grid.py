@@ -1,7 +1,7 @@
-"""The latest values of many features for many entities in as few arrays as their types allow.
+"""The latest values of many features for many entities, in as few arrays as their types allow.
 
-A question for 20 features of 100 entities is answered in a handful of array operations where an array per
-feature would take hundreds.
+A query for 20 features of 100 entities takes a handful of array operations this way; with an array per feature it
+would take hundreds.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from actors.types.values import dtype_of, width_of
 
 
 class Cells(NamedTuple):
-    """One value per question: time NEVER where nothing was found; `cold` where the disk must be asked.
+    """One value per row of a query. `times`: NEVER where nothing was found; `cold`: where the disk must be read.
 
-    `cold` is None where all is in memory, which spares the common case an array.
+    `cold` is None if everything is in memory, which saves an array in the common case.
     """
 
     times: Times
@@ -32,7 +32,7 @@ class Cells(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """The features of a question that are kept alike: their positions in it. `width`: a vector's dimension."""
+    """Features of a query with the same type and dimension. `members`: their positions in the query."""
 
     value_type: str
     width: int
@@ -40,7 +40,7 @@ class Kind(NamedTuple):
 
 
 def kinds_of(features: Sequence[Feature]) -> list[Kind]:
-    """The features by what can share an array, in order of first appearance."""
+    """Group features by type and dimension, in order of first appearance."""
     members: dict[tuple[str, int], list[int]] = {}
     for position, feature in enumerate(features):
         members.setdefault((feature.value_type, width_of(feature)), []).append(position)
@@ -50,8 +50,8 @@ def kinds_of(features: Sequence[Feature]) -> list[Kind]:
 class Grid(NamedTuple):
     """One value for each of f features and n entities.
 
-    times: int64[f, n], NEVER where nothing was found; nulls: bool[f, n]; values: for each kind an array
-    [members, n] or [members, n, width]; cold: bool[f, n], where the disk must be asked, None for nowhere.
+    times: int64[f, n], NEVER where nothing was found; nulls: bool[f, n]; values: for each kind an array [members,
+    n] or [members, n, width]; cold: bool[f, n], where the disk must be read, None for nowhere.
     """
 
     kinds: Sequence[Kind]
@@ -61,13 +61,13 @@ class Grid(NamedTuple):
     cold: NDArray[np.bool_] | None
 
     def part(self, entities: slice) -> Grid:
-        """That of some of the entities."""
+        """The grid of a slice of the entities."""
         cold = None if self.cold is None else self.cold[:, entities]
         values = [one[:, entities] for one in self.values]
         return Grid(self.kinds, self.times[:, entities], self.nulls[:, entities], values, cold)
 
     def cells(self) -> dict[int, Cells]:
-        """The row of each feature, by its position."""
+        """The cells of each feature, by its position."""
         return {
             member: Cells(
                 self.times[member], row, self.nulls[member], None if self.cold is None else self.cold[member]
@@ -77,14 +77,14 @@ class Grid(NamedTuple):
         }
 
     def cooled(self, member: int, cold: Nulls) -> Grid:
-        """With a feature's row of `cold` set."""
+        """A grid with `cold` set for the feature `member`."""
         grid = self if self.cold is not None else self._replace(cold=np.zeros(self.nulls.shape, np.bool_))
         assert grid.cold is not None
         grid.cold[member] = cold
         return grid
 
     def hidden_before(self, visible_from: Sequence[int]) -> Grid:
-        """Without the values whose times are before their feature's `visible_from`."""
+        """A grid without values whose times are before their feature's `visible_from`."""
         if all(start == NEVER for start in visible_from):
             return self
         starts = np.array(visible_from, np.int64)[:, None]
@@ -92,7 +92,7 @@ class Grid(NamedTuple):
 
 
 def unfilled(kinds: Sequence[Kind], entities: int) -> Grid:
-    """A grid to be filled: whatever was in memory."""
+    """A grid of uninitialised arrays, to be filled."""
     features = sum(len(kind.members) for kind in kinds)
     times, nulls = np.empty((features, entities), np.int64), np.empty((features, entities), np.bool_)
     values = [
@@ -106,7 +106,7 @@ def unfilled(kinds: Sequence[Kind], entities: int) -> Grid:
 
 
 def join(grids: Sequence[Grid], back: Indices) -> Grid:
-    """Grids of the same features side by side, then the entities in the order `back`."""
+    """Concatenate grids of the same features by entity, then put the entities into the order `back`."""
     colds = None
     if any(grid.cold is not None for grid in grids):
         flags = [np.zeros_like(grid.nulls) if grid.cold is None else grid.cold for grid in grids]
@@ -121,7 +121,7 @@ def join(grids: Sequence[Grid], back: Indices) -> Grid:
 
 
 def filled(kinds: Sequence[Kind], cells: Sequence[Cells]) -> Grid:
-    """The grid of one `Cells` per feature."""
+    """A grid made of one Cells per feature."""
     grid = unfilled(kinds, len(cells[0].times))
     for kind, values in zip(kinds, grid.values, strict=True):
         for place, member in enumerate(kind.members):
@@ -132,8 +132,10 @@ def filled(kinds: Sequence[Kind], cells: Sequence[Cells]) -> Grid:
 
 
 def stack(grids: Sequence[Grid], members: Sequence[Sequence[int]], features: Sequence[Feature]) -> Grid:
-    """Grids of different features for the same entities as one; `members`: where each one's features stand."""
+    """Join grids of different features for the same entities; `members`: the positions of each grid's features."""
     cells = {
-        own[member]: one for grid, own in zip(grids, members, strict=True) for member, one in grid.cells().items()
+        places[member]: row
+        for grid, places in zip(grids, members, strict=True)
+        for member, row in grid.cells().items()
     }
     return filled(kinds_of(features), [cells[position] for position in range(len(features))])

@@ -1,7 +1,7 @@
-"""Entity ids: each distinct one once, and what is known of it by its place.
+"""Entity ids: a list of distinct ids, and rows that refer to it by position (dictionary encoding).
 
-All tables of a batch that come out of one body have one list of ids, so that whatever is looked up by id is looked
-up once a batch, and then picked by the places that the rows have.
+All tables decoded from one body share one list of ids, so that anything looked up by id is looked up once per
+batch, and then gathered by the codes of the rows.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from actors.turns import Steps, at_once
 
 
 class Ids:
-    """Distinct ids. No two lists are the same key of a dict, whatever they say: what was made of one is looked up
-    by the list itself."""
+    """A list of distinct ids. Compared by identity, so that a dict can keep results by list."""
 
     __slots__ = ("texts",)
 
@@ -30,9 +29,7 @@ class Ids:
 
 
 class Entities(Sequence[str]):
-    """Whose some rows are. ids: those of all tables of a batch, whatever of it these rows are; codes: integer[n],
-    the place of each row's id there.
-    """
+    """The entities of n rows. codes: integer[n], the position of each row's id in `ids`, which may have more."""
 
     __slots__ = ("codes", "ids")
 
@@ -63,11 +60,11 @@ class Entities(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
     def take(self, rows: Indices) -> Entities:
-        """Those of some rows, in the order given."""
+        """The entities of the rows at these positions, in this order."""
         return Entities(self.ids, self.codes[rows])
 
     def compact(self) -> Entities:
-        """The same without ids that no row has."""
+        """The same entities, without ids that no row has."""
         used = np.zeros(len(self.ids), np.bool_)
         used[self.codes] = True
         if used.all():
@@ -76,13 +73,13 @@ class Entities(Sequence[str]):
 
 
 def numbered(texts: Sequence[str]) -> Entities:
-    """Ids as they come, row by row."""
+    """Encode a list of one id per row."""
     return at_once(numbering(texts))
 
 
 def numbering(texts: Sequence[str]) -> Steps[Entities]:
-    """The same in steps."""
-    last = dict(zip(texts, range(len(texts)), strict=True))  # in order of first appearance; where each came last
+    """Do what `numbered` does, in steps."""
+    last = dict(zip(texts, range(len(texts)), strict=True))  # the last position of each, in order of appearance
     distinct = list(last)
     if len(texts) > ROWS_PER_TURN:
         yield
@@ -96,7 +93,7 @@ def numbering(texts: Sequence[str]) -> Steps[Entities]:
 
 
 class Union:
-    """The ids of many lists as one that grows."""
+    """Merges lists of ids into one growing list."""
 
     def __init__(self) -> None:
         self.ids = Ids([])
@@ -104,17 +101,17 @@ class Union:
         self._places: dict[Ids, Codes] = {}
 
     def places(self, ids: Ids) -> Codes:
-        """Where each of them is in the one list: int32[n]."""
+        """The position of each id in the merged list: int32[n]. Adds missing ids."""
         return at_once(self.placing(ids))
 
     def placing(self, ids: Ids) -> Steps[Codes]:
-        """The same in steps."""
+        """Do what `places` does, in steps."""
         if ids not in self._places:
             places = np.empty(len(ids), np.int32)
             for start in range(0, len(ids), ROWS_PER_TURN):
-                some = ids.texts[start : start + ROWS_PER_TURN]
-                places[start : start + len(some)] = self._placed(some)
-                if start + len(some) < len(ids):
+                part = ids.texts[start : start + ROWS_PER_TURN]
+                places[start : start + len(part)] = self._placed(part)
+                if start + len(part) < len(ids):
                     yield
             self._places[ids] = places
         return self._places[ids]
@@ -127,5 +124,5 @@ class Union:
         return np.fromiter(map(known.__getitem__, texts), np.int32, len(texts))
 
     def entities(self, entities: Entities) -> Entities:
-        """The same entities over the one list."""
+        """The same entities, encoded with the merged list."""
         return Entities(self.ids, self.places(entities.ids)[entities.codes])

@@ -1,4 +1,4 @@
-"""Whose rows are, and of when: what series that were written together have in common."""
+"""Index: the slots, event times and arrivals of rows, which series that are written together share."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Slots = NDArray[np.int32]
 
 
 class Index:
-    """Whose rows are, and of when: slots int32[n], times and arrived int64[n] (microseconds).
+    """The slots (int32[n]), event times and arrivals (int64[n], microseconds) of rows.
 
-    One object for all series that were written together, which is how they are known to have been: nothing changes
-    its arrays. What is made of it for one series is remembered for the others, for as long as one of them has it.
+    All series that were written together share one object, by which they are recognised; its arrays are never
+    changed. What is derived from it for one series is kept for the others, for as long as one of them has it.
     """
 
     __slots__ = (
@@ -28,16 +28,16 @@ class Index:
     )
 
     def __init__(self, slots: Slots, times: Times, arrived: Times, places: Indices | None = None) -> None:
-        """`places`: the slots as int64, where they are at hand."""
+        """`places`: the slots as int64, if the caller has them."""
         self.slots = slots
         self.times = times
         self.arrived = arrived
         self.merged: Order | None = None
-        """The last merge of parts of which this was the latest."""
+        """The last merge of parts in which this was the latest part."""
         self.kept: Sequence[tuple[Nulls, Index]] = ()
-        """Which rows were left of it when others were let go of, and these, a few times."""
+        """A few masks by which rows were removed, each with the index of the remaining rows."""
         self.growing: dict[Growing, int] = {}
-        """Where it is in the growing indices that it was appended to."""
+        """Its position in the growing indices that it was appended to."""
         self._parts: dict[tuple[int, int], Index] = {}
         self._newest: int | None = None
         self._once: bool | np.bool_ | None = None
@@ -51,14 +51,14 @@ class Index:
 
     @property
     def newest(self) -> int:
-        """The greatest event time; there must be one."""
+        """The greatest event time. There must be a row."""
         if self._newest is None:
             self._newest = int(self.times.max() if self.size > 1 else self.times[0])
         return self._newest
 
     @property
     def once(self) -> bool:
-        """Whether no slot comes twice, as far as is known: it pays to find out from the second time on."""
+        """Whether no slot occurs twice, or False if unknown: checking is only worthwhile on the second call."""
         if self.size == 1:
             return True
         if self._once is None and self._asked:
@@ -69,37 +69,37 @@ class Index:
 
     @property
     def places(self) -> Indices:
-        """The slots as numpy wants them to look something up: int64[n]."""
+        """The slots as int64[n], as numpy needs them for indexing."""
         if self._places is None:
             self._places = self.slots.astype(np.int64)
         return self._places
 
     def offsets(self, slots: int) -> Indices:
-        """Where the rows of each slot begin in sorted rows, for at least so many slots, and where the last end."""
+        """Where each slot's rows begin in sorted rows, for at least `slots` slots, and where the last ones end."""
         if self._offsets is None or len(self._offsets) <= slots:
             self._offsets = np.searchsorted(self.slots, np.arange(slots + 1, dtype=np.int32))
         return self._offsets
 
     def part(self, start: int, end: int) -> Index:
-        """Some of the rows: one object for all who ask for the same."""
+        """The rows start:end; the same object for equal arguments."""
         if (start, end) not in self._parts:
             self._parts[start, end] = self.take(slice(start, end))
         return self._parts[start, end]
 
     def take(self, positions: Indices | Nulls | slice) -> Index:
-        """Some of the rows, by position, mask or slice."""
+        """The rows at these positions, or by a mask or slice."""
         return Index(self.slots[positions], self.times[positions], self.arrived[positions])
 
     def share(self, other: Index) -> None:
-        """Have the arrays of another one that says the same but for arrivals."""
+        """Use the arrays of an index that is equal except for arrivals."""
         self.slots, self.times = other.slots, other.times
 
 
 class Growing:
-    """An index that grows: that of the tails of series which are written together, who append each part once."""
+    """A growing index, shared by the tails of series that are written together: each part is appended once."""
 
     def __init__(self, turn: int) -> None:
-        """`turn`: something to tell those who are written together from others."""
+        """`turn`: a number that spreads out when the tails of different groups of series are sorted."""
         self.turn = turn
         self.count = 0
         none = np.zeros(0, np.int64)
@@ -107,7 +107,7 @@ class Growing:
         self._cuts: dict[tuple[int, int], Index] = {}
 
     def append(self, index: Index) -> None:
-        """Take a part, and have it know where it is."""
+        """Append a part, and note the position in it."""
         start, end, whole = self.count, self.count + index.size, self._whole
         if end > whole.size:
             room = room_for(whole.size, end)
@@ -120,7 +120,7 @@ class Growing:
         self._cuts.clear()
 
     def cut(self, start: int, end: int) -> Index:
-        """Some of it: one object for all who ask for the same."""
+        """The rows start:end; the same object for equal arguments, until the next append."""
         found = self._cuts.get((start, end))
         if found is None:
             found = self._cuts[start, end] = self._whole.take(slice(start, end))
@@ -128,16 +128,17 @@ class Growing:
 
 
 class Piece(NamedTuple):
-    """A step of a merge: what it takes of each part, and where in these one after the other each row made is."""
+    """One step of a merge: the slice of each part, and each resulting row's position in their concatenation."""
 
     cuts: Sequence[slice]
     picked: NDArray[np.integer]
 
 
 class Order:
-    """How parts with some indices come to one sorted index: found out once for all series that have them.
+    """How parts with certain indices are merged into a sorted one, computed once for all series that have them.
 
-    `others`: all but the latest part, which remembers this. `index`: None while there are pieces to come.
+    `others`: all parts except the latest, which keeps this object. `index`: the result; None until all pieces are
+    known.
     """
 
     def __init__(self, others: Sequence[Index]) -> None:
@@ -147,18 +148,18 @@ class Order:
 
 
 def joint(parts: Sequence[Index]) -> Index:
-    """One index of all the rows, in the order given."""
+    """Concatenate indices."""
     slots, times, arrived = zip(*((part.slots, part.times, part.arrived) for part in parts), strict=True)
     return Index(np.concatenate(slots), np.concatenate(times), np.concatenate(arrived))
 
 
 def room_for(before: int, needed: int) -> int:
-    """A quarter more than before, or as much as is needed."""
+    """The new capacity of a growing array: a quarter more than before, or as much as is needed."""
     return max(16, needed, before + before // 4)
 
 
 def longer(column: Array, filled: int, room: int) -> Array:
-    """A column with more room, what is filled of it kept."""
+    """Copy the filled part of a column into one with more capacity."""
     more = np.empty((room, *column.shape[1:]), column.dtype)
     more[:filled] = column[:filled]
     return more

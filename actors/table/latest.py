@@ -1,8 +1,8 @@
-"""The newest value of each feature of one entity type, by slot: what serving reads.
+"""The latest value of each feature of one entity type, by slot: what serving reads.
 
-One table for all features, a row an entity and a column a feature, so that a request is gathered by one `take`
-for all of its features where arrays of their own would take one each. Values are in a table for each kind, that
-is for each dtype and width; times, nulls, floors and uses are in one for all. A series knows its `LatestColumn`.
+There is one table for all features, with a row per entity and a column per feature, so that a request is gathered
+by one `take` for all its features instead of one for each. Values are in one table for each dtype and width;
+times, nulls, floors and uses are in one table for all features. Each series has a `LatestColumn`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ from actors.turns import Steps, at_once
 from actors.types.type import Array, Nulls, blank
 
 SLOTS_AT_ONCE = 1_024
-"""Room is added for so many, and doubled while it is less: with 200 features some 5 MB, a few milliseconds."""
+"""Capacity is doubled while it is less than this, and then grows by this: with 200 features about 5 MB, a few
+milliseconds."""
 
 CELLS_A_STEP = 500_000
+"""Cells of a new table of floors that are filled in one step."""
 CELLS_SOON_COPIED = 20_000
-"""A table of fewer is given no more columns than it needs, however often."""
+"""A table of fewer cells gets exactly as many columns as it needs, since copying it is fast."""
 SLOTS_A_STEP = 8_192
-"""Of tables, or a column, of which all is looked at: some milliseconds."""
+"""Slots of a column that are cleared in one step: some milliseconds."""
 
 _Kept = tuple[str, int]
-"""What features must have in common to be in one table of values: the dtype, and a vector's dimension or 0."""
+"""The key of a table of values: the dtype, and the dimension of vectors or 0."""
 
 
 class HalfGrown(MemoryError):
-    """There was no memory for all of the tables: they are not to be used any more."""
+    """Memory ran out while the tables were growing: they are inconsistent and must not be used any more."""
 
 
 @contextmanager
@@ -46,16 +48,16 @@ def _growing() -> Iterator[None]:
 
 
 class ColumnPlaces(NamedTuple):
-    """Where the features of a question are: their columns, and for each kind those in its table of values."""
+    """Where the features of a query are: their columns, and for each kind their columns in its table of values."""
 
     columns: NDArray[np.int64]
     tables: Sequence[tuple[_Kept, NDArray[np.int64]]]
 
 
 class Gathered(NamedTuple):
-    """For f features and n slots: int64[f, n], bool[f, n], for each kind [members, n] or [members, n, width].
+    """For f features and n slots: int64[f, n], bool[f, n], and for each kind [members, n] or [members, n, width].
 
-    `cold`: bool[f, n], where the disk must be asked, None for nowhere.
+    `cold`: bool[f, n], where the disk must be read, None for nowhere.
     """
 
     times: NDArray[np.int64]
@@ -65,15 +67,15 @@ class Gathered(NamedTuple):
 
 
 class LatestTable:
-    """The tables. Room for slots is added in pieces where the tables are, without a copy; that of values, nulls
-    and uses takes memory where something is written. Columns are added an eighth at a time. A vector has a table
-    of its own."""
+    """The tables. Capacity for slots is added in place, without copying; for values, nulls and uses it takes
+    memory only where something is written. The number of columns grows by an eighth at a time. A vector feature
+    has a table of its own."""
 
     def __init__(self) -> None:
         self.room = 1
-        """How many slots there is room for."""
+        """How many slots the tables have capacity for."""
         self.newest = NEVER
-        """The newest event time of all."""
+        """The newest event time of all features."""
         self._times = Pieces(np.dtype(np.int64), (0,), NEVER)
         self._nulls = Pieces(np.dtype(np.bool_), (0,))
         self._used: Pieces | None = None
@@ -91,12 +93,12 @@ class LatestTable:
 
     @property
     def nulls(self) -> NDArray[np.bool_]:
-        """bool[room, columns]"""
+        """The null mask: bool[room, columns]."""
         return self._nulls.array
 
     @property
     def used(self) -> NDArray[np.int64]:
-        """int64[room, columns], the tick of the last use. Made when first asked for."""
+        """int64[room, columns], the tick of the last use. Created when first needed."""
         if self._used is None:
             with _growing():
                 used = Pieces(np.dtype(np.int64), self.times.shape[1:])
@@ -106,7 +108,7 @@ class LatestTable:
 
     @property
     def noted(self) -> bool:
-        """Whether any use was."""
+        """Whether uses have been recorded."""
         return self._used is not None
 
     @property
@@ -115,7 +117,7 @@ class LatestTable:
         return None if self._floor is None else self._floor.array
 
     def column(self, dtype: np.dtype[Any], width: int, base_floor: int) -> LatestColumn:
-        """A column that says of every slot that nothing was written. `base_floor`: of slots not heard of yet."""
+        """Allocate an empty column. `base_floor`: the floor of slots that do not exist yet."""
         kept = dtype.str, width
         if self._free.get(kept):
             at, own = self._free[kept].pop()
@@ -133,20 +135,20 @@ class LatestTable:
         return column
 
     def free(self, column: LatestColumn) -> None:
-        """All of `freeing` at once."""
+        """Do what `freeing` does, without interruption."""
         at_once(self.freeing(column))
 
     def freeing(self, column: LatestColumn) -> Steps[None]:
-        """Clear the column, which may then be another's. Its own series writes to it no more."""
+        """Clear a column for reuse, in steps. Its series must no longer write to it."""
         yield from column.clearing()
         self._free.setdefault(column.kept, []).append((column.at, column.own))
 
     def have_floors(self) -> None:
-        """Make room for floors, which a service with little in it does without."""
+        """Create the table of floors, which a service that has everything in memory does without."""
         at_once(self.making_floors())
 
     def making_floors(self) -> Steps[None]:
-        """The same in steps, between which there are none yet."""
+        """Do what `have_floors` does, in steps, during which there are no floors yet."""
         while self._floor is None:
             columns, rows = self._times.array.shape[1], 1
             floor = Pieces(np.dtype(np.int64), (columns,), NEVER)
@@ -161,7 +163,7 @@ class LatestTable:
                 self._floor = floor
 
     def making_column(self, dtype: np.dtype[Any], width: int) -> Steps[None]:
-        """Room for one more column, in steps between which nothing may be asked: the tables may be large."""
+        """Add capacity for one more column, in steps. The tables may not be used in between."""
         kept = dtype.str, width
         if not self._free.get(kept):
             with _growing():
@@ -183,11 +185,11 @@ class LatestTable:
             yield from self._values[kept].widening(self._grown(own))
 
     def _grown(self, columns: int) -> int:
-        """An eighth more than are needed, where it takes a while to make them."""
+        """The number of columns to allocate: an eighth more than needed, if copying the table takes a while."""
         return columns if self.room * columns < CELLS_SOON_COPIED else max(4, columns + columns // 8)
 
     def make_room(self, slots: int) -> None:
-        """Room for slots below `slots`, which every question may then name."""
+        """Add capacity for slots below `slots`, which queries may then use."""
         if slots > self.room:
             self._make_room(slots)
 
@@ -202,22 +204,22 @@ class LatestTable:
             self._floor.array[before:, : len(self._bases)] = self._bases
 
     def cells_of(self, kept: _Kept, own: int) -> Array:
-        """The values of a column: [room], or [room, width]."""
+        """The values of a column: [room] or [room, width]."""
         return self._vectors[kept][own].array if kept[1] else self._values[kept].array[:, own]
 
     # Reading
 
     def gather(self, places: ColumnPlaces, slots: Indices, visible_from: Sequence[int], tick: int) -> Gathered:
-        """The newest value of each feature and slot.
+        """The latest value of each feature and slot.
 
-        A `tick` other than 0 marks the cells as used then. Values with times before `visible_from`, one per
-        feature, are the caller's to hide; no disk is asked for them.
+        A `tick` other than 0 is recorded as last use of the cells. The caller has to hide values with times before
+        `visible_from`, which is one moment per feature; they are never `cold`.
         """
         table = self._times.array
         index = places.columns[:, None] + slots * table.shape[1]
         if tick:
             self.used.ravel()[index] = tick
-        # Every cell is within the tables; `take` is half as fast where it is to check that.
+        # Every index is within the tables; mode "clip" avoids a bounds check that would halve the speed of `take`.
         times, cold = table.ravel().take(index, mode="clip"), None
         if self._floor is not None:
             floor = self._floor.array.ravel().take(index, mode="clip")
@@ -237,12 +239,12 @@ class LatestTable:
 
 
 class LatestColumn:
-    """One feature's column of the tables. The arrays are views by slot: ask anew once there may be more room."""
+    """One feature's column of the tables. Its arrays are views by slot, which growing the tables invalidates."""
 
     __slots__ = ("at", "kept", "own", "table")
 
     def __init__(self, table: LatestTable, kept: _Kept, at: int, own: int) -> None:
-        """`own`: the position among the columns of the same kind."""
+        """`at`: its position among all columns; `own`: its position among those of the same kind."""
         self.table = table
         self.kept = kept
         self.at = at
@@ -255,12 +257,12 @@ class LatestColumn:
 
     @property
     def values(self) -> Array:
-        """The kind's dtype, [room] or [room, width]."""
+        """The values: [room] or [room, width], of the feature's dtype."""
         return self.table.cells_of(self.kept, self.own)
 
     @property
     def nulls(self) -> Nulls:
-        """bool[room]"""
+        """The null mask: bool[room]."""
         return self.table.nulls[:, self.at]
 
     @property
@@ -274,7 +276,7 @@ class LatestColumn:
         return None if self.table.floor is None else self.table.floor[:, self.at]
 
     def clearing(self) -> Steps[None]:
-        """Nothing was written: only where something was is written to."""
+        """Reset all cells, in steps. Writes only to cells that have been used, as others take no memory."""
         for start in range(0, self.table.room, SLOTS_A_STEP):
             cut = slice(start, start + SLOTS_A_STEP)
             times, values = self.times[cut], self.values[cut]
@@ -286,5 +288,5 @@ class LatestColumn:
                 used = self.used[cut]
                 used[np.flatnonzero(used)] = 0
                 del used
-            del times, values  # no view may be kept while the tables grow
+            del times, values  # no views may exist while the tables grow
             yield

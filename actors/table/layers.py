@@ -1,7 +1,7 @@
 """The sorted runs of one series, oldest arrivals first: a log-structured merge tree in memory.
 
-Small runs are merged at once and large ones by `tidy`, a step at a time, until when questions go to each run. Runs
-are never changed: what is made of them takes their place if they are still there.
+Small runs are merged at once, large ones by `tidy` in steps; until then queries search each run. Runs are never
+changed: the result of a merge replaces its runs, if these are still there.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from actors.types.type import Nulls
 
 MOST_RUNS = 16
 FAN = 4
-"""So many runs of like size are merged into one: of two at a time, writing costs half as much again."""
+"""How many runs of similar size are merged into one. Merging two at a time makes writing half as expensive
+again."""
 MERGED_AT_ONCE = 200_000
-"""More rows than this are merged in steps, though somebody asks for them."""
+"""A merge of more rows than this runs in steps, even if a query would benefit."""
 MERGED_IN_PASSING = 20_000
-"""More rows than this are merged in steps where nobody does: what is written together comes to it together."""
+"""A merge of more rows than this during an append runs in steps. Series that are written together reach this size
+together."""
 WORTH_MERGING = 8
-"""Of a series whose large run has all but one in so many of the rows, the others are not merged into it for a
-question's sake."""
+"""A query has all runs merged only if those besides the largest have more than one WORTH_MERGINGth of the rows."""
 
 
 class _Merge(NamedTuple):
-    """Runs that are being made into one. It counts only while they are all there, side by side.
+    """A merge in progress. It is valid only while all its runs are still there, next to each other.
 
-    `whole`: they are all that there were.
+    `whole`: whether these were all runs.
     """
 
     runs: list[Rows]
@@ -39,7 +40,7 @@ class _Merge(NamedTuple):
     whole: bool
 
     def place(self, runs: list[Rows]) -> int | None:
-        """Where they are."""
+        """The position of the runs; None if they are no longer all there."""
         first = next((place for place, run in enumerate(runs) if run is self.runs[0]), len(runs))
         there = runs[first : first + len(self.runs)]
         same = len(there) == len(self.runs) and all(map(_is, there, self.runs))
@@ -55,41 +56,41 @@ def _share(some: Sequence[Rows], others: Sequence[Rows]) -> bool:
 
 
 class Layers:
-    """Not thread-safe. `runs`: each sorted, and any of them may be large."""
+    """The sorted runs of a series (`runs`). Not thread-safe."""
 
     def __init__(self, untidy: list[Layers]) -> None:
-        """`untidy`: where this one is put when `tidy` has work."""
+        """`untidy`: a list that this object adds itself to when there is work for `tidy`."""
         self.runs: list[Rows] = []
         self._untidy = untidy
         self._listed = False
         self._merge: _Merge | None = None
         self._as_one = False
-        """Whether all runs are to be made one."""
+        """Whether all runs are to be merged into one."""
         self._held: Sequence[Rows] = ()
-        """Runs of which rows are being let go: not to be merged meanwhile."""
+        """Runs that rows are being removed from, which must not be merged meanwhile."""
 
     @property
     def rows(self) -> int:
-        """How many there are in all."""
+        """The number of rows in all runs."""
         return sum(run.size for run in self.runs)
 
     def close(self) -> None:
-        """Have nothing any more, so that whatever is under way comes to nothing."""
+        """Drop all runs, which also invalidates merges in progress."""
         self.runs = []
 
-    # Taking runs in
+    # Adding runs
 
     def push(self, run: Rows) -> int:
-        """Take one later than all others, and merge what is soon done. Returns how many rows that were."""
+        """Add a run later than all others, and do small merges. Returns how many rows were processed."""
         self.add(run)
         return run.size + self.merge_alike()
 
     def add(self, run: Rows) -> None:
-        """Take one later than all others."""
+        """Add a run later than all others."""
         self.runs.append(run)
 
     def merge_alike(self) -> int:
-        """Merge the latest runs of like size, or have that done in a while. Returns how many rows were merged."""
+        """Merge the latest runs of similar size, or leave that to `tidy`. Returns how many rows were merged."""
         merged = 0
         while self._alike(first := len(self.runs) - FAN):
             if not self._merge_now(first, len(self.runs), MERGED_IN_PASSING):
@@ -99,27 +100,27 @@ class Layers:
         return merged
 
     def push_below(self, run: Rows) -> None:
-        """Take one older than all others: from disk, and so a small one, a read at a time."""
+        """Add a run older than all others: the rows of one read from disk, so usually small."""
         self.runs.insert(0, run)
         if len(self.runs) > MOST_RUNS:
             self._compact_oldest()
 
     def _alike(self, first: int) -> bool:
-        """Whether the runs from here on are to become one."""
+        """Whether the FAN runs from `first` on are of similar size and are to be merged."""
         return first >= 0 and self.runs[first].size < 2 * self.runs[first + FAN - 1].size
 
     def _merge_now(self, first: int, end: int, most: int) -> bool:
-        """Merge some runs if they have few rows and nothing else is done with them. Whether it was."""
-        some = self.runs[first:end]
-        if sum(run.size for run in some) > most or self._busy(some):
+        """Merge the runs first:end unless they are busy or have more than `most` rows; returns whether it did."""
+        runs = self.runs[first:end]
+        if sum(run.size for run in runs) > most or self._busy(runs):
             return False
-        self.runs[first:end] = [merge(some)]
+        self.runs[first:end] = [merge(runs)]
         return True
 
-    def _busy(self, some: Sequence[Rows]) -> bool:
+    def _busy(self, runs: Sequence[Rows]) -> bool:
         if self._merge is not None and self._merge.place(self.runs) is None:
             self._merge = None
-        return _share(some, self._held) or (self._merge is not None and _share(some, self._merge.runs))
+        return _share(runs, self._held) or (self._merge is not None and _share(runs, self._merge.runs))
 
     def _compact_oldest(self) -> None:
         end, rows = 0, 0
@@ -136,7 +137,7 @@ class Layers:
     # Merging
 
     def compact(self) -> None:
-        """Have everything in one run, at once if that is soon done, else in a while."""
+        """Merge everything into one run: at once if it is small, otherwise later by `tidy` if that is worth it."""
         if len(self.runs) < 2 or self.merge_small():
             return
         rows, largest = self.rows, max(run.size for run in self.runs)
@@ -144,11 +145,11 @@ class Layers:
             self._need_one()
 
     def merge_small(self) -> bool:
-        """Have everything in one run if that is soon done. Whether it is one."""
+        """Merge everything into one run if it is small. Returns whether there is one run now."""
         return len(self.runs) < 2 or self._merge_now(0, len(self.runs), MERGED_AT_ONCE)
 
     def merging_all(self) -> Steps[None]:
-        """Have everything in one run, but for what comes in meanwhile."""
+        """Merge everything into one run, in steps. Runs added meanwhile are left out."""
         if self.merge_small():
             return
         self._as_one = True
@@ -158,7 +159,7 @@ class Layers:
             yield
 
     def merged(self) -> Iterator[int]:
-        """Until no merge is under way, saying of each step how many rows it has looked at."""
+        """Finish a merge in progress, in steps that yield how many rows they have processed."""
         while self._merge is not None and self._merge.place(self.runs) is not None:
             self.tidy()
             yield ROWS_A_STEP
@@ -173,7 +174,7 @@ class Layers:
             self._untidy.append(self)
 
     def tidy(self) -> bool:
-        """A step of the merges that are due. Whether there may be more."""
+        """Do one step of the merges that are due. Returns whether there may be more to do."""
         if self._merge is None or self._merge.place(self.runs) is None:
             due = self._due()
             able = len(due) > 0 and not _share(due, self._held)
@@ -181,7 +182,7 @@ class Layers:
         if self._merge is None:
             self._listed = False
             return False
-        merge, self._merge = self._merge, None  # which is over where there is no memory for it
+        merge, self._merge = self._merge, None  # abandons it if memory runs out
         try:
             next(merge.steps)
             self._merge = merge
@@ -196,22 +197,21 @@ class Layers:
         self.runs[place : place + len(merge.runs)] = [made]
 
     def _due(self) -> list[Rows]:
-        """The runs to be merged next: all, or else the smallest of those that are alike."""
+        """The runs to be merged next: all of them, or the smallest FAN of similar size."""
         if self._as_one and len(self.runs) > 1:
             return list(self.runs)
         self._as_one = False
         firsts = range(len(self.runs) - FAN, -1, -1)
         return next((self.runs[first : first + FAN] for first in firsts if self._alike(first)), [])
 
-    # Letting rows go
+    # Removing rows
 
     def letting_go(
         self, which: Callable[[Rows, slice], Nulls], below: Callable[[Rows], Iterator[int]]
     ) -> Iterator[int]:
-        """Let go of the rows that `which` names, of the runs that there are.
+        """Remove the rows that `which` selects from the present runs; each step yields how many it processed.
 
-        What happens to a run meanwhile comes first: then it stays. `below` is told of the rows while they are
-        still there. Steps say how many rows they have looked at.
+        A run that is replaced meanwhile keeps its rows. `below` is called with the rows before they are removed.
         """
         self._held = list(self.runs)
         try:
@@ -228,9 +228,9 @@ class Layers:
         for cut in cuts(run.size):
             if self._place(run) is None:
                 return
-            some = gone[cut] = which(run, cut)
-            if some.any():
-                yield from below(run.take(cut).take(some))
+            selected = gone[cut] = which(run, cut)
+            if selected.any():
+                yield from below(run.take(cut).take(selected))
             yield cut.stop - cut.start
         if gone.any():
             kept = yield from _saying(taking(run, ~gone), min(run.size, ROWS_A_STEP))
@@ -242,10 +242,10 @@ class Layers:
         return next((place for place, one in enumerate(self.runs) if one is run), None)
 
     def purge(self, slot: int, until: int) -> int:
-        """Lose a slot's rows that arrived by `until`; returns how many it has left.
+        """Remove a slot's rows that arrived by `until`; returns how many the slot has left.
 
-        Of a large run the parts before and after them stay, which takes no copy; the memory of what is gone is
-        free once they have been merged.
+        A large run is split into the parts before and after the slot, without copying; the memory of removed rows
+        is freed once these have been merged.
         """
         left, runs = 0, list[Rows]()
         for run in self.runs:
@@ -259,15 +259,15 @@ class Layers:
                 staying[begin:end] = kept
                 runs.append(at_once(taking(run, staying)))
             else:
-                own = at_once(taking(run.part(begin, end), kept))
-                runs += [run.part(0, begin), own, run.part(end, run.size)]
+                of_slot = at_once(taking(run.part(begin, end), kept))
+                runs += [run.part(0, begin), of_slot, run.part(end, run.size)]
                 self._need_one()
         self.runs = [run for run in runs if run.size]
         return left
 
 
 def _saying(steps: Steps[Rows], rows_a_step: int) -> Generator[int, None, Rows]:
-    """The same work, saying how many rows each step has looked at."""
+    """Run steps, yielding for each how many rows it has processed."""
     try:
         while True:
             next(steps)

@@ -1,4 +1,4 @@
-"""What the history has, on its way into a partition."""
+"""Loads rows of the history into a partition."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from actors.table.partition import Partition
 
 
 class Loading:
-    """Takes the rows of one feature after another, each in as many pieces as they happen to come in.
+    """Loads the rows of one feature after another, which may each come in several parts.
 
-    What comes of a feature without others in between is taken in as one, so that features which were written
-    together share their index again.
+    Consecutive parts of a feature are loaded together, so that features that were written together share their
+    index again.
     """
 
     def __init__(self, partition: Partition) -> None:
@@ -23,7 +23,7 @@ class Loading:
         self._last: dict[str, Index] = {}
 
     def add(self, table: Table, arrived: Times) -> None:
-        """Some rows, of each feature later than all before them."""
+        """Add rows; those of each feature must be later than all added before."""
         for column in table.columns:
             feature = column.feature, column.created
             if feature != self._feature:
@@ -33,7 +33,7 @@ class Loading:
             self._arrived.append(arrived)
 
     def end(self) -> None:
-        """That was all."""
+        """Load what was added since the last feature ended. To be called after the last part."""
         if self._parts:
             entity_type = self._parts[0].entity_type
             last = self._last.get(entity_type)

@@ -1,7 +1,7 @@
-"""Large runs, a step at a time: nobody waits for millions of rows to be merged or looked through.
+"""Merging and filtering large runs in steps, so that no query waits for millions of rows to be processed.
 
-Runs are never changed. Those that something is being made of answer until it takes their place. How their indices
-come together is found out by the first series that gets there, and the others only put their values in that order.
+Runs are never changed; they are used until the result replaces them. The order of a merge is computed by the first
+series that has these indices; the others only put their values into that order.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from actors.turns import Steps
 from actors.types.type import Array, Nulls, all_there, no_nulls
 
 ROWS_A_STEP = 8_192
-"""Less than a millisecond of work."""
+"""The rows processed in one step: less than a millisecond of work."""
 MASKS_REMEMBERED = 4
-"""Features may be kept for different numbers of observations."""
+"""How many masks an index keeps: features with the same index may have different retentions."""
 
 
 class _Stepwise(Order):
-    """One that is found out a piece at a time, by whoever needs the next."""
+    """An order that is computed piece by piece, by the series that first needs the next piece."""
 
     def __init__(self, parts: Sequence[Index]) -> None:
-        """Each of the parts is sorted."""
+        """`parts`: each sorted."""
         super().__init__(parts[:-1])
         self._begins = [0] * len(parts)
         self._made = _room_for(sum(part.size for part in parts))
         self._count = 0
 
     def go_on(self, parts: Sequence[Index]) -> None:
-        """Find out the next piece. Where the last one is known, there is an index."""
+        """Compute the next piece, or after the last one the index."""
         cuts = _next_cuts(parts, self._begins)
         if cuts is None:
             self.index = self._made.take(slice(self._count))
             return
-        some = joint([part.take(cut) for part, cut in zip(parts, cuts, strict=True)])
-        where = order(some.slots, some.times)
-        last = last_of_each(some.slots[where], some.times[where])
+        joined = joint([part.take(cut) for part, cut in zip(parts, cuts, strict=True)])
+        where = order(joined.slots, joined.times)
+        last = last_of_each(joined.slots[where], joined.times[where])
         where = where[last]
-        _put(self._made, self._count, some.take(where))
-        self.pieces.append(Piece(cuts, where.astype(np.min_scalar_type(max(some.size - 1, 0)))))
+        _put(self._made, self._count, joined.take(where))
+        self.pieces.append(Piece(cuts, where.astype(np.min_scalar_type(max(joined.size - 1, 0)))))
         self._begins = [cut.stop for cut in cuts]
         self._count += len(where)
 
 
 def merging(parts: Sequence[Rows]) -> Steps[Rows]:
-    """What `merge` makes of sorted parts, in steps."""
+    """Do what `merge` does with sorted parts, in steps."""
     indices = [part.index for part in parts]
     found = order_of(parts)
     if found is None:
@@ -63,21 +63,21 @@ def merging(parts: Sequence[Rows]) -> Steps[Rows]:
         elif found.index is not None:
             return made.rows(found.index)
         else:
-            assert isinstance(found, _Stepwise)  # others know all their pieces
+            assert isinstance(found, _Stepwise)  # any other Order is complete
             found.go_on(indices)
 
 
 def taking(rows: Rows, kept: Nulls) -> Steps[Rows]:
-    """Some of the rows by a mask, in steps. Series that keep the same have one index afterwards as well."""
+    """The rows selected by a mask, in steps. Series that use the same mask share an index afterwards too."""
     size, before = int(np.count_nonzero(kept)), rows.index
     made, filled = _Columns([rows], size), 0
     known = next((index for mask, index in before.kept if np.array_equal(mask, kept)), None)
     index = known or _room_for(size)
     for cut in cuts(rows.size):
-        own = kept[cut]
+        mask = kept[cut]
         if known is None:
-            filled = _put(index, filled, before.take(cut).take(own))
-        made.put(rows.values[cut][own], rows.nulls[cut][own])
+            filled = _put(index, filled, before.take(cut).take(mask))
+        made.put(rows.values[cut][mask], rows.nulls[cut][mask])
         yield
     if known is None:
         before.kept = [*before.kept[-MASKS_REMEMBERED + 1 :], (kept, index)]
@@ -85,12 +85,12 @@ def taking(rows: Rows, kept: Nulls) -> Steps[Rows]:
 
 
 def cuts(size: int) -> Iterator[slice]:
-    """Of so many rows those of each step."""
+    """Split `size` rows into slices for one step each."""
     return (slice(start, min(start + ROWS_A_STEP, size)) for start in range(0, size, ROWS_A_STEP))
 
 
 class _Columns:
-    """Values and nulls that are filled in. Of large ones the system gives the memory as they are."""
+    """Values and nulls that are filled step by step. Large arrays take memory only as they are filled."""
 
     def __init__(self, parts: Sequence[Rows], size: int) -> None:
         like = parts[0].values
@@ -100,7 +100,7 @@ class _Columns:
         self._count = 0
 
     def put(self, values: Array, nulls: Nulls) -> None:
-        """Some more; `nulls` do not count where all parts are without."""
+        """Append values and nulls; `nulls` are ignored if no part has any."""
         end = self._count + len(values)
         self._values[self._count : end] = values
         if not self.all_there:
@@ -108,7 +108,7 @@ class _Columns:
         self._count = end
 
     def rows(self, index: Index) -> Rows:
-        """What has been put in."""
+        """The rows filled so far."""
         return Rows(index, self._values[: self._count], self._nulls[: self._count])
 
 
@@ -123,7 +123,7 @@ def _put(into: Index, at: int, some: Index) -> int:
 
 
 def _next_cuts(parts: Sequence[Index], begins: Sequence[int]) -> list[slice] | None:
-    """What the parts have up to the next (slot, time), so that equal ones come together; None after the last."""
+    """The next slice of each part, ending at the same (slot, time), so that equal keys meet; None at the end."""
     left = [place for place, part in enumerate(parts) if begins[place] < part.size]
     if not left:
         return None
@@ -139,11 +139,11 @@ def _next_cuts(parts: Sequence[Index], begins: Sequence[int]) -> list[slice] | N
 
 
 def _key(index: Index, position: int) -> tuple[int, int] | None:
-    """Slot and time of a row, None where there is none."""
+    """Slot and time of a row; None beyond the end."""
     return (int(index.slots[position]), int(index.times[position])) if position < index.size else None
 
 
 def _until(index: Index, slot: int, time: int) -> int:
-    """How many rows there are up to a slot and time."""
+    """The number of rows up to a slot and time, inclusive."""
     low, high = np.searchsorted(index.slots, np.array([slot, slot + 1], np.int32)).tolist()
     return int(low) + int(np.searchsorted(index.times[low:high], time, "right"))

@@ -1,4 +1,4 @@
-"""A batch as bytes and back: MessagePack, ids as strings, columns as little-endian bytes."""
+"""Serializes a batch: as MessagePack, ids as strings, columns as little-endian bytes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from actors.types.type import Array, all_there, no_nulls
 
 
 class _Packed(msgspec.Struct, array_like=True, frozen=True):
-    """A column with its rows. An int where something of the rows would be: the place of an earlier column that has
-    the very same."""
+    """A column with its rows. An int in place of `ids`, `times` or `codes` is the position of an earlier column
+    that has the same."""
 
     feature: str
     created: int
@@ -25,8 +25,8 @@ class _Packed(msgspec.Struct, array_like=True, frozen=True):
     values: bytes | list[str | None]
     nulls: bytes
     codes: bytes | int | None = None
-    """The place of each row's id in `ids`, in the least unsigned integers that do. None: there is an id for each
-    row, some perhaps twice, as earlier versions wrote small batches. No list is written both ways."""
+    """The position of each row's id in `ids`, as the smallest unsigned integers that fit. None: `ids` has one id
+    per row, possibly repeated, as earlier versions wrote small batches. No list is used in both ways."""
 
 
 _PACK = msgspec.msgpack.Encoder()
@@ -34,7 +34,7 @@ _UNPACK = msgspec.msgpack.Decoder(list[_Packed])
 
 
 def pack(batch: Batch) -> bytes:
-    """The batch as bytes."""
+    """Serialize a batch."""
     packed, lists = list[_Packed](), dict[Ids, int]()
     for table in batch:
         ids, place = table.entities.ids, len(packed)
@@ -63,12 +63,12 @@ def _packed(column: Column, ids: list[str] | int, times: bytes | int, codes: byt
 
 
 def _least(ids: Ids) -> str:
-    """The dtype of the places in `ids`."""
+    """The smallest dtype for positions in `ids`."""
     return "u1" if len(ids) <= 2**8 else "<u2" if len(ids) <= 2**16 else "<u4"
 
 
 def unpack(data: bytes) -> list[Table]:
-    """The batch that `pack` packed. The arrays are read-only views of the decoded bytes."""
+    """Deserialize a batch. Its arrays are read-only views of the bytes."""
     unpacking = _Unpacking()
     for packed in _UNPACK.decode(data):
         unpacking.take(packed)
@@ -76,7 +76,7 @@ def unpack(data: bytes) -> list[Table]:
 
 
 class _Unpacking:
-    """Puts columns back into tables."""
+    """Reassembles columns into tables."""
 
     def __init__(self) -> None:
         self.tables: list[Table] = []
@@ -84,7 +84,7 @@ class _Unpacking:
         self._features: set[str] = set()
 
     def take(self, packed: _Packed) -> None:
-        """The column that comes next."""
+        """Add the next column."""
         table = self._table(packed)
         if not table.columns:
             self.tables.append(table)
@@ -97,7 +97,7 @@ class _Unpacking:
         if not isinstance(times, int):
             return Table(entity_type, entities, np.frombuffer(times, np.int64), [])
         before = self._of_place[times]
-        # A feature that comes twice stays behind what of it came before.
+        # A feature that occurs twice has to stay behind its earlier column.
         in_order = before is self.tables[-1] or packed.feature not in self._features
         if in_order and entities is before.entities and entity_type == before.entity_type:
             return before

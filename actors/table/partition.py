@@ -1,6 +1,6 @@
-"""What one store owns: the entities that hash to it, and a series per feature.
+"""The state of one store: the entities that hash to it, and a series per feature.
 
-An entity id becomes a dense slot number the first time it is written; every column below is indexed by it.
+An entity id gets a dense slot number when it is first written; all columns are indexed by slot.
 """
 
 from __future__ import annotations
@@ -30,21 +30,23 @@ from actors.types.values import dtype_of, width_of
 
 QUESTIONS_REMEMBERED = 256
 IDS_PER_TURN = ROWS_PER_TURN // 2
-"""Looked up one after another, each somewhere else in memory."""
+"""Ids looked up in one step; each lookup is a random access to memory."""
 EVICT_DOWN_TO = 0.9
-"""Eviction frees a tenth at a time, so that its cost is spread over the writes that made it necessary."""
+"""Eviction frees a tenth of the budget at a time, so that its cost is spread over the writes that made it
+necessary."""
 SAMPLED_PAIRS = 100_000
+"""How many (entity, feature) pairs are sampled to find out which were used least recently."""
 SORTED_FOR_ONE = 32
-"""So many rows are put in order in the time in which one comes in."""
+"""How many rows can be sorted in the time that appending one takes."""
 
 
 _NO_MORE = object()
 
 
 class DiskRows(NamedTuple):
-    """Everything that the history files hold of some pairs of one feature, as of a journal position.
+    """Everything in the history files of some entities for one feature, as of a journal position.
 
-    `entities`: the ids asked for; `owner` int32[n]: which of them a row belongs to; rows in order of arrival.
+    The slot of each row is the position of its entity in `entities`; rows are in order of arrival until `merged`.
     """
 
     position: int
@@ -52,14 +54,14 @@ class DiskRows(NamedTuple):
     rows: Rows
 
     def merged(self) -> DiskRows:
-        """The rows by (owner, event time), the last to arrive of equal ones: sorting millions takes seconds."""
+        """The rows sorted by (slot, event time), with the last arrival of equal ones. Millions take seconds."""
         return self._replace(rows=merge([self.rows]))
 
 
 class _Asked(NamedTuple):
-    """Where the features of a question are. It holds the list of them, so that no other one has its id.
+    """Where the features of a query are. It holds the list of features, so that no other list gets its `id()`.
 
-    `table` is None where they are not all in one.
+    `table`: None if they are not all in one table.
     """
 
     features: Sequence[Feature]
@@ -73,14 +75,14 @@ class Partition:
     def __init__(
         self, base_floor: int = NEVER, position: int = 0, floors: Mapping[str, int] = MappingProxyType({})
     ) -> None:
-        """`base_floor`: below it any pair may have rows that were not loaded. `position`: applied so far.
+        """`base_floor`: rows with earlier event times may not be loaded. `position`: the last arrival applied.
 
-        `floors`: the same as `base_floor` by feature, whenever that was registered.
+        `floors`: base floors of single features, whenever these were registered.
         """
         self.position = position
         self.flushed = position
         self.tick = 0
-        """Marks what is read as used just then; 0 for no marks."""
+        """The time of last use recorded for what is read; 0 to record none."""
         self._base_floor = base_floor
         self._base_position = position
         self._floors = floors
@@ -91,45 +93,46 @@ class Partition:
         self._untidy: list[Layers] = []
         self._freeing: list[Steps[None]] = []
         self._purged: dict[tuple[str, str], int] = {}
-        """What reads of the disk that began before may bring yet: by entity type and id the last arrival to go."""
+        """Erased entities (type, id) that disk reads begun earlier may still return, with the last arrival to
+        drop."""
 
     @property
     def rows(self) -> int:
-        """How many observations are held."""
+        """How many observations are in memory."""
         return sum(series.rows for _, series in self._series.values())
 
     # Writing
 
     def apply(self, arrived: int, batch: Batch) -> None:
-        """Take what was made durable as `arrived`. What is applied already is passed over."""
+        """Apply a batch that has become durable. One that has been applied already is ignored."""
         at_once(self.applying(arrived, batch))
 
     def applying(self, arrived: int, batch: Batch) -> Steps[None]:
-        """The same in steps, between which nothing else may be asked of the partition."""
+        """Do what `apply` does, in steps. The partition may not be used otherwise in between."""
         if arrived <= self.position:
             return
         slots, done = (yield from self._slots_of(batch)), 0
         for table in batch:
             if table.rows == 0:
                 continue
-            own = slots[table.entities.ids, table.entity_type][table.entities.codes]
-            index = Index(own.astype(np.int32), table.times, np.full(len(own), arrived, np.int64), own)
+            places = slots[table.entities.ids, table.entity_type][table.entities.codes]
+            index = Index(places.astype(np.int32), table.times, np.full(len(places), arrived, np.int64), places)
             yield from self._making_room(table.entity_type)
             for column in table.columns:
-                done += len(own)
+                done += len(places)
                 if done > ROWS_PER_TURN // 2:
                     yield
-                    done = len(own)
+                    done = len(places)
                 yield from self._making_column(column.feature, column.created, column.values.dtype, column.width)
                 done += self._append(column, index) // SORTED_FOR_ONE
         self.position = arrived
 
     def lacks(self, features: Sequence[Feature]) -> bool:
-        """Whether a question about them makes columns, for which a large table may have to be copied."""
+        """Whether a query for these features adds columns, for which large tables may have to be copied."""
         return id(features) not in self._asked and any(self._is_new(one.id, one.created) for one in features)
 
     def making_columns(self, features: Sequence[Feature]) -> Steps[None]:
-        """Make them, in steps between which nothing else may be asked of the partition."""
+        """Add these columns, in steps. The partition may not be used otherwise in between."""
         for one in features:
             yield from self._making_column(one.id, one.created, dtype_of(one.value_type), width_of(one))
             self.series(one)
@@ -143,7 +146,7 @@ class Partition:
             yield from table.making_column(dtype, width)
 
     def _making_room(self, entity_type: str) -> Steps[None]:
-        """For the slots that there are, some at a time: the tables may have hundreds of columns."""
+        """Add capacity for all slots, in steps, as the tables may have hundreds of columns."""
         table, slots = self._latest.get(entity_type), len(self._slots[entity_type]) + 1
         while table is not None and table.room < slots:
             table.make_room(min(slots, table.room + SLOTS_AT_ONCE))
@@ -151,9 +154,9 @@ class Partition:
                 yield
 
     def load(self, parts: Sequence[Table], arrived: Sequence[Times], like: Index | None = None) -> Index:
-        """Take the rows of some parts of one feature, later than all before them, and say what index they got.
+        """Append rows of one feature, later than all before them; returns the index that they got.
 
-        `like`: one that they share if it is the same.
+        `like`: an index that they share if it is equal.
         """
         known = at_once(self._slots_of(parts))
         slots = np.concatenate([known[one.entities.ids, one.entity_type][one.entities.codes] for one in parts])
@@ -166,7 +169,7 @@ class Partition:
         return like
 
     def _slots_of(self, batch: Batch) -> Steps[dict[tuple[Ids, str], Indices]]:
-        """By list of ids and entity type the slot of each id that occurs in the tables; who has none gets one."""
+        """For each list of ids and entity type, the slot of each id that occurs in the tables; new ids get one."""
         slots = dict[tuple[Ids, str], Indices]()
         for table in batch:
             key = table.entities.ids, table.entity_type
@@ -174,13 +177,13 @@ class Partition:
                 slots[key] = np.zeros(len(key[0]), np.int64)
             slots[key][table.entities.codes] = 1
         for (ids, entity_type), occurs in slots.items():
-            some, known = np.flatnonzero(occurs), self._slots.setdefault(entity_type, Numbering())
-            texts = picked(ids.texts, some)
+            used, known = np.flatnonzero(occurs), self._slots.setdefault(entity_type, Numbering())
+            texts = picked(ids.texts, used)
             for start in range(0, len(texts), IDS_PER_TURN):
                 if start or len(texts) > IDS_PER_TURN:
                     yield
                 part = texts[start : start + IDS_PER_TURN]
-                occurs[some[start : start + len(part)]] = np.fromiter(
+                occurs[used[start : start + len(part)]] = np.fromiter(
                     map(known.__getitem__, part), np.int64, len(part)
                 )
         return slots
@@ -190,7 +193,7 @@ class Partition:
         return 0 if series is None else series.append(Rows(index, column.values, column.nulls))
 
     def _series_of(self, feature: str, created: int, dtype: np.dtype[np.generic], width: int) -> Series | None:
-        """The series of a feature, made on first use; None for rows of a feature since replaced."""
+        """The series of a feature, created on first use; None if the feature has been replaced since."""
         born, series = self._series.get(feature, (NEVER, None))
         if series is None or born < created:
             self.drop(feature)
@@ -205,21 +208,21 @@ class Partition:
         return series
 
     def purge(self, entity_type: str, entity_id: str, until: int) -> None:
-        """Lose everything of an entity that arrived by `until`. Its name goes as well, its slot stays empty."""
+        """Remove everything of an entity that arrived by `until`. Its id is removed too; its slot stays, empty."""
         self._purged[entity_type, entity_id] = until
         known = self._slots.get(entity_type)
         slot = known.get(entity_id) if known is not None else None
         if known is None or slot is None:
             return
-        own = [series for id_, (_, series) in self._series.items() if id_.partition(".")[0] == entity_type]
-        for series in own:
+        of_type = [series for id_, (_, series) in self._series.items() if id_.partition(".")[0] == entity_type]
+        for series in of_type:
             series.make_room(len(known) + 1)
-        if sum(series.purge(slot, until) for series in own) == 0:
+        if sum(series.purge(slot, until) for series in of_type) == 0:
             del known[entity_id]
-            known[f"\0{slot}"] = slot  # no id has control characters; the next number is the length
+            known[f"\0{slot}"] = slot  # ids have no control characters; keeps the length, which numbers new slots
 
     def drop(self, feature: str) -> None:
-        """Forget a deleted feature."""
+        """Drop a deleted feature."""
         self._asked.clear()
         _, series = self._series.pop(feature, (NEVER, None))
         if series is not None:
@@ -227,7 +230,7 @@ class Partition:
             self._freeing.append(series.column.table.freeing(series.column))
 
     def tidy(self) -> bool:
-        """A step of what was left for later: large merges, the rest of a deleted feature. Whether one was."""
+        """Do a step of postponed work (large merges, clearing deleted features); returns whether there was any."""
         if self._untidy:
             if not self._untidy[0].tidy():
                 del self._untidy[0]
@@ -248,14 +251,14 @@ class Partition:
         return np.array([known.get(entity, 0) for entity in entities], np.int64)
 
     def series(self, feature: Feature) -> Series:
-        """The series of a feature, empty where nothing was written."""
+        """The series of a feature, which is empty if nothing was written."""
         born, found = self._series.get(feature.id, (NEVER, None))
         if found is not None and born == feature.created and found.room > len(self._slots.get(feature.entity, ())):
             return found
         width = width_of(feature)
         series = self._series_of(feature.id, feature.created, dtype_of(feature.value_type), width)
         if series is None:
-            # A reader's feature is older than the series only while news of its deletion is on the way.
+            # The feature was deleted and registered again, which the reader did not know yet.
             series = Series(dtype_of(feature.value_type), width)
             series.make_room(len(self._slots.get(feature.entity, ())) + 1)
         return series
@@ -263,9 +266,9 @@ class Partition:
     def latest(
         self, features: Sequence[Feature], kinds: Sequence[Kind], slots: Indices, now: int, visible: Sequence[int]
     ) -> Grid:
-        """The newest values with event time <= now, of features of one type. `kinds` are those of the features.
+        """The latest values with event time <= now, of features of one entity type, whose kinds are `kinds`.
 
-        See `LatestTable.gather`, and `Series.latest` for where some are of the future.
+        See `LatestTable.gather`, and `Series.latest` if there are event times in the future.
         """
         asked = self._asked.get(id(features))
         if asked is None:
@@ -284,7 +287,7 @@ class Partition:
         return grid
 
     def _ask(self, features: Sequence[Feature], kinds: Sequence[Kind]) -> _Asked:
-        """Where the features are, remembered for as long as the same list of them is asked for."""
+        """Find out where features are, and keep the result for further queries with the same list object."""
         columns = [self.series(feature).column for feature in features]
         table = columns[0].table if len({id(column.table) for column in columns}) == 1 else None
         owned = [[columns[member] for member in kind.members] for kind in kinds]
@@ -328,7 +331,7 @@ class Partition:
     # Memory
 
     def place(self, feature: Feature, disk: DiskRows) -> Rows:
-        """Merged rows from disk as sorted rows of this partition. Entities that no row belongs to get no slot."""
+        """Convert merged rows from disk to sorted rows of this partition. Entities without rows get no slot."""
         known = self._slots.setdefault(feature.entity, Numbering())
         rows = self._without_purged(feature, disk).rows
         begins = first_of_each(rows.slots)
@@ -351,41 +354,41 @@ class Partition:
         return disk
 
     def flush(self, position: int) -> None:
-        """The history has what arrived by `position`: reads of it that began earlier count no more."""
+        """Note that the history reaches `position`, so that disk reads begun earlier are discarded."""
         self.flushed = max(self.flushed, position)
         self._purged = {who: until for who, until in self._purged.items() if until > self.flushed}
 
     def install(self, feature: Feature, entities: Sequence[str], placed: Rows) -> None:
-        """Take all placed rows of these entities back into memory, as far as retention keeps them there."""
+        """Take all rows of these entities from disk back into memory, as far as retention keeps them there."""
         slots = self.slots(feature.entity, entities)
         self.series(feature).install(slots[slots > 0], placed, feature.kept_values, self.tick)
 
     def trimming(self, kept_values: Mapping[str, int]) -> Steps[None]:
-        """Let go of what each feature need not keep ready, as far as the history files have it.
+        """Drop rows that retention does not keep in memory, if the history files have them.
 
-        In steps of a series, or of a part of a large one, so that its store can serve in between.
+        Runs in steps of one series, or part of a large one, between which the store can serve.
         """
         for feature, (_, series) in list(self._series.items()):
             yield from series.trimming(kept_values.get(feature, 0), self.flushed)
             yield
 
     def trim(self, kept_values: Mapping[str, int]) -> None:
-        """All of `trimming`, and what there is to tidy, at once."""
+        """Do all of `trimming` and `tidy` without interruption."""
         at_once(self.trimming(kept_values))
         while self.tidy():
             pass
 
     def evict(self, budget: int) -> None:
-        """All of `evicting` at once."""
+        """Do what `evicting` does, without interruption."""
         for _ in self.evicting(budget):
             pass
 
     def evicting(self, budget: int) -> Iterator[int]:
-        """Let the least recently used pairs go where more than `budget` observations are held.
+        """Drop observations of the least recently used (entity, feature) pairs if there are more than `budget`.
 
-        Observations that the history files do not have yet stay, whatever the budget. A generator whose steps say
-        how many rows they looked at, so that its store can serve in between. First a sample of each series tells
-        which use was so long ago that what has not been used since has to go.
+        Observations that the history files do not have yet stay, whatever the budget. Runs in steps, between which
+        the store can serve, and which yield how many rows they processed. First a sample of each series determines
+        the time of last use before which pairs are evicted.
         """
         if self.rows <= budget:
             return
@@ -393,26 +396,26 @@ class Partition:
         for _, series in list(self._series.values()):
             samples.append(_sampled(*series.usage(self.flushed)[1:], each))
             yield series.rows
-        excess = self.rows - budget * EVICT_DOWN_TO  # looking at the usage has merged corrections away
+        excess = self.rows - budget * EVICT_DOWN_TO  # `usage` has merged corrections away
         if self.rows <= budget:
             return
         oldest = _Oldest(samples, excess)
         for _, series in list(self._series.values()):
             slots, stamps, counts = series.usage(self.flushed)
-            mine = slots[oldest.chosen(stamps, counts)]
+            evicted = slots[oldest.chosen(stamps, counts)]
             yield series.rows
-            if len(mine):
-                yield from series.evicting(mine, self.flushed)
+            if len(evicted):
+                yield from series.evicting(evicted, self.flushed)
 
 
 def _sampled(stamps: Times, counts: Indices, most: int) -> tuple[Times, Indices]:
-    """Every so manieth of some pairs, each standing for as many."""
+    """A sample of at most about `most` pairs: every step-th one, with its row count multiplied by the step."""
     step = 1 + len(stamps) // most
     return stamps[::step], counts[::step] * step
 
 
 class _Oldest:
-    """Pairs by when they were last used: those that have to go for so many rows to be gone."""
+    """Chooses the least recently used pairs so that about `excess` rows are evicted."""
 
     def __init__(self, samples: Sequence[tuple[Times, Indices]], excess: float) -> None:
         stamps, counts = (np.concatenate(parts) for parts in zip(*samples, strict=True))
@@ -421,10 +424,10 @@ class _Oldest:
         place = min(int(np.searchsorted(freed, excess)), len(order) - 1)
         self._last = int(stamps[order[place]]) if len(order) else NEVER
         self._left = excess - int(counts[stamps < self._last].sum())
-        """How many rows have to go of the pairs that were used just then."""
+        """How many rows of the pairs last used exactly at `_last` have to be evicted."""
 
     def chosen(self, stamps: Times, counts: Indices) -> Nulls:
-        """Which of some pairs have to go."""
+        """Which of these pairs are to be evicted: bool[n]."""
         chosen = stamps < self._last
         same = np.flatnonzero(stamps == self._last)
         before = np.cumsum(counts[same]) - counts[same]

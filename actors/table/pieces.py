@@ -1,4 +1,4 @@
-"""Arrays that grow where they are: a table of a gigabyte is never copied to be given some rows more."""
+"""Arrays that grow in place: adding rows to a table of a gigabyte does not copy it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,28 @@ from actors.turns import Steps
 from actors.types.type import Array
 
 MAPPED_BYTES = 1024 * 1024
-"""Smaller ones are ordinary arrays, which are copied in no time."""
+"""Smaller arrays are ordinary ones, as copying them is fast."""
 CELLS_A_STEP = 250_000
-"""Of those that are copied: a millisecond or two."""
+"""Cells copied in one step: a millisecond or two."""
 _FLAGS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
 _HUGE = getattr(mmap, "MADV_HUGEPAGE", None)
 
 
 class Pieces:
-    """Rows of numbers or objects. Of numbers, large ones are pages of the system's.
+    """A growing array of rows of numbers or objects.
 
-    It gives more of them without moving what is there (mremap), as zeros that take no memory until written to.
+    A large array of numbers is an anonymous memory mapping, which the system extends without copying (mremap), by
+    zero pages that take no memory until they are written to.
     """
 
     def __init__(
         self, dtype: np.dtype[Any], columns: tuple[int, ...], filling: int = 0, sparse: bool = False
     ) -> None:
-        """One row. `filling`: what new cells are, those of objects None. `sparse`: few rows will be written."""
+        """Create an array with one row of shape `columns`.
+
+        `filling`: the value of new cells; for objects it is always None. `sparse`: whether few rows will be
+        written.
+        """
         self.array: Array = np.empty((0, *columns), dtype)
         self._filling = None if dtype.kind == "O" else filling
         self._sparse = sparse
@@ -37,7 +42,7 @@ class Pieces:
         self.grow(1)
 
     def grow(self, rows: int) -> None:
-        """Have so many rows. Nobody may keep a view of the array meanwhile: it would go on with the old rows."""
+        """Grow to this many rows. Views of the array must not be kept: they would refer to the old rows."""
         before, shape, dtype = len(self.array), (rows, *self.array.shape[1:]), self.array.dtype
         size = prod(shape) * dtype.itemsize
         if dtype.kind == "O":
@@ -54,18 +59,18 @@ class Pieces:
     def _resize(self, shape: tuple[int, ...]) -> None:
         try:
             self.array.resize(shape)
-        except ValueError:  # there is a view of it
+        except ValueError:  # there is a view of the array
             array = np.empty(shape, self.array.dtype)
             array[: len(self.array)] = self.array
             self.array = array
 
     def _mapped(self, size: int) -> mmap.mmap:
-        """The memory of the array, with so many bytes."""
+        """The memory of the array, extended to `size` bytes."""
         old, self.array = self.array, np.empty(0, self.array.dtype)
         if self._memory is not None:
             shape, dtype, memory = old.shape, old.dtype, self._memory
             del old
-            with suppress(BufferError, OSError, SystemError):  # a view is left, or the system cannot
+            with suppress(BufferError, OSError, SystemError):  # there is a view, or the system cannot extend it
                 memory.resize(size)
                 return memory
             old = np.frombuffer(memory, dtype, prod(shape)).reshape(shape)
@@ -77,10 +82,10 @@ class Pieces:
         return self._memory
 
     def widening(self, columns: int) -> Steps[None]:
-        """Have so many columns, which takes a copy, in steps. Nothing may be written before the last."""
+        """Grow to this many columns by copying, in steps. Nothing may be written before the last step."""
         rows, before = self.array.shape
         wide = Pieces(self.array.dtype, (columns,), self._filling or 0, self._sparse)
-        if self.array.dtype.kind == "O":  # only numbers grow where they are
+        if self.array.dtype.kind == "O":  # arrays of objects do not grow in place
             wide.grow(rows)
         each = 1 + CELLS_A_STEP // columns
         for start in range(0, rows, each):

@@ -1,6 +1,6 @@
-"""Aggregates over ranges of a history, taken out of sorted rows that nothing changes: a worker thread may do it.
+"""Aggregates over ranges of event time. They read immutable sorted rows only, so a worker thread can compute them.
 
-One entity may have millions of rows. Few are answered at once.
+An entity may have millions of rows. Aggregates over few rows are computed at once.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from actors.types.type import Array, blank
 
 _LOOKED_UP_AT_ONCE = 8_192
 _LONG_VALUE = 64
-"""How many numbers a text or vector counts for where its content is looked at."""
+"""How many numbers a text or vector counts for if its content has to be read."""
 
 
 class Aggregating(Protocol):
-    """What is to be made of each range."""
+    """What to compute for each range."""
 
     @property
     def feature(self) -> Feature: ...
@@ -35,7 +35,7 @@ class Aggregating(Protocol):
 
 
 class Bounds(NamedTuple):
-    """A slot and a closed range of event time each."""
+    """Ranges: a slot and closed bounds of event time each."""
 
     slots: Indices
     start: Times
@@ -43,7 +43,7 @@ class Bounds(NamedTuple):
 
 
 class Ranged(NamedTuple):
-    """An aggregate for each of some ranges. `parts`: sorted rows, later parts winning."""
+    """A query for an aggregate of each range. `parts`: sorted rows; for equal keys, later parts win."""
 
     parts: Sequence[Rows]
     bounds: Bounds
@@ -51,7 +51,7 @@ class Ranged(NamedTuple):
 
     @property
     def few(self) -> bool:
-        """Whether there are so few rows that nobody need wait for the answer."""
+        """Whether there are so few rows that the aggregates can be computed on the event loop."""
         slots = self.bounds.slots
         if len(slots) * len(self.parts) > ROWS_PER_TURN:
             return False
@@ -65,11 +65,11 @@ class Ranged(NamedTuple):
         return values.ndim == 1 and values.dtype != object
 
     def answering(self) -> Steps[Aggregate]:
-        """The answer, a bounded number of rows at a time but for a range that alone has more."""
+        """Compute the aggregates, in steps of a bounded number of rows unless a single range has more."""
         answers = []
         for first in range(0, max(1, len(self.bounds.slots)), _LOOKED_UP_AT_ONCE):
-            some = [column[first : first + _LOOKED_UP_AT_ONCE] for column in self.bounds]
-            found = [between(part, *some) for part in self.parts]
+            bounds = [column[first : first + _LOOKED_UP_AT_ONCE] for column in self.bounds]
+            found = [between(part, *bounds) for part in self.parts]
             for cut in by_rows(np.sum([end - begin for begin, end in found], axis=0)):
                 yield
                 answers.append(self._answer([(begin[cut], end[cut]) for begin, end in found]))
@@ -79,26 +79,26 @@ class Ranged(NamedTuple):
         value_type, aggregation = self.asked.feature.value_type, self.asked.aggregation
         if self._plain:
             return aggregate(joined(self.parts, found), aggregation, value_type)
-        # Texts and vectors stay where they are: copying millions of references would hold the interpreter.
+        # Texts and vectors are referred to by position: copying millions of references would hold the GIL.
         ranges = joined(self.parts, found, places=True)
         if aggregation == "distinct":
             ranges = ranges._replace(values=numbered(ranges.values, self._values))
         answer = aggregate(ranges, aggregation, "integer")
         if aggregation in ("distinct", "count"):
             return answer
-        values, some = self._blank(len(answer.values)), np.flatnonzero(~answer.nulls)
-        values[some] = self._values(answer.values[some])
+        values, filled = self._blank(len(answer.values)), np.flatnonzero(~answer.nulls)
+        values[filled] = self._values(answer.values[filled])
         return Aggregate(values, answer.nulls, value_type)
 
     def _values(self, places: Indices) -> Array:
-        """The values at places in all parts one after the other."""
+        """The values at these positions in the concatenation of all parts."""
         if len(self.parts) == 1:
             return self.parts[0].values[places]
         firsts = np.cumsum([0, *(part.size for part in self.parts)])
         owner, values = np.searchsorted(firsts, places, "right") - 1, self._blank(len(places))
         for number in np.unique(owner).tolist():
-            own = owner == number
-            values[own] = self.parts[number].values[places[own] - firsts[number]]
+            inside = owner == number
+            values[inside] = self.parts[number].values[places[inside] - firsts[number]]
         return values
 
     def _blank(self, count: int) -> Array:
@@ -107,7 +107,7 @@ class Ranged(NamedTuple):
 
 
 def by_rows(counts: Indices) -> Iterator[slice]:
-    """Slices of ranges that have so many rows each, of a bounded number of rows but of at least one range."""
+    """Split ranges with these numbers of rows into slices of a bounded number of rows, but at least one range."""
     ends, start = np.cumsum(counts), 0
     while start < max(1, len(counts)):
         before = int(ends[start - 1]) if start else 0
@@ -117,7 +117,7 @@ def by_rows(counts: Indices) -> Iterator[slice]:
 
 
 def in_windows(slots: Indices, start: int, end: int, width: int, windows: int) -> Bounds:
-    """Each slot's range in windows [a, a + width) from `start`; the last one ends where the range does."""
+    """The tumbling windows [a, a + width) of each slot, from `start`; the last window ends at `end`."""
     if windows == 1:
         return Bounds(slots, np.full(len(slots), start), np.full(len(slots), end))
     starts = start + np.arange(windows) * width

@@ -1,11 +1,11 @@
-"""Pure kernels over sorted columns.
+"""Pure functions over sorted rows.
 
-Rows are parallel arrays. Sorted rows are ordered by (slot, time) and hold each pair of these once: of two
-observations of an entity at the same time the later arrival is kept. Kernels that take rows before other
-rows take the earlier arrivals first.
+Rows are parallel arrays. Sorted rows are ordered by (slot, time), and each such key occurs once: of several
+observations of an entity at the same time the last arrival is kept. Functions that take several parts expect them
+in order of arrival.
 
-Ordering uses one int64 key per row, slot * span + time, whenever that fits, because numpy's stable sort is
-a timsort: merging two sorted runs then costs about 8 ns a row, a twentieth of a two-key lexsort.
+Sorting uses one int64 key per row, slot * span + time, whenever that fits, because numpy's stable sort is a
+timsort: merging two sorted runs then costs about 8 ns a row, a twentieth of a two-key lexsort.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from actors.types.type import Array, Nulls, all_there, no_nulls
 
 @dataclass(slots=True, eq=False)
 class Rows:
-    """Rows of one series: values [n] or [n, dimension], nulls bool[n], `no_nulls` where none is. Never changed."""
+    """Rows of one series, immutable. values: [n] or [n, dimension]; nulls: bool[n], `no_nulls` for none."""
 
     index: Index
     values: Array
@@ -49,22 +49,22 @@ class Rows:
         return len(self.index.slots)
 
     def take(self, positions: Indices | Nulls | slice) -> Rows:
-        """Some of the rows, by position, mask or slice."""
+        """The rows at these positions, or by a mask or slice."""
         index = self.index.take(positions)
         nulls = no_nulls(index.size) if all_there(self.nulls) else self.nulls[positions]
         return Rows(index, self.values[positions], nulls)
 
     def part(self, start: int, end: int) -> Rows:
-        """Those from one to before another."""
+        """The rows start:end."""
         return Rows(self.index.part(start, end), self.values[start:end], self.nulls[start:end])
 
     def at(self, slots: Slots) -> Rows:
-        """The same at other slots."""
+        """The same rows with other slots."""
         return Rows(Index(slots, self.times, self.arrived), self.values, self.nulls)
 
 
 def order_of(parts: Sequence[Rows]) -> Order | None:
-    """What is known of how parts with these indices are merged."""
+    """The order in which parts with these indices are merged, if it has been computed."""
     found = parts[-1].index.merged
     if found is None or len(found.others) != len(parts) - 1:
         return None
@@ -72,7 +72,7 @@ def order_of(parts: Sequence[Rows]) -> Order | None:
 
 
 class Ranges(NamedTuple):
-    """Rows of several questions one after the other: those of question i are offsets[i]:offsets[i+1]."""
+    """The rows of several ranges, concatenated: those of range i are offsets[i]:offsets[i+1]."""
 
     offsets: Indices
     times: Times
@@ -81,7 +81,7 @@ class Ranges(NamedTuple):
 
 
 def concatenate(parts: Sequence[Rows]) -> Rows:
-    """The rows of all the parts, in the order given."""
+    """Concatenate parts."""
     if len(parts) == 1:
         return parts[0]
     return Rows(joint([part.index for part in parts]), *_columns(parts))
@@ -95,7 +95,7 @@ def _columns(parts: Sequence[Rows]) -> tuple[Array, Nulls]:
 
 
 def order(major: NDArray[np.integer], times: Times) -> Indices:
-    """The positions that sort by (major, time), equal pairs left in their order. `major` is not negative."""
+    """The positions that stably sort by (major, time): int64[n]. `major` must not be negative."""
     if len(times) < 2:
         return np.arange(len(times))
     low = int(times.min())
@@ -106,9 +106,9 @@ def order(major: NDArray[np.integer], times: Times) -> Indices:
 
 
 def grouped(codes: NDArray[np.integer]) -> Indices:
-    """The positions that sort whole numbers from 0 on, equal ones left in their order: int64[n].
+    """The positions that stably sort non-negative integers: int64[n].
 
-    Sixteen bits at a time, which numpy sorts by radix, several times as fast as wider numbers by comparison.
+    Sorts 16 bits at a time, for which numpy uses radix sort: several times faster than comparing wider integers.
     """
     ordered = np.argsort(codes.astype(np.uint16), kind="stable")
     for shift in range(16, int(codes.max(initial=0)).bit_length(), 16):
@@ -123,14 +123,14 @@ def first_of_each(slots: Slots) -> Indices:
 
 
 def last_of_each(major: NDArray[np.integer], times: Times) -> Nulls:
-    """Where, in sorted columns, the last of equal (major, time) pairs stands: bool[n]."""
+    """Which rows of sorted columns are the last with their (major, time): bool[n]."""
     last = np.ones(len(times), np.bool_)
     last[:-1] = (major[1:] != major[:-1]) | (times[1:] != times[:-1])
     return last
 
 
 def merge(parts: Sequence[Rows]) -> Rows:
-    """Sorted rows out of parts in order of arrival; the parts may be sorted or not."""
+    """Merge parts, given in order of arrival and sorted or not, into sorted rows."""
     found = order_of(parts)
     if found is None or found.index is None:
         found = parts[-1].index.merged = _ordered([part.index for part in parts])
@@ -138,13 +138,13 @@ def merge(parts: Sequence[Rows]) -> Rows:
     made = [picked(parts, piece) for piece in found.pieces]
     if len(made) == 1:
         return Rows(found.index, *made[0])
-    nulls = [some for _, some in made]
+    nulls = [mask for _, mask in made]
     whole = no_nulls(found.index.size) if all(map(all_there, nulls)) else np.concatenate(nulls)
     return Rows(found.index, np.concatenate([values for values, _ in made]), whole)
 
 
 def _ordered(parts: Sequence[Index]) -> Order:
-    """All in one piece."""
+    """Compute the order of a merge in one piece."""
     whole = parts[0] if len(parts) == 1 else joint(parts)
     where = order(whole.slots, whole.times)
     slots, times = whole.slots[where], whole.times[where]
@@ -158,7 +158,7 @@ def _ordered(parts: Sequence[Index]) -> Order:
 
 
 def picked(parts: Sequence[Rows], piece: Piece) -> tuple[Array, Nulls]:
-    """Values and nulls of a piece."""
+    """The values and nulls of one piece of a merge."""
     values = [part.values[cut] for part, cut in zip(parts, piece.cuts, strict=True)]
     found = (values[0] if len(values) == 1 else np.concatenate(values)).take(piece.picked, 0)
     if all(all_there(part.nulls) for part in parts):
@@ -169,16 +169,16 @@ def picked(parts: Sequence[Rows], piece: Piece) -> tuple[Array, Nulls]:
 
 def spans(rows: Rows, slots: Indices) -> tuple[Indices, Indices]:
     """Where each slot's rows begin and end in sorted rows: two int64[q]."""
-    slots = slots.astype(np.int32)  # else searchsorted would widen the rows' whole column
+    slots = slots.astype(np.int32)  # otherwise searchsorted would convert the whole column to int64
     return np.searchsorted(rows.slots, slots, "left"), np.searchsorted(rows.slots, slots, "right")
 
 
 def bisect_right(times: Times, low: Indices, high: Indices, at: int | Times) -> Indices:
-    """For each question the first position in [low, high) whose time is after `at`, else high: int64[q].
+    """For each range the first position in [low, high) whose time is after `at`, or high for none: int64[q].
 
-    `at` is one moment, or one for each question. All questions step through shrinking powers of two together,
-    without branches (Shar's search: Knuth, The Art of Computer Programming, 6.2.1): log2(longest) steps of
-    vector arithmetic, of which only the look at the times is not in order.
+    `at`: one moment, or one per range. All ranges are searched together, in shrinking powers of two and without
+    branches (Shar's search: Knuth, The Art of Computer Programming, 6.2.1): log2(longest) steps of vector
+    arithmetic, of which only the access to `times` is random.
     """
     if len(times) == 0 or len(low) == 0:
         return high
@@ -186,7 +186,7 @@ def bisect_right(times: Times, low: Indices, high: Indices, at: int | Times) -> 
     step = 1 << int((high - low).max()).bit_length()
     while step := step >> 1:
         look = base + (step - 1)
-        # A look beyond the interval does no harm, nor one beyond the column, which is clipped to its end.
+        # Positions beyond the range are ignored; beyond the column they are clipped to its end.
         earlier = (times.take(look, mode="clip") <= at) & (look < high)
         base = base + earlier * step
     return base
@@ -198,7 +198,7 @@ def last_until(rows: Rows, slots: Indices, at: int) -> Indices:
 
 
 def last_within(rows: Rows, begin: Indices, end: Indices, at: int | Times) -> Indices:
-    """For each stretch of one slot's rows the position of the last with time <= `at`, or -1: int64[q]."""
+    """The position of the last row with time <= at in each range begin[i]:end[i] of a slot, or -1: int64[q]."""
     position = bisect_right(rows.times, begin, end, at) - 1
     return np.where(position >= begin, position, -1)
 
@@ -218,17 +218,19 @@ def between(rows: Rows, slots: Indices, start: int | Times, end: int | Times) ->
 def extract(
     parts: Sequence[Rows], slots: Indices, start: int | Times, end: int | Times, most: int | None = None
 ) -> Ranges:
-    """The rows of each slot with start <= time <= end, out of several sorted parts, later parts winning.
+    """The rows of each slot with start <= time <= end from several sorted parts; for equal keys, later parts win.
 
-    `most`: so many of the first of each slot are enough, where negative so many of the last. There may be more.
+    `most`: how many rows of each slot are needed: the first ones, or if negative the last ones. More may be
+    returned.
     """
-    return joined(parts, [_some(*between(part, slots, start, end), most) for part in parts])
+    return joined(parts, [_limited(*between(part, slots, start, end), most) for part in parts])
 
 
 def joined(parts: Sequence[Rows], bounds: Sequence[tuple[Indices, Indices]], places: bool = False) -> Ranges:
-    """The rows of stretches of several sorted parts, later parts winning; `bounds`: of each part begins and ends.
+    """Join the rows of ranges of several sorted parts; for equal keys, later parts win.
 
-    `places`: instead of the values, where each is in all the parts one after the other.
+    `bounds`: for each part the begin and end of each range. `places`: return instead of values their positions in
+    the concatenation of all parts.
     """
     firsts = [*accumulate((part.size for part in parts[:-1]), initial=0)] if places else [None] * len(parts)
     pieces = [_slices(*one) for one in zip(parts, bounds, firsts, strict=True)]
@@ -243,8 +245,8 @@ def joined(parts: Sequence[Rows], bounds: Sequence[tuple[Indices, Indices]], pla
     return Ranges(offsets, times[ordered], values[ordered], nulls[ordered])
 
 
-def _some(begin: Indices, end: Indices, most: int | None) -> tuple[Indices, Indices]:
-    """So many of each part: what of the others comes between them is among as many of theirs."""
+def _limited(begin: Indices, end: Indices, most: int | None) -> tuple[Indices, Indices]:
+    """Limit each range of one part to `most` rows: the first `most` of all parts are among the first of each."""
     if most is None:
         return begin, end
     return (begin, np.minimum(end, begin + most)) if most >= 0 else (np.maximum(begin, end + most), end)
@@ -255,13 +257,13 @@ def _owners(offsets: Indices) -> Indices:
 
 
 def _slices(rows: Rows, bounds: tuple[Indices, Indices], first: int | None) -> Ranges:
-    """The rows of some stretches. `first`: the place of the first row, where places stand for values."""
+    """The rows of ranges of one part. `first`: if positions replace values, that of the part's first row."""
     begin, end = bounds
     offsets = np.zeros(len(begin) + 1, np.int64)
     np.cumsum(end - begin, out=offsets[1:])
     total = int(offsets[-1])
     columns: list[Array] = [rows.times, rows.nulls] if first is not None else [rows.times, rows.nulls, rows.values]
-    # Long slices are copied one by one, short ones by an index: memcpy beats gather from about 32 rows on.
+    # Long slices are copied one by one, short ones gathered by index: memcpy is faster from about 32 rows on.
     if total > 32 * len(begin):
         cuts = [slice(*cut) for cut in zip(begin.tolist(), end.tolist(), strict=True)]
         found = [_cut(column, cuts) for column in columns]
@@ -277,7 +279,7 @@ def _slices(rows: Rows, bounds: tuple[Indices, Indices], first: int | None) -> R
 
 
 def _cut(column: Array, cuts: Sequence[slice]) -> Array:
-    """The slices of a column one after the other; a single one is no copy."""
+    """Concatenate slices of a column; a single one is returned as a view."""
     return column[cuts[0]] if len(cuts) == 1 else np.concatenate([column[cut] for cut in cuts])
 
 

@@ -1,4 +1,4 @@
-"""The features that a request reads, resolved and sorted once for all requests that name the same ones."""
+"""The features that a request reads, resolved and grouped once for all requests that name the same ones."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from actors.timestamps import NEVER
 
 
 class Selection:
-    """Features in the order asked. Immutable, and the same lists as long as it lives: stores remember by them."""
+    """Features in the order asked. Immutable; stores cache by the identity of its lists."""
 
     def __init__(self, by_reference: Mapping[str, Feature]) -> None:
-        """`by_reference`: at least one feature, keyed as it was asked for."""
+        """`by_reference`: at least one feature, by the reference that the request used."""
         self.by_reference = by_reference
         self.references = tuple(by_reference)
         self.features: Sequence[Feature] = list(by_reference.values())
@@ -29,13 +29,13 @@ class Selection:
         self._lasting = not any(self._expiries)
 
     def visible_from(self, now: int) -> Sequence[int]:
-        """By feature, the event time before which values answer nothing (retention age)."""
+        """For each feature, the event time before which values are not visible (retention age)."""
         return self._always if self._ageless else [NEVER if age is None else now - age for age in self._ages]
 
     def served_from(self, at: int) -> NDArray[np.int64] | int:
-        """Values with event times before this serve as null: never written, or older than maxAge.
+        """The event time before which values are served as null: never written, or older than maxAge.
 
-        One for all features, or int64[features, 1].
+        One moment for all features, or int64[features, 1].
         """
         if self._lasting:
             return NEVER + 1
@@ -43,7 +43,7 @@ class Selection:
 
 
 def _by_entity_type(by_reference: Mapping[str, Feature]) -> list[tuple[list[int], Selection]]:
-    """The features of each entity type with their positions; empty where there is but one type."""
+    """The features of each entity type with their positions; empty if there is only one type."""
     types: dict[str, list[int]] = {}
     for position, feature in enumerate(by_reference.values()):
         types.setdefault(feature.entity, []).append(position)

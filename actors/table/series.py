@@ -1,19 +1,19 @@
 """One feature in one partition: the latest value by slot, and the history behind it.
 
 Structures
-    latest   times, values, nulls by slot: a column of the tables that serving gathers from (`latest.py`).
-    runs     sorted rows, oldest arrivals first; four of like size become one: a log-structured merge tree in
-             memory (O'Neil et al. 1996). An append costs amortised log(n) merges. Small ones are merged at
-             once, large ones by `tidy`, a step at a time: until then questions go to each run.
+    latest   times, values and nulls by slot: a column of the tables that serving gathers from (`latest.py`).
+    runs     sorted rows, oldest arrivals first; four of similar size are merged into one: a log-structured merge
+             tree in memory (O'Neil et al. 1996). An append costs amortised log(n) merges. Small runs are merged at
+             once, large ones by `tidy` in steps; until then queries search each run.
     tail     unsorted recent arrivals, sorted into a run when full or when history is read.
-    floor    by slot, 1 + the greatest event time that memory let go of (trimmed, evicted, never loaded).
+    floor    by slot, 1 + the greatest event time that is not in memory (trimmed, evicted, never loaded).
 
 The floor is the one invariant that memory and disk share: every observation at or after a slot's floor is in
-memory. An answer found at or above the floor is exact; below it the disk must be asked, whose rows then join
-the question as the oldest run. Rows that have not reached the history files are never let go, so disk rows
-and memory rows together are always everything.
+memory. An answer found at or above the floor is exact; below it the disk must be read, and its rows are used as
+the oldest run. Rows that the history files do not have yet are never dropped, so rows on disk and in memory
+together are always complete.
 
-Slot 0 belongs to nobody: entities without a slot are asked for there and nothing is ever written to it.
+Slot 0 belongs to no entity: queries for entities without a slot use it, and nothing is ever written to it.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ from actors.types.type import Array, Nulls, all_there, blank, no_nulls
 
 TAIL_ROWS = 8_192
 SLOTS_WORTH_COMPACTING = 64
-"""A range over this many entities first merges all runs, or asks for it: reading one run is five times as fast as
-merging what is read, and the next such question finds the work done."""
+"""A range query over this many entities first merges all runs, or schedules that: reading one run is five times as
+fast as merging what is read, and the next such query benefits too."""
 
 
 def _rank_from_newest(run: Rows, cut: slice) -> Indices:
-    """See `rank_from_newest`: of some of a run's rows, among all of it."""
+    """`rank_from_newest` for a slice of a run's rows, ranked among all rows of the run."""
     slots = run.slots[cut]
     rank = rank_from_newest(slots)
     beyond = int(np.searchsorted(run.slots, slots[-1], "right")) - cut.stop
@@ -61,7 +61,7 @@ def _rank_from_newest(run: Rows, cut: slice) -> Indices:
 
 
 def differences(one: Cells, other: Cells) -> Nulls:
-    """Where two answers to the same questions are not the same: bool[q]."""
+    """Where two answers to the same query differ: bool[q]."""
     unlike = one.values != other.values
     values = unlike.any(axis=1) if one.values.ndim == 2 else unlike.astype(np.bool_)
     missing = (one.times == NEVER) & (other.times == NEVER)
@@ -70,7 +70,7 @@ def differences(one: Cells, other: Cells) -> Nulls:
 
 
 class Series:
-    """Not thread-safe: its store is the only one to touch it."""
+    """The data of one feature in one store. Not thread-safe: used by its store only."""
 
     def __init__(
         self,
@@ -80,9 +80,9 @@ class Series:
         table: LatestTable | None = None,
         untidy: list[Layers] | None = None,
     ) -> None:
-        """`width` is a vector's dimension. `base_floor` is the floor of slots not heard of yet.
+        """`width`: the dimension of vectors, or 0. `base_floor`: the floor of slots that do not exist yet.
 
-        `table`: where the latest values go, which the series of one entity type share. `untidy`: see `Layers`.
+        `table`: the tables of latest values that the series of one entity type share. `untidy`: see `Layers`.
         """
         self.dtype = dtype
         self.width = width
@@ -91,20 +91,20 @@ class Series:
         self._tail = Tail(self.blank, self.column.at)
         self._newest = NEVER
         self._nullable = False
-        """Whether there ever was a null."""
+        """Whether a null was ever written."""
         self._closed = False
         self._appended = 0
         self._trimmed_to: int | None = None
-        """How many rows a slot has at most, as far as they may be let go; None once rows have been added."""
+        """The number of rows per slot that the last trim left; None if rows have been added since."""
 
     @property
     def room(self) -> int:
-        """How many slots there is room for."""
+        """How many slots there is capacity for."""
         return self.column.table.room
 
     @property
     def rows(self) -> int:
-        """How many observations are held."""
+        """How many observations are in memory."""
         return self._tail.count + self._layers.rows
 
     @property
@@ -113,15 +113,15 @@ class Series:
         return self._layers.runs
 
     def blank(self, count: int) -> Array:
-        """`count` null values of this series' shape."""
+        """`count` null values of this series."""
         return blank(self.dtype, (count, self.width) if self.width else (count,))
 
     # Writing
 
     def append(self, rows: Rows) -> int:
-        """Take rows in order of arrival, later than all before them. `make_room` comes first.
+        """Append rows in order of arrival, later than all before. There must be capacity for their slots.
 
-        Returns how many rows were put in order for that.
+        Returns how many rows were sorted for that.
         """
         self._trimmed_to = None
         self._appended += 1
@@ -138,13 +138,14 @@ class Series:
         return settled
 
     def make_room(self, slots: int) -> None:
-        """Room for slots below `slots`, which every question may then name."""
+        """Add capacity for slots below `slots`, which queries may then use."""
         self.column.table.make_room(slots)
 
     @property
     def _settle_at(self) -> int:
-        """Series that are written together are sorted together, as one order does for all; others at other times:
-        were all tails full together, one write would wait for all of them."""
+        """The size at which the tail is sorted. Series that are written together are sorted together, as they
+        share the order; others at different sizes, as otherwise one write would have to sort the tails of all
+        series."""
         return TAIL_ROWS - self._tail.turn * 1_361 % (TAIL_ROWS // 2)
 
     def _update_latest(self, rows: Rows) -> None:
@@ -156,8 +157,8 @@ class Series:
             slots, times, values, nulls = slots[newer], times[newer], values[newer], nulls[newer]
         latest[slots] = times
         if not rows.index.once and (latest[slots] < times).any():
-            # A slot that comes twice was given its later arrival, which is not its newest row. In time order
-            # it is given the newest one last, of equal times still the later arrival.
+            # A slot occurs twice, and got the later arrival, which is not the newest row. In order of time the
+            # newest row is written last, and among equal times still the later arrival.
             ordered = np.argsort(times, kind="stable")
             slots, times, values, nulls = slots[ordered], times[ordered], values[ordered], nulls[ordered]
             latest[slots] = times
@@ -174,11 +175,11 @@ class Series:
             return 0
         run = merge([self._tail.rows])
         self._layers.add(run)
-        self._tail.clear()  # where there is no memory to merge it, all is as it was
+        self._tail.clear()  # last, so that nothing has changed if memory runs out
         return run.size + self._layers.merge_alike()
 
     def close(self) -> None:
-        """Have nothing any more, so that whatever is under way comes to nothing."""
+        """Drop all rows, which also invalidates work in progress."""
         self._closed = True
         self._layers.close()
         self._tail.clear()
@@ -192,10 +193,10 @@ class Series:
     def latest(
         self, slots: Indices, now: int, into: Cells, visible_from: int = NEVER, tick: int = 0
     ) -> Nulls | None:
-        """Fill in the newest value of each slot with event time <= now; returns where the disk must be asked.
+        """Write each slot's latest value with event time <= now to `into`; returns where the disk must be read.
 
-        A `tick` other than 0 marks the pairs as used then. Values with times before `visible_from` are the
-        caller's to hide; no disk is asked for them.
+        A `tick` other than 0 is recorded as last use. The caller has to hide values with times before
+        `visible_from`; the disk is not read for them.
         """
         if tick:
             self.column.used[slots] = tick
@@ -209,7 +210,7 @@ class Series:
         return self._below(slots, times, visible_from)
 
     def as_of(self, slots: Indices, at: int, visible_from: int = NEVER, disk: Rows | None = None) -> Cells:
-        """The newest value of each slot with event time <= at. `disk` rows count as the oldest run."""
+        """The latest value of each slot with event time <= at. `disk`: rows that are used as the oldest run."""
         times = np.full(len(slots), NEVER, np.int64)
         values, nulls = self.blank(len(slots)), np.zeros(len(slots), np.bool_)
         for run in self._parts(disk):
@@ -226,12 +227,12 @@ class Series:
     def past(
         self, slots: Indices, owner: Indices, at: Times, visible_from: int | Times, disk: Rows | None, found: Found
     ) -> Cells:
-        """The newest value with event time <= at of each question, which is about the slot at slots[owner].
+        """For each row i the latest value of slots[owner[i]] with event time <= at[i]: a point-in-time join.
 
-        A point-in-time join: with all runs merged each question is one search, and none where `found` has the
-        positions of a series with the same index. While large ones wait for that, it is one search a run.
-        `visible_from`, one per question: values with times before it are the caller's to hide. What is the same
-        for several series is the same array.
+        If all runs are merged this is one search, or none if `found` has that of a series with the same index;
+        while large runs wait to be merged, it is one search per run. The caller has to hide values with times
+        before `visible_from`, which is one moment for all rows or one each. Arrays that are equal for several
+        series are shared.
         """
         self._settle()
         self._layers.compact()
@@ -244,7 +245,7 @@ class Series:
         if hit is None:
             offsets = rows.index.offsets(self.room)
             hit = found.search(rows, offsets.take(asked), offsets[1:].take(asked), at)
-        elif disk is None and hit.of.times is not rows.times:  # written together, or at the same times
+        elif disk is None and hit.of.times is not rows.times:  # equal indices: share one from now on
             if np.array_equal(hit.of.arrived, rows.arrived):
                 rows = self.runs[0] = Rows(hit.of, rows.values, rows.nulls)
             else:
@@ -256,7 +257,7 @@ class Series:
     def _past_of(
         self, parts: Sequence[Rows], slots: Indices, owner: Indices, at: Times, visible_from: int | Times
     ) -> Cells:
-        """The same out of several sorted parts, or of none."""
+        """Do what `past` does, for several sorted parts or none."""
         times, nulls = np.full(len(owner), NEVER, np.int64), np.zeros(len(owner), np.bool_)
         values = self.blank(len(owner))
         for part in parts:
@@ -275,13 +276,13 @@ class Series:
         disk: Rows | None = None,
         most: int | None = None,
     ) -> Ranges:
-        """Each slot's observations with start <= time <= end, in time order. `most`: see `extract`."""
+        """Each slot's observations with start <= time <= end, in order of time. `most`: see `extract`."""
         return extract(self.parts(len(slots), disk), slots, start, end, most)
 
     def parts(self, slots: int, disk: Rows | None = None) -> list[Rows]:
-        """The sorted rows that a range over so many slots is to be found in; at least one, which may be empty.
+        """The sorted parts for a range query over `slots` slots: at least one, which may be empty.
 
-        Nothing changes them, so they can be looked through aside.
+        They are never changed, so a worker thread can read them.
         """
         if slots >= SLOTS_WORTH_COMPACTING:
             self._settle()
@@ -289,7 +290,7 @@ class Series:
         return self._parts(disk) or [self._nothing()]
 
     def cold_before(self, slots: Indices, start: int | Times) -> Nulls:
-        """Where a question that reaches back to `start` needs the disk: bool[q]."""
+        """Where a query that reaches back to `start` needs the disk: bool[q]."""
         floor = self.column.floor
         return np.zeros(len(slots), np.bool_) if floor is None else floor[slots] > start
 
@@ -305,16 +306,16 @@ class Series:
         floor = floors[slots]
         return (times < floor) & (floor > visible_from)
 
-    # Letting go, and taking back
+    # Dropping rows, and reloading them
 
     def trim(self, keep: int, flushed: int) -> None:
-        """All of `trimming` at once."""
+        """Do what `trimming` does, without interruption."""
         at_once(self.trimming(keep, flushed))
 
     def trimming(self, keep: int, flushed: int) -> Steps[None]:
-        """Let go of all but the newest `keep` rows of each slot, as far as they arrived by `flushed`.
+        """Drop all but the newest `keep` rows of each slot, if they arrived by `flushed`.
 
-        What comes in meanwhile is left for the next time.
+        Rows added meanwhile are left for the next time.
         """
         if self._trimmed_to is not None and keep >= self._trimmed_to:
             return
@@ -343,11 +344,11 @@ class Series:
             self._trimmed_to = keep
 
     def _most_of_a_slot(self) -> int:
-        """At least as many rows as any slot has (corrections count until they are merged), without a merge."""
+        """An upper bound on the rows of any slot, computed without merging, so that it includes corrected rows."""
         return int(_counted((self._tail.slots, *(run.slots for run in self.runs))).max())
 
     def purge(self, slot: int, until: int) -> int:
-        """Lose a slot's rows that arrived by `until`, without raising its floor: the disk has none either.
+        """Remove a slot's rows that arrived by `until`, without raising its floor, as the disk has none either.
 
         Returns how many rows the slot has left.
         """
@@ -357,19 +358,16 @@ class Series:
         return left
 
     def usage(self, flushed: int) -> tuple[Indices, Times, Times]:
-        """The slots with rows that arrived by `flushed`, when each was last used, and how many these are."""
+        """The slots with rows that arrived by `flushed`, when each was last used, and how many these rows are."""
         self._settle()
-        self._layers.merge_small()  # and so without corrections
+        self._layers.merge_small()  # removes corrected rows, which should not count
         counts = _counted(run.slots[run.arrived <= flushed] for run in self.runs)
         slots = np.flatnonzero(counts)
         used = self.column.used[slots] if self.column.table.noted else np.zeros(len(slots), np.int64)
         return slots, used, counts[slots]
 
     def evicting(self, slots: Indices, flushed: int) -> Iterator[int]:
-        """Let go of every row of these slots, as far as it arrived by `flushed`.
-
-        In steps that say how many rows they have looked at.
-        """
+        """Drop all rows of these slots that arrived by `flushed`. Steps yield how many rows they processed."""
         yield from self._layers.merged()
         self._settle()
         chosen = np.zeros(self.room, np.bool_)
@@ -381,16 +379,16 @@ class Series:
         yield from self._layers.letting_go(gone, self._raising_floors)
 
     def _raising_floors(self, below: Rows) -> Iterator[int]:
-        """So that sorted rows, which are still there, are below them."""
+        """Raise the floors above sorted rows that are about to be dropped."""
         for _ in self.column.table.making_floors():
             yield ROWS_A_STEP
         floor = self.column.floor
         if floor is None or self._closed:
             return
         last = np.append(below.slots[1:] != below.slots[:-1], True)
-        own = below.slots[last].astype(np.int64)
-        floor[own] = np.maximum(floor[own], below.times[last] + 1)
-        self._forget_latest(own[self.column.times[own] < floor[own]])
+        slots = below.slots[last].astype(np.int64)
+        floor[slots] = np.maximum(floor[slots], below.times[last] + 1)
+        self._forget_latest(slots[self.column.times[slots] < floor[slots]])
 
     def _forget_latest(self, slots: Indices) -> None:
         self.column.times[slots] = NEVER
@@ -398,9 +396,9 @@ class Series:
         self.column.nulls[slots] = False
 
     def install(self, slots: Indices, disk: Rows, keep: int, tick: int) -> None:
-        """Take back all rows of these slots from disk (sorted), of which the newest `keep` each stay.
+        """Take all rows of these slots from disk (sorted) back into memory, of which the newest `keep` each stay.
 
-        `slots` names every slot asked for: those without rows are then known to have none.
+        `slots`: all slots that were read; those without rows are known to have none.
         """
         if tick:
             self.column.used[slots] = tick
@@ -422,7 +420,7 @@ class Series:
 
 
 def _counted(parts: Iterable[Slots]) -> Indices:
-    """How often each slot occurs in all the parts: int64[n], up to the highest."""
+    """How often each slot occurs in all parts: int64[highest slot + 1]."""
     counts = np.zeros(1, np.int64)
     for slots in parts:
         more = np.bincount(slots, minlength=len(counts))

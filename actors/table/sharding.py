@@ -1,4 +1,4 @@
-"""Which store owns an entity, and the parts of a batch that each store owns."""
+"""Sharding: which store owns an entity, and splitting a batch by store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from actors.turns import Steps, at_once
 
 
 def shard_of(entity_type: str, entity_id: str, shards: int) -> int:
-    """Which store owns an entity: the same in every process and after every restart."""
+    """Which store owns an entity. The same in every process and after every restart."""
     return zlib.crc32(entity_id.encode(), zlib.crc32(entity_type.encode())) % shards
 
 
@@ -28,7 +28,7 @@ def shards_of(entity_type: str, entity_ids: Sequence[str], shards: int) -> Indic
 
 
 def finding_shards(entity_type: str, entity_ids: Sequence[str], shards: int) -> Steps[Indices]:
-    """The same in steps."""
+    """Do what `shards_of` does, in steps."""
     if len(entity_ids) <= ROWS_PER_TURN:
         return shards_of(entity_type, entity_ids, shards)
     parts = []
@@ -39,12 +39,12 @@ def finding_shards(entity_type: str, entity_ids: Sequence[str], shards: int) -> 
 
 
 def split(batch: Batch, shards: int) -> dict[int, list[Table]]:
-    """The parts of the tables by the store that owns them, order of arrival kept."""
+    """Split the tables of a batch by the store that owns their entities, in order of arrival."""
     return at_once(splitting(batch, shards))
 
 
 def splitting(batch: Batch, shards: int) -> Steps[dict[int, list[Table]]]:
-    """The same in steps."""
+    """Do what `split` does, in steps."""
     parts: dict[int, list[Table]] = {}
     owners: dict[tuple[Ids, str], Indices] = {}
     done = 0

@@ -1,4 +1,4 @@
-"""The rows that came last, in order of arrival."""
+"""The most recent rows of a series, in order of arrival."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from actors.types.type import Array, Nulls, all_there, no_nulls
 
 
 class Tail:
-    """Growing columns: appending a few rows is a few slice assignments."""
+    """Growing columns: appending a few rows is a few slice assignments.
+
+    The index is shared with the tails of series that are written together (`Growing`).
+    """
 
     def __init__(self, blank: Callable[[int], Array], turn: int) -> None:
-        """`blank`: so many null values. `turn`: see `Growing`, where this one is the first to be written to."""
+        """`blank`: makes null values. `turn`: that of a Growing which this tail creates."""
         self._blank = blank
         self._turn = turn
         self._index: Growing | None = None
@@ -25,7 +28,7 @@ class Tail:
 
     @property
     def turn(self) -> int:
-        """That of all who are written together with this one."""
+        """The `turn` of all tails that are written together with this one."""
         return self._turn if self._index is None else self._index.turn
 
     def append(self, rows: Rows) -> None:
@@ -43,7 +46,7 @@ class Tail:
         self.count = end
 
     def _follow(self, index: Index) -> None:
-        """Have a part of the growing index that ends with this one."""
+        """Use a range of a growing index, which ends with `index`."""
         if self._index is None:
             if not index.growing:
                 Growing(self._turn).append(index)
@@ -52,7 +55,8 @@ class Tail:
             self._part(self._index.cut(self._start, self._start + self.count), index)
 
     def _part(self, before: Index, index: Index) -> None:
-        """Go on elsewhere: with others who leave at the same place with the same part, or as the first of them."""
+        """Switch to another growing index: that of a tail which left at the same place with the same part, or a
+        new one."""
         for growing, start in before.growing.items():
             if _goes_on(growing, start + before.size, index):
                 self._index, self._start = growing, start
@@ -63,12 +67,12 @@ class Tail:
 
     @property
     def slots(self) -> Slots:
-        """The slots of all rows so far."""
+        """The slots of all rows."""
         return self._cut().slots if self._index is not None else np.zeros(0, np.int32)
 
     @property
     def rows(self) -> Rows:
-        """All rows so far, at least one."""
+        """All rows. There must be at least one."""
         nulls = no_nulls(self.count) if self._nulls is None else self._nulls[: self.count]
         return Rows(self._cut(), self._values[: self.count], nulls)
 
@@ -77,14 +81,14 @@ class Tail:
         return self._index.cut(self._start, self._start + self.count)
 
     def clear(self) -> None:
-        """They are elsewhere now."""
+        """Remove all rows, which have been moved to a run."""
         self._index = self._nulls = None
         self._start = self.count = 0
         self._values = self._blank(0)
 
 
 def _goes_on(growing: Growing, place: int, index: Index) -> bool:
-    """Whether what comes at a place of a growing index is this one; it is appended where nothing comes yet."""
+    """Whether `index` is what follows at `place` in a growing index; appends it if nothing follows there yet."""
     if growing not in index.growing and growing.count == place:
         growing.append(index)
     return index.growing.get(growing) == place

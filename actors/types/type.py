@@ -37,21 +37,21 @@ class Coerced(NamedTuple):
 
 
 _NO_NULLS = np.zeros(1 << 24, np.bool_)
-_NO_NULLS.setflags(write=False)  # and so never takes memory: what is read of it is the system's one page of zeros
+_NO_NULLS.setflags(write=False)  # so it never takes memory: all of it is mapped to the system's page of zeros
 
 
 def no_nulls(count: int) -> Nulls:
-    """So many times False, which take no memory."""
+    """A null mask of `count` False, which takes no memory."""
     return _NO_NULLS[:count] if count <= len(_NO_NULLS) else np.zeros(count, np.bool_)
 
 
 def all_there(nulls: Nulls) -> bool:
-    """Whether these are `no_nulls`, without a look at them."""
+    """Whether a null mask was made by `no_nulls`, without looking at its content."""
     return nulls.base is _NO_NULLS
 
 
 def lean_nulls(nulls: Nulls) -> Nulls:
-    """The same, as `no_nulls` where there are none: who comes later need not look."""
+    """The null mask, replaced by `no_nulls` if there are none, so that later code need not look at its content."""
     return nulls if all_there(nulls) or nulls.any() else no_nulls(len(nulls))
 
 

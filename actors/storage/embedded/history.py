@@ -1,14 +1,14 @@
-"""Observations as Arrow tables, and back: the layout of the history.
+"""The layout of the history: observations as Arrow tables.
 
-One row per accepted observation, corrected ones included:
+There is one row for each accepted observation, including corrected ones:
 
     feature string   entity_id string   event_timestamp, arrived_at timestamp[us, UTC]
     number double    integer int64    string, json utf8    boolean bool    timestamp timestamp[us, UTC]
     vector list<float>
 
-A value stands in the column named like its feature's type; the other six are null, as all seven are for a
-written null. Within a run rows are sorted by (feature, entity_id, event_timestamp), equal ones in order of
-arrival, so that the statistics of a row group tell which entities it can hold.
+A value is in the column named after its feature's type; the other six are null, and all seven for a written null.
+Within a run, rows are sorted by (feature, entity_id, event_timestamp), and equal ones are in order of arrival, so
+that the statistics of a row group tell which entities it can hold.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ SCHEMA = pa.schema([*KEYS, *(pa.field(name, type_.arrow) for name, type_ in TYPE
 
 
 Keep = Callable[[pa.RecordBatch], Nulls]
-"""Which rows of a part of a run are kept. An expression for the reader of files would be nested a level for each
-feature, and whoever walks through ten thousand levels is out of stack."""
+"""Selects the rows of a part of a run that are kept: bool[n]. A function, as a filter expression for Arrow would
+be nested one level for each feature, and ten thousand levels overflow the stack."""
 
 
 def stretches(batch: pa.RecordBatch) -> Iterator[tuple[str, slice]]:
-    """The features of a part of a run, each with its rows."""
+    """The features in a part of a run, each with the slice of its rows."""
     names = batch["feature"].dictionary_encode()
     codes = names.indices.to_numpy()
     edges = np.flatnonzero(np.diff(codes, prepend=-1, append=-1)).tolist()
@@ -60,13 +60,13 @@ def stretches(batch: pa.RecordBatch) -> Iterator[tuple[str, slice]]:
 
 
 def only(batch: pa.RecordBatch, keep: Keep) -> pa.RecordBatch:
-    """The rows that are kept."""
+    """Filter a batch: the rows that are kept."""
     mask = keep(batch)
     return batch if mask.all() else batch.filter(pa.array(mask))
 
 
 def live_rows(features: Mapping[str, Feature], now: int) -> Keep:
-    """Those that still answer: not past a retention age."""
+    """Keeps the rows that are not past their feature's retention age."""
     ages = {feature.id: feature.kept_age for feature in features.values() if feature.kept_age is not None}
 
     def keep(batch: pa.RecordBatch) -> Nulls:
@@ -80,7 +80,7 @@ def live_rows(features: Mapping[str, Feature], now: int) -> Keep:
 
 
 def rows_of_others(gone: Sequence[Feature], features: Mapping[str, Feature]) -> Keep:
-    """All rows but those of deleted features, of which some may be registered again since."""
+    """Keeps all rows except those of deleted features, which may have been registered again since."""
     again = {one.id: features[one.id].created if one.id in features else FOREVER for one in gone}
 
     def keep(batch: pa.RecordBatch) -> Nulls:
@@ -94,15 +94,15 @@ def rows_of_others(gone: Sequence[Feature], features: Mapping[str, Feature]) -> 
 
 
 def moment(micros: int) -> pa.Scalar:
-    """A timestamp to compare a column with."""
+    """A timestamp for comparison with a column."""
     return pa.scalar(max(micros, -(2**62)), pa.int64()).cast(MOMENT)
 
 
-# Into tables
+# Writing tables
 
 
 def to_table(batches: Sequence[tuple[int, Batch]], features: Mapping[str, Feature]) -> pa.Table:
-    """Journal batches as one sorted table. Columns written for a feature since deleted are left out."""
+    """Convert batches of the journal to one sorted table, without columns of features that have been deleted."""
     by_feature: dict[str, list[tuple[int, Table, Column]]] = {}
     ranks = _Ranks([table.entities.ids for _, batch in batches for table in batch])
     for arrived, batch in batches:
@@ -116,7 +116,7 @@ def to_table(batches: Sequence[tuple[int, Batch]], features: Mapping[str, Featur
 
 
 class _Ranks:
-    """The distinct entity ids of many lists in byte order."""
+    """The distinct entity ids of many lists, in byte order."""
 
     def __init__(self, lists: Sequence[Ids]) -> None:
         lists = list(dict.fromkeys(lists))
@@ -126,7 +126,7 @@ class _Ranks:
         self._of = dict(zip(lists, np.split(ranks, ends[:-1]), strict=True)) if lists else {}
 
     def of(self, entities: Entities) -> Indices:
-        """The place of each id in `distinct`: int64[n]."""
+        """The position of each row's id in `distinct`: int64[n]."""
         return self._of[entities.ids][entities.codes]
 
 
@@ -144,7 +144,7 @@ def _feature_table(feature: Feature, parts: Sequence[tuple[int, Table, Column]],
 
 
 def _ranked(column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, Indices]:
-    """The distinct strings in byte order, and for each string its place among them: int64[n]."""
+    """The distinct strings in byte order, and each string's position among them: int64[n]."""
     encoded = column.dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.unify_dictionaries().combine_chunks()
@@ -155,14 +155,14 @@ def _ranked(column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, Indices]:
 
 
 def merge_tables(tables: Sequence[pa.Table]) -> pa.Table:
-    """One sorted table of several, given in order of arrival."""
+    """Merge tables, given in order of arrival, into a sorted one."""
     table = pa.concat_tables(tables)
     distinct, entities = _ranked(table["entity_id"])
     major = _ranked(table["feature"])[1] * max(len(distinct), 1) + entities
     return table.take(pa.array(order(major, micros(table["event_timestamp"]))))
 
 
-# Out of tables
+# Reading tables
 
 
 def micros(column: pa.Array | pa.ChunkedArray) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -171,18 +171,18 @@ def micros(column: pa.Array | pa.ChunkedArray) -> np.ndarray[tuple[int], np.dtyp
 
 
 def values_of(feature: Feature, column: pa.Array) -> tuple[Array, Nulls]:
-    """A value column as the feature's dtype and its null mask."""
+    """Convert a value column to the feature's dtype, and its null mask."""
     nulls = column.is_null().to_numpy(zero_copy_only=False)
     return type_of(feature).restored(feature, column, nulls), nulls
 
 
 def columns_read(feature: Feature) -> list[str]:
-    """The columns that hold a feature's observations, but for its id."""
+    """The columns with a feature's observations, without the feature's id."""
     return ["entity_id", "event_timestamp", "arrived_at", feature.value_type]
 
 
 def period_filter(feature: Feature, start: int, end: int) -> pc.Expression:
-    """The rows of all entities in a closed range of event time, written for this very feature."""
+    """A filter for a feature's rows with event times in [start, end], not those of a deleted feature of its id."""
     when = pc.field("event_timestamp")
     return (
         (pc.field("feature") == feature.id)
@@ -193,19 +193,19 @@ def period_filter(feature: Feature, start: int, end: int) -> pc.Expression:
 
 
 def pairs_filter(feature: Feature, entities: Sequence[str], start: int, end: int) -> pc.Expression:
-    """The rows of some entities in a closed range of event time, written for this very feature."""
+    """A filter for a feature's rows of some entities, see `period_filter`."""
     return period_filter(feature, start, end) & of_ids(entities)
 
 
 def of_ids(entities: Sequence[str]) -> pc.Expression:
-    """The rows of entities of these ids, the statistics of row groups looked at first."""
+    """A filter for rows with these entity ids. Its bounds let Arrow skip row groups by their statistics."""
     who = pc.field("entity_id")
     bounds = (who >= min(entities, key=str.encode)) & (who <= max(entities, key=str.encode))
     return bounds & who.isin(pa.array(entities, pa.string()))
 
 
 def to_rows(feature: Feature, entities: Sequence[str] | None, tables: Sequence[pa.Table]) -> Rows:
-    """Filtered tables, in order of arrival, as rows whose slot is the position in `entities`, 0 without these."""
+    """Convert filtered tables, in order of arrival, to rows. Slots are positions in `entities`, or all 0."""
     table = pa.concat_tables(tables).combine_chunks() if tables else None
     if table is None or table.num_rows == 0:
         return nothing(feature)
@@ -219,17 +219,17 @@ def to_rows(feature: Feature, entities: Sequence[str] | None, tables: Sequence[p
 
 
 def nothing(feature: Feature) -> Rows:
-    """No rows, of the feature's type."""
+    """An empty Rows of the feature's type."""
     none = np.zeros(0, np.int64)
     return Rows(Index(none.astype(np.int32), none, none), empty(feature, 0), np.zeros(0, np.bool_))
 
 
 def loaded(batch: pa.RecordBatch, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
-    """A sorted record batch as the rows of its features; rows of features since deleted are passed over."""
-    for name, own in stretches(batch):
+    """Split a sorted record batch by feature, without rows of features that have been deleted."""
+    for name, cut in stretches(batch):
         feature = features.get(name)
         if feature is not None:
-            rows = _loaded_rows(feature, batch.slice(own.start, own.stop - own.start))
+            rows = _loaded_rows(feature, batch.slice(cut.start, cut.stop - cut.start))
             if len(rows.arrived):
                 yield rows
 
@@ -251,7 +251,7 @@ def _entities(column: pa.Array) -> Entities:
 
 
 def greatest_time(table: Any) -> int:
-    """The latest event time in a table, NEVER for an empty one."""
+    """The greatest event time in a table; NEVER for an empty one."""
     return int(micros(table["event_timestamp"]).max()) if table.num_rows else NEVER
 
 
@@ -259,13 +259,16 @@ def greatest_time(table: Any) -> int:
 
 
 def later(part: LoadedRows, after: int) -> LoadedRows:
-    """What of a part arrived after a moment."""
+    """The rows of a part that arrived later than `after`."""
     rows = np.flatnonzero(part.arrived > after)
     return part if len(rows) == len(part.arrived) else LoadedRows(part.table.take(rows), part.arrived[rows])
 
 
 def placed(table: Table, column: Column, arrived: int, places: Mapping[str, int], start: int, end: int) -> Rows:
-    """The rows of a column that belong to some entities and lie within a closed range of event time."""
+    """The rows of a column that belong to some entities and have event times in [start, end].
+
+    `places`: the slot of each entity.
+    """
     of_ids = np.array([places.get(text, -1) for text in table.entities.ids.texts], np.int32)
     slots = of_ids[table.entities.codes]
     chosen = np.flatnonzero((slots >= 0) & (table.times >= start) & (table.times <= end))
@@ -274,6 +277,6 @@ def placed(table: Table, column: Column, arrived: int, places: Mapping[str, int]
 
 
 def accepted(table: Table, column: Column, arrived: int, inside: Nulls) -> Accepted:
-    """Some rows of a column, as statistics take them."""
+    """The rows of a column that `inside` selects, in the form for statistics."""
     times = table.times[inside]
     return Accepted(times, np.full(len(times), arrived, np.int64), column.values[inside], column.nulls[inside])

@@ -1,4 +1,4 @@
-"""The observations in PostgreSQL: shapes and rows, written by COPY and read by entity."""
+"""Reads and writes observations in PostgreSQL: shapes and rows, written by COPY and read by entity."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SELECT n, number, time, arrived, payload FROM (
     FROM ({}) AS r
 ) AS counted WHERE before <= %(most)s
 """
-"""The rows up to the first whose bytes are too many, which are counted without a look at long texts."""
+"""The rows up to the first with which payloads exceed a limit. Counting their length does not read long texts."""
 ERASE = """
 WITH gone AS (
     DELETE FROM rows
@@ -62,7 +62,7 @@ WITH gone AS (
 
 
 class Shapes:
-    """The shapes that this process has heard of; they never change. Safe for use by several threads."""
+    """A cache of shapes, which never change. Thread-safe."""
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[str, Shape], int] = {}
@@ -70,7 +70,7 @@ class Shapes:
         self._wide: dict[str, int] = {}
 
     def number(self, connection: Connection, entity_type: str, shape: Shape) -> int | None:
-        """The number of a shape, made where it is new; None where there shall be no more of them."""
+        """The number of a shape, which is created if it is new; None if the entity type may not have more."""
         known = self._numbers.get((entity_type, shape))
         if known is not None:
             return known
@@ -87,12 +87,12 @@ class Shapes:
         return _one(found)
 
     def note(self, entity_type: str, shape: Shape, number: int) -> None:
-        """Remember one that is durable."""
+        """Cache a shape that is durable."""
         self._numbers[entity_type, shape] = number
         self._shapes[number] = shape
 
     def of(self, connection: Connection, numbers: Iterable[int]) -> Mapping[int, Shape]:
-        """The shapes of these numbers."""
+        """A mapping that has the shapes of these numbers, and maybe others."""
         unknown = [number for number in numbers if number not in self._shapes]
         if unknown:
             query = "SELECT number, entity, members, kinds FROM shapes WHERE number = ANY(%s)"
@@ -107,7 +107,7 @@ def _one(row: tuple[Any, ...] | None) -> int:
 
 
 class RowWriter:
-    """Puts the rows of one transaction together. `made`: shapes to be remembered once it has been committed."""
+    """Collects the rows of one transaction. `made`: shapes to be cached once that has been committed."""
 
     def __init__(self, connection: Connection, shapes: Shapes) -> None:
         self.made: list[tuple[str, Shape, int]] = []
@@ -116,14 +116,14 @@ class RowWriter:
         self._parts: list[bytes] = []
 
     def add(self, arrived: int, batch: Batch) -> int:
-        """Take a batch in. Returns the last arrival of its rows."""
+        """Add a batch. Returns the last arrival of its rows."""
         last = arrived
         for place in self._placed(batch):
             last = max(last, self._take(*place, arrived))
         return last
 
     def add_carried(self, rows: LoadedRows) -> None:
-        """Take in rows with the arrivals that they have."""
+        """Add rows that keep their arrivals."""
         for place in self._placed([rows.table]):
             self._take(*place, rows.arrived)
 
@@ -137,7 +137,7 @@ class RowWriter:
         return last
 
     def write(self) -> None:
-        """Send the rows taken in since the last time."""
+        """Send the rows added since the last call."""
         if self._parts:
             with self._connection.cursor().copy("COPY rows FROM STDIN (FORMAT BINARY)") as copy:
                 copy.write(b"".join([copy_header(), *self._parts, b"\xff\xff"]))
@@ -145,23 +145,23 @@ class RowWriter:
 
 
 class RowReader:
-    """Asks for rows and makes columns of them."""
+    """Queries rows and converts them to columns."""
 
     def __init__(self, connection: Connection, shapes: Shapes, most_bytes: int) -> None:
-        """`most_bytes`: of the rows of a range."""
+        """`most_bytes`: the limit for the rows of a range."""
         self._connection = connection
         self._shapes = shapes
         self._most_bytes = most_bytes
 
     def latest(self, questions: Sequence[LatestQuestion]) -> LatestAnswers:
-        """The newest values with event time <= at, of all questions in one visit to the server."""
+        """Answer queries for latest values with event time <= at, all in one round trip."""
         if len(questions) == 1:
             cursors = [self._newest(questions[0])]
         else:
             with self._connection.pipeline():
                 cursors = [self._newest(question) for question in questions]
         fetched = [cursor.fetchall() for cursor in cursors]
-        registry = fetched[0][0][-1]  # there is a row of the clock, whatever there is of values
+        registry = fetched[0][0][-1]  # there is always a row, with the clock's columns
         return LatestAnswers(
             registry,
             [
@@ -171,9 +171,9 @@ class RowReader:
         )
 
     def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[Rows]:
-        """By feature every version with start <= event time <= end, slots being positions in `entities`.
+        """For each feature every version with start <= event time <= end, in order of arrival.
 
-        In order of arrival. Raises TooLarge.
+        Slots are positions in `entities`. Raises TooLarge.
         """
         given = {
             "ids": _askable(entities),
@@ -187,7 +187,7 @@ class RowReader:
         return [rows_of(feature, parts[feature.created]) for feature in features]
 
     def period(self, feature: Feature, start: int, end: int) -> Rows:
-        """Every version of anybody's value with start <= event time <= end. Raises TooLarge."""
+        """Every version of the values of all entities with start <= event time <= end. Raises TooLarge."""
         given = {"type": feature.entity, "members": [feature.created], "start": start, "end": end}
         with self._connection.transaction():
             self._connection.execute("SET LOCAL enable_seqscan TO on")
@@ -195,7 +195,7 @@ class RowReader:
         return rows_of(feature, self._parts(fetched, [feature])[feature.created])
 
     def loaded(self, fetched: Sequence[tuple[Any, ...]], features: Mapping[int, Feature]) -> list[LoadedRows]:
-        """Rows (shape, entity, time, arrived, payload) as those of the features, which are by `created`."""
+        """Convert rows (shape, entity, time, arrived, payload). `features`: by their `created`."""
         by_shape: dict[int, list[tuple[Any, ...]]] = {}
         for row in fetched:
             by_shape.setdefault(row[0], []).append(row)
@@ -222,20 +222,20 @@ class RowReader:
             fetched.clear()
             whole = query.format(MAX_ROWS_FROM_SHARED + 1)
             if self._longest(given) * MAX_ROWS_FROM_SHARED > self._most_bytes:
-                whole = _COUNTED.format(whole)  # which takes a third longer
+                whole = _COUNTED.format(whole)  # takes a third longer
             fetched = self._asked(whole, {**given, "most": self._most_bytes}).fetchall()
         amount = Amount(about.id, MAX_ROWS_FROM_SHARED, self._most_bytes)
         amount.add(len(fetched), sum(len(row[4]) for row in fetched))
         return fetched
 
     def _longest(self, given: Mapping[str, Any]) -> int:
-        """How long a payload may be that has a value of what is asked for."""
+        """The greatest length of a payload that may be read."""
         numbers = [number for (number,) in self._asked(_HOLDING, given).fetchall()]
         shapes = self._shapes.of(self._connection, numbers)
         return max(shapes[number].most_bytes for number in numbers)
 
     def _parts(self, fetched: Sequence[tuple[Any, ...]], features: Sequence[Feature]) -> dict[int, list[Part]]:
-        """What was fetched, by `created` of the feature."""
+        """Convert fetched rows to parts, by the `created` of their feature."""
         parts: dict[int, list[Part]] = {feature.created: [] for feature in features}
         by_shape: dict[int, list[tuple[Any, ...]]] = {}
         for row in fetched:
@@ -251,7 +251,7 @@ class RowReader:
 
 
 def _askable(entities: Sequence[str]) -> list[str]:
-    """The ids; one that PostgreSQL has no text for is asked for as the empty one, which nobody has either."""
+    """The ids to query. One with a NUL, which PostgreSQL does not allow, becomes empty, which no id is."""
     if "\0" not in "".join(entities):
         return list(entities)
     return ["" if "\0" in entity else entity for entity in entities]

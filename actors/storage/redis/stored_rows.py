@@ -1,4 +1,4 @@
-"""The observations in Redis: how rows and keys look in bytes, and what is asked for them."""
+"""Reads and writes observations in Redis: the bytes of rows and keys, and the commands."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ from actors.timestamps import FOREVER, NEVER
 _SHAPE = struct.Struct(">I")
 _BIAS = 2**63
 HEAD_BYTES = 16
-"""Of event time and arrival."""
+"""The size of event time and arrival."""
 
 
 def moment(micros: int) -> bytes:
-    """Eight bytes that sort as the numbers do."""
+    """Encode a moment as eight bytes that sort like the numbers."""
     return (min(max(micros, NEVER), FOREVER) + _BIAS).to_bytes(8, "big")
 
 
 def keys_of(entity_type: str, entity_id: str) -> tuple[bytes, bytes]:
-    """Of the newest rows, and of all."""
+    """The keys of an entity: that of its newest rows, and that of its history."""
     tag = b"tw:{%b:%b}" % (entity_type.encode(), entity_id.encode())
     return tag + b":n", tag + b":h"
 
 
 def entity_of(key: bytes) -> tuple[str, str]:
-    """Entity type and id of a key."""
+    """The entity type and id in the key of a history."""
     type_, _, id_ = key[len(b"tw:{") : -len(b"}:h")].partition(b":")
     return type_.decode(), id_.decode()
 
 
 class _Known:
-    """The shapes there are as of a version. Never changed."""
+    """All shapes as of a version. Immutable."""
 
     def __init__(self, version: bytes, shapes: Mapping[int, tuple[str, Shape]]) -> None:
         self.version = version
@@ -58,13 +58,13 @@ class _Known:
                 self._having.setdefault((entity_type, member), []).append(number)
 
     def holding(self, entity_type: str, features: Sequence[Feature]) -> list[int]:
-        """The numbers of the shapes that have one of the features at least."""
+        """The numbers of the shapes that have at least one of the features."""
         found = [self._having.get((entity_type, feature.created), ()) for feature in features]
         return list(dict.fromkeys(chain.from_iterable(found)))
 
 
 class Shapes:
-    """The shapes there are, as of a version that each reader compares. Safe for use by several threads."""
+    """A cache of all shapes, whose version every read compares with that in Redis. Thread-safe."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
@@ -72,7 +72,7 @@ class Shapes:
         self.known = _Known(b"0", {})
 
     def load(self) -> None:
-        """Read them all."""
+        """Read all shapes."""
         (version,) = self._link.ask([Command(ROOT, ("HGET", VERSIONS, "shapes"))])
         (found,) = self._link.ask([Command(ROOT, ("HGETALL", ROOT + b":numbers"))])
         shapes: dict[int, tuple[str, Shape]] = {}
@@ -83,7 +83,7 @@ class Shapes:
         self.known = _Known(version or b"0", shapes)
 
     def number(self, entity_type: str, shape: Shape) -> int | None:
-        """The number of a shape, made where it is new; None where there shall be no more of them."""
+        """The number of a shape, which is created if it is new; None if the entity type may not have more."""
         known = self._numbers.get((entity_type, shape))
         if known is not None:
             return known
@@ -97,19 +97,19 @@ class Shapes:
         return int(made)
 
     def of(self, number: int) -> Shape:
-        """The shape of a number."""
+        """The shape with a number."""
         if number not in self.known.shapes:
             self.load()
         return self.known.shapes[number][1]
 
 
 class RowWriter:
-    """Puts rows together as commands, all of an entity in one."""
+    """Collects rows, and makes commands of them: all rows of an entity are in one command."""
 
     def __init__(
         self, shapes: Shapes, features: Mapping[str, Feature], lives: Mapping[str, int | None], now: int
     ) -> None:
-        """`features`, `lives` (as `lives_of` has them), `now`: for how long values are kept."""
+        """`features`, `lives` (see `lives_of`) and `now` determine how long values are kept."""
         self._shapes = shapes
         self._lives = lives
         self._features = features
@@ -118,7 +118,7 @@ class RowWriter:
         self._newest: dict[str, int] = {}
 
     def add(self, batch: Batch) -> None:
-        """Take a batch in."""
+        """Add a batch."""
         for place in placed(batch, self._shapes.number):
             self._add(*place)
 
@@ -130,7 +130,7 @@ class RowWriter:
             self._rows.setdefault((entity_type, entity), []).extend((shape, moment(time), cut, payload))
 
     def _cut(self, group: Together) -> bytes:
-        """The oldest event time to keep, nothing where all of them are kept."""
+        """The oldest event time to keep; empty if all are kept."""
         ages = [self._age(column.feature) for column in group.columns]
         return b"" if None in ages else moment(self._now - max(age for age in ages if age is not None))
 
@@ -139,17 +139,17 @@ class RowWriter:
         return None if known is None else known.kept_age
 
     def commands(self, entities: int, version: int | None = None) -> list[Command]:
-        """Those of what was taken in since the last time, of so many entities each.
+        """The commands for the rows added since the last call, for at most `entities` entities each.
 
-        They do nothing where the registry is not of the version by which all was judged.
+        They do nothing unless the registry is of the version that all was validated with; None: any version.
         """
         found = []
         for entity_type in {entity_type for entity_type, _ in self._rows}:
             life = self._life(entity_type)
-            own = [(id_, rows) for (type_, id_), rows in self._rows.items() if type_ == entity_type]
-            for start in range(0, len(own), entities):
+            of_type = [(id_, rows) for (type_, id_), rows in self._rows.items() if type_ == entity_type]
+            for start in range(0, len(of_type), entities):
                 keys, words = list[bytes](), list[bytes | int]()
-                for id_, rows in own[start : start + entities]:
+                for id_, rows in of_type[start : start + entities]:
                     keys += keys_of(entity_type, id_)
                     words.append(len(rows) // 4)
                     words += rows
@@ -158,9 +158,9 @@ class RowWriter:
         return found
 
     def _life(self, entity_type: str) -> int | bytes:
-        """Milliseconds after which nothing of an entity of this type answers any more, 0 for never.
+        """Milliseconds after which no value of an entity of this type is visible any more; 0 for never.
 
-        Nothing where there never was such an end, so that none has to be taken back.
+        Empty if the type never had such a limit, so that no expiry has to be removed.
         """
         if entity_type not in self._lives:
             return b""
@@ -172,19 +172,19 @@ class RowWriter:
 
 
 def lives_of(features: Iterable[Feature], aged: Collection[str]) -> dict[str, int | None]:
-    """How long what is kept longest of an entity is kept, by type: those of which a feature ever had an age."""
+    """How long values of an entity are kept at most (None: for ever), for entity types that ever had an age."""
     ages: dict[str, list[int | None]] = {entity_type: [] for entity_type in aged}
     for feature in features:
         if feature.entity in ages:
             ages[feature.entity].append(feature.kept_age)
     return {
-        entity_type: None if not own or None in own else max(age for age in own if age is not None)
-        for entity_type, own in ages.items()
+        entity_type: None if not of_type or None in of_type else max(age for age in of_type if age is not None)
+        for entity_type, of_type in ages.items()
     }
 
 
 def carrying(shapes: Shapes, parts: Iterable[LoadedRows]) -> list[Command]:
-    """Commands that take in rows with the arrivals that they have."""
+    """Commands that write rows with the arrivals that they have."""
     rows: dict[tuple[str, str], list[bytes]] = {}
     for table, arrivals in parts:
         for group, number in placed([table], shapes.number):
@@ -197,14 +197,14 @@ def carrying(shapes: Shapes, parts: Iterable[LoadedRows]) -> list[Command]:
 
 
 class _Found(NamedTuple):
-    """Rows of one shape: whose they are, and event time, arrival and payload in one."""
+    """Rows of one shape. `owners`: positions of entities; `rows`: event time, arrival, payload, concatenated."""
 
     owners: list[int]
     rows: list[bytes]
 
 
 class _Range(NamedTuple):
-    """What is still to be read of one entity's rows of one shape, from some bytes on. `longest`: of a row."""
+    """Rows of an entity and shape that are still to be read, from `begin` on. `longest`: most bytes of one row."""
 
     owner: int
     number: int
@@ -213,7 +213,7 @@ class _Range(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Of newest rows: by which version of the shapes, the shapes of each question, and the commands."""
+    """A request for newest rows: the version of the shapes, the shapes for each query, and the commands."""
 
     version: bytes
     numbers: Sequence[Sequence[int]]
@@ -221,16 +221,16 @@ class Asked(NamedTuple):
 
 
 class RowReader:
-    """Asks for rows and makes columns of them."""
+    """Queries rows and converts them to columns."""
 
     def __init__(self, link: RedisLink, shapes: Shapes, most_bytes: int) -> None:
-        """`most_bytes`: of the rows of a range."""
+        """`most_bytes`: the limit for the rows of a range."""
         self._link = link
         self._shapes = shapes
         self._most_bytes = most_bytes
 
     def latest(self, questions: Sequence[LatestQuestion]) -> LatestAnswers:
-        """The newest values with event time <= at, of all questions in one visit, or two for older moments."""
+        """Answer queries for latest values with event time <= at in one visit, or two for moments in the past."""
         while True:
             asked = self.asking(questions)
             replies = self._link.ask(asked.commands)
@@ -244,12 +244,12 @@ class RowReader:
         return self._answers(questions, found, replies)
 
     def asking(self, questions: Sequence[LatestQuestion]) -> Asked:
-        """What to ask for the newest rows of all questions."""
+        """The request for the newest rows of all queries."""
         known = self._shapes.known
         numbers = [known.holding(one.entity_type, one.features) for one in questions]
         commands = [_VERSION, LAST_ARRIVAL]
-        for question, own in zip(questions, numbers, strict=True):
-            shapes = list(map(_SHAPE.pack, own))
+        for question, of_question in zip(questions, numbers, strict=True):
+            shapes = list(map(_SHAPE.pack, of_question))
             if shapes:
                 for entity in question.entities:
                     newest, _ = keys_of(question.entity_type, entity)
@@ -259,7 +259,7 @@ class RowReader:
     def answered(
         self, questions: Sequence[LatestQuestion], asked: Asked, replies: Sequence[Any]
     ) -> LatestAnswers | None:
-        """What the replies come to, None where they are not enough: there are other shapes, or an older moment."""
+        """The answers from the replies; None if they do not suffice: shapes changed, or older rows are needed."""
         if asked.version != (replies[0][0] or b"0"):
             return None
         found, late = self._sorted_out(questions, asked, replies)
@@ -268,19 +268,20 @@ class RowReader:
     def _sorted_out(
         self, questions: Sequence[LatestQuestion], asked: Asked, replies: Sequence[Any]
     ) -> tuple[list[dict[int, _Found]], list[tuple[int, int, int, Command]]]:
-        """By question the newest rows; and those too new: the question, the entity, the shape and what to ask."""
+        """For each query its newest rows; and where these are too new: query, entity, shape, and a command for
+        older ones."""
         answers, last = iter(replies[2:]), last_arrival(replies[1])
         found: list[dict[int, _Found]] = [{} for _ in questions]
         late = []
         for place, (question, numbers) in enumerate(zip(questions, asked.numbers, strict=True)):
             present = max(question.at, last) if question.current else question.at
-            own, at = found[place], moment(present)
+            of_question, at = found[place], moment(present)
             for owner, entity in enumerate(question.entities if numbers else ()):
                 for number, row in zip(numbers, next(answers), strict=True):
                     if row is None:
                         continue
                     if row[:8] <= at:
-                        _note(own, number, owner, row)
+                        _note(of_question, number, owner, row)
                     else:
                         history = keys_of(question.entity_type, entity)[1]
                         late.append((place, owner, number, _before(history, number, present)))
@@ -292,15 +293,15 @@ class RowReader:
         return LatestAnswers(
             int(replies[0][1] or 0),
             [
-                newest_of(question, self._parts(own, question.features))
-                for question, own in zip(questions, found, strict=True)
+                newest_of(question, self._parts(of_question, question.features))
+                for question, of_question in zip(questions, found, strict=True)
             ],
         )
 
     def ranges(self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int) -> list[Rows]:
-        """By feature every version with start <= event time <= end, slots being positions in `entities`.
+        """For each feature every version with start <= event time <= end, in order of arrival.
 
-        In order of arrival. Raises TooLarge.
+        Slots are positions in `entities`. Raises TooLarge.
         """
         while (found := self._ranges(features, entities, start, end)) is None:
             self._shapes.load()
@@ -310,7 +311,7 @@ class RowReader:
     def _ranges(
         self, features: Sequence[Feature], entities: Sequence[str], start: int, end: int
     ) -> dict[int, _Found] | None:
-        """The rows by shape, None where there are shapes that are not known yet."""
+        """The rows by shape; None if there are shapes that are not known yet."""
         entity_type, known = features[0].entity, self._shapes.known
         histories = [keys_of(entity_type, entity)[1] for entity in entities]
         amount = Amount(features[0].id, MAX_ROWS_FROM_SHARED, self._most_bytes)
@@ -342,7 +343,7 @@ class RowReader:
         parts: dict[int, list[Part]] = {feature.created: [] for feature in features}
         for number, (owners, rows) in found.items():
             heads = np.frombuffer(b"".join([row[:HEAD_BYTES] for row in rows]), ">u8").reshape(-1, 2)
-            # Modulo 2**64, so that the least becomes the least of the signed ones.
+            # Flips the sign bit, which undoes the bias of `moment`.
             times, arrived = (
                 (heads[:, place].astype(np.uint64) ^ np.uint64(_BIAS)).view(np.int64) for place in (0, 1)
             )
@@ -358,16 +359,16 @@ LAST_ARRIVAL = Command(ROOT, ("ZSCORE", ROOT + b":arrived", "last"))
 
 
 def last_arrival(reply: Any) -> int:
-    """What LAST_ARRIVAL is answered with, 0 where nothing has arrived. A score is exact up to 2**53."""
+    """The reply to LAST_ARRIVAL; 0 if nothing has arrived. Scores are float64, and exact up to 2**53."""
     return int(float(reply or 0))
 
 
 def _note(found: dict[int, _Found], number: int, owner: int, row: bytes) -> None:
-    own = found.get(number)
-    if own is None:
-        own = found[number] = _Found([], [])
-    own.owners.append(owner)
-    own.rows.append(row)
+    of_shape = found.get(number)
+    if of_shape is None:
+        of_shape = found[number] = _Found([], [])
+    of_shape.owners.append(owner)
+    of_shape.rows.append(row)
 
 
 def _before(history: bytes, number: int, at: int) -> Command:
@@ -379,7 +380,7 @@ def _before(history: bytes, number: int, at: int) -> Command:
 
 
 def _of_a_visit(waiting: deque[_Range]) -> tuple[list[_Range], int]:
-    """The ranges to go on with, and how many rows of each: a visit is bounded however long these are."""
+    """The ranges for the next visit, and how many rows to read of each, so that a visit is bounded."""
     visit, size = list[_Range](), 0
     while waiting and (not visit or size + waiting[0].longest <= VISIT_BYTES):
         size += waiting[0].longest
@@ -388,7 +389,7 @@ def _of_a_visit(waiting: deque[_Range]) -> tuple[list[_Range], int]:
 
 
 def _after(row: bytes) -> bytes:
-    """Where the rows after one begin: no two of a shape have one event time and one arrival."""
+    """Where the rows after this one begin; no two rows of a shape have the same event time and arrival."""
     head = row[: _SHAPE.size + HEAD_BYTES]
     return (int.from_bytes(head, "big") + 1).to_bytes(len(head), "big")
 
@@ -400,6 +401,6 @@ def _between(history: bytes, asked: _Range, end: int, most: int) -> Command:
 
 
 def split_row(row: bytes) -> tuple[int, int, int, bytes]:
-    """Shape, event time, arrival and payload of a row of the history."""
+    """Split a row of the history into shape, event time, arrival and payload."""
     number, time, arrived = struct.unpack(">IQQ", row[:20])
     return number, time - _BIAS, arrived - _BIAS, row[20:]

@@ -1,6 +1,6 @@
-"""What storages that several processes share have in common.
+"""What the engines for shared stores have in common.
 
-address.py packed.py   what may be wrong with an address; what is written together as one row
-parts.py               rows as a server gives them, put together into what was asked for
-base.py                what is the same whatever the server
+address.py packed.py   validating a URL; storing values that are written together as one row
+parts.py               assembling rows from a shared store into answers
+base.py                base classes of history and summaries
 """

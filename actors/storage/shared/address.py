@@ -1,4 +1,4 @@
-"""What may be wrong with the address of a server, said without a word of it: any part may be the password."""
+"""Validates the URL of a shared store. Messages never quote it, as any part of it may be the password."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_PORT = 65_535
 
 
 def check_address(url: str, schemes: Collection[str], name: str) -> None:
-    """Raise StartupError where the address cannot be one of these schemes. `name`: who would have to take it."""
+    """Raise StartupError unless `url` is a valid URL with one of these schemes. `name`: the kind of server."""
     scheme, slashes, rest = url.partition("://")
     if not slashes or scheme not in schemes:
         raise refused(name, f"it does not begin with {' or '.join(f'{one}://' for one in schemes)}")
@@ -36,5 +36,5 @@ def check_address(url: str, schemes: Collection[str], name: str) -> None:
 
 
 def refused(name: str, reason: str) -> StartupError:
-    """Why the address is not taken."""
+    """The error for an invalid URL."""
     return StartupError(f"STORAGE_URL is not what {name} takes: {reason}")

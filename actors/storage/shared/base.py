@@ -1,4 +1,4 @@
-"""What is the same whatever the server."""
+"""Base classes of history and summaries in a shared store."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ COARSENING_SECONDS = 60.0
 
 
 async def never(questions: Sequence[LatestQuestion]) -> None:
-    """No question is quick."""
+    """A Quick that never answers: all queries have to be put to `Values.latest`."""
 
 
 @asynccontextmanager
 async def none_quick() -> AsyncIterator[Quick]:
-    """The `Values.quick` of a server that is only asked from worker threads."""
+    """The `Values.quick` of a shared store that is only asked from worker threads."""
     yield never
 
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """What goes wrong within is why the process cannot start."""
+    """Turn errors within the context into StartupError."""
     try:
         yield
     except Unavailable as error:
@@ -38,27 +38,27 @@ def starting() -> Iterator[None]:
 
 
 class SharedHistory:
-    """The part of `History` that the ranges of values answer."""
+    """The methods of `History` that can be answered by `Values.ranges`."""
 
     def __init__(self, values: Values) -> None:
         self._values = values
 
     def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
-        """The ranges of one feature."""
+        """The observations of some entities in a range of event time. Raises TooLarge."""
         return self._values.ranges([feature], entities, start, end)[0]
 
     def versions(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> Rows:
-        """The same in another order."""
+        """The same observations, sorted by (slot, event time, arrival)."""
         return by_time(self.read(feature, entities, start, end).rows)
 
 
 class SharedSummaries(ABC):
-    """Summaries that all processes merge into. The position is this process's own."""
+    """Summaries that all processes merge into. Positions are those of this process."""
 
     _coarsen_at = 0.0
 
     def coarsen(self, now: int, merge: Merge) -> None:
-        """Once in a while: each process merges far more often than windows grow old."""
+        """Coarsen at most every COARSENING_SECONDS, as each process saves far more often than windows grow old."""
         if time.monotonic() >= self._coarsen_at:
             self._coarsen_at = time.monotonic() + COARSENING_SECONDS
             self.coarsen_now(now, merge)

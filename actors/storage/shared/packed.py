@@ -1,13 +1,13 @@
-"""Observations as rows of a shared table: the values of one entity at one event time are one row.
+"""The format of rows in a shared store: values written together for one entity and event time are one row.
 
-What is written together is kept together: features that are columns of one table make up a shape,
-and a row of it has all their values in one payload:
+The features that are columns of one table make up a shape, and a row of that shape has all their values in one
+payload:
 
     numbers, integers, booleans, timestamps, vectors    a bit for each feature (1: null), then little-endian values
     a string or a json feature, always on its own       one byte (0: null, 1: not), then UTF-8
 
-A long vector is on its own as well. A group of twenty features then takes one row and one entry of the index,
-where values of their own would take twenty.
+A long vector is stored on its own as well. So a group of twenty features takes one row and one index entry, rather
+than twenty.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _TAIL = struct.Struct(">iqiqi")
 
 
 class Shape(NamedTuple):
-    """Features that are kept in one row. `members`: their `created`, which no two have in common.
+    """Features that are stored in one row. `members`: their `created`, which identifies them.
 
-    `kinds`: by member "text", or dtype and dimension of its values, as in "<f8" and "<f4:3".
+    `kinds`: for each member "text", or dtype and dimension of its values, as in "<f8" and "<f4:3".
     """
 
     members: tuple[int, ...]
@@ -45,16 +45,16 @@ class Shape(NamedTuple):
 
     @property
     def of_text(self) -> bool:
-        """Whether it has one member whose values are texts."""
+        """Whether this is a shape of a single feature whose values are texts."""
         return self.kinds[0] == _TEXT
 
     @property
     def most_bytes(self) -> int:
-        """Of a payload."""
+        """The greatest length of a payload in bytes."""
         return MAX_PAYLOAD_BYTES if self.of_text else self.dtype().itemsize
 
     def dtype(self) -> np.dtype[Any]:
-        """What a payload consists of, but for texts."""
+        """The dtype of a payload, except for texts."""
         fields: list[Any] = [("nulls", "u1", ((len(self.kinds) + 7) // 8,))]
         for place, kind in enumerate(self.kinds):
             name, _, width = kind.partition(":")
@@ -63,14 +63,14 @@ class Shape(NamedTuple):
 
 
 class Together(NamedTuple):
-    """Columns of a table that share its rows, in the order of their shape's members."""
+    """Columns of a table that are stored in one row, in the order of their shape's members."""
 
     shape: Shape
     table: Table
     columns: Sequence[Column]
 
     def apart(self) -> list[Together]:
-        """Each column on its own."""
+        """Split into groups of one column each."""
         return [_together(self.table, [column]) for column in self.columns]
 
 
@@ -80,7 +80,7 @@ def _together(table: Table, columns: Sequence[Column]) -> Together:
 
 
 def together(batch: Batch) -> list[Together]:
-    """The columns by what can share a row. Those of one feature are put together first, in their order."""
+    """Group columns that can share rows. Several columns of one feature are joined first, in order."""
     features = [column.feature for column in columns_of(batch)]
     if len(set(features)) < len(features):
         batch = joined(batch)
@@ -100,23 +100,24 @@ def together(batch: Batch) -> list[Together]:
 
 
 def _short(group: Sequence[Column]) -> Iterator[list[Column]]:
-    """The columns, as many at a time as make up a payload that is not too long."""
+    """Split columns so that no payload is too long."""
     part, size = list[Column](), 0
     for column in group:
-        own = 1 + column.values[:1].nbytes
-        if part and size + own > MAX_PAYLOAD_BYTES:
+        of_column = 1 + column.values[:1].nbytes
+        if part and size + of_column > MAX_PAYLOAD_BYTES:
             yield part
             part, size = [], 0
         part.append(column)
-        size += own
+        size += of_column
     if part:
         yield part
 
 
 def placed(batch: Batch, number: Callable[[str, Shape], int | None]) -> Iterator[tuple[Together, int]]:
-    """What can share a row, with the number of its shape.
+    """Group columns that can share rows, each group with the number of its shape.
 
-    `number` is None for a shape that there shall not be; its columns are then each on their own.
+    `number`: returns the number of an entity type's shape, or None if it may not have more; the columns are then
+    stored separately.
     """
     for group in together(batch):
         entity_type = group.table.entity_type
@@ -124,10 +125,10 @@ def placed(batch: Batch, number: Callable[[str, Shape], int | None]) -> Iterator
         if known is not None:
             yield group, known
             continue
-        for one in group.apart():
-            own = number(entity_type, one.shape)
-            assert own is not None, "there may be any number of shapes of one feature"
-            yield one, own
+        for single in group.apart():
+            of_single = number(entity_type, single.shape)
+            assert of_single is not None, "there may be any number of shapes of one feature"
+            yield single, of_single
 
 
 def _kind(values: Array) -> str:
@@ -137,19 +138,19 @@ def _kind(values: Array) -> str:
     return values.dtype.newbyteorder("<").str + width
 
 
-# Into rows, as the binary form of COPY has them
+# Writing rows, in PostgreSQL's binary COPY format
 
 
 def copy_header() -> bytes:
-    """What a stream of rows begins with."""
+    """The header of a COPY stream."""
     return b"PGCOPY\n\xff\r\n\0" + bytes(8)
 
 
 def copy_rows(number: int, group: Together, arrived: int | Times) -> tuple[bytes, int]:
-    """The rows (shape, entity, time, arrived, payload) of what was written together, and their last arrival.
+    """The rows (shape, entity, time, arrived, payload) of a group, and their last arrival.
 
-    `arrived`: of all of them, where rows of one entity and time are each said to have arrived a microsecond after
-    the one before; or of each.
+    `arrived`: one arrival for all rows, in which case repeated rows of an entity and time get an arrival a
+    microsecond after the one before; or int64[n].
     """
     entities, times = group.table.entities, group.table.times
     arrivals = arrived + _ranks(entities, times) if isinstance(arrived, int) else arrived
@@ -164,7 +165,7 @@ def copy_rows(number: int, group: Together, arrived: int | Times) -> tuple[bytes
 
 
 def _ranks(entities: Entities, times: Times) -> Indices:
-    """How many rows before it are of the same entity and time, for each row: int64[n]."""
+    """For each row, how many earlier rows have the same entity and time: int64[n]."""
     ranks = np.zeros(len(times), np.int64)
     ordered = order(entities.codes, times)
     last = last_of_each(entities.codes[ordered], times[ordered])
@@ -215,7 +216,7 @@ def _fixed_tails(group: Together, arrivals: Times) -> Iterator[bytes]:
     return (data[start : start + step] for start in range(0, len(data), step))
 
 
-# Out of rows
+# Reading rows
 
 
 class Payloads(NamedTuple):
@@ -225,7 +226,7 @@ class Payloads(NamedTuple):
 
 
 def unpacked(shape: Shape, payloads: Sequence[bytes], wanted: set[int]) -> Payloads:
-    """The columns of the wanted features: values as they are kept, and the null mask."""
+    """The columns of the wanted features: values in their stored form, and null masks."""
     if shape.of_text:
         texts = np.empty(len(payloads), object)
         texts[:] = [payload[1:].decode() if payload[0] else None for payload in payloads]
@@ -243,6 +244,6 @@ def unpacked(shape: Shape, payloads: Sequence[bytes], wanted: set[int]) -> Paylo
 
 
 def restored(shape: Shape, payloads: Sequence[bytes], features: Mapping[int, Feature]) -> list[Column]:
-    """The columns of the features, which are by `created`."""
+    """The columns of these features. `features`: by their `created`."""
     columns = unpacked(shape, payloads, set(features)).columns
     return [Column(features[one].id, one, *column) for one, column in columns.items() if one in features]

@@ -1,4 +1,4 @@
-"""Values of features as a shared store gives them, put together into what was asked for."""
+"""Assembles values from a shared store into answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from actors.types.values import empty
 
 
 class Part(NamedTuple):
-    """Some values of one feature: whose they are (positions), event time, arrival, values, null mask."""
+    """Some values of one feature. `owners`: the position of each value's entity in the query: int64[n]."""
 
     owners: Indices
     times: Times
@@ -39,9 +39,9 @@ def newest_of(question: LatestQuestion, parts: Mapping[int, Sequence[Part]]) -> 
             times, nulls = grid.times[member], grid.nulls[member]
             for owners, seen, arrived, found, missing in parts[question.features[member].created]:
                 newer = (seen > times[owners]) | ((seen == times[owners]) & (arrived > arrivals[owners]))
-                own = owners[newer]
-                times[own], arrivals[own], nulls[own] = seen[newer], arrived[newer], missing[newer]
-                values[place][own] = found[newer]
+                places = owners[newer]
+                times[places], arrivals[places], nulls[places] = seen[newer], arrived[newer], missing[newer]
+                values[place][places] = found[newer]
     return grid
 
 
@@ -56,18 +56,18 @@ def rows_of(feature: Feature, parts: Sequence[Part]) -> Rows:
 
 
 def removed(rows: Mapping[Shape, int], registered: set[int]) -> Removed:
-    """What an erasure took away: of so many rows of each shape the values of features that are there."""
+    """What an erasure removed, counting only values of registered features. `rows`: the rows removed by shape."""
     members = {shape: registered.intersection(shape.members) for shape, count in rows.items() if count}
-    observations = sum(len(own) * rows[shape] for shape, own in members.items())
+    observations = sum(len(present) * rows[shape] for shape, present in members.items())
     return Removed(observations, len(set().union(*members.values())))
 
 
 def by_time(rows: Rows) -> Rows:
-    """Rows in order of arrival, sorted by (slot, event time, arrival)."""
+    """Sort rows that are in order of arrival by (slot, event time, arrival)."""
     return rows.take(order(rows.slots, rows.times))
 
 
 def lots(rows: Rows, size: int) -> Iterator[Rows]:
-    """The rows, so many at a time."""
+    """Split rows into parts of `size` rows."""
     for start in range(0, rows.size, size):
         yield rows.take(slice(start, start + size))
