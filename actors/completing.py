@@ -67,14 +67,14 @@ class HistoryReader:
             if not lacking:
                 return answer
             attempts += 1
-            for one in lacking:
-                before = at_hand.pop(one.feature.id, None)
+            for gap in lacking:
+                before = at_hand.pop(gap.feature.id, None)
                 # Includes the entities read before: their rows may leave memory while the others are read.
-                entities = list(dict.fromkeys([*one.entities, *(before.entities if before is not None else ())]))
+                entities = list(dict.fromkeys([*gap.entities, *(before.entities if before is not None else ())]))
                 if before is None or len(entities) > len(before.entities):
                     attempts = 0
-                whole = one._replace(entities=entities)
-                at_hand[one.feature.id], sizes[one.feature.id] = await trio.to_thread.run_sync(
+                whole = gap._replace(entities=entities)
+                at_hand[gap.feature.id], sizes[gap.feature.id] = await trio.to_thread.run_sync(
                     self._read, whole, limiter=self.readers, abandon_on_cancel=True
                 )
                 amount = Amount(f"{len(sizes)} features", MAX_ROWS_FROM_DISK, self.most_bytes)

@@ -128,12 +128,12 @@ class FeatureServingEngine:
         async def ask(disk: AtHand) -> Grid:
             replies = []
             for part in parts:
-                mine = {id_: own for id_, rows in disk.items() if (own := _of(rows, part)).entities}
+                at_hand = {id_: own for id_, rows in disk.items() if (own := _of(rows, part)).entities}
                 whose = features[0].entity, part.entities, features, selected.kinds
-                question = Latest(*whose, at, current, visible, mine, verify, judged)
+                question = Latest(*whose, at, current, visible, at_hand, verify, judged)
                 store = self.stores[part.shard]
                 # Rows from disk are taken into memory, which is for the store's own task to bound.
-                replies.append((None if mine else store.turn(question)) or await store.send(question))
+                replies.append((None if at_hand else store.turn(question)) or await store.send(question))
             return _join(parts, [await reply.wait() for reply in replies], len(entities))
 
         def missing(grid: Grid) -> Sequence[Missing]:

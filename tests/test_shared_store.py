@@ -440,7 +440,7 @@ def test_what_a_writer_that_was_taken_over_had_not_saved_is_counted_once(store: 
 
 def test_a_save_of_which_nobody_knows_whether_it_landed_is_waited_for(database: str) -> None:
     with storage_over(over_postgresql(database)) as storage, ThreadPoolExecutor(1) as threads:
-        before, writer = storage.summaries.position, storage._writers.own()
+        before, writer = storage.summaries.position, storage._writers.current()
         with storage._link.alone() as connection, connection.transaction():  # whose client has given up
             connection.execute("UPDATE writers SET position = position + 1 WHERE id = %s", (writer,))
             asked = threads.submit(lambda: storage.summaries.position)
@@ -463,10 +463,10 @@ async def test_a_writer_begins_after_all_that_its_process_has_written_though_its
         await write_now(first, 1)
         await first.checkpointer.checkpoint()
         await write_now(first, 2)
-        own = one._writers.own()
+        own = one._writers.current()
         one._writers.close()  # as when this process stands still for so long that it is taken for dead
-        two._writers.renewed(two._writers.own())
-        assert len(list(two.log.replay(two.summaries.position))) == 1 and one._writers.own() != own
+        two._writers.renewed(two._writers.current())
+        assert len(list(two.log.replay(two.summaries.position))) == 1 and one._writers.current() != own
         for router in (first, second):
             await router.checkpointer.checkpoint()
         assert (await second.statistics(second.registry.resolve("clicks"))).count == 2

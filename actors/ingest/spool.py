@@ -1,4 +1,4 @@
-"""Spools validated batches until a stream has been read to its end, as one invalid value refuses all of it.
+"""Spools validated batches until a stream has been read to its end, as one invalid value rejects all of it.
 
 Some megabytes are kept in memory, more in a temporary file.
 """

@@ -105,25 +105,25 @@ def of_samples(
 
 
 def of_columns(
-    feature: Feature, one: Array, two: Array, method: str | None = None, threshold: float | None = None
+    feature: Feature, before: Array, after: Array, method: str | None = None, threshold: float | None = None
 ) -> Judgement:
-    """Judge the drift from one column of values without nulls, the reference, to another, the current values."""
+    """Judge the drift between two columns of values without nulls: the reference and the current values."""
     compared = type_of(feature).compared
     if compared == "categories":
-        pair = [_counted(feature, values) for values in (one, two)]
+        pair = [_counted(feature, values) for values in (before, after)]
         return judge_categories(pair[0], pair[1], method=method, threshold=threshold)
     if compared == "components":
         norms = (
-            of(np.linalg.norm(one.astype(np.float64), axis=1)),
-            of(np.linalg.norm(two.astype(np.float64), axis=1)),
+            of(np.linalg.norm(before.astype(np.float64), axis=1)),
+            of(np.linalg.norm(after.astype(np.float64), axis=1)),
         )
         sides = []
-        for values in (one, two):
+        for values in (before, after):
             components = Components()
             components.add(values)
             sides.append(_components(components))
         return judge_vectors(sides[0], sides[1], norms=norms, threshold=threshold)
-    samples = of(one.astype(np.float64)), of(two.astype(np.float64))
+    samples = of(before.astype(np.float64)), of(after.astype(np.float64))
     return judge_numbers(*samples, method=method, threshold=threshold)
 
 

@@ -109,12 +109,12 @@ class Schedule:
     # Alerts
 
     def _latest(self, check: Check) -> Alert | None:
-        mine = [
+        of_check = [
             alert
             for alert in self._watch.alerts.values()
             if (alert.feature_id, alert.created, alert.check_id) == (check.feature_id, check.created, check.id)
         ]
-        return max(mine, key=lambda alert: alert.since, default=None)
+        return max(of_check, key=lambda alert: alert.since, default=None)
 
     async def _move_alert(self, check: Check, result: Result) -> None:
         before = self._latest(check)

@@ -450,11 +450,11 @@ class Watch:
 
 
 def _change(known: dict[str, One], changes: Mapping[str, One | None]) -> None:
-    for key, one in changes.items():
-        if one is None:
+    for key, value in changes.items():
+        if value is None:
             known.pop(key, None)
         else:
-            known[key] = one
+            known[key] = value
 
 
 def together(scores: Sequence[Scored]) -> list[Scored]:

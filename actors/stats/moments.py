@@ -40,13 +40,13 @@ class Moments(msgspec.Struct, gc=False):
             self.count, self.mean, self.m2, self.min, self.max = msgspec.structs.astuple(other)
             return
         count = self.count + other.count
-        mine, others = self.count / count, other.count / count
+        share, other_share = self.count / count, other.count / count
         delta = other.mean - self.mean
         if math.isfinite(delta):
-            self.mean += delta * others
+            self.mean += delta * other_share
         else:
-            self.mean = self.mean * mine + other.mean * others
-        self.m2 += other.m2 + (delta * delta * (self.count * others) if delta else 0.0)
+            self.mean = self.mean * share + other.mean * other_share
+        self.m2 += other.m2 + (delta * delta * (self.count * other_share) if delta else 0.0)
         self.count = count
         self.min = other.min if self.min is None or other.min is None else min(self.min, other.min)
         self.max = other.max if self.max is None or other.max is None else max(self.max, other.max)

@@ -38,15 +38,15 @@ class TopValues(msgspec.Struct, gc=False):
     def add(self, counts: Mapping[str, int]) -> None:
         """Add occurrences of texts: how many of each."""
         if self.sketch is None:
-            mine = self.counts
-            if not mine:
-                mine.update(counts)
+            kept = self.counts
+            if not kept:
+                kept.update(counts)
             else:
                 for text, count in counts.items():
-                    mine[text] = mine.get(text, 0) + count
-            if len(mine) <= 1 << (self.log2_entries - 1):
+                    kept[text] = kept.get(text, 0) + count
+            if len(kept) <= 1 << (self.log2_entries - 1):
                 return
-            counts, self.counts = mine, {}
+            counts, self.counts = kept, {}
             self.sketch = frequent_strings_sketch(self.log2_entries)
         for text, count in counts.items():
             self.sketch.update(text, count)

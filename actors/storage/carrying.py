@@ -81,17 +81,17 @@ def _by_row(parts: Sequence[LoadedRows]) -> list[LoadedRows]:
     tokens = {id_: random.integers(1, 2**63, dtype=np.uint64) for id_ in features}
     # The set of features that a row has is identified by the sum of their random tokens.
     sums = np.zeros(keys.number, np.uint64)
-    for (table, _), own in zip(parts, keys.of_part, strict=True):
+    for (table, _), keys_of_rows in zip(parts, keys.of_part, strict=True):
         for column in table.columns:
-            np.add.at(sums, own, tokens[column.feature])
+            np.add.at(sums, keys_of_rows, tokens[column.feature])
     kinds, kind_of = np.unique(sums, return_inverse=True)
     found: list[dict[str, list[tuple[Indices, Column]]]] = [{} for _ in kinds]
-    for (table, _), own in zip(parts, keys.of_part, strict=True):
-        kind = kind_of[own]
+    for (table, _), keys_of_rows in zip(parts, keys.of_part, strict=True):
+        kind = kind_of[keys_of_rows]
         for one in np.unique(kind).tolist():
             rows = np.flatnonzero(kind == one)
             for column in table.columns:
-                found[one].setdefault(column.feature, []).append((own[rows], column.take(rows)))
+                found[one].setdefault(column.feature, []).append((keys_of_rows[rows], column.take(rows)))
     return [keys.loaded(list(pieces.values())) for pieces in found]
 
 

@@ -14,8 +14,8 @@ from actors.types.type import Nulls
 
 
 class Hit(NamedTuple):
-    """The result of searching an index (`of`) for the rows of a point-in-time query: for each the event time of
-    the row found (`seen`: int64[q], NEVER for none), and its position (int64[q], arbitrary for none)."""
+    """The result of a point-in-time query in an index (`of`): for each row of the query the event time of the row
+    found (`seen`: int64[q], NEVER for none), and its position (int64[q], arbitrary for none)."""
 
     of: Index
     position: Indices

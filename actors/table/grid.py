@@ -50,8 +50,8 @@ def kinds_of(features: Sequence[Feature]) -> list[Kind]:
 class Grid(NamedTuple):
     """One value for each of f features and n entities.
 
-    times: int64[f, n], NEVER where nothing was found; nulls: bool[f, n]; values: for each kind an array [members,
-    n] or [members, n, width]; cold: bool[f, n], where the disk must be read, None for nowhere.
+    times: int64[f, n], NEVER where nothing was found; nulls: bool[f, n]; values: for each kind an array
+    [members, n] or [members, n, width]; cold: bool[f, n], where the disk must be read, None for nowhere.
     """
 
     kinds: Sequence[Kind]

@@ -120,16 +120,16 @@ class LatestTable:
         """Allocate an empty column. `base_floor`: the floor of slots that do not exist yet."""
         kept = dtype.str, width
         if self._free.get(kept):
-            at, own = self._free[kept].pop()
+            at, value_column = self._free[kept].pop()
             self._bases[at] = base_floor
         else:
             at_once(self.making_column(dtype, width))
-            at, own = len(self._bases), self._taken.get(kept, 0)
+            at, value_column = len(self._bases), self._taken.get(kept, 0)
             self._bases.append(base_floor)
-            self._taken[kept] = own + 1
+            self._taken[kept] = value_column + 1
         if base_floor != NEVER:
             self.have_floors()
-        column = LatestColumn(self, kept, at, own)
+        column = LatestColumn(self, kept, at, value_column)
         if self._floor is not None:
             self._floor.array[:, at] = base_floor
         return column
@@ -141,7 +141,7 @@ class LatestTable:
     def freeing(self, column: LatestColumn) -> Steps[None]:
         """Clear a column for reuse, in steps. Its series must no longer write to it."""
         yield from column.clearing()
-        self._free.setdefault(column.kept, []).append((column.at, column.own))
+        self._free.setdefault(column.kept, []).append((column.at, column.value_column))
 
     def have_floors(self) -> None:
         """Create the table of floors, which a service that has everything in memory does without."""
@@ -169,20 +169,20 @@ class LatestTable:
             with _growing():
                 yield from self._widening(dtype, width, len(self._bases) + 1, self._taken.get(kept, 0) + 1)
 
-    def _widening(self, dtype: np.dtype[Any], width: int, columns: int, own: int) -> Steps[None]:
+    def _widening(self, dtype: np.dtype[Any], width: int, columns: int, value_columns: int) -> Steps[None]:
         if columns > self._times.array.shape[1]:
             for table in filter(None, (self._times, self._nulls, self._used, self._floor)):
                 yield from table.widening(self._grown(columns))
         kept = dtype.str, width
         if width:
-            if own > len(self._vectors.setdefault(kept, [])):
+            if value_columns > len(self._vectors.setdefault(kept, [])):
                 self._vectors[kept].append(Pieces(dtype, (width,), sparse=True))
                 self._vectors[kept][-1].grow(self.room)
         elif kept not in self._values:
-            self._values[kept] = Pieces(dtype, (self._grown(own),))
+            self._values[kept] = Pieces(dtype, (self._grown(value_columns),))
             self._values[kept].grow(self.room)
-        elif own > self._values[kept].array.shape[1]:
-            yield from self._values[kept].widening(self._grown(own))
+        elif value_columns > self._values[kept].array.shape[1]:
+            yield from self._values[kept].widening(self._grown(value_columns))
 
     def _grown(self, columns: int) -> int:
         """The number of columns to allocate: an eighth more than needed, if copying the table takes a while."""
@@ -203,9 +203,9 @@ class LatestTable:
             self._floor.grow(self.room)
             self._floor.array[before:, : len(self._bases)] = self._bases
 
-    def cells_of(self, kept: _Kept, own: int) -> Array:
+    def cells_of(self, kept: _Kept, value_column: int) -> Array:
         """The values of a column: [room] or [room, width]."""
-        return self._vectors[kept][own].array if kept[1] else self._values[kept].array[:, own]
+        return self._vectors[kept][value_column].array if kept[1] else self._values[kept].array[:, value_column]
 
     # Reading
 
@@ -226,29 +226,29 @@ class LatestTable:
             below = (times < floor) & (floor > np.array(visible_from, np.int64)[:, None])
             cold = below if below.any() else None
         values = []
-        for kept, own in places.tables:
+        for kept, columns in places.tables:
             if kept[1]:
                 tables = self._vectors[kept]
                 values.append(
-                    np.stack([tables[one].array.take(slots, axis=0, mode="clip") for one in own.tolist()])
+                    np.stack([tables[one].array.take(slots, axis=0, mode="clip") for one in columns.tolist()])
                 )
             else:
                 table = self._values[kept].array
-                values.append(table.ravel().take(own[:, None] + slots * table.shape[1], mode="clip"))
+                values.append(table.ravel().take(columns[:, None] + slots * table.shape[1], mode="clip"))
         return Gathered(times, self._nulls.array.ravel().take(index, mode="clip"), values, cold)
 
 
 class LatestColumn:
     """One feature's column of the tables. Its arrays are views by slot, which growing the tables invalidates."""
 
-    __slots__ = ("at", "kept", "own", "table")
+    __slots__ = ("at", "kept", "table", "value_column")
 
-    def __init__(self, table: LatestTable, kept: _Kept, at: int, own: int) -> None:
-        """`at`: its position among all columns; `own`: its position among those of the same kind."""
+    def __init__(self, table: LatestTable, kept: _Kept, at: int, value_column: int) -> None:
+        """`at`: its position in the tables of all features; `value_column`: that in its table of values."""
         self.table = table
         self.kept = kept
         self.at = at
-        self.own = own
+        self.value_column = value_column
 
     @property
     def times(self) -> Times:
@@ -258,7 +258,7 @@ class LatestColumn:
     @property
     def values(self) -> Array:
         """The values: [room] or [room, width], of the feature's dtype."""
-        return self.table.cells_of(self.kept, self.own)
+        return self.table.cells_of(self.kept, self.value_column)
 
     @property
     def nulls(self) -> Nulls:

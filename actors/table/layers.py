@@ -18,8 +18,7 @@ from actors.types.type import Nulls
 
 MOST_RUNS = 16
 FAN = 4
-"""How many runs of similar size are merged into one. Merging two at a time makes writing half as expensive
-again."""
+"""How many runs of similar size are merged into one. Merging two at a time would make writing 50% more costly."""
 MERGED_AT_ONCE = 200_000
 """A merge of more rows than this runs in steps, even if a query would benefit."""
 MERGED_IN_PASSING = 20_000

@@ -291,7 +291,9 @@ class Partition:
         columns = [self.series(feature).column for feature in features]
         table = columns[0].table if len({id(column.table) for column in columns}) == 1 else None
         owned = [[columns[member] for member in kind.members] for kind in kinds]
-        tables = [(own[0].kept, np.array([column.own for column in own], np.int64)) for own in owned]
+        tables = [
+            (of_kind[0].kept, np.array([column.value_column for column in of_kind], np.int64)) for of_kind in owned
+        ]
         places = ColumnPlaces(np.array([column.at for column in columns], np.int64), tables)
         asked = _Asked(features, table, places)
         if len(self._asked) >= QUESTIONS_REMEMBERED:

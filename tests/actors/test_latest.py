@@ -27,7 +27,7 @@ STEP = st.one_of(
 
 
 def places_of(column: LatestColumn) -> ColumnPlaces:
-    return ColumnPlaces(np.array([column.at]), [(column.kept, np.array([column.own]))])
+    return ColumnPlaces(np.array([column.at]), [(column.kept, np.array([column.value_column]))])
 
 
 def a_value(column: LatestColumn, number: int) -> Any:
@@ -79,7 +79,7 @@ def test_many_columns_of_several_kinds_are_gathered_at_once() -> None:
         column.times[:] = np.arange(table.room) + 100 * position
         column.values[:] = np.arange(table.room) + 1_000 * position
     floats, integers = columns[0::2], columns[1::2]
-    tables = [(kind[0].kept, np.array([column.own for column in kind])) for kind in (floats, integers)]
+    tables = [(kind[0].kept, np.array([column.value_column for column in kind])) for kind in (floats, integers)]
     asked = ColumnPlaces(np.array([column.at for column in columns]), tables)
     gathered = table.gather(asked, np.array([4, 1, 1]), [NEVER] * 9, tick=3)
     assert gathered.times.tolist() == [[4 + 100 * p, 1 + 100 * p, 1 + 100 * p] for p in range(9)]

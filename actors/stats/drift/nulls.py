@@ -87,7 +87,7 @@ def _divergence(before: float, after: float) -> float:
     return sum(share * math.log2(share / middle) / 2 for share in (before, after) if share > 0)
 
 
-def two_proportions(one: Share, two: Share) -> float:
+def two_proportions(before: Share, after: Share) -> float:
     """The two-sided p-value for both shares being from one population. Both `of` are greater than 0.
 
     >>> round(two_proportions(Share(0, 100), Share(5, 100)), 4)  # Fisher, the tail doubled
@@ -95,20 +95,20 @@ def two_proportions(one: Share, two: Share) -> float:
     >>> round(two_proportions(Share(100, 1000), Share(150, 1000)), 4)
     0.0009
     """
-    total, nulls = one.of + two.of, one.nulls + two.nulls
-    least = min(one.of, two.of) * min(nulls, total - nulls) / total
+    total, nulls = before.of + after.of, before.nulls + after.nulls
+    least = min(before.of, after.of) * min(nulls, total - nulls) / total
     if least < _EXPECTED_FOR_NORMAL:
-        return _fisher(one, two)
-    pooled, spread = nulls / total, 1 / one.of + 1 / two.of
-    apart = max(0.0, abs(one.rate - two.rate) - spread / 2)
+        return _fisher(before, after)
+    pooled, spread = nulls / total, 1 / before.of + 1 / after.of
+    apart = max(0.0, abs(before.rate - after.rate) - spread / 2)
     return tails.normal(apart / math.sqrt(pooled * (1 - pooled) * spread))
 
 
-def _fisher(one: Share, two: Share) -> float:
-    """Fisher's exact test: twice the tail of the hypergeometric distribution that `two.nulls` lies in."""
-    total, nulls, drawn = one.of + two.of, one.nulls + two.nulls, two.of
-    rising = two.nulls * total >= nulls * drawn
-    found = two.nulls if rising else drawn - two.nulls  # few nulls are the same as many values
+def _fisher(before: Share, after: Share) -> float:
+    """Fisher's exact test: twice the tail of the hypergeometric distribution that `after.nulls` lies in."""
+    total, nulls, drawn = before.of + after.of, before.nulls + after.nulls, after.of
+    rising = after.nulls * total >= nulls * drawn
+    found = after.nulls if rising else drawn - after.nulls  # few nulls are the same as many values
     marked = nulls if rising else total - nulls
     most = min(marked, drawn)
     ways = _log_choose(marked, found) + _log_choose(total - marked, drawn - found)

@@ -53,11 +53,11 @@ def look_over(path: Path) -> Wrong | None:
     if magic & ~1 != _MAGIC or (_sums(summed, np.zeros((1, 2), np.uint32)) != header[6:]).any():
         return Wrong(0, _HEADER_BYTES, _commits(path, page))
     heads, sums = _frames(path, page, order, header[6:])
-    ours = (heads[:, 2:4] == header[4:6]).all(axis=1)
-    good = ours & (sums == heads[:, 4:]).all(axis=1)
+    of_this_log = (heads[:, 2:4] == header[4:6]).all(axis=1)
+    good = of_this_log & (sums == heads[:, 4:]).all(axis=1)
     if good.all():
         return None
-    first, commits = int(np.argmin(good)), ours & (heads[:, 1] > 0)
+    first, commits = int(np.argmin(good)), of_this_log & (heads[:, 1] > 0)
     if (commits[first:-1] & good[first + 1 :]).any():
         begin = _HEADER_BYTES + first * (_FRAME_BYTES + page)
         return Wrong(begin, begin + _FRAME_BYTES + page, int(commits[first:].sum()))

@@ -22,12 +22,12 @@ class PostgresClaims:
         held = self._held.get(key)
         if held is None:
             held = self._held[key] = self._link.alone()
-            mine = _asked(self._link, held, _LOCK, key)
+            claimed = _asked(self._link, held, _LOCK, key)
         else:
-            mine = _asked(self._link, held, "SELECT length(%s)", key)
-        if not mine:
+            claimed = _asked(self._link, held, "SELECT length(%s)", key)
+        if not claimed:
             self.disclaim(key)
-        return mine
+        return claimed
 
     def disclaim(self, key: str) -> None:
         """Unlock the key and close the connection."""

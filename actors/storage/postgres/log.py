@@ -54,7 +54,7 @@ class PostgresLog(Uncounted):
         return self._commit(entries)
 
     def _commit(self, entries: Sequence[Entry]) -> Sequence[Entry | TimewellError]:
-        writer = self._writers.own()
+        writer = self._writers.current()
         with self._link.write() as connection:
             commit = _Commit(connection, self._shapes, self._registry.versions_seen, entries)
             recorded = [commit.taken(entry) for entry in entries]

@@ -44,7 +44,7 @@ class PostgresStorage:
         """Wait for the server, create or migrate the tables, and register this process as a writer."""
         self._link.open()
         with starting():
-            self._writers.own()
+            self._writers.current()
             return self.registry.registered()
 
     def close(self) -> None:

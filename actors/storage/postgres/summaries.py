@@ -42,20 +42,20 @@ class Writers:
         self._link = link
         self._lock = threading.Lock()
         self._connection: Connection | None = None
-        self._own: int | None = None
+        self._current: int | None = None
         self._leads = False
 
-    def own(self) -> int:
+    def current(self) -> int:
         """The id of this process's writer, which is created if there is none. Raises StorageDown."""
         with self._lock:
-            if self._connection is None or self._connection.closed or self._own is None:
-                self._own = self._taken()
-            return self._own
+            if self._connection is None or self._connection.closed or self._current is None:
+                self._current = self._taken()
+            return self._current
 
     def lost(self, writer: int) -> None:
         """Note that another process has taken over this writer."""
         with self._lock:
-            if self._own == writer:
+            if self._current == writer:
                 self._close()
 
     def check(self, writer: int, found: psycopg.Cursor[tuple[int, ...]]) -> None:
@@ -66,10 +66,10 @@ class Writers:
 
     def leads(self) -> bool:
         """Whether this process is the leader, which it becomes if there is none. Raises StorageDown."""
-        self.own()
+        self.current()
         with self._lock, self._guarded() as connection:
             leads = self._leads = self._leads or _tried(connection, _LEADER, 0)
-            if leads and _any_dead(connection, self._own):
+            if leads and _any_dead(connection, self._current):
                 self._close()  # the next writer takes over what dead writers and the present one have not counted
             return leads
 
@@ -81,7 +81,7 @@ class Writers:
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
-        self._connection, self._own, self._leads = None, None, False
+        self._connection, self._current, self._leads = None, None, False
 
     @contextmanager
     def _guarded(self) -> Iterator[Connection]:
@@ -128,8 +128,8 @@ def _tried(connection: Connection, class_: int, number: int) -> bool:
     return bool(_number(connection.execute("SELECT pg_try_advisory_lock(%s, %s)::int", (class_, number))))
 
 
-def _any_dead(connection: Connection, own: int | None) -> bool:
-    for (writer,) in connection.execute("SELECT id FROM writers WHERE id <> %s", (own,)).fetchall():
+def _any_dead(connection: Connection, current: int | None) -> bool:
+    for (writer,) in connection.execute("SELECT id FROM writers WHERE id <> %s", (current,)).fetchall():
         if _tried(connection, _WRITERS, writer):
             connection.execute("SELECT pg_advisory_unlock(%s, %s)", (_WRITERS, writer))
             return True
@@ -169,7 +169,7 @@ class Uncounted:
 
     def replay(self, after: int) -> Iterator[tuple[int, Batch]]:
         """The batches of this writer that arrived later than `after`, without entity ids."""
-        writer = self._writers.own()
+        writer = self._writers.current()
         query = "SELECT arrived, blocks FROM batches WHERE writer = %s AND arrived > %s ORDER BY arrived LIMIT %s"
 
         def ask(connection: Connection) -> list[tuple[int, bytes]]:
@@ -182,7 +182,7 @@ class Uncounted:
 
     def forget_counted(self, monitored: int) -> None:
         """Delete the batches that summaries at position `monitored` cover."""
-        writer = self._writers.own()
+        writer = self._writers.current()
         with self._link.write() as connection:
             connection.execute("DELETE FROM batches WHERE writer = %s AND arrived <= %s", (writer, monitored))
 
@@ -214,7 +214,7 @@ class PostgresSummaries(SharedSummaries):
         return self._as_writer_now(ask)
 
     def _as_writer_now(self, ask: Callable[[Connection, int], T]) -> T:
-        writer = self._writers.own()
+        writer = self._writers.current()
         return self._link.read(lambda connection: ask(connection, writer))
 
     def _position(self, connection: Connection, writer: int, how: str = "") -> int:
@@ -227,7 +227,7 @@ class PostgresSummaries(SharedSummaries):
 
     def save(self, position: int, parts: Mapping[SummaryKey, bytes], merge: Merge) -> None:
         """Merge the parts into the saved summaries, and save this writer's position with them."""
-        writer = self._writers.own()
+        writer = self._writers.current()
         with self._link.write() as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (_MERGING,))
             held = connection.execute("SELECT 1 FROM writers WHERE id = %s FOR UPDATE", (writer,))

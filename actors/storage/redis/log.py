@@ -79,7 +79,7 @@ class RedisLog(Uncounted):
     def _written(self, entries: Sequence[Written]) -> list[Entry | TimewellError]:
         if not entries:
             return []
-        writer, given = self._writers.own(), [one.judged for one in entries if one.judged is not None]
+        writer, given = self._writers.current(), [one.judged for one in entries if one.judged is not None]
         version = max(given, default=None)
         found = self._admitted(entries, writer, version)
         found = [self._later(entry) if isinstance(entry, Written) else entry for entry in found]
@@ -181,8 +181,8 @@ class RedisLog(Uncounted):
         self, entries: Sequence[Written], writer: bytes, version: int | None
     ) -> list[Entry | TimewellError]:
         """Each entry if it may be written; or the earlier answer to its key; or why it must not be written."""
-        mine, keys = _PENDING + writer, [_answer_key(entry.key) for entry in entries if entry.key is not None]
-        asked = [Command(key, ("SET", key, mine, "NX", "GET", "EX", CLAIM_SECONDS)) for key in keys]
+        pending, keys = _PENDING + writer, [_answer_key(entry.key) for entry in entries if entry.key is not None]
+        asked = [Command(key, ("SET", key, pending, "NX", "GET", "EX", CLAIM_SECONDS)) for key in keys]
         if self._link.cluster and version is not None:
             asked.append(REGISTRY)
         said = self._link.ask(asked)
@@ -191,7 +191,7 @@ class RedisLog(Uncounted):
         before, found, stale = iter(said), list[Entry | TimewellError](), list[Written]()
         for entry in entries:
             answer = None if entry.key is None else next(before)
-            if answer is not None and answer != mine:
+            if answer is not None and answer != pending:
                 found.append(_answered(entry, answer))
             elif entry.judged in (None, version):
                 found.append(entry)

@@ -60,7 +60,7 @@ class RedisStorage:
         self._link.open()
         with starting():
             self._check_form()
-            self._writers.own()
+            self._writers.current()
             self._shapes.load()
             found = self.registry.registered()
             self._steady.begin_after(found.moment or 0)

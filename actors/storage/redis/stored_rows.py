@@ -193,7 +193,7 @@ def carrying(shapes: Shapes, parts: Iterable[LoadedRows]) -> list[Command]:
             for entity, time, arrived, payload in zip(table.entities, *columns, strict=True):
                 row = head + moment(time) + moment(arrived) + payload
                 rows.setdefault((table.entity_type, entity), []).append(row)
-    return [call("carry", keys_of(*entity), *own) for entity, own in rows.items()]
+    return [call("carry", keys_of(*entity), *of_entity) for entity, of_entity in rows.items()]
 
 
 class _Found(NamedTuple):
@@ -326,17 +326,17 @@ class RowReader:
         version = [_VERSION]
         while waiting or version:
             visit, most = _of_a_visit(waiting)
-            commands = [_between(histories[one.owner], one, end, most) for one in visit]
+            commands = [_between(histories[wanted.owner], wanted, end, most) for wanted in visit]
             replies = self._link.ask([*version, *commands])
             if version and (replies.pop(0)[0] or b"0") != known.version:
                 return None
             version = []
-            for one, rows in zip(visit, replies, strict=True):
+            for wanted, rows in zip(visit, replies, strict=True):
                 amount.add(len(rows), sum(map(len, rows)))
                 for row in rows:
-                    _note(found, one.number, one.owner, row[4:])
+                    _note(found, wanted.number, wanted.owner, row[4:])
                 if len(rows) == most:
-                    waiting.append(one._replace(begin=_after(rows[-1])))
+                    waiting.append(wanted._replace(begin=_after(rows[-1])))
         return found
 
     def _parts(self, found: Mapping[int, _Found], features: Sequence[Feature]) -> dict[int, list[Part]]:

@@ -45,19 +45,19 @@ class Writers:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self._lock = threading.Lock()
-        self._own: bytes | None = None
+        self._current: bytes | None = None
         self.begun = 0
         """All batches of this writer have later arrivals."""
         self.given = 0
         """The last arrival assigned by this process, which may be ahead of the server's clock."""
         self._renew_at = 0.0
 
-    def own(self) -> bytes:
+    def current(self) -> bytes:
         """The name of this process's writer, which is created if there is none. Raises StorageDown."""
         with self._lock:
-            if self._own is None:
-                self._own = self._made()
-            return self._own
+            if self._current is None:
+                self._current = self._made()
+            return self._current
 
     def _made(self) -> bytes:
         """Create a writer, and move to it what dead writers have not counted."""
@@ -78,17 +78,17 @@ class Writers:
     def lost(self, writer: bytes) -> None:
         """Note that another process has taken over this writer."""
         with self._lock:
-            if self._own == writer:
-                self._own = None
+            if self._current == writer:
+                self._current = None
 
     def renewed(self, writer: bytes) -> bytes:
         """Create a new writer, as this one has turned out no longer to exist."""
         self.lost(writer)
-        return self.own()
+        return self.current()
 
     def renew(self) -> None:
         """Renew the lease if it is due. Called a few times a second."""
-        writer = self.own()
+        writer = self.current()
         if time.monotonic() < self._renew_at:
             return
         (still,) = self._link.ask([_lease(writer, WRITER_SECONDS * 1_000)])
@@ -99,22 +99,22 @@ class Writers:
 
     def leads(self) -> bool:
         """Whether this process is the leader, which it becomes if there is none. Raises StorageDown."""
-        own = self.own()
+        writer = self.current()
         having, dead = self._link.ask(
-            [call("have", [_LEADER], own, LEADER_SECONDS * 1_000), call("dead", [LEASES])]
+            [call("have", [_LEADER], writer, LEADER_SECONDS * 1_000), call("dead", [LEASES])]
         )
         if having and dead:
             # A new writer takes over what dead writers and the present one have not counted.
-            self._link.ask(_leaving(own))
-            self.renewed(own)
+            self._link.ask(_leaving(writer))
+            self.renewed(writer)
         return bool(having)
 
     def close(self) -> None:
         """Give up the writer; what it has not counted is left to the next one."""
         with self._lock:
-            own, self._own = self._own, None
-        if own is not None:
-            self._link.ask(_leaving(own))
+            writer, self._current = self._current, None
+        if writer is not None:
+            self._link.ask(_leaving(writer))
 
 
 def _lease(writer: bytes, milliseconds: int, new: bytes = b"0") -> Command:
@@ -145,7 +145,7 @@ class Uncounted:
 
     def replay(self, after: int) -> Iterator[tuple[int, Batch]]:
         """The batches of this writer that arrived later than `after`, without entity ids."""
-        key = batches_of(self._writers.own())
+        key = batches_of(self._writers.current())
         (fields,) = self._link.ask([Command(ROOT, ("HKEYS", key))])
         for arrived in sorted(arrived for arrived in map(int, fields) if arrived > after):
             (packed,) = self._link.ask([Command(ROOT, ("HGET", key, arrived))])
@@ -154,7 +154,7 @@ class Uncounted:
 
     def forget_counted(self, monitored: int) -> None:
         """Delete the batches that summaries at position `monitored` cover."""
-        key = batches_of(self._writers.own())
+        key = batches_of(self._writers.current())
         (fields,) = self._link.ask([Command(ROOT, ("HKEYS", key))])
         old = [field for field in fields if 0 < int(field) <= monitored]
         if old:
@@ -177,7 +177,7 @@ class RedisSummaries(SharedSummaries):
     @property
     def position(self) -> int:
         """The position up to which this writer's batches have been counted."""
-        writer = self._writers.own()
+        writer = self._writers.current()
         (found,) = self._link.ask([Command(WRITERS, ("HGET", WRITERS, writer))])
         self._check(writer, found is not None)
         return int(found)
@@ -196,7 +196,7 @@ class RedisSummaries(SharedSummaries):
 
     def _store(self, position: bytes, token: bytes, changes: Sequence[bytes]) -> None:
         """Store changed summaries, and the position unless empty, in one step."""
-        writer = self._writers.own()
+        writer = self._writers.current()
         hashes = {name: number for number, name in enumerate(dict.fromkeys(changes[::3]), 1)}
         words: list[bytes | int] = list(changes)
         words[::3] = [hashes[name] for name in changes[::3]]
@@ -224,7 +224,7 @@ class RedisSummaries(SharedSummaries):
         return saved._replace(states={window: state for window, state in saved.states.items() if not window.width})
 
     def _read(self, feature: Feature) -> SavedSummaries:
-        writer = self._writers.own()
+        writer = self._writers.current()
         key = ROOT + _WINDOWS + b"%b:%d" % (feature.id.encode(), feature.created)
         covered = Command(WRITERS, ("HGET", WRITERS, writer))
         position, found = self._link.ask([covered, Command(ROOT, ("HGETALL", key))])
