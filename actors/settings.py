@@ -194,7 +194,8 @@ ROWS_JUDGED_TOGETHER = 10_000
 ENTITIES_PER_MESSAGE = 1_000
 """A `Between` covers at most this many entities: 1,000 x 1,000 kept values take about 15 ms."""
 IDS_AT_ONCE = 10_000
-"""Ids that become Python strings, or are looked at, in one step of the interpreter: about a millisecond."""
+"""Ids that are converted to Python strings, or checked, by one call, which holds the GIL for about a
+millisecond."""
 CELLS_PER_LOT = 1_000_000
 """A streamed answer is sent in lots of this many values, and takes memory for a few lots."""
 CELLS_PER_QUESTION = 131_072

@@ -43,7 +43,7 @@ def entities_of_arrow(column: pa.ChunkedArray, field: str) -> Entities:
 
 
 def _texts(names: pa.StringArray) -> list[str]:
-    """As Python strings, empty for null. Some at a time: Arrow lets no other thread run while it makes them."""
+    """Convert to Python strings, nulls to empty ones. Works in parts, as Arrow holds the GIL while it converts."""
     texts = list[str]()
     for start in range(0, len(names), IDS_AT_ONCE):
         texts += ["" if name is None else name for name in names.slice(start, IDS_AT_ONCE).to_pylist()]

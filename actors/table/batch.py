@@ -127,7 +127,7 @@ class Tables:
         """The last table by properties that are quick to compare."""
 
     def add_rows(self, entity_type: str, entities: Entities, times: Times, rows: Indices, column: Column) -> None:
-        """Take in a column of some of all rows, ascending; none where there are none."""
+        """Add a column of the rows at these positions, ascending. Does nothing if there are none."""
         if len(rows) == 0:
             return
         if len(rows) < len(times):

@@ -48,8 +48,8 @@ class Json(Text):
     def from_arrow(self, feature: Feature, values: pa.Array, field: str) -> Coerced:
         """Accept JSON texts, as training sets have them, and Arrow values of other types, which are converted.
 
-        Some at a time: objects of all rows at once would be hundreds of megabytes, which the garbage collector
-        would traverse again and again while no other thread runs.
+        Works in parts: the objects of all rows together would take hundreds of megabytes, which the garbage
+        collector would traverse again and again while no other thread runs.
         """
         convert = self._of_texts if is_text(values.type) else self._of_objects
         starts = range(0, max(1, len(values)), ROWS_PER_TURN)

@@ -206,7 +206,7 @@ def one_by_one(type_: Type, feature: Feature, given: Sequence[Any], values: Arra
 
 
 def joined(parts: Sequence[Coerced]) -> Coerced:
-    """Columns of one feature as a single one, in order. At least one."""
+    """Join columns of one feature, of which there is at least one, in order."""
     if len(parts) == 1:
         return parts[0]
     refused, start = list[Refused](), 0
