@@ -12,6 +12,7 @@ types/                              the value types
 table/                              columns, series and partitions: the data in memory and how it is queried
 stats/                              mergeable statistics of a stream of values, and drift between them
 amount.py                           bounds on how much a query may read
+nearest.py                          a few rows of an entity that has very many
 storage/                            the storage engines
 messages.py                         the messages that each actor answers
 repeats.py registry.py              idempotency keys; the feature registry and its actor

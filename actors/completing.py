@@ -8,13 +8,15 @@ meanwhile.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import trio
 
 from actors.amount import Amount, bytes_of
 from actors.domain import Feature
-from actors.errors import Unavailable
+from actors.errors import TooMuchAtOnce, Unavailable
+from actors.nearest import Enough, nearest
 from actors.settings import HISTORY_READERS, MAX_ROWS_FROM_DISK
 from actors.storage import protocol
 from actors.table.partition import DiskRows
@@ -32,12 +34,16 @@ AtHand = Mapping[str, DiskRows]
 
 
 class Missing(NamedTuple):
-    """Entities whose rows of a feature in the closed range of event time [start, end] are not in memory."""
+    """Entities whose rows of a feature in the closed range of event time [start, end] are not in memory.
+
+    `enough`: what will do for a single entity if all its rows are too much.
+    """
 
     feature: Feature
     entities: Sequence[str]
     start: int
     end: int
+    enough: Enough | None = None
 
 
 class HistoryReader:
@@ -83,5 +89,11 @@ class HistoryReader:
 
     def _read(self, missing: Missing) -> tuple[DiskRows, int]:
         """The rows sorted by (entity, event time), and the size of their values in bytes."""
-        disk = self._history.read(*missing).merged()
+        try:
+            disk = self._history.read(*missing[:4]).merged()
+        except TooMuchAtOnce:
+            if missing.enough is None or len(missing.entities) > 1:
+                raise
+            about = missing[:2]
+            disk = nearest(partial(self._history.read, *about), missing.feature, missing.enough, self.most_bytes)
         return disk, bytes_of(disk.rows.values)

@@ -16,8 +16,10 @@ import trio
 from actors.amount import UNCOUNTED, Amount, bytes_of, in_lots
 from actors.completing import AtHand, HistoryReader, Missing
 from actors.domain import Feature
+from actors.errors import TooMuchAtOnce
 from actors.mailbox import Mailbox
 from actors.messages import Aggregated, Agreement, Between, CountRows, Latest, PastWindow, Scan, Scanned
+from actors.nearest import Enough
 from actors.settings import AGGREGATORS, CELLS_PER_QUESTION, ENTITIES_PER_MESSAGE
 from actors.table.aggregates import Aggregate
 from actors.table.columns import Indices
@@ -143,7 +145,7 @@ class FeatureServingEngine:
             for index in np.flatnonzero(grid.cold.any(axis=1)).tolist():
                 span = (NEVER, FOREVER) if current else (visible[index], at)
                 cold = [entities[position] for position in np.flatnonzero(grid.cold[index]).tolist()]
-                found.append(Missing(features[index], cold, *span))
+                found.append(Missing(features[index], cold, *span, Enough(visible[index], at)))
             return found
 
         return await self.history.complete(ask, missing)
@@ -238,7 +240,21 @@ class FeatureServingEngine:
     async def scan(
         self, entity: str, feature: Feature, span: Span, limit: int, descending: bool, now: int
     ) -> Scanned:
-        """Up to `limit` observations of one entity in order of event time, newest first if `descending`."""
+        """Up to `limit` observations of one entity in order of event time, newest first if `descending`.
+
+        Fewer, with `more`, if so many would be too much to read at once.
+        """
+        while True:
+            try:
+                return await self._scan(entity, feature, span, limit, descending, now)
+            except TooMuchAtOnce:
+                if limit == 1:
+                    raise
+                limit = max(1, limit // 4)
+
+    async def _scan(
+        self, entity: str, feature: Feature, span: Span, limit: int, descending: bool, now: int
+    ) -> Scanned:
         shard = shard_of(feature.entity, entity, len(self.stores))
         start = max(span.start, _visible_from(feature, now))
 
@@ -248,7 +264,8 @@ class FeatureServingEngine:
             return answer
 
         def missing(answer: Scanned) -> Sequence[Missing]:
-            return [Missing(feature, [entity], start, span.end)] if answer.cold else ()
+            enough = Enough(start, span.end, limit + 1, descending)
+            return [Missing(feature, [entity], start, span.end, enough)] if answer.cold else ()
 
         return await self.history.complete(ask, missing)
 
@@ -270,7 +287,7 @@ def _of(disk: DiskRows, part: _Part) -> DiskRows:
     renumbered[places] = np.arange(len(places))
     owners = renumbered[disk.rows.slots]
     rows = disk.rows.at(owners).take(owners >= 0)
-    return DiskRows(disk.position, [disk.entities[place] for place in places], rows)
+    return disk._replace(entities=[disk.entities[place] for place in places], rows=rows)
 
 
 def _join(parts: Sequence[_Part], grids: Sequence[Grid], count: int) -> Grid:

@@ -8,20 +8,23 @@ rows of the entities concerned are fetched, and answered from by the same code t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import trio
 
 from actors.amount import bytes_of
-from actors.errors import TimewellError, TooLarge, shortage
+from actors.domain import Feature
+from actors.errors import TimewellError, TooLarge, TooMuchAtOnce, shortage
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import Agreement, Between, CountRows, Latest, Past, PastWindow, Scan, Whereabouts
+from actors.nearest import Enough, nearest
 from actors.settings import SHARED_STORE_WORKERS, TEXTS_PER_VISIT
 from actors.storage.protocol import LatestAnswers, LatestQuestion, Quick, Stale, Values
 from actors.store import FeatureStore
 from actors.table.grid import Grid, join
-from actors.table.partition import Partition
+from actors.table.partition import DiskRows, Partition
 from actors.timestamps import FOREVER
 from actors.types.values import dtype_of
 
@@ -91,7 +94,7 @@ class SharedStoreActor:
             if isinstance(message, Latest):
                 envelope.answer(await self._newest_in_parts(message))
             else:
-                envelope.answer(await self._visit(answered, self._values, message))
+                envelope.answer(await self._visit(answered, self._values, message, self._most_bytes))
         except Exception as error:
             envelope.fail(_refusal(error))
 
@@ -149,22 +152,24 @@ def _question(message: Latest) -> LatestQuestion:
     )
 
 
-def answered(values: Values, message: Any) -> Any:
+def answered(values: Values, message: Any, most_bytes: int) -> Any:
     """Answer a message other than `Latest`. Blocks; for a worker thread."""
     match message:
         case Past(_, entities, _, at, features, visible):
-            start = min(int(np.min(one)) for one in visible)
-            found = values.ranges(features, entities, start, int(at.max(initial=0)))
-            message = _with(message, {one.id: disk.merged() for one, disk in zip(features, found, strict=True)})
+            span = min(int(np.min(one)) for one in visible), int(at.max(initial=0))
+            enough = Enough(*span) if len(at) == 1 else None
+            found = _ranges(values, features, entities, span, enough, most_bytes)
+            message = _with(message, {one.id: disk for one, disk in zip(features, found, strict=True)})
         case PastWindow(entities, _, begin, at, feature):
             (rows,) = values.ranges([feature], entities, int(begin.min()) + 1, int(at.max()))
             message = _with(message, rows.merged())
         case Between(entities, feature, begin, end, visible_from):
             (rows,) = values.ranges([feature], entities, max(begin, visible_from), end)
             message = _with(message, rows.merged())
-        case Scan(entity, feature, begin, end):
-            (rows,) = values.ranges([feature], [entity], begin, end)
-            message = _with(message, rows.merged())
+        case Scan(entity, feature, begin, end, limit, descending):
+            enough = Enough(begin, end, limit + 1, descending)
+            (rows,) = _ranges(values, [feature], [entity], (begin, end), enough, most_bytes)
+            message = _with(message, rows)
         case Whereabouts(_, entities):
             return np.arange(len(entities))
         case CountRows():
@@ -175,6 +180,27 @@ def answered(values: Values, message: Any) -> Any:
             return None
     # The partition is empty and its floor is at the end of time, so the rows just read answer everything.
     return FeatureStore(Partition(base_floor=FOREVER), _UNBOUNDED).handle(message)
+
+
+def _ranges(
+    values: Values,
+    features: Sequence[Feature],
+    entities: Sequence[str],
+    span: tuple[int, int],
+    enough: Enough | None,
+    most_bytes: int,
+) -> list[DiskRows]:
+    """The observations of each feature in a range, or those that are enough for a single entity."""
+    try:
+        return [disk.merged() for disk in values.ranges(features, entities, *span)]
+    except TooMuchAtOnce:
+        if enough is None or len(entities) > 1:
+            raise
+
+    def read(feature: Feature, start: int, end: int) -> DiskRows:
+        return values.ranges([feature], entities, start, end)[0]
+
+    return [nearest(partial(read, feature), feature, enough, most_bytes) for feature in features]
 
 
 def _with(message: Any, disk: Any) -> Any:

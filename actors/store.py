@@ -198,7 +198,7 @@ class FeatureStore:
     def _latest_with_disk(self, message: Latest, feature: Feature, visible_from: int, disk: DiskRows) -> Cells:
         placed = self.partition.place(feature, disk)
         slots = self.partition.slots(message.entity_type, message.entities)
-        if message.current:
+        if message.current and disk.whole:
             self.partition.install(feature, disk.entities, placed)
             self._at_most += placed.size
         # Uses the rows from disk even after installing them: retention keeps only the newest ones in memory, which

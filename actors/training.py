@@ -22,6 +22,7 @@ from actors.completing import AtHand, Missing
 from actors.domain import Feature
 from actors.mailbox import Mailbox
 from actors.messages import Aggregated, Past, PastWindow, Whereabouts
+from actors.nearest import Enough
 from actors.serving import FeatureServingEngine
 from actors.settings import CELLS_PER_QUESTION, CELLS_PER_TURN, ROWS_PER_TURN, WINDOWED_ROWS_PER_QUESTION
 from actors.storage.protocol import History
@@ -241,7 +242,8 @@ class TrainingSets:
             for feature, cells, start in zip(features, found, visible, strict=True):
                 if cells.cold is not None and cells.cold.any():
                     entities = [part.entities[one] for one in np.unique(part.owner[cells.cold]).tolist()]
-                    lacking.append(Missing(feature, entities, int(np.min(start)), int(part.at.max())))
+                    span = int(np.min(start)), int(part.at.max())
+                    lacking.append(Missing(feature, entities, *span, Enough(*span) if len(part.at) == 1 else None))
             return lacking
 
         return await self._serving.history.complete(ask, missing)

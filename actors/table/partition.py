@@ -47,11 +47,13 @@ class DiskRows(NamedTuple):
     """Everything in the history files of some entities for one feature, as of a journal position.
 
     The slot of each row is the position of its entity in `entities`; rows are in order of arrival until `merged`.
+    `whole`: False if there are more rows, so that these answer one query but cannot stay in memory.
     """
 
     position: int
     entities: Sequence[str]
     rows: Rows
+    whole: bool = True
 
     def merged(self) -> DiskRows:
         """The rows sorted by (slot, event time), with the last arrival of equal ones. Millions take seconds."""

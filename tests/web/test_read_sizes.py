@@ -45,6 +45,8 @@ def server(kept_in: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
             )
         if kept_in["STORAGE_TYPE"] == "embedded":
             flush(live)
+            live.kill()
+            live.start()  # else what is about to be evicted may still be answered from memory
         yield live
 
 
@@ -58,11 +60,41 @@ def moment(row: int) -> str:
     return f"2025-11-07T{row // 60:02}:{row % 60:02}:00Z"
 
 
-def test_texts_of_one_entity_that_are_too_many_bytes_are_refused_with_what_to_ask(server: LiveServer) -> None:
-    asked = server.get("/features/text/history", entityId="one")
-    refused = problem(asked, 413)
-    assert "more than 200000 bytes (MAX_READ_BYTES)" in refused["detail"]
-    assert "ask for less" in refused["detail"]
+def test_texts_of_one_entity_that_are_too_many_bytes_come_in_shorter_pages(server: LiveServer) -> None:
+    for order, step in (("asc", 1), ("desc", -1)):
+        values, pages, cursor = list[str](), 0, dict[str, str]()
+        while cursor or not pages:
+            answer = server.get("/features/text/history", entityId="one", order=order, **cursor)
+            assert answer.status_code == 200, answer.text
+            page = answer.json()
+            assert 0 < len(page["observations"]) <= TEXTS
+            values += [one["value"] for one in page["observations"]]
+            pages, cursor = pages + 1, {"cursor": page["nextCursor"]} if "nextCursor" in page else {}
+        assert values == [text(row) for row in range(TEXTS)][::step]
+
+
+def test_one_value_is_answered_however_much_else_there_is_of_its_entity(server: LiveServer) -> None:
+    expected = {None: TEXTS - 1, moment(3): 3, moment(TEXTS - 1): TEXTS - 1}
+    for at, row in expected.items():
+        answer = server.post("/features/serve", {"entityIds": ["one"], "features": ["text"], "asOf": at})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["results"][0]["features"] == {"text": text(row)}
+        rows = [{"entityId": "one", "timestamp": at or LAST}]
+        trained = server.post("/features/training-set", {"rows": rows, "features": ["text"]})
+        assert trained.json()["results"][0]["text"] == text(row)
+    before = {"entityIds": ["one"], "features": ["text"], "asOf": "2025-11-06T00:00:00Z"}
+    assert server.post("/features/serve", before).json()["results"][0]["features"] == {"text": None}
+
+
+def test_few_of_its_observations_are_answered_from_either_end(server: LiveServer) -> None:
+    for order, rows in (("asc", [0, 1, 2]), ("desc", [TEXTS - 1, TEXTS - 2, TEXTS - 3])):
+        cursor: dict[str, str] = {}
+        for place in (0, 1):
+            answer = server.get("/features/text/history", entityId="one", limit=3, order=order, **cursor)
+            assert answer.status_code == 200, answer.text
+            shift = 3 * place * (1 if order == "asc" else -1)
+            assert [one["value"] for one in answer.json()["observations"]] == [text(row + shift) for row in rows]
+            cursor = {"cursor": answer.json()["nextCursor"]}
 
 
 def test_less_of_them_is_answered(server: LiveServer) -> None:
