@@ -118,7 +118,7 @@ class JournalActor:
         for change in durable:
             self._note(change)
         try:
-            await self._hand_on(durable)
+            await self._pass_on(durable)
         except MemoryError:
             await self.load()  # has stores and monitor read the journal before they answer anything else
         for (askers, _), entry in zip(accepted, recorded, strict=True):
@@ -126,7 +126,7 @@ class JournalActor:
                 if isinstance(entry, TimewellError):
                     envelope.fail(entry)
                 else:
-                    envelope.answer(_said(entry))
+                    envelope.answer(_answer_to(entry))
 
     async def _answered_before(self, group: Sequence[Envelope[Any]]) -> dict[str, bytes]:
         keys = [key for envelope in group if (key := _key(envelope)) is not None]
@@ -183,7 +183,7 @@ class JournalActor:
         elif isinstance(change, Deleted):
             self._created.pop(change.feature.id, None)
 
-    async def _hand_on(self, entries: Sequence[Entry]) -> None:
+    async def _pass_on(self, entries: Sequence[Entry]) -> None:
         """Pass durable entries to the stores and the monitor, in commit order."""
         batches: list[tuple[int, Batch]] = []
         for entry in entries:
@@ -254,7 +254,7 @@ def _key(envelope: Envelope[Any]) -> str | None:
     return envelope.message.key if isinstance(envelope.message, Write) else None
 
 
-def _said(entry: Entry) -> bytes | Erased | None:
+def _answer_to(entry: Entry) -> bytes | Erased | None:
     """The answer to a message whose entry is durable."""
     if isinstance(entry, Written):
         return Repeated(entry.answer) if entry.repeated else entry.answer

@@ -22,7 +22,7 @@ from actors.storage.embedded.forgetting import forget
 from actors.storage.embedded.journal_file import Journal
 from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.embedded.runs import DeltaRuns
-from actors.storage.embedded.sqlite_log import look_over
+from actors.storage.embedded.sqlite_log import find_damage
 from tests.actors.service import read_as
 from tests.test_damage import (
     KINDS,
@@ -173,7 +173,7 @@ async def test_a_log_with_damage_ends_before_it(tmp_path: Path) -> None:
     log = killed / "journal.db-wal"
     flip(log, 8 * log.read_bytes().index(b"place that is") + 3)
     (history,) = killed.glob("history/run=*/*.parquet")
-    newest, wrong = history.read_bytes(), look_over(log)
+    newest, wrong = history.read_bytes(), find_damage(log)
     assert wrong is not None and wrong.commits >= 3
     words, aside = forget(killed)
     assert aside is not None and f"in {wrong.commits} commits" in words[0]

@@ -39,7 +39,7 @@ def read_table(data: str | bytes, settings: Settings) -> pa.Table:
     except MemoryError:
         raise
     except _NOT_READABLE as error:
-        said = _what_else(bytes(memoryview(whole)[:LOOKED_AT_BYTES])) or str(error)
+        said = _other_format(bytes(memoryview(whole)[:LOOKED_AT_BYTES])) or str(error)
         raise InvalidInput(f"the body cannot be read as an Arrow stream: {said}") from None
     if written_out > _most_bytes(whole, settings):
         raise TooLarge(f"the table has dictionaries, runs or views that stand for {_at_most(settings)}")
@@ -56,7 +56,7 @@ _OTHERS = {
 """Formats that are often sent by mistake, by their first bytes."""
 
 
-def _what_else(beginning: bytes) -> str | None:
+def _other_format(beginning: bytes) -> str | None:
     """What a body is that is no Arrow stream; None if that is unclear."""
     if not beginning.strip():
         return "it is empty"

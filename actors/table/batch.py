@@ -16,7 +16,7 @@ from actors.settings import ROWS_PER_TURN
 from actors.table.columns import Codes, Indices, Times, same
 from actors.table.ids import Entities, Ids, Union
 from actors.turns import Steps, at_once
-from actors.types.type import Array, Nulls, all_there, no_nulls
+from actors.types.type import Array, Nulls, known_without_nulls, no_nulls
 
 
 class Column(NamedTuple):
@@ -33,7 +33,7 @@ class Column(NamedTuple):
     def take(self, rows: Indices | Nulls | slice) -> Column:
         """The rows at these positions, in this order."""
         values = self.values[rows]
-        nulls = no_nulls(len(values)) if all_there(self.nulls) else self.nulls[rows]
+        nulls = no_nulls(len(values)) if known_without_nulls(self.nulls) else self.nulls[rows]
         return Column(self.feature, self.created, values, nulls)
 
     @property
@@ -193,4 +193,4 @@ def concatenated(columns: Sequence[Column]) -> Column:
 def concatenated_nulls(columns: Iterable[Column]) -> Nulls:
     """Concatenate the null masks of columns."""
     parts = [column.nulls for column in columns]
-    return no_nulls(sum(map(len, parts))) if all(map(all_there, parts)) else np.concatenate(parts)
+    return no_nulls(sum(map(len, parts))) if all(map(known_without_nulls, parts)) else np.concatenate(parts)

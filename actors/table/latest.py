@@ -128,7 +128,7 @@ class LatestTable:
             self._bases.append(base_floor)
             self._taken[kept] = value_column + 1
         if base_floor != NEVER:
-            self.have_floors()
+            self.make_floors()
         column = LatestColumn(self, kept, at, value_column)
         if self._floor is not None:
             self._floor.array[:, at] = base_floor
@@ -143,12 +143,12 @@ class LatestTable:
         yield from column.clearing()
         self._free.setdefault(column.kept, []).append((column.at, column.value_column))
 
-    def have_floors(self) -> None:
+    def make_floors(self) -> None:
         """Create the table of floors, which a service that has everything in memory does without."""
         at_once(self.making_floors())
 
     def making_floors(self) -> Steps[None]:
-        """Do what `have_floors` does, in steps, during which there are no floors yet."""
+        """Do what `make_floors` does, in steps, during which there are no floors yet."""
         while self._floor is None:
             columns, rows = self._times.array.shape[1], 1
             floor = Pieces(np.dtype(np.int64), (columns,), NEVER)

@@ -205,7 +205,7 @@ class Layers:
 
     # Removing rows
 
-    def letting_go(
+    def removing(
         self, which: Callable[[Rows, slice], Nulls], below: Callable[[Rows], Iterator[int]]
     ) -> Iterator[int]:
         """Remove the rows that `which` selects from the present runs; each step yields how many it processed.
@@ -215,12 +215,12 @@ class Layers:
         self._held = list(self.runs)
         try:
             for run in self._held:
-                yield from self._letting_go_of(run, which, below)
+                yield from self._removing_from(run, which, below)
         finally:
             self._held = ()
             self._need_tidying()
 
-    def _letting_go_of(
+    def _removing_from(
         self, run: Rows, which: Callable[[Rows, slice], Nulls], below: Callable[[Rows], Iterator[int]]
     ) -> Iterator[int]:
         gone = np.zeros(run.size, np.bool_)
@@ -232,7 +232,7 @@ class Layers:
                 yield from below(run.take(cut).take(selected))
             yield cut.stop - cut.start
         if gone.any():
-            kept = yield from _saying(taking(run, ~gone), min(run.size, ROWS_A_STEP))
+            kept = yield from _with_row_counts(taking(run, ~gone), min(run.size, ROWS_A_STEP))
             place = self._place(run)
             if place is not None:
                 self.runs[place : place + 1] = [kept] if kept.size else []
@@ -265,7 +265,7 @@ class Layers:
         return left
 
 
-def _saying(steps: Steps[Rows], rows_a_step: int) -> Generator[int, None, Rows]:
+def _with_row_counts(steps: Steps[Rows], rows_a_step: int) -> Generator[int, None, Rows]:
     """Run steps, yielding for each how many rows it has processed."""
     try:
         while True:

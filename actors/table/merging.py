@@ -13,7 +13,7 @@ import numpy as np
 from actors.table.index import Index, Order, Piece, joint
 from actors.table.rows import Rows, last_of_each, order, order_of, picked
 from actors.turns import Steps
-from actors.types.type import Array, Nulls, all_there, no_nulls
+from actors.types.type import Array, Nulls, known_without_nulls, no_nulls
 
 ROWS_A_STEP = 8_192
 """The rows processed in one step: less than a millisecond of work."""
@@ -94,16 +94,16 @@ class _Columns:
 
     def __init__(self, parts: Sequence[Rows], size: int) -> None:
         like = parts[0].values
-        self.all_there = all(all_there(part.nulls) for part in parts)
+        self.known_without_nulls = all(known_without_nulls(part.nulls) for part in parts)
         self._values: Array = np.empty((size, *like.shape[1:]), like.dtype)
-        self._nulls = no_nulls(size) if self.all_there else np.empty(size, np.bool_)
+        self._nulls = no_nulls(size) if self.known_without_nulls else np.empty(size, np.bool_)
         self._count = 0
 
     def put(self, values: Array, nulls: Nulls) -> None:
         """Append values and nulls; `nulls` are ignored if no part has any."""
         end = self._count + len(values)
         self._values[self._count : end] = values
-        if not self.all_there:
+        if not self.known_without_nulls:
             self._nulls[self._count : end] = nulls
         self._count = end
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from actors.table.batch import Batch, Column, Table
 from actors.table.ids import Entities, Ids, numbered
-from actors.types.type import Array, all_there, no_nulls
+from actors.types.type import Array, known_without_nulls, no_nulls
 
 
 class _Packed(msgspec.Struct, array_like=True, frozen=True):
@@ -57,7 +57,7 @@ def _packed(column: Column, ids: list[str] | int, times: bytes | int, codes: byt
         values.dtype.str,
         column.width,
         values.tolist() if values.dtype == object else values.tobytes(),
-        b"" if all_there(nulls) or not nulls.any() else np.packbits(nulls).tobytes(),
+        b"" if known_without_nulls(nulls) or not nulls.any() else np.packbits(nulls).tobytes(),
         codes,
     )
 

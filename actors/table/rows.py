@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from actors.table.columns import Indices, Times
 from actors.table.index import Index, Order, Piece, Slots, joint
-from actors.types.type import Array, Nulls, all_there, no_nulls
+from actors.types.type import Array, Nulls, known_without_nulls, no_nulls
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +51,7 @@ class Rows:
     def take(self, positions: Indices | Nulls | slice) -> Rows:
         """The rows at these positions, or by a mask or slice."""
         index = self.index.take(positions)
-        nulls = no_nulls(index.size) if all_there(self.nulls) else self.nulls[positions]
+        nulls = no_nulls(index.size) if known_without_nulls(self.nulls) else self.nulls[positions]
         return Rows(index, self.values[positions], nulls)
 
     def part(self, start: int, end: int) -> Rows:
@@ -89,7 +89,7 @@ def concatenate(parts: Sequence[Rows]) -> Rows:
 
 def _columns(parts: Sequence[Rows]) -> tuple[Array, Nulls]:
     values = np.concatenate([part.values for part in parts])
-    if all(all_there(part.nulls) for part in parts):
+    if all(known_without_nulls(part.nulls) for part in parts):
         return values, no_nulls(len(values))
     return values, np.concatenate([part.nulls for part in parts])
 
@@ -139,7 +139,7 @@ def merge(parts: Sequence[Rows]) -> Rows:
     if len(made) == 1:
         return Rows(found.index, *made[0])
     nulls = [mask for _, mask in made]
-    whole = no_nulls(found.index.size) if all(map(all_there, nulls)) else np.concatenate(nulls)
+    whole = no_nulls(found.index.size) if all(map(known_without_nulls, nulls)) else np.concatenate(nulls)
     return Rows(found.index, np.concatenate([values for values, _ in made]), whole)
 
 
@@ -161,7 +161,7 @@ def picked(parts: Sequence[Rows], piece: Piece) -> tuple[Array, Nulls]:
     """The values and nulls of one piece of a merge."""
     values = [part.values[cut] for part, cut in zip(parts, piece.cuts, strict=True)]
     found = (values[0] if len(values) == 1 else np.concatenate(values)).take(piece.picked, 0)
-    if all(all_there(part.nulls) for part in parts):
+    if all(known_without_nulls(part.nulls) for part in parts):
         return found, no_nulls(len(found))
     nulls = np.concatenate([part.nulls[cut] for part, cut in zip(parts, piece.cuts, strict=True)])
     return found, nulls.take(piece.picked)

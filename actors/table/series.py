@@ -43,7 +43,7 @@ from actors.table.rows import (
 from actors.table.tail import Tail
 from actors.timestamps import FOREVER, NEVER
 from actors.turns import Steps, at_once
-from actors.types.type import Array, Nulls, all_there, blank, no_nulls
+from actors.types.type import Array, Nulls, blank, known_without_nulls, no_nulls
 
 TAIL_ROWS = 8_192
 SLOTS_WORTH_COMPACTING = 64
@@ -125,7 +125,7 @@ class Series:
         """
         self._trimmed_to = None
         self._appended += 1
-        if not all_there(rows.nulls):
+        if not known_without_nulls(rows.nulls):
             if rows.nulls.any():
                 self._nullable = True
             else:
@@ -250,7 +250,7 @@ class Series:
                 rows = self.runs[0] = Rows(hit.of, rows.values, rows.nulls)
             else:
                 rows.index.share(hit.of)
-        nulls = found.no_nulls if all_there(rows.nulls) else rows.nulls.take(hit.position)
+        nulls = found.no_nulls if known_without_nulls(rows.nulls) else rows.nulls.take(hit.position)
         cold = self._below(asked, hit.seen, visible_from)
         return Cells(hit.seen, rows.values.take(hit.position, 0), nulls, cold)
 
@@ -335,7 +335,7 @@ class Series:
             return gone & arrived
 
         looked_at = 0
-        for rows in self._layers.letting_go(spare, self._raising_floors):
+        for rows in self._layers.removing(spare, self._raising_floors):
             looked_at += rows
             if looked_at > 2 * ROWS_A_STEP:
                 looked_at = 0
@@ -376,7 +376,7 @@ class Series:
         def gone(run: Rows, cut: slice) -> Nulls:
             return chosen[run.slots[cut]] & (run.arrived[cut] <= flushed)
 
-        yield from self._layers.letting_go(gone, self._raising_floors)
+        yield from self._layers.removing(gone, self._raising_floors)
 
     def _raising_floors(self, below: Rows) -> Iterator[int]:
         """Raise the floors above sorted rows that are about to be dropped."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from actors.table.index import Growing, Index, Slots, longer, room_for
 from actors.table.rows import Rows
-from actors.types.type import Array, Nulls, all_there, no_nulls
+from actors.types.type import Array, Nulls, known_without_nulls, no_nulls
 
 
 class Tail:
@@ -37,7 +37,7 @@ class Tail:
         if end > len(self._values):
             self._values = longer(self._values, start, room_for(len(self._values), end))
         self._values[start:end] = rows.values
-        if self._nulls is None and not all_there(rows.nulls):
+        if self._nulls is None and not known_without_nulls(rows.nulls):
             self._nulls = np.zeros(len(self._values), np.bool_)
         if self._nulls is not None:
             if end > len(self._nulls):
@@ -51,14 +51,14 @@ class Tail:
             if not index.growing:
                 Growing(self._turn).append(index)
             (self._index, self._start), *_ = index.growing.items()
-        elif not _goes_on(self._index, self._start + self.count, index):
+        elif not _continues(self._index, self._start + self.count, index):
             self._part(self._index.cut(self._start, self._start + self.count), index)
 
     def _part(self, before: Index, index: Index) -> None:
         """Switch to another growing index: that of a tail which left at the same place with the same part, or a
         new one."""
         for growing, start in before.growing.items():
-            if _goes_on(growing, start + before.size, index):
+            if _continues(growing, start + before.size, index):
                 self._index, self._start = growing, start
                 return
         self._index, self._start = Growing(self._turn), 0
@@ -87,7 +87,7 @@ class Tail:
         self._values = self._blank(0)
 
 
-def _goes_on(growing: Growing, place: int, index: Index) -> bool:
+def _continues(growing: Growing, place: int, index: Index) -> bool:
     """Whether `index` is what follows at `place` in a growing index; appends it if nothing follows there yet."""
     if growing not in index.growing and growing.count == place:
         growing.append(index)

@@ -45,14 +45,14 @@ def no_nulls(count: int) -> Nulls:
     return _NO_NULLS[:count] if count <= len(_NO_NULLS) else np.zeros(count, np.bool_)
 
 
-def all_there(nulls: Nulls) -> bool:
+def known_without_nulls(nulls: Nulls) -> bool:
     """Whether a null mask was made by `no_nulls`, without looking at its content."""
     return nulls.base is _NO_NULLS
 
 
 def lean_nulls(nulls: Nulls) -> Nulls:
     """The null mask, replaced by `no_nulls` if there are none, so that later code need not look at its content."""
-    return nulls if all_there(nulls) or nulls.any() else no_nulls(len(nulls))
+    return nulls if known_without_nulls(nulls) or nulls.any() else no_nulls(len(nulls))
 
 
 class Observed(NamedTuple):

@@ -243,17 +243,17 @@ async def test_a_journal_that_crashes_between_commit_and_handing_on_loses_nothin
 ) -> None:
     from actors.journal import JournalActor
 
-    sane = JournalActor._hand_on
+    sane = JournalActor._pass_on
     armed = [True]
 
-    async def hand_on(self: JournalActor, entries: Any) -> None:
+    async def pass_on(self: JournalActor, entries: Any) -> None:
         if armed:
             armed.clear()
             raise RuntimeError("injected")
         await sane(self, entries)
 
     async with service(storage) as timewell:
-        monkeypatch.setattr(JournalActor, "_hand_on", hand_on)
+        monkeypatch.setattr(JournalActor, "_pass_on", pass_on)
         with pytest.raises(StoreCrashed):
             await write(timewell, ONE, 1.0)
         await until_ready(timewell)

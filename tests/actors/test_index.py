@@ -24,7 +24,7 @@ from actors.table.partition import Partition
 from actors.table.rows import Rows
 from actors.table.series import Series
 from actors.timestamps import FOREVER
-from actors.types.type import Array, all_there, no_nulls
+from actors.types.type import Array, known_without_nulls, no_nulls
 from tests.actors.test_partition import a_feature
 from tests.actors.test_series import IN_ANY_ORDER, SLOTS, SOME_SLOTS, World
 
@@ -88,7 +88,7 @@ def held(arrays: Iterable[Array]) -> int:
 def arrays_of(runs: Iterable[Rows]) -> Iterator[Array]:
     for run in runs:
         yield from (run.slots, run.times, run.arrived, run.values)
-        if not all_there(run.nulls):
+        if not known_without_nulls(run.nulls):
             yield run.nulls
 
 
@@ -189,7 +189,7 @@ def test_a_series_that_was_read_alone_shares_what_is_written_afterwards() -> Non
 
 
 @pytest.mark.usefixtures("short_tails")
-def test_letting_go_of_as_much_of_each_leaves_one_index() -> None:
+def test_removing_the_same_rows_of_each_series_leaves_one_index() -> None:
     partition = Partition()
     for number in range(1, 30):
         partition.apply(number, a_batch(number))
@@ -255,7 +255,7 @@ def test_no_nulls_are_a_view_of_one_array_until_there_is_a_null() -> None:
     partition.apply(3, [missing])
     settled(partition)
     first, second, *_ = all_series(partition)
-    assert all(all_there(run.nulls) for run in first.runs)
+    assert all(known_without_nulls(run.nulls) for run in first.runs)
     assert second.as_of(np.array([7, 8, 9]), FOREVER).nulls.tolist() == [False, True, False]
     assert second.as_of(np.array([7, 8, 9]), 2).nulls.tolist() == [False] * 3
     assert held([no_nulls(5), no_nulls(1_000)]) == held([no_nulls(1)])

@@ -22,7 +22,7 @@ from actors.storage.embedded.journal_file import Journal
 from actors.storage.embedded.run_files import BLOCK_BYTES, RunFile, VerifiedFile
 from actors.storage.embedded.runs import DeltaRuns
 from actors.storage.embedded.sealed import counted, told
-from actors.storage.embedded.sqlite_log import look_over
+from actors.storage.embedded.sqlite_log import find_damage
 from actors.storage.embedded.summaries import EmbeddedSummaries
 
 
@@ -90,7 +90,7 @@ def _copied(directory: Path, copies: Path, name: str, found: Damage) -> str:
     for part in (name, log.name):
         if (directory / part).exists():
             shutil.copyfile(directory / part, copies / part)
-    wrong = look_over(log)
+    wrong = find_damage(log)
     if wrong is not None:
         found.cut[name] = wrong.begin
         found.words.append(

@@ -78,7 +78,7 @@ class Damages:
             self._broken[words] = run.position
             _tell(words)
 
-    def told_of(
+    def scan(
         self, run: Run, feature: Feature, start: int, end: int, columns: Sequence[str], keep: pc.Expression
     ) -> Iterator[pa.RecordBatch]:
         """Scan a run for event times in [start, end]. Raises Damaged, naming the values that cannot be read."""

@@ -38,7 +38,7 @@ class Erasures:
     def __bool__(self) -> bool:
         return bool(self._until)
 
-    def somebody(self) -> pc.Expression:
+    def any_erased(self) -> pc.Expression:
         """A filter for rows of a history file with an id erased in any entity type. There must be an erasure."""
         return history.of_ids([id_ for until in self._until.values() for id_ in until])
 
@@ -65,7 +65,7 @@ class Erasures:
         counts: dict[tuple[str, str], Counter[str]] = {one[:2]: Counter() for one in ready}
         for run in runs:
             with suppress(Damaged):  # found again, and reported, when the run is to be rewritten
-                for batch in run.scan(history.KEYS.names, self.somebody()):
+                for batch in run.scan(history.KEYS.names, self.any_erased()):
                     self._count(batch, counts)
         return {one: counts[one[:2]] for one in ready}
 

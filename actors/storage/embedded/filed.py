@@ -127,7 +127,7 @@ class LocalHistory:
             erasures = Erasures(ready)
             types = {one.entity_type for one in ready}
             removed = erasures.counted(self._runs.runs(), ready)
-            keep, others = erasures.kept, erasures.somebody()
+            keep, others = erasures.kept, erasures.any_erased()
             if not self._remove_all_but(keep, others, lambda run: not types.isdisjoint(run.entity_types)):
                 return {}
             self._log.erasing_done(ready)
@@ -224,7 +224,7 @@ class LocalHistory:
     ) -> list[pa.Table]:
         tables = []
         for run in runs:
-            for found in self._damages.told_of(run, feature, start, end, history.columns_read(feature), keep):
+            for found in self._damages.scan(run, feature, start, end, history.columns_read(feature), keep):
                 batch = self._log.erasures.only(feature.id, found)
                 amount.add(batch.num_rows, batch[feature.value_type].nbytes)
                 if batch.num_rows:

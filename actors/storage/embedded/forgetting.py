@@ -53,7 +53,7 @@ def forget(directory: Path) -> tuple[list[str], Path | None]:
         return found.words, aside
 
 
-def told_of(directory: Path) -> list[str]:
+def given_up_in(directory: Path) -> list[str]:
     """Descriptions of what was given up in a directory earlier, from the folders that still exist."""
     words = []
     for path in sorted((directory / FOLDER).glob(f"*/{LOST}")):

@@ -41,7 +41,7 @@ class EmbeddedStorage(LocalStorage):
         """Lock the directory, then open what is in it."""
         self._lock.take()
         try:
-            for words in forgetting.told_of(self._directory):
+            for words in forgetting.given_up_in(self._directory):
                 log.warning(words)
             return super().open()
         except BaseException as error:

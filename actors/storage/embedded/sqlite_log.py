@@ -34,7 +34,7 @@ class Wrong(NamedTuple):
 
 def need_whole(path: Path) -> None:
     """Raise Damaged for a log with acknowledged commits that SQLite would ignore."""
-    wrong = look_over(path)
+    wrong = find_damage(path)
     if wrong is not None:
         raise Damaged(
             f"{path} is damaged between bytes {wrong.begin} and {wrong.end - 1}, and what was committed after that"
@@ -42,7 +42,7 @@ def need_whole(path: Path) -> None:
         )
 
 
-def look_over(path: Path) -> Wrong | None:
+def find_damage(path: Path) -> Wrong | None:
     """Where a log is damaged in front of acknowledged commits; None if it is not."""
     if not path.exists() or path.stat().st_size <= _HEADER_BYTES:
         return None

@@ -145,13 +145,13 @@ class EmbeddedSummaries(Database):
         """The features that have a damaged summary."""
         if self._connection is None:
             return set()
-        return {feature for _, feature in _unsound(self._connection)}
+        return {feature for _, feature in _damaged_rows(self._connection)}
 
     def forget_damaged(self) -> None:
         """Delete all damaged summaries."""
         if self.damage is None:
             with self.transaction() as database:
-                unsound = [(place,) for place, _ in _unsound(database)]
+                unsound = [(place,) for place, _ in _damaged_rows(database)]
                 database.executemany("DELETE FROM windows WHERE rowid = ?", unsound)
 
     def forget(self, feature: str, again: Feature | None) -> None:
@@ -192,7 +192,7 @@ def _whole(row: Sequence[Any]) -> bool:
     return is_sound("windows", row)
 
 
-def _unsound(database: sqlite3.Connection) -> list[tuple[int, str]]:
+def _damaged_rows(database: sqlite3.Connection) -> list[tuple[int, str]]:
     """The damaged rows: rowid and feature."""
     rows = database.execute(
         "SELECT rowid, CAST(feature AS BLOB), created, width, start, CAST(state AS BLOB), seal FROM windows"

@@ -73,7 +73,7 @@ class RedisLog(Uncounted):
         """Make an entry valid only for the current version of the registry, if its features are registered."""
         (version,) = self._link.ask([REGISTRY])
         created = self._registry.created_now(sorted({column.feature for column in columns_of(entry.batch)}))
-        still = _still(entry, created)
+        still = _if_registered(entry, created)
         return still if isinstance(still, Conflict) else still._replace(judged=int(version or 0))
 
     def _written(self, entries: Sequence[Written]) -> list[Entry | TimewellError]:
@@ -151,7 +151,8 @@ class RedisLog(Uncounted):
             return list(found)
         created = self._registry.created_now(sorted(doubtful))
         kept = [
-            _still(one, created) if isinstance(one, Written) and one.judged != version else one for one in found
+            _if_registered(one, created) if isinstance(one, Written) and one.judged != version else one
+            for one in found
         ]
         keys = [
             _answer_key(one.key)
@@ -275,7 +276,7 @@ def _answered(entry: Written, before: bytes) -> Entry | TimewellError:
     return Written(entry.arrived, (), None, before, repeated=True)
 
 
-def _still(entry: Written, created: Mapping[str, int]) -> Written | Conflict:
+def _if_registered(entry: Written, created: Mapping[str, int]) -> Written | Conflict:
     """The entry; or Conflict if one of its features is no longer registered."""
     for column in columns_of(entry.batch):
         if created.get(column.feature) != column.created:
