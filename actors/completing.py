@@ -36,7 +36,7 @@ AtHand = Mapping[str, DiskRows]
 class Missing(NamedTuple):
     """Entities whose rows of a feature in the closed range of event time [start, end] are not in memory.
 
-    `enough`: what will do for a single entity if all its rows are too much.
+    `enough`: which rows suffice for a single entity if it has too many to read them all.
     """
 
     feature: Feature

@@ -27,10 +27,10 @@ class Enough(NamedTuple):
 
 
 def nearest(read: Callable[[int, int], DiskRows], feature: Feature, enough: Enough, most_bytes: int) -> DiskRows:
-    """Read ever wider ranges of event time, from one end on, until there are rows enough. Blocks.
+    """Read ever wider ranges of event time, beginning at one end, until there are enough rows. Blocks.
 
-    Ranges become narrower again where one is too much. Raises TooMuchAtOnce if a single moment is, or if the rows
-    that were asked for have more than `most_bytes` together.
+    A range that has too many rows is narrowed. Raises TooMuchAtOnce if a single moment has too many, or if the
+    rows read exceed `most_bytes` or MAX_ROWS_FROM_DISK together.
     """
     low, high, width = max(enough.start, NEVER + 1), enough.end, _FIRST_WIDTH
     parts, found = list[DiskRows](), 0

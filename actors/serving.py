@@ -242,7 +242,7 @@ class FeatureServingEngine:
     ) -> Scanned:
         """Up to `limit` observations of one entity in order of event time, newest first if `descending`.
 
-        Fewer, with `more`, if so many would be too much to read at once.
+        Fewer, and `more` is set, if that many are too much to read at once.
         """
         while True:
             try:

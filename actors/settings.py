@@ -199,7 +199,7 @@ millisecond."""
 CELLS_PER_LOT = 1_000_000
 """A streamed answer is sent in lots of this many values, and takes memory for a few lots."""
 CELLS_PER_QUESTION = 131_072
-"""A point-in-time message to a store is about at most this many values, which take about 20 ms."""
+"""A point-in-time message to a store asks for at most this many values, which take about 20 ms."""
 WINDOWED_ROWS_PER_QUESTION = 4_096
 """The same for rows with a window, each of which may aggregate a thousand or millions of observations."""
 AGGREGATED_ROWS_PER_TURN = 20_000

@@ -190,7 +190,7 @@ def _ranges(
     enough: Enough | None,
     most_bytes: int,
 ) -> list[DiskRows]:
-    """The observations of each feature in a range, or those that are enough for a single entity."""
+    """The observations of each feature in a range; of a single entity with too many, those that suffice."""
     try:
         return [disk.merged() for disk in values.ranges(features, entities, *span)]
     except TooMuchAtOnce:
