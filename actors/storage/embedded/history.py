@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.domain import Feature
+from actors.settings import IDS_AT_ONCE
 from actors.stats.summary import Accepted
 from actors.storage.protocol import LoadedRows
 from actors.table.batch import Batch, Column, Table, concatenated
@@ -120,14 +121,20 @@ class _Ranks:
 
     def __init__(self, lists: Sequence[Ids]) -> None:
         lists = list(dict.fromkeys(lists))
-        texts = pa.array([text for ids in lists for text in ids.texts], pa.string())
-        self.distinct, ranks = _ranked(texts)
+        self.distinct, ranks = _ranked(pa.chunked_array(_as_arrow(lists), pa.string()))
         ends = np.cumsum([len(ids) for ids in lists])
         self._of = dict(zip(lists, np.split(ranks, ends[:-1]), strict=True)) if lists else {}
 
     def of(self, entities: Entities) -> Indices:
         """The position of each row's id in `distinct`: int64[n]."""
         return self._of[entities.ids][entities.codes]
+
+
+def _as_arrow(lists: Sequence[Ids]) -> Iterator[pa.Array]:
+    """Their texts, some at a time: no other thread runs while Arrow converts a list."""
+    for ids in lists:
+        for start in range(0, len(ids), IDS_AT_ONCE):
+            yield pa.array(ids.texts[start : start + IDS_AT_ONCE], pa.string())
 
 
 def _feature_table(feature: Feature, parts: Sequence[tuple[int, Table, Column]], known: _Ranks) -> pa.Table:
