@@ -51,7 +51,10 @@ class Checkpointer:
         registry: FeatureRegistry,
         seconds: float,
         now: Callable[[], int],
+        last_erasure: Callable[[str, str], bytes] | None = None,
     ) -> None:
+        """`last_erasure`: see `SharedLog`; None if no other process erases."""
+        self._last_erasure = last_erasure
         self._log = storage.log
         self._history = storage.history
         self._summaries = storage.summaries
@@ -92,7 +95,10 @@ class Checkpointer:
         erasure = _Erasure(entity_type, entity_id)
         self._erasures.add(erasure)
         try:
-            erased: Erased = await self._journal.mailbox.ask(Erase(entity_type, entity_id))
+            before = b""
+            if self._last_erasure is not None:
+                before = await trio.to_thread.run_sync(self._last_erasure, entity_type, entity_id)
+            erased: Erased = await self._journal.mailbox.ask(Erase(entity_type, entity_id, before))
             await self._finish(erasure, erased)
             return erased, erasure.removed
         finally:
@@ -210,7 +216,8 @@ class _Erasure:
         self._entity = entity_type, entity_id
         self._until = NEVER
         self._counts = Counter[str]()
-        self._taken: list[Removed] = []
+        self.taken = Removed(0, 0)
+        """What a shared store has removed."""
 
     def note(self, erased: Erased, counts: Mapping[str, int]) -> None:
         """Note that the history files are rid of an entity: `counts` rows by feature id."""
@@ -219,9 +226,9 @@ class _Erasure:
             self._counts.update(counts)
 
     def note_removed(self, erased: Erased) -> None:
-        """Note what a shared store removed in the commit of an erasure."""
+        """Note what a shared store removed in the commit of an erasure, or of one that was concurrent with it."""
         if self._entity == erased[:2] and erased.removed is not None:
-            self._taken.append(erased.removed)
+            self.taken = max(self.taken, erased.removed)
 
     def covers(self, erased: Erased) -> bool:
         """Whether the files are rid of everything that arrived before this erasure."""
@@ -230,6 +237,5 @@ class _Erasure:
     @property
     def removed(self) -> Removed:
         """How many observations of how many features were removed."""
-        taken = sum(one.observations for one in self._taken)
-        features = max((one.features for one in self._taken), default=0)
-        return Removed(self._counts.total() + taken, len(self._counts) + features)
+        observations, features = self.taken
+        return Removed(self._counts.total() + observations, len(self._counts) + features)

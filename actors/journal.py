@@ -159,7 +159,7 @@ class JournalActor:
         if isinstance(message, ChangeRegistry):
             return message.change
         if isinstance(message, Erase):
-            return Erased(message.entity_type, message.entity_id, self._clock.tick())
+            return Erased(message.entity_type, message.entity_id, self._clock.tick(), before=message.before)
         if not isinstance(message, Write):
             raise TypeError(f"not for the journal: {message!r}")
         if self.unflushed > UNFLUSHED_VALUES:

@@ -98,6 +98,7 @@ class Erase(Message[Erased], frozen=True):
 
     entity_type: str
     entity_id: str
+    before: bytes = b""
 
 
 class Purge(Message[None], frozen=True):

@@ -193,7 +193,9 @@ async def _open_shared(settings: Settings, storage: SharedStorage, now: Callable
     monitor = _monitor(settings, storage, registry, dict)
     seconds = min(settings.checkpoint_seconds, MERGE_SECONDS)
     mailbox = monitor.mailbox if monitor else None
-    checkpointer = Checkpointer(storage, journal, mailbox, registry, seconds, clock.steady)
+    checkpointer = Checkpointer(
+        storage, journal, mailbox, registry, seconds, clock.steady, storage.log.last_erasure
+    )
     repeats = Repeats(storage.log, clock, storage.claims)
     return _Opened(
         storage, clock, registry, journal, stores, monitor, checkpointer, repeats, tuple, dict, follower

@@ -15,6 +15,7 @@ import trio
 
 from actors.domain import Feature
 from actors.errors import Conflict, RequestError, StorageDown
+from actors.messages import Erase
 from actors.opening import open_router
 from actors.settings import STORAGE_CONNECTIONS, Settings
 from actors.storage.postgres.storage import PostgresStorage
@@ -255,6 +256,26 @@ async def test_erasures_of_one_entity_at_once_are_told_the_same(pair: Pair, stor
                 nursery.start_soon(erase)
         assert told == [Removed(3, 1)] * 6
         assert (await router.erase("user", "lost"))[1] == Removed(0, 0)
+
+
+async def test_an_erasure_asked_for_before_another_process_made_one_is_told_what_that_removed(
+    pair: Pair, store: dict[str, str]
+) -> None:
+    pair[0].register("forgotten")
+    kind: Any = store["STORAGE_TYPE"]
+    settings = Settings(storage_type=kind, storage_url=store["STORAGE_URL"])
+    async with open_router(settings) as one, open_router(settings) as other:
+        for values in (3, 2):  # what is written in between is removed by an erasure of its own
+            rows = [("forgotten", "both", n, f"2026-01-01T00:00:0{n}Z") for n in range(values)]
+            await trio.to_thread.run_sync(pair[0].write, *rows)
+            last = one.checkpointer._last_erasure
+            assert last is not None
+            before = await trio.to_thread.run_sync(last, "user", "both")
+            routers = (one, other, one)
+            told = [await each._mailboxes["journal"].ask(Erase("user", "both", before)) for each in routers]
+            assert [erased.removed for erased in told] == [Removed(values, 1)] * 3
+            for router in (one, other):
+                assert (await router.erase("user", "both"))[1] == Removed(0, 0)
 
 
 def test_more_threads_than_connections_to_redis_wait_for_one(valkey: ValkeyServer) -> None:

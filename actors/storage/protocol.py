@@ -3,8 +3,7 @@
 Every storage has a log (what is committed, in order of arrival), a history (reads what was accepted), summaries,
 notes and a mover (for migrations). An `OwnStorage` belongs to one process: its log is a journal that checkpoints
 move into a history of files, so both have more methods, and files may be damaged. A `SharedStorage` is in a server
-that several processes use: it is asked for values at every read, and for changes of the registry by other
-processes.
+that several processes use: it is asked for values at every read, and for what others change in the registry.
 
 Arrivals are int64 microseconds and strictly increasing, so an arrival is also a sequence number and a position.
 """
@@ -55,8 +54,7 @@ class Written(NamedTuple):
     `notes` become durable in the same transaction, so that a position in a stream never differs from what was
     written. A Redis Cluster has no such transactions: there notes are written last, so that a crash can leave the
     batch without its notes, but never notes without their batch. Other processes are not told of these notes, and
-    `Noted.new` is ignored. In Redis, a batch with notes but without `judged` may also be refused as `Stale` if the
-    registry changes at that very moment.
+    `Noted.new` is ignored. In Redis, a batch with notes but not `judged` may be `Stale` as the registry changes.
     """
 
     arrived: int
@@ -107,15 +105,15 @@ class Removed(NamedTuple):
 
 
 class Erased(NamedTuple):
-    """An entity was erased: everything of it that had arrived by `arrived`.
-
-    `removed`: what a shared store removed in the commit; None if files have yet to be rewritten.
-    """
+    """An entity was erased: everything of it that had arrived by `arrived`."""
 
     entity_type: str
     entity_id: str
     arrived: int
     removed: Removed | None = None
+    """What a shared store removed in the commit; None if files have yet to be rewritten."""
+    before: bytes = b""
+    """The last erasure when this was asked for (see `SharedLog`): what others removed since is its as well."""
 
 
 Entry = Written | Registered | Deleted | Grouped | Ungrouped | Noted | Erased
@@ -145,10 +143,8 @@ class Recovered(NamedTuple):
     last_arrived: int
     unflushed: int
     moment: int | None = None
-    """A moment that has certainly passed, while arrivals may come from a clock that was ahead: the last `now`
-    given to `trim`; of a shared store, its server's present or the last arrival, whichever is earlier. None if
-    unknown.
-    """
+    """A moment that has passed, while arrivals may be of a clock that was ahead: the last `now` given to `trim`;
+    of a shared store, its server's present or the last arrival, whichever is earlier. None if unknown."""
 
 
 class LoadedRows(NamedTuple):
@@ -254,6 +250,13 @@ class Log(Protocol):
 
         Also deletes idempotency answers that are too old at `now`, and keeps `now` for the next start.
         """
+
+
+class SharedLog(Log, Protocol):
+    """What is committed to a shared store."""
+
+    def last_erasure(self, entity_type: str, entity_id: str) -> bytes:
+        """What identifies the last erasure of an entity, for a minute after it; else empty."""
 
 
 class OwnLog(Log, Protocol):
@@ -459,6 +462,10 @@ class Claims(Protocol):
 
 class SharedStorage(Storage, Protocol):
     """A shared store, which any number of processes use. Nothing is kept in this process."""
+
+    @property
+    def log(self) -> SharedLog:
+        """The log of all processes."""
 
     @property
     def values(self) -> Values:

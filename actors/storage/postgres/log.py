@@ -30,6 +30,9 @@ from actors.storage.shared.parts import removed
 from actors.table.batch import Batch, columns_of
 from actors.timestamps import SECOND
 
+_ERASURES_KEPT = 60 * SECOND
+"""How long it is known what an erasure has removed."""
+
 
 class PostgresLog(Uncounted):
     """See `Log`. It replays the batches that this process has yet to count in statistics."""
@@ -52,6 +55,10 @@ class PostgresLog(Uncounted):
         with suppress(WriterLost):
             return self._commit(entries)
         return self._commit(entries)
+
+    def last_erasure(self, entity_type: str, entity_id: str) -> bytes:
+        """See `SharedLog`."""
+        return self._link.read(lambda connection: _last_erasure(connection, _entity_key(entity_type, entity_id)))
 
     def _commit(self, entries: Sequence[Entry]) -> Sequence[Entry | TimewellError]:
         writer = self._writers.current()
@@ -199,7 +206,22 @@ class _Commit:
         registered = {
             created for (created,) in self._connection.execute("SELECT created FROM features").fetchall()
         }
-        return removed({shapes[number]: count for number, count in found.items()}, registered)
+        return self._together(
+            erased, removed({shapes[number]: count for number, count in found.items()}, registered)
+        )
+
+    def _together(self, erased: Erased, gone: Removed) -> Removed:
+        """What is gone now; if nothing, what another process has removed since this was asked for."""
+        key = _entity_key(*erased[:2])
+        if gone.observations:
+            old = max(0, self._arrived - _ERASURES_KEPT).to_bytes(8, "big")
+            self._connection.execute("DELETE FROM notes WHERE kind = 'erased' AND record < %s", (old,))
+            put = "INSERT INTO notes VALUES ('erased', %s, %s) ON CONFLICT (kind, key) DO UPDATE SET"
+            record = self._arrived.to_bytes(8, "big") + msgspec.msgpack.encode(gone)
+            self._connection.execute((put + " record = excluded.record").encode(), (key, record))
+            return gone
+        last = _last_erasure(self._connection, key)
+        return gone if last in (b"", erased.before) else msgspec.msgpack.decode(last[8:], type=Removed)
 
     def _change(self, entry: Entry) -> None:
         match entry:
@@ -228,3 +250,13 @@ class _Commit:
         for group in groups:
             put = "INSERT INTO groups VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET record = excluded.record"
             self._connection.execute(put, (group.name, msgspec.msgpack.encode(group)))
+
+
+def _entity_key(entity_type: str, entity_id: str) -> str:
+    return msgspec.json.encode([entity_type, entity_id]).decode()
+
+
+def _last_erasure(connection: Connection, key: str) -> bytes:
+    query = "SELECT record FROM notes WHERE kind = 'erased' AND key = %s"
+    found = connection.execute(query, (key,)).fetchone()
+    return b"" if found is None else bytes(found[0])

@@ -4,6 +4,7 @@ An entity has two keys, in one slot of a cluster:
 
     tw:{user:42}:n    hash: for each shape its newest row: event time, arrival, payload
     tw:{user:42}:h    sorted set with equal scores, so ordered by bytes: shape, event time, arrival, payload
+    tw:{user:42}:e    what an erasure has removed, and when; for a minute
 
 A shape is a set of features whose values are stored together in one row. Times and arrivals are eight bytes that
 sort like the numbers. These keys, which begin with `tw:{timewell}`, are all in one other slot:
@@ -127,7 +128,8 @@ local function carry(keys, args)
   return 1
 end
 
--- keys: newest, history. Returns each shape and how many rows it had.
+-- keys: newest, history, erased; args: `erased` when this was asked for. Returns each shape and how many rows it
+-- had; if nothing is left, what another erasure has removed since then.
 local function erase(keys, args)
   local found = {}
   for _, shape in ipairs(redis.call('HKEYS', keys[1])) do
@@ -135,7 +137,14 @@ local function erase(keys, args)
     found[#found + 1] = redis.call('ZLEXCOUNT', keys[2], '[' .. shape, '[' .. shape .. string.rep('\\255', 17))
   end
   redis.call('UNLINK', keys[1], keys[2])
-  return found
+  if not keys[3] then return found end
+  if #found > 0 then
+    redis.call('SET', keys[3], cmsgpack.pack({redis.call('TIME'), found}), 'PX', 60000)
+    return found
+  end
+  local last = redis.call('GET', keys[3]) or ''
+  if last == '' or last == args[1] then return found end
+  return cmsgpack.unpack(last)[2]
 end
 
 -- keys: newest, history; args: shapes to delete.

@@ -204,8 +204,8 @@ class RedisLog(Uncounted):
 
     def _changed(self, entry: Entry) -> Entry | TimewellError:
         match entry:
-            case Erased(entity_type, entity_id):
-                return entry._replace(removed=self._erase(entity_type, entity_id))
+            case Erased():
+                return entry._replace(removed=self._erase(entry))
             case Noted(kind, key, record, True):
                 field = Command(ROOT, ("HSETNX", NOTES, _field(kind, key), record))
                 told = Command(ROOT, ("HINCRBY", VERSIONS, "notes", 1))
@@ -220,11 +220,18 @@ class RedisLog(Uncounted):
         self._registry.note(entry, version)
         return entry
 
-    def _erase(self, entity_type: str, entity_id: str) -> Removed:
-        (found,) = self._link.ask([call("erase", keys_of(entity_type, entity_id))], whole=True, durable=True)
+    def _erase(self, erased: Erased) -> Removed:
+        keys = (*keys_of(*erased[:2]), _erased_key(*erased[:2]))
+        (found,) = self._link.ask([call("erase", keys, erased.before)], whole=True, durable=True)
         numbers = [int.from_bytes(number, "big") for number in found[::2]]
         counts = dict(zip(map(self._shapes.of, numbers), found[1::2], strict=True))
         return removed(counts, {feature.created for feature in self._registry.features.values()})
+
+    def last_erasure(self, entity_type: str, entity_id: str) -> bytes:
+        """See `SharedLog`."""
+        key = _erased_key(entity_type, entity_id)
+        (last,) = self._link.ask([Command(key, ("GET", key))])
+        return last or b""
 
     def trimmed(self) -> int:
         """The position of the statistics: batches up to it may have been deleted."""
@@ -287,3 +294,7 @@ def _if_registered(entry: Written, created: Mapping[str, int]) -> Written | Conf
 def changed_note(note: Noted) -> Command:
     """A command that stores or deletes a note of the monitor, and raises the version for all processes."""
     return call("note", [VERSIONS, NOTES], _field(note.kind, note.key), note.record or b"")
+
+
+def _erased_key(entity_type: str, entity_id: str) -> bytes:
+    return keys_of(entity_type, entity_id)[1][:-1] + b"e"
