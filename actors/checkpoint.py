@@ -28,7 +28,8 @@ from actors.memory import give_back
 from actors.messages import Erase, Flushed, Saved, Snapshot
 from actors.registry import FeatureRegistry
 from actors.stats.summary import Summary, merge_states, saved
-from actors.storage.protocol import Erased, OwnStorage, Removed, Storage, SummaryKey
+from actors.storage.entries import Erased, Removed
+from actors.storage.protocol import OwnStorage, Storage, SummaryKey
 from actors.timestamps import FOREVER, NEVER
 
 log = logging.getLogger("timewell.checkpoint")

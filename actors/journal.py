@@ -24,7 +24,8 @@ from actors.mailbox import Envelope, Mailbox, Message
 from actors.messages import Apply, ChangeRegistry, Erase, Forget, Purge, Write
 from actors.repeats import Repeated
 from actors.settings import GROUP_COMMIT_VALUES, IDEMPOTENCY_HOURS, UNFLUSHED_VALUES
-from actors.storage.protocol import Deleted, Entry, Erased, Log, Registered, Written
+from actors.storage.entries import Deleted, Entry, Erased, Registered, Written
+from actors.storage.protocol import Log
 from actors.table.batch import Batch, Table, columns_of
 from actors.table.sharding import shard_of, splitting
 from actors.timestamps import SECOND

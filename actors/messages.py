@@ -19,16 +19,8 @@ import msgspec
 from actors.domain import Feature, FeatureChange, Group
 from actors.mailbox import Message
 from actors.stats.summary import Summary
-from actors.storage.protocol import (
-    Deleted,
-    Erased,
-    Grouped,
-    Noted,
-    Registered,
-    SavedSummaries,
-    SummaryKey,
-    Ungrouped,
-)
+from actors.storage.entries import Deleted, Erased, Grouped, Noted, Registered, Ungrouped
+from actors.storage.protocol import SavedSummaries, SummaryKey
 from actors.table.batch import Batch
 from actors.table.columns import Indices, Times
 from actors.table.grid import Cells, Grid, Kind

@@ -17,7 +17,8 @@ from actors.errors import Conflict, NotFound, TimewellError, Unavailable
 from actors.monitoring.monitor import FeatureMonitor
 from actors.stats.summary import merge_states, saved
 from actors.storage.carrying import Fingerprint, fingerprints
-from actors.storage.protocol import Entry, Grouped, Noted, Recovered, Registered, Storage, SummaryKey
+from actors.storage.entries import Entry, Grouped, Noted, Registered
+from actors.storage.protocol import Recovered, Storage, SummaryKey
 from actors.timestamps import NEVER
 
 KIND = "migration"

@@ -29,7 +29,8 @@ from actors.mailbox import Envelope, Mailbox, Message
 from actors.messages import ChangeRegistry, DeleteFeature, DeleteGroup, PutGroup, Refresh, Register
 from actors.remembered import Remembered
 from actors.settings import MAX_FEATURES_PER_READ, MAX_RETENTION_VALUES, MAX_VERSION
-from actors.storage.protocol import Deleted, Grouped, Registered, Stale, Ungrouped
+from actors.storage.entries import Deleted, Grouped, Registered, Ungrouped
+from actors.storage.protocol import Stale
 from actors.table.selection import Selection
 from actors.timestamps import parse_duration
 from actors.types.constraints import check_schema

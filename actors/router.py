@@ -24,7 +24,8 @@ from actors.settings import (
     PENDING_VALUES,
 )
 from actors.stats.summary import Summary
-from actors.storage.protocol import Erased, Noted, Removed, Stale
+from actors.storage.entries import Erased, Noted, Removed
+from actors.storage.protocol import Stale
 from actors.table.aggregates import Aggregate
 from actors.table.grid import Grid, stack
 from actors.table.selection import Selection

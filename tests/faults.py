@@ -10,7 +10,8 @@ from typing import Any
 
 from actors.errors import StorageDown
 from actors.storage.embedded.local import MemoryStorage
-from actors.storage.protocol import Entry, Flush, HistoryPlan
+from actors.storage.entries import Entry
+from actors.storage.protocol import Flush, HistoryPlan
 
 PATIENCE_SECONDS = 20.0
 Commit = Callable[[Sequence[Entry]], Sequence[Any]]

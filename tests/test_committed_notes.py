@@ -21,8 +21,9 @@ from actors.ingest.sent import Ingested
 from actors.opening import open_router
 from actors.settings import Settings
 from actors.storage.embedded.on_disk import EmbeddedStorage
+from actors.storage.entries import Deleted, Noted, Registered, Written
 from actors.storage.postgres.storage import PostgresStorage
-from actors.storage.protocol import Deleted, Noted, Registered, Stale, Storage, Written
+from actors.storage.protocol import Stale, Storage
 from actors.storage.redis.functions import NAMES, library
 from actors.storage.redis.link import Command, RedisLink
 from actors.storage.redis.storage import RedisStorage

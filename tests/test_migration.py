@@ -17,8 +17,9 @@ from actors.errors import StorageDown
 from actors.migration import migrate
 from actors.storage.carrying import by_row, fingerprints, whole
 from actors.storage.embedded.on_disk import EmbeddedStorage
+from actors.storage.entries import Noted, Registered, Written
 from actors.storage.postgres.storage import PostgresStorage
-from actors.storage.protocol import LoadedRows, Lot, Noted, Registered, Written
+from actors.storage.protocol import LoadedRows, Lot
 from actors.table.batch import Table
 from actors.table.ids import Entities, Ids, numbered
 from tests.batches import a_table

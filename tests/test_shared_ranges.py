@@ -13,8 +13,8 @@ from actors.amount import Amount
 from actors.domain import Feature, ValueSchema
 from actors.errors import TooMuchAtOnce
 from actors.settings import MAX_PAYLOAD_BYTES
+from actors.storage.entries import Registered, Written
 from actors.storage.postgres.storage import PostgresStorage
-from actors.storage.protocol import Registered, Written
 from actors.storage.redis import stored_rows as redis_rows
 from actors.storage.redis.storage import RedisStorage
 from actors.storage.shared.packed import together

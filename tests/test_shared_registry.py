@@ -18,8 +18,9 @@ from actors.errors import Conflict, RequestError, StorageDown
 from actors.messages import Erase
 from actors.opening import open_router
 from actors.settings import STORAGE_CONNECTIONS, Settings
+from actors.storage.entries import Registered, Removed, Written
 from actors.storage.postgres.storage import PostgresStorage
-from actors.storage.protocol import Registered, Removed, Stale, Versions, Written
+from actors.storage.protocol import Stale, Versions
 from actors.storage.redis.link import Command, RedisLink
 from actors.table.batch import Table
 from actors.timestamps import FOREVER

@@ -31,7 +31,7 @@ from actors.serving import Span
 from actors.settings import Settings
 from actors.stats.state import decode, encode
 from actors.stats.summary import Summary, merge_states
-from actors.storage.protocol import Deleted, Grouped, Noted, Registered, Written
+from actors.storage.entries import Deleted, Grouped, Noted, Registered, Written
 from actors.storage.redis.link import Command
 from actors.storage.redis.storage import RedisStorage
 from actors.timestamps import format_timestamp, now

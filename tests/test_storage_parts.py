@@ -15,17 +15,8 @@ from actors.opening import AnyStorage
 from actors.stats.windows import DAY, Window
 from actors.storage.carrying import fingerprints
 from actors.storage.embedded.local import LocalStorage, MemoryStorage
-from actors.storage.protocol import (
-    Deleted,
-    Erased,
-    Grouped,
-    LatestQuestion,
-    Noted,
-    Registered,
-    Storage,
-    SummaryKey,
-    Written,
-)
+from actors.storage.entries import Deleted, Erased, Grouped, Noted, Registered, Written
+from actors.storage.protocol import LatestQuestion, Storage, SummaryKey
 from actors.table.batch import Table
 from actors.table.grid import kinds_of
 from actors.table.rows import Rows, merge

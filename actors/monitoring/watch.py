@@ -31,7 +31,8 @@ from actors.stats.drift.judgement import Judgement
 from actors.stats.drift.nulls import Share, judged
 from actors.stats.drift.verdict import decide
 from actors.stats.summary import Accepted, Summary
-from actors.storage.protocol import History, Noted, ReadNotes
+from actors.storage.entries import Noted
+from actors.storage.protocol import History, ReadNotes
 from actors.timestamps import FOREVER, NEVER, SECOND, YEAR_ONE, format_timestamp
 from actors.types.values import empty
 

@@ -1,6 +1,7 @@
 """The storage engines.
 
-protocol.py   the interface of a storage, and the entries that are committed to it
+entries.py    the entries that are committed to a storage
+protocol.py   the interface of a storage
 carrying.py   for migrations: grouping observations into rows, and fingerprints of them
 shared/       what the engines for shared stores have in common
 embedded/     storage of one process: in a directory, or in memory

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.storage.protocol import LoadedRows, Written
+from actors.storage.entries import Written
+from actors.storage.protocol import LoadedRows
 from actors.table.batch import Column, Table, concatenated, joined
 from actors.table.columns import Codes, Indices, Times
 from actors.table.ids import Entities, Ids, Union

@@ -22,7 +22,8 @@ from actors.domain import Feature, Group
 from actors.errors import TimewellError, Unavailable
 from actors.stats.summary import Accepted
 from actors.stats.windows import Merge, Window
-from actors.table.batch import Batch, Table, observations
+from actors.storage.entries import Entry, Erased, Noted
+from actors.table.batch import Batch, Table
 from actors.table.grid import Grid, Kind
 from actors.table.partition import DiskRows
 from actors.table.rows import Rows
@@ -30,93 +31,6 @@ from actors.table.rows import Rows
 Known = Callable[[], Mapping[str, Feature]]
 """Returns the registered features by id. A storage calls this after it has listed its rows: otherwise rows of a
 feature that was registered meanwhile would be taken for rows of a deleted feature, and be lost."""
-
-
-class Noted(NamedTuple):
-    """Stores a record (a check, a pinned reference, an alert, the position in a stream); None deletes it.
-
-    `new`: a shared store answers Conflict if there is one with this key.
-    """
-
-    kind: str
-    key: str
-    record: bytes | None
-    new: bool = False
-
-
-class Written(NamedTuple):
-    """A batch of observations, with the answer to repeat if its idempotency key is used again.
-
-    `judged`: the version of the registry that it was validated with. A shared store with another version refuses
-    it as `Stale`; if this is None, only if one of its features is no longer registered. `repeated`: the batch has
-    not been recorded, and `answer` is that to the first write with its key, which another process accepted.
-
-    `notes` become durable in the same transaction, so that a position in a stream never differs from what was
-    written. A Redis Cluster has no such transactions: there notes are written last, so that a crash can leave the
-    batch without its notes, but never notes without their batch. Other processes are not told of these notes, and
-    `Noted.new` is ignored. In Redis, a batch with notes but not `judged` may be `Stale` as the registry changes.
-    """
-
-    arrived: int
-    batch: Batch
-    key: str | None
-    answer: bytes
-    judged: int | None = None
-    repeated: bool = False
-    notes: Sequence[Noted] = ()
-
-    @property
-    def observations(self) -> int:
-        """How many observations the batch has."""
-        return observations(self.batch)
-
-
-class Registered(NamedTuple):
-    """A feature was registered or updated; `groups` changed with it."""
-
-    feature: Feature
-    groups: Sequence[Group] = ()
-
-
-class Deleted(NamedTuple):
-    """A feature was deleted, and removed from `groups`."""
-
-    feature: Feature
-    groups: Sequence[Group] = ()
-
-
-class Grouped(NamedTuple):
-    """A group was created or replaced."""
-
-    group: Group
-
-
-class Ungrouped(NamedTuple):
-    """A group was deleted."""
-
-    name: str
-
-
-class Removed(NamedTuple):
-    """How many observations of an erased entity were removed, and of how many features."""
-
-    observations: int
-    features: int
-
-
-class Erased(NamedTuple):
-    """An entity was erased: everything of it that had arrived by `arrived`."""
-
-    entity_type: str
-    entity_id: str
-    arrived: int
-    removed: Removed | None = None
-    """What a shared store removed in the commit; None if files have yet to be rewritten."""
-    before: bytes = b""
-    """The last erasure when this was asked for (see `SharedLog`): what others removed since is its as well."""
-
-
-Entry = Written | Registered | Deleted | Grouped | Ungrouped | Noted | Erased
 
 
 class SummaryKey(NamedTuple):

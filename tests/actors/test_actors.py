@@ -16,7 +16,7 @@ from actors.messages import Apply, Latest
 from actors.monitoring import monitor
 from actors.router import Router
 from actors.settings import CRASHES_ALLOWED
-from actors.storage.protocol import Written
+from actors.storage.entries import Written
 from actors.timestamps import FOREVER
 from tests.actors.service import FEATURE, ONE, OTHER, SETTINGS, read, service, write
 from tests.batches import a_table

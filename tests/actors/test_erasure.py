@@ -16,7 +16,8 @@ from actors.errors import StorageDown
 from actors.messages import Apply, Erase
 from actors.storage.embedded.local import MemoryStorage
 from actors.storage.embedded.on_disk import EmbeddedStorage
-from actors.storage.protocol import Erased, Flush, Removed
+from actors.storage.entries import Erased, Removed
+from actors.storage.protocol import Flush
 from actors.table.partition import DiskRows
 from actors.table.sharding import shard_of
 from tests.actors.service import ONE, OTHER, SETTINGS, SHARDS, read, service, write

@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from actors.errors import Conflict, StorageDown, TimewellError
 from actors.router import Router
-from actors.storage.protocol import Deleted, Entry, Written
+from actors.storage.entries import Deleted, Entry, Written
 from tests.actors.service import FEATURE, ONE, OTHER, read, service, write
 from tests.faults import Commit, FaultyStorage
 

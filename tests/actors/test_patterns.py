@@ -17,7 +17,7 @@ from actors.monitoring.checks import Check, make_check
 from actors.opening import open_router
 from actors.settings import MAX_ENUM_VALUES, MAX_PATTERN_CHARACTERS, MAX_PATTERN_INSTRUCTIONS
 from actors.storage.embedded.on_disk import EmbeddedStorage
-from actors.storage.protocol import Noted, Registered
+from actors.storage.entries import Noted, Registered
 from actors.types import patterns
 from actors.types.constraints import check_schema
 from actors.types.patterns import Search, check_pattern

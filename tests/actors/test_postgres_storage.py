@@ -17,8 +17,9 @@ from actors.domain import Feature, ValueSchema, ValueType
 from actors.errors import StoreCrashed, TooLarge
 from actors.messages import Latest
 from actors.shared_store import SharedStoreActor
+from actors.storage.entries import Registered, Written
 from actors.storage.postgres.storage import PostgresStorage
-from actors.storage.protocol import LatestAnswers, LatestQuestion, Registered, Written
+from actors.storage.protocol import LatestAnswers, LatestQuestion
 from actors.storage.shared.packed import copy_rows, together, unpacked
 from actors.supervisor import supervise
 from actors.table.batch import Table, joined

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from actors.domain import Feature, FeatureChange, Group, Retention, ValueSchema, feature_id
 from actors.errors import Conflict, InvalidInput, NotFound
 from actors.registry import FeatureRegistry
-from actors.storage.protocol import Deleted, Grouped, Registered, Ungrouped
+from actors.storage.entries import Deleted, Grouped, Registered, Ungrouped
 
 ENTITIES, NAMES, VERSIONS = ["user", "item"], ["clicks", "v1", "user"], [1, 2, 10]
 KEYS = st.tuples(st.sampled_from(ENTITIES), st.sampled_from(NAMES), st.sampled_from(VERSIONS))

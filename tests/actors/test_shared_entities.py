@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from actors.domain import Feature, ValueSchema, ValueType
 from actors.storage.embedded.journal_file import Journal
-from actors.storage.protocol import Written
+from actors.storage.entries import Written
 from actors.table.batch import Column, Table
 from actors.table.ids import Entities, Ids, numbered
 from actors.table.packing import pack, unpack

@@ -18,7 +18,7 @@ from actors.errors import Overloaded, StorageDown, StoreCrashed, Unavailable
 from actors.journal import JournalActor
 from actors.monitoring import webhook
 from actors.settings import CRASHES_ALLOWED
-from actors.storage.protocol import Entry
+from actors.storage.entries import Entry
 from actors.table import layers, series
 from actors.table import rows as rows_module
 from actors.table.index import Index

@@ -31,17 +31,8 @@ from actors.storage.embedded.database import set_meta
 from actors.storage.embedded.local import LocalStorage, MemoryStorage
 from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.embedded.run_files import Change
-from actors.storage.protocol import (
-    Deleted,
-    Grouped,
-    HistoryPlan,
-    LoadedRows,
-    Registered,
-    SummaryKey,
-    Trimmed,
-    Ungrouped,
-    Written,
-)
+from actors.storage.entries import Deleted, Grouped, Registered, Ungrouped, Written
+from actors.storage.protocol import HistoryPlan, LoadedRows, SummaryKey, Trimmed
 from actors.table.batch import Table
 from actors.table.rows import Rows, merge
 from actors.timestamps import FOREVER, NEVER, parse_timestamp

@@ -13,7 +13,8 @@ import pytest
 from actors.domain import Feature, Retention
 from actors.storage.embedded.local import LocalStorage, MemoryStorage
 from actors.storage.embedded.on_disk import EmbeddedStorage
-from actors.storage.protocol import Deleted, Erased, Registered, SummaryKey, Written
+from actors.storage.entries import Deleted, Erased, Registered, Written
+from actors.storage.protocol import SummaryKey
 from actors.timestamps import FOREVER, NEVER
 from tests.batches import a_table
 

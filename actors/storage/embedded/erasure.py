@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from actors.errors import Damaged
 from actors.storage.embedded import history
 from actors.storage.embedded.runs import Run
-from actors.storage.protocol import Erased
+from actors.storage.entries import Erased
 from actors.table.batch import Batch, Table
 from actors.table.columns import Times
 from actors.timestamps import NEVER

@@ -30,7 +30,8 @@ from actors.storage.embedded.log import LocalLog
 from actors.storage.embedded.run_files import Change
 from actors.storage.embedded.runs import Run, Runs, worth_merging
 from actors.storage.embedded.summaries import EmbeddedSummaries
-from actors.storage.protocol import Erased, Flush, HistoryPlan, Known, LoadedRows
+from actors.storage.entries import Erased
+from actors.storage.protocol import Flush, HistoryPlan, Known, LoadedRows
 from actors.table.batch import Batch, Column, Table, columns_of, observations
 from actors.table.partition import DiskRows
 from actors.table.rows import Rows, concatenate, order

@@ -27,18 +27,8 @@ from actors.storage.embedded.sealed import (
     spans_of,
     unpacked,
 )
-from actors.storage.protocol import (
-    Deleted,
-    Entry,
-    Erased,
-    Grouped,
-    Noted,
-    Recovered,
-    Registered,
-    Trimmed,
-    Ungrouped,
-    Written,
-)
+from actors.storage.entries import Deleted, Entry, Erased, Grouped, Noted, Registered, Ungrouped, Written
+from actors.storage.protocol import Recovered, Trimmed
 from actors.table.batch import Table
 from actors.table.packing import pack, unpack
 from actors.timestamps import FOREVER, NEVER, format_timestamp

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from actors.settings import IDEMPOTENCY_HOURS
 from actors.storage.embedded.erasure import Erasures
 from actors.storage.embedded.journal_file import Journal
-from actors.storage.protocol import Entry, Erased
+from actors.storage.entries import Entry, Erased
 from actors.table.batch import Batch
 from actors.timestamps import SECOND
 

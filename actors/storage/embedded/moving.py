@@ -11,7 +11,8 @@ from actors.storage.embedded.damages import Damages
 from actors.storage.embedded.filed import LocalHistory, doing
 from actors.storage.embedded.log import LocalLog
 from actors.storage.embedded.runs import Runs
-from actors.storage.protocol import Lot, Noted
+from actors.storage.entries import Noted
+from actors.storage.protocol import Lot
 from actors.timestamps import FOREVER, NEVER
 
 

@@ -10,22 +10,12 @@ import msgspec
 from actors.domain import Group
 from actors.errors import Conflict, TimewellError
 from actors.settings import IDEMPOTENCY_HOURS
+from actors.storage.entries import Deleted, Entry, Erased, Grouped, Noted, Registered, Removed, Ungrouped, Written
 from actors.storage.postgres.link import Connection, Link
 from actors.storage.postgres.registry import PostgresRegistry
 from actors.storage.postgres.stored_rows import ERASE, RowWriter, Shapes
 from actors.storage.postgres.summaries import PostgresSummaries, Uncounted, WriterLost, Writers
-from actors.storage.protocol import (
-    Deleted,
-    Entry,
-    Erased,
-    Grouped,
-    Noted,
-    Registered,
-    Removed,
-    Stale,
-    Ungrouped,
-    Written,
-)
+from actors.storage.protocol import Stale
 from actors.storage.shared.parts import removed
 from actors.table.batch import Batch, columns_of
 from actors.timestamps import SECOND

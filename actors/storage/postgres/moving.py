@@ -7,10 +7,11 @@ from typing import Any
 
 from actors.domain import Feature
 from actors.storage.carrying import by_row
+from actors.storage.entries import Noted
 from actors.storage.postgres.link import Link
 from actors.storage.postgres.log import change_note
 from actors.storage.postgres.stored_rows import RowReader, RowWriter, Shapes
-from actors.storage.protocol import Lot, Noted
+from actors.storage.protocol import Lot
 
 CARRIED_AT_ONCE = 200_000
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from actors.storage.protocol import Deleted, Entry, Grouped, Registered, Ungrouped
+from actors.storage.entries import Deleted, Entry, Grouped, Registered, Ungrouped
 from actors.storage.redis.functions import ROOT, VERSIONS
 from actors.storage.redis.link import Command, call
 

@@ -11,7 +11,8 @@ from typing import Any, TypeGuard
 
 from actors.errors import Conflict, StorageDown, TimewellError, UnderWay
 from actors.settings import IDEMPOTENCY_HOURS
-from actors.storage.protocol import Entry, Erased, Noted, Removed, Stale, Written
+from actors.storage.entries import Entry, Erased, Noted, Removed, Written
+from actors.storage.protocol import Stale
 from actors.storage.redis.changes import change_of
 from actors.storage.redis.claims import CLAIM_SECONDS
 from actors.storage.redis.functions import ROOT, VERSIONS

@@ -10,7 +10,8 @@ import numpy as np
 
 from actors.domain import Feature
 from actors.storage.carrying import by_row
-from actors.storage.protocol import LoadedRows, Lot, Noted
+from actors.storage.entries import Noted
+from actors.storage.protocol import LoadedRows, Lot
 from actors.storage.redis.link import Command, RedisLink
 from actors.storage.redis.log import arrival, changed_note
 from actors.storage.redis.stored_rows import Shapes, carrying, entity_of, split_row

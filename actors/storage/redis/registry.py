@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from actors.domain import Feature, Group
-from actors.storage.protocol import Deleted, Entry, Recovered, Registered, Versions
+from actors.storage.entries import Deleted, Entry, Registered
+from actors.storage.protocol import Recovered, Versions
 from actors.storage.redis.functions import ROOT, VERSIONS
 from actors.storage.redis.link import Command, RedisLink
 from actors.storage.redis.stored_rows import LAST_ARRIVAL, last_arrival, lives_of

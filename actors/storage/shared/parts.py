@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from actors.domain import Feature
-from actors.storage.protocol import LatestQuestion, Removed
+from actors.storage.entries import Removed
+from actors.storage.protocol import LatestQuestion
 from actors.storage.shared.packed import Shape
 from actors.table.columns import Indices, Times
 from actors.table.grid import Grid, unfilled
