@@ -15,13 +15,14 @@ amount.py                           bounds on how much a query may read
 nearest.py                          a few rows of an entity that has very many
 storage/                            the storage engines
 messages.py                         the messages that each actor answers
-repeats.py registry.py              idempotency keys; the feature registry and its actor
+repeats.py registry.py              idempotency keys; the feature registry
 ingest/                             rows from JSON, lines and Arrow, validated before they are written
 journal.py store.py                 the total order of all writes; one shard of the values
 shared_store.py completing.py       one shard whose values are in a shared store; reading what memory lacks
 serving.py checkpoint.py            queries over all shards; moving the journal into the history
 training.py                         training sets
 monitoring/                         statistics, checks and alerts on the write stream
+registrar.py                        the actor that changes the registry
 follower.py migration.py            changes by other processes in a shared store; copying one storage to another
 judge.py                            validates rows without blocking the event loop
 router.py                           the interface of this package for the front end

@@ -28,7 +28,8 @@ from actors.monitoring.schedule import Schedule
 from actors.monitoring.statistics import Statistics
 from actors.monitoring.watch import Watch
 from actors.monitoring.webhook import Webhook
-from actors.registry import FeatureRegistry, RegistryActor
+from actors.registrar import RegistryActor
+from actors.registry import FeatureRegistry
 from actors.repeats import Repeats
 from actors.router import Monitoring, Router
 from actors.serving import FeatureServingEngine

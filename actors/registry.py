@@ -1,20 +1,14 @@
-"""FeatureRegistry: the registered features and groups. RegistryActor: the only one to change it.
-
-Readers use the FeatureRegistry directly, which is safe in one thread: the actor changes it without awaiting in
-between, once the change is durable.
-"""
+"""FeatureRegistry: the registered features and groups, and what a reference means."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
 
 import msgspec
 from msgspec import UNSET
 
-from actors.clock import ArrivalClock
 from actors.domain import (
     Feature,
     FeatureChange,
@@ -24,20 +18,16 @@ from actors.domain import (
     feature_id,
     parse_reference,
 )
-from actors.errors import Conflict, InvalidInput, NotFound, RequestError, TimewellError, TooLarge, Unavailable
-from actors.mailbox import Envelope, Mailbox, Message
-from actors.messages import ChangeRegistry, DeleteFeature, DeleteGroup, PutGroup, Refresh, Register
+from actors.errors import Conflict, InvalidInput, NotFound, TooLarge
 from actors.remembered import Remembered
 from actors.settings import MAX_FEATURES_PER_READ, MAX_RETENTION_VALUES, MAX_VERSION
 from actors.storage.entries import Deleted, Grouped, Registered, Ungrouped
-from actors.storage.protocol import Stale
 from actors.table.selection import Selection
 from actors.timestamps import parse_duration
 from actors.types.constraints import check_schema
 from actors.types.patterns import Unusable, instructions_of
 
 log = logging.getLogger("timewell.registry")
-_ATTEMPTS = 5
 _MOST_REMEMBERED = 100_000
 _BYTES_OF_A_SELECTION = 400
 """The approximate size of a Selection, and again for each feature in it: lists, arrays, what stores cache of
@@ -341,87 +331,3 @@ def _check_compatible(old: Feature, new: Feature) -> None:
     before, after = (feature.schema.dimension if feature.schema else None for feature in (old, new))
     if before != after:
         raise Conflict(f"feature {old.id!r} has dimension {before}; register dimension {after} as a new version")
-
-
-class Others(Protocol):
-    """The processes that change the same registry in a shared store."""
-
-    @property
-    def version(self) -> int:
-        """The version of the registry that this process last read or wrote."""
-
-    async def take_over(self) -> bool:
-        """Load the registry from the store if others have changed it; returns whether they had."""
-
-
-class RegistryActor:
-    """Makes one change at a time: validates it against the registry, has it journaled, then applies it."""
-
-    def __init__(
-        self, registry: FeatureRegistry, journal: Mailbox, clock: ArrivalClock, others: Others | None = None
-    ) -> None:
-        self.mailbox = Mailbox("registry")
-        self._registry = registry
-        self._journal = journal
-        self._clock = clock
-        self._others = others
-
-    async def load(self) -> None:
-        """Nothing to do: the registry holds durable changes only, and survives a crash of its actor."""
-
-    async def run(self) -> None:
-        """Handle messages until cancelled."""
-        while True:
-            batch = await self.mailbox.drain()
-            self.mailbox.take(batch)
-            for envelope in batch:
-                await self._handle(envelope)
-
-    async def _handle(self, envelope: Envelope[Any]) -> None:
-        try:
-            answer = await self._handled(envelope.message)
-        except TimewellError as error:
-            envelope.fail(error)
-        else:
-            envelope.answer(answer)
-
-    async def _handled(self, message: Message[Any]) -> Any:
-        if isinstance(message, Refresh):
-            await self._overtaken()
-            return None
-        for _ in range(_ATTEMPTS):
-            try:
-                change, answer = self._judge(message)
-            except RequestError:
-                if await self._overtaken():
-                    continue
-                raise
-            try:
-                await self._journal.ask(ChangeRegistry(change))
-            except Stale:
-                await self._overtaken()
-                continue
-            self._registry.apply(change)
-            if self._others is not None:
-                self._registry.version = self._others.version
-            return answer
-        raise Unavailable("other processes keep changing the registry")
-
-    async def _overtaken(self) -> bool:
-        """Load the registry if other processes have changed it; returns whether they had."""
-        return self._others is not None and await self._others.take_over()
-
-    def _judge(self, message: Message[Any]) -> tuple[Registered | Deleted | Grouped | Ungrouped, Any]:
-        now = self._clock.tick()
-        match message:
-            case Register(change):
-                registered, new = self._registry.registration(change, now)
-                return registered, (registered.feature, new)
-            case DeleteFeature(id_):
-                return self._registry.deletion(id_, now), None
-            case PutGroup(group):
-                grouped, new = self._registry.grouping(group, now)
-                return grouped, (grouped.group, new)
-            case DeleteGroup(name):
-                return Ungrouped(self._registry.group(name).name), None
-        raise TypeError(f"not for the registry: {message!r}")

@@ -90,7 +90,8 @@ class Erased(NamedTuple):
     removed: Removed | None = None
     """What a shared store removed in the commit; None if files have yet to be rewritten."""
     before: bytes = b""
-    """The last erasure when this was asked for (see `protocol.SharedLog`): what others removed since is its as well."""
+    """The last erasure when this was asked for (see `protocol.SharedLog`): what others removed since is its as
+    well."""
 
 
 Entry = Written | Registered | Deleted | Grouped | Ungrouped | Noted | Erased
