@@ -27,7 +27,7 @@ from web.errors import PROBLEM_TYPE, answer_to
 from web.hypercorn import http1, http2
 from web.hypercorn.http1 import Http1
 from web.hypercorn.keepalive import IdleTimer
-from web.hypercorn.places import TURNED_AWAY_AT_ONCE, Places
+from web.hypercorn.places import Places
 from web.hypercorn.untaken import Untaken
 
 log = logging.getLogger("timewell.connections")
@@ -75,17 +75,13 @@ class Guarded(TCPServer):
 
     async def _turn_away(self, places: Places) -> None:
         stream: Any = self.stream
-        if places.turned_away >= TURNED_AWAY_AT_ONCE or not isinstance(stream, trio.SocketStream):
+        if not isinstance(stream, trio.SocketStream):
             return  # with TLS, an explanation would cost more than serving
-        places.turned_away += 1
-        try:
-            with trio.move_on_after(TURNED_AWAY_SECONDS), suppress(trio.BrokenResourceError, OSError):
-                await stream.send_all(self._busy())
-                await stream.send_eof()
-                while await stream.receive_some(MAX_RECV):
-                    pass
-        finally:
-            places.turned_away -= 1
+        with places.turning_away(TURNED_AWAY_SECONDS), suppress(trio.BrokenResourceError, OSError):
+            await stream.send_all(self._busy())
+            await stream.send_eof()
+            while await stream.receive_some(MAX_RECV):
+                pass
 
     def _busy(self) -> bytes:
         answer = answer_to(Overloaded("there are as many connections as there may be (MAX_CONNECTIONS)"))

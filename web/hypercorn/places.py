@@ -10,6 +10,8 @@ It could go if Hypercorn had a bound on connections; the raised limit of descrip
 from __future__ import annotations
 
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from heapq import nsmallest
 from math import inf
 from typing import Protocol
@@ -22,7 +24,7 @@ IDLE_SECONDS = 1.0
 """A connection that has been idle for less may be about to send a request."""
 _DROPPED_AT_ONCE = 32
 TURNED_AWAY_AT_ONCE = 32
-"""This many refused clients are given a moment to read why; others are just closed."""
+"""This many refused clients are given a moment to read why; the next one takes the moment of the first."""
 
 
 class Holder(Protocol):
@@ -40,7 +42,8 @@ class Places:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.turned_away = 0
+        self.turned_away: dict[trio.CancelScope, None] = {}
+        """The refused clients that are being told why, the first one first."""
         self._open: set[Holder] = set()
         self._idlest: list[tuple[float, Holder]] = []
         self._look_again = -inf
@@ -58,6 +61,20 @@ class Places:
     def give_back(self, connection: Holder) -> None:
         """Free the place of a connection that has ended."""
         self._open.discard(connection)
+
+    @contextmanager
+    def turning_away(self, seconds: float) -> Iterator[None]:
+        """Give a refused client a moment to read why, at most this long."""
+        if len(self.turned_away) >= TURNED_AWAY_AT_ONCE:
+            first = next(iter(self.turned_away))
+            first.cancel()
+            del self.turned_away[first]
+        with trio.move_on_after(seconds) as moment:
+            self.turned_away[moment] = None
+            try:
+                yield
+            finally:
+                self.turned_away.pop(moment, None)
 
     def _dropped_one(self) -> bool:
         now = trio.current_time()
