@@ -10,6 +10,7 @@ ready.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ from web.hypercorn.keepalive import ending_connections
 from web.hypercorn.streamed_body import ROUTE_KEY
 from web.traffic import NONE, Traffic
 
+log = logging.getLogger("timewell.requests")
 VISIT_KEY = "timewell.visit"
 _ABOUT_HEALTH = {"/health/live": (200, Health("live")), "/health/ready": (503, Health("waiting for the storage"))}
 
@@ -112,6 +114,8 @@ class Gate:
         about[VISIT_KEY] = visit
         try:
             await (self._app or _starting)(scope, receive, sending)
+        except* Exception as group:
+            await _fail(asked, visit, group, sending)
         finally:
             route = about.get(ROUTE_KEY)
             visit.leave(None if route is None else str(route))
@@ -120,6 +124,28 @@ class Gate:
         began, answer = time.perf_counter(), answer_to(error)
         await refuse(send, answer)
         self.traffic.seen(NONE, asked.path, NONE, answer.status, time.perf_counter() - began)
+
+
+async def _fail(asked: Head, visit: Visit, group: BaseExceptionGroup[Exception], send: ASGISendCallable) -> None:
+    """Answer a failure that the application left over, or say in the log why its answer ends too early.
+
+    A status that is sent cannot be taken back. Hypercorn ends the connection, or with HTTP/2 resets the stream, so
+    that no client takes the part for the whole.
+    """
+    error = _first(group)
+    if not visit.status:
+        await refuse(send, answer_to(error))
+        return
+    reason = error.detail if isinstance(error, TimewellError) else "an unexpected error"
+    unexpected = None if isinstance(error, TimewellError) else group
+    log.error("%s %s: the answer was cut off: %s", asked.method, asked.path, reason, exc_info=unexpected)
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    error: Exception | BaseExceptionGroup[Exception] = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _counting(app: ASGIFramework) -> ASGIFramework:

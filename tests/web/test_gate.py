@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal
 
 import pytest
 import trio
+from h2.errors import ErrorCodes
+from quart import Response
 
-from actors.errors import Conflict, Unavailable
+from actors.errors import Conflict, TooLarge, Unavailable
 from tests.live import ROOT
 from tests.web.hostile_requests import BODIES, HOT, SERVE
 from tests.web.test_fastlane_hypercorn import Http2
 from tests.web.two_lanes import FrontEnd, Lane, Wire, front_end, paths_taken, settled
+from web.app import create_app
 from web.gate import Gate, Head, Visit
 from web.routes.document import ROUTES
 
@@ -227,3 +230,40 @@ def test_the_fast_lane_answers_nothing_without_a_visit_which_only_the_gate_gives
         assert "Visit" in [ast.unparse(one.annotation) for one in function.args.args if one.annotation], (
             function.name
         )
+
+
+@both_lanes
+@both_versions
+@pytest.mark.parametrize("error", [TooLarge("the second part is too large"), ValueError("no one thought of it")])
+async def test_an_answer_that_fails_midway_is_cut_off_and_the_log_says_why(
+    lane: Lane, version: Version, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"the first part"
+        raise error
+
+    async def failing() -> Response:
+        return Response(parts(), 200)
+
+    async with front_end(lane) as front:
+        app = create_app(front.router, front.settings)
+        app.add_url_rule("/failing", "failing", failing)
+        front.gate.open(app)
+        wire = front.connect()
+        if version == "2":
+            client = Http2(wire)
+            await client.ask(b"GET", b"/failing", b"")
+            assert client.resets == [ErrorCodes.INTERNAL_ERROR]
+            await client.ask(b"GET", b"/features", b"")
+            assert client.status == b"200", "the connection goes on"
+            assert len(client.resets) == 1
+        else:
+            await wire.send(b"GET /failing HTTP/1.1\r\nhost: a\r\n\r\n")
+            received = await wire.take()
+            assert received.endswith(b"the first part\r\n")
+            assert wire.ended
+    (record,) = [one for one in caplog.records if one.name == "timewell.requests"]
+    expected = isinstance(error, TooLarge)
+    assert ("the second part is too large" if expected else "an unexpected error") in record.getMessage()
+    assert (record.exc_info is None) == expected
+    assert "Error in ASGI" not in caplog.text

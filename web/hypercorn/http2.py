@@ -6,6 +6,7 @@
   not see. The connection is closed once these outnumber the answered requests by MOST_TAKEN_BACK.
 - Received bytes, which may be a thousand frames, are handled in pieces so that other connections get their turn.
 - h2 waits for a whole frame or head before it finds it too long. Here it is refused as soon as that is clear.
+- An answer that fails midway is reset; its client would wait for the rest for ever.
 - Body data for a request already answered, CONNECT, and non-ASCII targets would end the connection with all its
   other requests. The first is ignored, the second refused, the third escaped.
 
@@ -23,7 +24,7 @@ from hypercorn import protocol
 from hypercorn.config import Config
 from hypercorn.events import Closed, RawData
 from hypercorn.events import Event as Incoming
-from hypercorn.protocol.events import Body, EndBody, Event
+from hypercorn.protocol.events import Body, EndBody, Event, StreamClosed
 from hypercorn.protocol.h2 import H2Protocol
 
 from web.hypercorn.targets import as_path, escaped
@@ -81,6 +82,8 @@ class Http2(H2Protocol):
     async def stream_send(self, event: Event) -> None:
         """Send a part of an answer at the pace of its client."""
         if not isinstance(event, Body | EndBody):
+            if isinstance(event, StreamClosed) and self._is_cut_off(event.stream_id):
+                await self._give_up(event.stream_id, h2.errors.ErrorCodes.INTERNAL_ERROR)
             await super().stream_send(event)
             return
         size = len(event.data) if isinstance(event, Body) else 0
@@ -105,10 +108,13 @@ class Http2(H2Protocol):
         if taking is not None and taken > 0:
             taking.took(taken)
 
-    async def _give_up(self, stream_id: int) -> None:
+    def _is_cut_off(self, stream_id: int) -> bool:
+        return stream_id in self.stream_buffers and not self.stream_buffers[stream_id]._complete
+
+    async def _give_up(self, stream_id: int, why: h2.errors.ErrorCodes = h2.errors.ErrorCodes.CANCEL) -> None:
         with trio.CancelScope(shield=True):
             if stream_id in self.stream_buffers and not self.closed:
-                self.connection.reset_stream(stream_id, h2.errors.ErrorCodes.CANCEL)
+                self.connection.reset_stream(stream_id, why)
                 await self._flush()
             await self._close_stream(stream_id)
             await self._window_updated(stream_id)
