@@ -15,7 +15,8 @@ amount.py                           bounds on how much a query may read
 nearest.py                          a few rows of an entity that has very many
 storage/                            the storage engines
 messages.py                         the messages that each actor answers
-repeats.py registry.py              idempotency keys; the feature registry
+repeats.py catalogue.py             idempotency keys; entity types and feature services
+registry.py                         the feature registry
 ingest/                             rows from JSON, lines and Arrow, validated before they are written
 journal.py store.py                 the total order of all writes; one shard of the values
 shared_store.py completing.py       one shard whose values are in a shared store; reading what memory lacks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple, get_args
 
 import msgspec
@@ -15,17 +16,23 @@ from timewell.wire import DEFAULT_RETENTION_VALUES, Duration, Retention, ValueSc
 
 __all__ = [
     "VALUE_TYPES",
+    "EntityType",
     "Feature",
     "FeatureChange",
+    "FeatureService",
     "Group",
+    "Record",
     "Reference",
     "Retention",
+    "ServiceFeature",
     "ValueSchema",
     "ValueType",
     "check_name",
     "check_record",
     "feature_id",
+    "kind_of",
     "parse_reference",
+    "record_of",
 ]
 
 VALUE_TYPES: tuple[str, ...] = get_args(ValueType)
@@ -55,6 +62,8 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     schema: ValueSchema | None = None
     max_age: Duration | None = None
     retention: Retention | None = None
+    promoted: bool = True
+    """Whether `entity.name` and the bare name may mean this version."""
 
     @property
     def expires_after(self) -> int | None:
@@ -87,10 +96,15 @@ class FeatureChange(msgspec.Struct, frozen=True, kw_only=True):
     schema: ValueSchema | UnsetType | None = UNSET
     max_age: Duration | UnsetType | None = UNSET
     retention: Retention | UnsetType | None = UNSET
+    promoted: bool | UnsetType = UNSET
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """An ordered list of feature references of one entity type that are read together."""
+    """An ordered list of feature references of one entity type that are read together.
+
+    `ids`: the features that the references meant when the group was made, which is what it reads. Groups of an
+    earlier version of Timewell have none, and read what their references mean at the time.
+    """
 
     name: str
     entity: str
@@ -99,6 +113,70 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     updated: int
     description: str = ""
     tags: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+
+
+class EntityType(msgspec.Struct, frozen=True, kw_only=True, tag="entity", tag_field="kind"):
+    """What features describe. `keys`: the columns that identify an entity; a composite type has several."""
+
+    name: str
+    keys: tuple[str, ...]
+    created: int
+    updated: int
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    owner: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What it is stored under."""
+        return self.name
+
+
+class ServiceFeature(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A feature as a service reads it: pinned by its id, and the name of its column.
+
+    `key`: the field of a row that holds the entity id, or a mapping from keys of the entity type to fields; None
+    if the fields are named like the keys.
+    """
+
+    feature: str
+    name: str
+    key: str | Mapping[str, str] | None = None
+
+
+class FeatureService(msgspec.Struct, frozen=True, kw_only=True, tag="service", tag_field="kind"):
+    """What a model reads: an ordered, versioned list of features of any entity types."""
+
+    name: str
+    version: int
+    features: tuple[ServiceFeature, ...]
+    created: int
+    updated: int
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    owner: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Its reference, `name.vN`, under which it is stored."""
+        return f"{self.name}.v{self.version}"
+
+
+Record = EntityType | FeatureService
+"""What the catalogue holds."""
+_DECODE_RECORD = msgspec.msgpack.Decoder[Record](Record).decode
+
+
+def record_of(data: bytes) -> Record:
+    """Decode a record of the catalogue."""
+    record: Record = _DECODE_RECORD(data)
+    return record
+
+
+def kind_of(record: Record) -> str:
+    """The kind that a record is stored under: `entity` or `service`."""
+    return str(record.__struct_config__.tag)
 
 
 class Reference(NamedTuple):

@@ -70,7 +70,7 @@ class Follower:
             return False
         found = await trio.to_thread.run_sync(self._shared.registered)
         self._clock.start_after(found.last_arrived)
-        self._registry.replace(found.features, found.groups, self.version)
+        self._registry.replace(found.features, found.groups, self.version, found.catalogue)
         self._journal.note_registry()
         return True
 

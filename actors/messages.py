@@ -19,7 +19,7 @@ import msgspec
 from actors.domain import Feature, FeatureChange, Group
 from actors.mailbox import Message
 from actors.stats.summary import Summary
-from actors.storage.entries import Deleted, Erased, Grouped, Noted, Registered, Ungrouped
+from actors.storage.entries import Erased, Noted, RegistryChange
 from actors.storage.protocol import SavedSummaries, SummaryKey
 from actors.table.batch import Batch
 from actors.table.columns import Indices, Times
@@ -76,7 +76,7 @@ class Write(Message[bytes], frozen=True):
 class ChangeRegistry(Message[None], frozen=True):
     """Make a change of the registry durable, in order with the writes before and after it."""
 
-    change: Registered | Deleted | Grouped | Ungrouped | Noted
+    change: RegistryChange | Noted
 
 
 class Apply(Message[None], frozen=True):

@@ -17,7 +17,7 @@ from actors.errors import Conflict, NotFound, TimewellError, Unavailable
 from actors.monitoring.monitor import FeatureMonitor
 from actors.stats.summary import merge_states, saved
 from actors.storage.carrying import Fingerprint, fingerprints
-from actors.storage.entries import Entry, Grouped, Noted, Registered
+from actors.storage.entries import Catalogued, Entry, Grouped, Noted, Registered
 from actors.storage.protocol import Recovered, Storage, SummaryKey
 from actors.timestamps import NEVER
 
@@ -50,7 +50,7 @@ def migrate(source: Storage, target: Storage, name: str, tell: Tell) -> Migrated
         raise NotFound(f"there is no storage in {name}")
     found = source.open()
     try:
-        if not (found.features or found.groups):
+        if not (found.features or found.groups or found.catalogue):
             raise NotFound("there is nothing in the source")
         present = target.open()
         try:
@@ -67,7 +67,7 @@ def _carried(
     features = {feature.id: feature for feature in found.features}
     mark = target.notes(KIND).get(name)
     if mark is None:
-        if present.features or present.groups:
+        if present.features or present.groups or present.catalogue:
             raise Conflict("the target is not empty: migrate into a new one")
         _register(source, found, target, name)
     after = NEVER if mark is None else msgspec.msgpack.decode(mark, type=int)
@@ -81,6 +81,7 @@ def _carried(
 def _register(source: Storage, found: Recovered, target: Storage, name: str) -> None:
     entries: list[Entry] = [Registered(feature) for feature in found.features]
     entries += [Grouped(group) for group in found.groups]
+    entries += [Catalogued(record) for record in found.catalogue]
     entries += [Noted(kind, key, record) for kind in NOTES for key, record in source.notes(kind).items()]
     _commit(target, [*entries, Noted(KIND, name, msgspec.msgpack.encode(NEVER))])
 

@@ -148,7 +148,7 @@ async def _open_own(settings: Settings, storage: OwnStorage, now: Callable[[], i
     """Open a storage that belongs to this process: memory is filled from it, checkpoints fill its files."""
     recovered = await trio.to_thread.run_sync(storage.open)
     clock = _clock(now, recovered)
-    registry = FeatureRegistry(recovered.features, recovered.groups)
+    registry = FeatureRegistry(recovered.features, recovered.groups, catalogue=recovered.catalogue)
     journal = _journal(settings, storage, clock, registry, recovered)
     stores = await _stores(settings, storage, registry, clock.steady())
     journal.stores = [store.mailbox for store in stores]
@@ -186,7 +186,9 @@ async def _open_shared(settings: Settings, storage: SharedStorage, now: Callable
     # The server may be slow to start; shutting down does not wait for it.
     recovered = await trio.to_thread.run_sync(storage.open, abandon_on_cancel=True)
     clock = _clock(now, recovered)
-    registry = FeatureRegistry(recovered.features, recovered.groups, storage.registry.versions_seen)
+    registry = FeatureRegistry(
+        recovered.features, recovered.groups, storage.registry.versions_seen, recovered.catalogue
+    )
     journal = _journal(settings, storage, clock, registry, recovered)
     follower = Follower(storage.registry, storage.notes, registry, journal, clock)
     values, most_bytes = storage.values, settings.max_answer_bytes

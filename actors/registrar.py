@@ -13,7 +13,7 @@ from actors.errors import RequestError, TimewellError, Unavailable
 from actors.mailbox import Envelope, Mailbox, Message
 from actors.messages import ChangeRegistry, DeleteFeature, DeleteGroup, PutGroup, Refresh, Register
 from actors.registry import FeatureRegistry
-from actors.storage.entries import Deleted, Grouped, Registered, Ungrouped
+from actors.storage.entries import RegistryChange, Ungrouped
 from actors.storage.protocol import Stale
 
 _ATTEMPTS = 5
@@ -87,7 +87,7 @@ class RegistryActor:
         """Load the registry if other processes have changed it; returns whether they had."""
         return self._others is not None and await self._others.take_over()
 
-    def _judge(self, message: Message[Any]) -> tuple[Registered | Deleted | Grouped | Ungrouped, Any]:
+    def _judge(self, message: Message[Any]) -> tuple[RegistryChange, Any]:
         now = self._clock.tick()
         match message:
             case Register(change):

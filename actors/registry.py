@@ -9,10 +9,12 @@ from types import MappingProxyType
 import msgspec
 from msgspec import UNSET
 
+from actors.catalogue import Catalogue
 from actors.domain import (
     Feature,
     FeatureChange,
     Group,
+    Record,
     check_name,
     check_record,
     feature_id,
@@ -21,7 +23,15 @@ from actors.domain import (
 from actors.errors import Conflict, InvalidInput, NotFound, TooLarge
 from actors.remembered import Remembered
 from actors.settings import MAX_FEATURES_PER_READ, MAX_RETENTION_VALUES, MAX_VERSION
-from actors.storage.entries import Deleted, Grouped, Registered, Ungrouped
+from actors.storage.entries import (
+    Catalogued,
+    Deleted,
+    Grouped,
+    Registered,
+    RegistryChange,
+    Uncatalogued,
+    Ungrouped,
+)
 from actors.table.selection import Selection
 from actors.timestamps import parse_duration
 from actors.types.constraints import check_schema
@@ -44,11 +54,19 @@ def check_count(references: int) -> None:
 class FeatureRegistry:
     """Features, their versions and groups, and what a reference means."""
 
-    def __init__(self, features: Iterable[Feature] = (), groups: Iterable[Group] = (), version: int = 0) -> None:
+    def __init__(
+        self,
+        features: Iterable[Feature] = (),
+        groups: Iterable[Group] = (),
+        version: int = 0,
+        catalogue: Iterable[Record] = (),
+    ) -> None:
         self.version = version
         """The version of the registry in the shared store that this one is a copy of."""
         self._features = {feature.id: feature for feature in features}
         self._groups = {group.name: group for group in groups}
+        self.catalogue = Catalogue(catalogue)
+        """The declared entity types and the feature services."""
         self._index()
 
     def _index(self) -> None:
@@ -76,7 +94,13 @@ class FeatureRegistry:
         self.pattern_instructions = max(self.pattern_instructions, _instructions(feature))
         self._forget_answers()
 
-    def replace(self, features: Iterable[Feature], groups: Iterable[Group], version: int = 0) -> None:
+    def replace(
+        self,
+        features: Iterable[Feature],
+        groups: Iterable[Group],
+        version: int = 0,
+        catalogue: Iterable[Record] = (),
+    ) -> None:
         """Replace everything: another process has changed the registry."""
         fresh = {feature.id: feature for feature in features}
         named = {group.name: group for group in groups}
@@ -86,6 +110,7 @@ class FeatureRegistry:
         for name in self._groups.keys() - named.keys():
             del self._groups[name]
         self._groups.update(named)
+        self.catalogue = Catalogue(catalogue)
         self._index()
         self.version = version
 
@@ -272,7 +297,7 @@ class FeatureRegistry:
 
     # Applying a change that is durable
 
-    def apply(self, change: Registered | Deleted | Grouped | Ungrouped) -> None:
+    def apply(self, change: RegistryChange) -> None:
         """Make a durable change visible."""
         match change:
             case Registered(feature, groups):
@@ -287,6 +312,10 @@ class FeatureRegistry:
                 self._groups[group.name] = group
             case Ungrouped(name):
                 self._groups.pop(name, None)
+            case Catalogued(record):
+                self.catalogue.put(record)
+            case Uncatalogued(kind, key):
+                self.catalogue.drop(kind, key)
         self._forget_answers()
 
 

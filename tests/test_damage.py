@@ -171,7 +171,7 @@ async def test_a_flipped_bit_is_never_served(directory: Path, tmp_path: Path, ki
     assert seen["refused"] + seen["not started"] > 0 or kind == "log"
 
 
-FLIPS = 3
+FLIPS = 7
 
 
 async def flips(directory: Path, tmp_path: Path, kind: str, seeds: range, truth: dict[str, Any]) -> dict[str, int]:

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actors.domain import Feature
+from actors.domain import EntityType, Feature
 from actors.errors import StorageDown
 from actors.migration import migrate
 from actors.storage.carrying import by_row, fingerprints, whole
 from actors.storage.embedded.on_disk import EmbeddedStorage
-from actors.storage.entries import Noted, Registered, Written
+from actors.storage.entries import Catalogued, Noted, Registered, Written
 from actors.storage.postgres.storage import PostgresStorage
 from actors.storage.protocol import LoadedRows, Lot
 from actors.table.batch import Table
@@ -33,6 +33,7 @@ DAY = "2026-01-01T00:00"
 CLICKS = Feature(
     id="user.clicks.v1", entity="user", name="clicks", version=1, value_type="integer", created=1, updated=1
 )
+PAIR = EntityType(name="pair", keys=("a", "b"), created=1, updated=1)
 QUESTIONS: list[tuple[str, dict[str, Any]]] = [
     ("/features/serve", {"entityIds": ["a", "b", "c"], "group": "all"}),
     ("/features/serve", {"entityIds": ["a", "b"], "group": "all", "asOf": f"{DAY}:05Z"}),
@@ -150,7 +151,7 @@ def cut_off(url: str) -> PostgresStorage:
 def test_what_was_cut_off_goes_on_where_it_was(tmp_path: Path, database: str) -> None:
     source = EmbeddedStorage(str(tmp_path))
     source.open()
-    source.log.commit([Registered(CLICKS)])
+    source.log.commit([Registered(CLICKS), Catalogued(PAIR)])
     for run in range(4):
         for arrived in range(10 * run + 10, 10 * run + 20):
             table = a_table(CLICKS.id, 1, ["a"], np.array([arrived]), np.array([arrived]), np.array([False]))
@@ -163,6 +164,9 @@ def test_what_was_cut_off_goes_on_where_it_was(tmp_path: Path, database: str) ->
     done = migrate(source, PostgresStorage(database, 60.0), "here", lambda rows, share: told.append(share))
     assert done.resumed and (done.features, done.observations) == (1, 40)
     assert told == sorted(told) and told[-1] == pytest.approx(1.0)
+    target = PostgresStorage(database, 60.0)
+    assert target.open().catalogue == [PAIR]
+    target.close()
 
 
 def test_a_target_that_has_something_else_is_refused(

@@ -484,6 +484,7 @@ def of_the_form_before(storage: Any) -> None:
         return
     with storage._link.write() as connection:
         connection.execute("ALTER TABLE summaries RENAME TO windows")
+        connection.execute("DROP TABLE catalogue")
         connection.execute("DELETE FROM version WHERE number > 1")
 
 

@@ -15,14 +15,14 @@ from actors.opening import AnyStorage
 from actors.stats.windows import DAY, Window
 from actors.storage.carrying import fingerprints
 from actors.storage.embedded.local import LocalStorage, MemoryStorage
-from actors.storage.entries import Deleted, Erased, Grouped, Noted, Registered, Written
+from actors.storage.entries import Catalogued, Deleted, Erased, Grouped, Noted, Registered, Uncatalogued, Written
 from actors.storage.protocol import LatestQuestion, Storage, SummaryKey
 from actors.table.batch import Table
 from actors.table.grid import kinds_of
 from actors.table.rows import Rows, merge
 from actors.timestamps import FOREVER, NEVER
 from actors.types.values import render
-from tests.actors.test_storage import VALUES, X, Y, a_feature, by_id, seen, table_of
+from tests.actors.test_storage import MODEL, PAIR, VALUES, X, Y, a_feature, by_id, seen, table_of
 from tests.conftest import SHARED_STORES
 from tests.live import storage_over
 
@@ -276,9 +276,13 @@ def test_a_change_of_the_registry_is_seen_by_its_version_and_one_judged_by_anoth
     assert now.registry == one.registry.versions_seen > two.registry.versions_seen == before
     (refused,) = two.log.commit([Deleted(X)])
     assert isinstance(refused, Exception)
+    gone = msgspec.structs.replace(PAIR, name="gone")
+    one.log.commit([Catalogued(gone), Catalogued(PAIR), Catalogued(MODEL), Uncatalogued("entity", "gone")])
+    assert two.registry.versions_now().registry == now.registry + 4
     found = two.registry.registered()
+    assert sorted(found.catalogue, key=lambda record: record.key) == [MODEL, PAIR]
     assert [feature.id for feature in found.features] == [X.id] and [group.name for group in found.groups] == ["g"]
-    assert two.registry.versions_seen == now.registry
+    assert two.registry.versions_seen == one.registry.versions_seen
     assert [one.registry.leads(), two.registry.leads()] == [True, False]
 
 

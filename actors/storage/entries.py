@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from actors.domain import Feature, Group
+from actors.domain import Feature, Group, Record
 from actors.table.batch import Batch, observations
 
 
@@ -74,6 +74,19 @@ class Ungrouped(NamedTuple):
     name: str
 
 
+class Catalogued(NamedTuple):
+    """An entity type was declared or a feature service made, or one was updated."""
+
+    record: Record
+
+
+class Uncatalogued(NamedTuple):
+    """An entity type or a feature service was deleted."""
+
+    kind: str
+    key: str
+
+
 class Removed(NamedTuple):
     """How many observations of an erased entity were removed, and of how many features."""
 
@@ -94,4 +107,6 @@ class Erased(NamedTuple):
     well."""
 
 
-Entry = Written | Registered | Deleted | Grouped | Ungrouped | Noted | Erased
+RegistryChange = Registered | Deleted | Grouped | Ungrouped | Catalogued | Uncatalogued
+"""A change of what is registered, by which a shared store counts the versions of its registry."""
+Entry = Written | RegistryChange | Noted | Erased

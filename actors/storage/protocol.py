@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.domain import Feature, Group
+from actors.domain import Feature, Group, Record
 from actors.errors import TimewellError, Unavailable
 from actors.stats.summary import Accepted
 from actors.stats.windows import Merge, Window
@@ -59,6 +59,7 @@ class Recovered(NamedTuple):
     moment: int | None = None
     """A moment that has passed, while arrivals may be of a clock that was ahead: the last `now` given to `trim`;
     of a shared store, its server's present or the last arrival, whichever is earlier. None if unknown."""
+    catalogue: Sequence[Record] = ()
 
 
 class LoadedRows(NamedTuple):

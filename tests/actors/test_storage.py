@@ -23,7 +23,17 @@ from hypothesis import strategies as st
 
 import actors.storage.embedded.filed
 import actors.storage.embedded.runs
-from actors.domain import VALUE_TYPES, Feature, Group, Retention, ValueSchema, ValueType
+from actors.domain import (
+    VALUE_TYPES,
+    EntityType,
+    Feature,
+    FeatureService,
+    Group,
+    Retention,
+    ServiceFeature,
+    ValueSchema,
+    ValueType,
+)
 from actors.errors import StartupError, StorageDown, TooLarge, TooMuchAtOnce
 from actors.stats.windows import Window
 from actors.storage.embedded import history
@@ -31,7 +41,7 @@ from actors.storage.embedded.database import set_meta
 from actors.storage.embedded.local import LocalStorage, MemoryStorage
 from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.embedded.run_files import Change
-from actors.storage.entries import Deleted, Grouped, Registered, Ungrouped, Written
+from actors.storage.entries import Catalogued, Deleted, Grouped, Registered, Uncatalogued, Ungrouped, Written
 from actors.storage.protocol import HistoryPlan, LoadedRows, SummaryKey, Trimmed
 from actors.table.batch import Table
 from actors.table.rows import Rows, merge
@@ -93,6 +103,14 @@ def by_id(*features: Feature) -> dict[str, Feature]:
 
 
 X, Y = a_feature("x"), a_feature("y")
+PAIR = EntityType(name="pair", keys=("a", "b"), created=3, updated=4, description="ü", tags=("t",), owner="we")
+MODEL = FeatureService(
+    name="model",
+    version=2,
+    features=(ServiceFeature(X.id, "x"), ServiceFeature(Y.id, "y", {"a": "b"}), ServiceFeature(Y.id, "z", "c")),
+    created=5,
+    updated=6,
+)
 FEATURES = by_id(X, Y)
 
 
@@ -790,9 +808,14 @@ def reopened(storage: EmbeddedStorage, path: Path) -> EmbeddedStorage:
 
 def test_opening_again_gives_everything_back(tmp_path: Path) -> None:
     storage = EmbeddedStorage(str(tmp_path))
-    assert storage.open() == ([], [], 0, 0, None)
+    assert storage.open() == ([], [], 0, 0, None, [])
     group = Group(name="g", entity="user", features=(X.id,), created=3, updated=4)
     storage.log.commit([Registered(X, [group]), Registered(Y), Grouped(msgspec.structs.replace(group, name="h"))])
+    gone = msgspec.structs.replace(PAIR, name="gone")
+    storage.log.commit(
+        [Catalogued(MODEL), Catalogued(msgspec.structs.replace(PAIR, owner="they")), Catalogued(gone)]
+    )
+    storage.log.commit([Catalogued(PAIR), Uncatalogued("entity", "gone"), Uncatalogued("service", "pair")])
     write(storage, 10, ("a", 1, 1.0))
     flush(storage)
     storage.log.trim(FOREVER, NOW)
@@ -803,6 +826,7 @@ def test_opening_again_gives_everything_back(tmp_path: Path) -> None:
     recovered = with_all.open()
     assert {feature.id: feature for feature in recovered.features} == FEATURES
     assert recovered.groups == [group]
+    assert sorted(recovered.catalogue, key=lambda record: record.key) == [MODEL, PAIR]
     assert (recovered.last_arrived, recovered.unflushed, recovered.moment) == (20, 1, NOW)
     assert replayed(with_all, 10) == [20]
     assert [cell.value for cell in read(with_all, X, "a")] == [1]

@@ -12,7 +12,7 @@ from zlib import crc32
 
 import msgspec
 
-from actors.domain import Feature, Group
+from actors.domain import Feature, Group, kind_of, record_of
 from actors.errors import Damaged, StartupError, StorageDown
 from actors.storage.embedded.database import Database, renewed, set_meta
 from actors.storage.embedded.run_files import Change, RunFile
@@ -27,7 +27,18 @@ from actors.storage.embedded.sealed import (
     spans_of,
     unpacked,
 )
-from actors.storage.entries import Deleted, Entry, Erased, Grouped, Noted, Registered, Ungrouped, Written
+from actors.storage.entries import (
+    Catalogued,
+    Deleted,
+    Entry,
+    Erased,
+    Grouped,
+    Noted,
+    Registered,
+    Uncatalogued,
+    Ungrouped,
+    Written,
+)
 from actors.storage.protocol import Recovered, Trimmed
 from actors.table.batch import Table
 from actors.table.packing import pack, unpack
@@ -49,6 +60,9 @@ CREATE TABLE IF NOT EXISTS features (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS groups (
     name TEXT PRIMARY KEY, record BLOB NOT NULL, seal INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS catalogue (
+    kind TEXT, name TEXT, record BLOB NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY (kind, name)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, arrived INTEGER NOT NULL, answer BLOB NOT NULL, seal INTEGER NOT NULL
@@ -74,6 +88,7 @@ CREATE TABLE IF NOT EXISTS lost (place INTEGER PRIMARY KEY, record BLOB NOT NULL
 _COLUMNS = {
     "features": "id, record",
     "groups": "name, record",
+    "catalogue": "kind, name, record",
     "answers": "key, arrived, answer",
     "forgotten": "feature, record",
     "erased": "entity_type, entity_id, arrived",
@@ -156,6 +171,7 @@ class Journal(Database):
         """Read the registry and the newest arrival."""
         features = self._records("features", Feature)
         groups = self._records("groups", Group)
+        catalogue = [record_of(row[-1]) for row in self.sealed("catalogue", _COLUMNS["catalogue"])]
         arrivals = [
             row[0]
             for row in self.rows("SELECT max(arrived) FROM answers UNION ALL SELECT max(arrived) FROM erased")
@@ -165,11 +181,12 @@ class Journal(Database):
             *arrivals,
             *(feature.updated for feature in features),
             *(group.updated for group in groups),
+            *(record.updated for record in catalogue),
             self.position,
             0,
         ]
         last = max(mark for mark in marks if mark is not None)
-        return Recovered(features, groups, last, 0, self.meta("moment"))
+        return Recovered(features, groups, last, 0, self.meta("moment"), catalogue)
 
     def _records(self, table: str, kind: type[T]) -> list[T]:
         key = _COLUMNS[table]
@@ -372,7 +389,7 @@ class Journal(Database):
             )
 
 
-def _register(database: sqlite3.Connection, change: Registered | Deleted | Grouped | Ungrouped) -> None:
+def _register(database: sqlite3.Connection, change: Entry) -> None:
     match change:
         case Registered(feature, groups):
             _save(database, "features", feature.id, feature)
@@ -385,6 +402,10 @@ def _register(database: sqlite3.Connection, change: Registered | Deleted | Group
             _save(database, "groups", group.name, group)
         case Ungrouped(name):
             database.execute("DELETE FROM groups WHERE name = ?", (name,))
+        case Catalogued(record):
+            put(database, "catalogue", kind_of(record), record.key, msgspec.msgpack.encode(record))
+        case Uncatalogued(kind, key):
+            database.execute("DELETE FROM catalogue WHERE kind = ? AND name = ?", (kind, key))
 
 
 def _save(database: sqlite3.Connection, table: str, key: str, record: Feature | Group) -> None:

@@ -7,10 +7,22 @@ from contextlib import suppress
 
 import msgspec
 
-from actors.domain import Group
+from actors.domain import Group, kind_of
 from actors.errors import Conflict, TimewellError
 from actors.settings import IDEMPOTENCY_HOURS
-from actors.storage.entries import Deleted, Entry, Erased, Grouped, Noted, Registered, Removed, Ungrouped, Written
+from actors.storage.entries import (
+    Catalogued,
+    Deleted,
+    Entry,
+    Erased,
+    Grouped,
+    Noted,
+    Registered,
+    Removed,
+    Uncatalogued,
+    Ungrouped,
+    Written,
+)
 from actors.storage.postgres.link import Connection, Link
 from actors.storage.postgres.registry import PostgresRegistry
 from actors.storage.postgres.stored_rows import ERASE, RowWriter, Shapes
@@ -232,6 +244,14 @@ class _Commit:
                 self._put_groups([group])
             case Ungrouped(name):
                 self._connection.execute("DELETE FROM groups WHERE name = %s", (name,))
+            case Catalogued(catalogued):
+                put = "INSERT INTO catalogue VALUES (%s, %s, %s) ON CONFLICT (kind, name) DO UPDATE SET"
+                put += " record = excluded.record"
+                row = kind_of(catalogued), catalogued.key, msgspec.msgpack.encode(catalogued)
+                self._connection.execute(put.encode(), row)
+            case Uncatalogued(kind, key):
+                gone = "DELETE FROM catalogue WHERE kind = %s AND name = %s"
+                self._connection.execute(gone, (kind, key))
         self.changed = True
         self.registry += 1
         self._connection.execute("UPDATE clock SET registry = %s", (self.registry,))

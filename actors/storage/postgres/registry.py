@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from actors.domain import Feature, Group
+from actors.domain import Feature, Group, record_of
 from actors.storage.postgres.link import Link
 from actors.storage.postgres.summaries import Writers
 from actors.storage.protocol import Recovered, Versions
@@ -22,13 +22,14 @@ class PostgresRegistry:
         """Read features and groups, as of one moment."""
         row = self._link.read(lambda connection: connection.execute(_REGISTERED).fetchone())
         assert row is not None
-        arrived, self.versions_seen, features, groups, moment = row
+        arrived, self.versions_seen, features, groups, catalogue, moment = row
         return Recovered(
             [msgspec.msgpack.decode(record, type=Feature) for record in features or ()],
             [msgspec.msgpack.decode(record, type=Group) for record in groups or ()],
             arrived,
             0,
             min(arrived, moment),
+            [record_of(record) for record in catalogue or ()],
         )
 
     def versions_now(self) -> Versions:
@@ -42,6 +43,7 @@ class PostgresRegistry:
 
 _REGISTERED = """
 SELECT arrived, registry, (SELECT array_agg(record) FROM features), (SELECT array_agg(record) FROM groups),
+    (SELECT array_agg(record) FROM catalogue),
     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 FROM clock
 """

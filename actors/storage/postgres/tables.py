@@ -1,10 +1,11 @@
 """The tables in PostgreSQL, in a schema of their own, and their migrations.
 
 clock      one row. Every commit locks it first, which puts the commits of all processes in a total order:
-           `arrived` of a commit is later than that of every commit before. `registry` counts changes of features
-           and groups, `notes` changes of the monitor's notes.
+           `arrived` of a commit is later than that of every commit before. `registry` counts changes of what is
+           registered, `notes` changes of the monitor's notes.
 rows       the observations (`packed.py`), hash-partitioned by entity id. Rows are never updated: the newest row of
            an entity and shape is the first one in the index, and a correction is one more row.
+catalogue  entity types and feature services
 shapes     the features whose values a row of each shape has
 writers    one row for each process that writes, with the position that its part of the statistics covers
 batches    the batches that each writer's statistics do not cover yet, without entity ids
@@ -78,7 +79,9 @@ CREATE INDEX IF NOT EXISTS shapes_by_members ON shapes (entity, hash_array_exten
 """The members of a shape of thousands of features do not fit into an index row. Shapes are unique nevertheless, as
 they are inserted under the clock's lock."""
 
-MIGRATIONS = (_FIRST, _SECOND, _THIRD)
+_FOURTH = "CREATE TABLE catalogue (kind text, name text, record bytea NOT NULL, PRIMARY KEY (kind, name));"
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH)
 """All migrations, from an empty schema on. A released one is never changed, only followed by another."""
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from actors.storage.entries import Deleted, Entry, Grouped, Registered, Ungrouped
+from actors.domain import kind_of
+from actors.storage.entries import Catalogued, Deleted, Entry, Grouped, Registered, Uncatalogued, Ungrouped
 from actors.storage.redis.functions import ROOT, VERSIONS
 from actors.storage.redis.link import Command, call
 
@@ -35,6 +36,10 @@ def _changes(entry: Entry) -> list[Any]:
             changes, groups = [], [group]
         case Ungrouped(name):
             changes, groups = [":groups", name, b""], []
+        case Catalogued(record):
+            changes, groups = [":catalogue", f"{kind_of(record)} {record.key}", encode(record)], []
+        case Uncatalogued(kind, key):
+            changes, groups = [":catalogue", f"{kind} {key}", b""], []
         case _:
             raise TypeError(f"no change of the registry: {entry!r}")
     for group in groups:

@@ -9,7 +9,7 @@ An entity has two keys, in one slot of a cluster:
 A shape is a set of features whose values are stored together in one row. Times and arrivals are eight bytes that
 sort like the numbers. These keys, which begin with `tw:{timewell}`, are all in one other slot:
 
-    :features :groups :notes    hashes of records
+    :features :groups :catalogue :notes    hashes of records
     :versions                   hash: the versions of registry, notes and shapes; that of this layout (`form`)
     :arrived                    sorted set: the last arrival of all processes (`last`)
     :aged                       hash: the entity types of which a feature has ever had a retention age

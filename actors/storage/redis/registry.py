@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from actors.domain import Feature, Group
+from actors.domain import Feature, Group, record_of
 from actors.storage.entries import Deleted, Entry, Registered
 from actors.storage.protocol import Recovered, Versions
 from actors.storage.redis.functions import ROOT, VERSIONS
@@ -34,17 +34,18 @@ class RedisRegistry:
         """The result of `lives_of` for `features` and `_aged`; None if they have changed since."""
 
     def registered(self) -> Recovered:
-        """Read features and groups, as of one moment."""
-        hashes = [("HVALS", ROOT + name) for name in (b":features", b":groups", b":writers")]
+        """Read what is registered, as of one moment."""
+        hashes = [("HVALS", ROOT + name) for name in (b":features", b":groups", b":catalogue", b":writers")]
         hashes.append(("HKEYS", ROOT + b":aged"))
         # Not in one transaction, which fails while their slot is moving; instead repeated if the version changed.
         asked = [REGISTRY, *(Command(ROOT, one) for one in hashes), LAST_ARRIVAL, Command(ROOT, ("TIME",))]
         while True:
-            version, records, groups, positions, aged, last, (seconds, micros) = self._link.ask(asked)
+            version, records, groups, catalogued, positions, aged, last, (seconds, micros) = self._link.ask(asked)
             if self._link.ask([REGISTRY]) == [version]:
                 break
         features = [msgspec.msgpack.decode(record, type=Feature) for record in records]
         found = [msgspec.msgpack.decode(record, type=Group) for record in groups]
+        catalogue = [record_of(record) for record in catalogued]
         self.features = {feature.id: feature for feature in features}
         self._aged, self._lives = {entity_type.decode() for entity_type in aged}, None
         self.versions_seen = int(version or 0)
@@ -52,10 +53,12 @@ class RedisRegistry:
             *map(int, positions),
             *(one.updated for one in features),
             *(one.updated for one in found),
+            *(one.updated for one in catalogue),
             last_arrival(last),
         ]
         arrived = max(marks)
-        return Recovered(features, found, arrived, 0, min(arrived, int(seconds) * SECOND + int(micros)))
+        moment = min(arrived, int(seconds) * SECOND + int(micros))
+        return Recovered(features, found, arrived, 0, moment, catalogue)
 
     def versions_now(self) -> Versions:
         """Read the versions; also renews the lease of this process's writer."""
