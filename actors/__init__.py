@@ -25,6 +25,7 @@ training.py                         training sets
 monitoring/                         statistics, checks and alerts on the write stream
 registrar.py                        the actor that changes the registry
 follower.py migration.py            changes by other processes in a shared store; copying one storage to another
+listing.py                          lists the ids of entities in worker threads
 judge.py                            validates rows without blocking the event loop
 router.py                           the interface of this package for the front end
 opening.py                          starts everything in order, and stops it in reverse order

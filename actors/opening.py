@@ -19,6 +19,7 @@ from actors.completing import HistoryReader
 from actors.errors import StartupError, StorageDown, Unavailable
 from actors.follower import Follower
 from actors.journal import JournalActor
+from actors.listing import Listing
 from actors.mailbox import Mailbox
 from actors.messages import Write
 from actors.monitoring.alerts import Policy
@@ -128,6 +129,8 @@ async def _actors(settings: Settings, storage: AnyStorage, now: Callable[[], int
         for actor in actors:
             await nursery.start(supervise, actor)
         nursery.start_soon(opened.checkpointer.run)
+        listing = Listing(opened.storage.ids)
+        nursery.start_soon(listing.run)
         if follower is not None:
             nursery.start_soon(follower.run, registrar.mailbox)
         if monitoring is not None:
@@ -135,7 +138,7 @@ async def _actors(settings: Settings, storage: AnyStorage, now: Callable[[], int
             nursery.start_soon(webhook.run)
         mailboxes = {actor.mailbox.name: actor.mailbox for actor in actors}
         try:
-            yield _router(settings, opened, mailboxes, monitoring)
+            yield _router(settings, opened, mailboxes, listing, monitoring)
         finally:
             if monitoring is not None:
                 monitoring.watch.events.close()
@@ -219,7 +222,11 @@ def _journal(
 
 
 def _router(
-    settings: Settings, opened: _Opened, mailboxes: dict[str, Mailbox], monitoring: Monitoring | None
+    settings: Settings,
+    opened: _Opened,
+    mailboxes: dict[str, Mailbox],
+    listing: Listing,
+    monitoring: Monitoring | None,
 ) -> Router:
     sample = settings.agreement_sample if monitoring is not None else 0.0
     history = opened.storage.history
@@ -235,6 +242,7 @@ def _router(
         TrainingSets(serving, history),
         opened.damaged,
         opened.journal,
+        listing,
         monitoring,
         opened.follower,
     )

@@ -13,6 +13,7 @@ from actors.follower import Follower
 from actors.ingest.sent import Ingested, check_entity_id
 from actors.journal import JournalActor
 from actors.judge import Judge
+from actors.listing import Listing
 from actors.mailbox import Mailbox
 from actors.messages import DeleteFeature, DeleteGroup, PutGroup, Register, Scanned, Write
 from actors.monitoring.schedule import Schedule
@@ -25,6 +26,7 @@ from actors.settings import (
 )
 from actors.stats.summary import Summary
 from actors.storage.entries import Erased, Noted, Removed
+from actors.storage.listed import IdsPage, IdsQuestion
 from actors.storage.protocol import Stale
 from actors.table.aggregates import Aggregate
 from actors.table.grid import Grid, stack
@@ -56,6 +58,7 @@ class Router:
         training: TrainingSets,
         damaged: Callable[[], Sequence[str]],
         journal: JournalActor,
+        listing: Listing,
         monitoring: Monitoring | None,
         follower: Follower | None = None,
     ) -> None:
@@ -74,6 +77,7 @@ class Router:
         self.damaged = damaged
         """The known damage to files on disk. Reading a damaged part fails with Damaged; the rest is served."""
         self._journal = journal
+        self._listing = listing
         self._mailboxes = mailboxes
         self._pending = 0
         self._monitoring = monitoring
@@ -243,6 +247,19 @@ class Router:
     ) -> Aggregate:
         """One aggregate per entity and window, entities outermost."""
         return await self.serving.aggregate(entities, feature, aggregation, span, self.wall())
+
+    async def ids(self, entity_type: str, prefix: str, after: str, limit: int) -> IdsPage:
+        """The ids of entities that anything is known of, later than `after`, in the order of code points.
+
+        Raises NotFound for an entity type without features that is not declared either.
+        """
+        registry = await self.registered()
+        of_type = [feature for feature in registry.features.values() if feature.entity == entity_type]
+        if not of_type and entity_type not in registry.catalogue.entity_types:
+            raise NotFound(f"no feature is of the entity type {entity_type!r}")
+        if not of_type:
+            return IdsPage([], None)
+        return await self._listing.page(IdsQuestion(entity_type, of_type, prefix, after, limit))
 
     async def observations(
         self, entity: str, feature: Feature, span: Span, limit: int, descending: bool

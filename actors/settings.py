@@ -269,6 +269,10 @@ ANSWERS_MADE_AT_ONCE = 2
 """Worker threads that encode large answers or decode large requests; each slows down all other requests."""
 TABLES_AT_ONCE = 2
 """Arrow tables being read and validated at once, each of which may take some hundred megabytes."""
+LISTERS = 2
+"""Worker threads that may list ids at once."""
+LISTED_SECONDS = 60.0
+"""What is kept for further pages of ids is freed when no page has been asked for during this time."""
 HISTORY_READERS = 2
 """Worker threads that may read history files at once."""
 

@@ -1,6 +1,7 @@
 """The storage engines.
 
 entries.py    the entries that are committed to a storage
+listed.py     listing the ids of entities
 protocol.py   the interface of a storage
 carrying.py   for migrations: grouping observations into rows, and fingerprints of them
 shared/       what the engines for shared stores have in common

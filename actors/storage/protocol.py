@@ -23,6 +23,7 @@ from actors.errors import TimewellError, Unavailable
 from actors.stats.summary import Accepted
 from actors.stats.windows import Merge, Window
 from actors.storage.entries import Entry, Erased, Noted
+from actors.storage.listed import KnownIds
 from actors.table.batch import Batch, Table
 from actors.table.grid import Grid, Kind
 from actors.table.partition import DiskRows
@@ -301,6 +302,10 @@ class Storage(Protocol):
     @property
     def history(self) -> History:
         """Reads what was accepted."""
+
+    @property
+    def ids(self) -> KnownIds:
+        """Lists the ids of entities."""
 
     @property
     def summaries(self) -> Summaries:

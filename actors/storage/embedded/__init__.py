@@ -10,6 +10,7 @@ checking.py                            checks a directory for damage
 forgetting.py                          gives up what is damaged
 log.py                                 the journal as log of a storage
 filed.py                               the runs as history of a storage
+known_ids.py                           lists the ids of entities
 moving.py                              migrations to and from other storages
 local.py                               the storage, made of these parts; in memory
 on_disk.py                             the storage in a directory

@@ -42,6 +42,10 @@ class Erasures:
         """A filter for rows of a history file with an id erased in any entity type. There must be an erasure."""
         return history.of_ids([id_ for until in self._until.values() for id_ in until])
 
+    def ids_of(self, entity_type: str) -> pa.Array | None:
+        """The erased ids of an entity type; None if there are none."""
+        return self._ids.get(entity_type)
+
     def gone(self, feature: str, ids: pa.Array, arrived: Times) -> Nulls | None:
         """Which rows of a feature are of erased entities: bool[n]; None if none can be."""
         known = self._ids.get(entity_type := feature.partition(".")[0])

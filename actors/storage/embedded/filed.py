@@ -58,6 +58,8 @@ class LocalHistory:
         """`most_bytes`: how much one query may read."""
         self.position = 0
         """The last arrival that the runs have."""
+        self.removals = 0
+        """How often rows have been removed from the runs."""
         self._log = log
         self._runs = runs
         self._summaries = summaries
@@ -174,6 +176,8 @@ class LocalHistory:
 
     def _replace(self, runs: Sequence[Run], table: pa.Table) -> None:
         self._note(self.position, self._runs.replace(runs[0].position, runs[-1].position, table))
+        if table.num_rows < sum(run.rows for run in runs):
+            self.removals += 1
 
     def _vacuum(self, hours: int) -> None:
         self._note(self.position, self._runs.vacuum(hours))

@@ -8,6 +8,7 @@ from actors.storage.embedded import forgetting
 from actors.storage.embedded.damages import Damages, gone_back
 from actors.storage.embedded.doubt import all_files
 from actors.storage.embedded.filed import LocalHistory
+from actors.storage.embedded.known_ids import LocalIds
 from actors.storage.embedded.log import LocalLog
 from actors.storage.embedded.moving import LocalMover
 from actors.storage.embedded.runs import DeltaRuns, MemoryRuns, Runs
@@ -26,6 +27,7 @@ class LocalStorage:
         self.damage = Damages(log, summaries)
         summaries.need_all_counted = self.damage.need_all_counted
         self.history = LocalHistory(log, runs, summaries, self.damage, most_bytes)
+        self.ids = LocalIds(log, runs, self.history, self.damage)
         self.mover = LocalMover(log, self.history, runs, self.damage)
         self._runs = runs
 

@@ -42,7 +42,8 @@ class Run(NamedTuple):
     """A sorted run: its name, the least and greatest event time of each feature, and how to read it.
 
     `size`: the uncompressed size of its rows in bytes. `scan`: reads columns of the rows that pass a filter, and
-    raises Damaged if it needs a damaged block. `damage`: reads everything and describes the damage.
+    raises Damaged if it needs a damaged block. `damage`: reads everything and describes the damage. `identity`:
+    equal only for the same rows, while this object exists.
     """
 
     position: int
@@ -51,6 +52,7 @@ class Run(NamedTuple):
     features: Mapping[str, tuple[int, int]]
     scan: Callable[[Sequence[str], pc.Expression | None], Iterator[pa.RecordBatch]]
     damage: Callable[[], list[str]]
+    identity: object
 
     @property
     def greatest(self) -> int:
@@ -127,7 +129,7 @@ def _memory_run(position: int, table: pa.Table) -> Run:
     def scan(columns: Sequence[str], keep: pc.Expression | None) -> Iterator[pa.RecordBatch]:
         return _batches(table, columns, keep)
 
-    return Run(position, table.num_rows, table.nbytes, bounds_of(table), scan, list)
+    return Run(position, table.num_rows, table.nbytes, bounds_of(table), scan, list, id(table))
 
 
 def _batches(source: pa.Table, columns: Sequence[str], keep: pc.Expression | None) -> Iterator[pa.RecordBatch]:
@@ -306,7 +308,15 @@ class DeltaRuns:
             return [what for file in files for what in damage(self.directory, file)]
 
         size = sum(file.memory or file.size for file in files)
-        return Run(position, sum(file.rows for file in files), size, bounds, scan, damaged)
+        return Run(
+            position,
+            sum(file.rows for file in files),
+            size,
+            bounds,
+            scan,
+            damaged,
+            tuple(file.path for file in files),
+        )
 
     def _opened(self, file: RunFile) -> VerifiedFile:
         """Open a file. Raises Damaged if it is missing, FileNotFoundError if its run has been replaced."""

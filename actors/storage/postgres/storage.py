@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from actors.settings import READ_BYTES
 from actors.storage.postgres.claims import PostgresClaims
+from actors.storage.postgres.known_ids import PostgresIds
 from actors.storage.postgres.link import Link
 from actors.storage.postgres.log import PostgresLog
 from actors.storage.postgres.moving import PostgresMover
@@ -33,6 +34,7 @@ class PostgresStorage:
         self.log = PostgresLog(link, self._writers, self.registry, self.summaries, shapes)
         self.values = PostgresValues(link, shapes, most_bytes)
         self.history = PostgresHistory(link, self.values, self.summaries)
+        self.ids = PostgresIds(link)
         self.mover = PostgresMover(link, shapes, most_bytes)
         self.claims = PostgresClaims(link)
 

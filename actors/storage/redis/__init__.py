@@ -5,6 +5,7 @@ link.py                                   connections: pipelines, deadlines, err
 stream.py changes.py claims.py            queries from the event loop; registry changes; claims on idempotency keys
 stored_rows.py summaries.py               observations; statistics, merged over all writers
 registry.py                               what is registered, and who leads
+known_ids.py                              lists the ids of entities
 log.py values.py                          what is committed; the values, and what was accepted
 moving.py                                 migrations to and from other storages
 storage.py                                all of these together

@@ -23,6 +23,10 @@ sort like the numbers. These keys, which begin with `tw:{timewell}`, are all in 
     :windowed                   set: the features that have statistics
     :leader :merging            the process that runs checks, the one that merges statistics; both expire
 
+The ids of all entities, in parts (`known_ids.py`); `ids` of the versions tells that they are complete:
+
+    tw:{ids/3}:user:ids         sorted set with equal scores
+
 And one each for an idempotency key, in its own slot:
 
     tw:answer:{key}             the answer to the write with this key, or the writer that is working on it
@@ -145,6 +149,27 @@ local function erase(keys, args)
   local last = redis.call('GET', keys[3]) or ''
   if last == '' or last == args[1] then return found end
   return cmsgpack.unpack(last)[2]
+end
+
+-- keys: newest of each entity; args: shapes. Returns for each entity whether it has rows of one of the shapes.
+local function have_rows(keys, args)
+  local found = {}
+  for entity, newest_key in ipairs(keys) do
+    found[entity] = 0
+    for _, shape in ipairs(args) do
+      if redis.call('HEXISTS', newest_key, shape) == 1 then
+        found[entity] = 1
+        break
+      end
+    end
+  end
+  return found
+end
+
+-- keys: a set of ids; args: ids to add.
+local function list(keys, args)
+  for _, id in ipairs(args) do redis.call('ZADD', keys[1], 0, id) end
+  return 1
 end
 
 -- keys: newest, history; args: shapes to delete.
@@ -284,7 +309,7 @@ local function judged(change)
 end
 
 local judged_write, judged_keep, judged_answer = judged(write), judged(keep), judged(answer)
-local judged_put = judged(put)
+local judged_put, judged_list = judged(put), judged(list)
 
 -- keys: what to acquire; args: token, ms to live. Returns whether the token has it now.
 local function have(keys, args)
@@ -308,6 +333,9 @@ NAMES = (
     "carry",
     "erase",
     "drop",
+    "have_rows",
+    "list",
+    "judged_list",
     "change",
     "put",
     "note",

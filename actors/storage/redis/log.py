@@ -16,6 +16,7 @@ from actors.storage.protocol import Stale
 from actors.storage.redis.changes import change_of
 from actors.storage.redis.claims import CLAIM_SECONDS
 from actors.storage.redis.functions import ROOT, VERSIONS
+from actors.storage.redis.known_ids import IdSets
 from actors.storage.redis.link import Command, RedisLink, call, judged
 from actors.storage.redis.registry import REGISTRY, RedisRegistry
 from actors.storage.redis.stored_rows import RowWriter, Shapes, keys_of
@@ -86,13 +87,17 @@ class RedisLog(Uncounted):
         found = [self._later(entry) if isinstance(entry, Written) else entry for entry in found]
         fresh = [entry for entry in found if isinstance(entry, Written) and entry.batch]
         rows = RowWriter(self._shapes, self._registry.features, self._registry.lives(), self._steady())
+        ids = IdSets()
         for entry in fresh:
             rows.add(entry.batch)
+            ids.add_batch(entry.batch)
         if self._link.cluster:  # the version is checked before everything is written, and after
+            self._link.ask(ids.adding(), durable=True)
             self._link.ask(rows.commands(1), durable=True)
-            replies = self._link.ask(self._ending(found, fresh, writer), durable=True)
+            replies = self._link.ask([*ids.adding(), *self._ending(found, fresh, writer)], durable=True)
+            replies = replies[len(ids.adding()) :]
         else:
-            commands = rows.commands(ENTITIES_PER_CALL, version)
+            commands = [*ids.adding(version), *rows.commands(ENTITIES_PER_CALL, version)]
             ending = self._ending(found, fresh, writer, version)
             replies = self._link.ask([*commands, *ending], whole=True, durable=True)[len(commands) :]
             if version not in (None, int(replies[-1] or 0)):
@@ -223,6 +228,9 @@ class RedisLog(Uncounted):
 
     def _erase(self, erased: Erased) -> Removed:
         keys = (*keys_of(*erased[:2]), _erased_key(*erased[:2]))
+        ids = IdSets()
+        ids.add(erased.entity_type, [erased.entity_id])
+        self._link.ask(ids.removing(), durable=True)
         (found,) = self._link.ask([call("erase", keys, erased.before)], whole=True, durable=True)
         numbers = [int.from_bytes(number, "big") for number in found[::2]]
         counts = dict(zip(map(self._shapes.of, numbers), found[1::2], strict=True))

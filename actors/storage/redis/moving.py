@@ -12,6 +12,7 @@ from actors.domain import Feature
 from actors.storage.carrying import by_row
 from actors.storage.entries import Noted
 from actors.storage.protocol import LoadedRows, Lot
+from actors.storage.redis.known_ids import IdSets
 from actors.storage.redis.link import Command, RedisLink
 from actors.storage.redis.log import arrival, changed_note
 from actors.storage.redis.stored_rows import Shapes, carrying, entity_of, split_row
@@ -57,7 +58,9 @@ class RedisMover:
 
     def carry(self, lot: Lot, note: Noted) -> None:
         """Write the rows, then the note. Writing them twice is harmless."""
-        commands = carrying(self._shapes, by_row(lot.parts))
+        ids = IdSets()
+        ids.add_batch([part.table for part in lot.parts])
+        commands = [*ids.adding(), *carrying(self._shapes, by_row(lot.parts))]
         for start in range(0, len(commands), ENTITIES_AT_ONCE):
             self._link.ask(commands[start : start + ENTITIES_AT_ONCE], whole=True, durable=True)
         newest = max((int(part.arrived.max()) for part in lot.parts), default=lot.mark)

@@ -17,6 +17,7 @@ from actors.settings import READ_BYTES
 from actors.storage.protocol import Recovered
 from actors.storage.redis.claims import RedisClaims
 from actors.storage.redis.functions import LEASES, RETIRED, ROOT, VERSIONS, WRITERS
+from actors.storage.redis.known_ids import SET_LISTED, RedisIds
 from actors.storage.redis.link import Command, RedisLink
 from actors.storage.redis.log import NOTES, RedisLog
 from actors.storage.redis.moving import RedisMover
@@ -48,6 +49,7 @@ class RedisStorage:
         self.log = RedisLog(link, self._writers, self.registry, self.summaries, self._shapes, self._steady)
         self.values = RedisValues(link, self._shapes, most_bytes)
         self.history = RedisHistory(link, self.values, self.registry, self.summaries, self._shapes)
+        self.ids = RedisIds(link, self._shapes)
         self.mover = RedisMover(link, self._shapes)
         self.claims = RedisClaims(link)
 
@@ -70,7 +72,9 @@ class RedisStorage:
         """Migrate an earlier layout. Raises StartupError for a layout later than this code knows."""
         key = VERSIONS
         asked = ("HSETNX", key, "form", FORM), ("HGET", key, "form")
-        _, form = self._link.ask([Command(ROOT, one) for one in asked], whole=True)
+        new, form = self._link.ask([Command(ROOT, one) for one in asked], whole=True)
+        if new:
+            self._link.ask([SET_LISTED])
         if int(form) > FORM:
             raise StartupError(f"what Redis has is of form {int(form)}, this Timewell knows {FORM}: upgrade")
         if int(form) < FORM:

@@ -17,7 +17,7 @@ from actors.domain import Feature
 from actors.errors import StorageDown
 from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge, Window, coarser
 from actors.storage.protocol import SavedSummaries, SummaryKey
-from actors.storage.redis.functions import LEASES, ROOT, WRITERS
+from actors.storage.redis.functions import LEASES, ROOT, VERSIONS, WRITERS
 from actors.storage.redis.link import Command, RedisLink, call, judged
 from actors.storage.shared.base import SharedSummaries
 from actors.table.batch import Batch, without_ids
@@ -37,6 +37,15 @@ _LEADER, _MERGING = ROOT + b":leader", ROOT + b":merging"
 def batches_of(writer: bytes) -> bytes:
     """The key of the batches that a writer has not counted."""
     return ROOT + b":batches:" + writer
+
+
+_LISTING = b"i"
+"""Names of writers begin with this since writers add the ids of what they write to the sets of ids."""
+
+
+def lists_ids(writer: bytes) -> bool:
+    """Whether a writer is of a version that keeps the sets of ids."""
+    return writer.startswith(_LISTING)
 
 
 class Writers:
@@ -61,12 +70,13 @@ class Writers:
 
     def _made(self) -> bytes:
         """Create a writer, and move to it what dead writers have not counted."""
-        name = secrets.token_hex(8).encode()
+        name = _LISTING + secrets.token_hex(8).encode()
         (now,) = self._link.ask([Command(ROOT, ("TIME",))])
         self.begun = max(int(now[0]) * 10**6 + int(now[1]), self.given)
         self._link.ask([Command(WRITERS, ("HSET", WRITERS, name, self.begun))])
         self._link.ask([Command(batches_of(name), ("HSET", batches_of(name), "0", ""))])
         self._link.ask([_lease(name, WRITER_SECONDS * 1_000, b"1")])
+        self._look_for_others()  # also for dead ones, before they are adopted
         (dead,) = self._link.ask([call("dead", [LEASES])])
         with suppress(StorageDown):  # if their keys are being moved, a later writer will adopt them
             for one in dead:
@@ -74,6 +84,12 @@ class Writers:
                 (last,) = self._link.ask([call("adopt", keys, one, self.begun)])
                 self.begun = int(last)
         return name
+
+    def _look_for_others(self) -> None:
+        """If there are writers that do not keep the sets of ids, note that these are incomplete."""
+        (leases,) = self._link.ask([Command(ROOT, ("HKEYS", LEASES))])
+        if not all(map(lists_ids, leases)):
+            self._link.ask([Command(ROOT, ("HDEL", VERSIONS, "ids"))])
 
     def lost(self, writer: bytes) -> None:
         """Note that another process has taken over this writer."""
@@ -94,6 +110,7 @@ class Writers:
         (still,) = self._link.ask([_lease(writer, WRITER_SECONDS * 1_000)])
         if still:
             self._renew_at = time.monotonic() + WRITER_SECONDS / 10
+            self._look_for_others()
         else:
             self.lost(writer)
 

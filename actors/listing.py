@@ -1,0 +1,28 @@
+"""Lists the ids of entities in worker threads: the stores, which hold only a part of them, are not asked."""
+
+from __future__ import annotations
+
+import trio
+
+from actors.settings import LISTED_SECONDS, LISTERS
+from actors.storage.listed import IdsPage, IdsQuestion, KnownIds
+
+
+class Listing:
+    """Lists ids, for at most LISTERS callers at once."""
+
+    def __init__(self, known: KnownIds) -> None:
+        self._known = known
+        self._listers = trio.CapacityLimiter(LISTERS)
+
+    async def page(self, asked: IdsQuestion) -> IdsPage:
+        """The next ids. See `KnownIds`."""
+        return await trio.to_thread.run_sync(
+            self._known.page, asked, limiter=self._listers, abandon_on_cancel=True
+        )
+
+    async def run(self) -> None:
+        """Free from time to time what is no longer used, until cancelled."""
+        while True:
+            await trio.sleep(LISTED_SECONDS)
+            await trio.to_thread.run_sync(self._known.let_go, LISTED_SECONDS)
