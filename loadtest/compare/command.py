@@ -17,8 +17,8 @@ from loadtest.compare.peers.lineup import PEERS, chosen
 from loadtest.compare.report import Document, facts_here, markdown, rows
 from loadtest.compare.workloads import WORKLOADS, Workload
 from loadtest.machine.cores import cores, placed
-from loadtest.machine.facts import as_json, save
-from loadtest.machine.tables import aligned
+from loadtest.machine.facts import keep
+from loadtest.machine.tables import table
 
 RESULTS = Path(__file__).parents[1] / "results"
 LIMIT_SECONDS = 180.0
@@ -101,9 +101,8 @@ def _conclude(document: Document, results: Path, report: str) -> int:
     order = list(WORKLOADS)
     document.comparisons.sort(key=lambda one: order.index(one.workload))
     if document.comparisons:
-        print(aligned(rows(document.comparisons), 2))
-        files = {".json": as_json(document), ".md": markdown(document).encode()}
-        kept = save(results, f"{report}-quick" if document.quick else report, files, document.facts)
+        print(table(rows(document.comparisons), 2))
+        kept = keep(results, f"{report}-quick" if document.quick else report, document, markdown(document))
         print(f"\nkept in {kept}")
     for name, why in document.missing.items():
         print(f"{name}: {why}", file=sys.stderr)

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from loadtest.compare.comparison import Comparison, Side
 from loadtest.machine.facts import facts, where
-from loadtest.machine.tables import number, piped
+from loadtest.machine.tables import number, table
 
 _HEADINGS = ("workload", "peer", "Timewell", "the peer", "times better", "middle half", "CPU", "checked")
 _HOW = """\
@@ -100,22 +100,22 @@ def markdown(document: Document) -> str:
     quick = "\n\n**A quick run: small counts, to see that it works.**" if document.quick else ""
     parts = [
         f"# Beside its peers\n\n{where(document.facts)}. {busy} Timewell's settings: {settings}.{quick}",
-        piped(rows(document.comparisons), 2),
+        table(rows(document.comparisons), 2),
         _HOW,
         f"## Workloads\n\n{meanings}\n\n{left_out}".rstrip(),
         f"## Versions\n\n{versions}",
         *([f"## What went wrong\n\n{missing}\n{failures}".rstrip()] if missing or failures else []),
-        f"## Times of single requests\n\n{piped(_latencies(document.comparisons), 2)}",
+        f"## Times of single requests\n\n{table(_latencies(document.comparisons), 2)}",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _latencies(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
     headings = ("workload", "peer", "Timewell p50 ms", "p99 ms", "CPU ms", "the peer p50 ms", "p99 ms", "CPU ms")
-    table: list[tuple[str, ...]] = [headings]
+    lines: list[tuple[str, ...]] = [headings]
     for one in comparisons:
         sides = [(side.p50_ms, side.p99_ms, side.processor_ms) for side in (one.ours, one.theirs)]
         cells = ["" if value is None else number(value) for side in sides for value in side]
         if any(cells):
-            table.append((one.workload, one.peer, *cells))
-    return table
+            lines.append((one.workload, one.peer, *cells))
+    return lines

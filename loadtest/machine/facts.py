@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from loadtest.machine.processes import ROOT
 
 _LIBRARIES = ("trio", "hypercorn", "quart", "quart-trio", "numpy", "msgspec", "pyarrow")
 _DIRTY = "-dirty"
+MEGABYTE = 1024 * 1024
 
 
 def environment() -> dict[str, Any]:
@@ -65,7 +67,7 @@ def facts() -> dict[str, Any]:
     }
 
 
-def where(facts: dict[str, Any]) -> str:
+def where(facts: Mapping[str, Any]) -> str:
     """The same as a line to stand in a report."""
     machine, state = facts["machine"], " with changes" if facts["dirty"] else ""
     return (
@@ -74,15 +76,15 @@ def where(facts: dict[str, Any]) -> str:
     )
 
 
-def save(directory: Path, name: str, files: dict[str, bytes], facts: dict[str, Any]) -> Path:
-    """Write files by suffix (`.json`, ...) under a name that ends with the time; the path of the Markdown one."""
-    directory.mkdir(parents=True, exist_ok=True)
-    moment = datetime.fromisoformat(facts["at"]).strftime("%Y%m%dT%H%M%S")
-    for suffix, content in files.items():
-        (directory / f"{name}-{moment}{suffix}").write_bytes(content)
-    return directory / f"{name}-{moment}.md"
+def ending(facts: Mapping[str, Any]) -> list[str]:
+    """The last lines of a report: the command that it is of."""
+    return ["", f"    {' '.join(facts['command'])}", ""]
 
 
-def as_json(document: Any) -> bytes:
-    """To be read by people too."""
-    return msgspec.json.format(msgspec.json.encode(document)) + b"\n"
+def keep(results: Path, name: str, document: Any, report: str) -> Path:
+    """Write JSON and Markdown under a name that ends with the time; the path of the Markdown."""
+    results.mkdir(parents=True, exist_ok=True)
+    path = results / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S}.md"
+    path.write_text(report)
+    path.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
+    return path

@@ -1,4 +1,4 @@
-"""Tables, headings first: for a terminal and for Markdown."""
+"""Tables, headings first: Markdown that can be read in a terminal too."""
 
 from __future__ import annotations
 
@@ -7,23 +7,16 @@ from collections.abc import Sequence
 Table = Sequence[Sequence[str]]
 
 
-def aligned(table: Table, left: int = 1) -> str:
-    """To be read in a terminal: so many columns to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+def table(rows: Table, left: int = 1) -> str:
+    """So many columns to the left, the others to the right."""
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+    sides = ["<" if at < left else ">" for at in range(len(widths))]
     lines = [
-        "  ".join(
-            cell.ljust(width) if at < left else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
+        f"| {' | '.join(f'{cell:{side}{width}}' for cell, side, width in zip(row, sides, widths, strict=True))} |"
+        for row in rows
     ]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
-
-
-def piped(table: Table, left: int = 1) -> str:
-    """The same as Markdown."""
-    head, *rest = [f"| {' | '.join(row)} |" for row in table]
-    return "\n".join([head, f"|{'---|' * left}{'---:|' * (len(table[0]) - left)}", *rest])
+    rules = ["-" * width + ("-|" if side == "<" else ":|") for side, width in zip(sides, widths, strict=True)]
+    return "\n".join([lines[0], "|" + "".join(f"-{rule}" for rule in rules), *lines[1:]])
 
 
 def number(value: float) -> str:

@@ -12,7 +12,7 @@ import msgspec
 
 from loadtest.machine.facts import environment
 from loadtest.machine.measure import Result
-from loadtest.machine.tables import aligned, number
+from loadtest.machine.tables import number, table
 from loadtest.micro import (
     beside_writes,
     holding,
@@ -74,8 +74,8 @@ _HEADINGS = ("benchmark", "median", "middle half", "target", "met?")
 
 
 def _table(results: Sequence[Result]) -> str:
-    """One line a result, columns aligned."""
-    return aligned([_HEADINGS, *map(_row, results)])
+    """One line a result."""
+    return table([_HEADINGS, *map(_row, results)])
 
 
 def _row(result: Result) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`python -m loadtest run`: one run at one rate, its result as JSON, Markdown and SVG."""
+"""`python -m loadtest run`: one run at one rate."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import argparse
 import sys
 
 from loadtest.machine.cores import cores
-from loadtest.openloop.load import Load
-from loadtest.openloop.options import add_load_arguments, add_scenario, load_of, positive, target
-from loadtest.openloop.outcome import Outcome
-from loadtest.openloop.parent import drive, measured, prepare
-from loadtest.openloop.progress import View
-from loadtest.openloop.report import Told, kept, summary
+from loadtest.machine.facts import facts
+from loadtest.openloop.load import add_load_arguments, add_scenario, load_of, positive, target
+from loadtest.openloop.parent import View, drive, measured, prepare
+from loadtest.openloop.report import Told, conclude, document, report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,24 +21,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 0: measured. 1: answers were wrong. Raises AbsurdLoad, NotHere, and RuntimeError or OSError."""
-    told = _measured(load_of(arguments, arguments.rate, arguments.seconds), arguments)
-    print(summary(told))
-    print(f"\n{kept(told).write(arguments.results, arguments.json)}")
-    return exit_code(told.outcome)
+    """0: measured. 1: nothing was answered well, or an answer that was looked into is wrong.
 
-
-def _measured(load: Load, arguments: argparse.Namespace) -> Told:
-    here = cores()
+    Raises AbsurdLoad, NotHere, and RuntimeError or OSError.
+    """
+    load, here = load_of(arguments, arguments.rate, arguments.seconds), cores()
     with target(arguments, here) as server:
         prepare(server, load.shape)
         before = server.footprint()
         found = measured(load, drive(server, load, here, View(load.scenario, load.end).show))
-        return Told(load=load, outcome=found, cores=here, before=before, after=server.footprint())
-
-
-def exit_code(found: Outcome) -> int:
-    """1 where nothing was answered well, or an answer that was looked into is wrong."""
+        told = Told(load=load, outcome=found, cores=here, before=before, after=server.footprint())
+    known = facts()
+    conclude(arguments, load.scenario, document(told, known), report(told, known))
     for one in found.content.faults:
         print(f"loadtest: {one}", file=sys.stderr)
     return 1 if found.content.wrong or found.errors == found.requests else 0

@@ -17,8 +17,8 @@ import trio
 
 from loadtest.machine.wire import connect
 from loadtest.openloop.drive import Drive, Lane, OpenLoop
-from loadtest.openloop.part import MOST_FAULTS, READY, Part, PartDone
-from loadtest.openloop.recording import Recording
+from loadtest.openloop.outcome import MOST_FAULTS
+from loadtest.openloop.recording import READY, Part, PartDone, Recording
 from loadtest.openloop.slow_reader import Sipped, large_read, read_slowly
 from loadtest.workloads.asks import Work, fault
 from loadtest.workloads.scenarios import SCENARIOS

@@ -1,7 +1,11 @@
-"""What a recording comes to: latencies from the schedule, errors, how the driver itself did."""
+"""What a recording comes to: latencies from the schedule, errors, how the driver itself did.
+
+Percentiles are of all latencies recorded, none estimated: the nearest rank, a latency that somebody had.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -9,15 +13,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest.openloop.drive import DRAIN_SECONDS
-from loadtest.openloop.part import MOST_FAULTS, PartDone
-from loadtest.openloop.percentiles import Latency, at, curve, latency
-from loadtest.openloop.recording import Arrays
+from loadtest.openloop.recording import Arrays, PartDone
 from loadtest.openloop.slow_reader import Sipped
 
-MOST_BINS = 120
+MOST_BINS = 30
+MOST_FAULTS = 5
+"""Wrong answers told of; the rest are counted."""
+NAMED = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "p99.99": 0.9999}
 BUSY = 0.9
 """A driver that has less slack than the rest of this may be what answers wait for."""
 UNANSWERED, FAILED = "unanswered", "connection failed"
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Milliseconds. NaN where nothing was counted."""
+
+    count: int
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+    p999: float = msgspec.field(name="p99.9")
+    p9999: float = msgspec.field(name="p99.99")
+    max: float
+
+
+def latency(seconds: NDArray[np.float64]) -> Latency:
+    """What these latencies come to."""
+    ordered = np.sort(seconds) * 1e3
+    p50, p90, p99, p999, p9999, highest = at(ordered, [*NAMED.values(), 1.0])
+    mean = float(ordered.mean()) if len(ordered) else math.nan
+    return Latency(count=len(ordered), mean=mean, p50=p50, p90=p90, p99=p99, p999=p999, p9999=p9999, max=highest)
+
+
+def at(ordered: NDArray[np.float64], fractions: Sequence[float]) -> list[float]:
+    """The smallest values that at least such fractions do not exceed, of ascending ones.
+
+    >>> at(np.array([1.0, 2.0, 3.0, 4.0]), [0.5, 0.51, 1.0])
+    [2.0, 3.0, 4.0]
+    """
+    count = len(ordered)
+    if not count:
+        return [math.nan] * len(fractions)
+    ranks = [max(1, math.ceil(round(fraction * count, 6))) for fraction in fractions]
+    return [float(ordered[rank - 1]) for rank in ranks]
 
 
 class Bin(msgspec.Struct, frozen=True, rename="camel"):
@@ -70,7 +109,6 @@ class Outcome(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     kinds: dict[str, Latency]
     phases: dict[str, Latency]
     timeline: list[Bin]
-    curve: list[tuple[float, float]]
     driver: Driver
     content: Content
     slow_readers: Sipped
@@ -109,7 +147,6 @@ def outcome(everything: Arrays, frame: Frame, parts: Sequence[PartDone]) -> Outc
         kinds={str(kind): latency(seconds[counted & (whose == number)]) for number, kind in enumerate(kinds)},
         phases=_phases(frame, measured, seconds, counted),
         timeline=_timeline(frame, measured, seconds, counted, good),
-        curve=curve(seconds[counted]),
         driver=_driver(measured, parts),
         content=_content(parts),
         slow_readers=_sipped(parts),

@@ -1,4 +1,4 @@
-"""The parent of the drivers: starts them at one instant and looks on."""
+"""The parent of the drivers: starts them at one instant, looks on and shows what it sees."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from loadtest.machine.connection import Connection
 from loadtest.machine.cores import Cores
@@ -20,15 +21,16 @@ from loadtest.machine.processes import child
 from loadtest.machine.service import Service
 from loadtest.openloop.drive import DRAIN_SECONDS
 from loadtest.openloop.load import Load
-from loadtest.openloop.outcome import Outcome, outcome
-from loadtest.openloop.part import READY, Part, PartDone
-from loadtest.openloop.recording import Arrays, Recording
+from loadtest.openloop.outcome import Outcome, at, latencies, outcome
+from loadtest.openloop.recording import READY, Arrays, Part, PartDone, Recording
 from loadtest.workloads.shape import Shape
 from loadtest.workloads.writing import fillings, registrations
 
 START_SECONDS = 0.1
 GLANCE_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0
+LINE_SECONDS = 2.0
+LOOK_BACK_SECONDS = 1.0
 Watch = Callable[[Arrays, float], None]
 """Is shown the recording as it fills, and the seconds since the start."""
 _Driver = subprocess.Popen[bytes]
@@ -139,3 +141,47 @@ def _result(process: _Driver) -> PartDone:
     if process.wait() != 0:
         raise RuntimeError("a driver failed; what it says is above")
     return msgspec.json.decode(said, type=PartDone)
+
+
+# What one sees while it runs
+
+
+class Glimpse(NamedTuple):
+    """The last second: requests that fell due, 2xx answers; milliseconds; how many were answered otherwise."""
+
+    asked: float
+    answered: float
+    p50: float
+    p99: float
+    errors: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.answered:7,.0f} of {self.asked:,.0f}/s"
+            f"  p50 {self.p50:.1f}  p99 {self.p99:.1f} ms  errors {self.errors:,}"
+        )
+
+
+def glimpse(arrays: Arrays, since: float) -> Glimpse:
+    """What the second before looked like: latencies are of what was answered in it, whenever that was due."""
+    begin = since - LOOK_BACK_SECONDS
+    first, last = np.searchsorted(arrays.scheduled, [begin, since])
+    due = arrays.rows(slice(0, int(last)))
+    recent = due.rows(due.done > begin)
+    seconds, good = latencies(recent)
+    p50, p99 = at(np.sort(seconds[good]) * 1e3, [0.5, 0.99])
+    asked, answered = ((last - first) / LOOK_BACK_SECONDS, good.sum() / LOOK_BACK_SECONDS)
+    return Glimpse(asked, answered, p50, p99, int((~good).sum()))
+
+
+class View:
+    """A line every few seconds; `show` is what a run calls while it goes on."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self._name, self._seconds, self._next_line = name, seconds, LINE_SECONDS
+
+    def show(self, arrays: Arrays, since: float) -> None:
+        """The recording `since` seconds after the start."""
+        if self._next_line <= since <= self._seconds:
+            self._next_line += LINE_SECONDS
+            print(f"{self._name} {since:4.0f} s {glimpse(arrays, since)}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What became of each request: one row of arrays for each, in a file that parent and drivers map.
+"""What parent and drivers share: a row of arrays for each request, in a file that all map; and messages.
 
 The drivers write while the parent looks on, so that showing progress costs them nothing.
 """
@@ -10,13 +10,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from loadtest.openloop.schedule import Instants
+from loadtest.openloop.slow_reader import Sipped
+from loadtest.workloads.shape import Shape
 
 _DOUBLES = 4
 _ROW_BYTES = 8 * _DOUBLES + 2
+READY = b"ready\n"
 
 
 class Recording:
@@ -90,3 +94,38 @@ class Arrays(NamedTuple):
             column[chosen] for column in (self.scheduled, self.ready, self.sent, self.done)
         )
         return Arrays(scheduled, ready, sent, done, self.status[chosen])
+
+
+# Messages
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One driver's part of a run: rows first, first + step, ... of the recording, over so many connections.
+
+    `slow_readers` begin `slow_from` seconds after the start.
+    """
+
+    host: str
+    port: int
+    scenario: str
+    shape: Shape
+    recording: str
+    first: int
+    step: int
+    connections: int
+    core: int | None
+    spins: bool
+    slow_readers: int = 0
+    slow_from: float = 0.0
+
+
+class PartDone(msgspec.Struct, frozen=True, kw_only=True):
+    """How it went: see `drive.Drive`. `wrong` of the `sampled` answers were not what was asked for."""
+
+    busy: float
+    held_up: float
+    longest: float
+    sampled: int
+    wrong: int
+    faults: list[str]
+    sipped: Sipped

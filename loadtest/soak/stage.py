@@ -8,11 +8,9 @@ from loadtest.machine.connection import Connection
 from loadtest.machine.cores import Cores
 from loadtest.machine.service import Service, crowded_share
 from loadtest.openloop.load import Load
-from loadtest.openloop.parent import Driven, Watch, drive, prepare
-from loadtest.openloop.progress import View
+from loadtest.openloop.parent import Driven, View, Watch, drive, prepare
 from loadtest.openloop.recording import Arrays
-from loadtest.soak.ledger import ledger
-from loadtest.soak.readback import Book, counted, discrepancies
+from loadtest.soak.ledger import Book, counted, discrepancies, ledger
 from loadtest.workloads.soaking import Soaking
 
 CRASH_SECONDS, KILL_AFTER_SECONDS = 2.0, 0.8

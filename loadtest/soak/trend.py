@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from loadtest.openloop.percentiles import Latency
+from loadtest.machine.facts import MEGABYTE
+from loadtest.openloop.outcome import Latency
 
-MEGABYTE = 1024 * 1024
 LEAST_SECONDS = 180.0
 """Of less than this nothing is said: a few checkpoints would decide."""
 MOST_BINS = 60

@@ -25,8 +25,8 @@ from loadtest.compare.report import (
 from loadtest.compare.rounds import Differs, same_columns
 from loadtest.compare.work import BATCHED, PAIR, SEPARATE, TOGETHER, WIDE, Serve, Timed, Write
 from loadtest.compare.workloads import WORKLOADS
-from loadtest.machine.facts import as_json
-from loadtest.machine.tables import aligned, piped
+from loadtest.machine.facts import keep
+from loadtest.machine.tables import table
 
 SERVE, BATCH, TRAINING, MEMORY = (
     WORKLOADS[name] for name in ("serve-1x2", "write-100", "training-10000", "memory")
@@ -194,14 +194,14 @@ def test_the_table_has_both_sides_their_ratio_and_its_middle_half() -> None:
     assert wrong[-1] == "FAILED, see below"
 
 
-def test_the_table_is_aligned_in_a_terminal_and_piped_in_markdown() -> None:
-    table = rows(some())
-    plain = aligned(table, 2).splitlines()
-    assert len(plain) == len(table) + 1 and {line.index("Feast") for line in plain[2:4]} == {
-        plain[0].index("peer")
+def test_the_table_is_markdown_whose_columns_are_aligned() -> None:
+    cells = rows(some())
+    lines = table(cells, 2).splitlines()
+    assert len(lines) == len(cells) + 1 and {line.index("Feast") for line in lines[2:4]} == {
+        lines[0].index("peer")
     }
-    marked = piped(table, 2).splitlines()
-    assert {line.count("|") for line in marked} == {len(table[0]) + 1}
+    assert {line.count("|") for line in lines} == {len(cells[0]) + 1}
+    assert len({len(line) for line in lines}) == 1
 
 
 def test_the_report_says_what_was_measured_on_what_and_what_went_wrong() -> None:
@@ -222,9 +222,8 @@ def test_the_report_says_what_was_measured_on_what_and_what_went_wrong() -> None
 
 
 def test_a_document_is_read_back_as_it_was_kept(tmp_path: Path) -> None:
-    kept = tmp_path / "kept.json"
-    kept.write_bytes(as_json(document(*some())))
-    read = msgspec.json.decode(kept.read_bytes(), type=Document)
+    kept = keep(tmp_path, "kept", document(*some()), "report")
+    read = msgspec.json.decode(kept.with_suffix(".json").read_bytes(), type=Document)
     assert msgspec.to_builtins(read.comparisons) == msgspec.to_builtins(some())
     assert read.comparisons[0].ours == Side([1_000.0, 1_000.0])
 

@@ -50,7 +50,7 @@ def test_the_command_compares_prints_the_table_and_keeps_the_report(tmp_path: Pa
     assert process.returncode == 0, progress
     (kept,) = tmp_path.glob("compare-quick-*.json")
     document = msgspec.json.decode(kept.read_bytes(), type=Document)
-    order = [line.split()[0] for line in printed.splitlines() if "Hypercorn, no-op" in line]
+    order = [line.split()[1] for line in printed.splitlines() if "Hypercorn, no-op" in line]
     assert order == [one.workload for one in document.comparisons] == workloads.split(",")
     assert all(len(one.times_better) == 1 and one.times_better[0] > 0 for one in document.comparisons)
     assert "serve-1x2 beside Hypercorn, no-op, round 1" in progress

@@ -7,9 +7,8 @@ import pytest
 
 from loadtest.openloop.drive import DRAIN_SECONDS
 from loadtest.openloop.outcome import FAILED, UNANSWERED, Frame, Outcome, outcome
-from loadtest.openloop.part import PartDone
-from loadtest.openloop.progress import glimpse
-from loadtest.openloop.recording import Arrays, Recording
+from loadtest.openloop.parent import glimpse
+from loadtest.openloop.recording import Arrays, PartDone, Recording
 from loadtest.openloop.schedule import constant
 from loadtest.openloop.slow_reader import Sipped
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.openloop.percentiles import NAMED, at, curve, latency
+from loadtest.openloop.outcome import NAMED, at, latency
 
 LATENCIES = st.lists(st.floats(0, 100, width=32), min_size=1, max_size=300).map(np.array)
 
@@ -46,14 +46,3 @@ def test_of_nothing_there_is_no_percentile() -> None:
     found = latency(np.zeros(0))
     assert found.count == 0
     assert math.isnan(found.p99)
-    assert curve(np.zeros(0)) == []
-
-
-@given(LATENCIES)
-def test_the_curve_rises_from_the_median_to_the_slowest(
-    seconds: np.ndarray[tuple[int], np.dtype[np.float64]],
-) -> None:
-    points = curve(seconds)
-    assert points[0] == (0.5, latency(seconds).p50)
-    assert points[-1][1] == seconds.max() * 1e3
-    assert points == sorted(points)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loadtest.openloop.percentiles import latency
+from loadtest.machine.facts import MEGABYTE
+from loadtest.openloop.outcome import latency
 from loadtest.openloop.recording import Arrays, Recording
 from loadtest.openloop.schedule import constant
 from loadtest.soak.ledger import ledger
-from loadtest.soak.trend import MEGABYTE, memory, slope, slower
+from loadtest.soak.trend import memory, slope, slower
 from loadtest.workloads.shape import Shape
 from loadtest.workloads.soaking import BATCHES, SINGLES, Soaking
 
