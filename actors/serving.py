@@ -24,12 +24,12 @@ from actors.settings import AGGREGATORS, CELLS_PER_QUESTION, ENTITIES_PER_MESSAG
 from actors.table.aggregates import Aggregate
 from actors.table.columns import Indices
 from actors.table.grid import Grid, join
-from actors.table.partition import DiskRows
+from actors.table.partition import IDS_PER_TURN, DiskRows
 from actors.table.ranged import Ranged
 from actors.table.selection import Selection
-from actors.table.sharding import shard_of, shards_of
+from actors.table.sharding import finding_shards, shard_of
 from actors.timestamps import FOREVER, NEVER
-from actors.turns import aside
+from actors.turns import aside, by_turns
 from actors.types.values import width_of
 
 
@@ -125,7 +125,7 @@ class FeatureServingEngine:
         judged: int | None,
     ) -> Grid:
         features = selected.features
-        parts = self._parts(features[0].entity, entities)
+        parts = await self._parts(features[0].entity, entities)
 
         async def ask(disk: AtHand) -> Grid:
             replies = []
@@ -133,6 +133,7 @@ class FeatureServingEngine:
                 at_hand = {id_: own for id_, rows in disk.items() if (own := _of(rows, part)).entities}
                 whose = features[0].entity, part.entities, features, selected.kinds
                 question = Latest(*whose, at, current, visible, at_hand, verify, judged)
+                await _pause(len(part.entities))
                 store = self.stores[part.shard]
                 # Rows from disk are taken into memory, which is for the store's own task to bound.
                 replies.append((None if at_hand else store.turn(question)) or await store.send(question))
@@ -150,12 +151,14 @@ class FeatureServingEngine:
 
         return await self.history.complete(ask, missing)
 
-    def _parts(self, entity_type: str, entities: Sequence[str]) -> list[_Part]:
+    async def _parts(self, entity_type: str, entities: Sequence[str]) -> list[_Part]:
         shards = len(self.stores)
         if len(entities) == 1 or shards == 1:
             shard = shard_of(entity_type, entities[0], shards)
             return [_Part(shard, np.arange(len(entities)), entities)]
-        owners = shards_of(entity_type, entities, shards)
+        await _pause(len(entities))
+        owners = await by_turns(finding_shards(entity_type, entities, shards))
+        await _pause(len(entities))
         parts = []
         for shard in range(shards):
             positions = np.flatnonzero(owners == shard)
@@ -189,7 +192,7 @@ class FeatureServingEngine:
             found = await self.aggregate(distinct, feature, aggregation, span, now)
             places = (owners[:, None] * span.windows + np.arange(span.windows)).ravel()
             return Aggregate(found.values[places], found.nulls[places], found.value_type)
-        parts = self._parts(feature.entity, entities)
+        parts = await self._parts(feature.entity, entities)
         chunks = [chunk for part in parts for chunk in _chunks(part, feature, span.windows)]
         held = Amount(feature.id, UNCOUNTED, self.history.most_bytes)
         answers, cells = list[Aggregated](), list[Indices]()
@@ -268,6 +271,12 @@ class FeatureServingEngine:
             return [Missing(feature, [entity], start, span.end, enough)] if answer.cold else ()
 
         return await self.history.complete(ask, missing)
+
+
+async def _pause(ids: int) -> None:
+    """Let other tasks run before so many ids are dealt with, unless they are few."""
+    if ids > IDS_PER_TURN:
+        await trio.lowlevel.checkpoint()
 
 
 def _visible_from(feature: Feature, now: int) -> int:

@@ -42,7 +42,7 @@ from actors.table.loading import Loading
 from actors.table.partition import DiskRows, Partition
 from actors.table.ranged import Bounds, Ranged, in_windows
 from actors.table.rows import Rows
-from actors.table.series import differences
+from actors.table.series import SLOTS_WORTH_COMPACTING, differences
 from actors.table.sharding import shards_of, split
 from actors.timestamps import FOREVER
 from actors.turns import Steps, at_once, by_turns
@@ -111,11 +111,16 @@ class FeatureStore:
 
     def unprepared(self, message: Message[Any]) -> bool:
         """Whether `preparing` has to run before this message can be answered."""
-        return self.partition.lacks(_features_of(message))
+        features = _features_of(message)
+        return self.partition.lacks(features) or (_searches(message) and not self.partition.is_in_order(features))
 
     def preparing(self, message: Message[Any]) -> Steps[None]:
-        """Add the columns that a message needs, in steps. The store may not be used otherwise in between."""
-        return self.partition.making_columns(_features_of(message))
+        """Add the columns that a message needs, and sort the rows that it searches, in steps. The store may not be
+        used otherwise in between."""
+        features = _features_of(message)
+        yield from self.partition.making_columns(features)
+        if _searches(message):
+            yield from self.partition.ordering(features)
 
     def applying(self, batches: Sequence[tuple[int, Batch]]) -> Steps[None]:
         """Apply batches, in steps. The store may not be used otherwise in between."""
@@ -333,9 +338,7 @@ class StoreActor:
                 if isinstance(envelope.message, Apply) and envelope.reply is None:
                     await self._apply(envelope.message)
                 else:
-                    if self.store.unprepared(envelope.message):
-                        await by_turns(self.store.preparing(envelope.message))
-                    self._answer(envelope)
+                    await self._answer_by_turns(envelope)
                 if trio.current_time() > until:
                     await trio.lowlevel.checkpoint()
                     until = trio.current_time() + LONGEST_TURN_SECONDS
@@ -360,7 +363,16 @@ class StoreActor:
     def _answer_now(self, envelope: Envelope[Any]) -> None:
         """Answer in the caller's task. Raises RuntimeError if that takes long: the caller then sends a message."""
         if self.store.unprepared(envelope.message):
-            raise RuntimeError("what is asked for has no columns yet")
+            raise RuntimeError("what is asked for has to be prepared in steps")
+        self._answer(envelope)
+
+    async def _answer_by_turns(self, envelope: Envelope[Any]) -> None:
+        if self.store.unprepared(envelope.message):
+            try:
+                await by_turns(self.store.preparing(envelope.message))
+            except MemoryError as error:
+                self._refuse(envelope, error)
+                return
         self._answer(envelope)
 
     def _answer(self, envelope: Envelope[Any]) -> None:
@@ -371,13 +383,17 @@ class StoreActor:
                 raise
             envelope.fail(error)
         except MemoryError as error:
-            refusal = shortage(error)
-            half_done = isinstance(error, HalfGrown) or _takes_in(envelope.message)
-            if envelope.reply is None or refusal is None or half_done:
-                raise  # the state may be inconsistent, and has to be rebuilt
-            envelope.fail(refusal)
+            self._refuse(envelope, error)
         else:
             envelope.answer(answer)
+
+    def _refuse(self, envelope: Envelope[Any], error: MemoryError) -> None:
+        """Refuse a message for want of memory. Raises `error` if the store may be inconsistent, to be rebuilt."""
+        refusal = shortage(error)
+        half_done = isinstance(error, HalfGrown) or _takes_in(envelope.message)
+        if envelope.reply is None or refusal is None or half_done:
+            raise error
+        envelope.fail(refusal)
 
     async def _catch_up(self) -> None:
         """Apply the batches that were dropped from the full inbox."""
@@ -402,6 +418,17 @@ def _features_of(message: Message[Any]) -> Sequence[Feature]:
             return [message.feature]
         case _:
             return ()
+
+
+def _searches(message: Message[Any]) -> bool:
+    """Whether a query searches sorted rows, which it would otherwise sort first."""
+    match message:
+        case Past():
+            return True
+        case PastWindow() | Between():
+            return len(message.entities) >= SLOTS_WORTH_COMPACTING
+        case _:
+            return False
 
 
 def _takes_in(message: Message[Any]) -> bool:

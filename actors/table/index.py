@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.table.columns import Indices, Times
+from actors.turns import Steps, at_once
 from actors.types.type import Array, Nulls
 
 Slots = NDArray[np.int32]
+SLOTS_A_STEP = 8_192
+"""Slots whose rows are looked for in one step: less than a millisecond."""
 
 
 class Index:
@@ -77,8 +80,23 @@ class Index:
     def offsets(self, slots: int) -> Indices:
         """Where each slot's rows begin in sorted rows, for at least `slots` slots, and where the last ones end."""
         if self._offsets is None or len(self._offsets) <= slots:
-            self._offsets = np.searchsorted(self.slots, np.arange(slots + 1, dtype=np.int32))
+            at_once(self.making_offsets(slots))
+        assert self._offsets is not None
         return self._offsets
+
+    def has_offsets(self, slots: int) -> bool:
+        """Whether `offsets` has been computed for so many slots."""
+        return self._offsets is not None and len(self._offsets) > slots
+
+    def making_offsets(self, slots: int) -> Steps[None]:
+        """Compute `offsets`, in steps."""
+        made = np.empty(slots + 1, np.int64)
+        for start in range(0, len(made), SLOTS_A_STEP):
+            if start:
+                yield
+            part = np.arange(start, min(start + SLOTS_A_STEP, len(made)), dtype=np.int32)
+            made[start : start + len(part)] = np.searchsorted(self.slots, part)
+        self._offsets = made
 
     def part(self, start: int, end: int) -> Index:
         """The rows start:end; the same object for equal arguments."""

@@ -143,9 +143,21 @@ class Layers:
         if len(self.runs) > FAN or (rows - largest) * WORTH_MERGING > rows:
             self._need_one()
 
+    def is_to_merge(self) -> bool:
+        """Whether `merge_small` has anything to do."""
+        return len(self.runs) > 1 and self.rows <= MERGED_AT_ONCE and not self._busy(self.runs)
+
+    def is_much_to_merge(self) -> bool:
+        """Whether it has so much to do that `merging_small` had better be run before."""
+        return self.rows > MERGED_IN_PASSING and self.is_to_merge()
+
     def merge_small(self) -> bool:
         """Merge everything into one run if it is small. Returns whether there is one run now."""
         return len(self.runs) < 2 or self._merge_now(0, len(self.runs), MERGED_AT_ONCE)
+
+    def merging_small(self) -> Steps[None]:
+        """Merge everything into one run, in steps, between which nothing else may be done with the layers."""
+        self.runs = [(yield from merging(list(self.runs)))]
 
     def merging_all(self) -> Steps[None]:
         """Merge everything into one run, in steps. Runs added meanwhile are left out."""

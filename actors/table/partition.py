@@ -31,6 +31,8 @@ from actors.types.values import dtype_of, width_of
 QUESTIONS_REMEMBERED = 256
 IDS_PER_TURN = ROWS_PER_TURN // 2
 """Ids looked up in one step; each lookup is a random access to memory."""
+ROWS_APPENDED_AT_ONCE = 20_000
+"""More rows are sorted in steps, which costs more in all."""
 EVICT_DOWN_TO = 0.9
 """Eviction frees a tenth of the budget at a time, so that its cost is spread over the writes that made it
 necessary."""
@@ -126,7 +128,10 @@ class Partition:
                     yield
                     done = len(places)
                 yield from self._making_column(column.feature, column.created, column.values.dtype, column.width)
-                done += self._append(column, index) // SORTED_FOR_ONE
+                if len(places) > ROWS_APPENDED_AT_ONCE:
+                    yield from self._appending(column, index)
+                else:
+                    done += self._append(column, index) // SORTED_FOR_ONE
         self.position = arrived
 
     def lacks(self, features: Sequence[Feature]) -> bool:
@@ -138,6 +143,16 @@ class Partition:
         for one in features:
             yield from self._making_column(one.id, one.created, dtype_of(one.value_type), width_of(one))
             self.series(one)
+
+    def is_in_order(self, features: Sequence[Feature]) -> bool:
+        """Whether point-in-time queries for these features find their rows sorted."""
+        return all(self._series[one.id][1].is_in_order() for one in features if one.id in self._series)
+
+    def ordering(self, features: Sequence[Feature]) -> Steps[None]:
+        """Sort the rows of these features, in steps. The partition may not be used otherwise in between."""
+        for one in features:
+            if one.id in self._series and not self._series[one.id][1].is_in_order():
+                yield from self._series[one.id][1].ordering()
 
     def _is_new(self, feature: str, created: int) -> bool:
         return feature not in self._series or self._series[feature][0] < created
@@ -193,6 +208,11 @@ class Partition:
     def _append(self, column: Column, index: Index) -> int:
         series = self._series_of(column.feature, column.created, column.values.dtype, column.width)
         return 0 if series is None else series.append(Rows(index, column.values, column.nulls))
+
+    def _appending(self, column: Column, index: Index) -> Steps[None]:
+        series = self._series_of(column.feature, column.created, column.values.dtype, column.width)
+        if series is not None:
+            yield from series.appending(Rows(index, column.values, column.nulls))
 
     def _series_of(self, feature: str, created: int, dtype: np.dtype[np.generic], width: int) -> Series | None:
         """The series of a feature, created on first use; None if the feature has been replaced since."""

@@ -23,13 +23,14 @@ from typing import Any
 
 import numpy as np
 
+from actors.settings import ROWS_PER_TURN
 from actors.table.columns import Indices, Times
 from actors.table.found import Found
 from actors.table.grid import Cells
-from actors.table.index import Index, Slots
+from actors.table.index import SLOTS_A_STEP, Index, Slots
 from actors.table.latest import LatestTable
 from actors.table.layers import Layers
-from actors.table.merging import ROWS_A_STEP
+from actors.table.merging import ROWS_A_STEP, cuts, merging
 from actors.table.rows import (
     Ranges,
     Rows,
@@ -123,19 +124,38 @@ class Series:
 
         Returns how many rows were sorted for that.
         """
-        self._trimmed_to = None
-        self._appended += 1
-        if not known_without_nulls(rows.nulls):
-            if rows.nulls.any():
-                self._nullable = True
-            else:
-                rows = Rows(rows.index, rows.values, no_nulls(rows.size))
+        rows = self._added(rows)
         self._update_latest(rows)
         settled = self._settle() if self._tail.count + rows.size > self._settle_at else 0
         if rows.size > TAIL_ROWS:
             return settled + self._layers.push(merge([rows]))
         self._tail.append(rows)
         return settled
+
+    def appending(self, rows: Rows) -> Steps[None]:
+        """Do what `append` does, in steps: for many rows. The series may not be used otherwise in between."""
+        rows = self._added(rows)
+        for start in range(0, rows.size, ROWS_PER_TURN):  # few, since new slots are in memory not touched before
+            self._update_latest(rows.part(start, min(start + ROWS_PER_TURN, rows.size)))
+            yield
+        self._settle()
+        if (rows.slots[1:] >= rows.slots[:-1]).all():  # as those of new entities are; sorting them is quick
+            self._layers.push(merge([rows]))
+            return
+        runs = []
+        for cut in cuts(rows.size):
+            runs.append(merge([rows.part(cut.start, cut.stop)]))
+            yield
+        self._layers.push((yield from merging(runs)))
+
+    def _added(self, rows: Rows) -> Rows:
+        self._trimmed_to = None
+        self._appended += 1
+        if not known_without_nulls(rows.nulls):
+            if not rows.nulls.any():
+                return Rows(rows.index, rows.values, no_nulls(rows.size))
+            self._nullable = True
+        return rows
 
     def make_room(self, slots: int) -> None:
         """Add capacity for slots below `slots`, which queries may then use."""
@@ -223,6 +243,24 @@ class Series:
                 run.nulls[found],
             )
         return Cells(times, values, nulls, self._below(slots, times, visible_from))
+
+    def is_in_order(self) -> bool:
+        """Whether `past` can answer in a step; otherwise `ordering` had better be run before."""
+        if self._tail.count > ROWS_A_STEP // 4 or self._layers.is_much_to_merge():
+            return False
+        if self.room <= SLOTS_A_STEP:
+            return True
+        as_it_is = self._tail.count == 0 and not self._layers.is_to_merge()
+        return as_it_is and (len(self.runs) != 1 or self.runs[0].index.has_offsets(self.room))
+
+    def ordering(self) -> Steps[None]:
+        """Sort and merge what `past` would, in steps. The series may not be used otherwise in between."""
+        self._settle()
+        yield
+        if self._layers.is_to_merge():
+            yield from self._layers.merging_small()
+        if len(self.runs) == 1:
+            yield from self.runs[0].index.making_offsets(self.room)
 
     def past(
         self, slots: Indices, owner: Indices, at: Times, visible_from: int | Times, disk: Rows | None, found: Found

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import actors.table.partition
+import actors.table.series
 from actors.domain import Feature, Retention, ValueSchema, ValueType
 from actors.table import pieces
 from actors.table.batch import Table
@@ -460,3 +462,23 @@ def test_rows_from_disk_are_placed_in_the_order_of_the_partition(
     assert 0 not in {slot for slot, _ in newest}
     found = list(zip(placed.slots.tolist(), placed.times.tolist(), placed.values.tolist(), strict=True))
     assert found == [(*key, newest[key]) for key in sorted(newest)]
+
+
+@pytest.mark.parametrize("value_type", ["number", "string"])
+def test_a_table_of_many_rows_is_applied_in_steps_to_the_same_end(
+    monkeypatch: pytest.MonkeyPatch, value_type: str
+) -> None:
+    monkeypatch.setattr(actors.table.partition, "ROWS_APPENDED_AT_ONCE", 50)
+    monkeypatch.setattr(actors.table.series, "ROWS_PER_TURN", 10)
+    partition, feature = Partition(), a_feature("x", value_type)
+    value = str if value_type == "string" else float
+    rows = [(f"u{number % 40}", number * 7 % 13, value(number)) for number in range(200)]
+    steps = len(list(partition.applying(1, [table_of(feature, *rows)])))
+    assert steps >= 20
+    expected = {(entity, time): found for entity, time, found in rows}
+    for entity in {entity for entity, _, _ in rows}:
+        newest = max(time for other, time in expected if other == entity)
+        assert shown(latest(partition, feature, entity)) == [expected[entity, newest]]
+        assert shown(latest(partition, feature, entity, now=3)) == [
+            next((expected[entity, time] for time in (3, 2, 1, 0) if (entity, time) in expected), None)
+        ]

@@ -15,17 +15,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import actors.table.grid
+import actors.table.index
 import actors.table.latest
 import actors.table.layers
 import actors.table.merging
 import actors.table.series
 from actors.table.columns import Indices
+from actors.table.found import Found
 from actors.table.index import Index
 from actors.table.latest import LatestTable
 from actors.table.layers import Layers
 from actors.table.rows import Ranges, Rows, merge
 from actors.table.series import Series
 from actors.timestamps import FOREVER, NEVER
+from actors.turns import at_once
 
 KINDS = ["number", "object", "vector"]
 SLOTS = 5
@@ -39,6 +42,9 @@ def small_limits() -> Iterator[None]:
     """Runs and merges happen with few rows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(actors.table.series, "TAIL_ROWS", 4)
+        patch.setattr(actors.table.series, "ROWS_PER_TURN", 3)
+        for module in (actors.table.index, actors.table.series):
+            patch.setattr(module, "SLOTS_A_STEP", 2)
         patch.setattr(actors.table.layers, "MOST_RUNS", 3)
         patch.setattr(actors.table.series, "SLOTS_WORTH_COMPACTING", 3)
         yield
@@ -112,6 +118,22 @@ class World:
     def append(self, batch: list[tuple[int, int, bool]]) -> None:
         self.arrived += 1
         self.series.append(self.rows(self._remember(batch)))
+
+    def append_many(self, batch: list[tuple[int, int, bool]]) -> None:
+        self.arrived += 1
+        at_once(self.series.appending(self.rows(self._remember(batch))))
+
+    def order(self) -> None:
+        at_once(self.series.ordering())
+        owner, asked = np.arange(SLOTS), (NEVER, 5)
+        for at in QUESTIONS[1:]:
+            for visible_from in asked:
+                moments = np.full(SLOTS, at, np.int64)
+                cells = self.series.past(ASKED, owner, moments, visible_from, None, Found())
+                missing = cells.times == NEVER  # values mean nothing there
+                nothing = self.series.blank(SLOTS)
+                cells.values[missing], cells.nulls[missing] = nothing[missing], False
+                self.check_cells(cells, at, visible_from)
 
     def flush(self) -> None:
         self.flushed = self.arrived
@@ -258,8 +280,8 @@ TIED = st.lists(st.tuples(st.integers(1, 2), st.just(6), st.booleans()), min_siz
 SOME_SLOTS = st.lists(st.integers(1, SLOTS - 1), min_size=1, max_size=SLOTS, unique=True)
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("append"), IN_ANY_ORDER | IN_ORDER | TIED),
-        st.tuples(st.just("flush")),
+        st.tuples(st.sampled_from(["append", "append_many"]), IN_ANY_ORDER | IN_ORDER | TIED),
+        st.tuples(st.sampled_from(["flush", "order"])),
         st.tuples(st.just("trim"), st.integers(0, 3)),
         st.tuples(st.just("evict"), SOME_SLOTS),
         st.tuples(st.just("install"), SOME_SLOTS, st.integers(0, 3)),
@@ -315,8 +337,8 @@ def test_each_run_is_sorted_and_at_least_twice_the_size_of_the_third_after_it(
 
 STEPS_BETWEEN = st.lists(
     st.one_of(
-        st.tuples(st.just("append"), IN_ANY_ORDER | IN_ORDER | TIED),
-        st.tuples(st.just("flush")),
+        st.tuples(st.sampled_from(["append", "append_many"]), IN_ANY_ORDER | IN_ORDER | TIED),
+        st.tuples(st.sampled_from(["flush", "order"])),
         st.tuples(st.just("begin_trim"), st.integers(0, 3)),
         st.tuples(st.just("begin_evict"), SOME_SLOTS),
         st.tuples(st.just("install"), SOME_SLOTS, st.integers(0, 3)),
@@ -547,3 +569,26 @@ def test_a_trim_that_has_nothing_to_let_go_of_merges_nothing() -> None:
     assert series.rows == 15
     series.trim(keep=2, flushed=FOREVER)
     assert series.rows == 10
+
+
+@pytest.mark.parametrize("rows", [1, 3_000, 30_000])
+def test_what_a_point_in_time_query_sorts_is_sorted_in_short_steps_and_only_once(
+    monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(actors.table.layers, "MERGED_AT_ONCE", 2 * rows)
+    for module in (actors.table.merging, actors.table.layers):
+        monkeypatch.setattr(module, "ROWS_A_STEP", 1_000)
+    series, steps = Series(np.dtype(np.float64)), 0
+    series.make_room(rows + 1)
+    for at in range(2):
+        series.append(rows_of(rows, at))
+    for _ in series.ordering():
+        steps += 1
+        assert rows < 10_000 or all(run.size in (rows, 2 * rows) for run in series.runs)
+    assert steps >= 2 * rows // 1_000
+    assert series.is_in_order()
+    runs = series.runs
+    slots = np.array([1, rows], np.int64)
+    cells = series.past(slots, np.arange(2), np.array([0, 1]), NEVER, None, Found())
+    assert cells.times.tolist() == [0, 1]
+    assert series.runs is runs

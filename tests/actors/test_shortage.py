@@ -16,6 +16,7 @@ from actors import checkpoint, store
 from actors.domain import FeatureChange
 from actors.errors import Overloaded, StorageDown, StoreCrashed, Unavailable
 from actors.journal import JournalActor
+from actors.messages import Latest
 from actors.monitoring import webhook
 from actors.settings import CRASHES_ALLOWED
 from actors.storage.entries import Entry
@@ -35,7 +36,7 @@ OFTEN = CRASHES_ALLOWED + 2
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, method: str) -> list[bool]:
-    """Reads (`handle`) or writes (`applying`) fail for want of memory while the list is not empty."""
+    """Reads (`handle`, `preparing`) or writes (`applying`) fail for want of memory while the list is not empty."""
     armed = [True]
     sane = getattr(store.FeatureStore, method)
 
@@ -48,12 +49,15 @@ def failing(monkeypatch: pytest.MonkeyPatch, method: str) -> list[bool]:
     return armed
 
 
+@pytest.mark.parametrize("method", ["handle", "preparing"])
 async def test_reads_that_lack_memory_are_refused_one_by_one_and_crash_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     async with service(FaultyStorage()) as timewell:
         await write(timewell, ONE, 1.0)
-        armed = failing(monkeypatch, "handle")
+        if method == "preparing":
+            monkeypatch.setattr(store.FeatureStore, "unprepared", lambda _, message: isinstance(message, Latest))
+        armed = failing(monkeypatch, method)
         for _ in range(OFTEN):
             with pytest.raises(Overloaded, match="memory"):
                 await read(timewell, ONE)

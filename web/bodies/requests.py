@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
+import trio
 from quart import Response, request
 
 from actors.errors import Fault, InvalidInput, TooLarge, fault_of
@@ -32,9 +33,13 @@ async def decode_bounded(
     data: bytes | bytearray, kind: type[T], most: int = MAX_ELEMENTS, most_keys: int = MAX_KEYS
 ) -> T:
     """The same for a body already read. Raises TooLarge if decoding its elements would hold other requests up."""
-    if len(data) > min(most, most_keys):
+    long = len(data) > min(most, most_keys)
+    if long:
         await by_turns(checking_size(data, most, most_keys))
-    return decode(data, kind)
+    decoded = decode(data, kind)
+    if long:
+        await trio.lowlevel.checkpoint()
+    return decoded
 
 
 def checking_size(data: bytes | bytearray, most: int = MAX_ELEMENTS, most_keys: int = MAX_KEYS) -> Steps[None]:
