@@ -44,6 +44,11 @@ class Model:
         self.values = {pair: seen for pair, seen in self.values.items() if pair[1] != entity}
         return sum(gone), len(gone)
 
+    def ids(self, entity_type: str, prefix: str) -> list[str]:
+        """The ids that anything is known of, sorted."""
+        ids = {id_ for feature, id_ in self.values if feature.startswith(f"{entity_type}.")}
+        return sorted(id_ for id_ in ids if id_.startswith(prefix))
+
     def write(self, feature: str, entity: str, value: Any, time: int) -> None:
         self.values.setdefault((feature, entity), {})[time] = value
         self.accepted[feature].append(value)

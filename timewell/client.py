@@ -108,6 +108,21 @@ class Client(_Routes, Blocking):
         except BROKEN as error:
             settle(error, 1)
 
+    def ids(self, entity: str, *, prefix: str | None = None) -> Iterator[str]:
+        """The ids of an entity type that anything is known of, in the order of their code points, page by page.
+
+        `prefix`: only ids that begin with this. Ids that are written or erased meanwhile may be missed or come.
+        Raises NotFound for an entity type that the service does not know.
+
+            for user in client.ids("user", prefix="a"):
+                print(user)
+        """
+        cursor, more = None, True
+        while more:
+            page = self._run(self._page_of_ids(entity, prefix, cursor))
+            yield from page.ids
+            cursor, more = page.next_cursor, page.next_cursor is not None
+
     def _run(self, talk: Talk[T]) -> T:
         outcome: Outcome = None
         while True:
@@ -174,6 +189,15 @@ class AsyncClient(_Routes, Awaited):
                         yield event
         except BROKEN as error:
             settle(error, 1)
+
+    async def ids(self, entity: str, *, prefix: str | None = None) -> AsyncIterator[str]:
+        """The same as in `Client`: `async for user in client.ids("user")`."""
+        cursor, more = None, True
+        while more:
+            page = await self._run(self._page_of_ids(entity, prefix, cursor))
+            for id_ in page.ids:
+                yield id_
+            cursor, more = page.next_cursor, page.next_cursor is not None
 
     async def _run(self, talk: Talk[T]) -> T:
         outcome: Outcome = None

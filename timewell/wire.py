@@ -168,6 +168,13 @@ class VersionsAnswer(msgspec.Struct):
     versions: list[FeatureAnswer]
 
 
+class EntityIdsAnswer(msgspec.Struct, rename="camel", omit_defaults=True):
+    """`GET /entities/{name}/ids`"""
+
+    ids: list[str]
+    next_cursor: str | None = None
+
+
 class GroupsAnswer(msgspec.Struct):
     """`GET /groups`"""
 

@@ -64,9 +64,9 @@ def _beside(writing: Writing, bodies: Sequence[bytes]) -> Iterator[Result]:
         with _writing(service.address, bodies, writing.values_per_second):
             time.sleep(WARM_UP_SECONDS)
         for _ in range(ROUNDS):
-            idle.append(_p99(service.address, request))
+            idle.append(p99_of_reads(service.address, request))
             with _writing(service.address, bodies, writing.values_per_second) as written:
-                busy.append(_p99(service.address, request))
+                busy.append(p99_of_reads(service.address, request))
             rates.append(written())
     asked = writing.values_per_second
     yield Result(f"beside {writing.name}, {asked:,}/s: p99 of serve 1x2, idle", "ms", [one * 1e3 for one in idle])
@@ -77,7 +77,8 @@ def _beside(writing: Writing, bodies: Sequence[bytes]) -> Iterator[Result]:
     yield Result("beside   p99 beside them to idle", "x", ratios, bound)
 
 
-def _p99(address: Address, request: bytes) -> float:
+def p99_of_reads(address: Address, request: bytes) -> float:
+    """The p99 of a read's time in seconds, measured for SECONDS."""
     took = []
     with Connection(address) as connection:
         began = time.perf_counter()

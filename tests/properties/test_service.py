@@ -66,6 +66,7 @@ _steps = st.lists(
         ),
         st.builds(Step, st.just("history"), st.tuples(features, entities, times, times, st.booleans())),
         st.builds(Step, st.just("statistics"), features),
+        st.builds(Step, st.just("ids"), st.sampled_from(("", "u", "Zoë"))),
         st.builds(Step, st.just("erase"), st.sampled_from(ENTITIES)),
         st.just(Step("checkpoint")),
         st.just(Step("restart")),
@@ -204,6 +205,16 @@ class Service:
             query["cursor"] = page["nextCursor"]
         expected = [value for _, value in self.model.between(feature, entity, start, end)]
         assert found == (expected[::-1] if descending else expected)
+
+    async def ids(self, prefix: str) -> None:
+        query, found = {"prefix": prefix, "limit": "1"}, list[str]()
+        while True:
+            page = await (await self.client.get("/entities/user/ids", query_string=query)).get_json()
+            found += page["ids"]
+            if "nextCursor" not in page:
+                break
+            query["cursor"] = page["nextCursor"]
+        assert found == self.model.ids("user", prefix)
 
     async def statistics(self, feature: str) -> None:
         figures = await (await self.client.get(f"/features/{feature}/stats")).get_json()

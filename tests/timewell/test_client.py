@@ -691,6 +691,7 @@ ASKED: dict[str, tuple[Any, ...]] = {
     "agreement": (),
     "monitor_status": (),
     "erase": ("e", "i"),
+    "ids": ("e",),
     "live": (),
     "ready": (),
     "metrics": (),
@@ -733,7 +734,8 @@ def test_every_route_of_the_document_has_its_method(kind: type[Client | AsyncCli
         ], route
     left_out = {"write_frame", "serve_frame"}  # other forms of write_batch and serve
     assert {name for name in dir(kind) if isinstance(getattr(kind, name), Route)} - left_out == {*ASKED} - {
-        "events"
+        "events",
+        "ids",
     }
 
 

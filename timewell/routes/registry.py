@@ -12,6 +12,7 @@ from timewell.calls import Asking, Request, Talk, get, path, query, route, send
 from timewell.plain import EntityId, entity_text, listed
 from timewell.times import Length, span
 from timewell.wire import (
+    EntityIdsAnswer,
     Erasure,
     FeatureAnswer,
     FeaturesAnswer,
@@ -128,6 +129,11 @@ class RegistryRoutes(Asking):
         client.erase("user", "ada").deleted.observations
         """
         return (yield from self._ask(Request("DELETE", path("entities", entity, entity_text(entity_id))), Erasure))
+
+    def _page_of_ids(self, entity: str, prefix: str | None, cursor: str | None) -> Talk[EntityIdsAnswer]:
+        """A page of the ids of an entity type."""
+        asked = get(path("entities", entity, "ids"), prefix=prefix, limit=MOST_OF_A_PAGE, cursor=cursor)
+        return (yield from self._ask(asked, EntityIdsAnswer))
 
     @route
     def put_group(

@@ -14,6 +14,7 @@ from web.routes import (
     checks,
     drift,
     history,
+    ids,
     monitoring,
     operating,
     ranges,
@@ -38,7 +39,7 @@ async def for_people(_: Service) -> str:
 
 
 _CHAPTERS = (
-    *(registry.chapter, writing.chapter, serving.chapter),
+    *(registry.chapter, ids.chapter, writing.chapter, serving.chapter),
     *(ranges.chapter, training.chapter, history.chapter),
     *(statistics.chapter, checks.chapter, drift.chapter, monitoring.chapter),
     *(operating.chapter, chapter),
