@@ -46,7 +46,9 @@ class Catalogue:
 
     def services_with(self, feature_id: str) -> list[FeatureService]:
         """The services that read a feature, by name and version."""
-        found = [one for one in self._services.values() if feature_id in {part.feature for part in one.features}]
+        found = [
+            one for one in self._services.values() if any(part.feature == feature_id for part in one.features)
+        ]
         return sorted(found, key=lambda service: (service.name, service.version))
 
     def put(self, record: Record) -> None:

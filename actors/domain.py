@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import NamedTuple, get_args
 
 import msgspec
@@ -136,13 +135,13 @@ class EntityType(msgspec.Struct, frozen=True, kw_only=True, tag="entity", tag_fi
 class ServiceFeature(msgspec.Struct, frozen=True, omit_defaults=True):
     """A feature as a service reads it: pinned by its id, and the name of its column.
 
-    `key`: the field of a row that holds the entity id, or a mapping from keys of the entity type to fields; None
-    if the fields are named like the keys.
+    `key`: the field of a row that holds the entity id, or for some keys of the entity type the fields that hold
+    them, as pairs sorted by key; fields are otherwise named like the keys.
     """
 
     feature: str
     name: str
-    key: str | Mapping[str, str] | None = None
+    key: str | tuple[tuple[str, str], ...] | None = None
 
 
 class FeatureService(msgspec.Struct, frozen=True, kw_only=True, tag="service", tag_field="kind"):

@@ -3,7 +3,8 @@
 The type of the answer is part of a message's type: a `Message[Grid]` is answered with a Grid. Messages by
 receiver:
 
-RegistryActor  Register, DeleteFeature, PutGroup, DeleteGroup, Refresh
+RegistryActor  Register, Promote, DeleteFeature, PutGroup, DeleteGroup, Declare, Undeclare, Offer,
+               Withdraw, Refresh
 JournalActor   Write, ChangeRegistry, Erase
 StoreActor     Apply, Forget, Purge, Flushed, Latest, Past, PastWindow, Between, Scan, Whereabouts, CountRows,
                Agreement
@@ -16,7 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from actors.domain import Feature, FeatureChange, Group
+from actors.domain import EntityType, Feature, FeatureChange, FeatureService, Group
 from actors.mailbox import Message
 from actors.stats.summary import Summary
 from actors.storage.entries import Erased, Noted, RegistryChange
@@ -35,10 +36,17 @@ class Register(Message[tuple[Feature, bool]], frozen=True):
     change: FeatureChange
 
 
-class DeleteFeature(Message[None], frozen=True):
-    """Delete a feature and its values."""
+class Promote(Message[Feature], frozen=True):
+    """Let the name of a feature mean this version."""
 
     feature_id: str
+
+
+class DeleteFeature(Message[None], frozen=True):
+    """Delete a feature and its values; with `force` even if groups or services read it."""
+
+    feature_id: str
+    force: bool = False
 
 
 class PutGroup(Message[tuple[Group, bool]], frozen=True):
@@ -52,6 +60,30 @@ class DeleteGroup(Message[None], frozen=True):
     """Delete a group; its features stay."""
 
     name: str
+
+
+class Declare(Message[tuple[EntityType, bool]], frozen=True):
+    """Declare or update an entity type; answered with it and whether it is new. Its times are ignored."""
+
+    entity_type: EntityType
+
+
+class Undeclare(Message[None], frozen=True):
+    """Delete an entity type of which there are no features."""
+
+    name: str
+
+
+class Offer(Message[tuple[FeatureService, bool]], frozen=True):
+    """Create or update a service, whose features may be any references; answered with it and whether it is new."""
+
+    service: FeatureService
+
+
+class Withdraw(Message[None], frozen=True):
+    """Delete a version of a service, `name.vN`."""
+
+    reference: str
 
 
 class Refresh(Message[None], frozen=True):

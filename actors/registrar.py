@@ -8,10 +8,23 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from actors import declaring
 from actors.clock import ArrivalClock
 from actors.errors import RequestError, TimewellError, Unavailable
 from actors.mailbox import Envelope, Mailbox, Message
-from actors.messages import ChangeRegistry, DeleteFeature, DeleteGroup, PutGroup, Refresh, Register
+from actors.messages import (
+    ChangeRegistry,
+    Declare,
+    DeleteFeature,
+    DeleteGroup,
+    Offer,
+    Promote,
+    PutGroup,
+    Refresh,
+    Register,
+    Undeclare,
+    Withdraw,
+)
 from actors.registry import FeatureRegistry
 from actors.storage.entries import RegistryChange, Ungrouped
 from actors.storage.protocol import Stale
@@ -93,11 +106,24 @@ class RegistryActor:
             case Register(change):
                 registered, new = self._registry.registration(change, now)
                 return registered, (registered.feature, new)
-            case DeleteFeature(id_):
-                return self._registry.deletion(id_, now), None
+            case Promote(id_):
+                promoted = declaring.promotion(self._registry, id_, now)
+                return promoted, promoted.feature
+            case DeleteFeature(id_, force):
+                return self._registry.deletion(id_, now, force), None
             case PutGroup(group):
                 grouped, new = self._registry.grouping(group, now)
                 return grouped, (grouped.group, new)
             case DeleteGroup(name):
                 return Ungrouped(self._registry.group(name).name), None
+            case Declare(entity_type):
+                declared, new = declaring.declaration(self._registry, entity_type, now)
+                return declared, (declared.record, new)
+            case Undeclare(name):
+                return declaring.undeclaration(self._registry, name), None
+            case Offer(service):
+                offered, new = declaring.offer(self._registry, service, now)
+                return offered, (offered.record, new)
+            case Withdraw(reference):
+                return declaring.withdrawal(self._registry, reference), None
         raise TypeError(f"not for the registry: {message!r}")

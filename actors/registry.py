@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 
 import msgspec
@@ -15,6 +17,7 @@ from actors.domain import (
     FeatureChange,
     Group,
     Record,
+    ServiceFeature,
     check_name,
     check_record,
     feature_id,
@@ -32,7 +35,7 @@ from actors.storage.entries import (
     Uncatalogued,
     Ungrouped,
 )
-from actors.table.selection import Selection
+from actors.table.selection import Key, SelectedFeature, Selection, fields_of
 from actors.timestamps import parse_duration
 from actors.types.constraints import check_schema
 from actors.types.patterns import Unusable, instructions_of
@@ -42,7 +45,7 @@ _MOST_REMEMBERED = 100_000
 _BYTES_OF_A_SELECTION = 400
 """The approximate size of a Selection, and again for each feature in it: lists, arrays, what stores cache of
 it."""
-_UPDATABLE = ("description", "tags", "owner", "schema", "max_age", "retention")
+_UPDATABLE = ("description", "tags", "owner", "schema", "max_age", "retention", "promoted")
 
 
 def check_count(references: int) -> None:
@@ -77,6 +80,7 @@ class FeatureRegistry:
             versions.setdefault((feature.entity, feature.name), []).append(feature)
             entities.setdefault(feature.name, set()).add(feature.entity)
         self._versions, self._entities = versions, entities
+        self._counts = Counter(feature.entity for feature in self._features.values())
         self.pattern_instructions = max(map(_instructions, self._features.values()), default=0)
         """The instructions of the largest pattern in any schema: matching costs at most this many steps a byte."""
         self._forget_answers()
@@ -89,6 +93,7 @@ class FeatureRegistry:
     def _index_one(self, feature: Feature) -> None:
         versions = self._versions.get((feature.entity, feature.name), [])
         kept = [*(other for other in versions if other.id != feature.id), feature]
+        self._counts[feature.entity] += len(kept) - len(versions)
         self._versions[feature.entity, feature.name] = sorted(kept, key=lambda version: version.version)
         self._entities.setdefault(feature.name, set()).add(feature.entity)
         self.pattern_instructions = max(self.pattern_instructions, _instructions(feature))
@@ -131,7 +136,7 @@ class FeatureRegistry:
     # What a reference means
 
     def resolve(self, reference: str) -> Feature:
-        """The feature that an id, `entity.name` or bare name refers to; without a version, the highest one.
+        """The feature that an id, `entity.name` or bare name refers to; without a version, the highest promoted.
 
         Raises NotFound, or Conflict if a bare name is used by several entity types.
         """
@@ -151,7 +156,12 @@ class FeatureRegistry:
         parts = parse_reference(reference)
         if parts is None or parts.version is not None:
             raise NotFound(f"unknown feature {reference!r}")
-        return self.versions(self._entity_of(reference) if parts.entity is None else parts.entity, parts.name)[-1]
+        versions = self.versions(self._entity_of(reference) if parts.entity is None else parts.entity, parts.name)
+        promoted = [version for version in versions if version.promoted]
+        if not promoted:
+            ids = ", ".join(version.id for version in versions)
+            raise NotFound(f"no version of {reference!r} is promoted: promote one, or ask for {ids}")
+        return promoted[-1]
 
     def _entity_of(self, name: str) -> str:
         entities = sorted(self._entities.get(name, ()))
@@ -178,36 +188,82 @@ class FeatureRegistry:
         """The feature that a group's reference means: in a group, a bare name is of the group's entity type."""
         return self.resolve(reference if "." in reference else f"{group.entity}.{reference}")
 
+    @property
+    def entity_types(self) -> Mapping[str, int]:
+        """How many features there are of each entity type, declared or not."""
+        declared = dict.fromkeys(self.catalogue.entity_types, 0)
+        return declared | {name: count for name, count in self._counts.items() if count}
+
     def members(self, name: str) -> set[str]:
         """The ids of the features that a group reads; empty for an unknown group."""
         group = self._groups.get(name)
-        return {self.resolve_in(group, reference).id for reference in group.features} if group else set()
+        return {feature.id for _, feature in self._features_of(group)} if group else set()
 
-    def select(self, references: Sequence[str] | None, group: str | None) -> Selection:
-        """The features that a read asks for, by reference: the group's first, then `references`.
+    def _features_of(self, group: Group) -> list[tuple[str, Feature]]:
+        """The features that a group reads, under the names that it gives them."""
+        if not group.ids:  # of an earlier version of Timewell, which did not keep what its references meant
+            return [(reference, self.resolve_in(group, reference)) for reference in group.features]
+        return [(name, self.resolve(id_)) for name, id_ in zip(group.features, group.ids, strict=True)]
 
-        Raises what `resolve` and `group` do, InvalidInput if no feature is named, TooLarge for too many.
+    def select(
+        self,
+        asked: Sequence[str | ServiceFeature] | None,
+        group: str | None = None,
+        service: str | None = None,
+    ) -> Selection:
+        """The features that a read asks for, by name: those of the service or the group first, then `asked`.
+
+        A ServiceFeature is a reference with options, whose `feature` need not be an id. Raises what `resolve` and
+        `group` do, InvalidInput if no feature is named or a name occurs twice, TooLarge for too many.
         """
-        if references is not None:
-            check_count(len(references))
-        key = None if references is None else tuple(references), group
+        if asked is not None:
+            check_count(len(asked))
+        key = None if asked is None else tuple(asked), group, service
         found = self._selected.get(key)
         if found is None:
-            found = self._select(references or (), group)
-            names = [*(references or ()), *found.references]
+            found = self._select(asked or (), group, service)
+            names = [*(one if isinstance(one, str) else one.name for one in asked or ()), *found.references]
             size = _BYTES_OF_A_SELECTION * (1 + len(names)) + sum(map(len, names))
             self._selected.keep(key, found, size)
         return found
 
-    def _select(self, references: Sequence[str], group: str | None) -> Selection:
-        features = {}
+    def _select(self, asked: Sequence[str | ServiceFeature], group: str | None, service: str | None) -> Selection:
+        features: dict[str, SelectedFeature] = {}
+        if service is not None:
+            offered = self.catalogue.service(service)
+            for pinned in offered.features:
+                if pinned.feature not in self._features:
+                    raise NotFound(f"service {offered.key!r} reads {pinned.feature!r}, which has been deleted")
+                features[pinned.name] = self.selected(pinned)
         if group is not None:
-            named = self.group(group)
-            features = {reference: self.resolve_in(named, reference) for reference in named.features}
-        features |= {reference: self.resolve(reference) for reference in references if reference not in features}
+            for name, feature in self._features_of(self.group(group)):
+                features[name] = self._selected_as(name, feature, None)
+        given = set(features)
+        for one in asked:
+            if one in given:  # a reference that the group or the service has pinned
+                continue
+            chosen = self.selected(one)
+            before = features.get(chosen.name)
+            if before is not None and before != chosen:
+                raise InvalidInput.at(
+                    "features", f"two columns are named {chosen.name!r}; tell them apart with `as`"
+                )
+            features[chosen.name] = chosen
         if not features:
             raise InvalidInput.at("features", "name at least one feature, or a group that has some")
-        return Selection(features)
+        return Selection(list(features.values()))
+
+    def selected(self, asked: str | ServiceFeature) -> SelectedFeature:
+        """The feature that one reference asks for.
+
+        Raises what `resolve` does, InvalidInput for a `key` that its entity type does not have.
+        """
+        if isinstance(asked, str):
+            return self._selected_as(asked, self.resolve(asked), None)
+        return self._selected_as(asked.name, self.resolve(asked.feature), asked.key)
+
+    def _selected_as(self, name: str, feature: Feature, key: Key) -> SelectedFeature:
+        return SelectedFeature(name, feature, fields_of(feature, self.catalogue.keys(feature.entity), key))
 
     # Validating a change; nothing is changed here
 
@@ -240,6 +296,7 @@ class FeatureRegistry:
                     name=feature.group,
                     entity=feature.entity,
                     features=(feature.id,),
+                    ids=(feature.id,),
                     created=now,
                     updated=now,
                 )
@@ -248,28 +305,40 @@ class FeatureRegistry:
             raise Conflict(f"group {group.name!r} is of entity type {group.entity!r}, not {feature.entity!r}")
         if feature.id in group.features:
             return []
-        return [msgspec.structs.replace(group, features=(*group.features, feature.id), updated=now)]
+        ids = (*(one.id for _, one in self._features_of(group)), feature.id)
+        return [msgspec.structs.replace(group, features=(*group.features, feature.id), ids=ids, updated=now)]
 
-    def deletion(self, id_: str, now: int) -> Deleted:
-        """The entry that deletes a feature and removes it from all groups. Raises NotFound."""
+    def deletion(self, id_: str, now: int, force: bool = False) -> Deleted:
+        """The entry that deletes a feature.
+
+        Raises NotFound; Conflict if a group or service reads it, unless `force`: then it leaves the groups, and a
+        service keeps its id and answers that it is gone.
+        """
         feature = self._features.get(id_)
         if feature is None:
             raise NotFound(f"unknown feature {id_!r}")
-        rest = FeatureRegistry((other for other in self._features.values() if other.id != id_), ())
-        changed = []
-        for group in self._groups.values():
-            kept = tuple(reference for reference in group.features if rest.knows(group, reference))
-            if kept != group.features:
-                changed.append(msgspec.structs.replace(group, features=kept, updated=now))
-        return Deleted(feature, changed)
+        groups, services = self.groups_with(id_), self.catalogue.services_with(id_)
+        if not force and (groups or services):
+            names = [f"group {group.name!r}" for group in groups] + [f"service {one.key!r}" for one in services]
+            raise Conflict(f"feature {id_!r} is read by {', '.join(names)}; ?force=true deletes it all the same")
+        return Deleted(feature, [self._without(group, id_, now) for group in groups])
 
-    def knows(self, group: Group, reference: str) -> bool:
-        """Whether a group's reference refers to a registered feature."""
-        try:
-            self.resolve_in(group, reference)
-        except NotFound:
-            return False
-        return True
+    def groups_with(self, id_: str) -> list[Group]:
+        """The groups that read a feature, by name."""
+        found = [group for group in self._groups.values() if self._reads(group, id_)]
+        return sorted(found, key=lambda group: group.name)
+
+    def _reads(self, group: Group, id_: str) -> bool:
+        if group.ids:
+            return id_ in group.ids
+        with suppress(NotFound):  # a reference of which no version is promoted any more
+            return id_ in self.members(group.name)
+        return False
+
+    def _without(self, group: Group, id_: str, now: int) -> Group:
+        kept = [(name, feature.id) for name, feature in self._features_of(group) if feature.id != id_]
+        names, ids = tuple(name for name, _ in kept), tuple(own for _, own in kept)
+        return msgspec.structs.replace(group, features=names, ids=ids, updated=now)
 
     def grouping(self, group: Group, now: int) -> tuple[Grouped, bool]:
         """The entry that creates or replaces a group, and whether the group is new.
@@ -282,8 +351,8 @@ class FeatureRegistry:
             raise InvalidInput.at("features", "a group needs at least one feature")
         if len(set(group.features)) < len(group.features):
             raise InvalidInput.at("features", "names a feature twice")
-        for reference in group.features:
-            feature = self.resolve(reference)
+        features = [self.resolve_in(group, reference) for reference in group.features]
+        for feature in features:
             if feature.entity != group.entity:
                 raise Conflict(
                     f"feature {feature.id!r} is of entity type {feature.entity!r}, not {group.entity!r}"
@@ -291,9 +360,10 @@ class FeatureRegistry:
         old = self._groups.get(group.name)
         if old is not None and old.entity != group.entity:
             raise Conflict(f"group {group.name!r} is of entity type {old.entity!r}, not {group.entity!r}")
-        check_record("the group", group)
-        created = old.created if old else now
-        return Grouped(msgspec.structs.replace(group, created=created, updated=now)), old is None
+        ids = tuple(feature.id for feature in features)
+        kept = msgspec.structs.replace(group, created=old.created if old else now, updated=now, ids=ids)
+        check_record("the group", kept)
+        return Grouped(kept), old is None
 
     # Applying a change that is durable
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from actors.checkpoint import Checkpointer
 from actors.clock import ArrivalClock
-from actors.domain import Feature, FeatureChange, Group
+from actors.domain import EntityType, Feature, FeatureChange, FeatureService, Group
 from actors.errors import InvalidInput, NotFound, Overloaded, RequestError
 from actors.follower import Follower
 from actors.ingest.sent import Ingested, check_entity_id
@@ -15,15 +15,25 @@ from actors.journal import JournalActor
 from actors.judge import Judge
 from actors.listing import Listing
 from actors.mailbox import Mailbox
-from actors.messages import DeleteFeature, DeleteGroup, PutGroup, Register, Scanned, Write
+from actors.messages import (
+    Declare,
+    DeleteFeature,
+    DeleteGroup,
+    Offer,
+    Promote,
+    PutGroup,
+    Register,
+    Scanned,
+    Undeclare,
+    Withdraw,
+    Write,
+)
 from actors.monitoring.schedule import Schedule
 from actors.monitoring.watch import Watch
 from actors.registry import FeatureRegistry
 from actors.repeats import Repeats
 from actors.serving import FeatureServingEngine, Span
-from actors.settings import (
-    PENDING_VALUES,
-)
+from actors.settings import PENDING_VALUES
 from actors.stats.summary import Summary
 from actors.storage.entries import Erased, Noted, Removed
 from actors.storage.listed import IdsPage, IdsQuestion
@@ -166,9 +176,29 @@ class Router:
         feature, new = await self._mailboxes["registry"].ask(Register(change))
         return feature, new
 
-    async def delete_feature(self, id_: str) -> None:
-        """Delete a feature and its values."""
-        await self._mailboxes["registry"].ask(DeleteFeature(id_))
+    async def promote(self, id_: str) -> Feature:
+        """Let the name of a feature mean this version, given by its id; returns the feature."""
+        return await self._mailboxes["registry"].ask(Promote(id_))
+
+    async def delete_feature(self, id_: str, force: bool = False) -> None:
+        """Delete a feature and its values; with `force` even if groups or services read it."""
+        await self._mailboxes["registry"].ask(DeleteFeature(id_, force))
+
+    async def declare(self, entity_type: EntityType) -> tuple[EntityType, bool]:
+        """Declare or update an entity type; returns it and whether it had not been declared."""
+        return await self._mailboxes["registry"].ask(Declare(entity_type))
+
+    async def undeclare(self, name: str) -> None:
+        """Delete an entity type of which there are no features."""
+        await self._mailboxes["registry"].ask(Undeclare(name))
+
+    async def offer(self, service: FeatureService) -> tuple[FeatureService, bool]:
+        """Create or update a version of a service; returns it, with its features pinned, and whether it is new."""
+        return await self._mailboxes["registry"].ask(Offer(service))
+
+    async def withdraw(self, reference: str) -> None:
+        """Delete a version of a service."""
+        await self._mailboxes["registry"].ask(Withdraw(reference))
 
     async def put_group(self, group: Group) -> tuple[Group, bool]:
         """Create or replace a group; returns it and whether it is new."""
@@ -233,14 +263,26 @@ class Router:
     ) -> Grid:
         """The latest value with event time <= at of each feature for each entity, in the orders given.
 
-        `current`: whether `at` is the present, so that what is read counts as used. Raises Stale as `write` does.
+        The selection has one role. `current`: whether `at` is the present, so that what is read counts as used.
+        Raises Stale as `write` does.
         """
-        now = self.wall()
-        if not selected.by_entity_type:
-            return await self.serving.latest(entities, selected, at, now, current, judged)
-        owned = selected.by_entity_type
-        grids = [await self.serving.latest(entities, own, at, now, current, judged) for _, own in owned]
-        return stack(grids, [places for places, _ in owned], selected.features)
+        return await self.serving.latest(entities, selected, at, self.wall(), current, judged)
+
+    async def latest_of_rows(
+        self,
+        ids: Sequence[Sequence[str]],
+        selected: Selection,
+        at: int,
+        current: bool = False,
+        judged: int | None = None,
+    ) -> Grid:
+        """The same for rows that name several entities. `ids`: for each role of the selection, an id per row."""
+        roles = selected.roles
+        if len(roles) == 1:
+            return await self.latest(ids[0], selected, at, current, judged)
+        asked = [(own, role.selection) for own, role in zip(ids, roles, strict=True)]
+        grids = await self.serving.latest_of_several(asked, at, self.wall(), current, judged)
+        return stack(grids, [role.places for role in roles], selected.features)
 
     async def aggregate(
         self, entities: Sequence[str], feature: Feature, aggregation: str, span: Span

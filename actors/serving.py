@@ -17,7 +17,7 @@ from actors.amount import UNCOUNTED, Amount, bytes_of, in_lots
 from actors.completing import AtHand, HistoryReader, Missing
 from actors.domain import Feature
 from actors.errors import TooMuchAtOnce
-from actors.mailbox import Mailbox
+from actors.mailbox import Mailbox, Reply
 from actors.messages import Aggregated, Agreement, Between, CountRows, Latest, PastWindow, Scan, Scanned
 from actors.nearest import Enough
 from actors.settings import AGGREGATORS, CELLS_PER_QUESTION, ENTITIES_PER_MESSAGE
@@ -43,6 +43,21 @@ class _Part(NamedTuple):
     def of(self, cut: slice) -> _Part:
         """A slice of the entities."""
         return _Part(self.shard, self.positions[cut], self.entities[cut])
+
+
+class _Asked(NamedTuple):
+    """A query for latest values; see `FeatureServingEngine.latest`.
+
+    `visible`: for each feature, the event time before which values are hidden. `verify`: whether it is compared
+    with a point-in-time read.
+    """
+
+    selected: Selection
+    at: int
+    current: bool
+    visible: Sequence[int]
+    verify: bool
+    judged: int | None
 
 
 class Span(NamedTuple):
@@ -98,45 +113,61 @@ class FeatureServingEngine:
         the present, so that what is read counts as used. `judged`: the version of the registry that `selected` was
         resolved with; raises Stale if a shared store has another.
         """
-        features = selected.features
-        visible = selected.visible_from(now)
-        verify = current and self._agreement_sample > random.random()
+        asked = self._asked(selected, at, now, current, judged)
         held, grids = Amount("the answer", UNCOUNTED, self.history.most_bytes), list[Grid]()
 
         def ask(cut: slice) -> Awaitable[Grid]:
-            return self._grid(entities[cut], selected, at, current, visible, verify, judged)
+            return self._grid(entities[cut], asked)
 
         async for cut, grid in in_lots(len(entities), len(entities), ask):
             grids.append(grid)
             if len(grids) > 1 or cut.stop < len(entities):
                 held.add(0, sum(map(bytes_of, grid.values)))
-        self.values_served += len(entities) * len(features)
         grid = grids[0] if len(grids) == 1 else join(grids, np.arange(len(entities)))
-        return grid.hidden_before(visible)
+        return self._shown(grid, asked)
 
-    async def _grid(
+    async def latest_of_several(
         self,
-        entities: Sequence[str],
-        selected: Selection,
+        questions: Sequence[tuple[Sequence[str], Selection]],
         at: int,
+        now: int,
         current: bool,
-        visible: Sequence[int],
-        verify: bool,
-        judged: int | None,
-    ) -> Grid:
-        features = selected.features
-        parts = await self._parts(features[0].entity, entities)
+        judged: int | None = None,
+    ) -> list[Grid]:
+        """The same for several selections, each with the entities that it is about.
+
+        All stores are asked about all of them before the first answer is awaited.
+        """
+        sent = []
+        for entities, selected in questions:
+            asked = self._asked(selected, at, now, current, judged)
+            parts = await self._parts(selected.features[0].entity, entities)
+            sent.append((asked, parts, await self._send(parts, asked, {})))
+        grids = list[Grid]()
+        for (entities, selected), (asked, parts, replies) in zip(questions, sent, strict=True):
+            try:
+                grid = _join(parts, [await reply.wait() for reply in replies], len(entities))
+            except TooMuchAtOnce:
+                grid = None
+            if grid is None or (grid.cold is not None and grid.cold.any()):  # rare: it needs the disk, or parts
+                grids.append(await self.latest(entities, selected, at, now, current, judged))
+            else:
+                grids.append(self._shown(grid, asked))
+        return grids
+
+    def _asked(self, selected: Selection, at: int, now: int, current: bool, judged: int | None) -> _Asked:
+        verify = current and self._agreement_sample > random.random()
+        return _Asked(selected, at, current, selected.visible_from(now), verify, judged)
+
+    def _shown(self, grid: Grid, asked: _Asked) -> Grid:
+        self.values_served += grid.times.size
+        return grid.hidden_before(asked.visible)
+
+    async def _grid(self, entities: Sequence[str], asked: _Asked) -> Grid:
+        parts = await self._parts(asked.selected.features[0].entity, entities)
 
         async def ask(disk: AtHand) -> Grid:
-            replies = []
-            for part in parts:
-                at_hand = {id_: own for id_, rows in disk.items() if (own := _of(rows, part)).entities}
-                whose = features[0].entity, part.entities, features, selected.kinds
-                question = Latest(*whose, at, current, visible, at_hand, verify, judged)
-                await _pause(len(part.entities))
-                store = self.stores[part.shard]
-                # Rows from disk are taken into memory, which is for the store's own task to bound.
-                replies.append((None if at_hand else store.turn(question)) or await store.send(question))
+            replies = await self._send(parts, asked, disk)
             return _join(parts, [await reply.wait() for reply in replies], len(entities))
 
         def missing(grid: Grid) -> Sequence[Missing]:
@@ -144,12 +175,36 @@ class FeatureServingEngine:
                 return ()
             found = []
             for index in np.flatnonzero(grid.cold.any(axis=1)).tolist():
-                span = (NEVER, FOREVER) if current else (visible[index], at)
+                span = (NEVER, FOREVER) if asked.current else (asked.visible[index], asked.at)
                 cold = [entities[position] for position in np.flatnonzero(grid.cold[index]).tolist()]
-                found.append(Missing(features[index], cold, *span, Enough(visible[index], at)))
+                enough = Enough(asked.visible[index], asked.at)
+                found.append(Missing(asked.selected.features[index], cold, *span, enough))
             return found
 
         return await self.history.complete(ask, missing)
+
+    async def _send(self, parts: Sequence[_Part], asked: _Asked, disk: AtHand) -> list[Reply[Grid]]:
+        """Ask the store of each part, with the rows from disk that are its own."""
+        features, replies = asked.selected.features, list[Reply[Grid]]()
+        for part in parts:
+            at_hand = {id_: own for id_, rows in disk.items() if (own := _of(rows, part)).entities}
+            question = Latest(
+                features[0].entity,
+                part.entities,
+                features,
+                asked.selected.kinds,
+                asked.at,
+                asked.current,
+                asked.visible,
+                at_hand,
+                asked.verify,
+                asked.judged,
+            )
+            await _pause(len(part.entities))
+            store = self.stores[part.shard]
+            # Rows from disk are taken into memory, which is for the store's own task to bound.
+            replies.append((None if at_hand else store.turn(question)) or await store.send(question))
+        return replies
 
     async def _parts(self, entity_type: str, entities: Sequence[str]) -> list[_Part]:
         shards = len(self.stores)

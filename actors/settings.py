@@ -229,6 +229,9 @@ VACUUM_HOURS = 1
 """Replaced history files are kept this long for external readers of an older version of the Delta table."""
 MAX_RETENTION_VALUES = 1_000_000_000
 MAX_VERSION = 999_999_999
+MAX_ENTITY_KEYS = 8
+"""Keys of a composite entity type: all their parts have to fit in an id of MAX_ENTITY_ID_BYTES."""
+MAX_COLUMN_NAME_CHARACTERS = 256
 IDEMPOTENCY_HOURS = 24
 CLOCK_DOUBTED_HOURS = 24
 """A wall clock that has leapt ahead is not believed for this long when old data is to be removed

@@ -92,6 +92,17 @@ class LiveServer:
         assert answer.status_code in (200, 201), answer.text
         return dict(answer.json())
 
+    def feature(self, reference: str) -> dict[str, Any]:
+        """A feature as it was registered, without what stands on it."""
+        answer = self.get(f"/features/{reference}")
+        assert answer.status_code == 200, answer.text
+        return {name: value for name, value in answer.json().items() if name != "usedBy"}
+
+    def delete_feature(self, id_: str) -> None:
+        """Delete a feature, whatever reads it."""
+        answer = self.http.delete(f"/features/{id_}?force=true")
+        assert answer.status_code == 204, answer.text
+
     def write(self, *rows: tuple[str, str, Any, str]) -> None:
         """Write (feature, entity id, value, timestamp) rows."""
         values = [

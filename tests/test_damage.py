@@ -28,7 +28,6 @@ from actors.storage.embedded.journal_file import _COLUMNS, Journal
 from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.embedded.sqlite_log import need_whole
 from actors.storage.embedded.summaries import EmbeddedSummaries
-from actors.table.selection import Selection
 from actors.timestamps import FOREVER, NEVER, parse_timestamp
 from tests.actors.service import read_as
 from web.app import create_app
@@ -79,7 +78,7 @@ async def answers(router: Router) -> dict[str, Any]:
             found[f"latest {id_} {entity}"] = await asked(read_as, router, NOW, [entity], id_)
             for hour in (3, 30):
                 moment = parse_timestamp(at(hour))
-                grid = await asked(router.latest, [entity], Selection({id_: feature}), moment)
+                grid = await asked(router.latest, [entity], router.registry.select([id_]), moment)
                 found[f"past {id_} {entity} {hour}"] = grid and grid.values[0][0].tolist()
             page = await asked(router.observations, entity, feature, all_time, 1_000, False)
             found[f"scan {id_} {entity}"] = page and (page.times.tolist(), page.values.tolist())
@@ -141,7 +140,7 @@ async def write_clicks(router: Router, value: float, time: str) -> None:
 async def past(router: Router, hour: int, entity: str = "a") -> list[Any]:
     """Where it was."""
     feature = router.registry.resolve("user.city.v1")
-    grid = await router.latest([entity], Selection({feature.id: feature}), parse_timestamp(at(hour)))
+    grid = await router.latest([entity], router.registry.select([feature.id]), parse_timestamp(at(hour)))
     return list(grid.values[0][0])
 
 

@@ -90,6 +90,8 @@ def test_every_route_knows_at_once_what_another_process_has_registered_and_delet
         "get": lambda f: two.get(f"/features/{f}"),
         "versions": lambda f: two.get(f"/features/user.{f}/versions"),
         "serve": lambda f: two.post("/features/serve", {**entities, "features": [f]}),
+        "serve rows": lambda f: two.post("/features/serve", {"rows": [{"user": 1}], "features": [f]}),
+        "service": lambda f: two.post("/services", {"name": f"s_{f}", "features": [f]}),
         "serve nobody": lambda f: two.post("/features/serve", {"entityIds": [], "features": [f]}),
         "historical": lambda f: two.post(
             "/features/historical", {**entities, "features": [f], "aggregation": "avg", **PERIOD}
@@ -122,13 +124,13 @@ def test_every_route_knows_at_once_what_another_process_has_registered_and_delet
         name = f"routes{number}"
         one.register(name)
         answer = ask(name)
-        expected = {"put check": 201, "group": 201, "delete": 204, "register": 409}.get(what, 200)
+        expected = {"put check": 201, "group": 201, "service": 201, "delete": 204, "register": 409}.get(what, 200)
         assert answer.status_code == expected, (what, answer.text)
         if what == "partial":
             assert answer.json() == {"success": True, "count": 1}
         if what in ("delete", "register"):
             continue
-        assert one.http.delete(f"/features/user.{name}.v1").status_code == 204
+        one.delete_feature(f"user.{name}.v1")
         answer = ask(name)
         if what in ("batch", "ndjson"):
             assert answer.status_code == 400 and "unknown feature" in answer.text, (what, answer.text)
@@ -136,7 +138,7 @@ def test_every_route_knows_at_once_what_another_process_has_registered_and_delet
             assert answer.json()["count"] == 0
         else:
             assert answer.status_code == 404, (what, answer.text)
-    assert two.get("/features", q="routes21").json() == {"features": []}
+    assert two.get("/features", q=f"routes{len(asks) - 1}").json() == {"features": []}
 
 
 def test_a_reference_means_what_it_means_in_whichever_process_that_was_changed(pair: Pair) -> None:
@@ -180,6 +182,37 @@ def test_a_schema_and_a_maximal_age_hold_in_every_process_at_once(pair: Pair) ->
     one.register("narrow", schema={"max": 20}, maxAge="1d")
     assert served(two, "narrow") is None
     assert write(two, "narrow", 20) == 200
+
+
+def test_entity_types_services_and_promotions_are_those_of_all_processes(pair: Pair) -> None:
+    one, two = pair
+    one.register("parted", entity="two_keys")
+    assert two.http.delete("/entities/two_keys").status_code == 409
+    for _ in range(3):
+        assert one.http.delete("/features/two_keys.parted.v1").status_code == 204
+        assert two.post("/entities", {"name": "two_keys", "keys": ["a", "b"]}).status_code == 201
+        assert one.get("/entities/two_keys").json()["keys"] == ["a", "b"]
+        one.register("parted", entity="two_keys")
+        one.register("parted", entity="two_keys", version=2, promoted=False)
+        service = {"name": "model", "features": ["two_keys.parted", {"ref": "two_keys.parted.v2", "as": "new"}]}
+        asked = {"rows": [{"a": "x", "b": 1}], "service": "model"}
+        assert two.post("/services", service).status_code == 201
+        assert one.get("/services/model").json()["features"][0]["ref"] == "two_keys.parted.v1"
+        two.write(("two_keys.parted.v1", '["x","1"]', 1, T), ("two_keys.parted.v2", '["x","1"]', 2, T))
+        for server in pair:
+            answer = server.post("/features/serve", asked)
+            assert answer.json()["results"][0]["features"] == {"two_keys.parted": 1, "new": 2}
+        assert two.post("/features/two_keys.parted.v2/promote", {}).status_code == 200
+        features = {"rows": asked["rows"], "features": ["two_keys.parted"]}
+        assert list(one.post("/features/serve", features).json()["results"][0]["features"].values()) == [2]
+        assert one.http.delete("/features/two_keys.parted.v2").status_code == 409
+        assert one.http.delete("/services/model.v1").status_code == 204
+        assert two.post("/features/serve", asked).status_code == two.get("/services/model").status_code == 404
+        assert two.http.delete("/features/two_keys.parted.v2").status_code == 204
+        assert one.http.delete("/features/two_keys.parted.v1").status_code == 204
+        assert two.http.delete("/entities/two_keys").status_code == 204
+        assert one.get("/entities/two_keys").status_code == 404
+        one.register("parted", entity="two_keys")
 
 
 def test_groups_checks_and_pinned_references_are_those_of_all_processes(pair: Pair) -> None:

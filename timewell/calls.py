@@ -267,10 +267,10 @@ class Asking:
         """Send a request and read its answer as `kind`."""
         return read((yield from self._retry.ask(request)), kind)
 
-    def _delete(self, route_path: str) -> Talk[None]:
+    def _delete(self, route_path: str, given: Mapping[str, str] | None = None) -> Talk[None]:
         """Send a DELETE. A 404 after a first attempt without an answer means that that one succeeded."""
         try:
-            yield from self._retry.ask(Request("DELETE", route_path))
+            yield from self._retry.ask(Request("DELETE", route_path, dict(given or {})))
         except TimewellError as error:
             if error.status != 404 or error.attempts == 1:
                 raise

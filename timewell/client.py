@@ -28,6 +28,7 @@ from timewell.calls import (
 )
 from timewell.errors import error_of, shown_address
 from timewell.events import Event, EventLines, listening
+from timewell.routes.catalogue import CatalogueRoutes
 from timewell.routes.frames import FrameRoutes
 from timewell.routes.monitoring import MonitoringRoutes
 from timewell.routes.registry import RegistryRoutes
@@ -38,7 +39,7 @@ BASE_URL = "http://localhost:3001"
 TIMEOUT_SECONDS = 30.0
 
 
-class _Routes(RegistryRoutes, ValueRoutes, FrameRoutes, MonitoringRoutes):
+class _Routes(RegistryRoutes, CatalogueRoutes, ValueRoutes, FrameRoutes, MonitoringRoutes):
     """All routes."""
 
 

@@ -13,7 +13,9 @@ Duration = int | float | str
 Timestamp = Annotated[
     str, Meta(description="RFC 3339, with an offset or Z, else in UTC; digits beyond the microsecond are cut")
 ]
-Reference = Annotated[str, Meta(description="entity.name.vN, entity.name (highest version) or a bare name")]
+Reference = Annotated[
+    str, Meta(description="entity.name.vN, entity.name (highest promoted version) or a bare name")
+]
 
 DEFAULT_RETENTION_VALUES = 1_000
 FIRST_INEXACT = 2.0**53
@@ -64,6 +66,39 @@ class RegisterFeature(Body):
     schema: ValueSchema | UnsetType | None = UNSET
     max_age: Duration | UnsetType | None = UNSET
     retention: Retention | UnsetType | None = UNSET
+    promoted: bool | UnsetType = UNSET
+
+
+class PutEntityType(Body):
+    """`POST /entities`"""
+
+    name: str
+    keys: tuple[str, ...]
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    owner: str | None = None
+
+
+class FeatureEntry(Body):
+    """A reference with options. Its column is named by `as`, by default `ref`.
+
+    `key`: the field of a row that holds the entity id, or a mapping from keys of a composite type to fields.
+    """
+
+    ref: Reference
+    key: str | dict[str, str] | None = None
+    name: str | None = msgspec.field(default=None, name="as")
+
+
+class PutService(Body):
+    """`POST /services`"""
+
+    name: str
+    features: list[Reference | FeatureEntry]
+    version: int = 1
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    owner: str | None = None
 
 
 class PutGroup(Body):
@@ -93,11 +128,13 @@ class Observations(Body):
 
 
 class Serve(Body):
-    """`POST /features/serve`"""
+    """`POST /features/serve`: either `entityIds` or `rows`, which hold the keys of all entity types needed."""
 
-    entity_ids: list[str]
-    features: list[Reference] | None = None
+    entity_ids: list[str] | None = None
+    rows: list[dict[str, Any]] | None = None
+    features: list[Reference | FeatureEntry] | None = None
     group: str | None = None
+    service: str | None = None
     as_of: Timestamp | None = None
     include_metadata: bool = False
 
@@ -141,6 +178,69 @@ class FeatureAnswer(msgspec.Struct, rename="camel", omit_defaults=True):
     schema: ValueSchema | None = None
     max_age: Duration | None = None
     retention: Retention | None = None
+    promoted: bool = True
+
+
+class UsedBy(msgspec.Struct):
+    """What uses a feature: groups, services (`name.vN`), features defined over it, checks."""
+
+    groups: list[str]
+    services: list[str]
+    features: list[str]
+    checks: list[str]
+
+
+class FeatureDetails(FeatureAnswer, rename="camel", omit_defaults=True, kw_only=True):
+    """`GET /features/{ref}`"""
+
+    used_by: UsedBy
+
+
+class EntityTypeAnswer(msgspec.Struct, rename="camel", omit_defaults=True):
+    """An entity type. A type that is not declared has no timestamps."""
+
+    name: str
+    keys: tuple[str, ...]
+    description: str
+    tags: tuple[str, ...]
+    features: Annotated[int, Meta(description="how many are of it")]
+    owner: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+
+
+class EntityTypesAnswer(msgspec.Struct):
+    """`GET /entities`"""
+
+    entities: list[EntityTypeAnswer]
+
+
+class ServiceFeatureAnswer(msgspec.Struct, omit_defaults=True):
+    """A feature of a service: `ref` is its id, `as` the name of its column."""
+
+    ref: str
+    name: str = msgspec.field(name="as")
+    key: str | dict[str, str] | None = None
+
+
+class ServiceAnswer(msgspec.Struct, rename="camel", omit_defaults=True):
+    """A version of a service. `id` is its reference, `name.vN`."""
+
+    id: str
+    name: str
+    version: int
+    description: str
+    features: list[ServiceFeatureAnswer]
+    tags: tuple[str, ...]
+    created_at: str
+    updated_at: str
+    owner: str | None = None
+
+
+class ServicesAnswer(msgspec.Struct):
+    """`GET /services`"""
+
+    services: list[ServiceAnswer]
 
 
 class GroupAnswer(msgspec.Struct, rename="camel"):
@@ -227,10 +327,25 @@ class ServedEntity(msgspec.Struct, rename="camel"):
     metadata: dict[str, ValueMetadata] | UnsetType = UNSET
 
 
+class ServedRow(msgspec.Struct):
+    """The values of one row, by reference as asked for; `keys`: the fields of the row that name its entities."""
+
+    keys: dict[str, str | int | None]
+    features: dict[str, Any]
+    timestamp: str
+    metadata: dict[str, ValueMetadata] | UnsetType = UNSET
+
+
 class ServedAnswer(msgspec.Struct):
-    """`POST /features/serve`"""
+    """`POST /features/serve` with `entityIds`"""
 
     results: list[ServedEntity]
+
+
+class ServedRows(msgspec.Struct):
+    """`POST /features/serve` with `rows`"""
+
+    results: list[ServedRow]
 
 
 class HistoricalAnswer(msgspec.Struct):

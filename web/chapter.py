@@ -82,9 +82,9 @@ class Chapter:
         """Register the decorated function as the handler of `operation`, such as `GET /groups/<name>`.
 
         The handler is called with the service and the parameters of the path. `gives`: the type of the answer by
-        successful status. `takes`: the type of the JSON body; `takes_also`: other media types it may have.
-        `query`, `headers`: what each parameter means. `lanes`: whether the answer also comes as NDJSON, CSV and
-        Arrow. `fails`: the statuses of failures.
+        successful status, several as a tuple. `takes`: the type of the JSON body; `takes_also`: other media types
+        it may have. `query`, `headers`: what each parameter means. `lanes`: whether the answer also comes as
+        NDJSON, CSV and Arrow. `fails`: the statuses of failures.
         """
         method, _, rule = operation.partition(" ")
         said = summary, gives, takes, takes_also, query or {}, headers or {}, lanes, fails

@@ -21,7 +21,8 @@ _REF = "#/components/schemas/{name}"
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:
     """The whole document, with the routes in the given order."""
-    bodies = [kind for route in routes for kind in (route.takes, *route.gives.values()) if _is_struct(kind)]
+    told = [kind for route in routes for kind in (route.takes, *route.gives.values())]
+    bodies = [kind for one in told for kind in (one if isinstance(one, tuple) else (one,)) if _is_struct(kind)]
     _, components = msgspec.json.schema_components([*bodies, Problem], ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -66,7 +67,9 @@ def _answer(status: int, kind: Any) -> dict[str, Any]:
 
 
 def _content(description: str, kind: Any, media_type: str) -> dict[str, Any]:
-    shape = {"$ref": _REF.format(name=kind.__name__)} if _is_struct(kind) else {}
+    shape: dict[str, Any] = {"$ref": _REF.format(name=kind.__name__)} if _is_struct(kind) else {}
+    if isinstance(kind, tuple):
+        shape = {"anyOf": [{"$ref": _REF.format(name=one.__name__)} for one in kind]}
     return {"description": description, "content": {media_type: {"schema": shape}}}
 
 

@@ -2,26 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actors.domain import Feature
+from actors.errors import InvalidInput
 from actors.table.grid import Kind, kinds_of
 from actors.timestamps import NEVER
+
+Key = str | tuple[tuple[str, str], ...] | None
+"""See `ServiceFeature.key`."""
+
+
+def fields_of(feature: Feature, keys: tuple[str, ...], key: Key) -> tuple[str, ...]:
+    """The fields of a row that hold a feature's entity id. Raises InvalidInput for a `key` that does not fit."""
+    if key is None:
+        return keys
+    named = " and ".join(keys)
+    if isinstance(key, str):
+        if len(keys) > 1:
+            example = ", ".join(f'"{one}": ...' for one in keys)
+            raise InvalidInput.at("key", f"{feature.id} has the keys {named}: say {{{example}}}")
+        return (key,)
+    fields = dict(key)
+    for one in fields:
+        if one not in keys:
+            raise InvalidInput.at("key", f"{feature.id} has no key {one!r}; its entity type has {named}")
+    return tuple(fields.get(one, one) for one in keys)
+
+
+class SelectedFeature(NamedTuple):
+    """A feature, and the name of its column in the answer.
+
+    `fields`: the fields of a row that hold the entity id, one for each key of the entity type.
+    """
+
+    name: str
+    feature: Feature
+    fields: tuple[str, ...]
+
+
+class Role(NamedTuple):
+    """The features of a selection that are read of the same entity of a row, and their positions in it."""
+
+    fields: tuple[str, ...]
+    places: Sequence[int]
+    selection: Selection
+
+    @property
+    def entity_type(self) -> str:
+        """The entity type of all its features."""
+        return self.selection.features[0].entity
 
 
 class Selection:
     """Features in the order asked. Immutable; stores cache by the identity of its lists."""
 
-    def __init__(self, by_reference: Mapping[str, Feature]) -> None:
-        """`by_reference`: at least one feature, by the reference that the request used."""
-        self.by_reference = by_reference
-        self.references = tuple(by_reference)
-        self.features: Sequence[Feature] = list(by_reference.values())
+    def __init__(self, selected: Sequence[SelectedFeature]) -> None:
+        """`selected`: at least one feature, under different names."""
+        self.selected = selected
+        self.references = tuple(one.name for one in selected)
+        self.features: Sequence[Feature] = [one.feature for one in selected]
+        self.by_reference = dict(zip(self.references, self.features, strict=True))
         self.kinds: Sequence[Kind] = kinds_of(self.features)
-        self.by_entity_type = _by_entity_type(by_reference)
+        self.roles = self._roles()
+        self.fields = tuple(dict.fromkeys(field for role in self.roles for field in role.fields))
+        """The fields that a row needs, in order of first use."""
         self._always = [NEVER] * len(self.features)
         self._ages = [feature.kept_age for feature in self.features]
         self._expiries = [feature.expires_after for feature in self.features]
@@ -41,13 +90,14 @@ class Selection:
             return NEVER + 1
         return np.array([[NEVER + 1 if age is None else at - age] for age in self._expiries], np.int64)
 
-
-def _by_entity_type(by_reference: Mapping[str, Feature]) -> list[tuple[list[int], Selection]]:
-    """The features of each entity type with their positions; empty if there is only one type."""
-    types: dict[str, list[int]] = {}
-    for position, feature in enumerate(by_reference.values()):
-        types.setdefault(feature.entity, []).append(position)
-    if len(types) == 1:
-        return []
-    named = list(by_reference.items())
-    return [(places, Selection(dict(named[place] for place in places))) for places in types.values()]
+    def _roles(self) -> list[Role]:
+        places: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+        for place, one in enumerate(self.selected):
+            places.setdefault((one.feature.entity, one.fields), []).append(place)
+        if len(places) == 1:
+            ((_, fields),) = places
+            return [Role(fields, range(len(self.selected)), self)]
+        return [
+            Role(fields, own, Selection([self.selected[place] for place in own]))
+            for (_, fields), own in places.items()
+        ]

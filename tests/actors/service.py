@@ -11,7 +11,6 @@ from actors.ingest.sent import Sent
 from actors.opening import AnyStorage, open_router
 from actors.router import Router
 from actors.settings import Settings
-from actors.table.selection import Selection
 from actors.table.sharding import shard_of
 
 FEATURE = "user.clicks.v1"
@@ -53,6 +52,6 @@ async def read(router: Router, *entities: str, feature: str = FEATURE) -> list[A
 async def read_as(router: Router, at: int, entities: Sequence[str], reference: str = FEATURE) -> list[Any]:
     """The values as of a moment, None for what is missing."""
     feature = router.registry.resolve(reference)
-    grid = await router.latest(entities, Selection({feature.id: feature}), at, current=True)
+    grid = await router.latest(entities, router.registry.select([feature.id]), at, current=True)
     times, values = grid.times[0].tolist(), grid.values[0][0].tolist()
     return [value if time > 0 else None for time, value in zip(times, values, strict=True)]

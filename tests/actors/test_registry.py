@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.declaring import promotion
 from actors.domain import Feature, FeatureChange, Group, Retention, ValueSchema, feature_id
 from actors.errors import Conflict, InvalidInput, NotFound
 from actors.registry import FeatureRegistry
@@ -240,7 +241,6 @@ def test_a_group_keeps_the_order_and_the_moment_it_was_made() -> None:
         (a_group("user.clicks.v1", name="a b"), InvalidInput),
         (a_group("user.clicks.v1", entity="a b"), InvalidInput),
         (a_group("user.views.v1"), NotFound),
-        (a_group("clicks"), Conflict),
         (a_group("item.clicks.v1"), Conflict),
     ],
 )
@@ -248,6 +248,12 @@ def test_a_group_that_cannot_be_is_refused(group: Group, error: type[Exception])
     registry = registry_of("user.clicks.v1", "item.clicks.v1")
     with pytest.raises(error):
         registry.grouping(group, 5)
+
+
+def test_a_bare_name_in_a_group_is_one_of_its_entity_type() -> None:
+    registry = registry_of("user.clicks.v1", "item.clicks.v1", "item.clicks.v2")
+    registry.apply(registry.grouping(a_group("clicks", entity="item"), 5)[0])
+    assert registry.group("g").ids == ("item.clicks.v2",)
 
 
 def test_a_group_stays_of_its_entity_type() -> None:
@@ -260,20 +266,32 @@ def test_a_group_stays_of_its_entity_type() -> None:
 # Deleting
 
 
-def test_a_deleted_feature_leaves_its_groups() -> None:
+def test_a_feature_that_a_group_reads_is_deleted_by_force_alone() -> None:
     registry = registry_of("user.clicks.v1", "user.views.v1")
     registry.apply(registry.grouping(a_group("user.clicks", "user.views.v1", "clicks"), 5)[0])
-    registry.apply(registry.deletion("user.clicks.v1", 9))
+    with pytest.raises(Conflict, match="group 'g'"):
+        registry.deletion("user.clicks.v1", 9)
+    registry.apply(registry.deletion("user.clicks.v1", 9, force=True))
     assert resolved(registry, "clicks") == "unknown"
     assert (registry.group("g").features, registry.group("g").updated) == (("user.views.v1",), 9)
+    assert registry.members("g") == {"user.views.v1"}
 
 
-def test_a_reference_that_another_version_still_answers_stays_in_its_group() -> None:
+def test_a_group_reads_the_versions_it_was_made_of() -> None:
     registry = registry_of("user.clicks.v1", "user.clicks.v2")
-    registry.apply(registry.grouping(a_group("clicks", "user.clicks", "user.clicks.v2"), 5)[0])
-    registry.apply(registry.deletion("user.clicks.v2", 9))
-    assert registry.group("g").features == ("clicks", "user.clicks")
-    assert registry.members("g") == {"user.clicks.v1"}
+    registry.apply(registry.grouping(a_group("clicks", "user.clicks.v1"), 5)[0])
+    registry.apply(registry.deletion("user.clicks.v1", 9, force=True))
+    assert registry.members("g") == {"user.clicks.v2"}
+    register(registry, a_change(version=3))
+    assert registry.members("g") == {"user.clicks.v2"}
+
+
+def test_a_group_of_an_earlier_version_reads_what_its_references_mean() -> None:
+    before = registry_of("user.clicks.v1", "user.clicks.v2")
+    registry = FeatureRegistry(before.features.values(), [a_group("clicks", "user.clicks.v1")])
+    assert registry.members("g") == {"user.clicks.v1", "user.clicks.v2"}
+    registry.apply(registry.deletion("user.clicks.v2", 9, force=True))
+    assert registry.group("g").features == ("user.clicks.v1",)
 
 
 def test_deleting_a_feature_leaves_groups_that_have_nothing_to_do_with_it_alone() -> None:
@@ -282,6 +300,31 @@ def test_deleting_a_feature_leaves_groups_that_have_nothing_to_do_with_it_alone(
     register(registry, a_change("item", "clicks"))
     registry.apply(registry.deletion("user.views.v1", 9))
     assert registry.group("g").features == ("clicks", "user.clicks")
+
+
+# Promotion
+
+
+def test_a_name_means_the_highest_version_that_is_promoted() -> None:
+    registry = FeatureRegistry()
+    register(registry, a_change(version=1))
+    register(registry, a_change(version=2, promoted=False))
+    assert resolved(registry, "clicks") == resolved(registry, "user.clicks") == "user.clicks.v1"
+    assert registry.resolve("user.clicks.v2").version == 2
+    registry.apply(promotion(registry, "user.clicks.v2", 7))
+    assert resolved(registry, "clicks") == "user.clicks.v2"
+    register(registry, a_change(version=2, promoted=False))
+    assert resolved(registry, "clicks") == "user.clicks.v1"
+
+
+def test_a_name_of_which_no_version_is_promoted_means_nothing_and_says_why() -> None:
+    registry = FeatureRegistry()
+    register(registry, a_change(promoted=False))
+    with pytest.raises(NotFound, match=r"no version of 'user.clicks' is promoted.*user\.clicks\.v1"):
+        registry.resolve("user.clicks")
+    for reference in ("clicks", "user.clicks", "user.clicks.v2"):
+        with pytest.raises(NotFound):
+            promotion(registry, reference, 5)
 
 
 def test_only_an_id_is_deleted() -> None:

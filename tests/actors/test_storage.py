@@ -107,7 +107,7 @@ PAIR = EntityType(name="pair", keys=("a", "b"), created=3, updated=4, descriptio
 MODEL = FeatureService(
     name="model",
     version=2,
-    features=(ServiceFeature(X.id, "x"), ServiceFeature(Y.id, "y", {"a": "b"}), ServiceFeature(Y.id, "z", "c")),
+    features=(ServiceFeature(X.id, "x"), ServiceFeature(Y.id, "y", (("a", "b"),)), ServiceFeature(Y.id, "z", "c")),
     created=5,
     updated=6,
 )

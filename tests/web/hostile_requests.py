@@ -40,6 +40,11 @@ BODIES: dict[bytes, tuple[bytes, ...]] = {
         b'{"entityIds":["\\u0000",""],"features":["a"]}',
         '{"entityIds":["🜁","é\\u0301"],"features":["b"]}'.encode(),
         b'{"entityIds":["%b"],"features":["a"],"nonesuch":1}' % ENTITY,
+        b'{"rows":[{"user":"%b"},{"user":7,"x":[{}]},{"user":null}],"group":"all"}' % ENTITY,
+        b'{"rows":[{"to":"%b","user":"%b"}],"features":["a",{"ref":"b","key":"to","as":"c"}]}' % (OTHER, ENTITY),
+        b'{"rows":[{"user":"%b"},{}],"features":["a"]}' % ENTITY,
+        b'{"rows":[{"user":"%b"}],"service":"nonesuch"}' % ENTITY,
+        b'{"rows":[],"entityIds":[],"features":["a"]}',
     ),
     WRITE: (
         observation(),

@@ -76,7 +76,7 @@ def test_what_else_was_given_is_told_as_it_was_given(shared_server: LiveServer, 
     feature = shared_server.register(name, **given)
     assert {key: feature[key] for key in given} == given
     assert set(feature) == ALWAYS | set(given)
-    assert shared_server.get(f"/features/user.{name}.v3").json() == feature
+    assert shared_server.feature(f"user.{name}.v3") == feature
 
 
 @pytest.mark.parametrize("value_type", TYPES)
@@ -97,7 +97,7 @@ def test_the_same_id_again_is_answered_with_200_and_updated(shared_server: LiveS
     assert {key: feature[key] for key in changes} == changes
     assert feature["createdAt"] == first["createdAt"]
     assert datetime.fromisoformat(feature["updatedAt"]) > datetime.fromisoformat(first["updatedAt"])
-    assert shared_server.get(f"/features/{feature['id']}").json() == feature
+    assert shared_server.feature(f"{feature['id']}") == feature
 
 
 def test_values_stay_when_a_feature_is_updated(shared_server: LiveServer, name: str) -> None:
@@ -114,7 +114,7 @@ def test_the_same_id_with_another_type_is_a_409_and_changes_nothing(
     before = shared_server.register(name, description="old")
     body = problem(shared_server.post("/features/register", asked(name, value_type, description="new")), 409)
     assert before["id"] in body["detail"]
-    assert shared_server.get(f"/features/{before['id']}").json() == before
+    assert shared_server.feature(f"{before['id']}") == before
 
 
 def test_another_version_may_have_another_type(shared_server: LiveServer, name: str) -> None:
@@ -125,7 +125,7 @@ def test_another_version_may_have_another_type(shared_server: LiveServer, name: 
 def test_another_dimension_is_a_409_and_changes_nothing(shared_server: LiveServer, name: str) -> None:
     before = shared_server.register(name, "vector", schema={"dimension": 2})
     problem(shared_server.post("/features/register", asked(name, "vector", schema={"dimension": 3})), 409)
-    assert shared_server.get(f"/features/{before['id']}").json() == before
+    assert shared_server.feature(f"{before['id']}") == before
 
 
 GOOD_NAMES = ["a", "_", "A-b_9", "x" * 128, "v1", "register"]
@@ -237,7 +237,7 @@ def test_a_refused_update_changes_nothing(shared_server: LiveServer, name: str) 
     before = shared_server.register(name, schema={"min": 0}, description="old")
     body = asked(name, schema={"min": 2, "max": 1}, description="new")
     problem(shared_server.post("/features/register", body), 400)
-    assert shared_server.get(f"/features/{before['id']}").json() == before
+    assert shared_server.feature(f"{before['id']}") == before
 
 
 @pytest.mark.parametrize("given", [1, 0.5, "1d", "12h", "30m", "45s", "1.5h"])
@@ -267,8 +267,7 @@ def test_a_feature_is_found_by_id_by_entity_and_name_and_by_bare_name(
 ) -> None:
     feature = shared_server.register(name)
     for reference in (feature["id"], f"user.{name}", name):
-        answer = shared_server.get(f"/features/{reference}")
-        assert (answer.status_code, answer.json()) == (200, feature)
+        assert shared_server.feature(reference) == feature
 
 
 def test_without_a_version_the_highest_is_meant(shared_server: LiveServer, name: str) -> None:
@@ -410,7 +409,7 @@ def test_a_feature_is_deleted_by_its_id_and_not_by_another_reference(shared_serv
     before = shared_server.register(name)
     for reference in (name, f"user.{name}", f"user.{name}.v2"):
         problem(shared_server.http.delete(f"/features/{reference}"), 404)
-    assert shared_server.get(f"/features/{name}").json() == before
+    assert shared_server.feature(f"{name}") == before
 
 
 @pytest.mark.parametrize("value_type", ["number", "string", "json"])
@@ -536,26 +535,35 @@ def test_a_feature_cannot_join_a_group_of_another_entity_type(shared_server: Liv
     assert group(shared_server, name)["features"] == [id_]
 
 
-def test_a_deleted_feature_leaves_its_groups(shared_server: LiveServer, name: str) -> None:
+def test_a_feature_that_a_group_reads_is_deleted_by_force_alone_and_leaves_its_groups(
+    shared_server: LiveServer, name: str
+) -> None:
     a, b = (shared_server.register(name + end)["id"] for end in "ab")
     put_group(shared_server, name, b, a)
     put_group(shared_server, f"{name}x", f"{name}a", f"{name}b")
-    shared_server.http.delete(f"/features/{a}")
+    told = problem(shared_server.http.delete(f"/features/{a}"), 409)["detail"]
+    assert repr(name) in told and repr(f"{name}x") in told
+    problem(shared_server.http.delete(f"/features/{a}?force=maybe"), 400)
+    assert group(shared_server, name)["features"] == [b, a]
+    shared_server.delete_feature(a)
     assert group(shared_server, name)["features"] == [b]
     assert group(shared_server, f"{name}x")["features"] == [f"{name}b"]
     shared_server.register(f"{name}a")
     assert group(shared_server, name)["features"] == [b]
 
 
-def test_a_reference_to_the_highest_version_stays_in_a_group_when_a_version_goes(
+def test_a_group_keeps_the_versions_that_its_references_meant_when_it_was_made(
     shared_server: LiveServer, name: str
 ) -> None:
-    for version in (1, 2):
-        shared_server.register(name, version=version)
-    put_group(shared_server, name, f"user.{name}", f"user.{name}.v2")
-    shared_server.http.delete(f"/features/user.{name}.v2")
-    assert group(shared_server, name)["features"] == [f"user.{name}"]
-    shared_server.http.delete(f"/features/user.{name}.v1")
+    first = shared_server.register(name)["id"]
+    shared_server.write((first, "u", 5, TEN))
+    made = put_group(shared_server, name, f"user.{name}")
+    second = shared_server.register(name, version=2)["id"]
+    answer = shared_server.post("/features/serve", {"entityIds": ["u"], "group": name, "features": [name]})
+    assert answer.json()["results"][0]["features"] == {f"user.{name}": 5, name: None}
+    assert group(shared_server, name) == made
+    assert shared_server.http.delete(f"/features/{second}").status_code == 204
+    shared_server.delete_feature(first)
     assert group(shared_server, name)["features"] == []
 
 
@@ -586,5 +594,5 @@ def test_a_deleted_feature_leaves_its_groups_although_another_entity_type_has_it
     id_ = shared_server.register(name)["id"]
     put_group(shared_server, name, name)
     shared_server.register(name, entity="item")
-    shared_server.http.delete(f"/features/{id_}")
+    shared_server.delete_feature(id_)
     assert group(shared_server, name)["features"] == []

@@ -95,11 +95,15 @@ def test_no_entities_give_no_results(shared_server: LiveServer, name: str) -> No
     assert shared_server.serve([], [name]) == []
 
 
-def test_features_of_several_entity_types_are_read_each_of_its_own(shared_server: LiveServer, name: str) -> None:
+def test_features_of_several_entity_types_are_not_asked_by_one_entity_id(
+    shared_server: LiveServer, name: str
+) -> None:
     mine = shared_server.register(name)["id"]
     other = shared_server.register(name, entity="item")["id"]
-    shared_server.write((mine, "same", 1, TEN), (other, "same", 2, TEN))
-    assert shared_server.serve(["same"], [other, mine])[0]["features"] == {other: 2, mine: 1}
+    answer = shared_server.post("/features/serve", {"entityIds": ["same"], "features": [other, mine]})
+    told = problem(answer, 400)
+    assert told["errors"][0]["field"] == "entityIds"
+    assert 'send rows in place of entityIds, such as [{"item": ..., "user": ...}]' in told["detail"]
 
 
 @pytest.mark.parametrize(

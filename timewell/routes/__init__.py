@@ -1,6 +1,6 @@
 """The routes of the service as methods, each written once for both clients.
 
-registry.py             features and groups
-values.py monitoring.py writing and reading values; statistics, checks, drift, alerts
-frames.py               writing and reading values as frames
+registry.py catalogue.py  features and groups; entity types and feature services
+values.py monitoring.py   writing and reading values; statistics, checks, drift, alerts
+frames.py                 writing and reading values as frames
 """

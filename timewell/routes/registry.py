@@ -15,9 +15,11 @@ from timewell.wire import (
     EntityIdsAnswer,
     Erasure,
     FeatureAnswer,
+    FeatureDetails,
     FeaturesAnswer,
     GroupAnswer,
     GroupsAnswer,
+    UsedBy,
     ValueType,
     VersionsAnswer,
 )
@@ -44,12 +46,14 @@ class RegistryRoutes(Asking):
         schema: Mapping[str, Any] | None = LEFT_OUT,
         max_age: Length | None = LEFT_OUT,
         retention: Mapping[str, Any] | None = LEFT_OUT,
+        promoted: bool = LEFT_OUT,
     ) -> Talk[FeatureAnswer]:
         """Register a feature, or update the one with this id (`entity.name.vN`).
 
         An update keeps what is left out. `schema` may have `{"nullable": False, "min": 0, "max": 1, "enum": [...],
         "pattern": "...", "maxLength": 20, "dimension": 64}`; a vector needs its dimension. Values older than
-        `max_age` are served as None. `retention` is such as `{"values": 1000, "age": "90d"}`.
+        `max_age` are served as None. `retention` is such as `{"values": 1000, "age": "90d"}`. Until a version with
+        `promoted=False` is promoted, `entity.name` goes on meaning the one before.
 
         Returns the feature, with `.id`. Raises InvalidInput; Conflict if the id has another value type.
 
@@ -67,6 +71,7 @@ class RegistryRoutes(Asking):
             "schema": msgspec.to_builtins(schema) if isinstance(schema, msgspec.Struct) else schema,
             "maxAge": max_age if isinstance(max_age, UnsetType) else span(max_age, "maxAge"),
             "retention": msgspec.to_builtins(retention) if isinstance(retention, msgspec.Struct) else retention,
+            "promoted": promoted,
         }
         body = {key: value for key, value in given.items() if value is not UNSET}
         return (yield from self._ask(send("POST", "/features/register", body), FeatureAnswer))
@@ -103,7 +108,7 @@ class RegistryRoutes(Asking):
 
     @route
     def feature(self, reference: str) -> Talk[FeatureAnswer]:
-        """One feature, by its id, by `entity.name` (highest version) or by a bare name that one entity type has.
+        """One feature, by its id, by `entity.name` (highest promoted version) or by a bare name.
 
         Raises NotFound; Conflict if several entity types have the bare name.
 
@@ -118,9 +123,23 @@ class RegistryRoutes(Asking):
         return answer.versions
 
     @route
-    def delete_feature(self, feature_id: str) -> Talk[None]:
-        """Delete a feature by its full id, with its values; groups lose it. Raises NotFound."""
-        yield from self._delete(path("features", feature_id))
+    def promote(self, feature_id: str) -> Talk[FeatureAnswer]:
+        """Let `entity.name` mean this version of a feature, given by its full id. Raises NotFound."""
+        return (yield from self._ask(send("POST", path("features", feature_id, "promote"), {}), FeatureAnswer))
+
+    @route
+    def used_by(self, reference: str) -> Talk[UsedBy]:
+        """The groups, services and checks that use a feature. Raises what `feature` does."""
+        return (yield from self._ask(get(path("features", reference)), FeatureDetails)).used_by
+
+    @route
+    def delete_feature(self, feature_id: str, *, force: bool = False) -> Talk[None]:
+        """Delete a feature by its full id, with its values.
+
+        Raises NotFound; Conflict if a group or service reads it, unless `force`: groups lose it then, and services
+        that read it cannot be read any more.
+        """
+        yield from self._delete(path("features", feature_id), query(force=force or None))
 
     @route
     def erase(self, entity: str, entity_id: EntityId) -> Talk[Erasure]:

@@ -1,7 +1,8 @@
 """The routes of the contract, by chapter. Each is described at its handler.
 
-registry.py writing.py serving.py        features and groups; writing values; serving the latest values
-ids.py                                   the ids of entities
+registry.py services.py                  features and groups; feature services
+entities.py ids.py                       entity types; the ids of entities
+writing.py serving.py                    writing values; serving the latest values
 ranges.py training.py history.py         aggregates over a range; training sets; the observations of an entity
 statistics.py checks.py drift.py         statistics of a feature; quality checks; drift
 monitoring.py operating.py               freshness, alerts and events; erasing, health, metrics

@@ -13,12 +13,14 @@ from web.chapter import Chapter, Route, Service
 from web.routes import (
     checks,
     drift,
+    entities,
     history,
     ids,
     monitoring,
     operating,
     ranges,
     registry,
+    services,
     serving,
     statistics,
     training,
@@ -39,7 +41,7 @@ async def for_people(_: Service) -> str:
 
 
 _CHAPTERS = (
-    *(registry.chapter, ids.chapter, writing.chapter, serving.chapter),
+    *(registry.chapter, entities.chapter, ids.chapter, services.chapter, writing.chapter, serving.chapter),
     *(ranges.chapter, training.chapter, history.chapter),
     *(statistics.chapter, checks.chapter, drift.chapter, monitoring.chapter),
     *(operating.chapter, chapter),

@@ -21,6 +21,7 @@ from timewell.wire import HistoryAnswer, HistoryItem
 from web.answers.lanes import Column, accepted_lane, stream
 from web.answers.pages import from_cursor, to_cursor
 from web.answers.results import NUMBER_BYTES
+from web.asking import wrong_parts
 from web.bodies.requests import JSON_TYPE, Query, encode
 from web.chapter import PAGE, RANGE, Chapter, Service
 
@@ -44,9 +45,10 @@ chapter = Chapter("History")
 )
 async def history(service: Service, reference: str) -> Response:
     query = Query(_WHICH)
-    feature = (await service.router.registered()).resolve(reference)
+    registry = await service.router.registered()
+    feature = registry.resolve(reference)
     entity = query.needed("entityId")
-    if (why := check_entity_id(entity)) is not None:
+    if (why := check_entity_id(entity) or wrong_parts(registry, feature.entity, entity)) is not None:
         raise InvalidInput.at("entityId", why)
     descending = query.choice("order", ("asc", "desc"), "asc") == "desc"
     span = _page_span(query, descending)

@@ -22,6 +22,7 @@ from timewell.wire import Closed, Historical, HistoricalAnswer
 from web.answers.lanes import ARROW_TYPE, Column, accepted_lane, stream
 from web.answers.results import ALL, NAME_BYTES, NUMBER_BYTES, check_bytes, encode_rows, text_bytes
 from web.answers.worker import room
+from web.asking import check_one_type, check_parts
 from web.bodies.requests import JSON_TYPE, encode, json_body, said
 from web.chapter import Chapter, Service
 from web.routes.serving import check_ids, check_read
@@ -41,7 +42,11 @@ chapter = Chapter("History")
 )
 async def historical(service: Service) -> Response:
     asked = await json_body(Historical)
-    features = (await service.router.registered()).select(asked.features, asked.group).by_reference
+    registry = await service.router.registered()
+    selected = registry.select(asked.features, asked.group)
+    features = selected.by_reference
+    check_one_type(selected, "entityIds", rows=False)
+    await check_parts(registry, selected.features[0].entity, asked.entity_ids, "entityIds")
     span = span_of(asked.start_time, asked.end_time, asked.window, asked.closed)
     aggregations = aggregation_of(asked.aggregation, features)
     lane = accepted_lane()

@@ -14,16 +14,18 @@ from actors.settings import DEFAULT_PAGE_ROWS, LISTED_BYTES_PER_TURN, MAX_PAGE_R
 from actors.turns import Steps, by_turns
 from timewell.wire import (
     FeatureAnswer,
+    FeatureDetails,
     FeaturesAnswer,
     GroupAnswer,
     GroupsAnswer,
     PutGroup,
     RegisterFeature,
+    UsedBy,
     VersionsAnswer,
 )
 from web.answers.listing import listed
 from web.answers.pages import from_cursor, to_cursor
-from web.answers.registered import feature_answer, group_answer
+from web.answers.registered import feature_answer, feature_details, group_answer
 from web.bodies.requests import Query, encode, json_body, no_content
 from web.chapter import PAGE, Chapter, Service
 
@@ -38,6 +40,8 @@ _LISTED = {
     "q": "features with this text in id, description or tags",
     **PAGE,
 }
+
+_DELETED = {"force": "true: even if groups or services read it; groups lose it, its services answer 404"}
 
 chapter = Chapter("Registry")
 
@@ -69,9 +73,36 @@ async def list_features(service: Service) -> Response:
     return await listed({"features": page}, {} if next_cursor is None else {"nextCursor": next_cursor})
 
 
-@chapter.route("GET /features/<reference>", "One feature.", gives={200: FeatureAnswer}, fails=(404, 409))
+@chapter.route(
+    "GET /features/<reference>",
+    "One feature, and what uses it.",
+    gives={200: FeatureDetails},
+    fails=(404, 409),
+)
 async def get_feature(service: Service, reference: str) -> Response:
-    return encode(feature_answer((await service.router.registered()).resolve(reference)))
+    registry = await service.router.registered()
+    feature = registry.resolve(reference)
+    return encode(feature_details(feature, await _used_by(service, registry, feature)))
+
+
+async def _used_by(service: Service, registry: FeatureRegistry, feature: Feature) -> UsedBy:
+    checks = list[str]()
+    if service.router.monitored:
+        watch = (await service.router.watching()).watch
+        checks = [check.id for check in watch.checks(feature)]
+    groups = [group.name for group in registry.groups_with(feature.id)]
+    services = [one.key for one in registry.catalogue.services_with(feature.id)]
+    return UsedBy(groups, services, [], checks)
+
+
+@chapter.route(
+    "POST /features/<reference>/promote",
+    "Let `entity.name` mean this version of a feature, given by its id.",
+    gives={200: FeatureAnswer},
+    fails=(404, 503),
+)
+async def promote(service: Service, reference: str) -> Response:
+    return encode(feature_answer(await service.router.promote(reference)))
 
 
 @chapter.route(
@@ -87,12 +118,13 @@ async def list_versions(service: Service, reference: str) -> Response:
 
 @chapter.route(
     "DELETE /features/<reference>",
-    "Delete a feature by its id, with its values. It is removed from its groups.",
+    "Delete a feature by its id, with its values.",
+    query=_DELETED,
     gives={204: None},
-    fails=(404, 503),
+    fails=(400, 404, 409, 503),
 )
 async def delete_feature(service: Service, reference: str) -> Response:
-    await service.router.delete_feature(reference)
+    await service.router.delete_feature(reference, Query(_DELETED).flag("force"))
     return no_content()
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain, repeat
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import trio
 from quart import Response
 
 from actors.errors import Fault, InvalidInput, TooLarge
+from actors.ingest.row_ids import ids_of_rows
 from actors.ingest.sent import check_entity_ids
 from actors.registry import check_count
 from actors.router import Router
@@ -18,8 +21,9 @@ from actors.table.columns import Times
 from actors.table.grid import Grid
 from actors.table.selection import Selection
 from actors.timestamps import NEVER, SECOND, format_timestamp, parse_timestamp
+from actors.turns import by_turns
 from actors.types.type import Nulls
-from timewell.wire import Serve, ServedAnswer, ServedEntity, ValueMetadata
+from timewell.wire import Serve, ServedAnswer, ServedEntity, ServedRow, ServedRows, ValueMetadata
 from web.answers.results import (
     ALL,
     NAME_BYTES,
@@ -31,6 +35,9 @@ from web.answers.results import (
     text_bytes,
 )
 from web.answers.worker import room
+from web.asking import check_one_type, check_parts, references_of
+from web.bodies.items import Array, Items
+from web.bodies.outline import CHUNK_BYTES
 from web.bodies.requests import decode_bounded, json_bytes, said
 from web.chapter import Chapter, Service
 
@@ -39,9 +46,9 @@ chapter = Chapter("Serving")
 
 @chapter.route(
     "POST /features/serve",
-    "The latest values as of now, or as of a moment.",
+    "The latest values as of now, or as of a moment, by entity id or by row.",
     takes=Serve,
-    gives={200: ServedAnswer},
+    gives={200: (ServedAnswer, ServedRows)},
     fails=(400, 404, 409, 413, 415, 503),
 )
 async def serve(service: Service) -> Response:
@@ -50,41 +57,99 @@ async def serve(service: Service) -> Response:
 
 async def serve_latest(router: Router, settings: Settings, body: bytes | bytearray) -> bytes:
     """`POST /features/serve`, from the body to the answer."""
-    asked = await decode_bounded(body, Serve)
+    asked = await _decoded(body, settings)
     return await router.settled(lambda judged: _serve(router, settings, asked, judged))
 
 
+async def _decoded(body: bytes | bytearray, settings: Settings) -> Serve:
+    """The request. Many rows are decoded a piece at a time."""
+    if len(body) <= CHUNK_BYTES or b'"rows"' not in body:
+        return await decode_bounded(body, Serve)
+    rows = list[dict[str, Any]]()
+    array = Array("rows", Serve, list[dict[str, Any]], settings.max_entities)
+    asked: Serve = await by_turns(Items(body, array, rows.extend).reading())
+    return asked if asked.rows is None else msgspec.structs.replace(asked, rows=[*asked.rows, *rows])
+
+
+class _Results(NamedTuple):
+    """The struct of a result, and the first field of each: an entity id, or the keys of a row."""
+
+    result: Callable[..., ServedEntity | ServedRow]
+    about: Sequence[object]
+
+
+class _Question(NamedTuple):
+    """A request whose references are resolved. `ids`: for each role of the selection, an entity id per result."""
+
+    selected: Selection
+    ids: Sequence[Sequence[str]]
+    rows: Sequence[Mapping[str, Any]] | None
+
+    @property
+    def results(self) -> int:
+        """How many results the answer has."""
+        return len(self.ids[0])
+
+    def results_of(self, cut: slice) -> _Results:
+        """What the results of a slice are made of."""
+        if self.rows is None:
+            return _Results(ServedEntity, self.ids[0][cut])
+        fields, rows = self.selected.fields, self.rows[cut]
+        keys = map(keyed_by(fields), *([row[field] for row in rows] for field in fields))
+        return _Results(ServedRow, list(keys))
+
+
+async def _question(router: Router, settings: Settings, asked: Serve) -> _Question:
+    """Resolve and validate a request. Raises NotFound, Conflict, InvalidInput, TooLarge."""
+    references = None if asked.features is None else references_of(asked.features)
+    selected = router.registry.select(references, asked.group, asked.service)
+    entities, rows = asked.entity_ids, asked.rows
+    if rows is None and entities is not None:
+        check_one_type(selected, "entityIds", rows=True)
+        check_read(entities, selected.features, 1, settings)
+        await check_parts(router.registry, selected.features[0].entity, entities, "entityIds")
+        return _Question(selected, [entities], None)
+    if rows is None or entities is not None:
+        raise InvalidInput.at("entityIds", "give either entityIds or rows")
+    check_size("rows", len(rows), selected.features, 1, settings)
+    return _Question(selected, [await by_turns(ids_of_rows(rows, role)) for role in selected.roles], rows)
+
+
 async def _serve(router: Router, settings: Settings, asked: Serve, judged: int | None) -> bytes:
-    selected = router.registry.select(asked.features, asked.group)
-    check_read(asked.entity_ids, selected.features, 1, settings)
+    question = await _question(router, settings, asked)
+    selected, count = question.selected, question.results
     current = asked.as_of is None
     at = router.now() if asked.as_of is None else parse_timestamp(asked.as_of, "asOf")
     aged_at = min(at, router.wall()) if current else at
-    if not asked.entity_ids:
-        (await router.registered()).select(asked.features, asked.group)
+    if not count:
+        await router.registered()
+        await _question(router, settings, asked)
         return b'{"results":[]}'
-    count, features = len(asked.entity_ids), len(selected.features)
+    features = len(selected.features)
     check_bytes(count * NUMBER_BYTES * sum(len(kind.members) * kind.width for kind in selected.kinds), settings)
     cells = count * features * (3 if asked.include_metadata else 1)
+    if asked.rows is not None:
+        cells += count * len(selected.fields)
     step, grids = max(1, CELLS_PER_QUESTION // features), list[Grid]()
 
     async def look_up() -> int:
         size = cells * NAME_BYTES
-        for lot in _lots(asked.entity_ids, step):  # in lots, between which other requests get a turn
+        for start in range(0, count, step):  # in lots, between which other requests get a turn
             if grids:
                 await trio.lowlevel.checkpoint()
-            grids.append(await router.latest(lot, selected, at, current, judged))
+            lot = question.ids if step >= count else [ids[start : start + step] for ids in question.ids]
+            grids.append(await router.latest_of_rows(lot, selected, at, current, judged))
             size += sum(map(text_bytes, grids[-1].values))
             check_bytes(size, settings)
         return size
 
-    def rows(cut: slice) -> Iterator[ServedEntity]:
-        about = selected, at, aged_at, asked.include_metadata
+    def rows(cut: slice) -> Iterator[ServedEntity | ServedRow]:
+        how = selected, at, aged_at, asked.include_metadata
         if cut is ALL and len(grids) == 1:
-            return _served(asked.entity_ids, grids[0], *about)
+            return _served(question.results_of(cut), grids[0], *how)
         parts = _across(slice(*cut.indices(count)), step)
         return chain.from_iterable(
-            _served(asked.entity_ids[lot * step : (lot + 1) * step][part], grids[lot].part(part), *about)
+            _served(question.results_of(_moved(part, lot * step)), grids[lot].part(part), *how)
             for lot, part in parts
         )
 
@@ -92,8 +157,8 @@ async def _serve(router: Router, settings: Settings, asked: Serve, judged: int |
         return await encode_rows(cells, await look_up(), count, rows)
 
 
-def _lots(entities: Sequence[str], step: int) -> list[Sequence[str]]:
-    return [entities[start : start + step] for start in range(0, len(entities), step)]
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
 
 
 def _across(cut: slice, step: int) -> Iterator[tuple[int, slice]]:
@@ -105,13 +170,19 @@ def _across(cut: slice, step: int) -> Iterator[tuple[int, slice]]:
 
 def check_read(entities: Sequence[str], features: Collection[object], windows: int, settings: Settings) -> None:
     """Raise TooLarge for a read over the limits, InvalidInput for invalid entity ids."""
-    if len(entities) > settings.max_entities:
-        raise TooLarge(f"entityIds: {len(entities)} ids, at most {settings.max_entities} are read at once")
+    check_size("entityIds", len(entities), features, windows, settings)
+    check_ids(entities)
+
+
+def check_size(what: str, count: int, features: Collection[object], windows: int, settings: Settings) -> None:
+    """Raise TooLarge for a read over the limits."""
+    if count > settings.max_entities:
+        named = "ids" if what == "entityIds" else "rows"
+        raise TooLarge(f"{what}: {count} {named}, at most {settings.max_entities} are read at once")
     check_count(len(features))
-    cells = max(1, len(entities)) * len(features) * windows
+    cells = max(1, count) * len(features) * windows
     if cells > settings.max_cells:
         raise TooLarge(f"the answer would have {cells} values, at most {settings.max_cells} are read at once")
-    check_ids(entities)
 
 
 def check_ids(entities: Sequence[str]) -> None:
@@ -123,17 +194,23 @@ def check_ids(entities: Sequence[str]) -> None:
 
 
 def _served(
-    entities: Sequence[str], grid: Grid, selected: Selection, at: int, aged_at: int, metadata: bool
-) -> Iterator[ServedEntity]:
-    """One result per entity id, in the order asked. `aged_at`: the moment from which ages are counted."""
+    results: _Results,
+    grid: Grid,
+    selected: Selection,
+    at: int,
+    aged_at: int,
+    metadata: bool,
+) -> Iterator[ServedEntity | ServedRow]:
+    """One result per column of the grid, in order. `aged_at`: the moment from which ages are counted."""
+    result, about = results
     keyed = keyed_by(selected.references)
     moment = format_timestamp(at)
     expired = grid.times < selected.served_from(aged_at)
     rows = map(keyed, *columns(grid, expired | grid.nulls))
     if not metadata:
-        return map(ServedEntity, entities, rows, repeat(moment))
+        return map(result, about, rows, repeat(moment))
     described = map(keyed, *map(_metadata, grid.times, grid.nulls, expired, repeat(aged_at)))
-    return map(ServedEntity, entities, rows, repeat(moment), described)
+    return map(result, about, rows, repeat(moment), described)
 
 
 def _metadata(times: Times, nulls: Nulls, expired: Nulls, at: int) -> list[ValueMetadata]:

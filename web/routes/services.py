@@ -1,0 +1,66 @@
+"""Feature services: versioned lists of the features that models read."""
+
+from __future__ import annotations
+
+from quart import Response
+
+from actors.domain import FeatureService
+from timewell.wire import PutService, ServiceAnswer, ServicesAnswer
+from web.answers.listing import listed
+from web.answers.registered import service_answer
+from web.asking import service_feature
+from web.bodies.requests import encode, json_body, no_content
+from web.chapter import Chapter, Service
+
+chapter = Chapter("Services")
+
+
+@chapter.route(
+    "POST /services",
+    "Make a version of a service: an ordered list of features of any entity types, pinned by id.",
+    takes=PutService,
+    gives={200: ServiceAnswer, 201: ServiceAnswer},
+    fails=(400, 404, 409, 413, 415, 503),
+)
+async def put_service(service: Service) -> Response:
+    asked = await json_body(PutService)
+    features = [service_feature(entry, f"features[{place}]") for place, entry in enumerate(asked.features)]
+    wanted = FeatureService(
+        name=asked.name,
+        version=asked.version,
+        features=tuple(features),
+        created=0,
+        updated=0,
+        description=asked.description,
+        tags=asked.tags,
+        owner=asked.owner,
+    )
+    offered, new = await service.router.offer(wanted)
+    return encode(service_answer(offered), 201 if new else 200)
+
+
+@chapter.route(
+    "GET /services", "All versions of all services, sorted by name and version.", gives={200: ServicesAnswer}
+)
+async def list_services(service: Service) -> Response:
+    services = (await service.router.registered()).catalogue.services.values()
+    in_order = sorted(services, key=lambda one: (one.name, one.version))
+    return await listed({"services": map(service_answer, in_order)})
+
+
+@chapter.route(
+    "GET /services/<reference>",
+    "One service: name.vN, or a name for its highest version.",
+    gives={200: ServiceAnswer},
+    fails=(404,),
+)
+async def get_service(service: Service, reference: str) -> Response:
+    return encode(service_answer((await service.router.registered()).catalogue.service(reference)))
+
+
+@chapter.route(
+    "DELETE /services/<reference>", "Delete a version of a service, name.vN.", gives={204: None}, fails=(404, 503)
+)
+async def delete_service(service: Service, reference: str) -> Response:
+    await service.router.withdraw(reference)
+    return no_content()
