@@ -1,21 +1,16 @@
 """`python -m loadtest compare`: the same work on Timewell and on its peers, in turns, on this machine.
 
-work.py          what is asked, what a round comes to, and who does it
-workloads.py     the list of workloads and how much of each
+work.py          what is asked, what a round comes to, and who does it; the list of workloads
 comparison.py    what the rounds of a workload beside a peer come to
 data.py          the values, questions and batches that everyone is given, as Arrow tables too
 environments.py  a virtual environment for a peer that ours has no room for
 stores.py        a server in which both keep their values
 driving.py       questions over HTTP, from several connections, until the time is up
 serving.py       a server of a peer, from its start to its end, and the peers that have one
-remote.py        a driver that runs in the environment of a peer, spoken to through pipes
-noop.py          Hypercorn under an application that does nothing
-drivers/         what runs in their environments: these files import nothing of this project
 peers/           one file for each of those compared, and their names
 rounds.py        ours, theirs, ours, theirs, and what the pairs come to
 report.py        the table, and the files that are kept
-comparing.py     the order of things: one peer after the other
-command.py       the options, and what is done with the findings
+command.py       the options, the order of things, and what is done with the findings
 
 Loopback only, in temporary directories, bounded in count and time; all children end with the command.
 """

@@ -1,31 +1,41 @@
-"""Arguments, and what is done with the findings."""
+"""The options, one peer after the other, each beside a Timewell of its own, and what is done with the findings."""
 
 from __future__ import annotations
 
 import argparse
 import signal
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 import trio
 
-from loadtest.compare.comparing import Comparing, Maker, Room
+from loadtest.compare.comparison import of_sizes
 from loadtest.compare.data import FULL, QUICK, Data
 from loadtest.compare.environments import cache_directory
-from loadtest.compare.peers.lineup import PEERS, chosen
+from loadtest.compare.peers.lineup import PEERS, STORES, Place, chosen
+from loadtest.compare.peers.timewell import Timewell
 from loadtest.compare.report import Document, facts_here, markdown, rows
-from loadtest.compare.workloads import WORKLOADS, Workload
-from loadtest.machine.cores import cores, placed
+from loadtest.compare.rounds import Contest
+from loadtest.compare.stores import Store
+from loadtest.compare.work import WORKLOADS, Memory, NotHad, Peer, Serve, Workload, Write
+from loadtest.machine.cores import Cores, cores, placed
 from loadtest.machine.facts import keep
+from loadtest.machine.processes import at_rest, resident_bytes
 from loadtest.machine.tables import table
 
 RESULTS = Path(__file__).parents[1] / "results"
 LIMIT_SECONDS = 180.0
+LOADING_PATIENCE_SECONDS = 60.0
+WARMING_PARTS = 10
+"""The first tenth is loaded before the memory is looked at: what comes with the first values counts for none."""
+Maker = Callable[[Place], Peer]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
     single = "; ".join(f"{family} ({', '.join(peers)})" for family, peers in PEERS.items())
     add = parser.add_argument
     add("--peers", type=_names, default=list(PEERS), metavar="NAMES", help=f"families or single ones of {single}")
@@ -97,7 +107,6 @@ def _asked(arguments: argparse.Namespace) -> tuple[dict[str, Maker], list[Worklo
 
 
 def _conclude(document: Document, results: Path, report: str) -> int:
-    """Print and keep what there is."""
     order = list(WORKLOADS)
     document.comparisons.sort(key=lambda one: order.index(one.workload))
     if document.comparisons:
@@ -110,3 +119,90 @@ def _conclude(document: Document, results: Path, report: str) -> int:
     for one in failed:
         print(f"{one.workload}, {one.peer}: {one.failure}", file=sys.stderr)
     return 1 if failed or document.missing else 0
+
+
+# One peer after the other
+
+
+class Room(NamedTuple):
+    """Cores, the directory of the environments, and the most seconds that a round of a peer may take."""
+
+    cores: Cores
+    environments: Path
+    limit_seconds: float
+
+
+class Comparing:
+    """What is found goes into the document as soon as it is there."""
+
+    def __init__(self, document: Document, data: Data, workloads: Sequence[Workload], room: Room) -> None:
+        self._document, self._data, self._workloads, self._room = document, data, workloads, room
+
+    async def all(self, makers: Mapping[str, Maker]) -> None:
+        """Every peer. One that cannot be had is noted, and so is its reason."""
+        for name, make in makers.items():
+            with tempfile.TemporaryDirectory(prefix="timewell-peer-", ignore_cleanup_errors=True) as directory:
+                try:
+                    with STORES[name](self._room.cores) if name in STORES else nullcontext() as store:
+                        await self._beside(make, Path(directory), store)
+                except NotHad as why:
+                    tell(f"{name} cannot be had: {why}")
+                    self._document.missing[name] = str(why)
+
+    async def _beside(self, make: Maker, directory: Path, store: Store | None) -> None:
+        places = [directory / name for name in ("timewell", "peer")]
+        for place in places:
+            place.mkdir()
+        ours = Timewell(places[0], self._room.cores, self._document.settings, store)
+        peer = make(Place(places[1], self._room.cores, self._room.environments, store))
+        workloads = [one for one in self._workloads if isinstance(one.work, peer.kinds)]
+        if not workloads:
+            return
+        tell(f"{peer.name}: starting")
+        async with started(peer), started(ours):
+            for one in (ours, peer):
+                self._document.versions[one.name] = await one.versions()
+            sizes = await self._loaded(ours, peer, workloads)
+            contest = Contest(ours, peer, self._data, self._room.limit_seconds, tell, directory / "rows.parquet")
+            for workload in workloads:
+                if isinstance(workload.work, Memory):
+                    found = of_sizes(workload, peer.name, *sizes)
+                else:
+                    found = await contest.compare(workload)
+                self._document.comparisons.append(found)
+
+    async def _loaded(self, ours: Peer, peer: Peer, workloads: Sequence[Workload]) -> tuple[float, float]:
+        """What a value adds to the memory of each, in bytes; nothing is loaded where nobody needs it."""
+        if not any(isinstance(one.work, Serve | Write | Memory) for one in workloads):
+            return 0.0, 0.0
+        tell(f"loading {self._data.values.size:,} values into Timewell and {peer.name}")
+        return await _bytes_a_value(ours, self._data), await _bytes_a_value(peer, self._data)
+
+
+async def _bytes_a_value(peer: Peer, data: Data) -> float:
+    first = len(data.entities) // WARMING_PARTS
+    await peer.load(data, slice(0, first))
+    before = await _resident_bytes(peer, data)
+    values = await peer.load(data, slice(first, None))
+    return (await _resident_bytes(peer, data) - before) / max(1, values)
+
+
+async def _resident_bytes(peer: Peer, data: Data) -> int:
+    if data.scale.rests:
+        await at_rest(peer.processes(), LOADING_PATIENCE_SECONDS)
+    return resident_bytes(peer.processes())
+
+
+@asynccontextmanager
+async def started(peer: Peer) -> AsyncIterator[None]:
+    """A peer that runs, and ends however the context is left."""
+    try:
+        await peer.start()
+        yield
+    finally:
+        with trio.CancelScope(shield=True):
+            await peer.stop()
+
+
+def tell(words: str) -> None:
+    print(f"  {words}", file=sys.stderr, flush=True)

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
-from loadtest.compare.work import Timed
-from loadtest.compare.workloads import Workload
+from loadtest.compare.work import Timed, Workload
 from loadtest.machine.measure import Result
 
 
@@ -24,7 +23,6 @@ class Side(Struct, rename="camel"):
 
     @property
     def median(self) -> float | None:
-        """Of the samples, where there are any."""
         return statistics.median(self.samples) if self.samples else None
 
 
@@ -68,7 +66,6 @@ def times_better(workload: Workload, ours: float, theirs: float) -> float:
 
 
 def side(workload: Workload, rounds: Sequence[Timed]) -> Side:
-    """One side of it."""
     found = Side([sample(workload, done) for done in rounds])
     if latencies := [seconds for done in rounds for seconds in done.latencies]:
         found.p50_ms, found.p99_ms = (1e3 * float(one) for one in np.percentile(latencies, (50, 99)))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+import xmlrpc.client
 from collections.abc import Iterator, Sequence
 from itertools import cycle
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import trio
 
 from loadtest.compare.work import Timed
+from loadtest.machine.messages import encoded
 from loadtest.machine.wire import Wire, connect
 
 LOOPBACK = "127.0.0.1"
@@ -83,3 +85,13 @@ async def ask(port: int, request: bytes) -> bytes:
     finally:
         with trio.CancelScope(shield=True):
             await wire.aclose()
+
+
+async def call(port: int, name: str, *given: Any) -> Any:
+    """What a function of an XML-RPC server returned. Raises RuntimeError with its error."""
+    request = encoded("POST", "/", xmlrpc.client.dumps(given, name).encode(), "text/xml")
+    try:
+        (found,), _ = xmlrpc.client.loads(await ask(port, request))
+    except xmlrpc.client.Fault as fault:
+        raise RuntimeError(fault.faultString) from None
+    return found

@@ -22,7 +22,6 @@ _VERSIONS = (
 
 
 def cache_directory() -> Path:
-    """Where environments are unless another directory is named."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "timewell-peers"
 
@@ -55,12 +54,8 @@ class Environment:
         return "\n".join((f"# {sys.version}", *REQUIREMENTS[self.name], ""))
 
     def commands(self) -> list[list[str]]:
-        """The command lines that build it."""
         pip = [str(self.executable), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        return [
-            [sys.executable, "-m", "venv", "--clear", str(self.directory)],
-            [*pip, *REQUIREMENTS[self.name]],
-        ]
+        return [[sys.executable, "-m", "venv", "--clear", str(self.directory)], [*pip, *REQUIREMENTS[self.name]]]
 
     async def python(self) -> Path:
         """The interpreter of the environment, which is built where it is missing or of other versions.

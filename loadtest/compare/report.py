@@ -49,7 +49,6 @@ def facts_here() -> dict[str, Any]:
 
 
 def rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
-    """The table, headings first."""
     return [_HEADINGS, *(_row(one) for one in comparisons)]
 
 
@@ -79,7 +78,6 @@ def _amount(one: Comparison, side: Side) -> str:
 
 
 def markdown(document: Document) -> str:
-    """The whole report."""
     versions = "\n".join(
         f"- {name}: {', '.join(f'{part} {version}' for part, version in found.items())}"
         for name, found in document.versions.items()

@@ -12,8 +12,19 @@ import trio
 
 from loadtest.compare.comparison import Comparison, comparison, sample, unfinished
 from loadtest.compare.data import Data, write_file
-from loadtest.compare.work import Given, Load, Peer, Serve, StartUp, Timed, TrainingSet, Values, View, Write
-from loadtest.compare.workloads import Workload
+from loadtest.compare.work import (
+    Given,
+    Load,
+    Peer,
+    Serve,
+    StartUp,
+    Timed,
+    TrainingSet,
+    Values,
+    View,
+    Workload,
+    Write,
+)
 from loadtest.machine.processes import at_rest, processor_time
 
 REST_PATIENCE_SECONDS = 5.0

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import trio
 
-from loadtest.compare.driving import ask
+from loadtest.compare.driving import ask, call
 from loadtest.compare.work import NotHad, Peer
 from loadtest.machine.processes import child, session_of
 from tests.servers.server import free_port
@@ -40,7 +40,6 @@ class Serving(NamedTuple):
     started_in: float
 
     def processes(self) -> list[int]:
-        """It and its workers."""
         return session_of(self.pid)
 
 
@@ -73,6 +72,11 @@ def over_http(request: bytes) -> Callable[[int], Awaitable[None]]:
     return answers
 
 
+async def over_rpc(port: int) -> None:
+    """`answers` of one that speaks XML-RPC."""
+    await call(port, "system.listMethods")
+
+
 class Served(Peer):
     """A peer with a server, and whatever else of its own goes onto the stack."""
 
@@ -95,7 +99,6 @@ class Served(Peer):
 
     @property
     def port(self) -> int:
-        """Where it listens."""
         assert self._server is not None
         return self._server.port
 
@@ -105,5 +108,4 @@ class Served(Peer):
             return server.started_in
 
     def processes(self) -> list[int]:
-        """The server and its workers."""
         return [] if self._server is None else self._server.processes()

@@ -7,16 +7,15 @@ thrown away is made first.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from http import HTTPStatus
 from typing import Any
 
 import httpx
 
-from loadtest.demo import show
 from loadtest.demo.purchases import BEGAN, CHECKOUT, FEATURES, MIDNIGHT, USERS, observations, rfc3339
 
 URL = "http://127.0.0.1:3001"
@@ -24,10 +23,35 @@ PATIENCE_SECONDS = 20.0
 """A service that is starting is waited for: on a busy machine that takes a while."""
 SOME = USERS[:3]
 REFERENCES = ["purchase_amount", "purchase_count_7d"]
+WIDTH, LINES, ITEMS, CHARACTERS = 100, 20, 2, 72
+"""So much of a body is shown."""
 
 
 class Surprise(Exception):
     """A route did not answer as it should."""
+
+
+def trimmed(value: Any) -> Any:
+    """The value with long lists and texts cut, saying how much is missing."""
+    if isinstance(value, dict):
+        return {key: trimmed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        if len(value) <= ITEMS + 1 or all(isinstance(item, int | float) for item in value):
+            return [trimmed(item) for item in value]
+        return [*map(trimmed, value[:ITEMS]), f"... {len(value) - ITEMS:,} more"]
+    if isinstance(value, str) and len(value) > CHARACTERS:
+        return value[:CHARACTERS] + "..."
+    return value
+
+
+def body(value: Any) -> str:
+    """JSON that fits a glance."""
+    short = trimmed(value)
+    flat = json.dumps(short, ensure_ascii=False)
+    lines = [flat] if len(flat) <= WIDTH else json.dumps(short, ensure_ascii=False, indent=2).splitlines()
+    if len(lines) > LINES:
+        lines[LINES - 1 :] = ["  ..."]
+    return "\n".join(f"  {line}" for line in lines)
 
 
 class Guide:
@@ -38,37 +62,32 @@ class Guide:
         self._step = 0
 
     def title(self, text: str) -> None:
-        """Begin a step."""
         self._step += 1
-        print(f"\n{show.strong(f'{self._step}. {text}')}")
+        print(f"\n{self._step}. {text}")
 
     def get(self, path: str, **query: Any) -> Any:
-        """GET and show."""
         return self._ask("GET", path, (200,), params=query)
 
-    def post(self, path: str, content: Any, expect: Sequence[int] = (200, 201), key: str = "") -> Any:
+    def post(self, path: str, content: Any, expect: Sequence[int] = (200, 201), key: str = "") -> None:
         """POST JSON and show. `key`: to make it idempotent."""
-        headers = {"Idempotency-Key": key} if key else {}
-        return self._ask("POST", path, expect, json=content, headers=headers)
+        self._ask("POST", path, expect, json=content, headers={"Idempotency-Key": key} if key else {})
 
-    def delete(self, path: str) -> Any:
-        """DELETE and show."""
-        return self._ask("DELETE", path, (204,))
+    def delete(self, path: str) -> None:
+        self._ask("DELETE", path, (204,))
 
     def _ask(self, method: str, path: str, expect: Sequence[int], **rest: Any) -> Any:
         request = self._http.build_request(method, path, **rest)
-        print(f"\n  {show.strong(f'{method} {request.url.raw_path.decode()}')}")
+        print(f"\n  {method} {request.url.raw_path.decode()}")
         if "json" in rest:
-            print(show.body(rest["json"]))
+            print(body(rest["json"]))
         response = self._http.send(request)
         took = response.elapsed.total_seconds() * 1_000
-        print(f"  -> {response.status_code} {HTTPStatus(response.status_code).phrase}, {took:.1f} ms")
+        print(f"  -> {response.status_code} {response.reason_phrase}, {took:.1f} ms")
         if response.status_code not in expect:
             raise Surprise(f"{method} {path}: {response.text}")
-        if not response.content:
-            return None
-        answer = response.json()
-        print(show.body(answer))
+        answer = response.json() if response.content else None
+        if answer is not None:
+            print(body(answer))
         return answer
 
 
@@ -76,14 +95,12 @@ class Guide:
 
 
 def health(guide: Guide) -> None:
-    """Is it there, and ready?"""
     guide.title("Health")
     guide.get("/health/live")
     guide.get("/health/ready")
 
 
 def registry(guide: Guide) -> None:
-    """Features, versions and groups."""
     guide.title("Register features of a user, one of each type")
     for feature in FEATURES:
         guide.post("/features/register", {**feature, "entity": "user", "tags": ["shop"]})
@@ -99,7 +116,6 @@ def registry(guide: Guide) -> None:
 
 
 def find(guide: Guide) -> None:
-    """The list, filtered."""
     guide.title("Find features by tag, group or word")
     guide.get("/features", tags="web,billing", match="any")
     guide.get("/features", group="checkout", limit=2)
@@ -107,7 +123,6 @@ def find(guide: Guide) -> None:
 
 
 def write(guide: Guide) -> None:
-    """The load, one more value, and one that is refused."""
     guide.title("Write a month of purchases in one batch; sending it again is safe")
     guide.post("/features/write-batch", {"values": observations()}, key=f"demo-{MIDNIGHT.date()}")
     guide.title("Write one value")
@@ -119,7 +134,6 @@ def write(guide: Guide) -> None:
 
 
 def serve(guide: Guide) -> None:
-    """The latest values, now and then."""
     guide.title("Serve the latest values: of a group, and of a user that nobody knows")
     guide.post("/features/serve", {"entityIds": [*SOME, "nobody"], "group": "checkout"})
     guide.title("With metadata: present, null, missing or expired, and how old")
@@ -133,7 +147,6 @@ def serve(guide: Guide) -> None:
 
 
 def history(guide: Guide) -> None:
-    """Aggregates, windows, and observations page by page."""
     span = {"startTime": rfc3339(BEGAN), "endTime": rfc3339(MIDNIGHT)}
     guide.title("Aggregate a month: each feature in its own way")
     aggregation = {"purchase_amount": "sum", "purchase_count_7d": "max"}
@@ -150,7 +163,6 @@ def history(guide: Guide) -> None:
 
 
 def train(guide: Guide) -> None:
-    """Each value as it was at a moment of its own."""
     guide.title("A training set: features as of each row's own moment, and the week before it")
     moments = [rfc3339(MIDNIGHT - timedelta(days=days)) for days in (1, 20)]
     rows = [{"entityId": one, "timestamp": moment, "bought": True} for one in SOME[:2] for moment in moments]
@@ -159,7 +171,6 @@ def train(guide: Guide) -> None:
 
 
 def watch(guide: Guide) -> None:
-    """What came in so far, and whether it is as it should be."""
     guide.title("Statistics of everything written")
     guide.get("/features/user.purchase_amount/stats")
     guide.get("/features/user.is_member/stats")
@@ -176,7 +187,6 @@ def watch(guide: Guide) -> None:
 
 
 def delete(guide: Guide) -> None:
-    """A feature comes and goes."""
     guide.title("Delete a feature: its values go too")
     guide.post("/features/register", {"name": "throw_away", "entity": "user", "valueType": "number"})
     guide.delete("/features/user.throw_away.v1")

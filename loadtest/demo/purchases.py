@@ -13,41 +13,22 @@ DAYS = 30
 MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 BEGAN = MIDNIGHT - timedelta(days=DAYS)
 
-FEATURES: tuple[dict[str, Any], ...] = (
-    {
-        "name": "purchase_amount",
-        "valueType": "number",
-        "description": "What one purchase cost, in euros",
-        "schema": {"min": 0, "nullable": False},
-    },
-    {
-        "name": "purchase_count_7d",
-        "valueType": "integer",
-        "description": "Purchases within the 7 days up to this one",
-        "schema": {"min": 0},
-    },
-    {
-        "name": "last_category",
-        "valueType": "string",
-        "description": "What was bought last; soon out of date",
-        "schema": {"enum": list(CATEGORIES)},
-        "maxAge": "7d",
-    },
-    {"name": "is_member", "valueType": "boolean", "description": "Whether the user is in the loyalty programme"},
-    {"name": "last_purchase", "valueType": "timestamp", "description": "When something was bought last"},
-    {
-        "name": "taste",
-        "valueType": "vector",
-        "description": "Share of each category in all purchases so far",
-        "schema": {"dimension": len(CATEGORIES)},
-    },
-    {"name": "basket", "valueType": "json", "description": "The articles of the last purchase"},
-)
+FEATURES = [
+    {"name": name, "valueType": value_type, "description": about, **rest}
+    for name, value_type, about, rest in (
+        ("purchase_amount", "number", "Price in euros", {"schema": {"min": 0, "nullable": False}}),
+        ("purchase_count_7d", "integer", "Purchases within the 7 days up to this one", {"schema": {"min": 0}}),
+        ("last_category", "string", "What was bought last", {"schema": {"enum": CATEGORIES}, "maxAge": "7d"}),
+        ("is_member", "boolean", "Whether the user is in the loyalty programme", {}),
+        ("last_purchase", "timestamp", "When something was bought last", {}),
+        ("taste", "vector", "Share of each category so far", {"schema": {"dimension": len(CATEGORIES)}}),
+        ("basket", "json", "The articles of the last purchase", {}),
+    )
+]
 CHECKOUT = ("purchase_amount", "purchase_count_7d", "last_category", "is_member")
 
 
 def rfc3339(moment: datetime) -> str:
-    """As the service writes it."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -67,7 +67,6 @@ class Search(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `find-limit`."""
     add = parser.add_argument
     add("--p99-ms", type=positive, default=5.0, metavar="MS", help="the bound (default: 5)")
     add("--seconds", type=positive, default=5.0, metavar="S", help="of a step (default: 5)")

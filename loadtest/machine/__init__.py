@@ -5,6 +5,7 @@ processes.py                child processes from their start to their end, and w
 messages.py                 HTTP/1.1 as bytes: requests made ready, and the heads of answers
 connection.py wire.py       clients that cost a driver next to nothing: one that blocks, one on trio
 arrow.py                    tables as requests
+noop.py                     an HTTP server that does nothing, to compare with
 service.py                  the service as a child process, or one that runs on this machine already
 tables.py                   tables for a terminal and for Markdown
 measure.py                  samples of one quantity, and what they come to

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
 from loadtest.machine.messages import Address, Answer, head_of
@@ -51,3 +54,17 @@ class Connection:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+
+
+def together(addresses: Sequence[Address], requests: Sequence[bytes], connections: int) -> float:
+    """Seconds until all requests are answered, dealt out to connections, which take the services in turn."""
+
+    def ask(number: int) -> None:
+        with Connection(addresses[number % len(addresses)]) as connection:
+            for request in requests[number::connections]:
+                connection.ask(request)
+
+    with ThreadPoolExecutor(connections) as pool:
+        began = time.perf_counter()
+        list(pool.map(ask, range(connections)))
+        return time.perf_counter() - began

@@ -17,7 +17,6 @@ class Target(NamedTuple):
     at_least: bool
 
     def met(self, value: float) -> bool:
-        """Whether a value is as it should be."""
         return value >= self.bound if self.at_least else value <= self.bound
 
 
@@ -53,17 +52,14 @@ class Result(NamedTuple):
 
 
 def at_least(bound: float) -> Target:
-    """The median should be this or more."""
     return Target(bound, True)
 
 
 def at_most(bound: float) -> Target:
-    """The median should be this or less."""
     return Target(bound, False)
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    """How long one call takes."""
     began = time.perf_counter()
     call()
     return time.perf_counter() - began

@@ -11,7 +11,6 @@ Address = tuple[str, int]
 
 
 def encoded(method: str, path: str, body: bytes = b"", content_type: str = "application/json") -> bytes:
-    """A request."""
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
     if body or method not in ("GET", "DELETE"):
         head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
@@ -19,7 +18,6 @@ def encoded(method: str, path: str, body: bytes = b"", content_type: str = "appl
 
 
 def get(path: str) -> bytes:
-    """A GET request."""
     return encoded("GET", path)
 
 

@@ -59,7 +59,6 @@ class Service(NamedTuple):
 
     @property
     def pid(self) -> int:
-        """Of a process of ours."""
         assert self.process is not None
         return self.process.pid
 

@@ -62,7 +62,6 @@ class Wire:
         return Answer(head.status, body)
 
     async def aclose(self) -> None:
-        """Close the connection, if it is open."""
         self._close()
         await trio.lowlevel.checkpoint()
 

@@ -13,25 +13,14 @@ import msgspec
 from loadtest.machine.facts import environment
 from loadtest.machine.measure import Result
 from loadtest.machine.tables import number, table
-from loadtest.micro import (
-    beside_writes,
-    holding,
-    http,
-    ids,
-    lanes,
-    memory,
-    monitoring,
-    over_shared,
-    partition,
-)
+from loadtest.micro import beside, http, lanes, memory, monitoring, over_shared, partition
 
 GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "partition": partition.run,
     "http": http.run,
     "lanes": lanes.run,
-    "beside-writes": beside_writes.run,
-    "holding": holding.run,
-    "ids": ids.run,
+    "beside-writes": beside.beside_writes,
+    "ids": beside.ids,
     "monitor": monitoring.run,
     "memory": memory.run,
     "postgresql": over_shared.over_postgresql,
@@ -76,7 +65,6 @@ _HEADINGS = ("benchmark", "median", "middle half", "target", "met?")
 
 
 def _table(results: Sequence[Result]) -> str:
-    """One line a result."""
     return table([_HEADINGS, *map(_row, results)])
 
 

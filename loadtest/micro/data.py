@@ -21,13 +21,13 @@ _TYPES: tuple[ValueType, ...] = (*("number",) * 14, *("integer",) * 4, *("boolea
 
 
 def feature(name: str, value_type: ValueType) -> Feature:
-    """A registered feature."""
     id_ = f"{ENTITY}.{name}.v1"
     return Feature(id=id_, entity=ENTITY, name=name, version=1, value_type=value_type, created=1, updated=1)
 
 
 MIXED = tuple(feature(f"f{index:02}", value_type) for index, value_type in enumerate(_TYPES))
 """14 number, 4 integer and 2 boolean features."""
+IDS = [one.id for one in MIXED]
 
 
 def entity_ids(numbers: Sequence[int]) -> list[str]:

@@ -1,58 +1,91 @@
-"""Group `lanes`: the forms in which values are written in bulk, ready-made bodies over one connection.
+"""Group `lanes`: the forms in which values are written in bulk.
 
 The service is durable, watches the stream and makes its checkpoints; event times are spread over a month, which is
-the dearer case for what watches. A rate is that of one request; what the service does behind it (checkpoints, the
-monitor) takes from the requests after it, and is in the processor time, which is taken until all is at rest.
+the dearer case for what watches. A rate is that of one request over one connection; what the service does behind
+it (checkpoints, the monitor) takes from the requests after it, and is in the processor time, which is taken until
+all is at rest. The longest step is the processor time for which a batch keeps all others from the event loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 import trio
 
-from actors.table.batch import Table
-from actors.timestamps import format_timestamp
-from actors.types.values import render
-from loadtest.machine.arrow import post_table
+from actors.settings import from_environment
 from loadtest.machine.connection import Connection
-from loadtest.machine.measure import Result, Target, at_least, seconds
-from loadtest.machine.messages import encoded
-from loadtest.machine.processes import at_rest, processor_seconds
-from loadtest.machine.service import Service, temporary
-from loadtest.micro import data
-from loadtest.micro.http import register, write_requests
+from loadtest.machine.measure import Result, Target, at_least, at_most, seconds
+from loadtest.machine.messages import Address
+from loadtest.machine.processes import at_rest, processor_time
+from loadtest.machine.service import Service, started
+from loadtest.micro.bodies import BATCH, Body, as_json, as_lines, as_long_arrow, as_wide_arrow, register
+from web import logs
+from web.process import serve
 
-NUMBERS = tuple(feature for feature in data.MIXED if feature.value_type == "number")
-PATH = "/features/write-batch"
 BODIES = 6
 """So many different ones are sent in turn."""
 WARM_UP = 2
 REST_PATIENCE_SECONDS = 60.0
+WATCHED, WATCHED_WARM_UP = 120, 30
+"""Batches whose longest step is looked for, after some that do not count."""
+PAUSE_SECONDS = 0.05
+"""Between these: what the service does behind one is not to be in the next."""
+NOTED_SECONDS = 0.0002
 
 
 class Lane(NamedTuple):
     """A form, how many values a body of it has, and how many of them are written."""
 
     name: str
+    body: Body
     values: int
-    bodies: Callable[[np.random.Generator, int], list[bytes]]
     requests: int
-    target: Target | None = None
+    target: Target
+
+
+LANES = (
+    Lane("JSON", as_json, 10_000, 60, at_least(500_000)),
+    Lane("NDJSON", as_lines, 100_000, 12, at_least(500_000)),
+    Lane("Arrow long", as_long_arrow, 200_000, 15, at_least(3_000_000)),
+    Lane("Arrow wide", as_wide_arrow, 200_000, 25, at_least(3_000_000)),
+)
 
 
 def run() -> Iterator[Result]:
-    """Each lane on a service of its own."""
+    """Each on a service of its own."""
     random = np.random.default_rng(6)
     for lane in LANES:
-        bodies = lane.bodies(random, lane.values)
-        with temporary() as service:
-            register(service.address)
-            yield from _written(service, lane, bodies)
+        large, small = ([lane.body(random, values) for _ in range(BODIES)] for values in (lane.values, BATCH))
+        with tempfile.TemporaryDirectory(prefix="timewell-bench-") as directory:
+            file = Path(directory, "steps")
+            with started(Path(directory), module=["loadtest.micro.lanes", str(file)]) as service:
+                register(service.address)
+                watched = _watched(service.address, small)
+                yield from _written(service, lane, large)
+            steps = msgspec.json.Decoder(tuple[float, float]).decode_lines(file.read_bytes())
+        longest = [max((took for end, took in steps if a <= end <= b), default=0.0) for a, b in watched]
+        name = f"lanes:   longest step of a batch of {BATCH:,}"
+        yield Result(name, "ms", [one * 1e3 for one in longest], at_most(1))
+
+
+def _watched(address: Address, bodies: Sequence[bytes]) -> list[tuple[float, float]]:
+    """When each batch was sent and answered."""
+    sent = []
+    with Connection(address) as connection:
+        for number in range(WATCHED_WARM_UP + WATCHED):
+            began = time.monotonic()
+            connection.ask(bodies[number % len(bodies)])
+            sent.append((began, time.monotonic()))
+            time.sleep(PAUSE_SECONDS)
+    return sent[WATCHED_WARM_UP:]
 
 
 def _written(service: Service, lane: Lane, bodies: Sequence[bytes]) -> Iterator[Result]:
@@ -60,84 +93,49 @@ def _written(service: Service, lane: Lane, bodies: Sequence[bytes]) -> Iterator[
         for body in bodies[:WARM_UP]:
             connection.ask(body)
         trio.run(at_rest, [service.pid], REST_PATIENCE_SECONDS)
-        before = processor_seconds(service.pid)
+        before = processor_time([service.pid])
         sent = [bodies[number % len(bodies)] for number in range(lane.requests)]
         took = [seconds(lambda body=body: connection.ask(body)) for body in sent]  # type: ignore[misc]
-        answered = processor_seconds(service.pid)
+        answered = processor_time([service.pid])
         trio.run(at_rest, [service.pid], REST_PATIENCE_SECONDS)
-        after = processor_seconds(service.pid)
-    yield Result(f"lanes: {lane.name}", "values/s", [lane.values / one for one in took], lane.target)
-    if before is None or answered is None or after is None:
-        return
+        after = processor_time([service.pid])
     millions = lane.values * lane.requests / 1e6
+    rates = [lane.values / one for one in took]
+    yield Result(f"lanes: {lane.name}, bodies of {lane.values:,} values", "values/s", rates, lane.target)
     yield Result("lanes:   processor time of a million, answered", "s", [(answered - before) / millions])
     yield Result("lanes:   the same until all is at rest", "s", [(after - before) / millions])
 
 
-# Bodies
+# The service, which notes how long its tasks hold the event loop: `python -m loadtest.micro.lanes FILE`
 
 
-def json_bodies(random: np.random.Generator, _: int) -> list[bytes]:
-    return write_requests(random, BODIES)
+class Steps(trio.abc.Instrument):
+    """When each step of a task ended by the system's monotonic clock, and its processor time, both in seconds.
+
+    That leaves out waiting for the interpreter or for a core.
+    """
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[float, float]] = []
+        self._began = 0.0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._began = time.thread_time()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        took = time.thread_time() - self._began
+        if took > NOTED_SECONDS:
+            self.noted.append((time.monotonic(), took))
 
 
-def line_bodies(random: np.random.Generator, values: int) -> list[bytes]:
-    """A value of one of 20 features on each line, in no order."""
-    lines = msgspec.json.Encoder().encode_lines
-    bodies = (lines(_observations(random, values)) for _ in range(BODIES))
-    return [encoded("POST", PATH, body, "application/x-ndjson") for body in bodies]
+def main(file: str) -> None:
+    """Serve until told to stop, then write a line of JSON for each step that took a while."""
+    settings = from_environment(os.environ, {})
+    logs.configure(settings)
+    steps = Steps()
+    trio.run(serve, settings, instruments=[steps])
+    Path(file).write_bytes(msgspec.json.Encoder().encode_lines(steps.noted))
 
 
-def _observations(random: np.random.Generator, values: int) -> list[dict[str, Any]]:
-    batch = data.random_batch(random, data.MIXED, values)
-    rows = [
-        row for feature, table in zip(data.MIXED, batch, strict=True) for row in _rows(feature.value_type, table)
-    ]
-    return [rows[place] for place in random.permutation(len(rows)).tolist()]
-
-
-def _rows(value_type: str, table: Table) -> Iterator[dict[str, Any]]:
-    (column,) = table.columns
-    values = render(value_type, column.values, column.nulls)
-    for entity, moment, value in zip(table.entities, table.times.tolist(), values, strict=True):
-        when = format_timestamp(moment)
-        yield {"featureId": column.feature, "entityId": entity, "value": value, "timestamp": when}
-
-
-def long_bodies(random: np.random.Generator, values: int) -> list[bytes]:
-    """A value of one of 14 features in each row, in no order."""
-    return [post_table(PATH, _long_table(random, values)) for _ in range(BODIES)]
-
-
-def _long_table(random: np.random.Generator, values: int) -> pa.Table:
-    features = [NUMBERS[place].id for place in random.integers(0, len(NUMBERS), values).tolist()]
-    return pa.table(
-        {
-            "featureId": features,
-            "entityId": data.random_entities(random, values),
-            "value": data.random_values(random, "number", values),
-            "timestamp": _moments(random, values),
-        }
-    )
-
-
-def wide_bodies(random: np.random.Generator, values: int) -> list[bytes]:
-    """A row has a value of each of 20 features."""
-    return [post_table(PATH, _wide_table(random, values // len(data.MIXED))) for _ in range(BODIES)]
-
-
-def _wide_table(random: np.random.Generator, rows: int) -> pa.Table:
-    keys = {"entityId": data.random_entities(random, rows), "timestamp": _moments(random, rows)}
-    return pa.table({**keys, **{one.id: data.random_values(random, one.value_type, rows) for one in data.MIXED}})
-
-
-def _moments(random: np.random.Generator, count: int) -> pa.Array:
-    return pa.array(data.random_times(random, count)).cast(pa.timestamp("us", "UTC"))
-
-
-LANES = (
-    Lane("JSON, bodies of 10,000", 10_000, json_bodies, 60),
-    Lane("NDJSON, bodies of 100,000", 100_000, line_bodies, 12, at_least(500_000)),
-    Lane("Arrow long, bodies of 200,000", 200_000, long_bodies, 15, at_least(3_000_000)),
-    Lane("Arrow wide, bodies of 10,000 x 20", 200_000, wide_bodies, 25, at_least(3_000_000)),
-)
+if __name__ == "__main__":
+    main(sys.argv[1])

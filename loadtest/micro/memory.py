@@ -63,7 +63,6 @@ class Filled(msgspec.Struct, rename="camel"):
 
     @property
     def bytes_each(self) -> float:
-        """What one observation added to the process."""
         return (self.resident_after - self.resident_before) / self.observations
 
 
@@ -188,7 +187,6 @@ async def _at_rest(router: Router) -> int:
 
 
 async def reopen(directory: str) -> Reopened:
-    """Start on a directory that is full."""
     began = time.perf_counter()
     async with open_router(_settings(directory)):
         took = time.perf_counter() - began
@@ -199,13 +197,11 @@ class _WithoutPandas(MetaPathFinder):
     """A service is installed without pandas, which is here for the tests: pyarrow loads it where it finds it."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        """Say that there is none."""
         if name == "pandas":
             raise ModuleNotFoundError(name)
 
 
 def main(command: str, directory: str) -> None:
-    """Do it and say what came of it."""
     sys.meta_path.insert(0, _WithoutPandas())
     found = trio.run(fill if command == "fill" else reopen, directory)
     print(msgspec.json.encode(found).decode(), flush=True)

@@ -18,9 +18,8 @@ from loadtest.machine.connection import Connection
 from loadtest.machine.measure import Result, at_least, at_most, seconds
 from loadtest.machine.service import temporary
 from loadtest.micro import data
-from loadtest.micro.http import register, write_requests
+from loadtest.micro.bodies import BATCH, as_json, register
 
-BATCH = 10_000
 BATCHES = 100
 RUNS = 5
 ROUNDS = 9
@@ -114,7 +113,7 @@ def _window(values: Array) -> int:
 
 def _on_and_off(random: np.random.Generator) -> Iterator[Result]:
     """The same batches to a service with monitoring and to one without, in turns."""
-    requests = write_requests(random, REQUESTS_A_ROUND)
+    requests = [as_json(random, BATCH) for _ in range(REQUESTS_A_ROUND)]
     with temporary(ENABLE_MONITORING="true") as on, temporary(ENABLE_MONITORING="false") as off:
         for service in (on, off):
             register(service.address)

@@ -28,12 +28,7 @@ def run() -> Iterator[Result]:
     random = np.random.default_rng(1)
     partition = Partition()
     took = [_apply_one(partition, random, arrived) for arrived in range(1, BATCHES + 1)]
-    yield Result(
-        "partition: apply 50,000 mixed values",
-        "values/s",
-        [BATCH / one for one in took],
-        at_least(5e6),
-    )
+    yield Result("partition: apply 50,000 mixed values", "values/s", [BATCH / one for one in took], at_least(5e6))
     yield Result("partition: the same, mean with all merges", "values/s", [BATCH * len(took) / sum(took)])
     yield _gather(partition, random)
     yield from _average(random)

@@ -13,7 +13,6 @@ from loadtest.openloop.report import Told, conclude, document, report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `run`."""
     parser.add_argument("--rate", type=positive, required=True, metavar="N", help="requests a second")
     parser.add_argument("--seconds", type=positive, default=10.0, metavar="S", help="measured (default: 10)")
     add_scenario(parser)

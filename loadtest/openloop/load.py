@@ -40,7 +40,6 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def mixture(self) -> Scenario:
-        """The scenario itself."""
         return SCENARIOS[self.scenario]
 
     @property
@@ -60,7 +59,6 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return constant(self.rate, self.end)
 
     def work(self) -> Work:
-        """The requests."""
         return self.mixture.work(self.shape, len(self.instants()))
 
     def frame(self) -> Frame:
@@ -105,13 +103,11 @@ def add_load_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_scenario(parser: argparse.ArgumentParser) -> None:
-    """Which scenario."""
     about = "; ".join(f"{name}: {one.about}" for name, one in SCENARIOS.items())
     parser.add_argument("--scenario", choices=SCENARIOS, default="serve", help=about)
 
 
 def flag(name: str) -> str:
-    """The option of a field."""
     return "--" + name.replace("_", "-")
 
 

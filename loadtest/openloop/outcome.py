@@ -39,7 +39,6 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def latency(seconds: NDArray[np.float64]) -> Latency:
-    """What these latencies come to."""
     ordered = np.sort(seconds) * 1e3
     p50, p90, p99, p999, p9999, highest = at(ordered, [*NAMED.values(), 1.0])
     mean = float(ordered.mean()) if len(ordered) else math.nan
@@ -127,7 +126,6 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def outcome(everything: Arrays, frame: Frame, parts: Sequence[PartDone]) -> Outcome:
-    """Sum up a run."""
     rows = np.arange(len(everything.scheduled))
     chosen = everything.scheduled >= frame.start
     measured, ring_rows = everything.rows(chosen), rows[chosen] % len(frame.kinds)
@@ -188,11 +186,7 @@ def _phases(
 
 
 def _timeline(
-    frame: Frame,
-    rows: Arrays,
-    seconds: NDArray[np.float64],
-    counted: NDArray[np.bool_],
-    good: NDArray[np.bool_],
+    frame: Frame, rows: Arrays, seconds: NDArray[np.float64], counted: NDArray[np.bool_], good: NDArray[np.bool_]
 ) -> list[Bin]:
     length = frame.end - frame.start
     edges = np.linspace(frame.start, frame.end, min(MOST_BINS, max(10, round(2 * length))) + 1)
@@ -223,7 +217,6 @@ def _content(parts: Sequence[PartDone]) -> Content:
 
 
 def _sipped(parts: Sequence[PartDone]) -> Sipped:
-    """What all slow readers had."""
     all_ = [part.sipped for part in parts]
     return Sipped(
         sum(one.bytes for one in all_), sum(one.answers for one in all_), sum(one.failures for one in all_)

@@ -67,7 +67,6 @@ def drive(server: Service, load: Load, cores: Cores, watch: Watch) -> Driven:
 
 
 def measured(load: Load, driven: Driven) -> Outcome:
-    """What the run comes to."""
     return outcome(driven.arrays, load.frame(), driven.parts)
 
 

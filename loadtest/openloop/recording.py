@@ -51,14 +51,12 @@ class Recording:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """The file of another process."""
         with path.open("r+b") as file:
             mapped = mmap.mmap(file.fileno(), 0)
         return cls(memoryview(mapped), len(mapped) // _ROW_BYTES)
 
     @classmethod
     def in_memory(cls, instants: Instants) -> Self:
-        """For a single process."""
         recording = cls(memoryview(bytearray(len(instants) * _ROW_BYTES)), len(instants))
         recording._begin(instants)
         return recording
@@ -89,7 +87,6 @@ class Arrays(NamedTuple):
     status: NDArray[np.uint16]
 
     def rows(self, chosen: slice | NDArray[np.bool_]) -> Arrays:
-        """Some of the rows."""
         scheduled, ready, sent, done = (
             column[chosen] for column in (self.scheduled, self.ready, self.sent, self.done)
         )

@@ -48,7 +48,6 @@ class Soaked(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `soak`."""
     add = parser.add_argument
     add("--minutes", type=positive, default=10.0, metavar="M", help="measured (default: 10)")
     add("--rate", type=positive, default=200.0, metavar="N", help="requests a second (default: 200)")

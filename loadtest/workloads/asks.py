@@ -43,7 +43,6 @@ class Ring:
         self.kinds = [ask.kind for ask in asks]
 
     def ask(self, row: int) -> Ask:
-        """The request of a row."""
         return self._asks[row % len(self._asks)]
 
 

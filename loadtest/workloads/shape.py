@@ -35,7 +35,6 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     retention: int = 1_000
 
     def entity_id(self, entity: int) -> str:
-        """The id of the entity of this number."""
         return f"{self.prefix}{entity:06}"
 
     def moment(self, position: int) -> str:
@@ -45,7 +44,6 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def feature_id(feature: int) -> str:
-    """The id of the feature of this number."""
     return f"{ENTITY}.f{feature:02}.v1"
 
 

@@ -48,7 +48,6 @@ class Soaking(Sequence[bytes]):
 
     @property
     def requests(self) -> Sequence[bytes]:
-        """Itself."""
         return self
 
     def __len__(self) -> int:
@@ -79,7 +78,6 @@ class Soaking(Sequence[bytes]):
         return format_timestamp(self.shape.filled_at + 1 + row)
 
     def ask(self, row: int) -> Ask:
-        """The request of a row."""
         kind = PATTERN[row % len(PATTERN)]
         written = self.written(row)
         entity = row * _STRIDE % self.shape.population

@@ -17,7 +17,6 @@ FILL_VALUES = 10_000
 
 
 def registrations(shape: Shape) -> list[bytes]:
-    """Requests that register the features."""
     return [
         post(
             "/features/register",
@@ -54,7 +53,6 @@ def fillings(shape: Shape) -> Iterator[bytes]:
 
 
 def write(shape: Shape, entity: int, feature: int, number: float) -> Ask:
-    """One value."""
     body = {"featureId": feature_id(feature), "entityId": shape.entity_id(entity), "value": number}
     return Ask("write", post("/features/write", body), _acknowledged)
 

@@ -23,8 +23,7 @@ from loadtest.compare.report import (
     rows,
 )
 from loadtest.compare.rounds import Differs, same_columns
-from loadtest.compare.work import BATCHED, PAIR, SEPARATE, TOGETHER, WIDE, Serve, Timed, Write
-from loadtest.compare.workloads import WORKLOADS
+from loadtest.compare.work import BATCHED, PAIR, SEPARATE, TOGETHER, WIDE, WORKLOADS, Serve, Timed, Write
 from loadtest.machine.facts import keep
 from loadtest.machine.tables import table
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.compare.driving import call
 from loadtest.compare.environments import REQUIREMENTS, Environment, cache_directory
-from loadtest.compare.remote import remote
-from loadtest.compare.serving import Launch, serving
+from loadtest.compare.serving import Launch, over_rpc, serving
 from loadtest.compare.work import NotHad
 from loadtest.machine.cores import cores, placed
 from loadtest.machine.processes import child, processor_time, resident_bytes, session_of
@@ -120,19 +120,31 @@ async def test_a_server_that_dies_at_its_start_is_told_by_its_last_words(tmp_pat
             pass
 
 
-ECHO = "tests.loadtest.echo_driver"
+def driver(module: str, tmp_path: Path) -> Launch:
+    return Launch(
+        lambda port: [sys.executable, "-m", module, str(port)], over_rpc, cores().driver, tmp_path / "words"
+    )
 
 
 async def test_a_driver_answers_calls_and_tells_its_errors_until_it_is_let_go(tmp_path: Path) -> None:
-    async with remote(Path(sys.executable), ECHO, cores().driver, tmp_path / "words") as driver:
-        assert await driver.call("echo", text="x" * 2_000_000) == "x" * 2_000_000
-        with pytest.raises(RuntimeError, match="KeyError"):
-            await driver.call("nothing of that name")
-        assert await driver.call("echo", text="still there") == "still there"
-    assert session_of(driver.pid) == []
+    async with serving(driver("tests.loadtest.echo_driver", tmp_path)) as echo:
+        assert await call(echo.port, "echo", "x" * 2_000_000) == "x" * 2_000_000
+        with pytest.raises(RuntimeError, match="nothing of that name"):
+            await call(echo.port, "nothing of that name")
+        with pytest.raises(RuntimeError, match="TypeError"):
+            await call(echo.port, "echo", "one", "too many")
+        assert await call(echo.port, "echo", "still there") == "still there"
+    assert session_of(echo.pid) == []
 
 
 async def test_a_driver_that_ends_is_told_by_its_last_words(tmp_path: Path) -> None:
-    async with remote(Path(sys.executable), "no.such.driver", cores().driver, tmp_path / "words") as driver:
-        with pytest.raises(RuntimeError, match=r"no\.such|No module named"):
-            await driver.call("echo", text="")
+    with pytest.raises(NotHad, match=r"no\.such|No module named"):
+        async with serving(driver("no.such.driver", tmp_path)):
+            pass
+
+
+async def test_a_call_of_a_driver_that_dies_meanwhile_is_an_error(tmp_path: Path) -> None:
+    async with serving(driver("tests.loadtest.echo_driver", tmp_path)) as echo:
+        os.kill(echo.pid, signal.SIGKILL)
+        with pytest.raises(OSError):
+            await call(echo.port, "echo", "x")

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.compare.comparing import Comparing, Room
-from loadtest.compare.comparing import started as running
+from loadtest.compare.command import Comparing, Room
+from loadtest.compare.command import started as running
 from loadtest.compare.data import QUICK, Data
 from loadtest.compare.peers.lineup import STORES, Place, chosen
 from loadtest.compare.peers.redis import EVERY_SECOND, PACKED, Kind, Redis
 from loadtest.compare.peers.timewell import Timewell
 from loadtest.compare.report import Document, facts_here
-from loadtest.compare.work import PAIR, NotHad
-from loadtest.compare.workloads import WORKLOADS
+from loadtest.compare.work import PAIR, WORKLOADS, NotHad
 from loadtest.machine.cores import cores
 
 PATIENCE_SECONDS = 120.0

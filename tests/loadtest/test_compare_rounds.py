@@ -10,8 +10,7 @@ from trio.testing import MockClock
 
 from loadtest.compare.data import QUICK, Data
 from loadtest.compare.rounds import Contest
-from loadtest.compare.work import Given, Peer, Read, Serve, Timed, Values, View, Work, Write
-from loadtest.compare.workloads import WORKLOADS, Workload
+from loadtest.compare.work import WORKLOADS, Given, Peer, Read, Serve, Timed, Values, View, Work, Workload, Write
 
 SERVE, WRITE, START = (WORKLOADS[name] for name in ("serve-1x2", "write-100", "start-up"))
 SCALE = QUICK._replace(rows=200, entities=50)

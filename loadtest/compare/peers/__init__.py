@@ -1,7 +1,7 @@
 """Those compared.
 
 timewell.py           Timewell itself, the measure of the others
-redis_client.py       questions to Redis, in threads of the driver
+feast_sdk.py          Feast's library, which runs in an environment of its own and imports nothing of this project
 feast.py redis.py postgresql.py   stores
 engines.py            point-in-time joins in this process: DuckDB, Polars, and Timewell without HTTP
 hypercorn.py          bare HTTP

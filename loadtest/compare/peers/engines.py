@@ -44,14 +44,12 @@ class Engine(Peer):
         self._prepared: set[View] = set()
 
     async def prepare(self, work: TrainingSet, data: Data) -> None:
-        """Take in the histories of the view."""
         if work.view not in self._prepared:
             with placed(self._cores.all):
                 await self.take(work.view, data.histories(work.view))
             self._prepared.add(work.view)
 
     async def do(self, work: Work, given: Given) -> Timed:
-        """The join alone."""
         assert isinstance(work, TrainingSet)
         asked = self.taken(given.rows)
         began, spent = time.perf_counter(), time.process_time()
@@ -78,7 +76,6 @@ class Engine(Peer):
         return {name: np.asarray(answer[name].to_numpy(), np.float64) for name in view.features}
 
     async def versions(self) -> dict[str, str]:
-        """Of the library."""
         return {self.library: version(self.library)}
 
 
@@ -94,7 +91,6 @@ class InProcess(Engine):
         self._features: dict[View, list[Feature]] = {}
 
     async def start(self) -> None:
-        """Start its actors, with nothing in them."""
         self._prepared.clear()
         self._ready, self._ending, self._ended = trio.Event(), trio.Event(), trio.Event()
         trio.lowlevel.spawn_system_task(self._live)
@@ -109,13 +105,11 @@ class InProcess(Engine):
         self._ended.set()
 
     async def stop(self) -> None:
-        """End them."""
         if self._ready.is_set():
             self._ending.set()
             await self._ended.wait()
 
     async def take(self, view: View, histories: Sequence[History]) -> None:
-        """Write each history as a batch."""
         changes = [FeatureChange(entity=ENTITY, name=name, value_type="number") for name in view.features]
         found = {change.name: (await self._router.register(change))[0] for change in changes}
         for history in histories:
@@ -133,7 +127,6 @@ class InProcess(Engine):
         return Spine(pa.array(rows["e"], pa.string()), rows["t"])
 
     async def join(self, work: TrainingSet, asked: Spine) -> Any:
-        """`Router.fill`."""
         return await self._router.fill(asked, [Wanted(one.name, one) for one in self._features[work.view]])
 
     def columns(self, view: View, answer: Any) -> dict[str, Values]:
@@ -160,17 +153,14 @@ class DuckDB(Engine):
         self._connection.execute(f"create or replace table {name} as select * from given")
 
     async def take(self, view: View, histories: Sequence[History]) -> None:
-        """A table each."""
         for number, history in enumerate(histories):
             self._table(f"{view.name}{number}", history.table)
         self._histories[view] = [history.features for history in histories]
 
     def taken(self, rows: Table) -> None:
-        """A table too."""
         self._table("asked", rows)
 
     async def join(self, work: TrainingSet, asked: None) -> Any:
-        """As a table of Arrow."""
         histories, joins = self._histories[work.view], []
         for number, features in enumerate(histories):
             table = f"{work.view.name}{number}"
@@ -196,15 +186,12 @@ class Polars(Engine):
         self._histories: dict[View, list[polars.DataFrame]] = {}
 
     async def take(self, view: View, histories: Sequence[History]) -> None:
-        """A frame each."""
         self._histories[view] = [polars.DataFrame(dict(history.table)).sort("t") for history in histories]
 
     def taken(self, rows: Table) -> polars.DataFrame:
-        """A frame too."""
         return polars.DataFrame(dict(rows))
 
     async def join(self, work: TrainingSet, asked: polars.DataFrame) -> Any:
-        """As a frame."""
         found = asked if work.in_time else asked.sort("t")
         for history in self._histories[work.view]:
             found = found.join_asof(history, on="t", by="e", check_sortedness=False)

@@ -18,10 +18,9 @@ import yaml
 
 from actors.timestamps import format_timestamp
 from loadtest.compare.data import LOADED_AT, Data, arrow_of, batch_table, columns_of
-from loadtest.compare.driving import LOOPBACK, Rounds, ask, drive
+from loadtest.compare.driving import LOOPBACK, Rounds, ask, call, drive
 from loadtest.compare.environments import Environment
-from loadtest.compare.remote import Remote, remote
-from loadtest.compare.serving import Launch, Served, over_http
+from loadtest.compare.serving import Launch, Served, Serving, over_http, over_rpc, serving
 from loadtest.compare.stores import Starting, Store, valkey
 from loadtest.compare.work import (
     SEPARATE,
@@ -44,7 +43,7 @@ from loadtest.machine.messages import encoded
 from loadtest.micro.data import ENTITY
 
 MOMENT = "event_timestamp"
-DRIVER = "loadtest.compare.drivers.feast_sdk"
+DRIVER = "loadtest.compare.peers.feast_sdk"
 HEALTH = encoded("GET", "/health")
 
 
@@ -72,7 +71,7 @@ class Feast(Served):
         self._directory, self._cores, self._environment = directory, cores, environment
         self._kind, self._store = kind, store
         self.name, self.kinds = kind.name, kind.kinds
-        self._driver: Remote | None = None
+        self._driver: Serving | None = None
         self._prepared: set[View] = set()
 
     async def start(self) -> None:
@@ -81,8 +80,8 @@ class Feast(Served):
         if self._kind.own is not None:
             self._store = self._stack.enter_context(self._kind.own(self._cores))
         words = self._directory / "driver.words"
-        driver = remote(python, DRIVER, self._cores.all, words)
-        self._driver = await self._stack.enter_async_context(driver)
+        driver = Launch(lambda port: [python, "-m", DRIVER, str(port)], over_rpc, self._cores.all, words)
+        self._driver = await self._stack.enter_async_context(serving(driver))
         self._configure("online")
         self._configure("offline")
         await self._define()
@@ -111,7 +110,6 @@ class Feast(Served):
         (repository / "feature_store.yaml").write_text(yaml.safe_dump(config))
 
     def launch(self, name: str) -> Launch:
-        """On the one repository."""
         feast = self._environment.directory / "bin" / "feast"
         options = ["--host", LOOPBACK, "--no-access-log", "--max-requests", "0"]
 
@@ -123,9 +121,9 @@ class Feast(Served):
             command, over_http(HEALTH), self._cores.server, self._directory / f"{name}.words", environment
         )
 
-    async def _call(self, name: str, **given: Any) -> Any:
+    async def _call(self, name: str, *given: Any) -> Any:
         assert self._driver is not None
-        return await self._driver.call(name, **given)
+        return await call(self._driver.port, name, *given)
 
     async def _define(self) -> None:
         """Views over files of one row, since no training set is made of them."""
@@ -135,16 +133,15 @@ class Feast(Served):
             row = Batch(["nobody"], LOADED_AT, np.zeros((1, view.width)))
             pq.write_table(batch_table(view, row, ENTITY, MOMENT), files[view.name])
         views = {view.name: view.features for view in (*SERVED, *WRITTEN)}
-        await self._call("define", repository=str(repository), views=views, files=files, online=True)
+        await self._call("define", str(repository), views, files, True)
 
     async def load(self, data: Data, rows: slice) -> int:
-        """Write each view through the library."""
         repository = self._repository("online")
         file = str(repository / "loaded.parquet")
         for view in SERVED:
             batch = Batch(data.entities[rows], LOADED_AT, data.values[rows, : view.width])
             pq.write_table(batch_table(view, batch, ENTITY, MOMENT), file)
-            await self._call("load", repository=str(repository), view=view.name, file=file)
+            await self._call("load", str(repository), view.name, file)
         return len(data.entities[rows]) * sum(view.width for view in SERVED)
 
     async def prepare(self, work: TrainingSet, data: Data) -> None:
@@ -157,11 +154,10 @@ class Feast(Served):
             name = f"{work.view.name}{number}"
             views[name], files[name] = history.features, str(repository / f"{name}.parquet")
             pq.write_table(arrow_of(history.table, ENTITY, MOMENT), files[name])
-        await self._call("define", repository=str(repository), views=views, files=files, online=False)
+        await self._call("define", str(repository), views, files, False)
         self._prepared.add(work.view)
 
     async def do(self, work: Work, given: Given) -> Timed:
-        """Over HTTP, training sets through the library."""
         if isinstance(work, TrainingSet):
             return await self._training_set(work, given)
         assert isinstance(work, Serve | Write)
@@ -179,9 +175,7 @@ class Feast(Served):
             f"{work.view.name}{number if work.view == SEPARATE else 0}:{feature}"
             for number, feature in enumerate(work.view.features)
         ]
-        done = await self._call(
-            "training_set", repository=str(repository), file=str(asked), features=features, answer=str(answer)
-        )
+        done = await self._call("training_set", str(repository), str(asked), features, str(answer))
         columns = columns_of(pq.read_table(answer).to_pandas(), work.view.features)
         took = done["seconds"]
         return Timed(1, took, [took], columns=columns, processor_seconds=done["processor_seconds"])
@@ -194,11 +188,9 @@ class Feast(Served):
         return [[columns[feature][row] for feature in view.features] for row in range(len(entities))]
 
     def processes(self) -> list[int]:
-        """The server with its workers, and its online store."""
         return [*super().processes(), *(self._store.processes() if self._store else ())]
 
     async def versions(self) -> dict[str, str]:
-        """Of Feast and what it leans on."""
         installed = await self._environment.versions()
         return {
             name: installed[name] for name in ("feast", "pandas", "dask", "uvicorn", "redis") if name in installed

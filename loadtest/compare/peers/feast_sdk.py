@@ -1,15 +1,18 @@
-"""Drives Feast through its Python library: what is defined, what is loaded, and training sets."""
+"""`python -m loadtest.compare.peers.feast_sdk PORT`: Feast's Python library, called from another process.
+
+What is defined, what is loaded, and training sets, as XML-RPC. It runs in Feast's environment.
+"""
 
 from __future__ import annotations
 
 import importlib
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-
-from loadtest.compare.drivers.calls import answer_calls
+from xmlrpc.server import SimpleXMLRPCServer
 
 feast: Any = importlib.import_module("feast")
 pandas: Any = importlib.import_module("pandas")
@@ -62,5 +65,14 @@ def training_set(repository: str, file: str, features: Sequence[str], answer: st
     return took
 
 
+def main(port: int) -> None:
+    with SimpleXMLRPCServer(("127.0.0.1", port), logRequests=False, allow_none=True) as server:
+        server.register_introspection_functions()
+        functions: list[Any] = [define, load, training_set]
+        for function in functions:
+            server.register_function(function)
+        server.serve_forever()
+
+
 if __name__ == "__main__":
-    answer_calls({"define": define, "load": load, "training_set": training_set})
+    main(int(sys.argv[1]))
