@@ -16,6 +16,7 @@ that version still write: until these are gone, all keys are scanned for each pa
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from zlib import crc32
@@ -134,7 +135,7 @@ class RedisIds:
         if not full:
             return cut([id_.decode() for id_ in found], asked.limit)
         # Beyond the last id of a part that has more, the other parts' ids are not all.
-        ids = [id_.decode() for id_ in found[: asked.limit] if id_ <= min(full)]
+        ids = [id_.decode() for id_ in found[: bisect_right(found, min(full))][: asked.limit]]
         return IdsPage(ids, ids[-1])
 
     def _scanned(self, asked: IdsQuestion) -> IdsPage:

@@ -92,10 +92,11 @@ class RedisLog(Uncounted):
             rows.add(entry.batch)
             ids.add_batch(entry.batch)
         if self._link.cluster:  # the version is checked before everything is written, and after
-            self._link.ask(ids.adding(), durable=True)
+            adding = ids.adding()
+            self._link.ask(adding, durable=True)
             self._link.ask(rows.commands(1), durable=True)
-            replies = self._link.ask([*ids.adding(), *self._ending(found, fresh, writer)], durable=True)
-            replies = replies[len(ids.adding()) :]
+            ending = self._ending(found, fresh, writer)
+            replies = self._link.ask([*adding, *ending], durable=True)[len(adding) :]
         else:
             commands = [*ids.adding(version), *rows.commands(ENTITIES_PER_CALL, version)]
             ending = self._ending(found, fresh, writer, version)
