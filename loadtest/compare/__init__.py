@@ -4,9 +4,8 @@ work.py          what is asked, what a round comes to, and who does it; the list
 comparison.py    what the rounds of a workload beside a peer come to
 data.py          the values, questions and batches that everyone is given, as Arrow tables too
 environments.py  a virtual environment for a peer that ours has no room for
-stores.py        a server in which both keep their values
 driving.py       questions over HTTP, from several connections, until the time is up
-serving.py       a server of a peer, from its start to its end, and the peers that have one
+serving.py       servers from their start to their end, stores that both use, and peers that have a server
 peers/           one file for each of those compared, and their names
 rounds.py        ours, theirs, ours, theirs, and what the pairs come to
 report.py        the table, and the files that are kept

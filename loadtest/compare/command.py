@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +16,11 @@ import trio
 from loadtest.compare.comparison import of_sizes
 from loadtest.compare.data import FULL, QUICK, Data
 from loadtest.compare.environments import cache_directory
-from loadtest.compare.peers.lineup import PEERS, STORES, Place, chosen
+from loadtest.compare.peers.lineup import PEERS, STORES, Maker, chosen
 from loadtest.compare.peers.timewell import Timewell
 from loadtest.compare.report import Document, facts_here, markdown, rows
 from loadtest.compare.rounds import Contest
-from loadtest.compare.stores import Store
+from loadtest.compare.serving import Place, Store
 from loadtest.compare.work import WORKLOADS, Memory, NotHad, Peer, Serve, Workload, Write
 from loadtest.machine.cores import Cores, cores, placed
 from loadtest.machine.facts import keep
@@ -32,7 +32,6 @@ LIMIT_SECONDS = 180.0
 LOADING_PATIENCE_SECONDS = 60.0
 WARMING_PARTS = 10
 """The first tenth is loaded before the memory is looked at: what comes with the first values counts for none."""
-Maker = Callable[[Place], Peer]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -150,11 +149,11 @@ class Comparing:
                     self._document.missing[name] = str(why)
 
     async def _beside(self, make: Maker, directory: Path, store: Store | None) -> None:
-        places = [directory / name for name in ("timewell", "peer")]
+        room, places = self._room, [directory / name for name in ("timewell", "peer")]
         for place in places:
             place.mkdir()
-        ours = Timewell(places[0], self._room.cores, self._document.settings, store)
-        peer = make(Place(places[1], self._room.cores, self._room.environments, store))
+        at_timewell, at_peer = (Place(place, room.cores, room.environments, store) for place in places)
+        ours, peer = Timewell(self._document.settings, at_timewell), make(at_peer)
         workloads = [one for one in self._workloads if isinstance(one.work, peer.kinds)]
         if not workloads:
             return

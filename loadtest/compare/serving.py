@@ -1,23 +1,34 @@
-"""A server of a peer, from its start to its end, and the peers that have one."""
+"""Servers from their start to their end: those of peers, and stores that a peer shares with Timewell."""
 
 from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import trio
 
 from loadtest.compare.driving import ask, call
 from loadtest.compare.work import NotHad, Peer
+from loadtest.machine.cores import Cores, placed
 from loadtest.machine.processes import child, session_of
+from tests.servers.postgres import PostgresServer
 from tests.servers.server import free_port
+from tests.servers.valkey import ValkeyServer
 
 START_SECONDS = 90.0
 POLL_SECONDS = 0.002
+T = TypeVar("T")
 
 
 class Launch(NamedTuple):
@@ -77,10 +88,62 @@ async def over_rpc(port: int) -> None:
     await call(port, "system.listMethods")
 
 
+# Stores
+
+
+class Store(NamedTuple):
+    """A server that Timewell and a peer both keep their values in, each under names of its own."""
+
+    kind: str
+    """As Timewell's STORAGE_TYPE has it."""
+    url: str
+    processes: Callable[[], list[int]]
+    """The server and those that it has started."""
+
+
+Starting = Callable[[Cores], AbstractContextManager[Store]]
+
+
+@contextmanager
+def _on_core(cores: Cores, server: AbstractContextManager[T]) -> Iterator[T]:
+    with ExitStack() as stack:
+        with placed(cores.server):
+            running = stack.enter_context(server)
+        yield running
+
+
+@contextmanager
+def valkey(cores: Cores) -> Iterator[Store]:
+    """An empty Valkey that appends to its file and syncs that every second."""
+    with _on_core(cores, ValkeyServer()) as server:
+        yield Store("redis", server.url, server.processes)
+
+
+@contextmanager
+def postgresql(cores: Cores) -> Iterator[Store]:
+    """An empty PostgreSQL as it comes: what is committed is on stable storage."""
+    with _on_core(cores, PostgresServer()) as server:
+        yield Store("postgresql", server.url(), server.processes)
+
+
+# Peers
+
+
+class Place(NamedTuple):
+    """Where a peer may be: an empty directory, cores, and the directory of all environments."""
+
+    directory: Path
+    cores: Cores
+    environments: Path
+    store: Store | None = None
+    """Where Timewell and it both keep their values."""
+
+
 class Served(Peer):
     """A peer with a server, and whatever else of its own goes onto the stack."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: Place) -> None:
+        self._directory, self._cores, self._store = place.directory, place.cores, place.store
         self._stack = AsyncExitStack()
         self._server: Serving | None = None
 
@@ -108,4 +171,6 @@ class Served(Peer):
             return server.started_in
 
     def processes(self) -> list[int]:
-        return [] if self._server is None else self._server.processes()
+        """Of its server, and of what that keeps its values in."""
+        servers = [one for one in (self._server, self._store) if one is not None]
+        return [process for one in servers for process in one.processes()]

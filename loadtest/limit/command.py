@@ -17,7 +17,7 @@ from loadtest.machine.tables import table
 from loadtest.openloop.load import Load, add_load_arguments, add_scenario, load_of, positive, target
 from loadtest.openloop.outcome import BUSY, Outcome
 from loadtest.openloop.parent import drive, measured, prepare
-from loadtest.openloop.recording import Arrays
+from loadtest.openloop.recording import Recording
 from loadtest.openloop.report import conclude
 from loadtest.openloop.schedule import MOST_REQUESTS
 
@@ -133,7 +133,7 @@ def judged(found: Outcome, bound_ms: float, crowded: float) -> Reason:
     return "machine" if late or crowded > CROWDED else "service"
 
 
-def _unwatched(_arrays: Arrays, _since: float) -> None:
+def _unwatched(_recording: Recording, _since: float) -> None:
     """Steps are short."""
 
 

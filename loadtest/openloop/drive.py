@@ -18,7 +18,7 @@ from typing import NamedTuple
 import trio
 
 from loadtest.machine.messages import Answer
-from loadtest.openloop.recording import Recording
+from loadtest.openloop.recording import INSTANTS, Recording
 
 SPIN_SECONDS = 0.002
 DRAIN_SECONDS = 10.0
@@ -65,15 +65,22 @@ class _Connection:
 
 
 class OpenLoop:
-    """One driver's part of a run. `requests` are sent in turn: row n sends requests[n % len(requests)]."""
+    """One driver's part of a run. `request_of` says what a row sends."""
 
     def __init__(
-        self, recording: Recording, requests: Sequence[bytes], lane: Lane = EVERY_ROW, *, spins: bool = False
+        self,
+        recording: Recording,
+        request_of: Callable[[int], bytes],
+        lane: Lane = EVERY_ROW,
+        *,
+        spins: bool = False,
     ) -> None:
-        self._recording, self._requests, self._step, self._spins = recording, requests, lane.step, spins
+        self._scheduled, self._ready, self._sent, self._done = (recording[name] for name in INSTANTS)
+        self._status, self._count = recording["status"], len(recording)
+        self._request_of, self._step, self._spins = request_of, lane.step, spins
         self._next = lane.first
-        self._open = len(range(lane.first, recording.count, lane.step))
-        self._sample_every = max(1, recording.count // MOST_SAMPLES)
+        self._open = len(range(lane.first, self._count, lane.step))
+        self._sample_every = max(1, self._count // MOST_SAMPLES)
         self._sample_room = MOST_SAMPLE_BYTES
         self._samples: list[tuple[int, bytes]] = []
         self._idle: deque[_Connection] = deque()
@@ -91,7 +98,7 @@ class OpenLoop:
         async with trio.open_nursery() as nursery:
             for asker in askers:
                 nursery.start_soon(self._connection, asker)
-            with trio.move_on_at(self._began + self._recording.scheduled[-1] + DRAIN_SECONDS):
+            with trio.move_on_at(self._began + self._scheduled[-1] + DRAIN_SECONDS):
                 try:
                     await self._pace()
                 finally:
@@ -110,7 +117,7 @@ class OpenLoop:
         return self._clock() - self._began
 
     def _due(self) -> bool:
-        return self._next < self._recording.count and self._recording.scheduled[self._next] <= self._now()
+        return self._next < self._count and self._scheduled[self._next] <= self._now()
 
     def _take(self) -> int:
         """The next row, which is then somebody's."""
@@ -120,8 +127,8 @@ class OpenLoop:
 
     async def _pace(self) -> None:
         """Hand out what is due until all has been."""
-        while self._next < self._recording.count:
-            wait = self._recording.scheduled[self._next] - self._now()
+        while self._next < self._count:
+            wait = self._scheduled[self._next] - self._now()
             if wait <= 0 and self._idle:
                 connection = self._idle.popleft()
                 connection.row = self._take()
@@ -159,22 +166,21 @@ class OpenLoop:
                 self._idle.append(me)
                 await trio.lowlevel.wait_task_rescheduled(_may_be_cancelled)
             await self._ask(asker, me.row, me.free_since)
-            me.free_since = self._recording.done[me.row]
+            me.free_since = self._done[me.row]
 
     async def _ask(self, asker: Asker, row: int, free_since: float) -> None:
-        recording = self._recording
-        recording.ready[row] = max(recording.scheduled[row], free_since)
-        recording.sent[row] = self._now()
+        self._ready[row] = max(self._scheduled[row], free_since)
+        self._sent[row] = self._now()
         self._events += 1
         try:
-            answer = await asker(self._requests[row % len(self._requests)])
+            answer = await asker(self._request_of(row))
         except OSError:
             await trio.lowlevel.checkpoint()
         else:
-            recording.status[row] = answer.status
+            self._status[row] = answer.status
             if row % self._sample_every == 0:
                 self._sample(row, answer)
-        recording.done[row] = self._now()
+        self._done[row] = self._now()
         self._events += 1
         self._open -= 1
         if not self._open:

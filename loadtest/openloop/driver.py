@@ -18,7 +18,7 @@ import trio
 from loadtest.machine.wire import connect
 from loadtest.openloop.drive import Drive, Lane, OpenLoop
 from loadtest.openloop.outcome import MOST_FAULTS
-from loadtest.openloop.recording import READY, Part, PartDone, Recording
+from loadtest.openloop.recording import READY, Part, PartDone, opened
 from loadtest.openloop.slow_reader import Sipped, large_read, read_slowly
 from loadtest.workloads.asks import Work, fault
 from loadtest.workloads.scenarios import SCENARIOS
@@ -29,9 +29,9 @@ def main() -> int:
     part = msgspec.json.decode(sys.stdin.buffer.readline(), type=Part)
     if part.core is not None:
         os.sched_setaffinity(0, {part.core})
-    recording = Recording.open(Path(part.recording))
-    work = SCENARIOS[part.scenario].work(part.shape, recording.count)
-    loop = OpenLoop(recording, work.requests, Lane(part.first, part.step), spins=part.spins)
+    recording = opened(Path(part.recording))
+    work = SCENARIOS[part.scenario].work(part.shape, len(recording))
+    loop = OpenLoop(recording, lambda row: work.ask(row).request, Lane(part.first, part.step), spins=part.spins)
     sipped = Sipped()
     gc.collect()
     gc.freeze()  # what is there now stays: the collector need not look at it again while requests are under way

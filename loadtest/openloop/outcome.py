@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest.openloop.drive import DRAIN_SECONDS
-from loadtest.openloop.recording import Arrays, PartDone
+from loadtest.openloop.recording import PartDone, Recording
 from loadtest.openloop.slow_reader import Sipped
 
 MOST_BINS = 30
@@ -125,10 +125,10 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     phases: Mapping[str, tuple[float, float]] = {}
 
 
-def outcome(everything: Arrays, frame: Frame, parts: Sequence[PartDone]) -> Outcome:
+def outcome(everything: Recording, frame: Frame, parts: Sequence[PartDone]) -> Outcome:
     rows = np.arange(len(everything.scheduled))
     chosen = everything.scheduled >= frame.start
-    measured, ring_rows = everything.rows(chosen), rows[chosen] % len(frame.kinds)
+    measured, ring_rows = everything[chosen], rows[chosen] % len(frame.kinds)
     seconds, counted = latencies(measured)
     good = _good(measured)
     length = frame.end - frame.start
@@ -151,7 +151,7 @@ def outcome(everything: Arrays, frame: Frame, parts: Sequence[PartDone]) -> Outc
     )
 
 
-def latencies(rows: Arrays) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def latencies(rows: Recording) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Seconds from the schedule of every row, and which of them count as latencies.
 
     What was never answered has at least the time until the driver gave up; refusals and failures do not count.
@@ -164,11 +164,12 @@ def latencies(rows: Arrays) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     return seconds, unanswered | _good(rows)
 
 
-def _good(rows: Arrays) -> NDArray[np.bool_]:
-    return (rows.status >= 200) & (rows.status < 300)
+def _good(rows: Recording) -> NDArray[np.bool_]:
+    status: NDArray[np.uint16] = rows.status
+    return (status >= 200) & (status < 300)
 
 
-def _statuses(rows: Arrays) -> dict[str, int]:
+def _statuses(rows: Recording) -> dict[str, int]:
     numbers, counts = np.unique(rows.status, return_counts=True)
     found = {str(number): int(count) for number, count in zip(numbers, counts, strict=True) if number}
     unanswered = int(np.isnan(rows.done).sum())
@@ -177,7 +178,7 @@ def _statuses(rows: Arrays) -> dict[str, int]:
 
 
 def _phases(
-    frame: Frame, rows: Arrays, seconds: NDArray[np.float64], counted: NDArray[np.bool_]
+    frame: Frame, rows: Recording, seconds: NDArray[np.float64], counted: NDArray[np.bool_]
 ) -> dict[str, Latency]:
     return {
         name: latency(seconds[counted & (rows.scheduled >= start) & (rows.scheduled < end)])
@@ -186,7 +187,11 @@ def _phases(
 
 
 def _timeline(
-    frame: Frame, rows: Arrays, seconds: NDArray[np.float64], counted: NDArray[np.bool_], good: NDArray[np.bool_]
+    frame: Frame,
+    rows: Recording,
+    seconds: NDArray[np.float64],
+    counted: NDArray[np.bool_],
+    good: NDArray[np.bool_],
 ) -> list[Bin]:
     length = frame.end - frame.start
     edges = np.linspace(frame.start, frame.end, min(MOST_BINS, max(10, round(2 * length))) + 1)
@@ -200,7 +205,7 @@ def _timeline(
     return found
 
 
-def _driver(rows: Arrays, parts: Sequence[PartDone]) -> Driver:
+def _driver(rows: Recording, parts: Sequence[PartDone]) -> Driver:
     turned_to = ~np.isnan(rows.sent)
     return Driver(
         processes=len(parts),

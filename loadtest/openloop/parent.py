@@ -22,7 +22,7 @@ from loadtest.machine.service import Service
 from loadtest.openloop.drive import DRAIN_SECONDS
 from loadtest.openloop.load import Load
 from loadtest.openloop.outcome import Outcome, at, latencies, outcome
-from loadtest.openloop.recording import READY, Arrays, Part, PartDone, Recording
+from loadtest.openloop.recording import READY, Part, PartDone, Recording, empty, opened
 from loadtest.workloads.shape import Shape
 from loadtest.workloads.writing import fillings, registrations
 
@@ -31,7 +31,7 @@ GLANCE_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0
 LINE_SECONDS = 2.0
 LOOK_BACK_SECONDS = 1.0
-Watch = Callable[[Arrays, float], None]
+Watch = Callable[[Recording, float], None]
 """Is shown the recording as it fills, and the seconds since the start."""
 _Driver = subprocess.Popen[bytes]
 
@@ -48,26 +48,27 @@ def prepare(server: Service, shape: Shape) -> None:
 class Driven(NamedTuple):
     """The recording, and how the drivers did."""
 
-    arrays: Arrays
+    recording: Recording
     parts: Sequence[PartDone]
 
 
 def drive(server: Service, load: Load, cores: Cores, watch: Watch) -> Driven:
     """One run to its end. Raises RuntimeError where a driver fails, AbsurdLoad."""
     with _shared_file() as path, ExitStack() as drivers:
-        arrays = Recording.create(path, load.instants()).arrays()
+        empty(load.instants()).tofile(path)
+        recording = opened(path)
         processes = [drivers.enter_context(_driver(part)) for part in _parts(server, load, cores, path)]
         for process in processes:
             _expect_ready(process)
         start = time.perf_counter() + START_SECONDS
         for process in processes:
             _tell(process, f"{start!r}\n".encode())
-        _look_on(processes, arrays, start, load.end + DRAIN_SECONDS + PATIENCE_SECONDS, watch)
-        return Driven(arrays, [_result(process) for process in processes])
+        _look_on(processes, recording, start, load.end + DRAIN_SECONDS + PATIENCE_SECONDS, watch)
+        return Driven(recording, [_result(process) for process in processes])
 
 
 def measured(load: Load, driven: Driven) -> Outcome:
-    return outcome(driven.arrays, load.frame(), driven.parts)
+    return outcome(driven.recording, load.frame(), driven.parts)
 
 
 @contextmanager
@@ -123,13 +124,13 @@ def _expect_ready(process: _Driver) -> None:
         raise RuntimeError("a driver could not connect; what it says is above")
 
 
-def _look_on(processes: Sequence[_Driver], arrays: Arrays, start: float, most: float, watch: Watch) -> None:
+def _look_on(processes: Sequence[_Driver], recording: Recording, start: float, most: float, watch: Watch) -> None:
     """Show the recording until all drivers have ended, or for so many seconds."""
     while running := [process for process in processes if process.poll() is None]:
         since = time.perf_counter() - start
         if since > most:
             raise RuntimeError("a driver does not end")
-        watch(arrays, since)
+        watch(recording, since)
         with suppress(subprocess.TimeoutExpired):
             running[0].wait(GLANCE_SECONDS)
 
@@ -161,12 +162,11 @@ class Glimpse(NamedTuple):
         )
 
 
-def glimpse(arrays: Arrays, since: float) -> Glimpse:
+def glimpse(recording: Recording, since: float) -> Glimpse:
     """What the second before looked like: latencies are of what was answered in it, whenever that was due."""
     begin = since - LOOK_BACK_SECONDS
-    first, last = np.searchsorted(arrays.scheduled, [begin, since])
-    due = arrays.rows(slice(0, int(last)))
-    recent = due.rows(due.done > begin)
+    first, last = np.searchsorted(recording.scheduled, [begin, since])
+    recent = recording[(recording.scheduled < since) & (recording.done > begin)]
     seconds, good = latencies(recent)
     p50, p99 = at(np.sort(seconds[good]) * 1e3, [0.5, 0.99])
     asked, answered = ((last - first) / LOOK_BACK_SECONDS, good.sum() / LOOK_BACK_SECONDS)
@@ -179,8 +179,8 @@ class View:
     def __init__(self, name: str, seconds: float) -> None:
         self._name, self._seconds, self._next_line = name, seconds, LINE_SECONDS
 
-    def show(self, arrays: Arrays, since: float) -> None:
+    def show(self, recording: Recording, since: float) -> None:
         """The recording `since` seconds after the start."""
         if self._next_line <= since <= self._seconds:
             self._next_line += LINE_SECONDS
-            print(f"{self._name} {since:4.0f} s {glimpse(arrays, since)}", file=sys.stderr, flush=True)
+            print(f"{self._name} {since:4.0f} s {glimpse(recording, since)}", file=sys.stderr, flush=True)

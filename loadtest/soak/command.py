@@ -85,7 +85,7 @@ def _summed_up(load: Load, stage: Stage, settings: dict[str, str]) -> Soaked:
     third = load.seconds / 3
     thirds = {FIRST: (load.warm_up, load.warm_up + third), LAST: (load.end - third, load.end)}
     frame = msgspec.structs.replace(load.frame(), phases=thirds)
-    found = outcome(stage.driven.arrays, frame, stage.driven.parts)
+    found = outcome(stage.driven.recording, frame, stage.driven.parts)
     least = stage.books[0].ledger.least.values()
     return Soaked(
         load=load,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from loadtest.machine.connection import Connection
 from loadtest.machine.messages import get, post
-from loadtest.openloop.recording import Arrays
+from loadtest.openloop.recording import Recording
 from loadtest.workloads.shape import feature_id
 from loadtest.workloads.soaking import BATCHES, SINGLES, Soaking
 
@@ -42,11 +42,11 @@ class Ledger(NamedTuple):
     most: dict[int, Tally]
 
 
-def ledger(work: Soaking, arrays: Arrays) -> Ledger:
+def ledger(work: Soaking, recording: Recording) -> Ledger:
     """From the recording of the whole run, warm-up included."""
-    good = (arrays.status >= 200) & (arrays.status < 300)
-    refused = (arrays.status >= 400) & (arrays.status < 500)
-    never_sent = np.isnan(arrays.sent)
+    good = (recording.status >= 200) & (recording.status < 300)
+    refused = (recording.status >= 400) & (recording.status < 500)
+    never_sent = np.isnan(recording.sent)
     least = _tallied(work, np.flatnonzero(good).tolist())
     return Ledger(least, _tallied(work, np.flatnonzero(~refused & ~never_sent).tolist()))
 
@@ -116,7 +116,7 @@ def read_back(connection: Connection, work: Soaking, feature: int) -> Tally:
             found.extend(row(result) for result in msgspec.json.decode(body)["results"])
         return np.array(found, np.int64)
 
-    span = {"startTime": work.moment(0), "endTime": work.moment(len(work))}
+    span = {"startTime": work.moment(0), "endTime": work.moment(work.count)}
     counts = asked("/features/historical", lambda result: result[name], aggregation="count", **span)
     sums = asked("/features/historical", lambda result: result[name], aggregation="sum", **span)
     latest = asked("/features/serve", lambda result: result["features"][name])

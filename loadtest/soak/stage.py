@@ -9,7 +9,7 @@ from loadtest.machine.cores import Cores
 from loadtest.machine.service import Service, crowded_share
 from loadtest.openloop.load import Load
 from loadtest.openloop.parent import Driven, View, Watch, drive, prepare
-from loadtest.openloop.recording import Arrays
+from loadtest.openloop.recording import Recording
 from loadtest.soak.ledger import Book, counted, discrepancies, ledger
 from loadtest.workloads.soaking import Soaking
 
@@ -39,7 +39,7 @@ class Stage:
         with Connection(server.address) as connection:
             self._before = counted(connection)
 
-        def sample(_arrays: Arrays, since: float) -> None:
+        def sample(_recording: Recording, since: float) -> None:
             if (footprint := server.footprint()) is not None:
                 self.memory.append((since, footprint.resident_bytes))
 
@@ -51,7 +51,7 @@ class Stage:
     def kill_under_load(self, server: Service) -> None:
         """Load it again and kill it amid that."""
 
-        def kill(_arrays: Arrays, since: float) -> None:
+        def kill(_recording: Recording, since: float) -> None:
             if since > KILL_AFTER_SECONDS and server.alive:
                 server.kill()
 
@@ -68,13 +68,13 @@ class Stage:
     def _drive(self, server: Service, load: Load, watch: Watch) -> Driven:
         view = View("soak", load.end)
 
-        def both(arrays: Arrays, since: float) -> None:
-            view.show(arrays, since)
-            watch(arrays, since)
+        def both(recording: Recording, since: float) -> None:
+            view.show(recording, since)
+            watch(recording, since)
 
         driven = drive(server, load, self._cores, both)
-        work = Soaking(load.shape, len(driven.arrays.scheduled))
-        self.books.append(Book(work, ledger(work, driven.arrays)))
+        work = Soaking(load.shape, len(driven.recording))
+        self.books.append(Book(work, ledger(work, driven.recording)))
         return driven
 
     def _look(self, name: str, server: Service) -> None:

@@ -20,15 +20,11 @@ class Ask(NamedTuple):
 
 
 class Work(Protocol):
-    """What a run sends: row n is `requests[n % len(requests)]`, and so with the kinds."""
-
-    @property
-    def requests(self) -> Sequence[bytes]:
-        """Ready to be sent, or made when they are looked at."""
+    """What a run sends."""
 
     @property
     def kinds(self) -> Sequence[str]:
-        """Their kinds, which may repeat sooner than the requests."""
+        """Of the rows: row n is of kind `kinds[n % len(kinds)]`."""
 
     def ask(self, row: int) -> Ask:
         """The request of a row with its check."""
@@ -39,7 +35,6 @@ class Ring:
 
     def __init__(self, asks: Sequence[Ask]) -> None:
         self._asks = asks
-        self.requests = [ask.request for ask in asks]
         self.kinds = [ask.kind for ask in asks]
 
     def ask(self, row: int) -> Ask:

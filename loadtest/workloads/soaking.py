@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import overload
 
 import msgspec
 
@@ -39,28 +38,13 @@ class Written(msgspec.Struct, frozen=True):
     entities: Sequence[int]
 
 
-class Soaking(Sequence[bytes]):
-    """The requests of a run of so many rows, made when they are looked at."""
+class Soaking:
+    """The requests of a run of so many rows, made when they are asked for."""
+
+    kinds = PATTERN
 
     def __init__(self, shape: Shape, count: int) -> None:
-        self.shape, self._count = shape, count
-        self.kinds = PATTERN
-
-    @property
-    def requests(self) -> Sequence[bytes]:
-        return self
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, row: int) -> bytes: ...
-    @overload
-    def __getitem__(self, row: slice) -> Sequence[bytes]: ...
-    def __getitem__(self, row: int | slice) -> bytes | Sequence[bytes]:
-        if isinstance(row, slice):
-            return [self[one] for one in range(*row.indices(self._count))]
-        return self.ask(row).request
+        self.shape, self.count = shape, count
 
     def written(self, row: int) -> Written | None:
         """What a row writes, None where it reads."""

@@ -19,7 +19,7 @@ from loadtest.machine.connection import Connection
 from loadtest.machine.service import running
 from loadtest.openloop.load import add_load_arguments, add_scenario, load_of
 from loadtest.openloop.parent import prepare
-from loadtest.openloop.recording import Recording
+from loadtest.openloop.recording import empty
 from loadtest.openloop.schedule import constant
 from loadtest.soak.ledger import Book, counted, discrepancies, ledger
 from loadtest.workloads.scenarios import SCENARIOS
@@ -105,14 +105,14 @@ def test_a_value_that_was_acknowledged_and_is_not_there_is_missed(shared_server:
     server = running(shared_server.url)
     work = Soaking(Shape(prefix="gone-", filled_at=now(), population=10, batch_values=3), 20)
     prepare(server, work.shape)
-    arrays = Recording.in_memory(constant(20, 1)).arrays()
+    arrays = empty(constant(20, 1))
     arrays.sent[:] = arrays.done[:] = arrays.scheduled
     arrays.status[:] = 200
     arrays.status[4] = 400
     with Connection(server.address) as connection:
         before = counted(connection)
         for row in {*range(20)} - {4}:
-            connection.ask(work.requests[row])
+            connection.ask(work.ask(row).request)
         assert discrepancies(connection, before, [Book(work, ledger(work, arrays))]) == []
         arrays.status[4] = 200
         found = discrepancies(connection, before, [Book(work, ledger(work, arrays))])

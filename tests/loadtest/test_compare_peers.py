@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import pytest
 from loadtest.compare.command import Comparing, Room
 from loadtest.compare.command import started as running
 from loadtest.compare.data import QUICK, Data
-from loadtest.compare.peers.lineup import STORES, Place, chosen
+from loadtest.compare.peers.feast import online_store
+from loadtest.compare.peers.lineup import STORES, chosen
 from loadtest.compare.peers.redis import EVERY_SECOND, PACKED, Kind, Redis
 from loadtest.compare.peers.timewell import Timewell
 from loadtest.compare.report import Document, facts_here
+from loadtest.compare.serving import Place
 from loadtest.compare.work import PAIR, WORKLOADS, NotHad
 from loadtest.machine.cores import cores
 
@@ -29,10 +32,7 @@ async def test_redis_serves_and_keeps_the_same_values_as_timewell(kind: Kind, tm
     )
     comparing = Comparing(document, data, workloads, Room(cores(), tmp_path, PATIENCE_SECONDS))
 
-    def make(place: Place) -> Redis:
-        return Redis(place.directory, place.cores, kind)
-
-    await comparing.all({"redis": make})
+    await comparing.all({"redis": partial(Redis, kind)})
     assert document.missing == {} and [one.failure for one in document.comparisons] == [None] * len(
         document.comparisons
     )
@@ -69,9 +69,7 @@ async def test_a_peer_that_cannot_be_had_is_noted_and_the_others_go_on(tmp_path:
             started.append("absent")
             raise NotHad("no such package")
 
-    def make(place: Place) -> Absent:
-        return Absent(place.directory, place.cores, EVERY_SECOND)
-
+    make = partial(Absent, EVERY_SECOND)
     await comparing.all({"one": make, "other": make})
     assert document.missing == {"one": "no such package", "other": "no such package"}
     assert started == ["absent", "absent"]
@@ -83,11 +81,11 @@ async def test_what_timewell_keeps_in_a_shared_store_another_timewell_over_it_ha
 ) -> None:
     data = Data(QUICK._replace(entities=20, width=2))
     with STORES[name](cores()) as store:
-        one, other = (Timewell(tmp_path / place, cores(), {}, store) for place in ("one", "other"))
+        one, other = (Timewell({}, Place(tmp_path / name, cores(), tmp_path, store)) for name in ("one", "other"))
         for directory in ("one", "other"):
             (tmp_path / directory).mkdir()
         async with running(one), running(other):
             assert await one.load(data, slice(None)) == data.values.size
             assert await other.read(PAIR, data.entities) == data.values[:, :2].tolist()
         assert set(store.processes()) <= set(one.processes())
-        assert store.online_store["type"] in ("redis", "postgres")
+        assert online_store(store)["type"] in ("redis", "postgres")

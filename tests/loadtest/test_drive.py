@@ -11,12 +11,16 @@ from trio.testing import MockClock
 
 from loadtest.machine.messages import Answer
 from loadtest.openloop.drive import DRAIN_SECONDS, Drive, Lane, OpenLoop
-from loadtest.openloop.recording import Arrays, Recording
+from loadtest.openloop.recording import Recording, empty
 from loadtest.openloop.schedule import Instants, constant
 
 STALL = 1.0, 2.0
 TAKES = 0.001
 REQUESTS = [b"one", b"two", b"three"]
+
+
+def request_of(row: int) -> bytes:
+    return REQUESTS[row % 3]
 
 
 class Service:
@@ -35,10 +39,10 @@ class Service:
         return Answer(200, request)
 
 
-async def driven(service: Service, instants: Instants, connections: int = 4) -> tuple[Arrays, Drive]:
-    recording = Recording.in_memory(instants)
-    drive = await OpenLoop(recording, REQUESTS).run([service.ask] * connections)
-    return recording.arrays(), drive
+async def driven(service: Service, instants: Instants, connections: int = 4) -> tuple[Recording, Drive]:
+    recording = empty(instants)
+    drive = await OpenLoop(recording, request_of).run([service.ask] * connections)
+    return recording, drive
 
 
 async def test_a_stall_shows_in_every_request_that_was_due_meanwhile(autojump_clock: MockClock) -> None:
@@ -80,22 +84,22 @@ async def test_a_sample_of_answers_is_kept_by_row(autojump_clock: MockClock) -> 
 
 
 async def test_answers_that_never_come_are_waited_for_for_a_while(autojump_clock: MockClock) -> None:
-    recording = Recording.in_memory(constant(10, 1))
+    recording = empty(constant(10, 1))
 
     async def never(_request: bytes) -> Answer:
         await trio.sleep_forever()
         raise AssertionError
 
     began = trio.current_time()
-    await OpenLoop(recording, REQUESTS).run([never] * 4)
+    await OpenLoop(recording, request_of).run([never] * 4)
     assert trio.current_time() - began == pytest.approx(0.9 + DRAIN_SECONDS, abs=0.01)
-    arrays = recording.arrays()
+    arrays = recording
     assert np.isnan(arrays.done).all()
     assert np.isnan(arrays.sent).tolist() == [False] * 4 + [True] * 6
 
 
 async def test_failed_connections_are_noted_and_the_others_go_on(autojump_clock: MockClock) -> None:
-    recording = Recording.in_memory(constant(10, 1))
+    recording = empty(constant(10, 1))
     answers: Sequence[OSError | int] = [200, OSError(), 503, ConnectionResetError(), 200]
     turn = iter(range(10))
 
@@ -106,34 +110,34 @@ async def test_failed_connections_are_noted_and_the_others_go_on(autojump_clock:
             raise answer
         return Answer(answer, request)
 
-    drive = await OpenLoop(recording, REQUESTS).run([moody])
-    assert recording.arrays().status.tolist() == [200, 0, 503, 0, 200] * 2
-    assert not np.isnan(recording.arrays().done).any()
+    drive = await OpenLoop(recording, request_of).run([moody])
+    assert recording.status.tolist() == [200, 0, 503, 0, 200] * 2
+    assert not np.isnan(recording.done).any()
     assert [row for row, _ in drive.samples] == [0, 4, 5, 9]
 
 
 async def test_drivers_share_a_recording_each_with_rows_of_its_own(autojump_clock: MockClock) -> None:
-    recording = Recording.in_memory(constant(100, 1))
+    recording = empty(constant(100, 1))
     services = [Service(), Service()]
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
         for number, service in enumerate(services):
-            loop = OpenLoop(recording, REQUESTS, Lane(number, 2))
+            loop = OpenLoop(recording, request_of, Lane(number, 2))
             nursery.start_soon(loop.run, [service.ask] * 2, began)
     assert [len(service.asked) for service in services] == [50, 50]
     assert services[1].asked == [REQUESTS[row % 3] for row in range(1, 100, 2)]
-    np.testing.assert_allclose(recording.arrays().sent, recording.arrays().scheduled, atol=1e-9)
+    np.testing.assert_allclose(recording.sent, recording.scheduled, atol=1e-9)
 
 
 def test_a_spinning_driver_sends_what_is_due_and_knows_its_slack() -> None:
-    recording = Recording.in_memory(constant(1_000, 0.05))
+    recording = empty(constant(1_000, 0.05))
 
     async def at_once(request: bytes) -> Answer:
         await trio.lowlevel.checkpoint()
         return Answer(200, request)
 
-    drive = trio.run(lambda: OpenLoop(recording, REQUESTS, spins=True).run([at_once] * 2))
-    arrays = recording.arrays()
+    drive = trio.run(lambda: OpenLoop(recording, request_of, spins=True).run([at_once] * 2))
+    arrays = recording
     assert np.all(arrays.sent >= arrays.scheduled)
     assert np.all(arrays.status == 200)
     assert 0 < drive.busy < 1

@@ -8,7 +8,7 @@ import pytest
 from loadtest.openloop.drive import DRAIN_SECONDS
 from loadtest.openloop.outcome import FAILED, UNANSWERED, Frame, Outcome, outcome
 from loadtest.openloop.parent import glimpse
-from loadtest.openloop.recording import Arrays, PartDone, Recording
+from loadtest.openloop.recording import PartDone, Recording, empty
 from loadtest.openloop.schedule import constant
 from loadtest.openloop.slow_reader import Sipped
 
@@ -16,9 +16,9 @@ FRAME = Frame(start=1.0, end=3.0, kinds=["read", "write"])
 PART = PartDone(busy=0.25, held_up=0.5, longest=0.1, sampled=9, wrong=0, faults=[], sipped=Sipped())
 
 
-def recorded() -> Arrays:
+def recorded() -> Recording:
     """100 a second for three seconds, all answered 10 ms after their instant, sent 2 ms after it."""
-    arrays = Recording.in_memory(constant(100, 3)).arrays()
+    arrays = empty(constant(100, 3))
     arrays.ready[:] = arrays.scheduled + 0.001
     arrays.sent[:] = arrays.scheduled + 0.002
     arrays.done[:] = arrays.scheduled + 0.010
@@ -26,7 +26,7 @@ def recorded() -> Arrays:
     return arrays
 
 
-def of(arrays: Arrays) -> Outcome:
+def of(arrays: Recording) -> Outcome:
     return outcome(arrays, FRAME, [PART, PART])
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from loadtest.machine.facts import MEGABYTE
 from loadtest.openloop.outcome import latency
-from loadtest.openloop.recording import Arrays, Recording
+from loadtest.openloop.recording import Recording, empty
 from loadtest.openloop.schedule import constant
 from loadtest.soak.ledger import ledger
 from loadtest.soak.trend import memory, slope, slower
@@ -18,8 +18,8 @@ SHAPE = Shape(prefix="x-", filled_at=1_700_000_000_000_000, population=10, batch
 WORK = Soaking(SHAPE, 60)
 
 
-def recorded() -> Arrays:
-    arrays = Recording.in_memory(constant(10, 6)).arrays()
+def recorded() -> Recording:
+    arrays = empty(constant(10, 6))
     arrays.sent[:] = arrays.done[:] = arrays.scheduled
     arrays.status[:] = 200
     return arrays

@@ -28,8 +28,9 @@ from actors.table.batch import Table as Written
 from actors.table.ids import numbered
 from actors.training import Spine, Wanted
 from loadtest.compare.data import Data, History
+from loadtest.compare.serving import Place
 from loadtest.compare.work import Given, Peer, Table, Timed, TrainingSet, Values, View, Work
-from loadtest.machine.cores import Cores, placed
+from loadtest.machine.cores import placed
 from loadtest.micro.data import ENTITY
 
 
@@ -39,8 +40,8 @@ class Engine(Peer):
     library: str
     kinds = (TrainingSet,)
 
-    def __init__(self, cores: Cores) -> None:
-        self._cores = cores
+    def __init__(self, place: Place) -> None:
+        self._cores = place.cores
         self._prepared: set[View] = set()
 
     async def prepare(self, work: TrainingSet, data: Data) -> None:
@@ -85,8 +86,8 @@ class InProcess(Engine):
     name = "Timewell, in process"
     library = "timewell"
 
-    def __init__(self, cores: Cores) -> None:
-        super().__init__(cores)
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
         self._ready, self._ending, self._ended = trio.Event(), trio.Event(), trio.Event()
         self._features: dict[View, list[Feature]] = {}
 
@@ -143,8 +144,8 @@ class DuckDB(Engine):
     name = "DuckDB, threads=1"
     library = "duckdb"
 
-    def __init__(self, cores: Cores) -> None:
-        super().__init__(cores)
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
         self._connection = duckdb.connect(config={"threads": 1})
         self._histories: dict[View, list[list[str]]] = {}
 
@@ -181,8 +182,8 @@ class Polars(Engine):
     name = "Polars"
     library = "polars"
 
-    def __init__(self, cores: Cores) -> None:
-        super().__init__(cores)
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
         self._histories: dict[View, list[polars.DataFrame]] = {}
 
     async def take(self, view: View, histories: Sequence[History]) -> None:

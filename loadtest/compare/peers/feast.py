@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -20,8 +21,18 @@ from actors.timestamps import format_timestamp
 from loadtest.compare.data import LOADED_AT, Data, arrow_of, batch_table, columns_of
 from loadtest.compare.driving import LOOPBACK, Rounds, ask, call, drive
 from loadtest.compare.environments import Environment
-from loadtest.compare.serving import Launch, Served, Serving, over_http, over_rpc, serving
-from loadtest.compare.stores import Starting, Store, valkey
+from loadtest.compare.serving import (
+    Launch,
+    Place,
+    Served,
+    Serving,
+    Starting,
+    Store,
+    over_http,
+    over_rpc,
+    serving,
+    valkey,
+)
 from loadtest.compare.work import (
     SEPARATE,
     SERVED,
@@ -38,7 +49,6 @@ from loadtest.compare.work import (
     Work,
     Write,
 )
-from loadtest.machine.cores import Cores
 from loadtest.machine.messages import encoded
 from loadtest.micro.data import ENTITY
 
@@ -61,24 +71,31 @@ SHARED_REDIS = Kind("Feast, both over Redis", (Serve, Write))
 SHARED_POSTGRESQL = Kind("Feast, both over PostgreSQL", (Serve, Write))
 
 
+def online_store(store: Store) -> dict[str, Any]:
+    """A store in the words of Feast's configuration."""
+    where = urlsplit(store.url)
+    if store.kind == "redis":
+        return {"type": "redis", "connection_string": f"{where.hostname}:{where.port}"}
+    names = {"database": where.path.removeprefix("/"), "user": where.username, "password": ""}
+    address = {"host": where.hostname, "port": where.port, "sslmode": "disable", "conn_type": "pool"}
+    return {"type": "postgres", **address, **names}
+
+
 class Feast(Served):
     """A feature server, its online store, and a driver for the library."""
 
-    def __init__(
-        self, directory: Path, cores: Cores, environment: Environment, kind: Kind, store: Store | None
-    ) -> None:
-        super().__init__()
-        self._directory, self._cores, self._environment = directory, cores, environment
-        self._kind, self._store = kind, store
-        self.name, self.kinds = kind.name, kind.kinds
+    def __init__(self, kind: Kind, place: Place) -> None:
+        super().__init__(place)
+        self._environment = Environment("feast", place.environments)
+        self.name, self.kinds, self._own_store = kind
         self._driver: Serving | None = None
         self._prepared: set[View] = set()
 
     async def start(self) -> None:
         """Start the online store, the driver and the feature server. Raises NotHad."""
         python = await self._environment.python()
-        if self._kind.own is not None:
-            self._store = self._stack.enter_context(self._kind.own(self._cores))
+        if self._own_store is not None:
+            self._store = self._stack.enter_context(self._own_store(self._cores))
         words = self._directory / "driver.words"
         driver = Launch(lambda port: [python, "-m", DRIVER, str(port)], over_rpc, self._cores.all, words)
         self._driver = await self._stack.enter_async_context(serving(driver))
@@ -98,12 +115,12 @@ class Feast(Served):
     def _configure(self, name: str) -> None:
         repository = self._repository(name)
         repository.mkdir(exist_ok=True)
-        online = self._store.online_store if self._store else {"type": "sqlite", "path": "online.db"}
+        online = online_store(self._store) if self._store else {"type": "sqlite", "path": "online.db"}
         config = {
             "project": "timewell",
             "provider": "local",
             "registry": "registry.db",
-            "online_store": dict(online),
+            "online_store": online,
             "offline_store": {"type": "file"},
             "entity_key_serialization_version": 3,
         }
@@ -186,9 +203,6 @@ class Feast(Served):
         names = answer["metadata"]["feature_names"]
         columns = {name: one["values"] for name, one in zip(names, answer["results"], strict=True)}
         return [[columns[feature][row] for feature in view.features] for row in range(len(entities))]
-
-    def processes(self) -> list[int]:
-        return [*super().processes(), *(self._store.processes() if self._store else ())]
 
     async def versions(self) -> dict[str, str]:
         installed = await self._environment.versions()

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import version
-from pathlib import Path
 
 from loadtest.compare.driving import drive
 from loadtest.compare.peers.timewell import requests
 from loadtest.compare.serving import Launch, Served, over_http
 from loadtest.compare.work import Given, Serve, StartUp, Timed, Work, Write
-from loadtest.machine.cores import Cores
 from loadtest.machine.messages import encoded
 
 
@@ -21,16 +19,14 @@ class Hypercorn(Served):
     kinds = (Serve, Write, StartUp)
     remembers = False
 
-    def __init__(self, directory: Path, cores: Cores) -> None:
-        super().__init__()
-        self._words, self._cores = directory / "hypercorn.words", cores
-
     def launch(self, name: str) -> Launch:
 
         def command(port: int) -> list[str]:
             return [sys.executable, "-m", "loadtest.machine.noop", str(port)]
 
-        return Launch(command, over_http(encoded("POST", "/2", b"{}")), self._cores.server, self._words)
+        return Launch(
+            command, over_http(encoded("POST", "/2", b"{}")), self._cores.server, self._directory / "words"
+        )
 
     async def do(self, work: Work, given: Given) -> Timed:
         """Timewell's requests to the path that names the size of the answer."""

@@ -1,74 +1,47 @@
-"""Those compared: one file for each, and the names by which they are asked for."""
+"""Those compared, and the names by which they are asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
+from functools import partial
 
-from loadtest.compare import stores
-from loadtest.compare.environments import Environment
-from loadtest.compare.peers import engines, feast, postgresql, redis
+from loadtest.compare.peers import feast, postgresql, redis
+from loadtest.compare.peers.engines import DuckDB, InProcess, Polars
+from loadtest.compare.peers.feast import Feast
 from loadtest.compare.peers.hypercorn import Hypercorn
-from loadtest.compare.stores import Starting, Store, valkey
+from loadtest.compare.peers.postgresql import PostgreSQL
+from loadtest.compare.peers.redis import Redis
+from loadtest.compare.serving import Place, Starting, valkey
+from loadtest.compare.serving import postgresql as shared_postgresql
 from loadtest.compare.work import Peer
-from loadtest.machine.cores import Cores
 
-
-class Place(NamedTuple):
-    """Where a peer may be: an empty directory, cores, and the directory of all environments."""
-
-    directory: Path
-    cores: Cores
-    environments: Path
-    store: Store | None = None
-    """Where Timewell and it both keep their values."""
-
-
-def _feast(kind: feast.Kind) -> Callable[[Place], Peer]:
-    def make(place: Place) -> Peer:
-        return feast.Feast(
-            place.directory, place.cores, Environment("feast", place.environments), kind, place.store
-        )
-
-    return make
-
-
-def _redis(kind: redis.Kind) -> Callable[[Place], Peer]:
-    return lambda place: redis.Redis(place.directory, place.cores, kind)
-
-
-def _postgresql(kind: postgresql.Kind) -> Callable[[Place], Peer]:
-    return lambda place: postgresql.PostgreSQL(place.cores, kind)
-
-
-PEERS: dict[str, dict[str, Callable[[Place], Peer]]] = {
-    "feast": {"feast-sqlite": _feast(feast.SQLITE), "feast-redis": _feast(feast.REDIS)},
+Maker = Callable[[Place], Peer]
+PEERS: dict[str, dict[str, Maker]] = {
+    "feast": {"feast-sqlite": partial(Feast, feast.SQLITE), "feast-redis": partial(Feast, feast.REDIS)},
     "redis": {
-        "redis-everysec": _redis(redis.EVERY_SECOND),
-        "redis-always": _redis(redis.ALWAYS),
-        "redis-packed": _redis(redis.PACKED),
+        "redis-everysec": partial(Redis, redis.EVERY_SECOND),
+        "redis-always": partial(Redis, redis.ALWAYS),
+        "redis-packed": partial(Redis, redis.PACKED),
     },
-    "shared": {"shared-redis": _feast(feast.SHARED_REDIS), "shared-postgresql": _feast(feast.SHARED_POSTGRESQL)},
-    "engines": {
-        "in-process": lambda place: engines.InProcess(place.cores),
-        "duckdb": lambda place: engines.DuckDB(place.cores),
-        "polars": lambda place: engines.Polars(place.cores),
+    "shared": {
+        "shared-redis": partial(Feast, feast.SHARED_REDIS),
+        "shared-postgresql": partial(Feast, feast.SHARED_POSTGRESQL),
     },
+    "engines": {"in-process": InProcess, "duckdb": DuckDB, "polars": Polars},
     "postgresql": {
-        "postgresql-rows": _postgresql(postgresql.ROWS),
-        "postgresql-keyed": _postgresql(postgresql.KEYED),
+        "postgresql-rows": partial(PostgreSQL, postgresql.ROWS),
+        "postgresql-keyed": partial(PostgreSQL, postgresql.KEYED),
     },
-    "hypercorn": {"hypercorn-noop": lambda place: Hypercorn(place.directory, place.cores)},
+    "hypercorn": {"hypercorn-noop": Hypercorn},
 }
 """By family, then by the name of one alone."""
-STORES: dict[str, Starting] = {"shared-redis": valkey, "shared-postgresql": stores.postgresql}
+STORES: dict[str, Starting] = {"shared-redis": valkey, "shared-postgresql": shared_postgresql}
 """Where those and Timewell keep their values together."""
 
 
-def chosen(names: list[str]) -> dict[str, Callable[[Place], Peer]]:
+def chosen(names: list[str]) -> dict[str, Maker]:
     """Families and single peers, each once, in the order given. Raises ValueError for an unknown name."""
-    found: dict[str, Callable[[Place], Peer]] = {}
+    found: dict[str, Maker] = {}
     single = {name: make for family in PEERS.values() for name, make in family.items()}
     for name in names:
         family = PEERS.get(name) or ({name: single[name]} if name in single else {})

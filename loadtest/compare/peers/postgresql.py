@@ -14,9 +14,8 @@ import pyarrow.csv as pa_csv
 import trio
 
 from loadtest.compare.data import read_file
-from loadtest.compare.stores import Store, postgresql
+from loadtest.compare.serving import Place, Store, postgresql
 from loadtest.compare.work import Given, Load, Peer, Timed, Work
-from loadtest.machine.cores import Cores
 
 _COLUMNS = "entity_id text, event_timestamp timestamptz, amount float8, pieces int8"
 
@@ -37,8 +36,8 @@ class PostgreSQL(Peer):
 
     kinds = (Load,)
 
-    def __init__(self, cores: Cores, kind: Kind) -> None:
-        self.name, self._key, self._cores = kind.name, kind.key, cores
+    def __init__(self, kind: Kind, place: Place) -> None:
+        self.name, self._key, self._cores = kind.name, kind.key, place.cores
         self._stack = ExitStack()
         self._store: Store | None = None
 

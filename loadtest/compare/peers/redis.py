@@ -5,9 +5,9 @@ It keeps the latest value alone: no event times, no history, no types, no monito
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from itertools import chain, cycle, islice
 from pathlib import Path
@@ -18,9 +18,8 @@ import trio
 
 from loadtest.compare.data import FILE_ENTITIES, LOADED_AT, Data, read_file
 from loadtest.compare.driving import LOOPBACK
-from loadtest.compare.serving import Launch, Served, serving
+from loadtest.compare.serving import Launch, Place, Served, serving
 from loadtest.compare.work import Batch, Given, Load, Memory, Read, Serve, StartUp, Timed, View, Work, Write
-from loadtest.machine.cores import Cores
 from loadtest.machine.processes import processor_time
 from tests.servers.server import wheel
 
@@ -62,9 +61,9 @@ async def _answers(port: int) -> None:
 class Redis(Served):
     """A server, and redis-py in threads of the driver."""
 
-    def __init__(self, directory: Path, cores: Cores, kind: Kind) -> None:
-        super().__init__()
-        self._directory, self._cores, self._kind = directory, cores, kind
+    def __init__(self, kind: Kind, place: Place) -> None:
+        super().__init__(place)
+        self._kind = kind
         self.name, self.kinds = kind.name, kind.kinds
 
     def launch(self, name: str) -> Launch:
@@ -147,26 +146,21 @@ class Pipelined:
 
     def reading(self, entities: Sequence[str], features: Sequence[str]) -> Ask:
         """The latest values: a list of texts for each entity."""
-        if len(entities) == 1:
-            return lambda: [self.client.hmget(entities[0], features)]
-
-        def ask() -> list[Any]:
-            pipeline = self.client.pipeline(transaction=False)
-            for entity in entities:
-                pipeline.hmget(entity, features)
-            return list(pipeline.execute())
-
-        return ask
+        return self._calling([("hmget", entity, features) for entity in entities])
 
     def writing(self, rows: Sequence[Row]) -> Ask:
-        """Values of some entities."""
-        if len(rows) == 1:
-            return lambda: [self.client.hset(rows[0][0], mapping=rows[0][1])]
+        return self._calling([("hset", entity, None, None, values) for entity, values in rows])
+
+    def _calling(self, calls: Sequence[tuple[Any, ...]]) -> Ask:
+        """Methods of the client, in a pipeline where there are several."""
+        if len(calls) == 1:
+            ((method, *given),) = calls
+            return lambda: [getattr(self.client, method)(*given)]
 
         def ask() -> list[Any]:
             pipeline = self.client.pipeline(transaction=False)
-            for entity, values in rows:
-                pipeline.hset(entity, mapping=values)
+            for method, *given in calls:
+                getattr(pipeline, method)(*given)
             return list(pipeline.execute())
 
         return ask
@@ -176,11 +170,9 @@ class Packed(Pipelined):
     """The same questions as bytes that are there beforehand."""
 
     def reading(self, entities: Sequence[str], features: Sequence[str]) -> Ask:
-        """The latest values: a list of texts for each entity."""
         return self._asking([("HMGET", entity, *features) for entity in entities])
 
     def writing(self, rows: Sequence[Row]) -> Ask:
-        """Values of some entities."""
         return self._asking([("HSET", entity, *chain.from_iterable(values.items())) for entity, values in rows])
 
     def _asking(self, commands: Sequence[tuple[Any, ...]]) -> Ask:
@@ -225,29 +217,22 @@ def done(port: int, kind: type[Pipelined], work: Serve | Write, given: Given) ->
 
 
 def _together(asks: Sequence[Iterator[Ask]], seconds: float) -> Timed:
-    """A thread for each connection. Raises what went wrong in one of them."""
+    """A thread for each connection. Raises RuntimeError with what went wrong in one of them."""
     latencies: list[float] = []
-    failures: list[Exception] = []
     began = time.perf_counter()
 
     def work(mine: Iterator[Ask]) -> None:
-        try:
-            for ask in mine:
-                asked = time.perf_counter()
-                ask()
-                now = time.perf_counter()
-                latencies.append(now - asked)
-                if now - began >= seconds:
-                    return
-        except Exception as failure:
-            failures.append(failure)
+        for ask in mine:
+            asked = time.perf_counter()
+            ask()
+            now = time.perf_counter()
+            latencies.append(now - asked)
+            if now - began >= seconds:
+                return
 
-    threads = [threading.Thread(target=work, args=(mine,), daemon=True) for mine in asks]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    took = time.perf_counter() - began
-    if failures:
-        raise RuntimeError(str(failures[0])) from failures[0]
-    return Timed(len(latencies), took, latencies)
+    try:
+        with ThreadPoolExecutor(len(asks)) as pool:
+            list(pool.map(work, asks))
+    except redis.RedisError as failure:
+        raise RuntimeError(str(failure)) from failure
+    return Timed(len(latencies), time.perf_counter() - began, latencies)

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,8 +18,7 @@ import trio
 from actors.timestamps import format_timestamp
 from loadtest.compare.data import LOADED_AT, Data, arrow_of, batch_table, columns_of
 from loadtest.compare.driving import Rounds, ask, drive
-from loadtest.compare.serving import Launch, Served, over_http, serving
-from loadtest.compare.stores import Store
+from loadtest.compare.serving import Launch, Place, Served, over_http, serving
 from loadtest.compare.work import (
     WRITTEN,
     Batch,
@@ -37,7 +35,6 @@ from loadtest.compare.work import (
     Write,
 )
 from loadtest.machine.arrow import ARROW, post_table
-from loadtest.machine.cores import Cores
 from loadtest.machine.messages import encoded, get, post
 from loadtest.machine.processes import ROOT, processor_time
 from loadtest.micro.data import ENTITY
@@ -55,10 +52,12 @@ class Timewell(Served):
     name = "Timewell"
     kinds = (Serve, Write, TrainingSet, Load, StartUp, Memory)
 
-    def __init__(self, directory: Path, cores: Cores, settings: Mapping[str, str], store: Store | None) -> None:
-        super().__init__()
-        self._directory, self._cores, self._store = directory, cores, store
-        self._environment = {**settings, **(store.settings if store else {"STORAGE_TYPE": "embedded"})}
+    def __init__(self, settings: Mapping[str, str], place: Place) -> None:
+        super().__init__(place)
+        kept = {"STORAGE_TYPE": "embedded"}
+        if place.store:
+            kept = {"STORAGE_TYPE": place.store.kind, "STORAGE_URL": place.store.url}
+        self._environment = {**settings, **kept}
         self._registered: set[View] = set()
         self._prepared: set[View] = set()
 
@@ -155,9 +154,6 @@ class Timewell(Served):
         answer = await ask(self.port, encoded("POST", "/features/serve", serve_body(view, entities)))
         results = msgspec.json.decode(answer)["results"]
         return [[row["features"][feature] for feature in view.features] for row in results]
-
-    def processes(self) -> list[int]:
-        return [*super().processes(), *(self._store.processes() if self._store else ())]
 
     async def versions(self) -> dict[str, str]:
         return {name: version(name) for name in ("timewell", "hypercorn", "trio")}
