@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, assert_type
@@ -38,21 +37,8 @@ from web.routes.document import ROUTES
 TEN = datetime(2025, 11, 7, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 END = TEN + 2 * HOUR
-_NUMBERS = count()
 
 Reply = httpx.Response | Exception
-
-
-@pytest.fixture
-def client(shared_server: LiveServer) -> Iterator[Client]:
-    with Client(shared_server.url) as made:
-        yield made
-
-
-@pytest.fixture
-def name() -> str:
-    """A feature name of its own for each test."""
-    return f"f{next(_NUMBERS)}"
 
 
 # The routes

@@ -10,11 +10,10 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import count
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -27,66 +26,15 @@ import pytest
 
 import timewell as timewell_client
 from tests.live import ROOT, LiveServer
+from tests.timewell.outcomes import Command, lines, refused, said
 from timewell.calls import Request
 from timewell.client import Client
 from timewell.commands import export, output, training_set
 from timewell.commands.exits import attempt
-from web.cli import COMMANDS, main
+from web.cli import COMMANDS
 
 TEN, ELEVEN, NOON = (f"2025-11-07T{hour}:00:00Z" for hour in (10, 11, 12))
 SCRIPT = str(Path(sys.executable).parent / "timewell")
-_NUMBERS = count()
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def name() -> str:
-    """A feature name of its own for each test."""
-    return f"f{next(_NUMBERS)}x"
-
-
-@pytest.fixture
-def timewell(
-    shared_server: LiveServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    """Run a command; its exit code, and what it said on stdout and stderr."""
-    monkeypatch.setenv("TIMEWELL_URL", shared_server.url)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        try:
-            code = main(arguments)
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
-
-
-def said(result: tuple[int, str, str]) -> Any:
-    """What a command that is done answered in JSON."""
-    code, out, err = result
-    assert (code, err) == (0, "")
-    return json.loads(out)
-
-
-def lines(result: tuple[int, str, str]) -> list[list[str]]:
-    """The words of each line of what a command that is done printed."""
-    code, out, err = result
-    assert (code, err) == (0, "")
-    return [line.split() for line in out.splitlines()]
-
-
-def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
-    """It ended so, in one line that has these words."""
-    assert result[0] == code, result
-    assert result[1] == ""
-    assert len(result[2].splitlines()) == 1, result[2]
-    for word in ("timewell: ", *words):
-        assert word in result[2]
 
 
 def fill(server: LiveServer, name: str) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +24,6 @@ from timewell.routes import frames
 TEN = datetime(2025, 11, 7, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 KINDS = ["pandas", "polars"]
-_NUMBERS = count()
 ALL_TYPES: dict[str, list[Any]] = {
     "number": [1.5, 2.0],
     "integer": [2**60 + 1, 3],
@@ -36,18 +33,6 @@ ALL_TYPES: dict[str, list[Any]] = {
     "vector": [[0.5, 1.5], [2.0, 3.0]],
     "json": [{"a": [1, None]}, 5],
 }
-
-
-@pytest.fixture
-def client(shared_server: LiveServer) -> Iterator[Client]:
-    with Client(shared_server.url) as made:
-        yield made
-
-
-@pytest.fixture
-def name() -> str:
-    """A feature name of its own for each test."""
-    return f"f{next(_NUMBERS)}"
 
 
 @pytest.fixture

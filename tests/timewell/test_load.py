@@ -11,7 +11,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import count
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
@@ -34,15 +33,8 @@ from web.cli import main
 
 TEN, ELEVEN, NOON = (f"2025-11-07T{hour}:00:00Z" for hour in (10, 11, 12))
 SCRIPT = str(Path(sys.executable).parent / "timewell")
-_NUMBERS = count()
 
 Load = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def name() -> str:
-    """A feature name of its own for each test."""
-    return f"f{next(_NUMBERS)}x"
 
 
 @pytest.fixture(autouse=True)
