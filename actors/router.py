@@ -10,7 +10,8 @@ from actors.clock import ArrivalClock
 from actors.domain import EntityType, Feature, FeatureChange, FeatureService, Group
 from actors.errors import InvalidInput, NotFound, Overloaded, RequestError
 from actors.follower import Follower
-from actors.ingest.sent import Ingested, check_entity_id
+from actors.ingest.entity_ids import check_entity_id
+from actors.ingest.sent import Ingested
 from actors.journal import JournalActor
 from actors.judge import Judge
 from actors.listing import Listing

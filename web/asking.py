@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from actors.domain import ServiceFeature
 from actors.errors import InvalidInput
-from actors.ingest.row_ids import checking_parts, parts_of
+from actors.ingest.composite import checking_parts, parts_of
 from actors.registry import FeatureRegistry
 from actors.settings import MAX_COLUMN_NAME_CHARACTERS
 from actors.table.selection import Selection

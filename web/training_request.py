@@ -13,7 +13,7 @@ import pyarrow as pa
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, TooLarge
 from actors.ingest.arrow_keys import ids_of_arrow, settled, times_of_arrow, times_of_texts
-from actors.ingest.sent import MOST_FAULTS_NAMED, check_entity_ids
+from actors.ingest.entity_ids import MOST_FAULTS_NAMED, check_entity_ids
 from actors.registry import FeatureRegistry, check_count
 from actors.settings import MAX_LABEL_VALUES, MAX_LABELS
 from actors.table.aggregates import AGGREGATIONS, allowed

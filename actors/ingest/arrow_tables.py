@@ -2,11 +2,15 @@
 
 Long: `featureId, entityId, value, timestamp?`; a null or NaN is written as null. Wide: `entityId, timestamp?` and
 a column for each feature reference; there a null or NaN means that nothing is written, unless nulls are asked for.
+
+If the entity type of all features is given, a column for each of its keys may stand in place of `entityId`, and a
+bare name means one of its features.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,64 +19,116 @@ import pyarrow as pa
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, RequestError
 from actors.ingest.arrow_keys import coded, entities_of_arrow, judged_times, settled
-from actors.ingest.sent import MOST_FAULTS_NAMED, Ingested, refused_rows
+from actors.ingest.composite import entities_of_parts
+from actors.ingest.entity_ids import MOST_FAULTS_NAMED, refused_rows
+from actors.ingest.sent import Ingested, refusing_parts
 from actors.registry import FeatureRegistry
 from actors.table.batch import Column, Tables, observations
 from actors.table.columns import Indices, Times, rows_of_codes
 from actors.table.ids import Entities
+from actors.turns import at_once
 from actors.types.constraints import constrain_arrow
 from actors.types.type import Coerced, Nulls, is_text, lean_nulls
 from actors.types.values import convert_arrow
 from timewell.arrow_plain import plain
 
 FEATURE, ENTITY, VALUE, TIMESTAMP = "featureId", "entityId", "value", "timestamp"
+_Columns = tuple[list[tuple[Feature, Indices]], Iterable[tuple[str, Coerced]]]
+"""The features of a table with the rows that are written; for each the field to blame and the values of these."""
 
 
 class _Rows(NamedTuple):
-    """The entities and event times of all rows, which rows are valid so far, and the tables being built."""
+    """The entities and event times of all rows, which rows are valid so far, and the tables being built.
 
+    `keys`: the columns that hold the entity ids.
+    """
+
+    keys: Sequence[str]
     entities: Entities
     times: Times
     good: Nulls
     tables: Tables
 
 
-def ingest_table(registry: FeatureRegistry, table: pa.Table, now: int, nulls: bool = False) -> Ingested:
+class _Meaning:
+    """What references mean. `entity`: the type that all features are of, if it is given."""
+
+    def __init__(self, registry: FeatureRegistry, entity: str | None) -> None:
+        self.registry = registry
+        self.entity = entity
+
+    def resolve(self, reference: str) -> Feature:
+        """The feature of a reference. Raises what `FeatureRegistry.resolve` does, InvalidInput for another."""
+        if self.entity is None:
+            return self.registry.resolve(reference)
+        feature = self.registry.resolve(reference if "." in reference else f"{self.entity}.{reference}")
+        if feature.entity != self.entity:
+            raise InvalidInput.at(reference, f"{feature.id} is not of the entity type {self.entity}")
+        return feature
+
+    def keys(self, names: Sequence[str]) -> Sequence[str]:
+        """The columns that hold the entity ids. Raises InvalidInput if one is missing."""
+        if ENTITY in names:
+            return (ENTITY,)
+        if self.entity is None:
+            about = "the table has no such column; in its place may be those of the keys of ?entity=TYPE"
+            raise InvalidInput.at(ENTITY, about)
+        keys = self.registry.catalogue.keys(self.entity)
+        for key in keys:
+            if key not in names:
+                raise InvalidInput.at(key, f"the table has no such column, and no {ENTITY} either")
+        return keys
+
+
+def ingest_table(
+    registry: FeatureRegistry, table: pa.Table, now: int, nulls: bool = False, entity: str | None = None
+) -> Ingested:
     """Validate a table in either form. Raises InvalidInput for unsuitable columns.
 
-    `now`: the event time of rows without one; `nulls`: whether to write the nulls of a wide table.
+    `now`: the event time of rows without one; `nulls`: whether to write the nulls of a wide table; `entity`: the
+    type that all features are of.
     """
     names = table.column_names
     for name, count in Counter(names).items():
         if count > 1:
             raise InvalidInput.at(name, "the table has two columns of this name")
     faults: list[Fault] = []
-    sent = _rows(table, now, faults)
-    if FEATURE in table.column_names:
-        _long(registry, table, sent, faults)
+    meaning = _Meaning(registry, entity)
+    sent = _rows(table, meaning.keys(names), now, faults)
+    if FEATURE in names:
+        plan, columns = _long(meaning, table, sent, faults)
     else:
-        _wide(registry, table, sent, faults, nulls)
+        plan, columns = _wide(meaning, table, sent, nulls)
+    if sent.keys == (ENTITY,):
+        at_once(refusing_parts(registry, plan, sent.entities, sent.good, faults))
+    for (feature, rows), (name, column) in zip(plan, columns, strict=True):
+        _take(feature, column, rows, sent, name, faults)
     faults.sort(key=lambda fault: fault.index or 0)
     named = faults[:MOST_FAULTS_NAMED]
     batch = sent.tables.made
     return Ingested(batch, observations(batch), named, len(faults) - len(named))
 
 
-def _rows(table: pa.Table, now: int, faults: list[Fault]) -> _Rows:
-    entities = entities_of_arrow(_needed(table, ENTITY), ENTITY)
+def _rows(table: pa.Table, keys: Sequence[str], now: int, faults: list[Fault]) -> _Rows:
+    parts = [entities_of_arrow(table[key], key) for key in keys]
+    entities = entities_of_parts(parts)
     good = np.ones(len(entities), np.bool_)
-    for index, reason in refused_rows(entities):
-        faults.append(Fault(ENTITY, reason, index))
+    refused = {row: (key, why) for key, part in zip(keys, parts, strict=True) for row, why in refused_rows(part)}
+    if len(parts) > 1:
+        about = f"with {', '.join(keys[1:])}: "
+        refused = {row: (keys[0], about + why) for row, why in refused_rows(entities)} | refused
+    for index, (key, reason) in refused.items():
+        faults.append(Fault(key, reason, index))
         good[index] = False
     if TIMESTAMP not in table.column_names:
-        return _Rows(entities, np.full(len(entities), now, np.int64), good, Tables())
+        return _Rows(keys, entities, np.full(len(entities), now, np.int64), good, Tables())
     given = settled(table[TIMESTAMP])
     missing = np.asarray(given.is_null().to_numpy(), np.bool_)
     times, wrong = judged_times(given, TIMESTAMP)
     faults += wrong
     for fault in wrong:
         good[fault.index] = False
-    return _Rows(entities, np.where(missing, now, times), good, Tables())
+    return _Rows(keys, entities, np.where(missing, now, times), good, Tables())
 
 
 def _needed(table: pa.Table, name: str) -> pa.ChunkedArray:
@@ -81,25 +137,26 @@ def _needed(table: pa.Table, name: str) -> pa.ChunkedArray:
     return table[name]
 
 
-def _long(registry: FeatureRegistry, table: pa.Table, sent: _Rows, faults: list[Fault]) -> None:
+def _long(meaning: _Meaning, table: pa.Table, sent: _Rows, faults: list[Fault]) -> _Columns:
     for name in table.column_names:
-        if name not in (FEATURE, ENTITY, VALUE, TIMESTAMP):
+        if name not in (FEATURE, VALUE, TIMESTAMP, *sent.keys):
             raise InvalidInput.at(name, "is not a column of the long form")
     values = _one_chunk(_needed(table, VALUE))
     features: dict[str, Feature] = {}
     rows_of: dict[str, list[Indices]] = {}
     for reference, rows in _by_reference(table[FEATURE]):
         try:
-            feature = registry.resolve(reference)
+            feature = meaning.resolve(reference)
         except RequestError as error:
             faults += [Fault(FEATURE, error.detail, row) for row in rows.tolist()]
             continue
         features[feature.id] = feature
         rows_of.setdefault(feature.id, []).append(rows)
-    for id_, parts in rows_of.items():
-        rows = parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))
-        column = convert_arrow(features[id_], values.take(pa.array(rows)), VALUE)
-        _take(features[id_], column, rows, sent, VALUE, faults)
+    plan = [
+        (features[id_], parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts)))
+        for id_, parts in rows_of.items()
+    ]
+    return plan, ((VALUE, convert_arrow(feature, values.take(pa.array(rows)), VALUE)) for feature, rows in plan)
 
 
 def _by_reference(column: pa.ChunkedArray) -> list[tuple[str, Indices]]:
@@ -112,19 +169,20 @@ def _by_reference(column: pa.ChunkedArray) -> list[tuple[str, Indices]]:
     return list(zip(texts, rows_of_codes(codes, len(texts)), strict=True))
 
 
-def _wide(registry: FeatureRegistry, table: pa.Table, sent: _Rows, faults: list[Fault], nulls: bool) -> None:
-    names = [name for name in table.column_names if name not in (ENTITY, TIMESTAMP)]
+def _wide(meaning: _Meaning, table: pa.Table, sent: _Rows, nulls: bool) -> _Columns:
+    names = [name for name in table.column_names if name != TIMESTAMP and name not in sent.keys]
     if not names:
         raise InvalidInput("the table has no column for a feature")
-    rows = np.arange(len(sent.times))
+    count, plan, columns = len(sent.times), list[tuple[Feature, Indices]](), list[tuple[str, Coerced]]()
     for name in names:
-        feature = registry.resolve(name)
+        feature = meaning.resolve(name)
         column = convert_arrow(feature, _one_chunk(table[name]), name)
-        written = np.ones(len(rows), np.bool_) if nulls else ~column.nulls
+        written = np.ones(count, np.bool_) if nulls else ~column.nulls
         written[[position for position, _ in column.refused]] = True  # reported by _take
         chosen = np.flatnonzero(written)
-        whole = len(chosen) == len(rows)
-        _take(feature, column if whole else _picked(column, chosen), chosen, sent, name, faults)
+        plan.append((feature, chosen))
+        columns.append((name, column if len(chosen) == count else _picked(column, chosen)))
+    return plan, columns
 
 
 def _picked(column: Coerced, rows: Indices) -> Coerced:

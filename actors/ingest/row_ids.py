@@ -1,71 +1,21 @@
-"""Entity ids from rows that name several entities, and the ids of composite entity types.
-
-The id of an entity type with several keys is the compact JSON array of its parts, in the order of the keys.
-"""
+"""Entity ids from rows that name several entities."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from actors.errors import Fault, InvalidInput
-from actors.ingest.sent import MOST_FAULTS_NAMED, check_entity_id, check_entity_ids
+from actors.ingest.composite import composed
+from actors.ingest.entity_ids import MOST_FAULTS_NAMED, check_entity_id, check_entity_ids
 from actors.settings import ROWS_PER_TURN
 from actors.table.selection import Role
 from actors.turns import Steps
 
 NOBODY = ""
 """Stands for an id that is null. No entity has this id, so everything about it is missing."""
-_ENCODE = msgspec.json.Encoder().encode
-_DECODE = msgspec.json.Decoder(list[str]).decode
 
 Row = Mapping[str, Any]
-
-
-def composed(parts: Sequence[str]) -> str:
-    """The id of an entity of a composite type.
-
-    >>> composed(["u1", "m9"])
-    '["u1","m9"]'
-    """
-    return _ENCODE(parts).decode()
-
-
-def parts_of(entity_id: str, keys: Sequence[str]) -> list[str]:
-    """The parts of an id of a composite type with these keys. Raises ValueError with the reason if it is invalid.
-
-    >>> parts_of('["u1","m9"]', ["user", "merchant"])
-    ['u1', 'm9']
-    """
-    try:
-        parts = _DECODE(entity_id)
-    except msgspec.MsgspecError:
-        parts = []
-    if len(parts) != len(keys) or composed(parts) != entity_id:
-        example = composed([f"{key} id" for key in keys])
-        raise ValueError(f"must be a compact JSON array of {len(keys)} strings, such as {example}")
-    for key, part in zip(keys, parts, strict=True):
-        if (reason := check_entity_id(part)) is not None:
-            raise ValueError(f"its {key} {reason}")
-    return parts
-
-
-def checking_parts(entities: Sequence[str], keys: Sequence[str], field: str) -> Steps[None]:
-    """Raise InvalidInput, in steps, for ids that are not of a type with these keys. `field`: what lists them."""
-    faults = list[Fault]()
-    for index, entity in enumerate(entities):
-        if index % ROWS_PER_TURN == ROWS_PER_TURN - 1:
-            yield
-        try:
-            parts_of(entity, keys)
-        except ValueError as error:
-            faults.append(Fault(field, str(error), index))
-            if len(faults) == MOST_FAULTS_NAMED:
-                break
-    if faults:
-        raise InvalidInput(f"{field}[{faults[0].index}]: {faults[0].message}", faults)
 
 
 def ids_of_rows(rows: Sequence[Row], role: Role) -> Steps[Sequence[str]]:

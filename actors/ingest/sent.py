@@ -5,7 +5,6 @@ Everything here works on whole columns, and row by row only to report invalid ro
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,8 +13,10 @@ import numpy as np
 
 from actors.domain import Feature
 from actors.errors import Fault, InvalidInput, RequestError
+from actors.ingest.composite import refused_parts
+from actors.ingest.entity_ids import MOST_FAULTS_NAMED, refused_rows
 from actors.registry import FeatureRegistry
-from actors.settings import IDS_AT_ONCE, MAX_ENTITY_ID_BYTES, ROWS_PER_TURN
+from actors.settings import ROWS_PER_TURN
 from actors.table.batch import Column, Table, Tables, observations
 from actors.table.columns import Indices, Times, grouping_rows, picked
 from actors.table.ids import Entities, numbering
@@ -25,8 +26,6 @@ from actors.types.constraints import coerce
 from actors.types.type import FEW, Coerced, Nulls, joined
 from actors.types.values import type_of, width_of
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-MOST_FAULTS_NAMED = 10_000
 SLOW_ROWS_PER_TURN = 500
 """The same as ROWS_PER_TURN for rows that take microseconds each: JSON, timestamps, patterns, invalid rows."""
 TIMES_PER_TURN = 50
@@ -78,6 +77,7 @@ def judging(registry: FeatureRegistry, sent: Sent, now: int) -> Steps[Ingested]:
     plan = yield from _by_feature(registry, sent, faults)
     for fault in faults:
         good[fault.index] = False
+    yield from refusing_parts(registry, plan, entities, good, faults)
     tables, done = Tables(), ROWS_PER_TURN if count > ROWS_PER_TURN else 0
     for feature, rows in plan:
         done += len(rows)
@@ -91,34 +91,30 @@ def judging(registry: FeatureRegistry, sent: Sent, now: int) -> Steps[Ingested]:
     return Ingested(tables.made, observations(tables.made), named, len(faults) - len(named))
 
 
-def check_entity_id(entity: str) -> str | None:
-    """Why an entity id is refused; None if it is valid."""
-    if not entity:
-        return "is empty"
-    if len(entity.encode()) > MAX_ENTITY_ID_BYTES:
-        return f"is longer than {MAX_ENTITY_ID_BYTES} bytes"
-    return "contains a control character" if _CONTROL.search(entity) else None
+def refusing_parts(
+    registry: FeatureRegistry,
+    plan: Sequence[tuple[Feature, Indices]],
+    entities: Entities,
+    good: Nulls,
+    faults: list[Fault],
+) -> Steps[None]:
+    """Find the good rows whose entity id is not one of their feature's composite type; they are good no more.
 
-
-def check_entity_ids(entities: Sequence[str]) -> list[tuple[int, str]]:
-    """The positions of invalid entity ids, ascending, each with the reason."""
-    if len(entities) > IDS_AT_ONCE:  # in parts: other threads wait while all ids are checked by one call
-        parts = (entities[start : start + IDS_AT_ONCE] for start in range(0, len(entities), IDS_AT_ONCE))
-        found = enumerate(map(check_entity_ids, parts))
-        return [(part * IDS_AT_ONCE + row, why) for part, refused in found for row, why in refused]
-    # UTF-8 takes at most four bytes a character, and printable text has no control characters.
-    longest = max(map(len, entities), default=1)
-    if longest * 4 <= MAX_ENTITY_ID_BYTES and "" not in entities and "".join(entities).isprintable():
-        return []
-    return [(index, why) for index, entity in enumerate(entities) if (why := check_entity_id(entity)) is not None]
-
-
-def refused_rows(entities: Entities) -> list[tuple[int, str]]:
-    """The rows with invalid entity ids, ascending, each with the reason."""
-    refused = check_entity_ids(entities.ids.texts)
-    if not refused:
-        return []
-    return sorted((row, why) for code, why in refused for row in np.flatnonzero(entities.codes == code).tolist())
+    `plan`: features with their rows. Takes no time for types with one key.
+    """
+    rows_of: dict[str, list[Indices]] = {}
+    for feature, rows in plan:
+        if len(registry.catalogue.keys(feature.entity)) > 1:
+            rows_of.setdefault(feature.entity, []).append(rows)
+    for entity_type, parts in rows_of.items():
+        chosen = np.zeros(len(good), np.bool_)
+        for rows in parts:
+            chosen[rows] = True
+        keys = registry.catalogue.keys(entity_type)
+        wrong = yield from refused_parts(entities, np.flatnonzero(chosen & good), keys)
+        for row, reason in wrong:
+            faults.append(Fault("entityId", reason, row))
+            good[row] = False
 
 
 def _times(timestamps: Sequence[str | None], now: int, faults: list[Fault]) -> Steps[Times]:

@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 
 from actors.domain import FeatureChange, ValueSchema
 from actors.errors import Conflict, InvalidInput, NotFound
+from actors.ingest.entity_ids import MOST_FAULTS_NAMED, check_entity_id, check_entity_ids
 from actors.ingest.sent import (
-    MOST_FAULTS_NAMED,
     Ingested,
     Sent,
-    check_entity_id,
-    check_entity_ids,
     ingest,
     judging,
     resolve_version,

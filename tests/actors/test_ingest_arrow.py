@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from actors.domain import FeatureChange, ValueSchema, ValueType
 from actors.errors import Conflict, InvalidInput, NotFound
 from actors.ingest.arrow_tables import ingest_table
-from actors.ingest.sent import MOST_FAULTS_NAMED, Ingested, Sent, ingest
+from actors.ingest.entity_ids import MOST_FAULTS_NAMED
+from actors.ingest.sent import Ingested, Sent, ingest
 from actors.registry import FeatureRegistry
 from actors.settings import MAX_ENTITY_ID_BYTES, MAX_VALUE_BYTES
 from actors.timestamps import LAST_MOMENT, YEAR_ONE, format_timestamp, parse_timestamp

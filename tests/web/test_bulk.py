@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from actors.domain import FeatureChange
-from actors.ingest.sent import MOST_FAULTS_NAMED, Ingested
+from actors.ingest.entity_ids import MOST_FAULTS_NAMED
+from actors.ingest.sent import Ingested
 from actors.ingest.spool import Spool
 from actors.opening import open_router
 from actors.router import Router

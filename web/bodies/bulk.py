@@ -16,8 +16,9 @@ from quart import request
 from actors.errors import Fault, InvalidInput
 from actors.ingest.arrow_stream import read_table
 from actors.ingest.arrow_tables import ingest_table
+from actors.ingest.entity_ids import MOST_FAULTS_NAMED
 from actors.ingest.overwriting import Overwriting, overwritten
-from actors.ingest.sent import MOST_FAULTS_NAMED, Ingested
+from actors.ingest.sent import Ingested
 from actors.ingest.spool import Spool
 from actors.registry import FeatureRegistry
 from actors.router import Router
@@ -38,6 +39,8 @@ LOTS_PER_COMMIT = 16
 """Bounds the bytes of one commit of a stream; GROUP_COMMIT_VALUES bounds its values."""
 OF_TABLES = {
     "partial": "true: write the valid values and name the others",
+    "entity": "the entity type of all features of an Arrow table: a column for each of its keys may stand in place"
+    " of `entityId`, and a bare name means a feature of it",
     "nulls": "in a wide Arrow table: `skip` (default) writes nothing where a cell is null or NaN, `write` a null",
 }
 """The query parameters for an Arrow table."""
@@ -159,13 +162,14 @@ def _ingested(batch: list[Table]) -> Ingested:
 
 async def write_table(router: Router, settings: Settings, partial: bool, key: str | None) -> bytes:
     """Write an Arrow table: all of it is judged first, then written in slices, then answered."""
-    nulls = Query(OF_TABLES).choice("nulls", ("skip", "write"), "skip") == "write"
+    query = Query(OF_TABLES)
+    nulls, entity = query.choice("nulls", ("skip", "write"), "skip") == "write", query.text("entity")
     data = await request.get_data(cache=False)
     now, registry = await router.judge.stamp(), router.registry  # stamp() has brought it up to date
 
     def judge() -> tuple[Ingested, int, list[list[Table]]]:
         try:
-            ingested = ingest_table(registry, read_table(data, settings), now, nulls)
+            ingested = ingest_table(registry, read_table(data, settings), now, nulls, entity)
             return ingested, overwritten(ingested.batch), _slices(ingested.batch)
         except MemoryError:
             raise

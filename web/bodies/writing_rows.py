@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from actors.errors import Fault, InvalidInput, TooLarge
-from actors.ingest.sent import MOST_FAULTS_NAMED, SLOW_ROWS_PER_TURN, Ingested, Sent, judging
+from actors.ingest.entity_ids import MOST_FAULTS_NAMED
+from actors.ingest.sent import SLOW_ROWS_PER_TURN, Ingested, Sent, judging
 from actors.registry import FeatureRegistry
 from actors.router import Router
 from actors.settings import ROWS_JUDGED_TOGETHER

@@ -10,7 +10,7 @@ from quart import Response
 
 from actors.domain import Feature
 from actors.errors import InvalidInput
-from actors.ingest.sent import check_entity_id
+from actors.ingest.entity_ids import check_entity_id
 from actors.messages import Scanned
 from actors.router import Router
 from actors.serving import Span

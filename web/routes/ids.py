@@ -7,7 +7,7 @@ import trio
 from quart import Response
 
 from actors.errors import InvalidInput
-from actors.ingest.sent import check_entity_id
+from actors.ingest.entity_ids import check_entity_id
 from actors.settings import DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS
 from actors.storage.listed import IdsPage
 from timewell.wire import EntityIdsAnswer

@@ -12,8 +12,8 @@ import trio
 from quart import Response
 
 from actors.errors import Fault, InvalidInput, TooLarge
+from actors.ingest.entity_ids import check_entity_ids
 from actors.ingest.row_ids import ids_of_rows
-from actors.ingest.sent import check_entity_ids
 from actors.registry import check_count
 from actors.router import Router
 from actors.settings import CELLS_PER_QUESTION, Settings
