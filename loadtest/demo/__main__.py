@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -23,7 +24,7 @@ PATIENCE_SECONDS = 20.0
 """A service that is starting is waited for: on a busy machine that takes a while."""
 SOME = USERS[:3]
 REFERENCES = ["purchase_amount", "purchase_count_7d"]
-WIDTH, LINES, ITEMS, CHARACTERS = 100, 20, 2, 72
+WIDTH, LINES, ITEMS, CHARACTERS = 100, 16, 2, 72
 """So much of a body is shown."""
 
 
@@ -44,14 +45,24 @@ def trimmed(value: Any) -> Any:
     return value
 
 
+def laid_out(value: Any, indent: str) -> str:
+    """JSON; what fits a line stands on one."""
+    flat = json.dumps(value, ensure_ascii=False)
+    if len(indent) + len(flat) <= WIDTH or not isinstance(value, dict | list):
+        return flat
+    inner = indent + "  "
+    if isinstance(value, dict):
+        parts = [f"{json.dumps(key)}: {laid_out(item, inner)}" for key, item in value.items()]
+    else:
+        parts = [laid_out(item, inner) for item in value]
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    return f"{first}\n{inner}" + f",\n{inner}".join(parts) + f"\n{indent}{last}"
+
+
 def body(value: Any) -> str:
-    """JSON that fits a glance."""
-    short = trimmed(value)
-    flat = json.dumps(short, ensure_ascii=False)
-    lines = [flat] if len(flat) <= WIDTH else json.dumps(short, ensure_ascii=False, indent=2).splitlines()
-    if len(lines) > LINES:
-        lines[LINES - 1 :] = ["  ..."]
-    return "\n".join(f"  {line}" for line in lines)
+    """As much of it as fits a glance."""
+    lines = f"  {laid_out(trimmed(value), '  ')}".splitlines()
+    return "\n".join(lines if len(lines) <= LINES else [*lines[: LINES - 1], "    ..."])
 
 
 class Guide:
@@ -82,7 +93,7 @@ class Guide:
             print(body(rest["json"]))
         response = self._http.send(request)
         took = response.elapsed.total_seconds() * 1_000
-        print(f"  -> {response.status_code} {response.reason_phrase}, {took:.1f} ms")
+        print(f"  -> {response.status_code} {HTTPStatus(response.status_code).phrase}, {took:.1f} ms")
         if response.status_code not in expect:
             raise Surprise(f"{method} {path}: {response.text}")
         answer = response.json() if response.content else None
