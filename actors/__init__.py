@@ -27,6 +27,7 @@ declaring.py                        changes of entity types, services and promot
 registrar.py                        the actor that changes the registry
 follower.py migration.py            changes by other processes in a shared store; copying one storage to another
 listing.py                          lists the ids of entities in worker threads
+observed.py                         everything observed of some features, in lots
 judge.py                            validates rows without blocking the event loop
 router.py                           the interface of this package for the front end
 opening.py                          starts everything in order, and stops it in reverse order

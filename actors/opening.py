@@ -29,6 +29,7 @@ from actors.monitoring.schedule import Schedule
 from actors.monitoring.statistics import Statistics
 from actors.monitoring.watch import Watch
 from actors.monitoring.webhook import Webhook
+from actors.observed import Observations
 from actors.registrar import RegistryActor
 from actors.registry import FeatureRegistry
 from actors.repeats import Repeats
@@ -231,7 +232,8 @@ def _router(
     sample = settings.agreement_sample if monitoring is not None else 0.0
     history = opened.storage.history
     stores = [store.mailbox for store in opened.stores]
-    serving = FeatureServingEngine(stores, HistoryReader(history, settings.max_read_bytes), sample)
+    reader = HistoryReader(history, settings.max_read_bytes)
+    serving = FeatureServingEngine(stores, reader, sample)
     return Router(
         opened.registry,
         serving,
@@ -243,6 +245,7 @@ def _router(
         opened.damaged,
         opened.journal,
         listing,
+        Observations(listing, history, reader.readers, settings.max_read_bytes),
         monitoring,
         opened.follower,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from actors.checkpoint import Checkpointer
@@ -31,6 +31,7 @@ from actors.messages import (
 )
 from actors.monitoring.schedule import Schedule
 from actors.monitoring.watch import Watch
+from actors.observed import Observations, Observed, Whole
 from actors.registry import FeatureRegistry
 from actors.repeats import Repeats
 from actors.serving import FeatureServingEngine, Span
@@ -70,6 +71,7 @@ class Router:
         damaged: Callable[[], Sequence[str]],
         journal: JournalActor,
         listing: Listing,
+        observations: Observations,
         monitoring: Monitoring | None,
         follower: Follower | None = None,
     ) -> None:
@@ -89,6 +91,7 @@ class Router:
         """The known damage to files on disk. Reading a damaged part fails with Damaged; the rest is served."""
         self._journal = journal
         self._listing = listing
+        self._observations = observations
         self._mailboxes = mailboxes
         self._pending = 0
         self._monitoring = monitoring
@@ -303,6 +306,21 @@ class Router:
         if not of_type:
             return IdsPage([], None)
         return await self._listing.page(IdsQuestion(entity_type, of_type, prefix, after, limit))
+
+    def observed(
+        self,
+        features: Sequence[Feature],
+        start: int = NEVER,
+        end: int = FOREVER,
+        entities: Sequence[str] | None = None,
+        known: int = FOREVER,
+    ) -> AsyncIterator[Observed]:
+        """All observations of features of one entity type with start <= event time <= end, in lots.
+
+        `entities`: whose, in this order; None for all, in the order of their ids. `known`: the last arrival that
+        counts. Raises TooMuchAtOnce, StorageDown, Damaged.
+        """
+        return self._observations.lots(Whole(features, start, end, self.wall(), known, entities))
 
     async def observations(
         self, entity: str, feature: Feature, span: Span, limit: int, descending: bool

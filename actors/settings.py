@@ -198,6 +198,10 @@ IDS_AT_ONCE = 10_000
 millisecond."""
 CELLS_PER_LOT = 1_000_000
 """A streamed answer is sent in lots of this many values, and takes memory for a few lots."""
+IDS_READ_AT_ONCE = 2_500
+"""An export reads the observations of at most this many entities at once,"""
+OBSERVED_PER_LOT = 200_000
+"""and of fewer if these would have more values than this."""
 CELLS_PER_QUESTION = 131_072
 """A point-in-time message to a store asks for at most this many values, which take about 20 ms."""
 WINDOWED_ROWS_PER_QUESTION = 4_096

@@ -102,7 +102,7 @@ def test_the_shell_of_the_readme_runs_in_the_checkout(server: LiveServer, tmp_pa
         return done.stdout
 
     printed = shell(block.replace("http://localhost:3001", server.url))
-    assert "training.csv" in printed and "ada.parquet" in printed
+    assert "training.csv" in printed and "purchases.parquet" in printed
     assert (work / "training.csv").read_text().splitlines() == [
         "entityId,timestamp,zip,bought,purchases_7d",
         "ada,2025-11-06T00:00:00Z,00501,true,3",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
+from timewell.arrow import FrameKind, frame_of
 from timewell.calls import (
     BROKEN,
     RETRY_SECONDS,
@@ -28,18 +29,21 @@ from timewell.calls import (
 )
 from timewell.errors import error_of, shown_address
 from timewell.events import Event, EventLines, listening
+from timewell.plain import EntityId
 from timewell.routes.catalogue import CatalogueRoutes
+from timewell.routes.exports import ExportRoutes
 from timewell.routes.frames import FrameRoutes
 from timewell.routes.monitoring import MonitoringRoutes
 from timewell.routes.registry import RegistryRoutes
 from timewell.routes.values import ValueRoutes
+from timewell.times import Time
 
 T = TypeVar("T")
 BASE_URL = "http://localhost:3001"
 TIMEOUT_SECONDS = 30.0
 
 
-class _Routes(RegistryRoutes, CatalogueRoutes, ValueRoutes, FrameRoutes, MonitoringRoutes):
+class _Routes(ExportRoutes, RegistryRoutes, CatalogueRoutes, ValueRoutes, FrameRoutes, MonitoringRoutes):
     """All routes."""
 
 
@@ -124,6 +128,31 @@ class Client(_Routes, Blocking):
             yield from page.ids
             cursor, more = page.next_cursor, page.next_cursor is not None
 
+    def export(
+        self,
+        features: Sequence[str] | None = None,
+        *,
+        group: str | None = None,
+        service: str | None = None,
+        entity_ids: Sequence[EntityId] | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        as_frame: FrameKind = "pandas",
+    ) -> Iterator[Any]:
+        """Everything observed from `start` to `end` of features of one entity type, in frames of some entities.
+
+        `entity_ids`: of which entities; by default of all, in the order of their ids. A row has `entityId` (of a
+        type with several keys: a column for each key), `timestamp`, and a column per feature, which is null where
+        nothing or a null was observed then. Raises InvalidInput, NotFound, Conflict; ImportError without pyarrow
+        or the library `as_frame`.
+
+            for frame in client.export(["user.purchases_7d"]):
+                frame.to_parquet(...)
+        """
+        pages = self._run(self._exporting(features, group, service, entity_ids, start, end))
+        while pages.more:
+            yield frame_of(self._run(self._export_page(pages)), as_frame)
+
     def _run(self, talk: Talk[T]) -> T:
         outcome: Outcome = None
         while True:
@@ -199,6 +228,22 @@ class AsyncClient(_Routes, Awaited):
             for id_ in page.ids:
                 yield id_
             cursor, more = page.next_cursor, page.next_cursor is not None
+
+    async def export(
+        self,
+        features: Sequence[str] | None = None,
+        *,
+        group: str | None = None,
+        service: str | None = None,
+        entity_ids: Sequence[EntityId] | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        as_frame: FrameKind = "pandas",
+    ) -> AsyncIterator[Any]:
+        """The same as in `Client`: `async for frame in client.export(["user.purchases_7d"])`."""
+        pages = await self._run(self._exporting(features, group, service, entity_ids, start, end))
+        while pages.more:
+            yield frame_of(await self._run(self._export_page(pages)), as_frame)
 
     async def _run(self, talk: Talk[T]) -> T:
         outcome: Outcome = None

@@ -686,6 +686,7 @@ ASKED: dict[str, tuple[Any, ...]] = {
     "unpin_reference": ("f",),
     "agreement": (),
     "monitor_status": (),
+    "export": (["f"],),
     "erase": ("e", "i"),
     "ids": ("e",),
     "live": (),
@@ -698,6 +699,7 @@ ASKED: dict[str, tuple[Any, ...]] = {
 """Every method that asks one route, with the least that it takes."""
 MORE: dict[str, dict[str, Any]] = {
     "historical": {"start": TEN, "end": TEN},
+    "export": {"entity_ids": ["e"]},
     "drift_of_samples": {"reference": [1], "current": [1]},
 }
 
@@ -731,6 +733,7 @@ def test_every_route_of_the_document_has_its_method(kind: type[Client | AsyncCli
     left_out = {"write_frame", "serve_frame"}  # other forms of write_batch and serve
     assert {name for name in dir(kind) if isinstance(getattr(kind, name), Route)} - left_out == {*ASKED} - {
         "events",
+        "export",
         "ids",
     }
 

@@ -29,8 +29,9 @@ from tests.live import ROOT, LiveServer
 from tests.timewell.outcomes import Command, lines, refused, said
 from timewell.calls import Request
 from timewell.client import Client
-from timewell.commands import export, output, training_set
+from timewell.commands import output, training_set
 from timewell.commands.exits import attempt
+from timewell.routes import exports
 from web.cli import COMMANDS
 
 TEN, ELEVEN, NOON = (f"2025-11-07T{hour}:00:00Z" for hour in (10, 11, 12))
@@ -236,7 +237,7 @@ def rows_of(path: str) -> list[dict[str, Any]]:
 def test_export_has_a_row_for_each_moment_of_each_entity(
     timewell: Command, shared_server: LiveServer, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "ROWS_PER_LOT", 1)
+    monkeypatch.setattr(exports, "MOST_IDS", 1)
     fill(shared_server, name)
     other = shared_server.register(f"{name}_other", "string")["id"]
     shared_server.write((other, "ada", "x", ELEVEN), (other, "ada", "y", NOON))
@@ -258,6 +259,25 @@ def test_export_has_a_row_for_each_moment_of_each_entity(
     assert ["rows", "2"] in printed and ["features", f"{name},", f"user.{name}_other"] in printed
     assert [row[name] for row in rows_of("out.csv")] == ["2", "3.5"]
     assert sorted(path.name for path in Path().iterdir()) == ["ids.txt", "out.csv", "out.ndjson"]
+
+
+@pytest.mark.parametrize("given", ["features", "group"])
+def test_export_without_ids_is_of_all_entities_in_the_order_of_their_ids(
+    timewell: Command, shared_server: LiveServer, name: str, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "MOST_IDS", 3)
+    monkeypatch.setattr(exports, "VALUES_OF_A_PAGE", 5)
+    kind = f"kind_{name}_{given}"
+    feature = shared_server.register(name, entity=kind, group=kind)["id"]
+    written = [(f"e{number:02}", number % 4, f"2025-01-01T0{number % 4}:00:00Z") for number in range(25)]
+    shared_server.write(*((feature, entity, value, moment) for entity, value, moment in written))
+    what = [feature] if given == "features" else ["--group", kind]
+    answer = said(timewell("export", *what, "-o", "out.ndjson", "--json"))
+    assert (answer["rows"], answer["entities"]) == (25, 25)
+    found = [(row["entityId"], row[answer["features"][0]], row["timestamp"]) for row in rows_of("out.ndjson")]
+    assert [(entity, value, moment.replace(".000000", "")) for entity, value, moment in found] == written
+    late = said(timewell("export", *what, "--start", "2025-01-01T03:00:00Z", "-o", "late.csv", "--json"))
+    assert late["rows"] == 6
 
 
 def test_export_of_nothing_is_a_file_without_rows(timewell: Command, shared_server: LiveServer, name: str) -> None:

@@ -19,7 +19,7 @@ import pytest
 import timewell
 from tests.live import LiveServer
 from timewell import AsyncClient, Client, arrow
-from timewell.routes import frames
+from timewell.routes import exports, frames
 
 TEN = datetime(2025, 11, 7, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -687,3 +687,34 @@ def test_an_answer_of_another_form_or_length_is_the_servers_failure() -> None:
         transport = httpx.MockTransport(lambda _, content=content: httpx.Response(200, content=content))
         with pytest.raises(timewell.ServerFailed, match=words):
             Client(transport=transport).training_set(given, ["f"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_export_comes_in_frames_of_some_entities_with_the_types_of_the_features(
+    client: Client, name: str, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "MOST_IDS", 2)
+    whose = f"kind_{name}"
+    number, text = client.register("n", whose, "number"), client.register("t", whose, "string")
+    values = [(number.id, f"e{place}", place / 2, TEN) for place in range(5)]
+    client.write_batch([*values, (text.id, "e1", "x", TEN + HOUR), (text.id, "e1", None, TEN)])
+    parts = list(client.export([number.id, text.id], as_frame=kind))
+    assert [len(part) for part in parts] == [3, 2, 1]
+    assert all(arrow.kind_of(part) == kind for part in parts)
+    whole = pl.concat([part if kind == "polars" else pl.from_pandas(part) for part in parts])
+    assert whole["entityId"].to_list() == ["e0", "e1", "e1", "e2", "e3", "e4"]
+    assert whole[number.id].to_list() == [0.0, 0.5, None, 1.0, 1.5, 2.0]
+    assert whole[text.id].to_list() == [None, None, "x", None, None, None]
+    assert whole["timestamp"].to_list() == [TEN, TEN, TEN + HOUR, TEN, TEN, TEN]
+    (some,) = client.export([number.id], entity_ids=["e4", "nobody"], start=TEN, end=TEN, as_frame=kind)
+    assert some[number.id].to_list() == [2.0]
+    with pytest.raises(timewell.InvalidInput):
+        list(client.export([]))
+
+
+async def test_the_async_client_exports_the_same(shared_server: LiveServer, client: Client, name: str) -> None:
+    feature = client.register("n", f"kind_{name}", "number")
+    client.write_batch([(feature.id, f"e{place}", place, TEN) for place in range(5)])
+    async with AsyncClient(shared_server.url) as other:
+        (part,) = [part async for part in other.export([feature.id])]
+    assert part[feature.id].tolist() == [0, 1, 2, 3, 4]

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Tell = Callable[[int, float], None]
-"""Called with the number of rows done and the share of the work, from 0 to 1."""
+Tell = Callable[[int, float | None], None]
+"""Called with the number of rows done and the share of the work, from 0 to 1, or None if that is unknown."""
 
 
 @contextmanager
@@ -27,10 +27,11 @@ def progress(label: str) -> Iterator[Tell]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=1.0, rows=0, rate=0.0)
+        task = bar.add_task(label, total=None, rows=0, rate=0.0)
 
-        def tell(rows: int, share: float) -> None:
+        def tell(rows: int, share: float | None) -> None:
             elapsed = bar.tasks[0].elapsed or 0.0
-            bar.update(task, completed=share, rows=rows, rate=rows / elapsed if elapsed else 0.0)
+            total = None if share is None else 1.0
+            bar.update(task, total=total, completed=share, rows=rows, rate=rows / elapsed if elapsed else 0.0)
 
         yield tell

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import pyarrow as pa
 
 from timewell.arrow import from_stream, to_stream
-from timewell.calls import ARROW, Request, Retry, Talk, get, is_repeat, path, query, read, route
+from timewell.calls import ARROW, Request, Retry, Talk, is_repeat, query, read, route
 from timewell.client import Client
 from timewell.commands.options import RETRY_SECONDS, telling
+from timewell.routes.exports import Pages
 from timewell.wire import Written
 
 TIMEOUT_SECONDS = 300.0
@@ -42,11 +43,21 @@ class TableClient(Client):
         return read(answer, Written), is_repeat(answer)
 
     @route
-    def observations(self, feature: str, entity_id: str, start: str | None, end: str | None) -> Talk[pa.Table]:
-        """All observations of one entity as columns `timestamp` and `value`, sorted by time."""
-        asked = get(path("features", feature, "history"), entityId=entity_id, startTime=start, endTime=end)
-        request = Request("GET", asked.path, asked.query, headers={"Accept": ARROW})
-        return from_stream((yield from self._retry.ask(request)).content)
+    def begin_export(
+        self,
+        features: Sequence[str] | None,
+        service: str | None,
+        entity_ids: Sequence[str] | None,
+        start: str | None,
+        end: str | None,
+    ) -> Talk[Pages]:
+        """Begin an export; None as `entity_ids` means all entities."""
+        return (yield from self._exporting(features, None, service, entity_ids, start, end))
+
+    @route
+    def export_page(self, pages: Pages) -> Talk[pa.Table]:
+        """The next page of an export."""
+        return (yield from self._export_page(pages))
 
     @route
     def fill(self, keys: pa.Table, asked: Mapping[str, Any]) -> Talk[pa.Table]:

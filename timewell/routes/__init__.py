@@ -2,5 +2,5 @@
 
 registry.py catalogue.py  features and groups; entity types and feature services
 values.py monitoring.py   writing and reading values; statistics, checks, drift, alerts
-frames.py                 writing and reading values as frames
+frames.py exports.py      writing and reading values as frames; everything observed, page by page
 """

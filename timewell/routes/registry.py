@@ -149,9 +149,11 @@ class RegistryRoutes(Asking):
         """
         return (yield from self._ask(Request("DELETE", path("entities", entity, entity_text(entity_id))), Erasure))
 
-    def _page_of_ids(self, entity: str, prefix: str | None, cursor: str | None) -> Talk[EntityIdsAnswer]:
+    def _page_of_ids(
+        self, entity: str, prefix: str | None, cursor: str | None, limit: int = MOST_OF_A_PAGE
+    ) -> Talk[EntityIdsAnswer]:
         """A page of the ids of an entity type."""
-        asked = get(path("entities", entity, "ids"), prefix=prefix, limit=MOST_OF_A_PAGE, cursor=cursor)
+        asked = get(path("entities", entity, "ids"), prefix=prefix, limit=limit, cursor=cursor)
         return (yield from self._ask(asked, EntityIdsAnswer))
 
     @route

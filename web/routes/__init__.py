@@ -4,6 +4,7 @@ registry.py services.py                  features and groups; feature services
 entities.py ids.py                       entity types; the ids of entities
 writing.py serving.py                    writing values; serving the latest values
 ranges.py training.py history.py         aggregates over a range; training sets; the observations of an entity
+export.py                                everything observed of some features
 statistics.py checks.py drift.py         statistics of a feature; quality checks; drift
 monitoring.py operating.py               freshness, alerts and events; erasing, health, metrics
 document.py                              all routes in order, and the OpenAPI document

@@ -14,6 +14,7 @@ from web.routes import (
     checks,
     drift,
     entities,
+    export,
     history,
     ids,
     monitoring,
@@ -42,7 +43,7 @@ async def for_people(_: Service) -> str:
 
 _CHAPTERS = (
     *(registry.chapter, entities.chapter, ids.chapter, services.chapter, writing.chapter, serving.chapter),
-    *(ranges.chapter, training.chapter, history.chapter),
+    *(ranges.chapter, training.chapter, history.chapter, export.chapter),
     *(statistics.chapter, checks.chapter, drift.chapter, monitoring.chapter),
     *(operating.chapter, chapter),
 )
