@@ -286,7 +286,7 @@ class Router:
             return await self.latest(ids[0], selected, at, current, judged)
         asked = [(own, role.selection) for own, role in zip(ids, roles, strict=True)]
         grids = await self.serving.latest_of_several(asked, at, self.wall(), current, judged)
-        return stack(grids, [role.places for role in roles], selected.features)
+        return stack(grids, selected.stacking)
 
     async def aggregate(
         self, entities: Sequence[str], feature: Feature, aggregation: str, span: Span

@@ -131,11 +131,36 @@ def filled(kinds: Sequence[Kind], cells: Sequence[Cells]) -> Grid:
     return grid
 
 
-def stack(grids: Sequence[Grid], members: Sequence[Sequence[int]], features: Sequence[Feature]) -> Grid:
-    """Join grids of different features for the same entities; `members`: the positions of each grid's features."""
-    cells = {
-        places[member]: row
-        for grid, places in zip(grids, members, strict=True)
-        for member, row in grid.cells().items()
-    }
-    return filled(kinds_of(features), [cells[position] for position in range(len(features))])
+class Stacking(NamedTuple):
+    """How grids of different features for the same entities are joined to one; see `stacking`."""
+
+    kinds: Sequence[Kind]
+    order: Indices
+    """For each feature, its row in the concatenated grids."""
+    sources: Sequence[tuple[Sequence[tuple[int, int]], Indices]]
+    """For each kind: the grids that have features of it, with its number there, and the order of their rows."""
+
+
+def stacking(kinds: Sequence[Kind], parts: Sequence[tuple[Sequence[int], Sequence[Kind]]]) -> Stacking:
+    """`kinds`: those of the joined grid. `parts`: for each grid, the positions of its features, and its kinds."""
+    sources = []
+    for kind in kinds:
+        of_kind = [
+            (number, place, [positions[member] for member in own.members])
+            for number, (positions, owns) in enumerate(parts)
+            for place, own in enumerate(owns)
+            if own[:2] == kind[:2]
+        ]
+        rows = np.concatenate([members for _, _, members in of_kind])
+        sources.append(([(number, place) for number, place, _ in of_kind], np.argsort(rows)))
+    return Stacking(kinds, np.argsort(np.concatenate([positions for positions, _ in parts])), sources)
+
+
+def stack(grids: Sequence[Grid], how: Stacking) -> Grid:
+    """Join grids of different features for the same entities. They are complete: nothing of them is cold."""
+    values = [
+        np.concatenate([grids[number].values[place] for number, place in of_kind])[back]
+        for of_kind, back in how.sources
+    ]
+    times, nulls = (np.concatenate(parts)[how.order] for parts in zip(*(grid[1:3] for grid in grids), strict=True))
+    return Grid(how.kinds, times, nulls, values, None)

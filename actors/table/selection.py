@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from actors.domain import Feature
 from actors.errors import InvalidInput
-from actors.table.grid import Kind, kinds_of
+from actors.table.grid import Kind, Stacking, kinds_of, stacking
 from actors.timestamps import NEVER
 
 Key = str | tuple[tuple[str, str], ...] | None
@@ -76,6 +77,11 @@ class Selection:
         self._expiries = [feature.expires_after for feature in self.features]
         self._ageless = not any(age is not None for age in self._ages)
         self._lasting = not any(self._expiries)
+
+    @cached_property
+    def stacking(self) -> Stacking:
+        """How the grids of the roles are joined."""
+        return stacking(self.kinds, [(role.places, role.selection.kinds) for role in self.roles])
 
     def visible_from(self, now: int) -> Sequence[int]:
         """For each feature, the event time before which values are not visible (retention age)."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.domain import Feature, ValueSchema
-from actors.table.grid import Cells, Grid, filled, join, kinds_of, stack
+from actors.table.grid import Cells, Grid, filled, join, kinds_of, stack, stacking
 from actors.timestamps import NEVER
 from actors.types.values import empty
 
@@ -81,7 +81,8 @@ def test_grids_of_different_features_stack_in_the_order_asked(
     mine = [index for index in range(len(features)) if data.draw(st.booleans())]
     members = [part for part in (mine, [i for i in range(len(features)) if i not in mine]) if part]
     parts = [filled(kinds_of([features[i] for i in part]), [cells[i] for i in part]) for part in members]
-    assert shown(stack(parts, members, features)) == shown(filled(kinds_of(features), cells))
+    how = stacking(kinds_of(features), [(places, one.kinds) for places, one in zip(members, parts, strict=True)])
+    assert shown(stack(parts, how)) == shown(filled(kinds_of(features), cells))
 
 
 def test_features_of_one_type_share_an_array_and_vectors_only_with_their_dimension() -> None:
