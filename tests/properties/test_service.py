@@ -54,11 +54,14 @@ class Step(NamedTuple):
 
 
 _types = st.sampled_from(sorted(VALUES))
+_named = st.sampled_from((*ENTITIES, None))
+_asked = st.lists(st.tuples(features, st.sampled_from(("user", "payee"))), min_size=1, max_size=6)
 _steps = st.lists(
     st.one_of(
         st.builds(Step, st.just("write"), st.lists(st.tuples(features, entities, times), max_size=12)),
         st.builds(Step, st.just("write"), st.lists(st.tuples(features, entities, times), max_size=12)),
         st.builds(Step, st.just("serve"), st.none() | times),
+        st.builds(Step, st.just("rows"), st.tuples(st.lists(st.tuples(_named, _named), max_size=4), _asked)),
         st.builds(
             Step,
             st.just("historical"),
@@ -165,6 +168,22 @@ class Service:
             for feature in FEATURES:
                 status, value = self.model.latest(feature, entity, at)
                 assert (result["metadata"][feature]["status"], result["features"][feature]) == (status, value)
+
+    async def rows(self, detail: tuple[list[tuple[str | None, str | None]], list[tuple[str, str]]]) -> None:
+        named, asked = detail
+        rows = [dict(zip(("user", "payee"), pair, strict=True)) for pair in named]
+        entries = [{"ref": ref, "key": key, "as": f"{place}"} for place, (ref, key) in enumerate(asked)]
+        body = {"rows": rows, "features": entries, "includeMetadata": True}
+        results = (await self.post("/features/serve", body))["results"]
+        keys = {key for _, key in asked}
+        assert [result["keys"] for result in results] == [{key: row[key] for key in sorted(keys)} for row in rows]
+        for row, result in zip(rows, results, strict=True):
+            at = parse_timestamp(result["timestamp"], "timestamp")
+            for place, (feature, key) in enumerate(asked):
+                entity = row[key]
+                expected = ("missing", None) if entity is None else self.model.latest(feature, entity, at)
+                found = result["metadata"][f"{place}"]["status"], result["features"][f"{place}"]
+                assert found == expected
 
     async def historical(self, detail: tuple[str, int, int, int | None]) -> None:
         feature, one, other, width = detail
