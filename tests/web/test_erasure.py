@@ -129,7 +129,7 @@ def test_an_entity_type_of_no_feature_and_an_id_that_cannot_be_are_refused(serve
     assert "shop" in problem(server.http.delete("/entities/shop/ada"), 404)["detail"]
     refused = problem(server.http.delete(f"/entities/user/{'x' * 513}"), 400)
     assert refused["errors"][0]["field"] == "entityId"
-    problem(server.http.delete("/entities/user"), 404)
+    problem(server.http.delete("/entities/user"), 409)
     assert known(server, SECRET) == THERE
 
 

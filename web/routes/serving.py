@@ -101,16 +101,17 @@ class _Question(NamedTuple):
 
 async def _question(router: Router, settings: Settings, asked: Serve) -> _Question:
     """Resolve and validate a request. Raises NotFound, Conflict, InvalidInput, TooLarge."""
+    entities, rows = asked.entity_ids, asked.rows
+    if (entities is None) == (rows is None):
+        raise InvalidInput.at("entityIds", "give either entityIds or rows")
     references = None if asked.features is None else references_of(asked.features)
     selected = router.registry.select(references, asked.group, asked.service)
-    entities, rows = asked.entity_ids, asked.rows
-    if rows is None and entities is not None:
+    if entities is not None:
         check_one_type(selected, "entityIds", rows=True)
         check_read(entities, selected.features, 1, settings)
         await check_parts(router.registry, selected.features[0].entity, entities, "entityIds")
         return _Question(selected, [entities], None)
-    if rows is None or entities is not None:
-        raise InvalidInput.at("entityIds", "give either entityIds or rows")
+    assert rows is not None
     check_size("rows", len(rows), selected.features, 1, settings)
     return _Question(selected, [await by_turns(ids_of_rows(rows, role)) for role in selected.roles], rows)
 
