@@ -24,6 +24,7 @@ serving.py checkpoint.py            queries over all shards; moving the journal 
 training.py                         training sets
 monitoring/                         statistics, checks and alerts on the write stream
 declaring.py                        changes of entity types, services and promotion, validated
+together.py                         registrations judged as a whole
 registrar.py                        the actor that changes the registry
 follower.py migration.py            changes by other processes in a shared store; copying one storage to another
 listing.py                          lists the ids of entities in worker threads

@@ -32,6 +32,10 @@ class Catalogue:
         """All versions of all services, by reference (`name.vN`)."""
         return MappingProxyType(self._services)
 
+    def copy(self) -> Catalogue:
+        """A catalogue with the same records, to try changes on."""
+        return Catalogue([*self._entity_types.values(), *self._services.values()])
+
     def keys(self, entity_type: str) -> tuple[str, ...]:
         """The keys of an entity type. A type that is not declared has one key, named like itself."""
         declared = self._entity_types.get(entity_type)

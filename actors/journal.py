@@ -24,7 +24,7 @@ from actors.mailbox import Envelope, Mailbox, Message
 from actors.messages import Apply, ChangeRegistry, Erase, Forget, Purge, Write
 from actors.repeats import Repeated
 from actors.settings import GROUP_COMMIT_VALUES, IDEMPOTENCY_HOURS, UNFLUSHED_VALUES
-from actors.storage.entries import Deleted, Entry, Erased, Registered, Written
+from actors.storage.entries import Deleted, Entry, Erased, Registered, Together, Written
 from actors.storage.protocol import Log
 from actors.table.batch import Batch, Table, columns_of
 from actors.table.sharding import shard_of, splitting
@@ -183,6 +183,9 @@ class JournalActor:
             self._created[change.feature.id] = change.feature.created
         elif isinstance(change, Deleted):
             self._created.pop(change.feature.id, None)
+        elif isinstance(change, Together):
+            for one in change.changes:
+                self._note(one)
 
     async def _pass_on(self, entries: Sequence[Entry]) -> None:
         """Pass durable entries to the stores and the monitor, in commit order."""
@@ -248,7 +251,7 @@ def _groups(waiting: Sequence[Envelope[Any]]) -> list[list[Envelope[Any]]]:
 
 
 def _changes_features(message: Message[Any]) -> bool:
-    return isinstance(message, ChangeRegistry) and isinstance(message.change, Registered | Deleted)
+    return isinstance(message, ChangeRegistry) and isinstance(message.change, Registered | Deleted | Together)
 
 
 def _key(envelope: Envelope[Any]) -> str | None:

@@ -4,7 +4,7 @@ The type of the answer is part of a message's type: a `Message[Grid]` is answere
 receiver:
 
 RegistryActor  Register, Promote, DeleteFeature, PutGroup, DeleteGroup, Declare, Undeclare, Offer,
-               Withdraw, Refresh
+               Withdraw, RegisterTogether, Refresh
 JournalActor   Write, ChangeRegistry, Erase
 StoreActor     Apply, Forget, Purge, Flushed, Latest, Past, PastWindow, Between, Scan, Whereabouts, CountRows,
                Agreement
@@ -14,6 +14,7 @@ MonitorActor   Apply, Forget, Fresh, NewestTimes, Late, Snapshot, Saved, Status
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -84,6 +85,30 @@ class Withdraw(Message[None], frozen=True):
     """Delete a version of a service, `name.vN`."""
 
     reference: str
+
+
+class Registration(NamedTuple):
+    """What is to be registered, in the form in which it would be alone, and its place in the request."""
+
+    place: str
+    asked: EntityType | FeatureChange | Group | FeatureService
+
+
+class Outcome(NamedTuple):
+    """What becomes of a registration; `after` is `before` if nothing changes. `kind`: feature, group, entity or
+    service."""
+
+    kind: str
+    key: str
+    before: Feature | Group | EntityType | FeatureService | None
+    after: Feature | Group | EntityType | FeatureService
+
+
+class RegisterTogether(Message[list[Outcome]], frozen=True):
+    """Register all or nothing; `dry`: only tell what would become of it."""
+
+    asked: Sequence[Registration]
+    dry: bool
 
 
 class Refresh(Message[None], frozen=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from actors import declaring
+from actors import declaring, together
 from actors.clock import ArrivalClock
 from actors.errors import RequestError, TimewellError, Unavailable
 from actors.mailbox import Envelope, Mailbox, Message
@@ -22,12 +22,14 @@ from actors.messages import (
     PutGroup,
     Refresh,
     Register,
+    RegisterTogether,
     Undeclare,
     Withdraw,
 )
 from actors.registry import FeatureRegistry
 from actors.storage.entries import RegistryChange, Ungrouped
 from actors.storage.protocol import Stale
+from actors.turns import by_turns
 
 _ATTEMPTS = 5
 
@@ -78,13 +80,17 @@ class RegistryActor:
         if isinstance(message, Refresh):
             await self._overtaken()
             return None
+        if isinstance(message, RegisterTogether):
+            await self._overtaken()  # that nothing changes is not judged by a commit
         for _ in range(_ATTEMPTS):
             try:
-                change, answer = self._judge(message)
+                change, answer = await self._judged(message)
             except RequestError:
                 if await self._overtaken():
                     continue
                 raise
+            if change is None:
+                return answer
             try:
                 await self._journal.ask(ChangeRegistry(change))
             except Stale:
@@ -99,6 +105,12 @@ class RegistryActor:
     async def _overtaken(self) -> bool:
         """Load the registry if other processes have changed it; returns whether they had."""
         return self._others is not None and await self._others.take_over()
+
+    async def _judged(self, message: Message[Any]) -> tuple[RegistryChange | None, Any]:
+        if not isinstance(message, RegisterTogether):
+            return self._judge(message)
+        outcomes = await by_turns(together.judging(self._registry, message.asked, self._clock.tick))
+        return None if message.dry else together.change_of(outcomes), outcomes
 
     def _judge(self, message: Message[Any]) -> tuple[RegistryChange, Any]:
         now = self._clock.tick()

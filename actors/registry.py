@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +33,7 @@ from actors.storage.entries import (
     Grouped,
     Registered,
     RegistryChange,
+    Together,
     Uncatalogued,
     Ungrouped,
 )
@@ -72,6 +74,16 @@ class FeatureRegistry:
         """The declared entity types and the feature services."""
         self._index()
 
+    def copy(self) -> FeatureRegistry:
+        """A registry with the same content, to try changes on. It shares what is replaced and never changed."""
+        made = copy.copy(self)
+        made._features, made._groups = self._features.copy(), self._groups.copy()
+        made._versions, made._entities = self._versions.copy(), self._entities.copy()
+        made._counts = self._counts.copy()
+        made.catalogue = self.catalogue.copy()
+        made._forget_answers()
+        return made
+
     def _index(self) -> None:
         """Rebuild the derived indices. A thread that reads them meanwhile finds the old ones or the new ones."""
         versions: dict[tuple[str, str], list[Feature]] = {}
@@ -95,7 +107,7 @@ class FeatureRegistry:
         kept = [*(other for other in versions if other.id != feature.id), feature]
         self._counts[feature.entity] += len(kept) - len(versions)
         self._versions[feature.entity, feature.name] = sorted(kept, key=lambda version: version.version)
-        self._entities.setdefault(feature.name, set()).add(feature.entity)
+        self._entities[feature.name] = self._entities.get(feature.name, set()) | {feature.entity}
         self.pattern_instructions = max(self.pattern_instructions, _instructions(feature))
         self._forget_answers()
 
@@ -386,6 +398,9 @@ class FeatureRegistry:
                 self.catalogue.put(record)
             case Uncatalogued(kind, key):
                 self.catalogue.drop(kind, key)
+            case Together(changes):
+                for one in changes:
+                    self.apply(one)
         self._forget_answers()
 
 

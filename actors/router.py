@@ -21,9 +21,12 @@ from actors.messages import (
     DeleteFeature,
     DeleteGroup,
     Offer,
+    Outcome,
     Promote,
     PutGroup,
     Register,
+    RegisterTogether,
+    Registration,
     Scanned,
     Undeclare,
     Withdraw,
@@ -179,6 +182,10 @@ class Router:
         """Register or update a feature; returns it and whether it is new."""
         feature, new = await self._mailboxes["registry"].ask(Register(change))
         return feature, new
+
+    async def register_together(self, asked: Sequence[Registration], dry: bool) -> list[Outcome]:
+        """Register all or nothing, or with `dry` only tell what would become of it."""
+        return await self._mailboxes["registry"].ask(RegisterTogether(asked, dry))
 
     async def promote(self, id_: str) -> Feature:
         """Let the name of a feature mean this version, given by its id; returns the feature."""

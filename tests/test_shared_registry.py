@@ -76,6 +76,19 @@ def arrow(**columns: list[Any]) -> bytes:
     return bytes(sink.getvalue())
 
 
+def test_what_one_process_registers_together_is_written_and_read_through_the_other(pair: Pair) -> None:
+    one, two = pair
+    features = [{"name": f"together_{place}", "entity": "user", "valueType": "number"} for place in range(3)]
+    body = {"features": features, "services": [{"name": "together", "features": ["together_0", "together_2"]}]}
+    assert two.get("/services/together").status_code == 404
+    assert one.post("/registrations", body).status_code == 200
+    assert write(two, "together_2", 5) == 200
+    assert two.post("/registrations", body).json()["services"] == [{"id": "together.v1", "outcome": "unchanged"}]
+    answer = one.post("/features/serve", {"entityIds": ["u1"], "service": "together"})
+    assert answer.json()["results"][0]["features"] == {"together_0": None, "together_2": 5}
+    assert write(one, "together_1", 5) == 200
+
+
 def test_every_route_knows_at_once_what_another_process_has_registered_and_deleted(pair: Pair) -> None:
     one, two = pair
     entities = {"entityIds": ["u1"]}

@@ -111,6 +111,15 @@ class PutGroup(Body):
     tags: tuple[str, ...] = ()
 
 
+class Registrations(Body):
+    """`POST /registrations`: what is to be registered, all or nothing, each as its own route takes it."""
+
+    entities: list[PutEntityType] = []
+    features: list[RegisterFeature] = []
+    groups: list[PutGroup] = []
+    services: list[PutService] = []
+
+
 class Observation(Body, gc=False):  # a value from JSON holds no cycles; a batch has thousands
     """`POST /features/write`, and an item of `POST /features/write-batch`"""
 
@@ -264,6 +273,31 @@ class GroupAnswer(msgspec.Struct, rename="camel"):
     tags: tuple[str, ...]
     created_at: str
     updated_at: str
+
+
+class FieldChange(msgspec.Struct):
+    """A field of something registered, before and after."""
+
+    field: str
+    before: Any
+    after: Any
+
+
+class RegistrationOutcome(msgspec.Struct, omit_defaults=True):
+    """What has become of a registration, or would. `id`: a feature's or service's id, a name of the others."""
+
+    id: str
+    outcome: Literal["created", "updated", "unchanged"]
+    changes: list[FieldChange] = []
+
+
+class RegistrationsAnswer(msgspec.Struct):
+    """`POST /registrations`: in the order asked; groups that features join with `group` come last."""
+
+    entities: list[RegistrationOutcome]
+    features: list[RegistrationOutcome]
+    groups: list[RegistrationOutcome]
+    services: list[RegistrationOutcome]
 
 
 class FeaturesAnswer(msgspec.Struct, rename="camel", omit_defaults=True):

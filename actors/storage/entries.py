@@ -87,6 +87,12 @@ class Uncatalogued(NamedTuple):
     key: str
 
 
+class Together(NamedTuple):
+    """Registrations that are made in one commit, or none of them."""
+
+    changes: Sequence[Registered | Grouped | Catalogued]
+
+
 class Removed(NamedTuple):
     """How many observations of an erased entity were removed, and of how many features."""
 
@@ -107,6 +113,6 @@ class Erased(NamedTuple):
     well."""
 
 
-RegistryChange = Registered | Deleted | Grouped | Ungrouped | Catalogued | Uncatalogued
+RegistryChange = Registered | Deleted | Grouped | Ungrouped | Catalogued | Uncatalogued | Together
 """A change of what is registered, by which a shared store counts the versions of its registry."""
 Entry = Written | RegistryChange | Noted | Erased

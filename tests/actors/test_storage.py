@@ -41,7 +41,16 @@ from actors.storage.embedded.database import set_meta
 from actors.storage.embedded.local import LocalStorage, MemoryStorage
 from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.embedded.run_files import Change
-from actors.storage.entries import Catalogued, Deleted, Grouped, Registered, Uncatalogued, Ungrouped, Written
+from actors.storage.entries import (
+    Catalogued,
+    Deleted,
+    Grouped,
+    Registered,
+    Together,
+    Uncatalogued,
+    Ungrouped,
+    Written,
+)
 from actors.storage.protocol import HistoryPlan, LoadedRows, SummaryKey, Trimmed
 from actors.table.batch import Table
 from actors.table.rows import Rows, merge
@@ -815,7 +824,9 @@ def test_opening_again_gives_everything_back(tmp_path: Path) -> None:
     storage.log.commit(
         [Catalogued(MODEL), Catalogued(msgspec.structs.replace(PAIR, owner="they")), Catalogued(gone)]
     )
-    storage.log.commit([Catalogued(PAIR), Uncatalogued("entity", "gone"), Uncatalogued("service", "pair")])
+    owned = msgspec.structs.replace(group, name="k")
+    storage.log.commit([Together([Catalogued(PAIR), Grouped(owned)])])
+    storage.log.commit([Uncatalogued("entity", "gone"), Uncatalogued("service", "pair")])
     write(storage, 10, ("a", 1, 1.0))
     flush(storage)
     storage.log.trim(FOREVER, NOW)
@@ -825,7 +836,7 @@ def test_opening_again_gives_everything_back(tmp_path: Path) -> None:
     with_all = EmbeddedStorage(str(tmp_path))
     recovered = with_all.open()
     assert {feature.id: feature for feature in recovered.features} == FEATURES
-    assert recovered.groups == [group]
+    assert recovered.groups == [group, owned]
     assert sorted(recovered.catalogue, key=lambda record: record.key) == [MODEL, PAIR]
     assert (recovered.last_arrived, recovered.unflushed, recovered.moment) == (20, 1, NOW)
     assert replayed(with_all, 10) == [20]

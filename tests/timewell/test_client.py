@@ -659,6 +659,7 @@ ASKED: dict[str, tuple[Any, ...]] = {
     "entity_types": (),
     "entity_type": ("n",),
     "delete_entity_type": ("n",),
+    "register_together": (),
     "put_service": ("n", ["f"]),
     "services": (),
     "service": ("n",),

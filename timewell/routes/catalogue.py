@@ -7,11 +7,11 @@ from typing import Any
 
 from timewell.calls import Asking, Talk, get, path, route, send
 from timewell.plain import listed
-from timewell.wire import EntityTypeAnswer, EntityTypesAnswer, ServiceAnswer, ServicesAnswer
+from timewell.wire import EntityTypeAnswer, EntityTypesAnswer, RegistrationsAnswer, ServiceAnswer, ServicesAnswer
 
 
 class CatalogueRoutes(Asking):
-    """Entity types and services: make, list, delete."""
+    """Entity types and services: make, list, delete; registering all kinds together."""
 
     @route
     def put_entity_type(
@@ -82,6 +82,32 @@ class CatalogueRoutes(Asking):
             "owner": owner,
         }
         return (yield from self._ask(send("POST", "/services", body), ServiceAnswer))
+
+    @route
+    def register_together(
+        self,
+        *,
+        entities: Sequence[Mapping[str, Any]] = (),
+        features: Sequence[Mapping[str, Any]] = (),
+        groups: Sequence[Mapping[str, Any]] = (),
+        services: Sequence[Mapping[str, Any]] = (),
+        dry_run: bool = False,
+    ) -> Talk[RegistrationsAnswer]:
+        """Register what may refer to each other, all or nothing. Each item has the fields of its own route.
+
+        A feature keeps what is left out. Returns an outcome for each: `.id`, `.outcome` (created, updated or
+        unchanged) and `.changes`, which with `dry_run` are only told. Raises InvalidInput, NotFound, Conflict with
+        all that is wrong in `.errors`, whose `field` is such as `services[0].features[2]`.
+
+            client.register_together(
+                features=[{"name": "spend", "entity": "user", "valueType": "number"}],
+                services=[{"name": "fraud", "features": ["user.spend"]}],
+            )
+        """
+        given = {"entities": entities, "features": features, "groups": groups, "services": services}
+        body = {kind: listed(items, kind) for kind, items in given.items()}
+        request = send("POST", "/registrations", body, query={"dryRun": "true"} if dry_run else {})
+        return (yield from self._ask(request, RegistrationsAnswer))
 
     @route
     def services(self) -> Talk[list[ServiceAnswer]]:

@@ -1,6 +1,7 @@
 """The routes of the contract, by chapter. Each is described at its handler.
 
 registry.py services.py                  features and groups; feature services
+registrations.py                         all of these together
 entities.py ids.py                       entity types; the ids of entities
 writing.py serving.py                    writing values; serving the latest values
 ranges.py training.py history.py         aggregates over a range; training sets; the observations of an entity

@@ -20,6 +20,7 @@ from web.routes import (
     monitoring,
     operating,
     ranges,
+    registrations,
     registry,
     services,
     serving,
@@ -42,7 +43,8 @@ async def for_people(_: Service) -> str:
 
 
 _CHAPTERS = (
-    *(registry.chapter, entities.chapter, ids.chapter, services.chapter, writing.chapter, serving.chapter),
+    *(registry.chapter, registrations.chapter),
+    *(entities.chapter, ids.chapter, services.chapter, writing.chapter, serving.chapter),
     *(ranges.chapter, training.chapter, history.chapter, export.chapter),
     *(statistics.chapter, checks.chapter, drift.chapter, monitoring.chapter),
     *(operating.chapter, chapter),

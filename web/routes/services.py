@@ -23,9 +23,14 @@ chapter = Chapter("Services")
     fails=(400, 404, 409, 413, 415, 503),
 )
 async def put_service(service: Service) -> Response:
-    asked = await json_body(PutService)
-    features = [service_feature(entry, f"features[{place}]") for place, entry in enumerate(asked.features)]
-    wanted = FeatureService(
+    offered, new = await service.router.offer(asked_service(await json_body(PutService)))
+    return encode(service_answer(offered), 201 if new else 200)
+
+
+def asked_service(asked: PutService, place: str = "") -> FeatureService:
+    """A service as it is asked for, whose features are references. `place`: put before fields at fault."""
+    features = [service_feature(entry, f"{place}features[{at}]") for at, entry in enumerate(asked.features)]
+    return FeatureService(
         name=asked.name,
         version=asked.version,
         features=tuple(features),
@@ -35,8 +40,6 @@ async def put_service(service: Service) -> Response:
         tags=asked.tags,
         owner=asked.owner,
     )
-    offered, new = await service.router.offer(wanted)
-    return encode(service_answer(offered), 201 if new else 200)
 
 
 @chapter.route(

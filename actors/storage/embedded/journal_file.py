@@ -35,6 +35,7 @@ from actors.storage.entries import (
     Grouped,
     Noted,
     Registered,
+    Together,
     Uncatalogued,
     Ungrouped,
     Written,
@@ -406,6 +407,9 @@ def _register(database: sqlite3.Connection, change: Entry) -> None:
             put(database, "catalogue", kind_of(record), record.key, msgspec.msgpack.encode(record))
         case Uncatalogued(kind, key):
             database.execute("DELETE FROM catalogue WHERE kind = ? AND name = ?", (kind, key))
+        case Together(changes):
+            for one in changes:
+                _register(database, one)
 
 
 def _save(database: sqlite3.Connection, table: str, key: str, record: Feature | Group) -> None:

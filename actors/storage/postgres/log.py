@@ -19,6 +19,7 @@ from actors.storage.entries import (
     Noted,
     Registered,
     Removed,
+    Together,
     Uncatalogued,
     Ungrouped,
     Written,
@@ -108,6 +109,8 @@ def _moment(entry: Entry) -> int:
             return entry.arrived
         case Registered(feature) | Deleted(feature):
             return feature.updated
+        case Together(changes):
+            return max(map(_moment, changes))
     return 0
 
 
@@ -252,6 +255,9 @@ class _Commit:
             case Uncatalogued(kind, key):
                 gone = "DELETE FROM catalogue WHERE kind = %s AND name = %s"
                 self._connection.execute(gone, (kind, key))
+            case Together(changes):
+                for one in changes:
+                    self._change(one)
         self.changed = True
         self.registry += 1
         self._connection.execute("UPDATE clock SET registry = %s", (self.registry,))

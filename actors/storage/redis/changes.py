@@ -7,7 +7,16 @@ from typing import Any
 import msgspec
 
 from actors.domain import kind_of
-from actors.storage.entries import Catalogued, Deleted, Entry, Grouped, Registered, Uncatalogued, Ungrouped
+from actors.storage.entries import (
+    Catalogued,
+    Deleted,
+    Entry,
+    Grouped,
+    Registered,
+    Together,
+    Uncatalogued,
+    Ungrouped,
+)
 from actors.storage.redis.functions import ROOT, VERSIONS
 from actors.storage.redis.link import Command, call
 
@@ -40,6 +49,8 @@ def _changes(entry: Entry) -> list[Any]:
             changes, groups = [":catalogue", f"{kind_of(record)} {record.key}", encode(record)], []
         case Uncatalogued(kind, key):
             changes, groups = [":catalogue", f"{kind} {key}", b""], []
+        case Together(several):
+            changes, groups = [word for one in several for word in _changes(one)], []
         case _:
             raise TypeError(f"no change of the registry: {entry!r}")
     for group in groups:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from actors.domain import Feature, Group, record_of
-from actors.storage.entries import Deleted, Entry, Registered
+from actors.storage.entries import Deleted, Entry, Registered, Together
 from actors.storage.protocol import Recovered, Versions
 from actors.storage.redis.functions import ROOT, VERSIONS
 from actors.storage.redis.link import Command, RedisLink
@@ -84,6 +84,9 @@ class RedisRegistry:
             case Deleted(feature):
                 self.features.pop(feature.id, None)
                 self._lives = None
+            case Together(changes):
+                for one in changes:
+                    self.note(one, version)
 
     def created_now(self, ids: Sequence[str] | None = None) -> dict[str, int]:
         """When the features registered now were created, by id: those of some ids, or all."""

@@ -1,0 +1,75 @@
+"""Registering entity types, features, groups and services together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from quart import Response
+
+from actors.domain import EntityType, Feature, FeatureChange, Group
+from actors.messages import Outcome, Registration
+from timewell.wire import FieldChange, RegistrationOutcome, Registrations, RegistrationsAnswer
+from web.answers.registered import service_answer
+from web.bodies.requests import Query, encode, json_body
+from web.chapter import Chapter, Service
+from web.routes.services import asked_service
+
+_QUERY = {"dryRun": "true: only tell what would become of it"}
+_UNTOLD = ("created", "updated")
+
+chapter = Chapter("Registry")
+
+
+@chapter.route(
+    "POST /registrations",
+    "Register entity types, features, groups and services that may refer to each other, all or nothing.",
+    takes=Registrations,
+    query=_QUERY,
+    gives={200: RegistrationsAnswer},
+    fails=(400, 404, 409, 413, 415, 503),
+)
+async def register_together(service: Service) -> Response:
+    asked = await json_body(Registrations)
+    outcomes = await service.router.register_together([*_registrations(asked)], Query(_QUERY).flag("dryRun"))
+    told: dict[str, list[RegistrationOutcome]] = {"feature": [], "group": [], "entity": [], "service": []}
+    for outcome in outcomes:
+        told[outcome.kind].append(_told(outcome))
+    return encode(RegistrationsAnswer(told["entity"], told["feature"], told["group"], told["service"]))
+
+
+def _registrations(asked: Registrations) -> Iterator[Registration]:
+    """What is asked, in an order in which each comes after what it may refer to."""
+    for at, entity_type in enumerate(asked.entities):
+        fields = msgspec.structs.asdict(entity_type)
+        yield Registration(f"entities[{at}]", EntityType(created=0, updated=0, **fields))
+    for at, feature in enumerate(asked.features):
+        yield Registration(f"features[{at}]", FeatureChange(**msgspec.structs.asdict(feature)))
+    for at, group in enumerate(asked.groups):
+        yield Registration(f"groups[{at}]", Group(created=0, updated=0, **msgspec.structs.asdict(group)))
+    for at, service in enumerate(asked.services):
+        yield Registration(f"services[{at}]", asked_service(service, f"services[{at}]."))
+
+
+def _told(outcome: Outcome) -> RegistrationOutcome:
+    if outcome.before is None:
+        return RegistrationOutcome(outcome.key, "created")
+    changes = [*_changes(_fields(outcome.before), _fields(outcome.after))]
+    return RegistrationOutcome(outcome.key, "updated" if changes else "unchanged", changes)
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    """The fields by which two states of one thing are compared, named as in the contract."""
+    shown = service_answer(record) if not isinstance(record, Feature | Group | EntityType) else record
+    fields: dict[str, Any] = msgspec.to_builtins(shown)
+    return {_WORDS.get(name, name): value for name, value in fields.items() if name not in _UNTOLD}
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[FieldChange]:
+    for name in dict.fromkeys([*before, *after]):
+        if before.get(name) != after.get(name):
+            yield FieldChange(name, before.get(name), after.get(name))
+
+
+_WORDS = {"max_age": "maxAge", "value_type": "valueType"}
