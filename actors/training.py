@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-import pyarrow as pa
 import trio
 
 from actors.amount import UNCOUNTED, Amount, bytes_of, in_lots
@@ -29,6 +28,7 @@ from actors.storage.protocol import History
 from actors.table.aggregates import aggregate, of_no_rows, together
 from actors.table.columns import Indices, Times, picked
 from actors.table.grid import Cells
+from actors.table.ids import Entities
 from actors.table.ranged import by_rows
 from actors.table.rows import Ranges, Rows, bisect_right, grouped, last_of_each, offsets_of
 from actors.table.sharding import finding_shards
@@ -42,7 +42,7 @@ class Wanted(NamedTuple):
     """A column to compute. Durations are in microseconds.
 
     Without `aggregation`: the latest value that is not older than `lookback`. With it: the aggregate over the
-    observations in (moment - window, moment].
+    observations in (moment - window, moment]. `role`: in which role of the rows the feature's entities are.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Wanted(NamedTuple):
     lookback: int | None = None
     aggregation: str | None = None
     window: int = 0
+    role: int = 0
 
 
 class Filled(NamedTuple):
@@ -65,19 +66,19 @@ class Filled(NamedTuple):
 
 
 class Spine(NamedTuple):
-    """Rows of a training set: an entity id and a moment (int64[n]) each.
+    """Rows of a training set: a moment each (int64[n]), and an entity of each role.
 
-    `known`: for each row the last arrival that counts (int64[n]), or None to count all. If the ids are an Arrow
-    array, only the distinct ones become Python objects.
+    `known`: for each row the last arrival that counts (int64[n]), or None to count all.
     """
 
-    entities: Sequence[str] | pa.StringArray
+    roles: Sequence[Entities]
     at: Times
     known: Times | None = None
 
     def rows(self, cut: slice) -> Spine:
         """A slice of the rows."""
-        return Spine(self.entities[cut], self.at[cut], None if self.known is None else self.known[cut])
+        known = None if self.known is None else self.known[cut]
+        return Spine([entities[cut] for entities in self.roles], self.at[cut], known)
 
 
 class _Asked(NamedTuple):
@@ -134,21 +135,15 @@ class _Layout(NamedTuple):
         return _Part(shard, cut, self.rows[cut], self.at[cut], entities, owner - first)
 
 
-def _numbering(spine: Spine) -> Steps[_Asked]:
-    given, parts = spine.entities, list[pa.Array]()
-    if isinstance(given, pa.Array):
-        parts.append(given)
-    else:
-        for start in range(0, len(given), ROWS_PER_TURN):
-            parts.append(pa.array(given[start : start + ROWS_PER_TURN], pa.string()))
-            yield
-    encoded = pa.concat_arrays(parts).dictionary_encode()
-    yield
-    entities: list[str] = []
-    for start in range(0, len(encoded.dictionary), ROWS_PER_TURN):
-        entities += encoded.dictionary.slice(start, ROWS_PER_TURN).to_pylist()
+def _numbering(entities: Entities, at: Times) -> Steps[_Asked]:
+    """Number those of the entities that have a row, in steps."""
+    used = np.zeros(len(entities.ids), np.bool_)
+    used[entities.codes] = True
+    places, texts = np.flatnonzero(used), list[str]()
+    for start in range(0, len(places), ROWS_PER_TURN):
+        texts += picked(entities.ids.texts, places[start : start + ROWS_PER_TURN])
         yield
-    return _Asked(entities, encoded.indices.to_numpy(), spine.at)
+    return _Asked(texts, (np.cumsum(used) - 1)[entities.codes], at)
 
 
 async def _laid_out(entity_type: str, asked: _Asked, stores: Sequence[Mailbox]) -> _Layout:
@@ -197,22 +192,28 @@ class TrainingSets:
 
     async def fill(self, spine: Spine, wanted: Sequence[Wanted], now: int) -> list[Filled]:
         """Compute the columns in the order asked. `spine` has at least one row. Raises TooMuchAtOnce."""
-        asked = await by_turns(_numbering(spine))
-        if spine.known is not None:
-            return [await self._as_known(asked, spine.known, column, now) for column in wanted]
-        types = {column.feature.entity for column in wanted}
-        layouts = {entity_type: await _laid_out(entity_type, asked, self._stores) for entity_type in types}
         found: dict[int, Filled] = {}
-        plain: dict[str, list[int]] = {}
-        for place, column in enumerate(wanted):
-            if column.aggregation is not None:
-                found[place] = await self._aggregated(layouts[column.feature.entity], column, now)
-            else:
-                plain.setdefault(column.feature.entity, []).append(place)
-        for entity_type, places in plain.items():
-            columns = [wanted[place] for place in places]
-            found.update(zip(places, await self._latest(layouts[entity_type], columns, now), strict=True))
+        for role, entities in enumerate(spine.roles):
+            places = [place for place, column in enumerate(wanted) if column.role == role]
+            if places:
+                asked = await by_turns(_numbering(entities, spine.at))
+                columns = await self._of_role(asked, spine.known, [wanted[place] for place in places], now)
+                found.update(zip(places, columns, strict=True))
         return [found[place] for place in range(len(wanted))]
+
+    async def _of_role(
+        self, asked: _Asked, known: Times | None, columns: Sequence[Wanted], now: int
+    ) -> list[Filled]:
+        """Compute columns that are all read of the same entity of a row."""
+        if known is not None:
+            return [await self._as_known(asked, known, column, now) for column in columns]
+        layout = await _laid_out(columns[0].feature.entity, asked, self._stores)
+        plain = [column for column in columns if column.aggregation is None]
+        latest = iter(await self._latest(layout, plain, now) if plain else ())
+        return [
+            next(latest) if column.aggregation is None else await self._aggregated(layout, column, now)
+            for column in columns
+        ]
 
     # The latest values
 

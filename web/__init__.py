@@ -6,9 +6,11 @@ bodies/                                 request bodies, decoded and judged
 answers/                                response bodies in all their formats
 traffic.py                              the count and duration of every request
 gate.py                                 what every request passes on its way to a handler
-freshness.py training_request.py        the age of features; a request for a training set, parsed
+freshness.py         the age of features
 metrics.py                              the figures of `GET /metrics`
 asking.py                               the features and entities that a read asks for
+training_request.py                     the columns and options of a training set
+training_rows.py                        its rows
 chapter.py                              how a route describes itself
 openapi.py                              the OpenAPI document, made from those descriptions
 routes/                                 the routes, by chapters of the contract

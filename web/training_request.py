@@ -1,54 +1,50 @@
-"""A request for a training set: in JSON, or as an Arrow stream of rows with the options in the query string."""
+"""What a training set is asked for: its columns and options, in JSON or in the query string of an Arrow body."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
-import pyarrow as pa
 
-from actors.domain import Feature
-from actors.errors import Fault, InvalidInput, TooLarge
-from actors.ingest.arrow_keys import ids_of_arrow, settled, times_of_arrow, times_of_texts
-from actors.ingest.entity_ids import MOST_FAULTS_NAMED, check_entity_ids
+from actors.errors import InvalidInput
 from actors.registry import FeatureRegistry, check_count
-from actors.settings import MAX_LABEL_VALUES, MAX_LABELS
 from actors.table.aggregates import AGGREGATIONS, allowed
-from actors.table.columns import Times
-from actors.timestamps import Duration, parse_duration, parse_timestamp
-from actors.training import Spine, Wanted
-from actors.types.arrow_contents import has_infinity
-from timewell.arrow_objects import Unsayable, may_be_unsayable, objects
-from timewell.arrow_plain import plain
-from timewell.wire import Body, Reference
-from web.answers.lanes import ARROW_TYPE, CSV_TYPE, Column
+from actors.table.selection import SelectedFeature, Selection
+from actors.timestamps import Duration, parse_duration
+from actors.training import Wanted
+from timewell.wire import Body, FeatureEntry, Reference, Timestamp
+from web.answers.keyed import ENTITY, TIMESTAMP
+from web.asking import service_feature
 from web.bodies.requests import Query
 
-ENTITY, TIMESTAMP = "entityId", "timestamp"
 KEYS = (ENTITY, TIMESTAMP)
-ROW = "row"
-"""With this as `knownAt`, each row sees only what had arrived by its own timestamp."""
 
 
-class Asked(Body):
+class Asked(FeatureEntry):
     """An entry of `features` with options of its own. Its column is named by `as`, by default `ref`."""
 
-    ref: Reference
     aggregation: str | None = None
     window: Duration | None = None
     lookback: Duration | None = None
-    name: str | None = msgspec.field(default=None, name="as")
+
+
+class Observed(Body):
+    """A spine: a row for every observation of a feature between two event times, in the order of ids and times."""
+
+    feature: Reference
+    start_time: Timestamp | None = None
+    end_time: Timestamp | None = None
 
 
 class TrainingSet(Body):
     """`POST /features/training-set`"""
 
-    rows: list[dict[str, Any]]
+    rows: list[dict[str, Any]] | None = None
+    spine: Observed | None = None
     features: list[Reference | Asked] | None = None
     group: str | None = None
+    service: str | None = None
     lookback: Duration | None = None
     aggregation: str | None = None
     window: Duration | None = None
@@ -60,32 +56,44 @@ class Options(NamedTuple):
 
     features: Sequence[str | Asked] | None
     group: str | None
+    service: str | None
     lookback: Duration | None
     aggregation: str | None
     window: Duration | None
     known_at: str | None
 
 
-class TrainingRows(NamedTuple):
-    """The rows of a request. `columns`: what the answer repeats, the keys included."""
-
-    spine: Spine
-    columns: Sequence[Column]
+def options_of(asked: TrainingSet) -> Options:
+    """The options of a request in JSON."""
+    named = asked.features, asked.group, asked.service
+    return Options(*named, asked.lookback, asked.aggregation, asked.window, asked.known_at)
 
 
 def options_of_query(query: Query) -> Options:
     """The options of a request whose body is only the rows."""
-    features = query.text("features")
     duration = [query.text(name) for name in ("lookback", "window")]
     seconds: list[Duration | None] = [_number(text) for text in duration]
     return Options(
-        [reference for reference in features.split(",") if reference] if features else None,
+        _entries(query.text("features")),
         query.text("group"),
+        query.text("service"),
         seconds[0],
         query.text("aggregation"),
         seconds[1],
         query.text("knownAt"),
     )
+
+
+def _entries(text: str | None) -> Sequence[str | Asked] | None:
+    """References separated by commas, or the JSON list that a request in JSON has."""
+    if not text:
+        return None
+    if text.startswith("["):
+        try:
+            return msgspec.json.decode(text, type=list[Reference | Asked])
+        except msgspec.MsgspecError as error:
+            raise InvalidInput.at("features", f"is not a JSON list of features: {error}") from None
+    return [reference for reference in text.split(",") if reference]
 
 
 def _number(text: str | None) -> Duration | None:
@@ -98,25 +106,50 @@ def _number(text: str | None) -> Duration | None:
 # What is wanted
 
 
-def wanted_columns(registry: FeatureRegistry, features: Mapping[str, Feature], options: Options) -> list[Wanted]:
-    """The columns to fill, in order. `features`: those of the group. Raises InvalidInput, NotFound, Conflict."""
-    asked = [Asked(ref=reference) for reference in features]
-    check_count(len(asked) + len(options.features or ()))
-    asked += [Asked(ref=entry) if isinstance(entry, str) else entry for entry in options.features or ()]
-    wanted: dict[str, Wanted] = {}
-    for place, entry in enumerate(asked):
-        feature = features.get(entry.ref) or registry.resolve(entry.ref)
-        column = _wanted(entry, feature, options, f"features[{place - len(features)}]")
+class Columns(NamedTuple):
+    """The columns to fill, and the features that they are of, by role."""
+
+    wanted: Sequence[Wanted]
+    selection: Selection
+
+    def keys(self, registry: FeatureRegistry) -> Sequence[str]:
+        """The keys of the entity type, if one `entityId` says which entity all of them are read of; else none."""
+        roles = self.selection.roles
+        keys = registry.catalogue.keys(roles[0].entity_type)
+        return keys if len(roles) == 1 and roles[0].fields == keys else ()
+
+
+def columns_of(registry: FeatureRegistry, options: Options) -> Columns:
+    """What a request asks for, in order. Raises InvalidInput, NotFound, Conflict, TooLarge."""
+    given = options.features or ()
+    pinned: Sequence[SelectedFeature] = ()
+    if options.group is not None or options.service is not None:
+        pinned = registry.select(None, options.group, options.service).selected
+    check_count(len(pinned) + len(given))
+    known = {one.name: one for one in pinned}
+    asked = [(one, Asked(ref=one.name)) for one in pinned]
+    entries = [Asked(ref=one) if isinstance(one, str) else one for one in given]
+    for place, entry in enumerate(entries):
+        plain = entry.name is None and entry.key is None
+        found = known.get(entry.ref) if plain else None
+        asked.append((found or registry.selected(service_feature(entry, f"features[{place}]")), entry))
+    wanted: dict[str, tuple[SelectedFeature, Wanted]] = {}
+    for place, (selected, entry) in enumerate(asked):
+        column = _wanted(entry, selected, options, f"features[{place - len(pinned)}]")
         if column.name in KEYS:
             raise InvalidInput.at("features", f"{column.name!r} is a key of every row; name the column with `as`")
-        if wanted.setdefault(column.name, column) != column:
+        if wanted.setdefault(column.name, (selected, column)) != (selected, column):
             raise InvalidInput.at("features", f"two columns are named {column.name!r}; tell them apart with `as`")
     if not wanted:
-        raise InvalidInput.at("features", "name at least one feature, or a group that has some")
-    return list(wanted.values())
+        raise InvalidInput.at("features", "name at least one feature, or a group or service that has some")
+    selection = Selection([selected for selected, _ in wanted.values()])
+    roles = {place: number for number, role in enumerate(selection.roles) for place in role.places}
+    columns = [column._replace(role=roles[place]) for place, (_, column) in enumerate(wanted.values())]
+    return Columns(columns, selection)
 
 
-def _wanted(entry: Asked, feature: Feature, options: Options, field: str) -> Wanted:
+def _wanted(entry: Asked, selected: SelectedFeature, options: Options, field: str) -> Wanted:
+    feature = selected.feature
     aggregation = entry.aggregation if entry.aggregation is not None else options.aggregation
     window = entry.window
     if window is None and entry.lookback is None:
@@ -129,123 +162,10 @@ def _wanted(entry: Asked, feature: Feature, options: Options, field: str) -> Wan
         raise InvalidInput.at("aggregation", reason)
     if window is None and aggregation not in (None, "latest"):
         raise InvalidInput.at("window", f"{aggregation} of {entry.ref} needs a window to look back over")
-    name = entry.name if entry.name is not None else entry.ref
     if window is not None:
         micros = parse_duration(window, "window" if entry.window is None else f"{field}.window")
-        return Wanted(name, feature, None, aggregation or "latest", micros)
+        return Wanted(selected.name, feature, None, aggregation or "latest", micros)
     reach = feature.expires_after
     if lookback is not None:
         reach = parse_duration(lookback, "lookback" if entry.lookback is None else f"{field}.lookback")
-    return Wanted(name, feature, reach)
-
-
-# The rows
-
-
-def rows_of_json(rows: Sequence[Mapping[str, Any]], known_at: str | None) -> TrainingRows:
-    """Rows given as JSON objects; a label that a row lacks is null. Raises InvalidInput that names the rows."""
-    faults: list[Fault] = []
-    for name in KEYS:
-        for index, row in enumerate(rows):
-            if not isinstance(row.get(name), str):
-                faults.append(Fault(f"rows.{name}", "is required, as a string", index))
-    if faults:
-        raise _refused(faults)
-    entities = [row[ENTITY] for row in rows]
-    at = times_of_texts([row[TIMESTAMP] for row in rows], f"rows.{TIMESTAMP}")
-    labels = _labels(rows)
-    _check_labels(len(labels), len(rows))
-    columns = [Column(name, None, [row.get(name) for row in rows]) for name in labels]
-    return _rows(entities, at, columns, known_at)
-
-
-def _labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The names of the labels in order of first appearance; it stops once there are too many."""
-    found = dict[str, None]()
-    for row in rows:
-        for name in row:
-            if name not in KEYS:
-                found[name] = None
-        if len(found) > MAX_LABELS:
-            break
-    return list(found)
-
-
-def _check_labels(labels: int, rows: int) -> None:
-    if labels > MAX_LABELS:
-        raise TooLarge(f"rows: more than {MAX_LABELS} columns beside the keys")
-    if labels * rows > MAX_LABEL_VALUES:
-        reason = f"{rows} of {labels} columns have more than {MAX_LABEL_VALUES} values, with those that they lack"
-        raise TooLarge(f"rows: {reason}; send fewer at once")
-
-
-def rows_of_arrow(table: pa.Table, known_at: str | None, answer: str) -> TrainingRows:
-    """Rows given as an Arrow table. `answer`: the media type of the answer. Raises InvalidInput for a column."""
-    _check_labels(len(table.column_names) - len(KEYS), 0)
-    for name, count in Counter(table.column_names).items():
-        if count > 1:
-            raise InvalidInput.at(name, "the rows have two columns of this name")
-    keys: dict[str, pa.ChunkedArray] = {}
-    for name in KEYS:
-        if name not in table.column_names:
-            raise InvalidInput.at(name, "the rows have no such column")
-        keys[name] = settled(table[name])
-        if keys[name].null_count:
-            row = keys[name].is_null().index(True).as_py()
-            raise InvalidInput(f"{name}: is null", [Fault(name, "is null", row)])
-    entities = ids_of_arrow(keys[ENTITY], ENTITY)
-    at = times_of_arrow(keys[TIMESTAMP], f"rows.{TIMESTAMP}")
-    labels = [_label(name, table[name], answer) for name in table.column_names if name not in KEYS]
-    return _rows(entities, at, labels, known_at)
-
-
-def _label(name: str, values: pa.ChunkedArray, answer: str) -> Column:
-    """A column that the answer repeats. Values that JSON cannot express are refused here, before it begins."""
-    is_json = isinstance(values.type, pa.JsonType)
-    values = plain(values)
-    if answer == ARROW_TYPE:
-        return Column(name, None, values)
-    if is_json:
-        return Column(name, None, _raw(name, values.to_pylist()))
-    in_json = answer != CSV_TYPE or values.type.num_fields > 0
-    if in_json and any(map(has_infinity, values.chunks)):
-        raise InvalidInput.at(name, "has an infinite number, which JSON cannot say; an Arrow answer would hold it")
-    if not may_be_unsayable(values.type):
-        return Column(name, None, values)
-    try:
-        return Column(name, None, objects(values))
-    except Unsayable as error:
-        raise InvalidInput.at(name, f"{error}; an Arrow answer would hold it") from None
-
-
-def _raw(name: str, texts: Sequence[str | None]) -> list[msgspec.Raw | None]:
-    """Texts of JSON, checked, to be put into the answer as they are."""
-    for row, text in enumerate(texts):
-        try:
-            msgspec.json.decode(text or ("null" if text is None else ""))
-        except msgspec.DecodeError as error:
-            raise InvalidInput(f"rows[{row}].{name}: {error}", [Fault(name, str(error), row)]) from None
-    return [None if text is None else msgspec.Raw(text.encode()) for text in texts]
-
-
-def _rows(entities: Sequence[str], at: Times, labels: Sequence[Column], known_at: str | None) -> TrainingRows:
-    refused = check_entity_ids(entities)
-    if refused:
-        raise _refused([Fault(f"rows.{ENTITY}", reason, index) for index, reason in refused])
-    known = None
-    if known_at == ROW:
-        known = at
-    elif known_at is not None:
-        known = np.full(len(at), parse_timestamp(known_at, "knownAt"), np.int64)
-    keys = [
-        Column(ENTITY, None, pa.array(entities, pa.string())),
-        Column(TIMESTAMP, "timestamp", at, np.zeros(len(at), np.bool_)),
-    ]
-    return TrainingRows(Spine(entities, at, known), [*keys, *labels])
-
-
-def _refused(faults: Sequence[Fault]) -> InvalidInput:
-    first = faults[0]
-    more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-    where = f"rows[{first.index}].{first.field.removeprefix('rows.')}"
-    return InvalidInput(f"{where}: {first.message}{more}", faults[:MOST_FAULTS_NAMED])
+    return Wanted(selected.name, feature, reach)

@@ -17,6 +17,7 @@ from actors.serving import Span
 from actors.storage.embedded.local import MemoryStorage
 from actors.table import ranged
 from actors.table.aggregates import AGGREGATIONS, allowed
+from actors.table.ids import numbered
 from actors.table.index import Index
 from actors.table.ranged import Ranged, by_rows, in_windows
 from actors.table.rows import Rows, merge
@@ -132,7 +133,7 @@ async def test_reads_are_answered_while_an_aggregate_of_many_observations_is_mad
             answers.append(await router.aggregate([ONE, OTHER], feature, aggregation, Span(0, WIDE)))
 
         async def training() -> None:
-            moments = Spine([ONE, OTHER], np.full(2, WIDE))
+            moments = Spine([numbered([ONE, OTHER])], np.full(2, WIDE))
             answers.extend(await router.fill(moments, [Wanted("x", feature, None, aggregation, WIDE)]))
 
         threads = router.serving.aggregators

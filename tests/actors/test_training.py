@@ -14,7 +14,6 @@ import duckdb
 import msgspec
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 import trio
 import trio.testing
@@ -31,6 +30,7 @@ from actors.storage.embedded.local import MemoryStorage
 from actors.store import FeatureStore
 from actors.table.aggregates import AGGREGATIONS
 from actors.table.found import Found
+from actors.table.ids import numbered
 from actors.table.index import Index
 from actors.table.partition import DiskRows
 from actors.table.rows import Rows
@@ -82,7 +82,9 @@ async def put(router: Router, feature: Feature, *rows: tuple[str, int, Any]) -> 
 async def filled(router: Router, rows: Asked, *wanted: Wanted, known: Sequence[int] | None = None) -> list[Any]:
     """The columns asked for, each as a list of JSON values."""
     at = np.array([time for _, time in rows], np.int64)
-    moments = Spine([entity for entity, _ in rows], at, None if known is None else np.array(known, np.int64))
+    ids = numbered([entity for entity, _ in rows])
+    roles = [ids] * (1 + max(one.role for one in wanted))
+    moments = Spine(roles, at, None if known is None else np.array(known, np.int64))
     columns = await router.fill(moments, wanted)
     assert [column.name for column in columns] == [column.name for column in wanted]
     return [
@@ -243,12 +245,12 @@ async def test_more_rows_than_one_question_holds_are_answered_alike(monkeypatch:
         assert len({repr(value) for value in whole[0]}) > 50
 
 
-async def test_ids_may_come_as_an_arrow_array_of_which_a_part_is_asked_about() -> None:
+async def test_a_part_of_the_rows_may_be_asked_about() -> None:
     async with opened() as router:
         clicks = await registered(router, "clicks")
         await put(router, clicks, *((f"u{n}", NOW, n) for n in range(9)))
-        ids = pa.array([f"u{n % 11}" for n in range(40)], pa.string())
-        whole = Spine(ids, np.arange(40) + NOW - 20)
+        ids = numbered([f"u{n % 11}" for n in range(40)])
+        whole = Spine([ids], np.arange(40) + NOW - 20)
         for known in (None, np.full(40, FOREVER)):
             for cut in (slice(0, 40), slice(17, 33)):
                 (found,) = await router.fill(whole._replace(known=known).rows(cut), [latest(clicks)])
@@ -266,7 +268,9 @@ async def test_features_of_several_entity_types_are_filled_side_by_side() -> Non
         await put(router, clicks, (A, NOW, 1))
         await put(router, price, (A, NOW, "cheap"), ("i1", NOW, "dear"))
         await put(router, views, ("i1", NOW, 7))
-        found = await filled(router, [(A, NOW), ("i1", NOW)], *map(latest, (clicks, price, views)))
+        found = await filled(
+            router, [(A, NOW), ("i1", NOW)], latest(clicks), latest(price)._replace(role=1), latest(views)
+        )
         assert found == [[1, None], ["cheap", "dear"], [None, 7]]
 
 

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
 import numpy as np
-import pyarrow as pa
 from quart import Response
 
 from actors.domain import Feature
 from actors.errors import InvalidInput
-from actors.ingest.composite import parts_of
 from actors.observed import Observed
 from actors.registry import FeatureRegistry
 from actors.timestamps import FOREVER, NEVER, parse_timestamp
 from actors.types.values import empty
 from timewell.wire import Export, ExportAnswer
+from web.answers.keyed import ENTITY, TIMESTAMP, entities_by_key, key_columns, moments
 from web.answers.lanes import Column, accepted_lane, stream
 from web.asking import check_parts, references_of
 from web.bodies.requests import json_body
 from web.chapter import Chapter, Service
 from web.routes.serving import check_ids
-
-ENTITY, TIMESTAMP = "entityId", "timestamp"
 
 chapter = Chapter("History")
 
@@ -54,15 +51,15 @@ async def export(service: Service) -> Response:
 
 
 def _keys(registry: FeatureRegistry, features: Mapping[str, Feature]) -> Sequence[str]:
-    """The columns that name the entity of a row. Raises InvalidInput for features that have no rows in common."""
+    """The keys of the entity type of a row. Raises InvalidInput for features that have no rows in common."""
     types = sorted({feature.entity for feature in features.values()})
     if len(types) > 1:
         reason = f"are of the entity types {', '.join(types)}: export those of one entity type at a time"
         raise InvalidInput.at("features", reason)
     keys = registry.catalogue.keys(types[0])
-    keys = keys if len(keys) > 1 else (ENTITY,)
+    taken = (*keys, TIMESTAMP) if len(keys) > 1 else (ENTITY, TIMESTAMP)
     for name in features:
-        if name in (*keys, TIMESTAMP):
+        if name in taken:
             raise InvalidInput.at("features", f"{name!r} is a column of each row; name the feature by its id")
     return keys
 
@@ -77,25 +74,10 @@ async def _columns(
             Column(name, feature.value_type, *column)
             for (name, feature), column in zip(features.items(), lot.columns, strict=True)
         ]
-        yield [*key_columns(keys, lot.entities, lot.owner), moments(lot.at), *values]
+        yield [*key_columns(entities_by_key(keys, lot.entities, lot.owner)), moments(lot.at), *values]
     if not any_lot:
         none = np.zeros(0, np.int64)
         nothing = [
             Column(name, one.value_type, empty(one, 0), np.zeros(0, np.bool_)) for name, one in features.items()
         ]
-        yield [*key_columns(keys, [], none), moments(none), *nothing]
-
-
-def key_columns(keys: Sequence[str], entities: Sequence[str], owner: np.ndarray) -> list[Column]:
-    """The columns that name the entity of each row, entities[owner[i]]: a column for each key of its type."""
-    parts = zip(*(parts_of(one, keys) for one in entities), strict=True) if len(keys) > 1 else [entities]
-    texts = [*parts] or [[] for _ in keys]
-    return [
-        Column(key, None, pa.array(part, pa.string()).take(pa.array(owner)))
-        for key, part in zip(keys, texts, strict=True)
-    ]
-
-
-def moments(at: np.ndarray) -> Column:
-    """The column of event timestamps (int64 microseconds)."""
-    return Column(TIMESTAMP, "timestamp", at, np.zeros(len(at), np.bool_))
+        yield [*key_columns(entities_by_key(keys, [], none)), moments(none), *nothing]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import trio
 from quart import Response, request
@@ -12,9 +14,12 @@ from quart import Response, request
 from actors.amount import in_lots
 from actors.errors import InvalidInput
 from actors.ingest.arrow_stream import read_table
+from actors.observed import Observed as ObservedRows
+from actors.registry import FeatureRegistry
 from actors.router import Router
 from actors.settings import CELLS_PER_LOT, Settings
-from actors.training import Filled, Wanted
+from actors.timestamps import FOREVER, NEVER, parse_timestamp
+from actors.training import Filled
 from actors.turns import by_turns
 from actors.types.values import width_of
 from timewell.wire import TrainingSetAnswer
@@ -23,21 +28,15 @@ from web.answers.worker import in_worker
 from web.bodies.items import Array, Items
 from web.bodies.requests import Query, json_bytes
 from web.chapter import Chapter, Service
-from web.training_request import (
-    Options,
-    TrainingRows,
-    TrainingSet,
-    options_of_query,
-    rows_of_arrow,
-    rows_of_json,
-    wanted_columns,
-)
+from web.training_request import Columns, Observed, Options, TrainingSet, columns_of, options_of, options_of_query
+from web.training_rows import ROW, Naming, TrainingRows, rows_observed, rows_of_arrow, rows_of_json
 
 SHORTEST_ROW_BYTES = len('{"entityId":"","timestamp":"20250101"},')
 """Bounds the rows of a body by its length: more items cannot be rows, and `{}` takes 370 bytes once decoded."""
 _OF_ROWS = {
-    "features": "with an Arrow body: comma-separated references",
+    "features": "with an Arrow body: references, separated by commas or as the JSON list of a request in JSON",
     "group": "with an Arrow body: the features of this group",
+    "service": "with an Arrow body: the features of this service",
     "lookback": "with an Arrow body: how old a value may be at its row's timestamp",
     "aggregation": "with an Arrow body: aggregate over the window before each row",
     "window": "with an Arrow body: the length of that window",
@@ -60,64 +59,142 @@ chapter = Chapter("History")
 async def training_set(service: Service) -> Response:
     lane = accepted_lane()
     arrow = lane.content_type == ARROW_TYPE
-    rows, options = await _asked(service.router, service.settings, lane.content_type.partition(";")[0])
+    given, options = await _asked(service.router, service.settings)
     registry = await service.router.registered()
-    group = {} if options.group is None else registry.select(None, options.group).by_reference
-    wanted = wanted_columns(registry, group, options)
-    taken = {column.name for column in rows.columns}
-    for column in wanted:
-        if column.name in taken:
-            reason = f"{column.name!r} is a column of the rows as well; name the feature's with `as`"
-            raise InvalidInput.at("features", reason)
+    asked = columns_of(registry, options)
+    if type(given) is Observed:
+        lots = _observed(service.router, registry, given, options.known_at, asked)
+        return await stream(lane, _filled(service.router, lots, asked, arrow))
+    naming = Naming(asked.selection, asked.keys(registry))
+    rows = await _judged(service.router, given, naming, options.known_at, lane.content_type.partition(";")[0])
+    check_names(rows.columns, asked)
     if arrow:  # all lots need one type per column, which only the whole column tells
         rows = await in_worker(_in_arrow, rows)
-    return await stream(lane, _lots(service.router, rows, wanted, arrow))
+    return await stream(lane, _filled(service.router, _cut(rows, asked), asked, arrow))
 
 
-async def _asked(router: Router, settings: Settings, answer: str) -> tuple[TrainingRows, Options]:
-    if request.mimetype != ARROW_TYPE:
-        Query(())
-        rows, most = list[Mapping[str, Any]](), settings.max_body_bytes // SHORTEST_ROW_BYTES
-        array = Array("rows", TrainingSet, list[dict[str, Any]], most)
-        items = Items(await json_bytes((ARROW_TYPE,)), array, rows.extend)
-        asked: TrainingSet = await by_turns(items.reading())
-        options = Options(
-            asked.features, asked.group, asked.lookback, asked.aggregation, asked.window, asked.known_at
-        )
-        return await in_worker(rows_of_json, rows, asked.known_at), options
-    options = options_of_query(Query(_OF_ROWS))
-    data = await request.get_data(cache=False)
+async def _asked(
+    router: Router, settings: Settings
+) -> tuple[Sequence[Mapping[str, Any]] | pa.Table | Observed, Options]:
+    """The rows, which are still to be judged, or the spine; and all else that is asked for."""
+    if request.mimetype == ARROW_TYPE:
+        options = options_of_query(Query(_OF_ROWS))
+        data: Any = await request.get_data(cache=False)
+        async with router.judge.tables:
+            return await trio.to_thread.run_sync(_table, data, settings), options
+    Query(())
+    rows, most = list[Mapping[str, Any]](), settings.max_body_bytes // SHORTEST_ROW_BYTES
+    array = Array("rows", TrainingSet, list[dict[str, Any]], most)
+    items = Items(await json_bytes((ARROW_TYPE,)), array, rows.extend)
+    asked: TrainingSet = await by_turns(items.reading())
+    if (asked.rows is None) == (asked.spine is None):
+        raise InvalidInput.at("rows", "give either rows or a spine")
+    return asked.spine or rows, options_of(asked)
 
-    def read() -> TrainingRows:
-        try:
-            return rows_of_arrow(read_table(data, settings), options.known_at, answer)
-        except MemoryError:
-            raise
-        except pa.ArrowException as error:
-            raise InvalidInput(f"the table cannot be taken: {error}") from None
+
+def _table(data: bytes, settings: Settings) -> pa.Table:
+    with _refusing_arrow():
+        return read_table(data, settings)
+
+
+async def _judged(
+    router: Router,
+    given: Sequence[Mapping[str, Any]] | pa.Table,
+    naming: Naming,
+    known_at: str | None,
+    answer: str,
+) -> TrainingRows:
+    if not isinstance(given, pa.Table):
+        return await in_worker(rows_of_json, given, naming, known_at)
+
+    def judge() -> TrainingRows:
+        with _refusing_arrow():
+            return rows_of_arrow(given, naming, known_at, answer)
 
     async with router.judge.tables:
-        return await trio.to_thread.run_sync(read), options
+        return await trio.to_thread.run_sync(judge)
+
+
+@contextmanager
+def _refusing_arrow() -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise
+    except pa.ArrowException as error:
+        raise InvalidInput(f"the table cannot be taken: {error}") from None
 
 
 def _in_arrow(rows: TrainingRows) -> TrainingRows:
     return rows._replace(columns=[Column(one.name, None, one.arrow()) for one in rows.columns])
 
 
-async def _lots(
-    router: Router, rows: TrainingRows, wanted: Sequence[Wanted], arrow: bool
+def check_names(columns: Sequence[Column], asked: Columns) -> None:
+    """Raise InvalidInput if a feature's column is named like one of the rows."""
+    taken = {column.name for column in columns}
+    for column in asked.wanted:
+        if column.name in taken:
+            reason = f"{column.name!r} is a column of the rows as well; name the feature's with `as`"
+            raise InvalidInput.at("features", reason)
+
+
+# The rows, so many at a time that each lot has a bounded number of values
+
+
+async def _cut(rows: TrainingRows, asked: Columns) -> AsyncGenerator[TrainingRows, None]:
+    step, count = _step(asked, len(rows.columns)), len(rows.spine.at)
+    for start in range(0, max(1, count), step):
+        cut = slice(start, start + step)
+        yield TrainingRows(rows.spine.rows(cut), [column.cut(cut) for column in rows.columns])
+
+
+async def _observed(
+    router: Router, registry: FeatureRegistry, given: Observed, known_at: str | None, asked: Columns
+) -> AsyncGenerator[TrainingRows, None]:
+    """The rows of a spine."""
+    feature = registry.resolve(given.feature)
+    keys = registry.catalogue.keys(feature.entity)
+    for field, name in (
+        (field, role.selection.references[0]) for role in asked.selection.roles for field in role.fields
+    ):
+        if field not in keys:
+            reason = f"its rows have {' and '.join(keys)}, and no {field!r}, which {name} needs"
+            raise InvalidInput.at("spine.feature", reason)
+    start = NEVER if given.start_time is None else parse_timestamp(given.start_time, "spine.startTime")
+    end = FOREVER if given.end_time is None else parse_timestamp(given.end_time, "spine.endTime")
+    if start > end:
+        raise InvalidInput.at("spine.startTime", "is after spine.endTime")
+    known = FOREVER if known_at in (None, ROW) else parse_timestamp(str(known_at), "knownAt")
+    none = np.zeros(0, np.int64)
+    nothing = rows_observed(ObservedRows([], none, none, ()), slice(0), asked.selection, keys, known_at)
+    check_names(nothing.columns, asked)
+    step, any_row = _step(asked, len(nothing.columns)), False
+    async for lot in router.observed([feature], start, end, known=known):
+        for begin in range(0, len(lot.at), step):
+            any_row = True
+            yield rows_observed(lot, slice(begin, begin + step), asked.selection, keys, known_at)
+    if not any_row:
+        yield nothing
+
+
+def _step(asked: Columns, columns: int) -> int:
+    return max(1, CELLS_PER_LOT // (sum(1 + width_of(one.feature) for one in asked.wanted) + columns))
+
+
+async def _filled(
+    router: Router, lots: AsyncGenerator[TrainingRows, None], asked: Columns, arrow: bool
 ) -> AsyncGenerator[list[Column], None]:
-    """The rows with their features, so many at a time that each lot has a bounded number of values."""
-    count = len(rows.spine.at)
-    step = max(1, CELLS_PER_LOT // (sum(1 + width_of(one.feature) for one in wanted) + len(rows.columns)))
+    """The rows with their features."""
+    sums = [one.aggregation == "sum" and one.feature.value_type == "integer" for one in asked.wanted]
+    async with aclosing(lots):
+        async for rows in lots:
+            count = len(rows.spine.at)
 
-    def fill(cut: slice) -> Awaitable[list[Filled]]:
-        return router.fill(rows.spine.rows(cut), wanted)
+            def fill(cut: slice, rows: TrainingRows = rows) -> Awaitable[list[Filled]]:
+                return router.fill(rows.spine.rows(cut), asked.wanted)
 
-    async for cut, filled in in_lots(max(1, count), step, fill):
-        given = [column.cut(cut) for column in rows.columns]
-        columns = [Column(one.name, one.value_type, one.values, one.nulls) for one in filled]
-        if arrow:
-            sums = [one.aggregation == "sum" and one.feature.value_type == "integer" for one in wanted]
-            columns = [column.summed() if is_sum else column for column, is_sum in zip(columns, sums, strict=True)]
-        yield [*given, *columns]
+            async for cut, filled in in_lots(max(1, count), max(1, count), fill):
+                columns = [Column(one.name, one.value_type, one.values, one.nulls) for one in filled]
+                if arrow:
+                    columns = [one.summed() if is_sum else one for one, is_sum in zip(columns, sums, strict=True)]
+                yield [*(column.cut(cut) for column in rows.columns), *columns]

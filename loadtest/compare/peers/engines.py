@@ -16,7 +16,6 @@ import duckdb
 import numpy as np
 import pandas as pd
 import polars
-import pyarrow as pa
 import trio
 
 from actors.domain import Feature, FeatureChange
@@ -124,8 +123,7 @@ class InProcess(Engine):
         self._features[view] = list(found.values())
 
     def taken(self, rows: Table) -> Spine:
-        """The ids as Arrow, as they come from a client."""
-        return Spine(pa.array(rows["e"], pa.string()), rows["t"])
+        return Spine([numbered(rows["e"])], rows["t"])
 
     async def join(self, work: TrainingSet, asked: Spine) -> Any:
         return await self._router.fill(asked, [Wanted(one.name, one) for one in self._features[work.view]])
