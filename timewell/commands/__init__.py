@@ -4,6 +4,7 @@ exits.py output.py progress.py       exit codes; answers as JSON or tables; prog
 columns.py load_state.py             columns of files as columns of features; the progress of an interrupted load
 options.py reading.py saving.py      arguments that commands share; rows from files; tables into files
 service.py load_parts.py             the client of commands that move tables; a file in parts
+registration_file.py                 a file of registrations
 drift.py features.py register.py serve_values.py stats.py write.py load.py export.py
 training_set.py
 

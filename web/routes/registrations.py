@@ -17,7 +17,7 @@ from web.chapter import Chapter, Service
 from web.routes.services import asked_service
 
 _QUERY = {"dryRun": "true: only tell what would become of it"}
-_UNTOLD = ("created", "updated")
+_UNTOLD = ("created", "updated", "createdAt", "updatedAt")
 
 chapter = Chapter("Registry")
 
