@@ -9,20 +9,36 @@ from importlib.metadata import version
 from typing import Any
 
 from timewell.commands import (
+    alerts,
+    checks,
+    delete,
     drift,
+    entities,
+    erase,
     export,
     features,
+    groups,
+    health,
+    history,
     load,
     register,
     serve_values,
+    services,
     stats,
     training_set,
+    versions,
     write,
 )
 from timewell.commands.exits import MEANINGS, attempt
 from timewell.commands.options import Parser, Subparsers
 
-COMMANDS = (features, register, write, serve_values, load, export, training_set, stats, drift)
+COMMANDS = (
+    *(register, features, versions, entities, groups, services),
+    *(write, load, serve_values, history, export, training_set),
+    *(stats, drift, checks, alerts, health),
+    *(delete, erase),
+)
+"""In the order of `--help`: what is registered, values, watching, taking away."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,9 +4,11 @@ exits.py output.py progress.py       exit codes; answers as JSON or tables; prog
 columns.py load_state.py             columns of files as columns of features; the progress of an interrupted load
 options.py reading.py saving.py      arguments that commands share; rows from files; tables into files
 service.py load_parts.py             the client of commands that move tables; a file in parts
-registration_file.py                 a file of registrations
-drift.py features.py register.py serve_values.py stats.py write.py load.py export.py
-training_set.py
+registration_file.py confirming.py   a file of registrations; asking before what cannot be undone
+register.py features.py versions.py entities.py groups.py services.py
+write.py load.py serve_values.py history.py export.py
+training_set.py stats.py drift.py checks.py alerts.py health.py
+delete.py erase.py
 
 Modules here import nothing heavy until a command runs, so that `timewell --help` answers at once.
 """
