@@ -14,10 +14,10 @@ from timewell.errors import InvalidInput, ServerFailed
 from timewell.plain import to_plain
 from timewell.time_columns import Unit, moments_of
 from timewell.times import as_datetime
+from timewell.wire import FIRST_INEXACT
 
 FrameKind = Literal["pandas", "polars"]
 
-KEYS = ("entityId", "timestamp")
 MOST_ROWS = 100_000
 MOST_BYTES = 16 * 1024 * 1024
 """The most that one request carries: half of the largest body that a service takes by default."""
@@ -181,13 +181,34 @@ def _plain_type(pa: Any, kind: Any) -> Any:
     return kind
 
 
-def id_column_of(frame: Any, name: str) -> Any:
-    """A column of entity ids as text; whole numbers as their digits. Raises InvalidInput for other values."""
+def id_column_of(frame: Any, name: str, missing: bool = False) -> Any:
+    """A column of entity ids as text; whole numbers as their digits. Raises InvalidInput for other values.
+
+    `missing`: whether ids may be missing. Where some are, pandas has whole numbers as floats.
+    """
     pa = library("pyarrow")
     column = arrow_column(frame, name)
-    if not (pa.types.is_string(column.type) or pa.types.is_integer(column.type) or len(column) == 0):
+    if missing and pa.types.is_floating(column.type):
+        column = _unfloated(pa, column)
+    if column.null_count < len(column) and not (
+        pa.types.is_string(column.type) or pa.types.is_integer(column.type)
+    ):
         raise InvalidInput.at(name, f"entity ids are text or whole numbers, not {column.type}")
-    return _whole(column, name).cast(pa.string())
+    return (column if missing else _whole(column, name)).cast(pa.string())
+
+
+def _unfloated(pa: Any, column: Any) -> Any:
+    """Floats as integers, if each stands for one integer alone; else as they are."""
+    numbers = [one for one in column.to_pylist() if one is not None]
+    if all(one.is_integer() and abs(one) < FIRST_INEXACT for one in numbers):
+        return column.cast(pa.int64())
+    return column
+
+
+def id_rows(frame: Any, fields: Sequence[str]) -> list[dict[str, str | None]]:
+    """The columns of entity ids as rows. Raises InvalidInput for values that are no ids."""
+    columns = [id_column_of(frame, name, missing=True).to_pylist() for name in fields]
+    return [dict(zip(fields, ids, strict=True)) for ids in zip(*columns, strict=True)]
 
 
 def time_column_of(frame: Any, name: str, unit: Unit | None = None) -> Any:
@@ -211,17 +232,20 @@ def missing_in(columns: Iterable[Any]) -> int:
     )
 
 
-def repeated_in(table: Any, nulls: bool) -> int:
-    """How many values of a wide table a later row of the same keys replaces. `nulls`: count missing values too."""
+def repeated_in(table: Any, keys: Sequence[str], nulls: bool) -> int:
+    """How many values of a wide table a later row of the same keys replaces. `nulls`: count missing values too.
+
+    `keys`: its first columns.
+    """
     pa = library("pyarrow")
     pc = library("pyarrow.compute")
-    rows = pa.table({name: table[name] for name in KEYS})
-    for place, column in enumerate(table.columns[len(KEYS) :]):
+    rows = pa.table({name: table[name] for name in keys})
+    for place, column in enumerate(table.columns[len(keys) :]):
         floating = pa.types.is_floating(column.type)
         gap = pc.is_null(column, nan_is_null=True) if floating else pc.is_null(column)
         rows = rows.append_column(f"{place}", pc.or_(pc.invert(gap), nulls))
-    counted = [(f"{place}", "sum") for place in range(table.num_columns - len(KEYS))]
-    found = rows.group_by(list(KEYS)).aggregate(counted).drop_columns(list(KEYS))
+    counted = [(f"{place}", "sum") for place in range(table.num_columns - len(keys))]
+    found = rows.group_by(list(keys)).aggregate(counted).drop_columns(list(keys))
     replaced = (pc.sum(one).as_py() - pc.sum(pc.greater(one, 0)).as_py() for one in found.columns)
     return int(sum(replaced))
 

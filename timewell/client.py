@@ -35,6 +35,7 @@ from timewell.routes.exports import ExportRoutes
 from timewell.routes.frames import FrameRoutes
 from timewell.routes.monitoring import MonitoringRoutes
 from timewell.routes.registry import RegistryRoutes
+from timewell.routes.serving import ServingRoutes
 from timewell.routes.values import ValueRoutes
 from timewell.times import Time
 
@@ -43,7 +44,9 @@ BASE_URL = "http://localhost:3001"
 TIMEOUT_SECONDS = 30.0
 
 
-class _Routes(ExportRoutes, RegistryRoutes, CatalogueRoutes, ValueRoutes, FrameRoutes, MonitoringRoutes):
+class _Routes(
+    ExportRoutes, RegistryRoutes, CatalogueRoutes, ValueRoutes, ServingRoutes, FrameRoutes, MonitoringRoutes
+):
     """All routes."""
 
 

@@ -19,7 +19,7 @@ import pytest
 import timewell
 from tests.live import LiveServer
 from timewell import AsyncClient, Client, arrow
-from timewell.routes import exports, frames
+from timewell.routes import exports, serving
 
 TEN = datetime(2025, 11, 7, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -39,7 +39,7 @@ ALL_TYPES: dict[str, list[Any]] = {
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything goes out in parts of two rows."""
     monkeypatch.setattr(arrow, "MOST_ROWS", 2)
-    monkeypatch.setattr(frames, "MOST_ENTITIES", 2)
+    monkeypatch.setattr(serving, "MOST_ENTITIES", 2)
 
 
 def frame(kind: str, **columns: Any) -> Any:

@@ -1,6 +1,8 @@
 """The routes of the service as methods, each written once for both clients.
 
+parts.py                  requests that go out in parts, and their errors
 registry.py catalogue.py  features and groups; entity types and feature services
 values.py monitoring.py   writing and reading values; statistics, checks, drift, alerts
-frames.py exports.py      writing and reading values as frames; everything observed, page by page
+serving.py frames.py      serving frames and rows; writing frames, training sets
+exports.py                everything observed, page by page
 """

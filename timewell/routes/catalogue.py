@@ -7,6 +7,7 @@ from typing import Any
 
 from timewell.calls import Asking, Talk, get, path, route, send
 from timewell.plain import listed
+from timewell.routes.parts import Entry, entries
 from timewell.wire import EntityTypeAnswer, EntityTypesAnswer, RegistrationsAnswer, ServiceAnswer, ServicesAnswer
 
 
@@ -58,7 +59,7 @@ class CatalogueRoutes(Asking):
     def put_service(
         self,
         name: str,
-        features: Sequence[str | Mapping[str, Any]],
+        features: Sequence[Entry],
         *,
         version: int = 1,
         description: str = "",
@@ -76,7 +77,7 @@ class CatalogueRoutes(Asking):
         body = {
             "name": name,
             "version": version,
-            "features": listed(features, "features"),
+            "features": entries(features),
             "description": description,
             "tags": listed(tags, "tags"),
             "owner": owner,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from timewell.calls import Asking, Request, Talk, keyed, path, query, route, send
 from timewell.errors import InvalidInput
 from timewell.plain import EntityId, entity_text, listed
+from timewell.routes.parts import Entry, entries
 from timewell.routes.registry import page_limit
 from timewell.times import Length, Time, moment, moment_or_none, span
 from timewell.wire import (
@@ -82,9 +83,10 @@ class ValueRoutes(Asking):
     def serve(
         self,
         entity_ids: Sequence[EntityId],
-        features: Sequence[str] | None = None,
+        features: Sequence[Entry] | None = None,
         *,
         group: str | None = None,
+        service: str | None = None,
         as_of: Time | None = None,
         include_metadata: bool = False,
     ) -> Talk[list[ServedEntity]]:
@@ -92,13 +94,15 @@ class ValueRoutes(Asking):
 
         A result has `.entity_id`; `.features`, a dict by the references as asked, None for null, missing and
         expired values; `.timestamp`, the moment read as of; and with `include_metadata` `.metadata`, by reference
-        `.status` (present, null, missing or expired), `.timestamp` and `.age_seconds`. Raises InvalidInput,
-        NotFound, Conflict, TooLarge.
+        `.status` (present, null, missing or expired), `.timestamp` and `.age_seconds`. All features are of one
+        entity type; `serve_rows` takes those of several. Raises InvalidInput, NotFound, Conflict, TooLarge.
 
             client.serve(["ada"], ["user.purchases_7d"])[0].features["user.purchases_7d"]
         """
         body = {
-            **_reading(entity_ids, features, group),
+            **_reading(entity_ids, None, group),
+            "features": entries(features),
+            "service": service,
             "asOf": moment_or_none(as_of, "asOf"),
             "includeMetadata": include_metadata,
         }
