@@ -109,7 +109,6 @@ class FeatureRegistry:
         self._versions[feature.entity, feature.name] = sorted(kept, key=lambda version: version.version)
         self._entities[feature.name] = self._entities.get(feature.name, set()) | {feature.entity}
         self.pattern_instructions = max(self.pattern_instructions, _instructions(feature))
-        self._forget_answers()
 
     def replace(
         self,
@@ -381,6 +380,11 @@ class FeatureRegistry:
 
     def apply(self, change: RegistryChange) -> None:
         """Make a durable change visible."""
+        for one in change.changes if isinstance(change, Together) else (change,):
+            self._apply(one)
+        self._forget_answers()
+
+    def _apply(self, change: RegistryChange) -> None:
         match change:
             case Registered(feature, groups):
                 self._features[feature.id] = feature
@@ -398,10 +402,6 @@ class FeatureRegistry:
                 self.catalogue.put(record)
             case Uncatalogued(kind, key):
                 self.catalogue.drop(kind, key)
-            case Together(changes):
-                for one in changes:
-                    self.apply(one)
-        self._forget_answers()
 
 
 def _instructions(feature: Feature) -> int:

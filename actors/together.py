@@ -4,8 +4,8 @@ Each is judged as it would be alone, against a copy of the registry in which tho
 the end, what differs between the copy and the registry is the change. What is refused is in the copy as well, as
 far as it has a name, so that nothing is refused only because it refers to something that is.
 
-A reference that a group or a service has pinned keeps its meaning here: the same list again changes nothing, also
-when another version of a feature has been promoted since.
+A reference that a group or a service has pinned keeps its meaning here, and `promoted: false` is how a version
+begins: the same list again changes nothing, also when another version has been promoted since.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
+from msgspec import UNSET
 
 from actors.declaring import declaration, offer
 from actors.domain import (
@@ -32,7 +33,7 @@ from actors.registry import FeatureRegistry, check_count
 from actors.storage.entries import Catalogued, Grouped, Registered, Together
 from actors.turns import Steps
 
-_PER_TURN = 20
+_PER_TURN = 5
 """How many registrations are judged before other tasks get a turn."""
 
 Name = tuple[str, str]
@@ -51,7 +52,7 @@ def judging(
         whole.take(registration)
         if done % _PER_TURN == 0:
             yield
-    return whole.outcomes()
+    return (yield from whole.outcomes())
 
 
 def change_of(outcomes: Sequence[Outcome]) -> Together | None:
@@ -91,16 +92,23 @@ class _Whole:
             self._errors.append(_placed(error, place))
             self._stand_in(asked)
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> Steps[list[Outcome]]:
         """What becomes of all that was taken. Raises a RequestError if any of it was refused."""
         if self._errors:
             raise _joined(self._errors)
-        return [self._outcome(name) for name in dict.fromkeys([*self._places, *self._joined])]
+        outcomes = list[Outcome]()
+        for name in dict.fromkeys([*self._places, *self._joined]):
+            outcomes.append(self._outcome(name))
+            if len(outcomes) % _PER_TURN == 0:
+                yield
+        return outcomes
 
     def _judged(
         self, asked: EntityType | FeatureChange | Group | FeatureService
     ) -> Registered | Grouped | Catalogued:
         if isinstance(asked, FeatureChange):
+            if asked.promoted is False and _name(asked)[1] in self._registry.features:
+                asked = msgspec.structs.replace(asked, promoted=UNSET)
             registered, _ = self._copy.registration(asked, self._tick())
             self._joined.update((("group", group.name), None) for group in registered.groups)
             return registered

@@ -80,9 +80,16 @@ def test_the_same_again_changes_nothing_also_when_another_version_has_been_promo
 ) -> None:
     sent(shared_server, all_kinds(name))
     shared_server.register("visits", "integer", entity=name, version=2)
-    shared_server.register(f"{name}_spend", version=2)
+    body = all_kinds(name)
+    body["features"].append(
+        {"name": f"{name}_spend", "entity": "user", "valueType": "number", "version": 2, "promoted": False}
+    )
+    assert outcomes(sent(shared_server, body)) == ["unchanged"] * 3 + ["created"] + ["unchanged"] * 2
+    assert shared_server.feature(f"{name}_spend")["version"] == 1
+    assert shared_server.post(f"/features/user.{name}_spend.v2/promote", {}).status_code == 200
     before = everything(shared_server)
-    assert outcomes(sent(shared_server, all_kinds(name))) == ["unchanged"] * 5
+    assert outcomes(sent(shared_server, body)) == ["unchanged"] * 6
+    assert shared_server.feature(f"{name}_spend")["version"] == 2
     assert everything(shared_server) == before
 
 

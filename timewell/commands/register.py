@@ -36,7 +36,8 @@ The file is YAML or JSON, with the fields of the routes for registering:
 A list of all kinds without these headings is accepted too. The whole file is checked before anything is
 registered, all that is wrong is told, and it is registered as a whole or not at all. --dry-run tells what would
 change. Registering a file again changes nothing: groups and services keep the versions that their references
-meant. What the file leaves out of a feature stays as it is, and what is not in the file stays registered."""
+meant, and a version that has been promoted stays so, though it began with promoted: false. What the file leaves
+out of a feature stays as it is, and what is not in the file stays registered."""
 
 
 def add(commands: Subparsers) -> None:

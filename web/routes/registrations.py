@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -10,12 +10,14 @@ from quart import Response
 
 from actors.domain import EntityType, Feature, FeatureChange, Group
 from actors.messages import Outcome, Registration
+from actors.turns import Steps, by_turns
 from timewell.wire import FieldChange, RegistrationOutcome, Registrations, RegistrationsAnswer
 from web.answers.registered import service_answer
 from web.bodies.requests import Query, encode, json_body
 from web.chapter import Chapter, Service
 from web.routes.services import asked_service
 
+TOLD_PER_TURN = 20
 _QUERY = {"dryRun": "true: only tell what would become of it"}
 _UNTOLD = ("created", "updated", "createdAt", "updatedAt")
 
@@ -33,10 +35,16 @@ chapter = Chapter("Registry")
 async def register_together(service: Service) -> Response:
     asked = await json_body(Registrations)
     outcomes = await service.router.register_together([*_registrations(asked)], Query(_QUERY).flag("dryRun"))
+    return encode(await by_turns(_answer(outcomes)))
+
+
+def _answer(outcomes: Sequence[Outcome]) -> Steps[RegistrationsAnswer]:
     told: dict[str, list[RegistrationOutcome]] = {"feature": [], "group": [], "entity": [], "service": []}
-    for outcome in outcomes:
+    for done, outcome in enumerate(outcomes, 1):
         told[outcome.kind].append(_told(outcome))
-    return encode(RegistrationsAnswer(told["entity"], told["feature"], told["group"], told["service"]))
+        if done % TOLD_PER_TURN == 0:
+            yield
+    return RegistrationsAnswer(told["entity"], told["feature"], told["group"], told["service"])
 
 
 def _registrations(asked: Registrations) -> Iterator[Registration]:
