@@ -89,6 +89,21 @@ def test_what_one_process_registers_together_is_written_and_read_through_the_oth
     assert write(one, "together_1", 5) == 200
 
 
+def test_lists_registered_at_once_through_two_processes_are_each_registered_whole(pair: Pair) -> None:
+    def body(place: int) -> dict[str, Any]:
+        names = [f"at_once_{place}_{at}" for at in range(3)]
+        features = [{"name": name, "entity": "user", "valueType": "number"} for name in names]
+        return {"features": features, "services": [{"name": f"at_once_{place}", "features": names}]}
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda at: pair[at % 2].post("/registrations", body(at)), range(8)))
+    assert {answer.status_code for answer in answers} == {200}
+    for at in range(8):
+        for server in pair:
+            answer = server.post("/registrations", body(at)).json()
+            assert {one["outcome"] for one in (*answer["features"], *answer["services"])} == {"unchanged"}
+
+
 def test_every_route_knows_at_once_what_another_process_has_registered_and_deleted(pair: Pair) -> None:
     one, two = pair
     entities = {"entityIds": ["u1"]}

@@ -21,6 +21,7 @@ from timewell.commands import (
     health,
     history,
     load,
+    promote,
     register,
     serve_values,
     services,
@@ -33,7 +34,7 @@ from timewell.commands.exits import MEANINGS, attempt
 from timewell.commands.options import Parser, Subparsers
 
 COMMANDS = (
-    *(register, features, versions, entities, groups, services),
+    *(register, features, versions, promote, entities, groups, services),
     *(write, load, serve_values, history, export, training_set),
     *(stats, drift, checks, alerts, health),
     *(delete, erase),

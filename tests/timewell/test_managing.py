@@ -91,6 +91,18 @@ def test_versions_tell_which_one_the_name_means(timewell: Command, registered: L
     refused(timewell("versions", f"user.{name}.v1"), 1, f"user.{name}.v1")
 
 
+def test_a_promoted_version_is_what_the_name_means(timewell: Command, registered: LiveServer, name: str) -> None:
+    refused(timewell("promote", f"user.{name}"), 1, f"user.{name}", "name one version")
+    second = f"user.{name}.v2"
+    assert lines(timewell("promote", second)) == [["promoted", second], [f"user.{name}", "means", second]]
+    assert [line[:3:2] for line in lines(timewell("versions", name))[1:]] == [
+        [f"user.{name}.v1", "yes"],
+        [second, "current"],
+    ]
+    assert said(timewell("promote", f"user.{name}.v1", "--json"))["id"] == f"user.{name}.v1"
+    assert registered.feature(name)["id"] == second
+
+
 # What is watched
 
 
