@@ -18,7 +18,8 @@ messages.py                         the messages that each actor answers
 repeats.py catalogue.py             idempotency keys; entity types and feature services
 registry.py                         the feature registry
 ingest/                             rows from JSON, lines and Arrow, validated before they are written
-journal.py store.py                 the total order of all writes; one shard of the values
+journal.py rebuilding.py            the total order of all writes; partitions made from what is stored
+store.py                            one shard of the values
 shared_store.py completing.py       one shard whose values are in a shared store; reading what memory lacks
 serving.py checkpoint.py            queries over all shards; moving the journal into the history
 training.py                         training sets

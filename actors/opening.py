@@ -30,6 +30,7 @@ from actors.monitoring.statistics import Statistics
 from actors.monitoring.watch import Watch
 from actors.monitoring.webhook import Webhook
 from actors.observed import Observations
+from actors.rebuilding import rebuild
 from actors.registrar import RegistryActor
 from actors.registry import FeatureRegistry
 from actors.repeats import Repeats
@@ -45,7 +46,7 @@ from actors.shared_store import SharedStoreActor
 from actors.storage.embedded.local import LocalStorage, MemoryStorage
 from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.storage.protocol import OwnStorage, Recovered, SharedStorage, Storage
-from actors.store import StoreActor, rebuild
+from actors.store import StoreActor
 from actors.supervisor import Actor, supervise
 from actors.timestamps import SECOND
 from actors.training import TrainingSets

@@ -7,6 +7,7 @@ handles all messages, frees memory between them, and after a crash reloads every
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,18 +33,17 @@ from actors.messages import (
     Scanned,
     Whereabouts,
 )
+from actors.rebuilding import rebuild, replayed
 from actors.storage.protocol import Known, OwnHistory, OwnLog, Trimmed
-from actors.table.batch import Batch, Table, observations
+from actors.table.batch import Batch, observations
 from actors.table.columns import Indices
 from actors.table.found import Found
 from actors.table.grid import Cells, Grid, filled
 from actors.table.latest import HalfGrown
-from actors.table.loading import Loading
 from actors.table.partition import DiskRows, Partition
 from actors.table.ranged import Bounds, Ranged, in_windows
 from actors.table.rows import Rows
 from actors.table.series import SLOTS_WORTH_COMPACTING, differences
-from actors.table.sharding import shards_of, split
 from actors.timestamps import FOREVER
 from actors.turns import Steps, at_once, by_turns
 from actors.types.type import Nulls
@@ -114,13 +114,13 @@ class FeatureStore:
         features = _features_of(message)
         return self.partition.lacks(features) or (_searches(message) and not self.partition.is_in_order(features))
 
-    def preparing(self, message: Message[Any]) -> Steps[None]:
+    def preparing(self, message: Message[Any], most: int | None = None) -> Steps[None]:
         """Add the columns that a message needs, and sort the rows that it searches, in steps. The store may not be
-        used otherwise in between."""
+        used otherwise in between. `most`: of how many features the rows are sorted, None for all."""
         features = _features_of(message)
         yield from self.partition.making_columns(features)
         if _searches(message):
-            yield from self.partition.ordering(features)
+            yield from self.partition.ordering(features, most)
 
     def applying(self, batches: Sequence[tuple[int, Batch]]) -> Steps[None]:
         """Apply batches, in steps. The store may not be used otherwise in between."""
@@ -289,6 +289,16 @@ def _uncovered(cold: Nulls | None, entities: Sequence[str], disk: DiskRows | Non
     return cold & np.array([entity not in covered for entity in entities], np.bool_)
 
 
+class _Due:
+    """A message to be handled. `passes`: how often a part of its preparation was done."""
+
+    __slots__ = ("envelope", "passes")
+
+    def __init__(self, envelope: Envelope[Any]) -> None:
+        self.envelope = envelope
+        self.passes = 0
+
+
 class StoreActor:
     """Runs the FeatureStore of one shard."""
 
@@ -328,20 +338,29 @@ class StoreActor:
 
     async def run(self) -> None:
         """Handle messages until cancelled, with steps of housekeeping in between."""
+        waiting = deque[_Due]()
         while True:
-            batch = await self._next()
-            self.mailbox.take(batch)
-            if self.mailbox.missed:
-                await self._catch_up()
+            await self._take_in(waiting, await self._next())
             until = trio.current_time() + LONGEST_TURN_SECONDS
-            for envelope in batch:
-                if isinstance(envelope.message, Apply) and envelope.reply is None:
-                    await self._apply(envelope.message)
-                else:
-                    await self._answer_by_turns(envelope)
+            while waiting:
+                due = waiting.popleft()
+                if isinstance(due.envelope.message, Apply) and due.envelope.reply is None:
+                    await self._apply(due.envelope.message)
+                elif not await self._answer_by_turns(due):
+                    # Much is to be sorted for it. What has come meanwhile need not wait for all of that.
+                    await self._take_in(waiting, self.mailbox.drain_now(), due)
                 if trio.current_time() > until:
                     await trio.lowlevel.checkpoint()
                     until = trio.current_time() + LONGEST_TURN_SECONDS
+
+    async def _take_in(self, waiting: deque[_Due], fresh: list[Envelope[Any]], last: _Due | None = None) -> None:
+        """Queue the messages that have come, and `last` behind them."""
+        waiting.extend(map(_Due, fresh))
+        if last is not None:
+            waiting.append(last)
+        self.mailbox.take([due.envelope for due in waiting])
+        if self.mailbox.missed:
+            await self._catch_up()
 
     async def _apply(self, message: Apply) -> None:
         """Apply batches, after the steps of tidying that earlier batches owe."""
@@ -366,14 +385,22 @@ class StoreActor:
             raise RuntimeError("what is asked for has to be prepared in steps")
         self._answer(envelope)
 
-    async def _answer_by_turns(self, envelope: Envelope[Any]) -> None:
-        if self.store.unprepared(envelope.message):
+    async def _answer_by_turns(self, due: _Due) -> bool:
+        """Answer a message, or do a part of what has to be done before; returns whether it is answered."""
+        message = due.envelope.message
+        if self.store.unprepared(message):
+            # Writes may undo what has been sorted; in the end all is sorted at once.
+            most = 1 if due.passes < len(_features_of(message)) else None
+            due.passes += 1
             try:
-                await by_turns(self.store.preparing(envelope.message))
+                await by_turns(self.store.preparing(message, most))
             except MemoryError as error:
-                self._refuse(envelope, error)
-                return
-        self._answer(envelope)
+                self._refuse(due.envelope, error)
+                return True
+            if self.store.unprepared(message):
+                return False
+        self._answer(due.envelope)
+        return True
 
     def _answer(self, envelope: Envelope[Any]) -> None:
         try:
@@ -434,45 +461,3 @@ def _searches(message: Message[Any]) -> bool:
 def _takes_in(message: Message[Any]) -> bool:
     """Whether a query loads rows from disk back into memory."""
     return isinstance(message, Latest) and message.current and len(message.disk) > 0
-
-
-def rebuild(
-    log: OwnLog, history: OwnHistory, known: Known, shards: int, wanted: Sequence[int], budget: int
-) -> dict[int, Partition]:
-    """Rebuild the partitions of the wanted shards from history and journal. Blocks; for a worker thread.
-
-    `budget`: how many observations all shards together may keep in memory.
-    """
-    while True:
-        plan, features = history.plan(budget), known()
-        partitions = {shard: Partition(plan.base_floor, plan.position, plan.floors) for shard in wanted}
-        loading = {shard: Loading(partition) for shard, partition in partitions.items()}
-        for table, arrived in history.load(plan, features):
-            for shard, rows in _owned(table, shards, partitions):
-                loading[shard].add(table.take(rows) if len(rows) < table.rows else table, arrived[rows])
-        for one in loading.values():
-            one.end()
-        kept_values = {feature.id: feature.kept_values for feature in features.values()}
-        for partition in partitions.values():
-            partition.trim(kept_values)
-        try:
-            for arrived_at, batch in log.replay(plan.position):
-                for shard, tables in split(batch, shards).items():
-                    if shard in partitions:
-                        partitions[shard].apply(arrived_at, tables)
-        except Trimmed:
-            continue  # there was a checkpoint in between: start again, as the history has more now
-        return partitions
-
-
-def _owned(table: Table, shards: int, wanted: Mapping[int, Partition]) -> list[tuple[int, Indices]]:
-    owners = shards_of(table.entity_type, table.entities.ids.texts, shards)[table.entities.codes]
-    found = ((shard, np.flatnonzero(owners == shard)) for shard in wanted)
-    return [(shard, rows) for shard, rows in found if len(rows)]
-
-
-def replayed(log: OwnLog, shards: int, shard: int, after: int) -> list[tuple[int, list[Table]]]:
-    """The parts that one shard owns of the journal's batches later than `after`. Blocks; for a worker thread."""
-    return [
-        (arrived, parts[shard]) for arrived, batch in log.replay(after) if shard in (parts := split(batch, shards))
-    ]

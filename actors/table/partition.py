@@ -148,11 +148,14 @@ class Partition:
         """Whether point-in-time queries for these features find their rows sorted."""
         return all(self._series[one.id][1].is_in_order() for one in features if one.id in self._series)
 
-    def ordering(self, features: Sequence[Feature]) -> Steps[None]:
-        """Sort the rows of these features, in steps. The partition may not be used otherwise in between."""
-        for one in features:
-            if one.id in self._series and not self._series[one.id][1].is_in_order():
-                yield from self._series[one.id][1].ordering()
+    def ordering(self, features: Sequence[Feature], most: int | None = None) -> Steps[None]:
+        """Sort the rows of these features, or of `most` of those that need it, in steps.
+
+        The partition may not be used otherwise in between.
+        """
+        series = [self._series[one.id][1] for one in features if one.id in self._series]
+        for one in [one for one in series if not one.is_in_order()][:most]:
+            yield from one.ordering()
 
     def _is_new(self, feature: str, created: int) -> bool:
         return feature not in self._series or self._series[feature][0] < created

@@ -10,14 +10,19 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import checkpoint, mailbox, router, store
-from actors.domain import FeatureChange
+from actors.domain import Feature, FeatureChange
 from actors.errors import Conflict, NotFound, Overloaded, StorageDown, StoreCrashed
 from actors.messages import Apply, Latest
 from actors.monitoring import monitor
 from actors.router import Router
 from actors.settings import CRASHES_ALLOWED
 from actors.storage.entries import Written
+from actors.table import series
+from actors.table.ids import numbered
+from actors.table.partition import Partition
 from actors.timestamps import FOREVER
+from actors.training import Spine, Wanted
+from actors.turns import Steps
 from tests.actors.service import FEATURE, ONE, OTHER, SETTINGS, read, service, write
 from tests.batches import a_table
 from tests.faults import FaultyStorage
@@ -26,6 +31,52 @@ from tests.faults import FaultyStorage
 @pytest.fixture
 def storage() -> FaultyStorage:
     return FaultyStorage()
+
+
+# Turns
+
+
+async def test_a_read_waits_for_the_sorting_of_one_feature_and_not_of_all_that_another_asks_for(
+    monkeypatch: pytest.MonkeyPatch, storage: FaultyStorage
+) -> None:
+    monkeypatch.setattr(series, "ROWS_A_STEP", 0)  # a single row is much
+    done, begun, sane = list[str](), trio.Event(), Partition.ordering
+
+    def ordering(self: Partition, *asked: Any) -> Steps[None]:
+        begun.set()
+        yield from sane(self, *asked)
+
+    monkeypatch.setattr(Partition, "ordering", ordering)
+    async with service(storage) as timewell:
+        features = [await registered(timewell, f"f{number}") for number in range(8)]
+        for feature in features:
+            await write(timewell, ONE, 1.0, feature=feature.id)
+
+        async def train() -> None:
+            spine = Spine([numbered([ONE])], np.full(1, FOREVER))
+            columns = await timewell.fill(spine, [Wanted(feature.name, feature) for feature in features])
+            assert [column.values.tolist() for column in columns] == [[1.0]] * len(features)
+            done.append("training set")
+
+        async def serve() -> None:
+            assert await read(timewell, ONE, feature=features[-1].id) == [1.0]
+            done.append("latest value")
+
+        async def add() -> None:
+            for feature in features:  # which is then to be sorted again
+                await write(timewell, OTHER, 2.0, feature=feature.id)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(train)
+            await begun.wait()
+            nursery.start_soon(serve)
+            nursery.start_soon(add)
+        assert done == ["latest value", "training set"]
+
+
+async def registered(timewell: Router, name: str) -> Feature:
+    feature, _ = await timewell.register(FeatureChange(entity="user", name=name, value_type="number"))
+    return feature
 
 
 # Group commit
