@@ -31,6 +31,10 @@ JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
 RETRY_SECONDS = 30.0
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+MOST_CUT_OFF = 3
+"""How often an answer may be cut off before that is final: the service may have been stopped once, but whatever
+fails it midway will do so again."""
+BROKEN_OFF = (httpx.ReadError, httpx.RemoteProtocolError)
 BROKEN = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError, httpx.ProxyError)
 
 
@@ -61,6 +65,13 @@ class Answer:
     headers: Mapping[str, str]
     content: bytes
     attempts: int = 1
+
+
+class CutOff(httpx.RemoteProtocolError):
+    """The answer began and did not end."""
+
+    def __init__(self, error: httpx.TransportError) -> None:
+        super().__init__(str(error) or type(error).__name__, request=error.request)
 
 
 Step = Request | Pause
@@ -151,11 +162,12 @@ class Retry:
     def ask(self, request: Request) -> Talk[Answer]:
         """The successful answer to a request, after as many attempts as it takes. Raises TimewellError."""
         started = self.clock()
-        attempt = 1
+        attempt, cut_off = 1, 0
         while True:
             outcome = yield request
             assert outcome is not None
-            pause = self._pause(request, outcome, attempt)
+            cut_off += isinstance(outcome, CutOff)
+            pause = None if cut_off == MOST_CUT_OFF else self._pause(request, outcome, attempt)
             if pause is None or self.clock() - started + pause > self.seconds:
                 return settle(outcome, attempt)
             yield Pause(pause)
@@ -178,6 +190,10 @@ def _worth_repeating(request: Request, outcome: Answer | httpx.TransportError) -
 def settle(outcome: Outcome, attempts: int) -> Answer:
     """The answer, if it is a success. Raises TimewellError for anything else."""
     assert outcome is not None
+    if isinstance(outcome, CutOff):
+        words = f"{_where(outcome)} began its answer and did not end it, in {attempts} attempts"
+        words = f"{words}; the log of the service says why ({outcome})"
+        raise ServerFailed(words) from outcome
     if isinstance(outcome, httpx.TransportError):
         words = str(outcome) or type(outcome).__name__
         raise Unreachable(f"no answer from {_where(outcome)} after {attempts} attempts: {words}") from outcome

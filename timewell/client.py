@@ -15,10 +15,12 @@ import httpx
 from timewell.arrow import FrameKind, frame_of
 from timewell.calls import (
     BROKEN,
+    BROKEN_OFF,
     RETRY_SECONDS,
     Answer,
     Awaited,
     Blocking,
+    CutOff,
     Outcome,
     Pause,
     Request,
@@ -171,7 +173,12 @@ class Client(_Routes, Blocking):
             self._sleep(step.seconds)
             return None
         try:
-            return _answer(self._http.request(**_arguments(step)))
+            with self._http.stream(**_arguments(step)) as response:
+                try:
+                    response.read()
+                except BROKEN_OFF as error:
+                    return CutOff(error)
+                return _answer(response)
         except BROKEN as error:
             return error
 
@@ -263,7 +270,12 @@ class AsyncClient(_Routes, Awaited):
             await anyio.sleep(step.seconds)
             return None
         try:
-            return _answer(await self._http.request(**_arguments(step)))
+            async with self._http.stream(**_arguments(step)) as response:
+                try:
+                    await response.aread()
+                except BROKEN_OFF as error:
+                    return CutOff(error)
+                return _answer(response)
         except BROKEN as error:
             return error
 

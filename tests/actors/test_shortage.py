@@ -40,10 +40,10 @@ def failing(monkeypatch: pytest.MonkeyPatch, method: str) -> list[bool]:
     armed = [True]
     sane = getattr(store.FeatureStore, method)
 
-    def lacking(self: store.FeatureStore, about: Any) -> Any:
+    def lacking(self: store.FeatureStore, about: Any, *rest: Any) -> Any:
         if armed and about:
             raise MemoryError
-        return sane(self, about)
+        return sane(self, about, *rest)
 
     monkeypatch.setattr(store.FeatureStore, method, lacking)
     return armed

@@ -13,7 +13,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import MappingProxyType
 from typing import Any, assert_type
 from uuid import UUID
@@ -737,6 +739,44 @@ def test_every_route_of_the_document_has_its_method(kind: type[Client | AsyncCli
         "export",
         "ids",
     }
+
+
+class Fading(BaseHTTPRequestHandler):
+    """Answers of which the end never comes."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked += 1  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b'5\r\n{"res\r\n')
+        self.close_connection = True
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_an_answer_that_is_cut_off_each_time_is_asked_for_three_times_and_told_as_such(
+    kind: type[Client | AsyncClient],
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Fading) as server:
+        server.asked = 0  # type: ignore[attr-defined]
+        Thread(target=server.serve_forever, daemon=True).start()
+        client = kind(f"http://127.0.0.1:{server.server_port}", retry=Retry(first_pause=0.0))
+
+        async def awaited(answer: Any) -> None:
+            await answer
+
+        with pytest.raises(timewell.ServerFailed, match="did not end it, in 3 attempts") as told:
+            answer = client.serve(["e"], ["f"])
+            asyncio.run(awaited(answer))  # the blocking client has raised by now
+        assert isinstance(told.value.__cause__, httpx.RemoteProtocolError)
+        assert server.asked == 3  # type: ignore[attr-defined]
+        server.shutdown()
 
 
 def test_events_are_read_as_they_come_in_both_clients() -> None:
