@@ -320,7 +320,7 @@ def test_wide_rows_go_out_in_parts_of_fewer(
         shared_server.register(f"{name}_{one}")
     rows = [row | {f"{name}_b": 5} for row in numbered(7, f"{name}_a")]
     with Client(shared_server.url) as client:
-        asked = Namespace(file=Path(save("rows.csv", rows)), entity="user", columns=None)
+        asked = Namespace(file=Path(save("rows.csv", rows)), entity="user", key=None, columns=None)
         asked.id_column, asked.timestamp_column, asked.timestamp_unit = "entityId", "timestamp", None
         plan = load_parts.make_plan(client, asked)
         assert plan.rows_per_part == 3

@@ -47,8 +47,11 @@ def value_column(value_type: str, column: Any, is_text: bool) -> pa.Array:
 # Keys
 
 
-def id_column(column: Any) -> pa.Array:
-    """Entity ids as text; whole numbers as their digits. Raises BadValue for others and for missing ids."""
+def id_column(column: Any, missing: bool = False) -> pa.Array:
+    """Entity ids as text; whole numbers as their digits. Raises BadValue for others.
+
+    `missing`: whether ids may be missing.
+    """
     if isinstance(column, list):
         for index, value in enumerate(column):
             if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
@@ -56,9 +59,10 @@ def id_column(column: Any) -> pa.Array:
         column = pa.array([None if value is None else str(value) for value in column], pa.string())
     column = plain_column(pa, column)
     kind = column.type
-    if not (pa.types.is_string(kind) or pa.types.is_integer(kind) or len(column) == 0):
+    nothing = len(column) == (column.null_count if missing else 0)
+    if not (pa.types.is_string(kind) or pa.types.is_integer(kind) or nothing):
         raise BadValue(None, f"entity ids are text or whole numbers, not {kind}")
-    return _whole(column).cast(pa.string())
+    return (column if missing else _whole(column)).cast(pa.string())
 
 
 def time_column(column: Any, unit: Unit | None = None) -> pa.Array:

@@ -5,13 +5,9 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from timewell.commands.exits import Misused
-from timewell.commands.options import Subparsers, add_command, file_of, names, references_of
-
-if TYPE_CHECKING:
-    from timewell.client import Client
+from timewell.commands.options import Subparsers, add_command, columns_of, file_of, names
 
 MORE = """\
 The file has a row per entity and timestamp: entityId (or a column for each key of the entity type), timestamp, and
@@ -53,7 +49,7 @@ def run(asked: Namespace) -> None:
 
     entities = None if asked.entity_ids is None else _entities(asked.entity_ids)
     with TableClient(asked.url, asked.retry_seconds) as client:
-        columns = _columns(client, asked)
+        columns = columns_of(client, asked)
         json_columns = [
             name for name, reference in columns.items() if client.feature(reference).value_type == "json"
         ]
@@ -68,13 +64,6 @@ def run(asked: Namespace) -> None:
         show_json(answer)
     else:
         show_pairs(list((answer | {"features": ", ".join(columns)}).items()))
-
-
-def _columns(client: Client, asked: Namespace) -> dict[str, str]:
-    """The columns of the features, each with its feature."""
-    if asked.service is not None:
-        return {one.name: one.ref for one in client.service(asked.service).features}
-    return {reference: reference for reference in references_of(client, asked.features, asked.group)}
 
 
 def _entities(given: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING, Any
 
 from timewell.commands.exits import Failed, say
-from timewell.commands.options import Subparsers, add_command, file_of
+from timewell.commands.options import Subparsers, add_command, file_of, pair
 
 if TYPE_CHECKING:
     from timewell.commands.load_parts import Plan
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MORE = """\
 The file is read and sent in parts of at most 50,000 rows, each written whole or not at all. Rows are counted from
 1, without the header.
+
+Ids are in one column, or for an entity type with several keys in one for each: --key user=user_id --key shop=s.
 
 A missing value (null, NaN, an empty field of a CSV) is not written, so an older value remains the latest; --nulls
 write writes a null instead. The answer says how many values were missing, and how many were replaced by later rows
@@ -55,7 +57,15 @@ def add(commands: Subparsers) -> None:
 
 def add_key_columns(parser: ArgumentParser) -> None:
     """Add the options that name the key columns."""
-    parser.add_argument("--id-column", default="entityId", help="the column of entity ids (default: %(default)s)")
+    ids = parser.add_mutually_exclusive_group()
+    ids.add_argument("--id-column", default="entityId", help="the column of entity ids (default: %(default)s)")
+    ids.add_argument(
+        "--key",
+        type=pair,
+        action="append",
+        metavar="KEY=COLUMN",
+        help="the column of a key of an entity type; once for each key",
+    )
     parser.add_argument(
         "--timestamp-column", default="timestamp", help="the column of timestamps (default: %(default)s)"
     )
@@ -100,8 +110,9 @@ def _check(plan: Plan, asked: Namespace) -> None:
     with progress(f"checking {plan.file.path.name}") as tell:
         for _, table in parts(plan):
             rows += table.num_rows
-            missing = missing_in(table.columns[2:]) if asked.nulls == "skip" else 0
-            values += table.num_rows * (table.num_columns - 2) - missing
+            columns = plan.values_of(table)
+            missing = missing_in(columns) if asked.nulls == "skip" else 0
+            values += table.num_rows * len(columns) - missing
             skipped += missing
             tell(rows, plan.file.share())
     _report(plan, asked, State(rows, values, skipped=skipped), dryRun=True)
@@ -113,7 +124,9 @@ def _load(client: TableClient, plan: Plan, asked: Namespace) -> None:
     from timewell.errors import shown_address
 
     registered = sorted((column, feature.id, feature.created_at) for column, feature in plan.features.items())
-    keys = (plan.id_column, plan.timestamp_column)
+    keys = (*plan.ids.items(), plan.timestamp_column)
+    if plan.entity is None:
+        keys = (*plan.ids.values(), plan.timestamp_column)
     columns = [(column, id_) for column, id_, _ in registered]
     kept = StateFile(str(plan.file.path.resolve()), shown_address(asked.url), keys, columns, asked.nulls)
     resumed = 0
@@ -150,10 +163,10 @@ def _send(client: TableClient, plan: Plan, kept: StateFile, seed: list[Any], nul
                     break
                 key = f"load-{digest}-{start}-{end}"
                 try:
-                    written, repeated = client.write_table(table, key, nulls)
+                    written, repeated = client.write_table(table, key, nulls, plan.entity)
                 except (InvalidInput, TooLarge) as error:
                     raise Failed(blame(plan, error, start)) from None
-                missing = missing_in(table.columns[2:]) if nulls == "skip" else 0
+                missing = missing_in(plan.values_of(table)) if nulls == "skip" else 0
                 state = state.after(end, digest, written, missing, repeated)
                 kept.write(state)
             elif end == state.rows and digest != state.digest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -23,10 +23,15 @@ VALUES_PER_PART = 200_000
 
 
 class Plan(NamedTuple):
-    """A file to load, with the feature of each column."""
+    """A file to load, with the feature of each column.
+
+    `ids`: the columns of ids by the name that they are sent under, `entityId` or a key; `entity`: the entity type
+    in the latter case.
+    """
 
     file: RowsFile
-    id_column: str
+    ids: Mapping[str, str]
+    entity: str | None
     timestamp_column: str
     timestamp_unit: Unit | None
     features: Mapping[str, FeatureAnswer]
@@ -35,6 +40,10 @@ class Plan(NamedTuple):
     def rows_per_part(self) -> int:
         """As many rows as fit one commit of the service."""
         return max(1, min(ROWS_PER_PART, VALUES_PER_PART // len(self.features)))
+
+    def values_of(self, table: pa.Table) -> list[pa.ChunkedArray]:
+        """The columns of a part that hold values."""
+        return list(table.columns[len(self.ids) + 1 :])
 
 
 class FilePart(NamedTuple):
@@ -47,7 +56,8 @@ class FilePart(NamedTuple):
 def make_plan(client: Client, asked: Namespace) -> Plan:
     """The file with the features of its columns. Raises Failed if they do not fit."""
     file = open_rows(asked.file)
-    keys = (asked.id_column, asked.timestamp_column)
+    ids = _ids(client, asked, file)
+    keys = (*ids.values(), asked.timestamp_column)
     _need(file, keys, asked.columns)
     columns = asked.columns or {name: name for name in file.names if name not in keys}
     if isinstance(file, LineRows):
@@ -66,10 +76,27 @@ def make_plan(client: Client, asked: Namespace) -> Plan:
         features[column] = feature
     if not features:
         raise Failed(f"{file.path}: there is no column for a feature")
-    return Plan(file, *keys, asked.timestamp_unit, features)
+    entity = None if "entityId" in ids else asked.entity
+    return Plan(file, ids, entity, asked.timestamp_column, asked.timestamp_unit, features)
 
 
-def _need(file: RowsFile, keys: tuple[str, str], columns: Mapping[str, str] | None) -> None:
+def _ids(client: Client, asked: Namespace, file: RowsFile) -> dict[str, str]:
+    """The columns of ids. Without an option they are `entityId` or, as in an export, named like the keys."""
+    by_default = asked.key is None and asked.id_column == "entityId" and "entityId" not in file.names
+    if asked.key is None and not by_default:
+        return {"entityId": asked.id_column}
+    keys = client.entity_type(asked.entity).keys
+    if asked.key is None:
+        named = {key: key for key in keys} if set(keys) <= set(file.names) else {}
+        return named if len(keys) > 1 and named else {"entityId": asked.id_column}
+    given = dict(asked.key)
+    if given.keys() != set(keys) or len(given) < len(asked.key):
+        example = " ".join(f"--key {key}=COLUMN" for key in keys)
+        raise Failed(f"{file.path}: {asked.entity} has the keys {', '.join(keys)}: give {example}")
+    return {key: given[key] for key in keys} if len(keys) > 1 else {"entityId": given[keys[0]]}
+
+
+def _need(file: RowsFile, keys: Sequence[str], columns: Mapping[str, str] | None) -> None:
     """Raise Failed if the file lacks a column. In NDJSON the first row may lack any column but the keys."""
     need(file, keys)
     if columns is not None and not isinstance(file, LineRows):
@@ -82,7 +109,7 @@ def _need(file: RowsFile, keys: tuple[str, str], columns: Mapping[str, str] | No
 def parts(plan: Plan) -> Iterator[FilePart]:
     """The file in parts, always cut at the same rows. Raises Failed, naming a bad row."""
     start = 0
-    wanted = [plan.id_column, plan.timestamp_column, *plan.features]
+    wanted = [*plan.ids.values(), plan.timestamp_column, *plan.features]
     for lot in plan.file.lots(plan.rows_per_part, list(dict.fromkeys(wanted))):
         for table in slices_of(_table(plan, lot, start)):
             yield FilePart(start, table)
@@ -92,9 +119,10 @@ def parts(plan: Plan) -> Iterator[FilePart]:
 def _table(plan: Plan, lot: Mapping[str, Any], start: int) -> pa.Table:
     """Columns of the file as a wide table, with feature ids as names."""
     is_text = isinstance(plan.file, CsvRows)
-    name = plan.id_column
+    table, name = dict[str, pa.Array](), ""
     try:
-        table = {"entityId": id_column(lot[name])}
+        for field, name in plan.ids.items():
+            table[field] = id_column(lot[name])
         name = plan.timestamp_column
         table["timestamp"] = time_column(lot[name], plan.timestamp_unit)
         for name, feature in plan.features.items():
@@ -111,7 +139,7 @@ def _where(plan: Plan, column: str, row: int | None) -> str:
 def blame(plan: Plan, error: TimewellError, start: int) -> str:
     """A message for an error of the service, by rows and columns of the file."""
     columns = {feature.id: name for name, feature in plan.features.items()}
-    columns |= {"entityId": plan.id_column, "timestamp": plan.timestamp_column}
+    columns |= {**plan.ids, "timestamp": plan.timestamp_column}
     lines = [
         _where(plan, columns[fault.field], None if fault.index is None else start + fault.index) + fault.message
         for fault in error.errors

@@ -144,6 +144,25 @@ def names(text: str) -> list[str]:
     return found
 
 
+def pair(text: str) -> tuple[str, str]:
+    """`user=user_id` as a name and what stands for it; `user` stands for itself."""
+    name, _, other = (part.strip() for part in text.partition("="))
+    if not name or ("=" in text and not other):
+        raise ArgumentTypeError(f"{text!r} is not of the form user=user_id")
+    return name, other or name
+
+
+def pairs(text: str) -> dict[str, str]:
+    """`user=ada,shop=7` by name."""
+    found: dict[str, str] = {}
+    for item in text.split(","):
+        name, _, value = item.partition("=")
+        if not name.strip() or not value or name.strip() in found:
+            raise ArgumentTypeError(f"{text!r} is not a list such as user=ada,shop=7")
+        found[name.strip()] = value
+    return found
+
+
 def file_of(*endings: str) -> Callable[[str], Path]:
     """An argument type: a file with one of these endings, which tell its format."""
 
@@ -157,10 +176,18 @@ def file_of(*endings: str) -> Callable[[str], Path]:
 
 
 def add_wanted(parser: ArgumentParser) -> None:
-    """Add `--features` and `--group`, of which one must be given."""
+    """Add `--features`, `--group` and `--service`, of which one must be given."""
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--features", type=names, metavar="A,B", help="the features to read")
     wanted.add_argument("--group", help="the group of features to read")
+    wanted.add_argument("--service", help="the service whose features to read")
+
+
+def columns_of(client: Client, asked: Namespace) -> dict[str, str]:
+    """The columns of the features that are asked for, each with its feature."""
+    if asked.service is not None:
+        return {one.name: one.ref for one in client.service(asked.service).features}
+    return {reference: reference for reference in references_of(client, asked.features, asked.group)}
 
 
 def references_of(client: Client, features: list[str] | None, group: str | None) -> list[str]:

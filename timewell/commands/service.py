@@ -35,10 +35,17 @@ class TableClient(Client):
         return self
 
     @route
-    def write_table(self, table: pa.Table, key: str, nulls: str) -> Talk[tuple[Written, bool]]:
-        """Write a wide table, whole or not at all. Returns the answer and whether an earlier write got it."""
+    def write_table(
+        self, table: pa.Table, key: str, nulls: str, entity: str | None = None
+    ) -> Talk[tuple[Written, bool]]:
+        """Write a wide table, whole or not at all. Returns the answer and whether an earlier write got it.
+
+        `entity`: its entity type, if columns are named like the keys of that.
+        """
         headers = {"Content-Type": ARROW, "Idempotency-Key": key}
-        request = Request("POST", "/features/write-batch", query(nulls=nulls), to_stream(table), headers)
+        request = Request(
+            "POST", "/features/write-batch", query(nulls=nulls, entity=entity), to_stream(table), headers
+        )
         answer = yield from self._retry.ask(request)
         return read(answer, Written), is_repeat(answer)
 
@@ -61,7 +68,7 @@ class TableClient(Client):
 
     @route
     def fill(self, keys: pa.Table, asked: Mapping[str, Any]) -> Talk[pa.Table]:
-        """The feature columns of a training set for the rows of `keys` (`entityId` and `timestamp`)."""
+        """The feature columns of a training set for the rows of `keys` (ids and `timestamp`)."""
         headers = {"Content-Type": ARROW, "Accept": ARROW}
         request = Request("POST", "/features/training-set", query(**asked), to_stream(keys), headers)
         table = from_stream((yield from self._retry.ask(request)).content)

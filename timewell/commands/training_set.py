@@ -10,7 +10,7 @@ import msgspec
 
 from timewell.commands.exits import Failed
 from timewell.commands.load import add_key_columns
-from timewell.commands.options import Subparsers, add_command, add_wanted, file_of, references_of
+from timewell.commands.options import Subparsers, add_command, add_wanted, columns_of, file_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +25,10 @@ The output has all columns of the rows unchanged and in their order, then a colu
 stay text, columns of a Parquet file keep their types. Values of an NDJSON file stay as they are written (1.10,
 12345678901234567890); in CSV and Parquet output they are text. What a row lacks is null. In CSV and NDJSON output,
 bytes are Base64. Only ids and timestamps are sent to the service. The rows are read, sent and saved a part at a
-time."""
+time.
+
+Where features are of several entity types, or of one with several keys, --key names the column of each key. A
+field that is empty there means that the row has no such entity."""
 
 
 def add(commands: Subparsers) -> None:
@@ -70,31 +73,38 @@ def run(asked: Namespace) -> None:
     as_written = isinstance(file, LineRows)
     if isinstance(file, LineRows):
         file.keep_as_written()
-    need(file, (asked.id_column, asked.timestamp_column))
+    ids = {"entityId": asked.id_column} if asked.key is None else dict(asked.key)
+    need(file, (*ids.values(), asked.timestamp_column))
     with TableClient(asked.url, asked.retry_seconds) as client:
-        references = references_of(client, asked.features, asked.group)
-        json_columns = [name for name in references if client.feature(name).value_type == "json"]
+        columns = columns_of(client, asked)
+        references = list(columns)
+        json_columns = [name for name, one in columns.items() if client.feature(one).value_type == "json"]
         _check_new(file, references)
         if asked.aggregation not in (None, "latest", "first"):
             json_columns = []
-        options = {
-            "features": references,
-            "lookback": asked.lookback,
-            "window": asked.window,
-            "aggregation": asked.aggregation,
-            "knownAt": asked.known_at,
-        }
+        options = _options(asked, references)
         client.be_patient()
         json_columns += file.names if as_written else []
         with Saved(asked.output, json_columns) as saved, progress(f"filling {asked.rows.name}") as tell:
             for lot in file.lots(ROWS_PER_PART, file.names):
-                saved.write(_filled(client, file, lot, saved.rows, asked, options))
+                saved.write(_filled(client, file, lot, saved.rows, asked, ids, options))
                 tell(saved.rows, file.share())
     answer = {"file": str(asked.output), "rows": saved.rows, "features": references}
     if asked.json:
         show_json(answer)
     else:
         show_pairs(list((answer | {"features": ", ".join(references)}).items()))
+
+
+def _options(asked: Namespace, references: list[str]) -> dict[str, Any]:
+    return {
+        "features": references if asked.service is None else None,
+        "service": asked.service,
+        "lookback": asked.lookback,
+        "window": asked.window,
+        "aggregation": asked.aggregation,
+        "knownAt": asked.known_at,
+    }
 
 
 def _check_new(file: RowsFile, references: list[str]) -> None:
@@ -109,6 +119,7 @@ def _filled(
     lot: Mapping[str, Any],
     start: int,
     asked: Namespace,
+    ids: Mapping[str, str],
     options: Mapping[str, Any],
 ) -> pa.Table:
     """A part of the rows with the features on the right."""
@@ -116,14 +127,14 @@ def _filled(
 
     from timewell.errors import InvalidInput
 
-    keys = _keys(file, lot, start, asked)
+    keys = _keys(file, lot, start, asked, ids)
     if isinstance(next(iter(lot.values())), list):
         is_json = asked.output.suffix.lower() == ".ndjson"
         lot = {name: _texts(file, name, values, start, is_json) for name, values in lot.items()}
     try:
         filled = client.fill(keys, options)
     except InvalidInput as error:
-        raise _blamed(file, error, start, asked) from None
+        raise _blamed(file, error, start, {**ids, "timestamp": asked.timestamp_column}) from None
     return pa.table({**lot, **dict(zip(filled.column_names, filled.columns, strict=True))})
 
 
@@ -144,18 +155,21 @@ def _unquoted(written: str) -> str:
     return msgspec.json.decode(written, type=str) if written.startswith('"') else written
 
 
-def _keys(file: RowsFile, lot: Mapping[str, Any], start: int, asked: Namespace) -> pa.Table:
+def _keys(
+    file: RowsFile, lot: Mapping[str, Any], start: int, asked: Namespace, ids: Mapping[str, str]
+) -> pa.Table:
     """The ids and timestamps of the rows. Raises Failed, naming a bad row."""
     import pyarrow as pa
 
     from timewell.commands.columns import BadValue, id_column, time_column
 
-    name = asked.id_column
+    table, name = dict[str, pa.Array](), ""
     try:
-        entities = id_column(_read(lot[name]))
+        for field, name in ids.items():
+            table[field] = id_column(_read(lot[name]), missing=asked.key is not None)
         name = asked.timestamp_column
-        times = time_column(_read(lot[name]), asked.timestamp_unit)
-        return pa.table({"entityId": entities, "timestamp": times})
+        table["timestamp"] = time_column(_read(lot[name]), asked.timestamp_unit)
+        return pa.table(table)
     except BadValue as bad:
         where = "" if bad.index is None else f"row {start + bad.index + 1}, "
         raise Failed(f"{file.path}: {where}column {name!r}: {bad.message}") from None
@@ -168,11 +182,12 @@ def _read(column: Any) -> Any:
     return [None if one is None else msgspec.json.decode(one) for one in column]
 
 
-def _blamed(file: RowsFile, error: InvalidInput, start: int, asked: Namespace) -> Exception:
+def _blamed(file: RowsFile, error: InvalidInput, start: int, columns: Mapping[str, str]) -> Exception:
     """The service's error, with the number of the row in the file if it is about a row."""
     rows = [fault for fault in error.errors if fault.index is not None and fault.field.startswith("rows.")]
     if not rows:
         return error
     fault = rows[0]
-    name = asked.id_column if fault.field == "rows.entityId" else asked.timestamp_column
+    field = fault.field.removeprefix("rows.")
+    name = columns.get(field, field)
     return Failed(f"{file.path}: row {start + (fault.index or 0) + 1}, column {name!r}: {fault.message}")
