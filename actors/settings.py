@@ -264,6 +264,9 @@ MERGE_SECONDS = 5.0
 """Over a shared store, statistics include what each process has counted after at most this long."""
 MOST_WIDE_SHAPES = 256
 """Distinct sets of features of one entity type that are stored as one row; beyond, each value has its own row."""
+DAILY_STATISTICS_DAYS = 5_000
+"""Statistics are kept by day for event times of the last 5,000 days, and by 5,000 days before that, so that a
+feature has at most 10,800 windows, whatever its event times are."""
 STATISTICS_READERS = 2
 """Worker threads that may merge statistics at once."""
 VALUES_UNDER_WAY = 8_000_000

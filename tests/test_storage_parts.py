@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from actors.domain import VALUE_TYPES, Feature, Group
 from actors.errors import Conflict
 from actors.opening import AnyStorage
-from actors.stats.windows import DAY, Window
+from actors.stats.windows import DAY, FIVE_MINUTES, WHOLE, Window, coarser
 from actors.storage.carrying import fingerprints
 from actors.storage.embedded.local import LocalStorage, MemoryStorage
 from actors.storage.entries import Catalogued, Deleted, Erased, Grouped, Noted, Registered, Uncatalogued, Written
@@ -183,6 +184,23 @@ def test_summaries_are_merged_with_what_is_saved_and_come_back_with_their_positi
     assert summaries.read(X, DAY, FOREVER) == (begun + 7, {})
     assert summaries.read(BOTH[1], NEVER, FOREVER) == (begun + 7, {})
     assert dict(summaries.all()) == {whole: b"ac", window: b"b"}
+
+
+def test_windows_of_all_years_that_a_version_before_has_kept_apart_become_few(storage: AnyStorage) -> None:
+    summaries, now, kept = storage.summaries, 20_000 * DAY, {SummaryKey(X.id, X.created, *WHOLE): b"0"}
+    for day in [*range(-700_000, 14_000, 900), *range(19_990, 20_020), *range(21_000, 2_900_000, 3_000)]:
+        kept[SummaryKey(X.id, X.created, DAY if day < now // DAY else FIVE_MINUTES, day * DAY)] = b"1"
+    summaries.save(summaries.position + 1, kept, b"".join)
+    for _ in range(2):
+        getattr(summaries, "coarsen_now", summaries.coarsen)(now, b"".join)
+    found = summaries.read(X, NEVER, FOREVER).states
+    assert summaries.read_whole(X).states == {WHOLE: b"0"}
+    grown = Counter(coarser(Window(*key[2:]), now) for key in kept if key.width)
+    assert {window: len(state) for window, state in found.items()} == grown
+    widths = Counter(window.width for window in found)
+    assert (widths[DAY], widths[FIVE_MINUTES]) == (10 + 5, 15)
+    assert sum(widths.values()) < 800
+    assert len(kept) > 1_700
 
 
 # The notes

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from actors.stats.summary import Accepted, Raw, Summary, of_a_piece, of_a_window, of_all
 from actors.stats.waiting import Waiting
-from actors.stats.windows import DAY, FIVE_MINUTES, HOUR, WHOLE, Window, placed
+from actors.stats.windows import DAY, FIVE_MINUTES, HOUR, WHOLE, WIDEST, Window, placed
 from actors.table.columns import Indices
 
 ROWS_PER_STEP = 4_096
@@ -165,11 +165,12 @@ def _windows(rows: Accepted) -> list[Window]:
 def _marks(rows: Accepted) -> Marks:
     """A number that identifies each row's window: uint32[n].
 
-    It fits: from year 1 to 9999 there are 1.05e9 periods of five minutes, times 3 widths.
+    It fits: from year 1 to 9999 there are 1.05e9 periods of five minutes, times 4 widths. The widest window that
+    begins before year 1 gets one of the numbers above.
     """
     widths, starts = placed(rows.times, rows.arrived)
     places = starts // FIVE_MINUTES + _PLACES_BEFORE_1970
-    return (places * 3 + (widths >= HOUR) + (widths >= DAY)).astype(np.uint32)
+    return (places * 4 + (widths >= HOUR) + (widths >= DAY) + (widths >= WIDEST)).astype(np.uint32)
 
 
 def _grouped(marks: Marks) -> tuple[Indices, Indices]:

@@ -8,12 +8,29 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from actors.domain import Feature
 from actors.monitoring.monitor import FeatureMonitor
 from actors.stats.state import decode, encode
 from actors.stats.summary import Accepted, Summary, merge_states, of_a_window, of_all
-from actors.stats.windows import DAY, FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, WHOLE, Window, coarser, placed
+from actors.stats.windows import (
+    DAILY_AHEAD,
+    DAILY_FOR,
+    DAY,
+    FINE_AHEAD,
+    FINE_FOR,
+    FIVE_MINUTES,
+    HOUR,
+    HOURLY_FOR,
+    MOST_WINDOWS,
+    WHOLE,
+    WIDEST,
+    Window,
+    coarser,
+    due,
+    placed,
+)
 from actors.storage.embedded import summaries as monitored
 from actors.storage.embedded.local import MemoryStorage
 from actors.storage.protocol import SummaryKey
@@ -30,7 +47,9 @@ offsets = st.builds(lambda unit, n, off: unit * n + off, edges, st.integers(-3, 
 moments = st.builds(lambda offset: MIDNIGHT + offset, offsets) | st.integers(YEAR_ONE, YEAR_9999)
 arrivals = st.builds(lambda offset: MIDNIGHT + offset, offsets)
 windows = st.builds(
-    lambda width, time: Window(width, time - time % width), st.sampled_from([FIVE_MINUTES, HOUR, DAY]), moments
+    lambda width, time: Window(width, time - time % width),
+    st.sampled_from([FIVE_MINUTES, HOUR, DAY, WIDEST]),
+    moments,
 )
 
 
@@ -40,9 +59,12 @@ def int64(values: list[int]) -> Times:
 
 def width_of(age: int) -> int:
     """As the module promises it."""
-    if age < 86_400_000_000:
-        return 300_000_000
-    return 3_600_000_000 if age < 14 * 86_400_000_000 else 86_400_000_000
+    day = 86_400_000_000
+    if age >= 5_000 * day or age < -366 * day:
+        return 5_000 * day
+    if age >= 14 * day or age < -14 * day:
+        return day
+    return 300_000_000 if age < day else 3_600_000_000
 
 
 # Placing
@@ -62,16 +84,22 @@ def test_every_observation_lies_in_a_window_of_the_width_of_its_age(pairs: list[
 @pytest.mark.parametrize(
     ("age", "width"),
     [
-        (-100 * DAY, FIVE_MINUTES),
+        (-4_000 * DAY, WIDEST),
+        (-DAILY_AHEAD - 1, WIDEST),
+        (-DAILY_AHEAD, DAY),
+        (-FINE_AHEAD - 1, DAY),
+        (-FINE_AHEAD, FIVE_MINUTES),
         (0, FIVE_MINUTES),
         (FINE_FOR - 1, FIVE_MINUTES),
         (FINE_FOR, HOUR),
         (HOURLY_FOR - 1, HOUR),
         (HOURLY_FOR, DAY),
         (4_000 * DAY, DAY),
+        (DAILY_FOR - 1, DAY),
+        (DAILY_FOR, WIDEST),
     ],
 )
-def test_the_width_changes_at_a_day_and_at_a_fortnight_to_the_microsecond(age: int, width: int) -> None:
+def test_the_width_changes_at_a_day_a_fortnight_and_5_000_days_to_the_microsecond(age: int, width: int) -> None:
     widths, _ = placed(int64([MIDNIGHT - age]), int64([MIDNIGHT]))
     assert widths.tolist() == [width]
 
@@ -85,10 +113,15 @@ def test_the_first_and_the_last_microsecond_of_a_window_lie_in_it_and_their_neig
 # Growing coarser
 
 
-@given(windows, st.integers(-20 * DAY, 20 * DAY))
+ages = st.integers(-20 * DAY, 20 * DAY) | st.integers(-6_000 * DAY, 6_000 * DAY)
+
+
+@given(windows, ages)
 @settings(deadline=None, max_examples=200)
 def test_a_narrow_window_lies_within_the_wide_one_that_it_goes_into(window: Window, age: int) -> None:
     now = window.last + age
+    if age < 0:  # of a window in the future the first moment is the nearest
+        age = min(0, now - window.start)
     wide = coarser(window, now)
     assert wide.start <= window.start
     assert window.last <= wide.last
@@ -109,15 +142,59 @@ def test_growing_coarser_in_steps_ends_where_growing_at_once_does(
         now += step
         stepwise = coarser(stepwise, now)
         assert stepwise.start <= time <= stepwise.last
-    assert coarser(stepwise, now + 30 * DAY + abs(now - time)).width == DAY
+    assert coarser(stepwise, now + 30 * DAY + abs(now - time)).width >= DAY
+
+
+@given(windows, ages)
+@settings(deadline=None, max_examples=300)
+def test_what_is_due_grows_wider_and_what_should_grow_wider_is_soon_due(window: Window, age: int) -> None:
+    def is_due(now: int) -> bool:
+        bounds = {width: (before, after) for width, before, after in due(now)}
+        before, after = bounds.get(window.width, (-(2**63), 2**63))
+        return not before <= window.start <= after
+
+    now = window.start + age
+    grows = coarser(window, now) != window
+    assert grows or not is_due(now)
+    assert not grows or is_due(now - window.width) or is_due(now + window.width)
+
+
+def every(step: int, first: int, last: int) -> Times:
+    return np.arange(first, last, step, dtype=np.int64)
+
+
+def test_a_feature_has_few_windows_even_if_it_has_a_value_for_every_day_of_all_years() -> None:
+    near = every(FIVE_MINUTES, MIDNIGHT - 20 * DAY, MIDNIGHT + 20 * DAY)
+    times = np.concatenate([every(DAY, YEAR_ONE, YEAR_9999), near])
+    monitor = FeatureMonitor()
+    monitor.apply(MIDNIGHT, [table_of(times, np.ones(len(times)))])
+    assert 9_000 < MOST_WINDOWS < 11_000
+    found = leaving(monitor)
+    assert len(found) <= MOST_WINDOWS + 1
+    assert found.pop(SummaryKey(FEATURE.id, FEATURE.created, *WHOLE)).count == len(times)
+    assert sum(summary.count for summary in found.values()) == len(times)
+
+
+@pytest.mark.parametrize("arrived", [YEAR_ONE, YEAR_ONE + 6_000 * DAY, MIDNIGHT, YEAR_9999])
+def test_windows_next_to_each_other_are_told_apart_from_year_1_to_9999(arrived: int) -> None:
+    beside = [-WIDEST, -DAY, -HOUR, -1, 0, HOUR, DAY, WIDEST]
+    bounds = [DAILY_FOR, HOURLY_FOR, FINE_FOR, -FINE_AHEAD, -DAILY_AHEAD]
+    times = int64([YEAR_ONE, YEAR_9999, *(arrived - age + off for age in bounds for off in beside)])
+    times = np.clip(times, YEAR_ONE, YEAR_9999)
+    widths, starts = placed(times, np.full_like(times, arrived))
+    monitor = FeatureMonitor(YEAR_ONE - 1)
+    monitor.apply(arrived, [table_of(times, np.ones(len(times)))])
+    found = {(key.width, key.start) for key in leaving(monitor)}
+    assert found == {WHOLE, *zip(widths.tolist(), starts.tolist(), strict=True)}
 
 
 # In the monitor and the storage
 
 
-def table_of(times: list[int], values: list[float]) -> Table:
+def table_of(times: list[int] | Times, values: list[float] | NDArray[np.float64]) -> Table:
     nulls = np.zeros(len(times), np.bool_)
-    return a_table(FEATURE.id, FEATURE.created, ["u"] * len(times), int64(times), np.array(values), nulls)
+    given = np.array(times, np.int64), np.array(values, np.float64)
+    return a_table(FEATURE.id, FEATURE.created, ["u"] * len(times), *given, nulls)
 
 
 def figures(part: Summary) -> Summary:
@@ -222,7 +299,8 @@ def test_windows_that_grow_coarser_keep_the_totals_and_take_in_what_comes_late(
     kept.coarsen()
     kept.check()
     old = kept.now - 15 * DAY - HOUR
-    assert all(window.width == DAY for window in kept.windows() if window.last < old)
+    assert all(window.width >= DAY for window in kept.windows() if window.last < old)
+    assert all(window.width == WIDEST for window in kept.windows() if window.last < kept.now - DAILY_FOR - DAY)
     state = kept.windows().keys()
     kept.coarsen()
     assert kept.windows().keys() == state

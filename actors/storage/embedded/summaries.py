@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from actors.domain import Feature
 from actors.errors import Damaged, StartupError
-from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge, Window, coarser
+from actors.stats.windows import Merge, Window, coarser, due
 from actors.storage.embedded.database import OF_DAMAGE, Database, renewed, set_meta
 from actors.storage.embedded.sealed import is_sound, put, readable
 from actors.storage.protocol import SavedSummaries, SummaryKey
@@ -166,13 +167,10 @@ class EmbeddedSummaries(Database):
         """Merge windows that have grown old into wider ones."""
         if self.damage:
             return
-        rows = self.rows(
-            f"SELECT {_COLUMNS}, seal FROM windows"
-            " WHERE (width = ? AND start < ?) OR (width = ? AND start < ?) LIMIT ?",
-            *(FIVE_MINUTES, now - FINE_FOR - FIVE_MINUTES),
-            *(HOUR, now - HOURLY_FOR - HOUR),
-            COARSENED_AT_ONCE,
-        )
+        bounds = due(now)
+        which = " OR ".join(["(width = ? AND (start < ? OR start > ?))"] * len(bounds))
+        query = f"SELECT {_COLUMNS}, seal FROM windows WHERE {which} LIMIT ?"
+        rows = self.rows(query, *chain(*bounds), COARSENED_AT_ONCE)
         merged: dict[SummaryKey, list[bytes]] = {}
         old = []
         for feature, created, width, start, state, _ in filter(_whole, rows):

@@ -11,12 +11,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 
 import psycopg
 
 from actors.domain import Feature
 from actors.errors import StorageDown
-from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge, Window, coarser
+from actors.stats.windows import Merge, Window, coarser, due
 from actors.storage.postgres.link import Connection, Link, T
 from actors.storage.protocol import SavedSummaries, SummaryKey
 from actors.storage.shared.base import SharedSummaries
@@ -292,15 +293,15 @@ class PostgresSummaries(SharedSummaries):
 
     def coarsen_now(self, now: int, merge: Merge) -> None:
         """Merge windows that have grown old into wider ones."""
-        old = "(width = %s AND start < %s) OR (width = %s AND start < %s)"
-        bounds = FIVE_MINUTES, now - FINE_FOR - FIVE_MINUTES, HOUR, now - HOURLY_FOR - HOUR
+        bounds = due(now)
+        old = " OR ".join(["(width = %s AND (start < %s OR start > %s))"] * len(bounds))
         with self._link.write() as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (_MERGING,))
             query = (
                 f"DELETE FROM summaries WHERE ctid = ANY(ARRAY(SELECT ctid FROM summaries WHERE {old} LIMIT %s))"
             )
             query += " RETURNING feature, created, width, start, state"
-            rows = connection.execute(query.encode(), (*bounds, COARSENED_AT_ONCE)).fetchall()
+            rows = connection.execute(query.encode(), (*chain(*bounds), COARSENED_AT_ONCE)).fetchall()
             merged: dict[SummaryKey, list[bytes]] = {}
             for feature, created, width, start, state in rows:
                 wider = coarser(Window(width, start), now)

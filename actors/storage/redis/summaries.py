@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from actors.domain import Feature
 from actors.errors import StorageDown
-from actors.stats.windows import FINE_FOR, FIVE_MINUTES, HOUR, HOURLY_FOR, Merge, Window, coarser
+from actors.stats.windows import Due, Merge, Window, coarser, due
 from actors.storage.protocol import SavedSummaries, SummaryKey
 from actors.storage.redis.functions import LEASES, ROOT, VERSIONS, WRITERS
 from actors.storage.redis.link import Command, RedisLink, call, judged
@@ -280,11 +280,10 @@ class RedisSummaries(SharedSummaries):
 
     def coarsen_now(self, now: int, merge: Merge) -> None:
         """Merge windows that have grown old into wider ones."""
-        oldest = {FIVE_MINUTES: now - FINE_FOR - FIVE_MINUTES, HOUR: now - HOURLY_FOR - HOUR}
+        bounds = {one.width: one for one in due(now)}
         for key in self._windowed():
             (fields,) = self._link.ask([Command(ROOT, ("HKEYS", key))])
-            windows = [(field, _window(field)) for field in fields]
-            old = [field for field, window in windows if window.start < oldest.get(window.width, -(2**63))]
+            old = [field for field in fields if _is_due(_window(field), bounds)]
             if old:
                 self._coarsen(key, old[:COARSENED_AT_ONCE], now, merge)
 
@@ -321,6 +320,11 @@ def _field(key: SummaryKey) -> bytes:
 def _window(field: bytes) -> Window:
     width, _, start = field.partition(b":")
     return Window(int(width), int(start))
+
+
+def _is_due(window: Window, bounds: Mapping[int, Due]) -> bool:
+    known = bounds.get(window.width)
+    return known is not None and not known.before <= window.start <= known.after
 
 
 class _Merging:
