@@ -2,6 +2,7 @@
 
 work.py          what is asked, what a round comes to, and who does it; the list of workloads
 comparison.py    what the rounds of a workload beside a peer come to
+several.py       the rows that name several entities
 data.py          the values, questions and batches that everyone is given, as Arrow tables too
 environments.py  a virtual environment for a peer that ours has no room for
 driving.py       questions over HTTP, from several connections, until the time is up

@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     single = "; ".join(f"{family} ({', '.join(peers)})" for family, peers in PEERS.items())
     add = parser.add_argument
     add("--peers", type=_names, default=list(PEERS), metavar="NAMES", help=f"families or single ones of {single}")
-    add("--workloads", type=_names, default=list(WORKLOADS), metavar="NAMES", help=f"of {', '.join(WORKLOADS)}")
+    workloads = f"of {', '.join(WORKLOADS)}, or their first words"
+    add("--workloads", type=_names, default=list(WORKLOADS), metavar="NAMES", help=workloads)
     add("--quick", action="store_true", help="small counts, to see that it works")
     add("--rounds", type=int, metavar="N", help=f"rounds that count (default: {FULL.rounds})")
     add("--limit", type=float, default=LIMIT_SECONDS, metavar="SECONDS", help="most that a peer's round may take")
@@ -96,12 +97,13 @@ async def _cancel_on_signal(
 
 def _asked(arguments: argparse.Namespace) -> tuple[dict[str, Maker], list[Workload], dict[str, str]]:
     """Raises ValueError for names that there are not."""
-    if unknown := set(arguments.workloads) - set(WORKLOADS):
+    families = {name: name.split("-")[0] for name in WORKLOADS}
+    if unknown := set(arguments.workloads) - families.keys() - set(families.values()):
         raise ValueError(f"no workload {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
     settings = dict(setting.split("=", 1) for setting in arguments.setting if "=" in setting)
     if len(settings) < len(arguments.setting):
         raise ValueError("--setting takes NAME=VALUE, each name once")
-    workloads = [one for name, one in WORKLOADS.items() if name in arguments.workloads]
+    workloads = [one for name, one in WORKLOADS.items() if {name, families[name]} & set(arguments.workloads)]
     return chosen(arguments.peers), workloads, settings
 
 
@@ -154,7 +156,7 @@ class Comparing:
             place.mkdir()
         at_timewell, at_peer = (Place(place, room.cores, room.environments, store) for place in places)
         ours, peer = Timewell(self._document.settings, at_timewell), make(at_peer)
-        workloads = [one for one in self._workloads if isinstance(one.work, peer.kinds)]
+        workloads = [one for one in self._workloads if type(one.work) in peer.kinds]
         if not workloads:
             return
         tell(f"{peer.name}: starting")
@@ -172,7 +174,7 @@ class Comparing:
 
     async def _loaded(self, ours: Peer, peer: Peer, workloads: Sequence[Workload]) -> tuple[float, float]:
         """What a value adds to the memory of each, in bytes; nothing is loaded where nobody needs it."""
-        if not any(isinstance(one.work, Serve | Write | Memory) for one in workloads):
+        if not any(type(one.work) in (Serve, Write, Memory) for one in workloads):
             return 0.0, 0.0
         tell(f"loading {self._data.values.size:,} values into Timewell and {peer.name}")
         return await _bytes_a_value(ours, self._data), await _bytes_a_value(peer, self._data)

@@ -12,7 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.timestamps import SECOND
-from loadtest.compare.work import SEPARATE, TOGETHER, WIDE, Batch, Serve, Table, TrainingSet, Values, View, Write
+from loadtest.compare.several import Part, asked_rows, known
+from loadtest.compare.work import (
+    SEPARATE,
+    TOGETHER,
+    WIDE,
+    Batch,
+    Serve,
+    Table,
+    TrainingSet,
+    TrainRows,
+    Values,
+    View,
+    Write,
+)
 from loadtest.micro import data as micro
 
 DAY = 86_400 * SECOND
@@ -101,8 +114,14 @@ class Data:
             for name, one in zip(view.features, made.separate, strict=True)
         ]
 
+    def parts(self, view: View) -> list[Part]:
+        """What is known of the entities that rows name."""
+        return known(view, LOADED_AT, self.share(HISTORY))
+
     def rows(self, work: TrainingSet) -> Table:
         """What a training set is asked about: columns e, t and n, the scale's share of so many rows."""
+        if isinstance(work, TrainRows):
+            return asked_rows(self.share(work.rows))
         rows = _head(self._made.rows, self.share(work.rows))
         if not work.in_time:
             return rows

@@ -26,6 +26,8 @@ Servers run on one core, drivers on another; training sets of Feast, DuckDB and 
 acknowledged write is on stable storage with Timewell, PostgreSQL, *Redis, always* and *Feast, SQLite*; with
 *everysec* and *packed* the last second may be lost. Redis keeps the latest values alone: no event times, no
 history, no statistics.
+*One type a time*: Timewell without rows; serving, all features are the user's, and a training set takes a request
+for each entity type, joined by row in pandas.
 *Both over*: Timewell, too, keeps its values in that server, which is the same one for both and runs on their core
 (Redis: appendfsync everysec; PostgreSQL as it comes)."""
 

@@ -17,6 +17,7 @@ from loadtest.compare.work import (
     Load,
     Peer,
     Serve,
+    ServeRows,
     StartUp,
     Timed,
     TrainingSet,
@@ -73,7 +74,7 @@ class Contest(NamedTuple):
     async def _prepare(self, workload: Workload) -> None:
         if isinstance(workload.work, Load):
             write_file(self.file, self.data.share(workload.work.rows))
-        elif isinstance(workload.work, TrainingSet):
+        elif isinstance(workload.work, TrainingSet | ServeRows):
             for peer in (self.ours, self.peer):
                 await peer.prepare(workload.work, self.data)
 

@@ -36,6 +36,8 @@ SERVED = (PAIR, TWENTY, FIFTY, WIDE)
 WRITTEN = (SINGLE, BATCHED)
 SEPARATE = View("separate", "t", 20)
 TOGETHER = View("together", "g", 20)
+ROWS, TRAINED = View("rows", "r", 15), View("trained", "h", 21)
+"""Of rows that name several entities, a third of the features each; `several.py` says which."""
 
 
 class Serve(Struct, frozen=True):
@@ -61,6 +63,14 @@ class TrainingSet(Struct, frozen=True):
     view: View
     rows: int
     in_time: bool = False
+
+
+class ServeRows(Serve, frozen=True):
+    """The latest values of rows that each name a user, a merchant and the pair of both."""
+
+
+class TrainRows(TrainingSet, frozen=True):
+    """A point-in-time join of such rows."""
 
 
 class Load(Struct, frozen=True):
@@ -98,7 +108,8 @@ class Given(NamedTuple):
     batches: Sequence[Batch] = ()
     """What is to be written (Write); none is written twice."""
     rows: Table = {}  # noqa: RUF012 (nobody changes it)
-    """What a training set is asked about: columns e (entity), t (int64 microseconds), n (its place)."""
+    """What a training set is asked about: columns e (entity) or those of the keys, t (int64 microseconds), and
+    n (its place)."""
     file: Path | None = None
     """What is to be loaded (Load)."""
     answer_bytes: int = 0
@@ -144,8 +155,8 @@ class Peer:
         """Store the values that are served, of these entities; how many those are."""
         return 0
 
-    async def prepare(self, work: TrainingSet, data: Any) -> None:
-        """Store the histories of a training set where that has not been done."""
+    async def prepare(self, work: TrainingSet | ServeRows, data: Any) -> None:
+        """Store the histories of a training set, or what rows are answered, where that has not been done."""
 
     async def do(self, work: Work, given: Given) -> Timed:
         """A round of Serve, Write, TrainingSet or Load. Raises RuntimeError where an answer is an error."""
@@ -214,6 +225,9 @@ _ALL = (
     Workload(
         "training-separate", "training set, 100,000 rows x 20 timed apart", TrainingSet(SEPARATE, 100_000), "s"
     ),
+    Workload("rows-1", "serve 1 row of 3 entity types x 5 features, 1 connection", ServeRows(ROWS, 1)),
+    Workload("rows-100", "serve 100 rows of 3 entity types x 5 features, 1 connection", ServeRows(ROWS, 100)),
+    Workload("rows-training", "training set, 100,000 rows of 3 types x 7", TrainRows(TRAINED, 100_000), "s"),
     Workload("load", "load a Parquet file of 1,000,000 rows x 2 into an empty store", Load(1_000_000), "values/s"),
 )
 WORKLOADS = {workload.name: workload for workload in _ALL}

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from loadtest.compare import data as given
-from loadtest.compare.command import add_arguments, run
+from loadtest.compare.command import _asked, add_arguments, run
 from loadtest.compare.comparison import Comparison, Side, comparison, of_sizes, unfinished
 from loadtest.compare.data import QUICK, WRITTEN_FROM, Data, arrow_of, batch_table, columns_of
 from loadtest.compare.peers.lineup import PEERS, chosen
@@ -167,6 +167,11 @@ def test_what_there_is_not_is_an_error_before_anything_starts(
 ) -> None:
     assert run(parsed(*words)) == 2
     assert "error: " in capsys.readouterr().err
+
+
+def test_the_first_word_of_workloads_names_all_of_them() -> None:
+    _, workloads, _ = _asked(parsed("--peers", "timewell", "--workloads", "rows,serve-1x2"))
+    assert [one.name for one in workloads] == ["serve-1x2", "rows-1", "rows-100", "rows-training"]
 
 
 def test_a_family_is_all_its_peers_and_each_may_be_asked_for_alone() -> None:

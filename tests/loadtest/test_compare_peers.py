@@ -89,3 +89,13 @@ async def test_what_timewell_keeps_in_a_shared_store_another_timewell_over_it_ha
             assert await other.read(PAIR, data.entities) == data.values[:, :2].tolist()
         assert set(store.processes()) <= set(one.processes())
         assert online_store(store)["type"] in ("redis", "postgres")
+
+
+async def test_rows_of_several_entities_have_the_values_that_one_entity_type_at_a_time_has(tmp_path: Path) -> None:
+    workloads = [one for name, one in WORKLOADS.items() if name.startswith("rows-")]
+    document = Document(facts_here(), True, {}, {}, {}, {}, [])
+    data = Data(QUICK._replace(rounds=0, round_seconds=0.05, entities=100, share=0.02))
+    await Comparing(document, data, workloads, Room(cores(), tmp_path, PATIENCE_SECONDS)).all(chosen(["timewell"]))
+    assert document.missing == {} and {one.failure for one in document.comparisons} == {None}
+    checked = {one.workload: one.checked_values for one in document.comparisons}
+    assert checked == {"rows-1": 20 * 15, "rows-100": 20 * 15, "rows-training": 2_000 * 21}

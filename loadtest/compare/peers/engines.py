@@ -28,7 +28,7 @@ from actors.table.ids import numbered
 from actors.training import Spine, Wanted
 from loadtest.compare.data import Data, History
 from loadtest.compare.serving import Place
-from loadtest.compare.work import Given, Peer, Table, Timed, TrainingSet, Values, View, Work
+from loadtest.compare.work import Given, Peer, ServeRows, Table, Timed, TrainingSet, Values, View, Work
 from loadtest.machine.cores import placed
 from loadtest.micro.data import ENTITY
 
@@ -43,7 +43,7 @@ class Engine(Peer):
         self._cores = place.cores
         self._prepared: set[View] = set()
 
-    async def prepare(self, work: TrainingSet, data: Data) -> None:
+    async def prepare(self, work: TrainingSet | ServeRows, data: Data) -> None:
         if work.view not in self._prepared:
             with placed(self._cores.all):
                 await self.take(work.view, data.histories(work.view))

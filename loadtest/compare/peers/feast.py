@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from actors.timestamps import format_timestamp
-from loadtest.compare.data import LOADED_AT, Data, arrow_of, batch_table, columns_of
+from loadtest.compare.data import LOADED_AT, Data, History, arrow_of, batch_table, columns_of
 from loadtest.compare.driving import LOOPBACK, Rounds, ask, call, drive
 from loadtest.compare.environments import Environment
 from loadtest.compare.serving import (
@@ -33,18 +33,23 @@ from loadtest.compare.serving import (
     serving,
     valkey,
 )
+from loadtest.compare.several import TYPES, Part, features_of, keys_of
 from loadtest.compare.work import (
+    ROWS,
     SEPARATE,
     SERVED,
+    TRAINED,
     WRITTEN,
     Batch,
     Given,
     Memory,
     Read,
     Serve,
+    ServeRows,
     StartUp,
     Timed,
     TrainingSet,
+    TrainRows,
     View,
     Work,
     Write,
@@ -65,7 +70,7 @@ class Kind(NamedTuple):
     own: Starting | None = None
 
 
-SQLITE = Kind("Feast, SQLite", (Serve, Write, TrainingSet, StartUp))
+SQLITE = Kind("Feast, SQLite", (Serve, Write, TrainingSet, ServeRows, TrainRows, StartUp))
 REDIS = Kind("Feast, Redis everysec", (Serve, Write, Memory), valkey)
 SHARED_REDIS = Kind("Feast, both over Redis", (Serve, Write))
 SHARED_POSTGRESQL = Kind("Feast, both over PostgreSQL", (Serve, Write))
@@ -145,12 +150,14 @@ class Feast(Served):
     async def _define(self) -> None:
         """Views over files of one row, since no training set is made of them."""
         repository = self._repository("online")
-        files = {view.name: str(repository / f"{view.name}.parquet") for view in (*SERVED, *WRITTEN)}
-        for view in (*SERVED, *WRITTEN):
-            row = Batch(["nobody"], LOADED_AT, np.zeros((1, view.width)))
-            pq.write_table(batch_table(view, row, ENTITY, MOMENT), files[view.name])
-        views = {view.name: view.features for view in (*SERVED, *WRITTEN)}
-        await self._call("define", str(repository), views, files, True)
+        views = {name: features for view in (*SERVED, *WRITTEN, ROWS) for name, features in _views(view).items()}
+        keys = dict(zip(_views(ROWS), TYPES.values(), strict=True))
+        files = {name: str(repository / f"{name}.parquet") for name in views}
+        for name, features in views.items():
+            nobody = {key: ["nobody"] for key in keys.get(name, [ENTITY])}
+            row = {**nobody, "t": np.array([LOADED_AT]), **{feature: [0.0] for feature in features}}
+            pq.write_table(arrow_of(row, ENTITY, MOMENT), files[name])
+        await self._call("define", str(repository), views, files, True, keys)
 
     async def load(self, data: Data, rows: slice) -> int:
         repository = self._repository("online")
@@ -161,17 +168,23 @@ class Feast(Served):
             await self._call("load", str(repository), view.name, file)
         return len(data.entities[rows]) * sum(view.width for view in SERVED)
 
-    async def prepare(self, work: TrainingSet, data: Data) -> None:
-        """A Parquet file and a feature view for each history."""
+    async def prepare(self, work: TrainingSet | ServeRows, data: Data) -> None:
+        """A Parquet file for each history, or each entity type of rows; a feature view of it, or its values."""
         if work.view in self._prepared:
             return
-        repository = self._repository("offline")
-        views, files = {}, {}
-        for number, history in enumerate(data.histories(work.view)):
-            name = f"{work.view.name}{number}"
-            views[name], files[name] = history.features, str(repository / f"{name}.parquet")
-            pq.write_table(arrow_of(history.table, ENTITY, MOMENT), files[name])
-        await self._call("define", str(repository), views, files, False)
+        repository = self._repository("online" if isinstance(work, ServeRows) else "offline")
+        several = isinstance(work, ServeRows | TrainRows)
+        held: list[Part | History] = [*data.parts(work.view)] if several else [*data.histories(work.view)]
+        views = {f"{work.view.name}{number}": list(one.features) for number, one in enumerate(held)}
+        files = {name: str(repository / f"{name}.parquet") for name in views}
+        for one, file in zip(held, files.values(), strict=True):
+            pq.write_table(arrow_of(one.table, ENTITY, MOMENT), file)
+        if isinstance(work, ServeRows):
+            for name, file in files.items():
+                await self._call("load", str(repository), name, file)
+        else:
+            keys = dict(zip(views, TYPES.values(), strict=True)) if several else {}
+            await self._call("define", str(repository), views, files, False, keys)
         self._prepared.add(work.view)
 
     async def do(self, work: Work, given: Given) -> Timed:
@@ -188,9 +201,9 @@ class Feast(Served):
         repository = self._repository("offline")
         asked, answer = repository / "asked.parquet", repository / "answer.parquet"
         pq.write_table(arrow_of(given.rows, ENTITY, MOMENT), asked)
+        each = {SEPARATE: 1, TRAINED: TRAINED.width // len(TYPES)}.get(work.view, work.view.width)
         features = [
-            f"{work.view.name}{number if work.view == SEPARATE else 0}:{feature}"
-            for number, feature in enumerate(work.view.features)
+            f"{work.view.name}{number // each}:{feature}" for number, feature in enumerate(work.view.features)
         ]
         done = await self._call("training_set", str(repository), str(asked), features, str(answer))
         columns = columns_of(pq.read_table(answer).to_pandas(), work.view.features)
@@ -211,8 +224,16 @@ class Feast(Served):
         }
 
 
+def _views(view: View) -> dict[str, list[str]]:
+    """The feature views for what is served, with their features: one for each entity type of rows."""
+    if view != ROWS:
+        return {view.name: view.features}
+    return {f"{view.name}{number}": features for number, features in enumerate(features_of(view).values())}
+
+
 def _serve_request(view: View, entities: Sequence[str]) -> bytes:
-    body = {"entities": {ENTITY: entities}, "features": [f"{view.name}:{feature}" for feature in view.features]}
+    features = [f"{name}:{feature}" for name, features in _views(view).items() for feature in features]
+    body = {"entities": keys_of(entities) if view == ROWS else {ENTITY: entities}, "features": features}
     return encoded("POST", "/get-online-features", msgspec.json.encode(body))
 
 

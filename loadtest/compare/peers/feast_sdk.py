@@ -21,11 +21,11 @@ MOMENT = "event_timestamp"
 ROWS_A_WRITE = 2_000
 
 
-def _view(user: Any, name: str, features: Sequence[str], source: Any, online: bool) -> Any:
+def _view(entities: Sequence[Any], name: str, features: Sequence[str], source: Any, online: bool) -> Any:
     types = importlib.import_module("feast.types")
     return feast.FeatureView(
         name=name,
-        entities=[user],
+        entities=entities,
         ttl=timedelta(0),
         schema=[feast.Field(name=feature, dtype=types.Float64) for feature in features],
         source=source,
@@ -33,15 +33,26 @@ def _view(user: Any, name: str, features: Sequence[str], source: Any, online: bo
     )
 
 
-def define(repository: str, views: Mapping[str, Sequence[str]], files: Mapping[str, str], online: bool) -> None:
-    """Register feature views over Parquet files, each with a push source of its own where they are served."""
-    user = feast.Entity(name=ENTITY, join_keys=[ENTITY], value_type=feast.ValueType.STRING)
-    objects = [user]
+def define(
+    repository: str,
+    views: Mapping[str, Sequence[str]],
+    files: Mapping[str, str],
+    online: bool,
+    keys: Mapping[str, Sequence[str]],
+) -> None:
+    """Register feature views over Parquet files, each with a push source of its own where they are served.
+
+    `keys`: the entities of those views that are not of users.
+    """
+    named = dict.fromkeys([ENTITY, *(key for found in keys.values() for key in found)])
+    entities = {key: feast.Entity(name=key, join_keys=[key], value_type=feast.ValueType.STRING) for key in named}
+    objects = [*entities.values()]
     for name, features in views.items():
+        of = [entities[key] for key in keys.get(name, [ENTITY])]
         source = feast.FileSource(name=f"{name}_file", path=files[name], timestamp_field=MOMENT)
         if online:
             source = feast.PushSource(name=f"{name}_push", batch_source=source)
-        objects += [source, _view(user, name, features, source, online)]
+        objects += [source, _view(of, name, features, source, online)]
     feast.FeatureStore(repo_path=repository).apply(objects)
 
 

@@ -11,6 +11,7 @@ from loadtest.compare.peers.feast import Feast
 from loadtest.compare.peers.hypercorn import Hypercorn
 from loadtest.compare.peers.postgresql import PostgreSQL
 from loadtest.compare.peers.redis import Redis
+from loadtest.compare.peers.timewell import OneType
 from loadtest.compare.serving import Place, Starting, valkey
 from loadtest.compare.serving import postgresql as shared_postgresql
 from loadtest.compare.work import Peer
@@ -32,6 +33,7 @@ PEERS: dict[str, dict[str, Maker]] = {
         "postgresql-rows": partial(PostgreSQL, postgresql.ROWS),
         "postgresql-keyed": partial(PostgreSQL, postgresql.KEYED),
     },
+    "timewell": {"timewell-one-type": partial(OneType, {})},
     "hypercorn": {"hypercorn-noop": Hypercorn},
 }
 """By family, then by the name of one alone."""

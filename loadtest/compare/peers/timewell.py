@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
+import pandas as pd
 import pyarrow as pa
 import trio
 
@@ -19,7 +20,9 @@ from actors.timestamps import format_timestamp
 from loadtest.compare.data import LOADED_AT, Data, arrow_of, batch_table, columns_of
 from loadtest.compare.driving import Rounds, ask, drive
 from loadtest.compare.serving import Launch, Place, Served, over_http, serving
+from loadtest.compare.several import BOTH, MERCHANT, Part, features_of, of_users, rows_of
 from loadtest.compare.work import (
+    ROWS,
     WRITTEN,
     Batch,
     Given,
@@ -27,9 +30,12 @@ from loadtest.compare.work import (
     Memory,
     Read,
     Serve,
+    ServeRows,
     StartUp,
+    Table,
     Timed,
     TrainingSet,
+    TrainRows,
     View,
     Work,
     Write,
@@ -50,7 +56,7 @@ class Timewell(Served):
     """The measure of the others."""
 
     name = "Timewell"
-    kinds = (Serve, Write, TrainingSet, Load, StartUp, Memory)
+    kinds: tuple[type, ...] = (Serve, Write, TrainingSet, ServeRows, TrainRows, Load, StartUp, Memory)
 
     def __init__(self, settings: Mapping[str, str], place: Place) -> None:
         super().__init__(place)
@@ -80,30 +86,43 @@ class Timewell(Served):
             await ask(self.port, write_request(Write(data.loaded, ROWS_A_WRITE), batch))
         return int(values.size)
 
-    async def prepare(self, work: TrainingSet, data: Data) -> None:
-        """Write the histories of the view as Arrow."""
+    async def prepare(self, work: TrainingSet | ServeRows, data: Data) -> None:
+        """Write the histories of the view, or what rows name, as Arrow."""
         if work.view in self._prepared:
             return
-        await self._register(work.view)
-        for history in data.histories(work.view):
-            table = arrow_of(history.table, "entityId", "timestamp")
-            for start in range(0, len(table), HISTORY_ROWS_A_WRITE):
-                part = table.slice(start, HISTORY_ROWS_A_WRITE)
-                await ask(self.port, post_table("/features/write-batch", part))
+        if isinstance(work, ServeRows | TrainRows):
+            for part in self.parts(work.view, data):
+                await self._register_all(part.entity, list(part.features), list(part.keys))
+                await self._write({"e": part.ids, "t": part.times, **part.features})
+        else:
+            assert isinstance(work, TrainingSet)
+            await self._register(work.view)
+            for history in data.histories(work.view):
+                await self._write(history.table)
         self._prepared.add(work.view)
 
+    def parts(self, view: View, data: Data) -> list[Part]:
+        """What is written for rows that name several entities."""
+        return data.parts(view)
+
+    async def _write(self, columns: Table) -> None:
+        table = arrow_of(columns, "entityId", "timestamp")
+        for start in range(0, len(table), HISTORY_ROWS_A_WRITE):
+            part = table.slice(start, HISTORY_ROWS_A_WRITE)
+            await ask(self.port, post_table("/features/write-batch", part))
+
     async def _register(self, *views: View) -> None:
-        """All at once: each is durable when it is answered."""
         new = [view for view in views if view not in self._registered]
-        bodies = (
-            msgspec.json.encode({"name": feature, "entity": ENTITY, "valueType": "number"})
-            for view in new
-            for feature in view.features
-        )
-        requests = [encoded("POST", "/features/register", body) for body in bodies]
-        if requests:
-            await drive(self.port, Rounds(requests, again=False), REGISTERING_CONNECTIONS, math.inf)
+        await self._register_all(ENTITY, [feature for view in new for feature in view.features], [ENTITY])
         self._registered |= set(new)
+
+    async def _register_all(self, entity: str, features: Sequence[str], keys: Sequence[str]) -> None:
+        """All at once: each is durable when it is answered."""
+        if len(keys) > 1:
+            await ask(self.port, post("/entities", {"name": entity, "keys": keys}))
+        bodies = ({"name": feature, "entity": entity, "valueType": "number"} for feature in features)
+        if requests := [post("/features/register", body) for body in bodies]:
+            await drive(self.port, Rounds(requests, again=False), REGISTERING_CONNECTIONS, math.inf)
 
     async def do(self, work: Work, given: Given) -> Timed:
         if isinstance(work, TrainingSet):
@@ -116,13 +135,21 @@ class Timewell(Served):
     async def _training_set(self, work: TrainingSet, given: Given) -> Timed:
         """From a pandas frame, as Arrow there and back, to a pandas frame."""
         frame = arrow_of(given.rows, "entityId", "timestamp").to_pandas()
-        path = f"/features/training-set?{urlencode({'features': ','.join(work.view.features)})}"
         began = time.perf_counter()
+        found = await self.joined(frame, work.view)
+        took = time.perf_counter() - began
+        return Timed(1, took, [took], columns=columns_of(found, work.view.features))
+
+    async def joined(self, frame: pd.DataFrame, view: View) -> pd.DataFrame:
+        """The rows of a frame with the features of a view."""
+        return await self.asked(frame, view.features)
+
+    async def asked(self, frame: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
+        """What one request for a training set answers."""
+        path = f"/features/training-set?{urlencode({'features': ','.join(features)})}"
         request = post_table(path, pa.Table.from_pandas(frame, preserve_index=False))
         answer = await ask(self.port, _accepting_arrow(request))
-        found = pa.ipc.open_stream(answer).read_pandas()
-        took = time.perf_counter() - began
-        return Timed(1, took, [took], len(answer), columns_of(found, work.view.features))
+        return pa.ipc.open_stream(answer).read_pandas()
 
     async def _loaded(self, given: Given) -> Timed:
         """`timewell load` in a process of its own, into an empty server."""
@@ -159,6 +186,40 @@ class Timewell(Served):
         return {name: version(name) for name in ("timewell", "hypercorn", "trio")}
 
 
+ALONE = ROWS._replace(name="alone")
+"""The same features, all of them the user's."""
+
+
+class OneType(Timewell):
+    """A Timewell asked about one entity type at a time, as those do whose rows name several but cannot say so.
+
+    Serving, all features are the user's. A training set takes a request for each type, joined by row.
+    """
+
+    name = "Timewell, one type a time"
+    kinds = (ServeRows, TrainRows)
+
+    def parts(self, view: View, data: Data) -> list[Part]:
+        parts = super().parts(view, data)
+        return [of_users(parts, data.entities)] if view == ROWS else parts
+
+    async def do(self, work: Work, given: Given) -> Timed:
+        return await super().do(Serve(ALONE, work.entities) if isinstance(work, ServeRows) else work, given)
+
+    async def read(self, view: View, entities: Sequence[str]) -> Read:
+        return await super().read(ALONE, entities)
+
+    async def joined(self, frame: pd.DataFrame, view: View) -> pd.DataFrame:
+        pairs = '["' + frame[ENTITY] + '","' + frame[MERCHANT] + '"]'
+        ids = {ENTITY: frame[ENTITY], MERCHANT: frame[MERCHANT], BOTH: pairs}
+        found = frame
+        for entity, features in features_of(view).items():
+            rows = frame[["timestamp", "n"]].assign(entityId=ids[entity])
+            answer = await self.asked(rows, features)
+            found = found.merge(answer[["n", *features]], on="n")
+        return found
+
+
 # Requests, which others are sent as well
 
 
@@ -171,7 +232,8 @@ def requests(work: Work, given: Given, path: str | None = None) -> Rounds:
 
 
 def serve_body(view: View, entities: Sequence[str]) -> bytes:
-    return msgspec.json.encode({"entityIds": entities, "features": view.features})
+    asked = {"rows": rows_of(entities)} if view == ROWS else {"entityIds": entities}
+    return msgspec.json.encode({**asked, "features": view.features})
 
 
 def write_request(work: Write, batch: Batch, path: str | None = None) -> bytes:
