@@ -53,7 +53,7 @@ class Body(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=T
 
 
 class RegisterFeature(Body):
-    """`POST /features/register`"""
+    """`POST /features/register`. `promoted`: whether `entity.name` may mean this version, true for a new one."""
 
     name: str
     entity: str
@@ -70,7 +70,10 @@ class RegisterFeature(Body):
 
 
 class PutEntityType(Body):
-    """`POST /entities`"""
+    """`POST /entities`. `keys`: the columns that name an entity. A type that is not declared has its name.
+
+    The id of a type with several keys is the compact JSON array of its parts in their order: `["u1","m9"]`.
+    """
 
     name: str
     keys: tuple[str, ...]
@@ -91,7 +94,7 @@ class FeatureEntry(Body):
 
 
 class PutService(Body):
-    """`POST /services`"""
+    """`POST /services`: what a model reads, of any entity types. References become ids, which do not move."""
 
     name: str
     features: list[Reference | FeatureEntry]
@@ -102,7 +105,7 @@ class PutService(Body):
 
 
 class PutGroup(Body):
-    """`POST /groups`"""
+    """`POST /groups`: features of one entity type, also by bare names. References become ids."""
 
     name: str
     entity: str
@@ -137,7 +140,11 @@ class Observations(Body):
 
 
 class Serve(Body):
-    """`POST /features/serve`: either `entityIds` or `rows`, which hold the keys of all entity types needed."""
+    """`POST /features/serve`: either `entityIds`, of one entity type, or `rows`.
+
+    A row holds the keys of all entity types that the features need: texts, integers, or null where there is no
+    such entity. Other fields are left alone.
+    """
 
     entity_ids: list[str] | None = None
     rows: list[dict[str, Any]] | None = None

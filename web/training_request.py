@@ -22,7 +22,11 @@ KEYS = (ENTITY, TIMESTAMP)
 
 
 class Asked(FeatureEntry):
-    """An entry of `features` with options of its own. Its column is named by `as`, by default `ref`."""
+    """A reference with options. Its column is named by `as`, by default `ref`.
+
+    `key`: the field of a row that holds the entity id, or a mapping from keys of a composite type to fields. The
+    other options take the place of those of the request.
+    """
 
     aggregation: str | None = None
     window: Duration | None = None
@@ -38,7 +42,11 @@ class Observed(Body):
 
 
 class TrainingSet(Body):
-    """`POST /features/training-set`"""
+    """`POST /features/training-set`: either `rows` or a `spine`.
+
+    A row has a `timestamp`, and the keys of all entity types that the features need, or `entityId` where they are
+    of one. Its other fields are labels, which come back unchanged.
+    """
 
     rows: list[dict[str, Any]] | None = None
     spine: Observed | None = None
