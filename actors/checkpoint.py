@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import trio
@@ -123,11 +123,11 @@ class Checkpointer:
         with suppress(Unavailable):  # a monitor that is being rebuilt starts from the saved state anyway
             await self._monitor.ask(Saved(position))
         await trio.to_thread.run_sync(_let_go, parts)
-        await trio.to_thread.run_sync(self._summaries.coarsen, self._now(), merge_states)
+        await trio.to_thread.run_sync(self._summaries.coarsen, self._now(), _merged)
         return int(position)
 
     def _save(self, position: int, parts: Mapping[SummaryKey, Summary]) -> None:
-        self._summaries.save(position, {key: saved(part) for key, part in parts.items()}, merge_states)
+        self._summaries.save(position, _Saved(parts), merge_states)
 
     async def _trim(self, monitored: int) -> None:
         await trio.to_thread.run_sync(self._log.trim, monitored, self._now())
@@ -202,6 +202,33 @@ class FilingCheckpointer(Checkpointer):
             log.info("an entity of %r was erased: %d observations", erased.entity_type, sum(counts.values()))
             for erasure in self._erasures:
                 erasure.note(erased, counts)
+
+
+class _Saved(Mapping[SummaryKey, bytes]):
+    """Summaries in their saved form, each encoded when it is asked for, as all together may take gigabytes.
+
+    For a worker thread: raises trio.Cancelled once the process stops. The transaction is then rolled back, and the
+    journal still has everything.
+    """
+
+    def __init__(self, parts: Mapping[SummaryKey, Summary]) -> None:
+        self._parts = parts
+
+    def __getitem__(self, key: SummaryKey) -> bytes:
+        trio.from_thread.check_cancelled()
+        return saved(self._parts[key])
+
+    def __iter__(self) -> Iterator[SummaryKey]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+
+def _merged(states: Iterable[bytes]) -> bytes:
+    """Like `merge_states`, for a worker thread: raises trio.Cancelled once the process stops."""
+    trio.from_thread.check_cancelled()
+    return merge_states(states)
 
 
 def _let_go(parts: dict[SummaryKey, Summary]) -> None:

@@ -16,6 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from actors import checkpoint, mailbox
 from actors.domain import Feature, FeatureChange
 from actors.errors import NotFound, StorageDown, StoreCrashed
+from actors.ingest.sent import Sent
 from actors.messages import Apply, NewestTimes, Status, Vitals
 from actors.monitoring import monitor
 from actors.monitoring.monitor import FeatureMonitor, MonitorActor
@@ -23,7 +24,7 @@ from actors.router import Router
 from actors.settings import Settings
 from actors.stats import folding
 from actors.stats.state import decode, encode
-from actors.stats.summary import Summary, of_all
+from actors.stats.summary import Summary, of_all, saved
 from actors.stats.windows import FIVE_MINUTES, WHOLE, Merge, Window
 from actors.storage.embedded.summaries import EmbeddedSummaries
 from actors.storage.protocol import Log, SavedSummaries, SummaryKey
@@ -182,6 +183,33 @@ async def test_a_restart_after_a_save_that_failed_reads_the_journal_again(storag
         await check(timewell, 1.0, 2.0)
         await timewell.checkpointer.checkpoint()
         await check(timewell, 1.0, 2.0)
+
+
+async def test_a_save_that_is_cancelled_ends_before_all_is_encoded_and_the_journal_has_it_still(
+    storage: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[Summary] = []
+
+    def encode_then_cancel(part: Summary) -> bytes:
+        encoded.append(part)
+        if len(encoded) == 5:
+            trio.from_thread.run_sync(scope.cancel)
+        return saved(part)
+
+    async with service(storage) as timewell:
+        days = [f"2024-01-{number + 1:02}T00:00:00Z" for number in range(20)]
+        sent = Sent([FEATURE] * 20, [ONE] * 20, [float(number) for number in range(20)], days, [None] * 20)
+        await timewell.write(timewell.judge.at_once(sent), b"done", None)
+        with monkeypatch.context() as patched, trio.CancelScope() as scope:
+            patched.setattr(checkpoint, "saved", encode_then_cancel)
+            await timewell.checkpointer.checkpoint()
+        assert scope.cancelled_caught
+        assert len(encoded) == 5
+        await check(timewell, *map(float, range(20)))
+    async with service(storage) as timewell:
+        await check(timewell, *map(float, range(20)))
+        await timewell.checkpointer.checkpoint()
+        await check(timewell, *map(float, range(20)))
 
 
 @pytest.mark.parametrize("where", ["after save", "before coarsen", "before trim"])
