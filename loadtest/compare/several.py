@@ -15,6 +15,8 @@ from loadtest.micro.data import ENTITIES, ENTITY, PERIOD, STARTED, entity_ids, r
 MERCHANT, BOTH = "merchant", "user_merchant"
 MERCHANTS, VISITED = 1_000, 3
 """There are so many merchants, and each user goes to so many of them."""
+OBSERVED = 20
+"""Most observations of an entity, on average: Feast joins a row with all of its entity's before it picks one."""
 TYPES = {ENTITY: (ENTITY,), MERCHANT: (MERCHANT,), BOTH: (ENTITY, MERCHANT)}
 _COUNTS = {ENTITY: ENTITIES, MERCHANT: MERCHANTS, BOTH: ENTITIES * VISITED}
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -46,14 +48,15 @@ def features_of(view: View) -> dict[str, list[str]]:
 
 
 def known(view: View, loaded_at: int, observations: int) -> list[Part]:
-    """One observation of everything for the view that serves, so many of each entity type for training sets."""
+    """One observation of everything for the view that serves, at most so many of each type for training sets."""
     random, found = np.random.default_rng(17), []
     for entity, features in features_of(view).items():
         count = _COUNTS[entity]
         if view == ROWS:
             numbers, times = np.arange(count), np.full(count, loaded_at)
         else:  # no two observations of an entity have the same time, so that all joins agree
-            drawn = random.choice(count * (PERIOD // SECOND), observations, replace=False)
+            most = min(observations, count * OBSERVED)
+            drawn = random.choice(count * (PERIOD // SECOND), most, replace=False)
             numbers, times = drawn % count, STARTED - drawn // count * SECOND
         values = {name: random.random(len(numbers)) * 1_000 for name in features}
         found.append(Part(entity, _keys(entity, numbers), times, values))
