@@ -70,7 +70,7 @@ class RegisterFeature(Body):
 
 
 class PutEntityType(Body):
-    """`POST /entities`. `keys`: the columns that name an entity. A type that is not declared has its name.
+    """`POST /entities`. `keys`: the columns that name an entity. An undeclared type has one: its own name.
 
     The id of a type with several keys is the compact JSON array of its parts in their order: `["u1","m9"]`.
     """
