@@ -60,7 +60,9 @@ def pairs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plain(frame: Any) -> list[dict[str, Any]]:
-    """The rows of a frame; missing values as None."""
+    """The rows of a frame, or as they are; missing values as None."""
+    if isinstance(frame, list):
+        return frame
     if isinstance(frame, pl.DataFrame):
         return frame.to_dicts()
     return [
@@ -236,6 +238,56 @@ def test_keys_that_do_not_fit_are_refused(client: Client, house: House) -> None:
 
 
 # Training sets
+
+
+@pytest.mark.parametrize("make", [list, pd.DataFrame, pl.DataFrame])
+def test_a_training_set_reads_what_was_known_of_each_entity_of_a_row(
+    client: Client, house: House, make: Any, pairs: None
+) -> None:
+    rows = [
+        {"user_id": "u1", "s": "s9", "ts": TEN + 2 * HOUR, "label": 1},
+        {"user_id": "7", "s": None, "ts": TEN, "label": 0},
+        {"user_id": None, "s": "s9", "ts": TEN - HOUR, "label": 1},
+    ]
+    keys = {house.user: "user_id", house.shop: "s"}
+    expected = [[3, 11, True], [None, 70, None], [None, None, None]]
+    names = [house.visits, house.spend, house.open]
+    answer = client.training_set(make(rows), names, keys=keys, timestamp_column="ts")
+    assert type(answer) is make
+    assert [[row[name] for name in names] for row in plain(answer)] == expected
+    assert [row["user_id"] for row in plain(answer)] == ["u1", "7", None]
+    service = client.put_service(f"{house.user}_train", [*names[:2], {"ref": house.open, "as": "is_open"}])
+    answer = client.training_set(make(rows), service=service.id, keys=keys, timestamp_column="ts")
+    assert [list(row.values())[-3:] for row in plain(answer)] == expected
+
+
+@pytest.mark.parametrize("make", [list, pd.DataFrame, pl.DataFrame])
+def test_one_type_comes_in_two_roles_in_a_training_set(client: Client, house: House, make: Any) -> None:
+    rows = [
+        {house.user: "u1", "to": "7", "timestamp": TEN},
+        {house.user: "7", "to": "u1", "timestamp": TEN + HOUR},
+    ]
+    entries: list[Any] = [house.spend, {"ref": house.spend, "key": "payee", "as": "got"}]
+    answer = client.training_set(make(rows), entries, keys={house.user: house.user, "payee": "to"})
+    assert [[row[house.spend], row["got"]] for row in plain(answer)] == [[10, 70], [70, 11]]
+    alike = client.training_set(make(rows), [house.spend], keys=[house.user])
+    assert [row[house.spend] for row in plain(alike)] == [10, 70]
+
+
+def test_what_is_wrong_with_a_row_of_a_training_set_is_told_by_its_place(
+    client: Client, house: House, pairs: None
+) -> None:
+    rows = [{"u": user, "timestamp": TEN} for user in ("a", "b", "c", "", 1.5)]
+    for given, index, field in (
+        (rows[:4], 3, f"rows.{house.user}"),
+        (rows, 4, "u"),
+        ([{"timestamp": TEN}], 0, "u"),
+    ):
+        with pytest.raises(timewell.InvalidInput) as caught:
+            client.training_set(given, [house.spend], keys={house.user: "u"})
+        assert (caught.value.errors[0].index, caught.value.errors[0].field) == (index, field)
+    with pytest.raises(timewell.InvalidInput, match="needs it"):
+        client.training_set(pd.DataFrame(rows[:2]), [house.spend, house.open], keys={house.user: "u"})
 
 
 def test_what_keys_stand_for_is_sent_by_the_names_of_the_keys() -> None:

@@ -304,7 +304,7 @@ def _keys(row: Mapping[str, Any], index: int, given: _KeyColumns) -> dict[str, s
         one = row.get(name)
         if one is None and (field == "entityId" or name not in row):
             raise InvalidInput.at(name, "is missing", index)
-        nobody = field != "entityId" and is_missing(one)
+        nobody = field != "entityId" and (one is None or is_missing(one))
         found[field] = None if nobody else entity_text(one, name, index)
     name, at = str(given.timestamp), row.get(str(given.timestamp))
     if at is None:
