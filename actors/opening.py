@@ -158,7 +158,7 @@ async def _open_own(settings: Settings, storage: OwnStorage, now: Callable[[], i
     stores = await _stores(settings, storage, registry, clock.steady())
     journal.stores = [store.mailbox for store in stores]
     damage = storage.damage
-    monitor = _monitor(settings, storage, registry, damage.uncounted)
+    monitor = _monitor(settings, storage, registry, damage.uncounted, journal)
     checkpointer = FilingCheckpointer(
         storage,
         journal,
@@ -198,7 +198,7 @@ async def _open_shared(settings: Settings, storage: SharedStorage, now: Callable
     follower = Follower(storage.registry, storage.notes, registry, journal, clock)
     values, most_bytes = storage.values, settings.max_answer_bytes
     stores = [SharedStoreActor(shard, values, most_bytes) for shard in range(settings.shards)]
-    monitor = _monitor(settings, storage, registry, dict)
+    monitor = _monitor(settings, storage, registry, dict, journal)
     seconds = min(settings.checkpoint_seconds, MERGE_SECONDS)
     mailbox = monitor.mailbox if monitor else None
     checkpointer = Checkpointer(
@@ -257,11 +257,16 @@ def _monitor(
     storage: Storage,
     registry: FeatureRegistry,
     uncounted: Callable[[], Mapping[str, str]],
+    journal: JournalActor,
 ) -> MonitorActor | None:
     window = int(settings.drift_window_seconds * SECOND)
     if not settings.enable_monitoring:
         return None
-    return MonitorActor(storage.log, storage.summaries, registry.features, uncounted, window)
+
+    def checkpoint() -> None:
+        journal.wants_checkpoint.set()
+
+    return MonitorActor(storage.log, storage.summaries, registry.features, uncounted, window, checkpoint)
 
 
 async def _monitoring(settings: Settings, opened: _Opened, monitor: MonitorActor, webhook: Webhook) -> Monitoring:

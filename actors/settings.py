@@ -267,6 +267,9 @@ MOST_WIDE_SHAPES = 256
 DAILY_STATISTICS_DAYS = 5_000
 """Statistics are kept by day for event times of the last 5,000 days, and by 5,000 days before that, so that a
 feature has at most 10,800 windows, whatever its event times are."""
+MOST_UNSAVED_WINDOWS = 500_000
+"""Windows of all features that may wait to be saved, at about 1.2 KB each. With more, the monitor does not go on
+before a checkpoint has saved them; it reads what is written meanwhile from the journal."""
 STATISTICS_READERS = 2
 """Worker threads that may merge statistics at once."""
 VALUES_UNDER_WAY = 8_000_000

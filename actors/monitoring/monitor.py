@@ -23,6 +23,7 @@ from actors.domain import Feature
 from actors.errors import Damaged, Unavailable
 from actors.mailbox import Envelope, Mailbox, Tasks
 from actors.messages import Apply, Forget, Fresh, Late, MonitorStatus, NewestTimes, Saved, Snapshot, Status, Vitals
+from actors.settings import MOST_UNSAVED_WINDOWS
 from actors.stats.folding import Folding
 from actors.stats.late_windows import LateWindows
 from actors.stats.state import decode, encode
@@ -86,6 +87,8 @@ class FeatureMonitor:
         self.position = position
         self.saved = position
         self.rows = 0
+        self.windows = 0
+        """How many summaries were unsaved when last counted, which is after each fold and each save."""
         self._bytes = 0
         self._streams: dict[str, _Stream] = {}
         self._overdue: set[str] = set()
@@ -142,6 +145,16 @@ class FeatureMonitor:
                 yield from stream.folding.fold_aside()
         if self.aside >= ASIDE_BYTES:
             yield from self.folding()
+        self._count_windows()
+
+    def _count_windows(self) -> None:
+        folded = sum(len(stream.folding.summaries) for stream in self._streams.values())
+        self.windows = folded + sum(map(len, self._leaving.values()))
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing should be added before a save."""
+        return self.windows >= MOST_UNSAVED_WINDOWS
 
     @property
     def aside(self) -> int:
@@ -227,6 +240,7 @@ class FeatureMonitor:
         if position == self._leaving_until:
             self._leaving = {}
             self.saved = position
+            self._count_windows()
 
     # Forgetting
 
@@ -273,14 +287,20 @@ class MonitorActor:
         features: Mapping[str, Feature],
         uncounted: Callable[[], Mapping[str, str]],
         window: int = HOUR,
+        full: Callable[[], None] = lambda: None,
     ) -> None:
-        """`uncounted`: see `Damage.uncounted`; `window`: the width of drift windows in microseconds."""
+        """`uncounted`: see `Damage.uncounted`; `window`: the width of drift windows in microseconds; `full` is
+        called when a checkpoint has to make room.
+        """
         self.mailbox = Mailbox("monitor")
         self._log = log
         self._summaries = summaries
         self._uncounted = uncounted
         self._features = features
         self._window = window
+        self._ask_for_room = full
+        self._behind = False
+        """Whether batches were left in the journal, so that none may be added before they are read from there."""
         self._tasks = self._handling()
         self.monitor = FeatureMonitor(window=window)
 
@@ -338,15 +358,24 @@ class MonitorActor:
 
     async def _catch_up(self) -> None:
         """Read from the journal what was dropped from the inbox. If that fails, `missed` stays set."""
-        while self.mailbox.missed:
-            self.mailbox.missed = False
+        while self.mailbox.missed and self._has_room():
+            self.mailbox.missed = self._behind = False
             try:
-                while self._apply(await trio.to_thread.run_sync(_next_batches, self._log, self.monitor.position)):
+                while self._has_room() and self._apply(
+                    await trio.to_thread.run_sync(_next_batches, self._log, self.monitor.position)
+                ):
                     await behind(self.monitor.overdue(), self._rest)
             except BaseException:
-                self.mailbox.missed = True
+                self.mailbox.missed = self._behind = True
                 raise
         self.monitor.keep_only(self._features)
+
+    def _has_room(self) -> bool:
+        """Whether anything may be added. If not, what comes before the next save is left in the journal."""
+        if self.monitor.full:
+            self.mailbox.missed = self._behind = True
+            self._ask_for_room()
+        return not self.monitor.full
 
     async def _reconcile(self, saved: int) -> None:
         """Adopt the saved position: a save may succeed without a `Saved`, or before this monitor was loaded."""
@@ -376,7 +405,8 @@ class MonitorActor:
         return tasks
 
     async def _take_in(self, message: Apply) -> None:
-        self._apply(message.batches)
+        if self._has_room() and not self._behind:
+            self._apply(message.batches)
 
     async def _fresh(self, message: Fresh) -> SavedSummaries | None:
         await self._reconcile(message.position)
@@ -400,6 +430,8 @@ class MonitorActor:
 
     async def _saved(self, message: Saved) -> None:
         await self._reconcile(message.position)
+        if self._behind:
+            self.mailbox.post(Apply([]))  # wakes this actor, which then reads what it left in the journal
 
     async def _status(self, _: Status) -> MonitorStatus:
         return MonitorStatus(self.monitor.position, self.monitor.rows, self.mailbox.depth())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -461,6 +461,55 @@ async def test_vitals_read_while_a_save_lands_count_once(
         (vitals,) = await timewell._mailboxes["monitor"].ask(NewestTimes([feature]))
         assert vitals.count == 2
         await check(timewell, 1.0, 2.0)
+
+
+# Too many windows
+
+
+async def write_a_day_each(timewell: Router, numbers: Sequence[float]) -> None:
+    days = [f"2024-{1 + int(number) // 28:02}-{1 + int(number) % 28:02}T00:00:00Z" for number in numbers]
+    count = len(numbers)
+    sent = Sent([FEATURE] * count, [ONE] * count, numbers, days, [None] * count)
+    await timewell.write(timewell.judge.at_once(sent), b"done", None)
+
+
+async def test_what_finds_no_room_in_memory_is_left_in_the_journal_until_a_save_and_counts_once(
+    storage: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor, "MOST_UNSAVED_WINDOWS", 8)
+    monkeypatch.setattr(monitor, "PENDING_OF_A_FEATURE", 1)
+    monkeypatch.setattr(monitor, "CATCH_UP_BATCHES", 1)
+    most, count = [0], FeatureMonitor._count_windows
+
+    def count_and_note(one: FeatureMonitor) -> None:
+        count(one)
+        most.append(one.windows)
+
+    monkeypatch.setattr(FeatureMonitor, "_count_windows", count_and_note)
+    values = [float(number) for number in range(60)]
+    async with service(storage) as timewell:
+        feature = timewell.registry.resolve(FEATURE)
+        with storage.stalled("before save"):
+            for start in range(0, 40, 2):
+                await write_a_day_each(timewell, values[start : start + 2])
+            await timewell.monitoring.watch.status()  # once all that was written has been taken or left
+            (vitals,) = await timewell.monitoring.watch.vitals([feature])
+            assert 8 <= vitals.count < 40
+        await until_counted(timewell, 40)
+        await check(timewell, *values[:40])
+    storage.failing["before save"] = 1
+    async with service(storage) as timewell:
+        for start in range(40, 60, 2):
+            await write_a_day_each(timewell, values[start : start + 2])
+        await until_counted(timewell, 60)
+        await check(timewell, *values)
+    assert max(most) <= 8 + 2 + 1
+
+
+async def until_counted(timewell: Router, count: int) -> None:
+    with trio.fail_after(PATIENCE_SECONDS):
+        while (await timewell.statistics(timewell.registry.resolve(FEATURE))).count < count:
+            await wait_all_tasks_blocked(0.001)
 
 
 # The inbox
