@@ -1,14 +1,14 @@
-"""Catalogue: the declared entity types and the feature services of the registry."""
+"""Catalogue: the declared entity types, the feature services and the kept training sets of the registry."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from actors.domain import EntityType, FeatureService, Record
+from actors.domain import EntityType, FeatureService, KeptTrainingSet, Record
 from actors.errors import NotFound
 
-ENTITY, SERVICE = "entity", "service"
+ENTITY, SERVICE, TRAINING_SET = "entity", "service", "training-set"
 """The kinds of records, as stored."""
 
 
@@ -19,6 +19,7 @@ class Catalogue:
         self._entity_types: dict[str, EntityType] = {}
         self._services: dict[str, FeatureService] = {}
         self._newest: dict[str, FeatureService] = {}
+        self._training_sets: dict[str, KeptTrainingSet] = {}
         for record in records:
             self.put(record)
 
@@ -35,6 +36,23 @@ class Catalogue:
     def copy(self) -> Catalogue:
         """A catalogue with the same records, to try changes on."""
         return Catalogue([*self._entity_types.values(), *self._services.values()])
+
+    @property
+    def training_sets(self) -> Mapping[str, KeptTrainingSet]:
+        """The kept training sets by name."""
+        return MappingProxyType(self._training_sets)
+
+    def training_set(self, name: str) -> KeptTrainingSet:
+        """The kept training set of this name. Raises NotFound."""
+        found = self._training_sets.get(name)
+        if found is None:
+            raise NotFound(f"unknown training set {name!r}")
+        return found
+
+    def training_sets_with(self, feature_id: str) -> list[KeptTrainingSet]:
+        """The kept training sets that read a feature, by name."""
+        found = [one for one in self._training_sets.values() if feature_id in one.reads]
+        return sorted(found, key=lambda one: one.name)
 
     def keys(self, entity_type: str) -> tuple[str, ...]:
         """The keys of an entity type. A type that is not declared has one key, named like itself."""
@@ -59,6 +77,8 @@ class Catalogue:
         """Add a record; it replaces the one with the same key."""
         if isinstance(record, EntityType):
             self._entity_types[record.name] = record
+        elif isinstance(record, KeptTrainingSet):
+            self._training_sets[record.name] = record
         else:
             self._services[record.key] = record
             self._find_newest(record.name)
@@ -67,6 +87,8 @@ class Catalogue:
         """Remove a record, if there is one with this key."""
         if kind == ENTITY:
             self._entity_types.pop(key, None)
+        elif kind == TRAINING_SET:
+            self._training_sets.pop(key, None)
         elif (gone := self._services.pop(key, None)) is not None:
             self._find_newest(gone.name)
 

@@ -1,4 +1,4 @@
-"""Validates changes of entity types, services and promoted versions. Nothing is changed here."""
+"""Validates changes of entity types, services, training sets and promoted versions. Nothing is changed here."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from typing import TypeVar
 
 import msgspec
 
-from actors.catalogue import ENTITY, SERVICE
-from actors.domain import EntityType, FeatureService, Record, ServiceFeature, check_name, check_record
+from actors.catalogue import ENTITY, SERVICE, TRAINING_SET
+from actors.domain import (
+    EntityType,
+    FeatureService,
+    KeptTrainingSet,
+    Record,
+    ServiceFeature,
+    check_name,
+    check_record,
+)
 from actors.errors import Conflict, InvalidInput, NotFound
 from actors.registry import FeatureRegistry, check_count
 from actors.settings import MAX_ENTITY_KEYS, MAX_VERSION
@@ -81,6 +89,19 @@ def withdrawal(registry: FeatureRegistry, reference: str) -> Uncatalogued:
     if reference not in registry.catalogue.services:
         raise NotFound(f"unknown service {reference!r}; name one version to delete, name.vN")
     return Uncatalogued(SERVICE, reference)
+
+
+def keeping(registry: FeatureRegistry, asked: KeptTrainingSet, now: int) -> Catalogued:
+    """The entry that keeps a training set. Raises InvalidInput for its name, Conflict if there is one like it."""
+    check_name(asked.name, "name")
+    if asked.name in registry.catalogue.training_sets:
+        raise Conflict(f"there is a training set {asked.name!r}; delete it first, or choose another name")
+    return _kept("the training set", asked, None, now)
+
+
+def discarding(registry: FeatureRegistry, name: str) -> Uncatalogued:
+    """The entry that deletes a kept training set. Raises NotFound."""
+    return Uncatalogued(TRAINING_SET, registry.catalogue.training_set(name).name)
 
 
 def promotion(registry: FeatureRegistry, id_: str, now: int) -> Registered:

@@ -162,7 +162,32 @@ class FeatureService(msgspec.Struct, frozen=True, kw_only=True, tag="service", t
         return f"{self.name}.v{self.version}"
 
 
-Record = EntityType | FeatureService
+class KeptTrainingSet(msgspec.Struct, frozen=True, kw_only=True, tag="training-set", tag_field="kind"):
+    """A training set that can be made again: what was asked for, as JSON with its features pinned by id.
+
+    `reads`: the ids of these features. `known`: the last arrival that counts. `rows` and `content`: how many rows
+    it had, and the SHA-256 of their NDJSON.
+    """
+
+    name: str
+    definition: str
+    reads: tuple[str, ...]
+    known: int
+    rows: int
+    content: str
+    created: int = 0
+    updated: int = 0
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    owner: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What it is stored under."""
+        return self.name
+
+
+Record = EntityType | FeatureService | KeptTrainingSet
 """What the catalogue holds."""
 _DECODE_RECORD = msgspec.msgpack.Decoder[Record](Record).decode
 
@@ -174,7 +199,7 @@ def record_of(data: bytes) -> Record:
 
 
 def kind_of(record: Record) -> str:
-    """The kind that a record is stored under: `entity` or `service`."""
+    """The kind that a record is stored under: `entity`, `service` or `training-set`."""
     return str(record.__struct_config__.tag)
 
 

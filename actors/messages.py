@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from actors.domain import EntityType, Feature, FeatureChange, FeatureService, Group
+from actors.domain import EntityType, Feature, FeatureChange, FeatureService, Group, KeptTrainingSet
 from actors.mailbox import Message
 from actors.stats.summary import Summary
 from actors.storage.entries import Erased, Noted, RegistryChange
@@ -85,6 +85,18 @@ class Withdraw(Message[None], frozen=True):
     """Delete a version of a service, `name.vN`."""
 
     reference: str
+
+
+class Keep(Message[KeptTrainingSet], frozen=True):
+    """Keep a training set; answered with it."""
+
+    training_set: KeptTrainingSet
+
+
+class Discard(Message[None], frozen=True):
+    """Delete a kept training set."""
+
+    name: str
 
 
 class Registration(NamedTuple):

@@ -17,6 +17,8 @@ from actors.messages import (
     Declare,
     DeleteFeature,
     DeleteGroup,
+    Discard,
+    Keep,
     Offer,
     Promote,
     PutGroup,
@@ -128,6 +130,10 @@ class RegistryActor:
                 return grouped, (grouped.group, new)
             case DeleteGroup(name):
                 return Ungrouped(self._registry.group(name).name), None
+        return self._judge_record(message, now)
+
+    def _judge_record(self, message: Message[Any], now: int) -> tuple[RegistryChange, Any]:
+        match message:
             case Declare(entity_type):
                 declared, new = declaring.declaration(self._registry, entity_type, now)
                 return declared, (declared.record, new)
@@ -136,6 +142,11 @@ class RegistryActor:
             case Offer(service):
                 offered, new = declaring.offer(self._registry, service, now)
                 return offered, (offered.record, new)
+            case Keep(training_set):
+                kept = declaring.keeping(self._registry, training_set, now)
+                return kept, kept.record
+            case Discard(name):
+                return declaring.discarding(self._registry, name), None
             case Withdraw(reference):
                 return declaring.withdrawal(self._registry, reference), None
         raise TypeError(f"not for the registry: {message!r}")

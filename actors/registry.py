@@ -322,15 +322,17 @@ class FeatureRegistry:
     def deletion(self, id_: str, now: int, force: bool = False) -> Deleted:
         """The entry that deletes a feature.
 
-        Raises NotFound; Conflict if a group or service reads it, unless `force`: then it leaves the groups, and a
-        service keeps its id and answers that it is gone.
+        Raises NotFound; Conflict if a group, service or training set reads it, unless `force`: then it leaves the
+        groups, and the others keep its id and answer that it is gone.
         """
         feature = self._features.get(id_)
         if feature is None:
             raise NotFound(f"unknown feature {id_!r}")
-        groups, services = self.groups_with(id_), self.catalogue.services_with(id_)
-        if not force and (groups or services):
-            names = [f"group {group.name!r}" for group in groups] + [f"service {one.key!r}" for one in services]
+        groups = self.groups_with(id_)
+        names = [f"group {group.name!r}" for group in groups]
+        names += [f"service {one.key!r}" for one in self.catalogue.services_with(id_)]
+        names += [f"training set {one.name!r}" for one in self.catalogue.training_sets_with(id_)]
+        if names and not force:
             raise Conflict(f"feature {id_!r} is read by {', '.join(names)}; ?force=true deletes it all the same")
         return Deleted(feature, [self._without(group, id_, now) for group in groups])
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from actors.checkpoint import Checkpointer
 from actors.clock import ArrivalClock
-from actors.domain import EntityType, Feature, FeatureChange, FeatureService, Group
+from actors.domain import EntityType, Feature, FeatureChange, FeatureService, Group, KeptTrainingSet
 from actors.errors import InvalidInput, NotFound, Overloaded, RequestError
 from actors.follower import Follower
 from actors.ingest.entity_ids import check_entity_id
@@ -20,6 +20,8 @@ from actors.messages import (
     Declare,
     DeleteFeature,
     DeleteGroup,
+    Discard,
+    Keep,
     Offer,
     Outcome,
     Promote,
@@ -210,6 +212,18 @@ class Router:
     async def withdraw(self, reference: str) -> None:
         """Delete a version of a service."""
         await self._mailboxes["registry"].ask(Withdraw(reference))
+
+    async def keep(self, training_set: KeptTrainingSet) -> KeptTrainingSet:
+        """Keep a training set; returns it. Raises InvalidInput, Conflict if there is one of its name."""
+        return await self._mailboxes["registry"].ask(Keep(training_set))
+
+    async def discard(self, name: str) -> None:
+        """Delete a kept training set. Raises NotFound."""
+        await self._mailboxes["registry"].ask(Discard(name))
+
+    def known_by_now(self) -> int:
+        """An arrival up to which everything has been committed: no other batch gets it, or an earlier one."""
+        return self.committed() if self._follower is None else self.now()
 
     async def put_group(self, group: Group) -> tuple[Group, bool]:
         """Create or replace a group; returns it and whether it is new."""

@@ -38,6 +38,7 @@ from timewell.routes.frames import FrameRoutes
 from timewell.routes.monitoring import MonitoringRoutes
 from timewell.routes.registry import RegistryRoutes
 from timewell.routes.serving import ServingRoutes
+from timewell.routes.training_sets import TrainingSetRoutes
 from timewell.routes.values import ValueRoutes
 from timewell.times import Time
 
@@ -47,7 +48,14 @@ TIMEOUT_SECONDS = 30.0
 
 
 class _Routes(
-    ExportRoutes, RegistryRoutes, CatalogueRoutes, ValueRoutes, ServingRoutes, FrameRoutes, MonitoringRoutes
+    ExportRoutes,
+    RegistryRoutes,
+    CatalogueRoutes,
+    ValueRoutes,
+    ServingRoutes,
+    FrameRoutes,
+    TrainingSetRoutes,
+    MonitoringRoutes,
 ):
     """All routes."""
 

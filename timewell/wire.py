@@ -177,17 +177,6 @@ class Historical(Body):
     closed: Closed = "both"
 
 
-class Export(Body):
-    """`POST /features/export`: of which entities, all by default, and between which event times."""
-
-    features: list[Reference | FeatureEntry] | None = None
-    group: str | None = None
-    service: str | None = None
-    entity_ids: list[str] | None = None
-    start_time: Timestamp | None = None
-    end_time: Timestamp | None = None
-
-
 class FeatureAnswer(msgspec.Struct, rename="camel", omit_defaults=True):
     """A registered feature."""
 
@@ -408,12 +397,6 @@ class HistoricalAnswer(msgspec.Struct):
 
 class TrainingSetAnswer(msgspec.Struct):
     """`POST /features/training-set`: the rows in their order, each with a value per feature."""
-
-    results: list[dict[str, Any]]
-
-
-class ExportAnswer(msgspec.Struct):
-    """`POST /features/export`: a row per entity and event timestamp, with the value of each feature then."""
 
     results: list[dict[str, Any]]
 

@@ -21,7 +21,7 @@ from web.bodies.requests import Query
 KEYS = (ENTITY, TIMESTAMP)
 
 
-class Asked(FeatureEntry):
+class Asked(FeatureEntry, omit_defaults=True):
     """A reference with options. Its column is named by `as`, by default `ref`.
 
     `key`: the field of a row that holds the entity id, or a mapping from keys of a composite type to fields. The
@@ -33,7 +33,7 @@ class Asked(FeatureEntry):
     lookback: Duration | None = None
 
 
-class Observed(Body):
+class Observed(Body, omit_defaults=True):
     """A spine: a row for every observation of a feature between two event times, in the order of ids and times."""
 
     feature: Reference
@@ -41,7 +41,7 @@ class Observed(Body):
     end_time: Timestamp | None = None
 
 
-class TrainingSet(Body):
+class TrainingSet(Body, omit_defaults=True):
     """`POST /features/training-set`: either `rows` or a `spine`.
 
     A row has a `timestamp`, and the keys of all entity types that the features need, or `entityId` where they are
@@ -57,6 +57,15 @@ class TrainingSet(Body):
     aggregation: str | None = None
     window: Duration | None = None
     known_at: str | None = None
+
+
+class KeepTrainingSet(TrainingSet, kw_only=True):
+    """`POST /training-sets`: a training set to keep under a name, with its rows or the spine that makes them."""
+
+    name: str
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    owner: str | None = None
 
 
 class Options(NamedTuple):

@@ -37,6 +37,26 @@ ROW = "row"
 """With this as `knownAt`, each row sees only what had arrived by its own timestamp."""
 
 
+class Known(NamedTuple):
+    """What counts: what had arrived by `until`, unless None, and with `by_row` by each row's own moment."""
+
+    until: int | None = None
+    by_row: bool = False
+
+    def of(self, at: Times) -> Times | None:
+        """For each row the last arrival that counts: int64[n]; None to count all."""
+        if self.by_row:
+            return at if self.until is None else np.minimum(at, self.until)
+        return None if self.until is None else np.full(len(at), self.until, np.int64)
+
+
+def known_of(known_at: str | None) -> Known:
+    """What `knownAt` asks for. Raises InvalidInput."""
+    if known_at is None or known_at == ROW:
+        return Known(by_row=known_at == ROW)
+    return Known(parse_timestamp(known_at, "knownAt"))
+
+
 class TrainingRows(NamedTuple):
     """The rows of a request. `columns`: what the answer repeats, the keys included."""
 
@@ -64,7 +84,7 @@ class Naming(NamedTuple):
         return bool(self.keys)
 
 
-def rows_of_json(rows: Sequence[Mapping[str, Any]], naming: Naming, known_at: str | None) -> TrainingRows:
+def rows_of_json(rows: Sequence[Mapping[str, Any]], naming: Naming, known: Known) -> TrainingRows:
     """Rows given as JSON objects; a label that a row lacks is null. Raises InvalidInput that names the rows."""
     by_id = not rows or naming.by_id(_names(rows))
     faults = [
@@ -89,7 +109,7 @@ def rows_of_json(rows: Sequence[Mapping[str, Any]], naming: Naming, known_at: st
     else:
         named = [Column(key, None, [row[key] for row in rows]) for key in keys]
     labels = [Column(name, None, [row.get(name) for row in rows]) for name in names]
-    return TrainingRows(Spine(roles, at, known_of(known_at, at)), [*named, moments(at), *labels])
+    return TrainingRows(Spine(roles, at, known.of(at)), [*named, moments(at), *labels])
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
@@ -118,7 +138,7 @@ def _check_labels(labels: int, rows: int) -> None:
         raise TooLarge(f"rows: {reason}; send fewer at once")
 
 
-def rows_of_arrow(table: pa.Table, naming: Naming, known_at: str | None, answer: str) -> TrainingRows:
+def rows_of_arrow(table: pa.Table, naming: Naming, known: Known, answer: str) -> TrainingRows:
     """Rows given as an Arrow table. `answer`: the media type of the answer. Raises InvalidInput for a column."""
     names = table.column_names
     by_id = naming.by_id(names)
@@ -140,7 +160,7 @@ def rows_of_arrow(table: pa.Table, naming: Naming, known_at: str | None, answer:
     else:
         named = [_label(key, table[key], answer) for key in keys]
     labels = [_label(name, table[name], answer) for name in names if name not in (*keys, TIMESTAMP)]
-    return TrainingRows(Spine(roles, at, known_of(known_at, at)), [*named, moments(at), *labels])
+    return TrainingRows(Spine(roles, at, known.of(at)), [*named, moments(at), *labels])
 
 
 def _needed(table: pa.Table, name: str, selection: Selection, by_id: bool) -> pa.ChunkedArray:
@@ -176,19 +196,12 @@ def _of_role(parts: Mapping[str, Entities], role: Role) -> Entities:
 
 
 def rows_observed(
-    lot: Observed, cut: slice, selection: Selection, keys: Sequence[str], known_at: str | None
+    lot: Observed, cut: slice, selection: Selection, keys: Sequence[str], known: Known
 ) -> TrainingRows:
     """A slice of the observations of a feature, whose entity type has these keys."""
     by_key, at = entities_by_key(keys, lot.entities, lot.owner[cut]), lot.at[cut]
     roles = [_of_role(by_key, role) for role in selection.roles]
-    return TrainingRows(Spine(roles, at, known_of(known_at, at)), [*key_columns(by_key), moments(at)])
-
-
-def known_of(known_at: str | None, at: Times) -> Times | None:
-    """For each row the last arrival that counts: int64[n], None to count all. Raises InvalidInput."""
-    if known_at is None:
-        return None
-    return at if known_at == ROW else np.full(len(at), parse_timestamp(known_at, "knownAt"), np.int64)
+    return TrainingRows(Spine(roles, at, known.of(at)), [*key_columns(by_key), moments(at)])
 
 
 def _label(name: str, values: pa.ChunkedArray, answer: str) -> Column:

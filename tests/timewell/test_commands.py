@@ -219,6 +219,30 @@ def test_export_of_nothing_is_a_file_without_rows(timewell: Command, shared_serv
     assert pa_parquet.read_schema("out.parquet").field(name).type == pa.float64()
 
 
+def test_a_training_set_of_observations_is_kept_and_made_again(
+    timewell: Command, shared_server: LiveServer, name: str
+) -> None:
+    feature = shared_server.register(name)["id"]
+    other = shared_server.register(f"{name}_json", "json")["id"]
+    shared_server.write((feature, "ada", 1, TEN), (feature, "bob", 2, TEN), (other, "ada", {"a": 1}, TEN))
+    made = ["training-set", "--spine", feature, "--features", f"user.{name},user.{name}_json"]
+    timewell(*made, "-o", "now.ndjson")
+    kept = said(timewell(*made, "--save", name, "-o", "kept.ndjson", "--json"))
+    assert (kept["name"], kept["rows"], len(kept["contentHash"])) == (name, 2, 64)
+    shared_server.write((feature, "ada", 9, TEN), (feature, "ada", 8, ELEVEN))
+    assert said(timewell("training-set", "--from", name, "-o", "again.ndjson", "--json"))["rows"] == 2
+    texts = [Path(f"{file}.ndjson").read_text() for file in ("now", "kept", "again")]
+    assert texts == [texts[0]] * 3
+    assert [row[f"user.{name}_json"] for row in rows_of("again.ndjson")] == [{"a": 1}, None]
+    within = ["--start", ELEVEN, "--end", NOON]
+    assert said(timewell(*made, *within, "-o", "late.csv", "--json"))["rows"] == 1
+    refused(timewell(*made, "--save", name), 1, name)
+    refused(timewell(*made), 2, "-o")
+    refused(timewell("training-set", "--spine", feature, "-o", "o.csv"), 2, "--features")
+    refused(timewell("training-set", "--from", name, "--features", feature, "-o", "o.csv"), 2, "--from")
+    refused(timewell("training-set", "--rows", "r.csv", "--save", "x", "--features", feature), 2, "--save")
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet", "ndjson"])
 def test_a_training_set_stands_beside_the_rows_it_is_for(
     timewell: Command, shared_server: LiveServer, name: str, ending: str, monkeypatch: pytest.MonkeyPatch

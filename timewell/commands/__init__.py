@@ -7,6 +7,7 @@ service.py load_parts.py             the client of commands that move tables; a 
 registration_file.py confirming.py   a file of registrations; asking before what cannot be undone
 register.py features.py versions.py promote.py entities.py groups.py services.py
 write.py load.py serve_values.py history.py export.py
+made_of_observations.py                training sets of observations, kept or not
 training_set.py stats.py drift.py checks.py alerts.py health.py
 delete.py erase.py
 

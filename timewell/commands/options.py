@@ -175,9 +175,9 @@ def file_of(*endings: str) -> Callable[[str], Path]:
     return read
 
 
-def add_wanted(parser: ArgumentParser) -> None:
-    """Add `--features`, `--group` and `--service`, of which one must be given."""
-    wanted = parser.add_mutually_exclusive_group(required=True)
+def add_wanted(parser: ArgumentParser, required: bool = True) -> None:
+    """Add `--features`, `--group` and `--service`, of which one must be given if that is required."""
+    wanted = parser.add_mutually_exclusive_group(required=required)
     wanted.add_argument("--features", type=names, metavar="A,B", help="the features to read")
     wanted.add_argument("--group", help="the group of features to read")
     wanted.add_argument("--service", help="the service whose features to read")

@@ -73,3 +73,13 @@ class TableClient(Client):
         request = Request("POST", "/features/training-set", query(**asked), to_stream(keys), headers)
         table = from_stream((yield from self._retry.ask(request)).content)
         return table.drop_columns(keys.column_names)
+
+    @route
+    def rows_of_spine(self, asked: Mapping[str, Any]) -> Talk[pa.Table]:
+        """The rows of a training set that is made of observations, with the options of `keep_training_set`."""
+        return (yield from self._spine_rows(asked))
+
+    @route
+    def kept_rows(self, name: str) -> Talk[pa.Table]:
+        """The rows of a kept training set."""
+        return (yield from self._kept_rows(name))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from timewell.commands import made_of_observations
 from timewell.commands.exits import Failed
 from timewell.commands.load import add_key_columns
 from timewell.commands.options import Subparsers, add_command, add_wanted, columns_of, file_of
@@ -28,7 +29,10 @@ bytes are Base64. Only ids and timestamps are sent to the service. The rows are 
 time.
 
 Where features are of several entity types, or of one with several keys, --key names the column of each key. A
-field that is empty there means that the row has no such entity."""
+field that is empty there means that the row has no such entity.
+
+With --spine, the rows are the observations of a feature. --save keeps such a training set under a name in the
+service; --from NAME gives the same rows again, whatever has arrived since."""
 
 
 def add(commands: Subparsers) -> None:
@@ -36,14 +40,15 @@ def add(commands: Subparsers) -> None:
     about = "join features to the rows of a file, as of each row's timestamp"
     parser = add_command(commands, "training-set", run, about, MORE)
     endings = (".csv", ".csv.gz", ".parquet", ".ndjson", ".ndjson.gz")
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
         "--rows",
         type=file_of(*endings),
-        required=True,
         metavar="FILE",
         help=f"the rows; the name ends in {', '.join(endings)}",
     )
-    add_wanted(parser)
+    made_of_observations.add(parser, source)
+    add_wanted(parser, required=False)
     add_key_columns(parser)
     parser.add_argument("--lookback", metavar="DURATION", help="how old a value may be at most, such as 7d")
     parser.add_argument("--window", metavar="DURATION", help="aggregate over this time up to the row's timestamp")
@@ -55,14 +60,17 @@ def add(commands: Subparsers) -> None:
         "-o",
         "--output",
         type=file_of(".parquet", ".csv", ".ndjson"),
-        required=True,
         metavar="FILE",
-        help="ends in .parquet, .csv or .ndjson",
+        help="ends in .parquet, .csv or .ndjson; needed but with --save",
     )
 
 
 def run(asked: Namespace) -> None:
     """Make the training set and save it."""
+    made_of_observations.check(asked)
+    if asked.rows is None:
+        made_of_observations.run(asked)
+        return
     from timewell.commands.output import show_json, show_pairs
     from timewell.commands.progress import progress
     from timewell.commands.reading import LineRows, need, open_rows

@@ -22,7 +22,7 @@ from quart.wrappers.response import ResponseBody
 from werkzeug.datastructures import MIMEAccept
 
 from actors.settings import CELLS_PER_TURN, SLICE_BYTES
-from actors.types.type import Nulls
+from actors.types.type import Array, Nulls
 from actors.types.values import TYPES, render
 from timewell.arrow_objects import objects
 from timewell.wire import FIRST_INEXACT
@@ -66,10 +66,19 @@ class Column(NamedTuple):
     def arrow(self) -> pa.Array:
         """The values as an Arrow array."""
         if self.value_type is not None and self.nulls is not None:
-            return TYPES[self.value_type].to_arrow(self.values, self.nulls)
+            return TYPES[self.value_type].to_arrow(_bared(self.values, self.nulls), self.nulls)
         if isinstance(self.values, pa.ChunkedArray):
             return self.values.combine_chunks()
         return self.values if isinstance(self.values, pa.Array) else _to_arrow(self.values)
+
+
+def _bared(values: Array, nulls: Nulls) -> Array:
+    """The values with zeros beneath the nulls, where a value from the future of the row may stand."""
+    if values.dtype == object or not nulls.any():
+        return values
+    bared = values.copy()
+    bared[nulls] = 0
+    return bared
 
 
 def _to_arrow(values: Sequence[Any]) -> pa.Array:

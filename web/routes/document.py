@@ -26,6 +26,7 @@ from web.routes import (
     serving,
     statistics,
     training,
+    training_sets,
     writing,
 )
 
@@ -45,7 +46,7 @@ async def for_people(_: Service) -> str:
 _CHAPTERS = (
     *(registry.chapter, registrations.chapter),
     *(entities.chapter, ids.chapter, services.chapter, writing.chapter, serving.chapter),
-    *(ranges.chapter, training.chapter, history.chapter, export.chapter),
+    *(ranges.chapter, training.chapter, training_sets.chapter, history.chapter, export.chapter),
     *(statistics.chapter, checks.chapter, drift.chapter, monitoring.chapter),
     *(operating.chapter, chapter),
 )

@@ -13,7 +13,7 @@ from actors.observed import Observed
 from actors.registry import FeatureRegistry
 from actors.timestamps import FOREVER, NEVER, parse_timestamp
 from actors.types.values import empty
-from timewell.wire import Export, ExportAnswer
+from timewell.rows_wire import Export, ExportAnswer
 from web.answers.keyed import ENTITY, TIMESTAMP, entities_by_key, key_columns, moments
 from web.answers.lanes import Column, accepted_lane, stream
 from web.asking import check_parts, references_of

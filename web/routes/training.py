@@ -23,13 +23,13 @@ from actors.training import Filled
 from actors.turns import by_turns
 from actors.types.values import width_of
 from timewell.wire import TrainingSetAnswer
-from web.answers.lanes import ARROW_TYPE, Column, accepted_lane, stream
+from web.answers.lanes import ARROW_TYPE, Column, Lane, accepted_lane, stream
 from web.answers.worker import in_worker
 from web.bodies.items import Array, Items
 from web.bodies.requests import Query, json_bytes
 from web.chapter import Chapter, Service
 from web.training_request import Columns, Observed, Options, TrainingSet, columns_of, options_of, options_of_query
-from web.training_rows import ROW, Naming, TrainingRows, rows_observed, rows_of_arrow, rows_of_json
+from web.training_rows import Known, Naming, TrainingRows, known_of, rows_observed, rows_of_arrow, rows_of_json
 
 SHORTEST_ROW_BYTES = len('{"entityId":"","timestamp":"20250101"},')
 """Bounds the rows of a body by its length: more items cannot be rows, and `{}` takes 370 bytes once decoded."""
@@ -58,24 +58,31 @@ chapter = Chapter("History")
 )
 async def training_set(service: Service) -> Response:
     lane = accepted_lane()
-    arrow = lane.content_type == ARROW_TYPE
     given, options = await _asked(service.router, service.settings)
-    registry = await service.router.registered()
-    asked = columns_of(registry, options)
+    asked, known = columns_of(await service.router.registered(), options), known_of(options.known_at)
+    return await stream(lane, await lots_of(service.router, asked, given, known, lane))
+
+
+Given = Sequence[Mapping[str, Any]] | pa.Table | Observed
+"""The rows of a request, which are still to be judged, or its spine."""
+
+
+async def lots_of(
+    router: Router, asked: Columns, given: Any, known: Known, lane: Lane
+) -> AsyncGenerator[list[Column], None]:
+    """The rows with their features, in lots, for an answer in a format. Raises InvalidInput, NotFound."""
+    arrow, registry = lane.content_type == ARROW_TYPE, router.registry
     if type(given) is Observed:
-        lots = _observed(service.router, registry, given, options.known_at, asked)
-        return await stream(lane, _filled(service.router, lots, asked, arrow))
+        return _filled(router, _observed(router, registry, given, known, asked), asked, arrow)
     naming = Naming(asked.selection, asked.keys(registry))
-    rows = await _judged(service.router, given, naming, options.known_at, lane.content_type.partition(";")[0])
+    rows = await _judged(router, given, naming, known, lane.content_type.partition(";")[0])
     check_names(rows.columns, asked)
     if arrow:  # all lots need one type per column, which only the whole column tells
         rows = await in_worker(_in_arrow, rows)
-    return await stream(lane, _filled(service.router, _cut(rows, asked), asked, arrow))
+    return _filled(router, _cut(rows, asked), asked, arrow)
 
 
-async def _asked(
-    router: Router, settings: Settings
-) -> tuple[Sequence[Mapping[str, Any]] | pa.Table | Observed, Options]:
+async def _asked(router: Router, settings: Settings) -> tuple[Any, Options]:
     """The rows, which are still to be judged, or the spine; and all else that is asked for."""
     if request.mimetype == ARROW_TYPE:
         options = options_of_query(Query(_OF_ROWS))
@@ -87,9 +94,14 @@ async def _asked(
     array = Array("rows", TrainingSet, list[dict[str, Any]], most)
     items = Items(await json_bytes((ARROW_TYPE,)), array, rows.extend)
     asked: TrainingSet = await by_turns(items.reading())
+    check_rows(asked)
+    return asked.spine or rows, options_of(asked)
+
+
+def check_rows(asked: TrainingSet) -> None:
+    """Raise InvalidInput unless there are either rows or a spine."""
     if (asked.rows is None) == (asked.spine is None):
         raise InvalidInput.at("rows", "give either rows or a spine")
-    return asked.spine or rows, options_of(asked)
 
 
 def _table(data: bytes, settings: Settings) -> pa.Table:
@@ -101,15 +113,15 @@ async def _judged(
     router: Router,
     given: Sequence[Mapping[str, Any]] | pa.Table,
     naming: Naming,
-    known_at: str | None,
+    known: Known,
     answer: str,
 ) -> TrainingRows:
     if not isinstance(given, pa.Table):
-        return await in_worker(rows_of_json, given, naming, known_at)
+        return await in_worker(rows_of_json, given, naming, known)
 
     def judge() -> TrainingRows:
         with _refusing_arrow():
-            return rows_of_arrow(given, naming, known_at, answer)
+            return rows_of_arrow(given, naming, known, answer)
 
     async with router.judge.tables:
         return await trio.to_thread.run_sync(judge)
@@ -149,7 +161,7 @@ async def _cut(rows: TrainingRows, asked: Columns) -> AsyncGenerator[TrainingRow
 
 
 async def _observed(
-    router: Router, registry: FeatureRegistry, given: Observed, known_at: str | None, asked: Columns
+    router: Router, registry: FeatureRegistry, given: Observed, known: Known, asked: Columns
 ) -> AsyncGenerator[TrainingRows, None]:
     """The rows of a spine."""
     feature = registry.resolve(given.feature)
@@ -164,15 +176,14 @@ async def _observed(
     end = FOREVER if given.end_time is None else parse_timestamp(given.end_time, "spine.endTime")
     if start > end:
         raise InvalidInput.at("spine.startTime", "is after spine.endTime")
-    known = FOREVER if known_at in (None, ROW) else parse_timestamp(str(known_at), "knownAt")
     none = np.zeros(0, np.int64)
-    nothing = rows_observed(ObservedRows([], none, none, ()), slice(0), asked.selection, keys, known_at)
+    nothing = rows_observed(ObservedRows([], none, none, ()), slice(0), asked.selection, keys, known)
     check_names(nothing.columns, asked)
     step, any_row = _step(asked, len(nothing.columns)), False
-    async for lot in router.observed([feature], start, end, known=known):
+    async for lot in router.observed([feature], start, end, known=FOREVER if known.until is None else known.until):
         for begin in range(0, len(lot.at), step):
             any_row = True
-            yield rows_observed(lot, slice(begin, begin + step), asked.selection, keys, known_at)
+            yield rows_observed(lot, slice(begin, begin + step), asked.selection, keys, known)
     if not any_row:
         yield nothing
 

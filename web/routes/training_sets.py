@@ -1,0 +1,166 @@
+"""Training sets that are kept: asked for again, they have the same rows, whatever has arrived since."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from quart import Response
+
+from actors.domain import KeptTrainingSet
+from actors.errors import Conflict, NotFound, TooLarge
+from actors.registry import FeatureRegistry
+from actors.router import Router
+from actors.settings import MAX_RECORD_BYTES
+from actors.timestamps import SECOND, format_timestamp, parse_timestamp
+from timewell.rows_wire import TrainingSetRecord, TrainingSetsAnswer
+from timewell.wire import TrainingSetAnswer
+from web.answers.lanes import LANES, NDJSON_TYPE, Column, Lane, accepted_lane, stream
+from web.answers.listing import listed
+from web.answers.worker import in_worker
+from web.bodies.requests import encode, json_body, no_content
+from web.chapter import Chapter, Service
+from web.routes.training import check_rows, lots_of
+from web.training_request import Asked, Columns, KeepTrainingSet, TrainingSet, columns_of, options_of
+from web.training_rows import ROW, Known
+
+chapter = Chapter("Training sets")
+
+
+@chapter.route(
+    "POST /training-sets",
+    "Keep a training set under a name: what is asked for, with its features pinned by id, the moment at which it"
+    " was known, how many rows it has and a hash of them.",
+    takes=KeepTrainingSet,
+    gives={201: TrainingSetRecord},
+    fails=(400, 404, 409, 413, 415, 503),
+)
+async def keep(service: Service) -> Response:
+    asked = await json_body(KeepTrainingSet)
+    check_rows(asked)
+    registry = await service.router.registered()
+    if asked.name in registry.catalogue.training_sets:
+        raise Conflict(f"there is a training set {asked.name!r}; delete it first, or choose another name")
+    columns = columns_of(registry, options_of(asked))
+    definition = _pinned(registry, asked, columns)
+    text = msgspec.json.encode(definition).decode()
+    if asked.rows is not None and len(text) > MAX_RECORD_BYTES:
+        reason = (
+            f"these take {len(text)} bytes, of which at most {MAX_RECORD_BYTES} are kept: have a spine make them"
+        )
+        raise TooLarge(f"rows: {reason}")
+    known = service.router.known_by_now()
+    if asked.known_at not in (None, ROW):
+        known = min(known, parse_timestamp(str(asked.known_at), "knownAt"))
+    rows, content = await _content(service.router, definition, known)
+    record = KeptTrainingSet(
+        name=asked.name,
+        definition=text,
+        reads=tuple(sorted({one.id for one in columns.selection.features})),
+        known=known,
+        rows=rows,
+        content=content,
+        description=asked.description,
+        tags=asked.tags,
+        owner=asked.owner,
+    )
+    return encode(_shown(await service.router.keep(record)), 201)
+
+
+@chapter.route("GET /training-sets", "The kept training sets, sorted by name.", gives={200: TrainingSetsAnswer})
+async def list_all(service: Service) -> Response:
+    kept = (await service.router.registered()).catalogue.training_sets
+    return await listed({"trainingSets": (_shown(kept[name]) for name in sorted(kept))})
+
+
+@chapter.route("GET /training-sets/<name>", "One kept training set.", gives={200: TrainingSetRecord}, fails=(404,))
+async def get(service: Service, name: str) -> Response:
+    return encode(_shown((await service.router.registered()).catalogue.training_set(name)))
+
+
+@chapter.route(
+    "GET /training-sets/<name>/rows",
+    "The rows of a kept training set: the same as when it was made, as long as the history is kept.",
+    gives={200: TrainingSetAnswer},
+    lanes=True,
+    fails=(404, 406, 503),
+)
+async def rows(service: Service, name: str) -> Response:
+    lane = accepted_lane()
+    registry = await service.router.registered()
+    kept = registry.catalogue.training_set(name)
+    for id_ in kept.reads:
+        if id_ not in registry.features:
+            raise NotFound(f"training set {name!r} reads {id_!r}, which has been deleted")
+    definition = msgspec.json.decode(kept.definition, type=TrainingSet)
+    return await stream(lane, await _lots(service.router, definition, kept.known, lane))
+
+
+@chapter.route("DELETE /training-sets/<name>", "Forget a kept training set.", gives={204: None}, fails=(404, 503))
+async def discard(service: Service, name: str) -> Response:
+    await service.router.discard(name)
+    return no_content()
+
+
+def _pinned(registry: FeatureRegistry, asked: KeepTrainingSet, columns: Columns) -> TrainingSet:
+    """What is asked for, with ids and durations in place of references, groups, services and defaults."""
+    entries = list[str | Asked]()
+    for selected, column in zip(columns.selection.selected, columns.wanted, strict=True):
+        keys = registry.catalogue.keys(selected.feature.entity)
+        key: Any = dict(zip(keys, selected.fields, strict=True)) if len(keys) > 1 else selected.fields[0]
+        options = _duration(column.window or None), _duration(column.lookback)
+        entries.append(
+            Asked(
+                ref=selected.feature.id,
+                key=key,
+                name=column.name,
+                aggregation=column.aggregation,
+                window=options[0],
+                lookback=options[1],
+            )
+        )
+    spine = asked.spine
+    if spine is not None:
+        spine = msgspec.structs.replace(spine, feature=registry.resolve(spine.feature).id)
+    by_row = ROW if asked.known_at == ROW else None
+    return TrainingSet(rows=asked.rows, spine=spine, features=entries, known_at=by_row)
+
+
+def _duration(micros: int | None) -> str | None:
+    return None if micros is None else f"{micros // SECOND}.{micros % SECOND:06}s"
+
+
+async def _lots(
+    router: Router, definition: TrainingSet, known: int, lane: Lane
+) -> AsyncGenerator[list[Column], None]:
+    columns = columns_of(router.registry, options_of(definition))
+    given = definition.rows if definition.spine is None else definition.spine
+    return await lots_of(router, columns, given, Known(known, definition.known_at == ROW), lane)
+
+
+async def _content(router: Router, definition: TrainingSet, known: int) -> tuple[int, str]:
+    """How many rows there are, and the SHA-256 of their NDJSON."""
+    lane, digest, count = LANES[NDJSON_TYPE], sha256(), 0
+    async with aclosing(await _lots(router, definition, known, lane)) as lots:
+        async for columns in lots:
+            count += len(columns[0].values)
+            await in_worker(lambda columns=columns: digest.update(lane.encode(columns, False)))
+    return count, digest.hexdigest()
+
+
+def _shown(kept: KeptTrainingSet) -> TrainingSetRecord:
+    """A kept training set in the contract's form."""
+    return TrainingSetRecord(
+        name=kept.name,
+        definition=msgspec.json.decode(kept.definition),
+        known_at=format_timestamp(kept.known),
+        rows=kept.rows,
+        content_hash=kept.content,
+        description=kept.description,
+        tags=kept.tags,
+        created_at=format_timestamp(kept.created),
+        owner=kept.owner,
+    )
