@@ -12,10 +12,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from actors.domain import Feature
 from actors.errors import StorageDown
-from actors.stats.windows import Due, Merge, Window, coarser, due
+from actors.stats.windows import WHOLE, Due, Merge, Window, coarser, due
 from actors.storage.protocol import SavedSummaries, SummaryKey
 from actors.storage.redis.functions import LEASES, ROOT, VERSIONS, WRITERS
 from actors.storage.redis.link import Command, RedisLink, call, judged
@@ -31,6 +32,7 @@ COARSENED_AT_ONCE = 1_000
 MERGED_AT_ONCE = 500
 _PAUSE_SECONDS = 0.05
 _WINDOWS = b":windows:"
+_WHOLE = b"%d:%d" % WHOLE
 _LEADER, _MERGING = ROOT + b":leader", ROOT + b":merging"
 
 
@@ -227,46 +229,48 @@ class RedisSummaries(SharedSummaries):
 
     def read(self, feature: Feature, start: int, end: int) -> SavedSummaries:
         """The summaries of a feature's windows that overlap the event times [start, end]."""
-        saved = self._read(feature)
-        inside = {
-            window: state
-            for window, state in saved.states.items()
-            if window.width and window.start > start - window.width and window.start <= end
-        }
-        return saved._replace(states=inside)
+        key = _hash_of(feature.id, feature.created)
+        position, found = self._covering(Command(ROOT, ("HGETALL", key)))
+        inside = {}
+        for field, state in zip(found[::2], found[1::2], strict=True):
+            window = _window(field)
+            if window.width and window.start > start - window.width and window.start <= end:
+                inside[window] = state
+        return SavedSummaries(position, inside)
 
     def read_whole(self, feature: Feature) -> SavedSummaries:
         """The summary of a feature's whole stream."""
-        saved = self._read(feature)
-        return saved._replace(states={window: state for window, state in saved.states.items() if not window.width})
+        key = _hash_of(feature.id, feature.created)
+        position, state = self._covering(Command(ROOT, ("HGET", key, _WHOLE)))
+        return SavedSummaries(position, {WHOLE: state} if state is not None else {})
 
-    def _read(self, feature: Feature) -> SavedSummaries:
+    def _covering(self, command: Command) -> tuple[int, Any]:
+        """The answer to a command, with the position that what it read covers."""
         writer = self._writers.current()
-        key = ROOT + _WINDOWS + b"%b:%d" % (feature.id.encode(), feature.created)
         covered = Command(WRITERS, ("HGET", WRITERS, writer))
-        position, found = self._link.ask([covered, Command(ROOT, ("HGETALL", key))])
+        position, found = self._link.ask([covered, command])
         while self._link.ask([covered]) != [position]:
-            position, found = self._link.ask([covered, Command(ROOT, ("HGETALL", key))])
+            position, found = self._link.ask([covered, command])
         self._check(writer, position is not None)
-        states = {_window(field): state for field, state in zip(found[::2], found[1::2], strict=True)}
-        return SavedSummaries(int(position), states)
+        return int(position), found
 
     def totals(self) -> tuple[int, dict[SummaryKey, bytes]]:
         """The summary of every feature's whole stream, and this writer's position."""
-        position, found = self.position, dict[SummaryKey, bytes]()
-        for key, state in self.all(whole=True):
-            found[key] = state
+        position, found, hashes = self.position, dict[SummaryKey, bytes](), self._windowed()
+        for start in range(0, len(hashes), MERGED_AT_ONCE):
+            cut = hashes[start : start + MERGED_AT_ONCE]
+            states = self._link.ask([Command(ROOT, ("HGET", key, _WHOLE)) for key in cut])
+            for key, state in zip(cut, states, strict=True):
+                if state is not None:
+                    found[SummaryKey(*_owner(key), *WHOLE)] = state
         return position, found
 
-    def all(self, whole: bool = False) -> Iterator[tuple[SummaryKey, bytes]]:
-        """Every summary; if `whole`, only those of whole streams."""
+    def all(self) -> Iterator[tuple[SummaryKey, bytes]]:
+        """Every summary."""
         for key in self._windowed():
-            feature, _, created = key[len(ROOT + _WINDOWS) :].decode().rpartition(":")
             (found,) = self._link.ask([Command(ROOT, ("HGETALL", key))])
             for field, state in zip(found[::2], found[1::2], strict=True):
-                window = _window(field)
-                if not whole or not window.width:
-                    yield SummaryKey(feature, int(created), *window), state
+                yield SummaryKey(*_owner(key), *_window(field)), state
 
     def _windowed(self) -> list[bytes]:
         (names,) = self._link.ask([Command(ROOT, ("SMEMBERS", ROOT + b":windowed"))])
@@ -274,7 +278,7 @@ class RedisSummaries(SharedSummaries):
 
     def forget(self, feature: str, created: int) -> None:
         """Delete the summaries of a deleted feature."""
-        key = ROOT + _WINDOWS + b"%b:%d" % (feature.encode(), created)
+        key = _hash_of(feature, created)
         gone = Command(ROOT, ("SREM", ROOT + b":windowed", key[len(ROOT) :]))
         self._link.ask([Command(ROOT, ("UNLINK", key)), gone], durable=True)
 
@@ -311,6 +315,16 @@ class RedisSummaries(SharedSummaries):
 
 def _hash(key: SummaryKey) -> bytes:
     return _WINDOWS + b"%b:%d" % (key.feature.encode(), key.created)
+
+
+def _hash_of(feature: str, created: int) -> bytes:
+    return ROOT + _WINDOWS + b"%b:%d" % (feature.encode(), created)
+
+
+def _owner(key: bytes) -> tuple[str, int]:
+    """The feature whose windows are in a hash, and when it was created."""
+    feature, _, created = key[len(ROOT + _WINDOWS) :].decode().rpartition(":")
+    return feature, int(created)
 
 
 def _field(key: SummaryKey) -> bytes:
