@@ -397,7 +397,7 @@ class StoreActor:
             except MemoryError as error:
                 self._refuse(due.envelope, error)
                 return True
-            if self.store.unprepared(message):
+            if most is not None and self.store.unprepared(message):
                 return False
         self._answer(due.envelope)
         return True
