@@ -51,7 +51,8 @@ class TlsProxy:
     def _serve(self, client: socket.socket) -> None:
         with suppress(OSError), client:
             if self._postgresql:
-                assert client.recv(8, socket.MSG_WAITALL) == _SSL_REQUEST
+                if client.recv(8, socket.MSG_WAITALL) != _SSL_REQUEST:
+                    return  # the client has left: it is not connected to a server that says no more
                 client.sendall(b"S")
             with (
                 self._context.wrap_socket(client, server_side=True) as safe,
