@@ -18,7 +18,6 @@ from actors.ingest.arrow_keys import entities_of_arrow, settled, times_of_arrow,
 from actors.ingest.composite import entities_of_parts, refused_parts
 from actors.ingest.entity_ids import MOST_FAULTS_NAMED, refused_rows
 from actors.ingest.row_ids import ids_of_rows
-from actors.observed import Observed
 from actors.settings import MAX_LABEL_VALUES, MAX_LABELS
 from actors.table.columns import Times
 from actors.table.ids import Entities, numbered
@@ -29,7 +28,7 @@ from actors.turns import at_once
 from actors.types.arrow_contents import has_infinity
 from timewell.arrow_objects import Unsayable, may_be_unsayable, objects
 from timewell.arrow_plain import plain
-from web.answers.keyed import ENTITY, TIMESTAMP, entities_by_key, id_column, key_columns, moments
+from web.answers.keyed import ENTITY, TIMESTAMP, id_column, key_columns, moments
 from web.answers.lanes import ARROW_TYPE, CSV_TYPE, Column
 from web.training_request import KEYS
 
@@ -195,11 +194,8 @@ def _of_role(parts: Mapping[str, Entities], role: Role) -> Entities:
     return entities
 
 
-def rows_observed(
-    lot: Observed, cut: slice, selection: Selection, keys: Sequence[str], known: Known
-) -> TrainingRows:
-    """A slice of the observations of a feature, whose entity type has these keys."""
-    by_key, at = entities_by_key(keys, lot.entities, lot.owner[cut]), lot.at[cut]
+def rows_observed(by_key: Mapping[str, Entities], at: Times, selection: Selection, known: Known) -> TrainingRows:
+    """Rows of the observations of a feature. `by_key`: see `entities_by_key`."""
     roles = [_of_role(by_key, role) for role in selection.roles]
     return TrainingRows(Spine(roles, at, known.of(at)), [*key_columns(by_key), moments(at)])
 

@@ -25,16 +25,11 @@ def settled(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([pa.nulls(len(column))]) if without_values(column) else column
 
 
-def ids_of_arrow(column: pa.ChunkedArray, field: str) -> list[str]:
+def entities_of_arrow(column: pa.ChunkedArray, field: str) -> Entities:
     """Convert a column to entity ids: strings, or integers as their digits; nulls become empty strings.
 
-    Raises InvalidInput, naming `field`, for columns of other types.
+    Only distinct ids become Python strings. Raises InvalidInput, naming `field`, for columns of other types.
     """
-    return list(entities_of_arrow(column, field))
-
-
-def entities_of_arrow(column: pa.ChunkedArray, field: str) -> Entities:
-    """Convert a column to entity ids, see `ids_of_arrow`. Only distinct ids become Python strings."""
     column = settled(column)
     if not (is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
         raise InvalidInput.at(field, f"must be strings or integers, not {column.type}")

@@ -14,7 +14,6 @@ from quart import Response, request
 from actors.amount import in_lots
 from actors.errors import InvalidInput
 from actors.ingest.arrow_stream import read_table
-from actors.observed import Observed as ObservedRows
 from actors.registry import FeatureRegistry
 from actors.router import Router
 from actors.settings import CELLS_PER_LOT, Settings
@@ -23,6 +22,7 @@ from actors.training import Filled
 from actors.turns import by_turns
 from actors.types.values import width_of
 from timewell.wire import TrainingSetAnswer
+from web.answers.keyed import entities_by_key
 from web.answers.lanes import ARROW_TYPE, Column, Lane, accepted_lane, stream
 from web.answers.worker import in_worker
 from web.bodies.items import Array, Items
@@ -63,14 +63,13 @@ async def training_set(service: Service) -> Response:
     return await stream(lane, await lots_of(service.router, asked, given, known, lane))
 
 
-Given = Sequence[Mapping[str, Any]] | pa.Table | Observed
-"""The rows of a request, which are still to be judged, or its spine."""
-
-
 async def lots_of(
     router: Router, asked: Columns, given: Any, known: Known, lane: Lane
 ) -> AsyncGenerator[list[Column], None]:
-    """The rows with their features, in lots, for an answer in a format. Raises InvalidInput, NotFound."""
+    """The rows with their features, in lots, for an answer in a format. Raises InvalidInput, NotFound.
+
+    `given`: rows that are still to be judged, as objects or an Arrow table, or a spine.
+    """
     arrow, registry = lane.content_type == ARROW_TYPE, router.registry
     if type(given) is Observed:
         return _filled(router, _observed(router, registry, given, known, asked), asked, arrow)
@@ -177,13 +176,15 @@ async def _observed(
     if start > end:
         raise InvalidInput.at("spine.startTime", "is after spine.endTime")
     none = np.zeros(0, np.int64)
-    nothing = rows_observed(ObservedRows([], none, none, ()), slice(0), asked.selection, keys, known)
+    nothing = rows_observed(entities_by_key(keys, [], none), none, asked.selection, known)
     check_names(nothing.columns, asked)
     step, any_row = _step(asked, len(nothing.columns)), False
     async for lot in router.observed([feature], start, end, known=FOREVER if known.until is None else known.until):
+        by_key = entities_by_key(keys, lot.entities, lot.owner)
         for begin in range(0, len(lot.at), step):
-            any_row = True
-            yield rows_observed(lot, slice(begin, begin + step), asked.selection, keys, known)
+            cut, any_row = slice(begin, begin + step), True
+            named = {key: entities[cut] for key, entities in by_key.items()}
+            yield rows_observed(named, lot.at[cut], asked.selection, known)
     if not any_row:
         yield nothing
 
