@@ -154,7 +154,7 @@ class Mailbox:
         """Send a message; the reply can be awaited later, so that several actors work on a query at once."""
         if self._refusal is not None:
             raise type(self._refusal)(self._refusal.detail)
-        reply = Reply[R]()
+        reply: Reply[R] = Reply()
         await self._put(Envelope(message, reply))
         return reply
 
@@ -166,7 +166,7 @@ class Mailbox:
         """
         if self._meanwhile is None or self._refusal is not None:
             return None
-        reply = Reply[R]()
+        reply: Reply[R] = Reply()
         try:
             self._meanwhile(Envelope(message, reply))
         except Exception:

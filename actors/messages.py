@@ -184,22 +184,30 @@ class Flushed(Message[None], frozen=True):
     kept_values: Mapping[str, int]
 
 
-class Latest(Message[Grid], frozen=True):
-    """Read the latest values with event time <= at.
+class About(NamedTuple):
+    """What a `Latest` asks about entities of one type. `kinds`: the features grouped by kind.
 
-    `disk`: by feature id, merged rows from disk that an earlier answer lacked; `install` takes them into memory.
+    `visible_from`, by feature: values with an earlier event time are not visible (retention age).
     """
 
     entity_type: str
     entities: Sequence[str]
     features: Sequence[Feature]
     kinds: Sequence[Kind]
+    visible_from: Sequence[int]
+
+
+class Latest(Message[list[Grid]], frozen=True):
+    """Read the latest values with event time <= at. The answer: a grid for each of `asked`.
+
+    `disk`: by feature id, merged rows from disk that an earlier answer lacked; `install` takes them into memory.
+    """
+
+    asked: Sequence[About]
     at: int
     current: bool
     """Whether `at` is the present: then the (entity, feature) pairs count as used, and are reloaded into
     memory."""
-    visible_from: Sequence[int]
-    """By feature: values with an earlier event time are not visible (retention age)."""
     disk: Mapping[str, DiskRows] = {}
     verify: bool = False
     """Whether the store compares what it serves with a point-in-time read of the same moment."""

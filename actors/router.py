@@ -46,7 +46,7 @@ from actors.storage.entries import Erased, Noted, Removed
 from actors.storage.listed import IdsPage, IdsQuestion
 from actors.storage.protocol import Stale
 from actors.table.aggregates import Aggregate
-from actors.table.grid import Grid, stack
+from actors.table.grid import Grid
 from actors.table.selection import Selection
 from actors.timestamps import FOREVER, NEVER
 from actors.training import Filled, Spine, TrainingSets, Wanted, blank_column
@@ -291,7 +291,7 @@ class Router:
         The selection has one role. `current`: whether `at` is the present, so that what is read counts as used.
         Raises Stale as `write` does.
         """
-        return await self.serving.latest(entities, selected, at, self.wall(), current, judged)
+        return await self.latest_of_rows([entities], selected, at, current, judged)
 
     async def latest_of_rows(
         self,
@@ -302,12 +302,7 @@ class Router:
         judged: int | None = None,
     ) -> Grid:
         """The same for rows that name several entities. `ids`: for each role of the selection, an id per row."""
-        roles = selected.roles
-        if len(roles) == 1:
-            return await self.latest(ids[0], selected, at, current, judged)
-        asked = [(own, role.selection) for own, role in zip(ids, roles, strict=True)]
-        grids = await self.serving.latest_of_several(asked, at, self.wall(), current, judged)
-        return stack(grids, selected.stacking)
+        return await self.serving.latest(ids, selected, at, self.wall(), current, judged)
 
     async def aggregate(
         self, entities: Sequence[str], feature: Feature, aggregation: str, span: Span

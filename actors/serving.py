@@ -18,18 +18,19 @@ from actors.completing import AtHand, HistoryReader, Missing
 from actors.domain import Feature
 from actors.errors import TooMuchAtOnce
 from actors.mailbox import Mailbox, Reply
-from actors.messages import Aggregated, Agreement, Between, CountRows, Latest, PastWindow, Scan, Scanned
+from actors.messages import About, Aggregated, Agreement, Between, CountRows, Latest, PastWindow, Scan, Scanned
 from actors.nearest import Enough
 from actors.settings import AGGREGATORS, CELLS_PER_QUESTION, ENTITIES_PER_MESSAGE
 from actors.table.aggregates import Aggregate
 from actors.table.columns import Indices
-from actors.table.grid import Grid, join
+from actors.table.grid import Grid, Placing, join, put_together
 from actors.table.partition import IDS_PER_TURN, DiskRows
 from actors.table.ranged import Ranged
 from actors.table.selection import Selection
 from actors.table.sharding import finding_shards, shard_of
 from actors.timestamps import FOREVER, NEVER
 from actors.turns import aside, by_turns
+from actors.types.type import Nulls
 from actors.types.values import width_of
 
 
@@ -48,14 +49,14 @@ class _Part(NamedTuple):
 class _Asked(NamedTuple):
     """A query for latest values; see `FeatureServingEngine.latest`.
 
-    `visible`: for each feature, the event time before which values are hidden. `verify`: whether it is compared
-    with a point-in-time read.
+    `visible`: for each role and feature, the event time before which values are hidden. `verify`: whether it is
+    compared with a point-in-time read.
     """
 
     selected: Selection
     at: int
     current: bool
-    visible: Sequence[int]
+    visible: Sequence[Sequence[int]]
     verify: bool
     judged: int | None
 
@@ -100,111 +101,94 @@ class FeatureServingEngine:
 
     async def latest(
         self,
-        entities: Sequence[str],
+        ids: Sequence[Sequence[str]],
         selected: Selection,
         at: int,
         now: int,
         current: bool,
         judged: int | None = None,
     ) -> Grid:
-        """The latest value with event time <= at of each feature and entity, in the orders given.
+        """The latest value with event time <= at of each feature for each row, in the orders given.
 
-        The features are of one entity type. `now`: the wall clock, for retention ages. `current`: whether `at` is
-        the present, so that what is read counts as used. `judged`: the version of the registry that `selected` was
-        resolved with; raises Stale if a shared store has another.
+        `ids`: for each role of the selection, an entity id per row. `now`: the wall clock, for retention ages.
+        `current`: whether `at` is the present, so that what is read counts as used. `judged`: the version of the
+        registry that `selected` was resolved with; raises Stale if a shared store has another.
         """
-        asked = self._asked(selected, at, now, current, judged)
-        held, grids = Amount("the answer", UNCOUNTED, self.history.most_bytes), list[Grid]()
+        verify = current and self._agreement_sample > random.random()
+        visible = [role.selection.visible_from(now) for role in selected.roles]
+        asked = _Asked(selected, at, current, visible, verify, judged)
+        grid = await self._of_roles(ids, asked)
+        self.values_served += grid.times.size
+        return grid if selected.ageless else grid.hidden_before(selected.visible_from(now))
+
+    async def _of_roles(self, ids: Sequence[Sequence[str]], asked: _Asked) -> Grid:
+        selected, count = asked.selected, len(ids[0])
+        try:
+            return await self._grid(ids, asked)
+        except TooMuchAtOnce:
+            if len(ids) == 1 == count:
+                raise
+            if len(ids) == 1:
+                return await self._in_lots(ids[0], asked, count // 2)
+            placed = list[tuple[Placing, Indices, Grid]]()
+            for number, (role, own) in enumerate(zip(selected.roles, ids, strict=True)):
+                alone = asked._replace(selected=role.selection, visible=[asked.visible[number]])
+                grid = await self._in_lots(own, alone, count)
+                placed.append((selected.placings[number], np.arange(count), grid))
+            return put_together(selected.kinds, count, placed)
+
+    async def _in_lots(self, entities: Sequence[str], asked: _Asked, most: int) -> Grid:
+        count, grids = len(entities), list[Grid]()
+        held = Amount("the answer", UNCOUNTED, self.history.most_bytes)
 
         def ask(cut: slice) -> Awaitable[Grid]:
-            return self._grid(entities[cut], asked)
+            return self._grid([entities[cut]], asked)
 
-        async for cut, grid in in_lots(len(entities), len(entities), ask):
+        async for cut, grid in in_lots(count, most, ask):
             grids.append(grid)
-            if len(grids) > 1 or cut.stop < len(entities):
+            if len(grids) > 1 or cut.stop < count:
                 held.add(0, sum(map(bytes_of, grid.values)))
-        grid = grids[0] if len(grids) == 1 else join(grids, np.arange(len(entities)))
-        return self._shown(grid, asked)
+        return grids[0] if len(grids) == 1 else join(grids, np.arange(count))
 
-    async def latest_of_several(
-        self,
-        questions: Sequence[tuple[Sequence[str], Selection]],
-        at: int,
-        now: int,
-        current: bool,
-        judged: int | None = None,
-    ) -> list[Grid]:
-        """The same for several selections, each with the entities that it is about.
+    async def _grid(self, ids: Sequence[Sequence[str]], asked: _Asked) -> Grid:
+        by_shard: dict[int, list[tuple[int, _Part]]] = {}
+        for number, (role, own) in enumerate(zip(asked.selected.roles, ids, strict=True)):
+            for part in await self._parts(role.entity_type, own):
+                by_shard.setdefault(part.shard, []).append((number, part))
+        parts = [part for of_shard in by_shard.values() for part in of_shard]
 
-        All stores are asked about all of them before the first answer is awaited.
-        """
-        sent = []
-        for entities, selected in questions:
-            asked = self._asked(selected, at, now, current, judged)
-            parts = await self._parts(selected.features[0].entity, entities)
-            sent.append((asked, parts, await self._send(parts, asked, {})))
-        grids = list[Grid]()
-        for (entities, selected), (asked, parts, replies) in zip(questions, sent, strict=True):
-            try:
-                grid = _join(parts, [await reply.wait() for reply in replies], len(entities))
-            except TooMuchAtOnce:
-                grid = None
-            if grid is None or (grid.cold is not None and grid.cold.any()):  # rare: it needs the disk, or parts
-                grids.append(await self.latest(entities, selected, at, now, current, judged))
-            else:
-                grids.append(self._shown(grid, asked))
-        return grids
+        async def ask(disk: AtHand) -> list[Grid]:
+            replies = [await self._send(shard, own, asked, disk) for shard, own in by_shard.items()]
+            return [grid for reply in replies for grid in await reply.wait()]
 
-    def _asked(self, selected: Selection, at: int, now: int, current: bool, judged: int | None) -> _Asked:
-        verify = current and self._agreement_sample > random.random()
-        return _Asked(selected, at, current, selected.visible_from(now), verify, judged)
+        def missing(grids: list[Grid]) -> Sequence[Missing]:
+            found: dict[str, Missing] = {}
+            for (number, part), grid in zip(parts, grids, strict=True):
+                if grid.cold is not None and grid.cold.any():
+                    _add_missing(found, part, grid.cold, asked, number)
+            return list(found.values())
 
-    def _shown(self, grid: Grid, asked: _Asked) -> Grid:
-        self.values_served += grid.times.size
-        return grid.hidden_before(asked.visible)
+        grids = await self.history.complete(ask, missing)
+        if len(grids) == 1:
+            return grids[0]
+        selected = asked.selected
+        placed = [
+            (selected.placings[number], part.positions, grid)
+            for (number, part), grid in zip(parts, grids, strict=True)
+        ]
+        return put_together(selected.kinds, len(ids[0]), placed)
 
-    async def _grid(self, entities: Sequence[str], asked: _Asked) -> Grid:
-        parts = await self._parts(asked.selected.features[0].entity, entities)
-
-        async def ask(disk: AtHand) -> Grid:
-            replies = await self._send(parts, asked, disk)
-            return _join(parts, [await reply.wait() for reply in replies], len(entities))
-
-        def missing(grid: Grid) -> Sequence[Missing]:
-            if grid.cold is None:
-                return ()
-            found = []
-            for index in np.flatnonzero(grid.cold.any(axis=1)).tolist():
-                span = (NEVER, FOREVER) if asked.current else (asked.visible[index], asked.at)
-                cold = [entities[position] for position in np.flatnonzero(grid.cold[index]).tolist()]
-                enough = Enough(asked.visible[index], asked.at)
-                found.append(Missing(asked.selected.features[index], cold, *span, enough))
-            return found
-
-        return await self.history.complete(ask, missing)
-
-    async def _send(self, parts: Sequence[_Part], asked: _Asked, disk: AtHand) -> list[Reply[Grid]]:
-        """Ask the store of each part, with the rows from disk that are its own."""
-        features, replies = asked.selected.features, list[Reply[Grid]]()
-        for part in parts:
-            at_hand = {id_: own for id_, rows in disk.items() if (own := _of(rows, part)).entities}
-            question = Latest(
-                features[0].entity,
-                part.entities,
-                features,
-                asked.selected.kinds,
-                asked.at,
-                asked.current,
-                asked.visible,
-                at_hand,
-                asked.verify,
-                asked.judged,
-            )
-            await _pause(len(part.entities))
-            store = self.stores[part.shard]
-            # Rows from disk are taken into memory, which is for the store's own task to bound.
-            replies.append((None if at_hand else store.turn(question)) or await store.send(question))
-        return replies
+    async def _send(
+        self, shard: int, parts: Sequence[tuple[int, _Part]], asked: _Asked, disk: AtHand
+    ) -> Reply[list[Grid]]:
+        """Ask a store about what it owns, of all roles at once, with the rows from disk that are its own."""
+        about = [_about(asked, *part) for part in parts]
+        at_hand = {id_: own for id_, rows in disk.items() if (own := _of(rows, id_, about)).entities}
+        question = Latest(about, asked.at, asked.current, at_hand, asked.verify, asked.judged)
+        await _pause(sum([len(one.entities) for one in about]))
+        store = self.stores[shard]
+        # Rows from disk are taken into memory, which is for the store's own task to bound.
+        return (None if at_hand else store.turn(question)) or await store.send(question)
 
     async def _parts(self, entity_type: str, entities: Sequence[str]) -> list[_Part]:
         shards = len(self.stores)
@@ -328,6 +312,12 @@ class FeatureServingEngine:
         return await self.history.complete(ask, missing)
 
 
+def _about(asked: _Asked, number: int, part: _Part) -> About:
+    role = asked.selected.roles[number].selection
+    entity_type, visible = role.features[0].entity, asked.visible[number]
+    return About(entity_type, part.entities, role.features, role.kinds, visible)
+
+
 async def _pause(ids: int) -> None:
     """Let other tasks run before so many ids are dealt with, unless they are few."""
     if ids > IDS_PER_TURN:
@@ -343,9 +333,10 @@ def _chunks(part: _Part, feature: Feature, windows: int) -> list[_Part]:
     return [part.of(slice(start, start + most)) for start in range(0, len(part.entities), most)]
 
 
-def _of(disk: DiskRows, part: _Part) -> DiskRows:
-    """The rows from disk that belong to the entities of one part."""
-    wanted = set(part.entities)
+def _of(disk: DiskRows, feature: str, asked: Sequence[About]) -> DiskRows:
+    """The rows of a feature from disk that belong to the entities asked about."""
+    entity_type = feature.partition(".")[0]
+    wanted = {entity for about in asked if about.entity_type == entity_type for entity in about.entities}
     places = [place for place, entity in enumerate(disk.entities) if entity in wanted]
     renumbered = np.full(len(disk.entities), -1, np.int32)
     renumbered[places] = np.arange(len(places))
@@ -354,10 +345,13 @@ def _of(disk: DiskRows, part: _Part) -> DiskRows:
     return disk._replace(entities=[disk.entities[place] for place in places], rows=rows)
 
 
-def _join(parts: Sequence[_Part], grids: Sequence[Grid], count: int) -> Grid:
-    """Join the grids of all parts, in the order of the query."""
-    if len(parts) == 1:
-        return grids[0]
-    back = np.empty(count, np.int64)
-    back[np.concatenate([part.positions for part in parts])] = np.arange(count)
-    return join(grids, back)
+def _add_missing(found: dict[str, Missing], part: _Part, cold: Nulls, asked: _Asked, number: int) -> None:
+    """Add the entities of a part, which is about a role, that have no rows of a feature in memory."""
+    visible, features = asked.visible[number], asked.selected.roles[number].selection.features
+    for index in np.flatnonzero(cold.any(axis=1)).tolist():
+        entities = [part.entities[position] for position in np.flatnonzero(cold[index]).tolist()]
+        feature = features[index]
+        if before := found.get(feature.id):
+            entities = [*before.entities, *entities]
+        span = (NEVER, FOREVER) if asked.current else (visible[index], asked.at)
+        found[feature.id] = Missing(feature, entities, *span, Enough(visible[index], asked.at))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from actors.amount import bytes_of
 from actors.domain import Feature
 from actors.errors import TimewellError, TooLarge, TooMuchAtOnce, shortage
 from actors.mailbox import Envelope, Mailbox
-from actors.messages import Agreement, Between, CountRows, Latest, Past, PastWindow, Scan, Whereabouts
+from actors.messages import About, Agreement, Between, CountRows, Latest, Past, PastWindow, Scan, Whereabouts
 from actors.nearest import Enough, nearest
 from actors.settings import SHARED_STORE_WORKERS, TEXTS_PER_VISIT
 from actors.storage.protocol import LatestAnswers, LatestQuestion, Quick, Stale, Values
@@ -70,9 +71,9 @@ class SharedStoreActor:
             if envelope not in together:
                 await self._answer_one(envelope)
 
-    async def _answer_newest(self, envelopes: Sequence[Envelope[Grid]]) -> None:
+    async def _answer_newest(self, envelopes: Sequence[Envelope[list[Grid]]]) -> None:
         messages = [envelope.message for envelope in envelopes if isinstance(envelope.message, Latest)]
-        questions = list(map(_question, messages))
+        questions = [_question(about, message) for message in messages for about in message.asked]
         try:
             found: LatestAnswers | None = await self._quick(questions)
             if found is None:
@@ -82,9 +83,11 @@ class SharedStoreActor:
             for envelope in envelopes:
                 envelope.fail(refusal)
             return
-        for envelope, message, grid in zip(envelopes, messages, found.grids, strict=True):
+        grids = iter(found.grids)
+        for envelope, message in zip(envelopes, messages, strict=True):
+            own = list(islice(grids, len(message.asked)))
             try:
-                envelope.answer(_checked(message, grid, found.registry))
+                envelope.answer(_checked(message, own, found.registry))
             except Stale as stale:
                 envelope.fail(stale)
 
@@ -98,23 +101,26 @@ class SharedStoreActor:
         except Exception as error:
             envelope.fail(_refusal(error))
 
-    async def _newest_in_parts(self, message: Latest) -> Grid:
+    async def _newest_in_parts(self, message: Latest) -> list[Grid]:
         """The latest values, read for some distinct entities at a time: texts are of unknown length until read.
 
         Raises Stale, TooLarge.
         """
-        distinct = list(dict.fromkeys(message.entities))
-        step, size, grids = max(1, TEXTS_PER_VISIT // _texts_each(message)), 0, list[Grid]()
-        for start in range(0, len(distinct), step):
-            question = _question(message)._replace(entities=distinct[start : start + step])
-            found: LatestAnswers = await self._visit(self._values.latest, [question])
-            grids.append(_checked(message, found.grids[0], found.registry))
-            size += sum(bytes_of(values) for values in grids[-1].values if values.dtype == object)
-            if size > self._most_bytes:
-                words = f"the answer would have more than {self._most_bytes} bytes"
-                raise TooLarge(f"{words}: ask for fewer entities, features or windows")
-        places = {entity: place for place, entity in enumerate(distinct)}
-        return join(grids, np.array([places[entity] for entity in message.entities]))
+        answer, size = list[Grid](), 0
+        for about in message.asked:
+            distinct, grids = list(dict.fromkeys(about.entities)), list[Grid]()
+            step = max(1, TEXTS_PER_VISIT // max(1, _texts_each(about)))
+            for start in range(0, len(distinct), step):
+                question = _question(about, message)._replace(entities=distinct[start : start + step])
+                found: LatestAnswers = await self._visit(self._values.latest, [question])
+                grids += _checked(message, found.grids, found.registry)
+                size += sum(bytes_of(values) for values in grids[-1].values if values.dtype == object)
+                if size > self._most_bytes:
+                    words = f"the answer would have more than {self._most_bytes} bytes"
+                    raise TooLarge(f"{words}: ask for fewer entities, features or windows")
+            places = {entity: place for place, entity in enumerate(distinct)}
+            answer.append(join(grids, np.array([places[entity] for entity in about.entities])))
+        return answer
 
     async def _visit(self, ask: Any, *about: Any) -> Any:
         # A cancelled caller abandons the thread, which the storage's timeout ends.
@@ -123,19 +129,19 @@ class SharedStoreActor:
 
 def _many_texts(message: Latest) -> bool:
     """Whether a message asks for more texts than one visit reads."""
-    return _texts_each(message) * len(message.entities) > TEXTS_PER_VISIT
+    return sum(_texts_each(about) * len(about.entities) for about in message.asked) > TEXTS_PER_VISIT
 
 
-def _texts_each(message: Latest) -> int:
-    """How many text values a message asks for per entity."""
-    return sum(len(kind.members) for kind in message.kinds if dtype_of(kind.value_type).kind == "O")
+def _texts_each(about: About) -> int:
+    """How many text values are asked for per entity."""
+    return sum(len(kind.members) for kind in about.kinds if dtype_of(kind.value_type).kind == "O")
 
 
-def _checked(message: Latest, grid: Grid, registry: int) -> Grid:
-    """Return `grid`. Raises Stale if the message was made with another version of the registry."""
+def _checked(message: Latest, grids: Sequence[Grid], registry: int) -> list[Grid]:
+    """Return the grids. Raises Stale if the message was made with another version of the registry."""
     if message.judged not in (None, registry):
         raise Stale("another process has changed what is registered")
-    return grid
+    return list(grids)
 
 
 def _refusal(error: Exception) -> TimewellError:
@@ -146,10 +152,8 @@ def _refusal(error: Exception) -> TimewellError:
     return refusal
 
 
-def _question(message: Latest) -> LatestQuestion:
-    return LatestQuestion(
-        message.entity_type, message.entities, message.features, message.kinds, message.at, message.current
-    )
+def _question(about: About, message: Latest) -> LatestQuestion:
+    return LatestQuestion(*about[:4], message.at, message.current)
 
 
 def answered(values: Values, message: Any, most_bytes: int) -> Any:

@@ -18,6 +18,7 @@ from actors.domain import Feature
 from actors.errors import RequestError, shortage
 from actors.mailbox import Envelope, Handlers, Mailbox, Message, R
 from actors.messages import (
+    About,
     Aggregated,
     Agreement,
     Apply,
@@ -111,6 +112,8 @@ class FeatureStore:
 
     def unprepared(self, message: Message[Any]) -> bool:
         """Whether `preparing` has to run before this message can be answered."""
+        if isinstance(message, Latest):
+            return any(self.partition.lacks(about.features) for about in message.asked)
         features = _features_of(message)
         return self.partition.lacks(features) or (_searches(message) and not self.partition.is_in_order(features))
 
@@ -167,22 +170,26 @@ class FeatureStore:
     def _fresh(self, disk: DiskRows | None) -> DiskRows | None:
         return disk if disk is not None and disk.position >= self.partition.flushed else None
 
-    def _latest(self, message: Latest) -> Grid:
+    def _latest(self, message: Latest) -> list[Grid]:
         """The latest values of each feature; `cold` marks those that have to be read from disk."""
-        slots = self.partition.slots(message.entity_type, message.entities)
-        if message.disk or not message.current:
-            questions = zip(message.features, message.visible_from, strict=True)
-            return filled(message.kinds, [self._cells(message, slots, *question) for question in questions])
-        grid = self.partition.latest(message.features, message.kinds, slots, message.at, message.visible_from)
+        return [self._latest_about(about, message) for about in message.asked]
+
+    def _latest_about(self, about: About, message: Latest) -> Grid:
+        slots = self.partition.slots(about.entity_type, about.entities)
+        lacked = message.disk and any(feature.id in message.disk for feature in about.features)
+        if lacked or not message.current:
+            questions = zip(about.features, about.visible_from, strict=True)
+            return filled(about.kinds, [self._cells(about, message, slots, *question) for question in questions])
+        grid = self.partition.latest(about.features, about.kinds, slots, message.at, about.visible_from)
         if message.verify:
-            self._verify(message, slots, grid)
+            self._verify(about, message.at, slots, grid)
         return grid
 
-    def _verify(self, message: Latest, slots: Indices, grid: Grid) -> None:
+    def _verify(self, about: About, at: int, slots: Indices, grid: Grid) -> None:
         """Compare the served values with a point-in-time read of the history in memory, and log differences."""
         for member, served in grid.cells().items():
-            feature = message.features[member]
-            past = self.partition.as_of(feature, slots, message.at, message.visible_from[member], None)
+            feature = about.features[member]
+            past = self.partition.as_of(feature, slots, at, about.visible_from[member], None)
             known = np.ones(len(slots), np.bool_)
             for cold in (served.cold, past.cold):
                 known &= True if cold is None else ~cold
@@ -191,25 +198,27 @@ class FeatureStore:
             found = int(np.count_nonzero(differ))
             self.agreement[feature.id] = compared + int(np.count_nonzero(known)), differed + found
             if found:
-                first = message.entities[int(np.argmax(differ))]
+                first = about.entities[int(np.argmax(differ))]
                 log.error("%s of %r was not served as a point-in-time read has it", feature.id, first)
 
-    def _cells(self, message: Latest, slots: Indices, feature: Feature, visible_from: int) -> Cells:
+    def _cells(self, about: About, message: Latest, slots: Indices, feature: Feature, visible_from: int) -> Cells:
         disk = self._fresh(message.disk.get(feature.id))
         if disk is not None:
-            return self._latest_with_disk(message, feature, visible_from, disk)
+            return self._latest_with_disk(about, message, feature, visible_from, disk)
         return self.partition.as_of(feature, slots, message.at, visible_from, None)
 
-    def _latest_with_disk(self, message: Latest, feature: Feature, visible_from: int, disk: DiskRows) -> Cells:
+    def _latest_with_disk(
+        self, about: About, message: Latest, feature: Feature, visible_from: int, disk: DiskRows
+    ) -> Cells:
         placed = self.partition.place(feature, disk)
-        slots = self.partition.slots(message.entity_type, message.entities)
+        slots = self.partition.slots(about.entity_type, about.entities)
         if message.current and disk.whole:
             self.partition.install(feature, disk.entities, placed)
             self._at_most += placed.size
         # Uses the rows from disk even after installing them: retention keeps only the newest ones in memory, which
         # may all be in the future.
         cells = self.partition.as_of(feature, slots, message.at, visible_from, placed)
-        return cells._replace(cold=_uncovered(cells.cold, message.entities, disk))
+        return cells._replace(cold=_uncovered(cells.cold, about.entities, disk))
 
     def _past(self, message: Past) -> list[Cells]:
         slots = self.partition.slots(message.entity_type, message.entities)
@@ -439,7 +448,9 @@ class StoreActor:
 def _features_of(message: Message[Any]) -> Sequence[Feature]:
     """The features that a query is about."""
     match message:
-        case Latest() | Past():
+        case Latest():
+            return [feature for about in message.asked for feature in about.features]
+        case Past():
             return message.features
         case PastWindow() | Between() | Scan():
             return [message.feature]

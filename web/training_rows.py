@@ -97,7 +97,7 @@ def rows_of_json(rows: Sequence[Mapping[str, Any]], naming: Naming, known: Known
     if by_id:
         roles = [numbered([row[ENTITY] for row in rows])]
     else:
-        roles = [numbered(at_once(ids_of_rows(rows, role))) for role in naming.selection.roles]
+        roles = [numbered(ids) for ids in at_once(ids_of_rows(rows, naming.selection.roles))]
     at = times_of_texts([row[TIMESTAMP] for row in rows], f"rows.{TIMESTAMP}")
     keys = (ENTITY,) if by_id else naming.selection.fields
     names = _labels(rows, {*keys, TIMESTAMP})

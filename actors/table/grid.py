@@ -18,6 +18,9 @@ from actors.timestamps import NEVER
 from actors.types.type import Array, Nulls
 from actors.types.values import dtype_of, width_of
 
+Rows = slice | NDArray[np.int64]
+"""Rows of a grid: a slice, or int64[n, 1]."""
+
 
 class Cells(NamedTuple):
     """One value per row of a query. `times`: NEVER where nothing was found; `cold`: where the disk must be read.
@@ -131,36 +134,48 @@ def filled(kinds: Sequence[Kind], cells: Sequence[Cells]) -> Grid:
     return grid
 
 
-class Stacking(NamedTuple):
-    """How grids of different features for the same entities are joined to one; see `stacking`."""
+class Placing(NamedTuple):
+    """Where a grid of some features has its place in a grid of more; see `placing`.
 
-    kinds: Sequence[Kind]
-    order: Indices
-    """For each feature, its row in the concatenated grids."""
-    sources: Sequence[tuple[Sequence[tuple[int, int]], Indices]]
-    """For each kind: the grids that have features of it, with its number there, and the order of their rows."""
+    `rows`: of its features. `kinds`: for each of its own the number in the whole, and the rows there.
+    """
 
-
-def stacking(kinds: Sequence[Kind], parts: Sequence[tuple[Sequence[int], Sequence[Kind]]]) -> Stacking:
-    """`kinds`: those of the joined grid. `parts`: for each grid, the positions of its features, and its kinds."""
-    sources = []
-    for kind in kinds:
-        of_kind = [
-            (number, place, [positions[member] for member in own.members])
-            for number, (positions, owns) in enumerate(parts)
-            for place, own in enumerate(owns)
-            if own[:2] == kind[:2]
-        ]
-        rows = np.concatenate([members for _, _, members in of_kind])
-        sources.append(([(number, place) for number, place, _ in of_kind], np.argsort(rows)))
-    return Stacking(kinds, np.argsort(np.concatenate([positions for positions, _ in parts])), sources)
+    rows: Rows
+    kinds: Sequence[tuple[int, Rows]]
 
 
-def stack(grids: Sequence[Grid], how: Stacking) -> Grid:
-    """Join grids of different features for the same entities. They are complete: nothing of them is cold."""
-    values = [
-        np.concatenate([grids[number].values[place] for number, place in of_kind])[back]
-        for of_kind, back in how.sources
-    ]
-    times, nulls = (np.concatenate(parts)[how.order] for parts in zip(*(grid[1:3] for grid in grids), strict=True))
-    return Grid(how.kinds, times, nulls, values, None)
+def placing(kinds: Sequence[Kind], places: Sequence[int], own: Sequence[Kind]) -> Placing:
+    """`kinds`: those of the whole. `places`: for each feature its position there; `own`: their kinds."""
+    found = []
+    for kind in own:
+        (number, members) = next((at, one.members) for at, one in enumerate(kinds) if one[:2] == kind[:2])
+        rows = {member: row for row, member in enumerate(members)}
+        found.append((number, _rows([rows[places[member]] for member in kind.members])))
+    return Placing(_rows(places), found)
+
+
+def _rows(rows: Sequence[int]) -> Rows:
+    """As a slice if they follow each other, which is faster to assign to; otherwise int64[n, 1]."""
+    if list(rows) == list(range(rows[0], rows[0] + len(rows))):
+        return slice(rows[0], rows[0] + len(rows))
+    return np.array(rows, np.int64)[:, None]
+
+
+def put_together(kinds: Sequence[Kind], entities: int, parts: Sequence[tuple[Placing, Indices, Grid]]) -> Grid:
+    """One grid of grids for other features or entities, each with the ascending positions of its entities.
+
+    They cover the whole and are complete: nothing of them is cold.
+    """
+    whole = unfilled(kinds, entities)
+    for (rows, own), positions, grid in parts:
+        all_of_them = len(positions) == entities
+        at = _at(rows, positions, all_of_them)
+        whole.times[at] = grid.times
+        whole.nulls[at] = grid.nulls
+        for (number, of_kind), values in zip(own, grid.values, strict=True):
+            whole.values[number][_at(of_kind, positions, all_of_them)] = values
+    return whole
+
+
+def _at(rows: Rows, positions: Indices, all_of_them: bool) -> tuple[Rows, slice | Indices]:
+    return rows, slice(None) if all_of_them and isinstance(rows, slice) else positions

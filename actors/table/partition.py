@@ -6,6 +6,7 @@ An entity id gets a dense slot number when it is first written; all columns are 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -273,7 +274,7 @@ class Partition:
         known = self._slots.get(entity_type)
         if known is None:
             return np.zeros(len(entities), np.int64)
-        return np.array([known.get(entity, 0) for entity in entities], np.int64)
+        return np.fromiter(map(known.get, entities, repeat(0)), np.int64, len(entities))
 
     def series(self, feature: Feature) -> Series:
         """The series of a feature, which is empty if nothing was written."""

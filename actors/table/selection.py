@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from actors.domain import Feature
 from actors.errors import InvalidInput
-from actors.table.grid import Kind, Stacking, kinds_of, stacking
+from actors.table.grid import Kind, Placing, kinds_of, placing
 from actors.timestamps import NEVER
 
 Key = str | tuple[tuple[str, str], ...] | None
@@ -75,17 +75,18 @@ class Selection:
         self._always = [NEVER] * len(self.features)
         self._ages = [feature.kept_age for feature in self.features]
         self._expiries = [feature.expires_after for feature in self.features]
-        self._ageless = not any(age is not None for age in self._ages)
+        self.ageless = not any(age is not None for age in self._ages)
+        """Whether no feature has a retention age."""
         self._lasting = not any(self._expiries)
 
     @cached_property
-    def stacking(self) -> Stacking:
-        """How the grids of the roles are joined."""
-        return stacking(self.kinds, [(role.places, role.selection.kinds) for role in self.roles])
+    def placings(self) -> Sequence[Placing]:
+        """For each role, where its grids have their place in that of all features."""
+        return [placing(self.kinds, role.places, role.selection.kinds) for role in self.roles]
 
     def visible_from(self, now: int) -> Sequence[int]:
         """For each feature, the event time before which values are not visible (retention age)."""
-        return self._always if self._ageless else [NEVER if age is None else now - age for age in self._ages]
+        return self._always if self.ageless else [NEVER if age is None else now - age for age in self._ages]
 
     def served_from(self, at: int) -> NDArray[np.int64] | int:
         """The event time before which values are served as null: never written, or older than maxAge.

@@ -208,7 +208,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, entity: str) -> list[bool]:
     sane = store.FeatureStore.handle
 
     def handle(self: store.FeatureStore, message: Any) -> Any:
-        if armed and isinstance(message, Latest) and entity in message.entities:
+        if armed and isinstance(message, Latest) and any(entity in about.entities for about in message.asked):
             raise RuntimeError("injected")
         return sane(self, message)
 

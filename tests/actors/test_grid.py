@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.domain import Feature, ValueSchema
-from actors.table.grid import Cells, Grid, filled, join, kinds_of, stack, stacking
+from actors.table.grid import Cells, Grid, filled, join, kinds_of, placing, put_together
 from actors.timestamps import NEVER
 from actors.types.values import empty
 
@@ -72,17 +72,28 @@ def test_parts_side_by_side_are_the_whole(
     assert shown(joined) == shown(grid(list(range(len(entities)))))
 
 
-@given(chosen_kinds, st.data())
-def test_grids_of_different_features_stack_in_the_order_asked(
-    kinds: list[tuple[str, int]], data: st.DataObject
+@given(chosen_kinds, st.integers(1, 4), st.data())
+def test_grids_of_different_features_and_entities_are_put_together_in_the_order_asked(
+    kinds: list[tuple[str, int]], count: int, data: st.DataObject
 ) -> None:
     features = [feature(f"f{index}", kind) for index, kind in enumerate(kinds)]
-    cells = [cells_of(one, [index, index + 1]) for index, one in enumerate(features)]
-    mine = [index for index in range(len(features)) if data.draw(st.booleans())]
-    members = [part for part in (mine, [i for i in range(len(features)) if i not in mine]) if part]
-    parts = [filled(kinds_of([features[i] for i in part]), [cells[i] for i in part]) for part in members]
-    how = stacking(kinds_of(features), [(places, one.kinds) for places, one in zip(members, parts, strict=True)])
-    assert shown(stack(parts, how)) == shown(filled(kinds_of(features), cells))
+    whole, parts = kinds_of(features), []
+    for places in two_parts(data, len(features)):
+        own = [features[place] for place in places]
+        where = placing(whole, places, kinds_of(own))
+        for entities in two_parts(data, count):
+            cells = [cells_of(features[place], [place + entity for entity in entities]) for place in places]
+            parts.append((where, np.array(entities), filled(kinds_of(own), cells)))
+    found = put_together(whole, count, parts)
+    cells = [cells_of(one, [place + entity for entity in range(count)]) for place, one in enumerate(features)]
+    assert shown(found) == shown(filled(whole, cells))
+
+
+def two_parts(data: st.DataObject, count: int) -> list[list[int]]:
+    """The numbers below `count` in one or two parts."""
+    first = [data.draw(st.booleans()) for _ in range(count)]
+    parts = [[number for number in range(count) if first[number] is side] for side in (True, False)]
+    return [part for part in parts if part]
 
 
 def test_features_of_one_type_share_an_array_and_vectors_only_with_their_dimension() -> None:

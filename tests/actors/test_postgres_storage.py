@@ -15,7 +15,7 @@ import actors.storage.postgres.stored_rows
 from actors import shared_store as remote
 from actors.domain import Feature, ValueSchema, ValueType
 from actors.errors import StoreCrashed, TooLarge
-from actors.messages import Latest
+from actors.messages import About, Latest
 from actors.shared_store import SharedStoreActor
 from actors.storage.entries import Registered, Written
 from actors.storage.postgres.storage import PostgresStorage
@@ -201,7 +201,7 @@ async def over(storage: PostgresStorage, feature: Feature) -> SharedStoreActor:
 async def test_a_store_that_crashes_answers_who_asked_and_goes_on(database: str) -> None:
     one, storage = FEATURES[0], Faulty(database)
     actor = await over(storage, one)
-    question = Latest("user", ["u"], [one], kinds_of([one]), 9, True, [0])
+    question = Latest([About("user", ["u"], [one], kinds_of([one]), [0])], 9, True)
     async with trio.open_nursery() as nursery:
         await nursery.start(supervise, actor)
         with trio.fail_after(10):
@@ -209,7 +209,7 @@ async def test_a_store_that_crashes_answers_who_asked_and_goes_on(database: str)
                 await actor.mailbox.ask(question)
             while actor.mailbox.refusing:
                 await trio.lowlevel.checkpoint()
-            grid = await actor.mailbox.ask(question)
+            (grid,) = await actor.mailbox.ask(question)
         assert grid.times.tolist() == [[NEVER]]
         nursery.cancel_scope.cancel()
     storage.close()
@@ -235,8 +235,8 @@ async def test_reads_that_wait_together_go_to_the_server_in_one_visit(database: 
     storage.log.commit([Written(0, written, None, b"")])
 
     async def ask(number: int) -> None:
-        message = Latest("user", [f"u{number}"], [one], kinds_of([one]), 9, True, [0])
-        found[number] = await actor.mailbox.ask(message)
+        message = Latest([About("user", [f"u{number}"], [one], kinds_of([one]), [0])], 9, True)
+        (found[number],) = await actor.mailbox.ask(message)
 
     async with trio.open_nursery() as nursery:
         await nursery.start(supervise, actor)
@@ -279,7 +279,8 @@ async def test_texts_come_some_at_a_time_and_no_further_than_an_answer_may_have_
     storage.log.commit([Written(0, [written], None, b"")])
 
     async def ask(entities: Sequence[str]) -> Grid:
-        answer: Grid = await actor.mailbox.ask(Latest("user", entities, [TEXT], kinds_of([TEXT]), 9, True, [0]))
+        about = About("user", entities, [TEXT], kinds_of([TEXT]), [0])
+        (answer,) = await actor.mailbox.ask(Latest([about], 9, True))
         return answer
 
     async with trio.open_nursery() as nursery:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain, repeat
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -95,7 +96,7 @@ class _Question(NamedTuple):
         if self.rows is None:
             return _Results(ServedEntity, self.ids[0][cut])
         fields, rows = self.selected.fields, self.rows[cut]
-        keys = map(keyed_by(fields), *([row[field] for row in rows] for field in fields))
+        keys = map(keyed_by(fields), *(map(itemgetter(field), rows) for field in fields))
         return _Results(ServedRow, list(keys))
 
 
@@ -113,7 +114,7 @@ async def _question(router: Router, settings: Settings, asked: Serve) -> _Questi
         return _Question(selected, [entities], None)
     assert rows is not None
     check_size("rows", len(rows), selected.features, 1, settings)
-    return _Question(selected, [await by_turns(ids_of_rows(rows, role)) for role in selected.roles], rows)
+    return _Question(selected, await by_turns(ids_of_rows(rows, selected.roles)), rows)
 
 
 async def _serve(router: Router, settings: Settings, asked: Serve, judged: int | None) -> bytes:
