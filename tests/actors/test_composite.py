@@ -78,6 +78,9 @@ def one_by_one(texts: list[str]) -> list[tuple[int, str]]:
 @settings(deadline=None, max_examples=300)
 def test_ids_are_judged_together_as_they_are_alone(texts: list[str]) -> None:
     assert at_once(misfits(texts, KEYS)) == one_by_one(texts)
+
+
+def test_ids_that_would_be_right_spliced_together_are_judged_as_they_are_alone() -> None:
     assert at_once(misfits(SPLICED, KEYS)) == one_by_one(SPLICED)
 
 
