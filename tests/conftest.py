@@ -32,9 +32,10 @@ STORES = ("embedded", "memory", *SHARED_STORES)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """The tests of a module that says `OVER_EVERY_STORE` are run over each."""
+    """The tests of a module that says `OVER_EVERY_STORE` run over each, except those marked `before_the_store`."""
     if "kept_in" in metafunc.fixturenames and getattr(metafunc.module, "OVER_EVERY_STORE", False):
-        metafunc.parametrize("kept_in", STORES, scope="module", indirect=True)
+        one_will_do = metafunc.definition.get_closest_marker("before_the_store") is not None
+        metafunc.parametrize("kept_in", STORES[:1] if one_will_do else STORES, scope="module", indirect=True)
 
 
 @pytest.fixture(scope="module")

@@ -188,6 +188,7 @@ def test_a_method_and_a_threshold_may_be_chosen(shared_server: LiveServer, name:
 NOT_PERIODS = ["", "x", "2025-11-03T00:00:00Z", "2025-11-03T00:00:00Z/", "/2025-11-03T00:00:00Z", "a/b", "P1D/P2D"]
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize("side", ["reference", "current"])
 @pytest.mark.parametrize("period", NOT_PERIODS[1:])
 def test_what_is_not_a_period_is_named(shared_server: LiveServer, name: str, side: str, period: str) -> None:
@@ -210,6 +211,7 @@ BAD_QUERIES = [
 ]
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize(("query", "field"), BAD_QUERIES)
 def test_a_bad_query_parameter_is_named(
     shared_server: LiveServer, name: str, query: dict[str, str], field: str
@@ -281,6 +283,7 @@ BAD_BODIES: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize(("value_type", "body", "field"), BAD_BODIES)
 def test_a_bad_sample_is_named(
     shared_server: LiveServer, name: str, value_type: str, body: dict[str, Any], field: str
@@ -356,6 +359,7 @@ def test_a_feature_that_was_not_scored_yet_has_no_scores(shared_server: LiveServ
     assert (answer.status_code, answer.json()) == (200, {"scores": []})
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize(
     ("query", "field"),
     [

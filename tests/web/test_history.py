@@ -135,6 +135,7 @@ def test_an_entity_without_values_is_null_beside_one_with_values_for_every_type(
         assert found == [{"entityId": "u", name: values[0]}, {"entityId": "nobody", name: None}]
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize(
     "value_type", ["string", "boolean", "vector", "json", pytest.param("timestamp", id="timestamp")]
 )
@@ -150,6 +151,7 @@ def test_arithmetic_on_what_is_no_number_is_refused(
     assert name in body["detail"]
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize("aggregation", ["mean", "LATEST", "", "p50", "p100", "last"])
 def test_an_unknown_aggregation_is_refused(shared_server: LiveServer, name: str, aggregation: str) -> None:
     fill(shared_server, name)
@@ -265,6 +267,7 @@ def test_a_range_that_ends_before_it_starts_is_refused(
     assert fields(problem(shared_server.post("/features/historical", asked), 400)) == ["startTime"]
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize("field", ["startTime", "endTime"])
 @pytest.mark.parametrize("given", ["soon", "2025-11-07Z", "", "2025-11-31T00:00:00Z"])
 def test_a_bound_that_is_no_timestamp_is_named(
@@ -422,6 +425,7 @@ def test_windows_of_several_entities_and_features_come_entity_by_entity(
     ]
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize("window", [0, -1, "0s", "-1h", "1w", "h", "", "1 h", "7D", 1e300])
 def test_a_window_that_is_no_duration_is_named(shared_server: LiveServer, name: str, window: str | float) -> None:
     fill(shared_server, name)
@@ -535,6 +539,7 @@ def test_the_future_is_part_of_the_history(shared_server: LiveServer, name: str)
     assert told(page(shared_server, id_, endTime="2999-01-01T00:00:00Z")) == [1]
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize(
     ("field", "query"),
     [

@@ -82,6 +82,7 @@ def test_what_is_written_between_two_pages_is_there_if_it_comes_later(
     assert rest == {"ids": ["d", "e"]}
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize(
     ("query", "field"),
     [

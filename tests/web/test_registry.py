@@ -140,6 +140,7 @@ def test_names_of_letters_digits_underscores_and_dashes_are_taken(shared_server:
     assert shared_server.get(f"/features/{id_}").json()["id"] == id_
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize("given", BAD_NAMES)
 @pytest.mark.parametrize("field", ["name", "entity", "group"])
 def test_other_names_are_refused(shared_server: LiveServer, name: str, field: str, given: str) -> None:
@@ -148,6 +149,7 @@ def test_other_names_are_refused(shared_server: LiveServer, name: str, field: st
     assert shared_server.get(f"/features/user.{name}.v1").status_code == 404
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize("version", [0, -1, 1.5, "1", None, True])
 def test_a_version_is_an_integer_from_1(shared_server: LiveServer, name: str, version: object) -> None:
     body = problem(shared_server.post("/features/register", asked(name, version=version)), 400)
@@ -198,6 +200,7 @@ NONSENSE: list[tuple[str, dict[str, Any] | None, str]] = [
 ]
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize(("value_type", "schema", "field"), NONSENSE)
 def test_a_schema_that_makes_no_sense_is_refused_and_its_field_named(
     shared_server: LiveServer, name: str, value_type: str, schema: dict[str, Any] | None, field: str
@@ -246,6 +249,7 @@ def test_a_duration_is_told_as_it_was_given(shared_server: LiveServer, name: str
     assert (feature["maxAge"], feature["retention"]["age"]) == (given, given)
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize("given", [0, -1, "0s", "-1d", "1w", "d", "", "1 d", "one day", 1e300])
 def test_a_duration_that_is_none_is_refused(shared_server: LiveServer, name: str, given: str | float) -> None:
     for rest, field in (({"maxAge": given}, "maxAge"), ({"retention": {"age": given}}, "retention.age")):
@@ -366,6 +370,7 @@ def test_pages_follow_each_other_without_gaps_or_repeats(shared_server: LiveServ
     assert seen == every
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -511,6 +516,7 @@ def test_a_group_takes_features_of_its_entity_type_only(shared_server: LiveServe
     assert group(shared_server, name) == before
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize(("field", "given"), [*(("name", bad) for bad in BAD_NAMES), ("entity", "a.b")])
 def test_other_names_of_groups_are_refused(shared_server: LiveServer, name: str, field: str, given: str) -> None:
     id_ = shared_server.register(name)["id"]

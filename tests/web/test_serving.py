@@ -116,6 +116,7 @@ def test_any_printable_entity_id_will_do(shared_server: LiveServer, name: str, e
     assert (result["entityId"], result["features"]) == (entity, {id_: 1})
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize("entity", ["", "\n", "a\x00b", "\x7f", "\x85", "a" * 513, "ü" * 257])
 def test_an_impossible_entity_id_is_named_by_its_index(shared_server: LiveServer, name: str, entity: str) -> None:
     shared_server.register(name)
@@ -237,6 +238,7 @@ def test_a_plain_read_is_as_of_one_moment_for_all(shared_server: LiveServer, nam
     assert datetime.fromisoformat(later) > datetime.fromisoformat(first[0]["timestamp"])
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize("moment", ["yesterday", "2025-11-07Z", "2025-13-01T00:00:00Z", "", "1762509600"])
 def test_a_moment_that_is_no_timestamp_is_refused(shared_server: LiveServer, name: str, moment: str) -> None:
     shared_server.register(name)

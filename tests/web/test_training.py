@@ -147,6 +147,7 @@ def test_what_has_arrived_by_now_is_known_far_in_the_future(shared_server: LiveS
     assert values(shared_server, name, "9999-01-01T00:00:00Z", knownAt="row") == [1]
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize("known_at", ["yesterday", "", "ROW", 5])
 def test_an_unreadable_known_at_is_refused(shared_server: LiveServer, name: str, known_at: Any) -> None:
     fill(shared_server, name, 1)
@@ -279,33 +280,32 @@ def test_unknown_entities_are_null_beside_known_ones(shared_server: LiveServer, 
 # What is refused
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize(
-    ("rest", "status", "blamed"),
+    ("rest", "blamed"),
     [
-        ({"features": []}, 400, ["features"]),
-        ({}, 400, ["features"]),
-        ({"features": ["no_such"]}, 404, []),
-        ({"group": "no_such"}, 404, []),
-        ({"features": ["{name}"], "lookback": "soon"}, 400, ["lookback"]),
-        ({"features": ["{name}"], "lookback": 0}, 400, ["lookback"]),
-        ({"features": ["{name}"], "window": -1}, 400, ["window"]),
-        ({"features": [{"ref": "{name}", "window": "x"}]}, 400, ["features[0].window"]),
-        ({"features": ["{name}"], "aggregation": "mode", "window": 1}, 400, ["aggregation"]),
-        ({"features": ["{name}"], "aggregation": "sum"}, 400, ["window"]),
-        ({"features": [{"ref": "{name}", "agregation": "sum"}]}, 400, ["features[0].agregation"]),
-        ({"features": ["{name}"], "lookbak": 5}, 400, ["lookbak"]),
-        ({"features": ["{name}"], "rows": 5}, 400, ["rows"]),
-        ({"features": ["{name}"], "rows": [{"timestamp": TEN}]}, 400, ["rows.entityId"]),
-        ({"features": ["{name}"], "rows": [{"entityId": 5, "timestamp": TEN}]}, 400, ["rows.entityId"]),
-        ({"features": ["{name}"], "rows": [{"entityId": "", "timestamp": TEN}]}, 400, ["rows.entityId"]),
-        ({"features": ["{name}"], "rows": [{"entityId": "a\n", "timestamp": TEN}]}, 400, ["rows.entityId"]),
-        ({"features": ["{name}"], "rows": [{"entityId": "u"}]}, 400, ["rows.timestamp"]),
-        ({"features": ["{name}"], "rows": [{"entityId": "u", "timestamp": 5}]}, 400, ["rows.timestamp"]),
-        ({"features": ["{name}"], "rows": [{"entityId": "u", "timestamp": "noon"}]}, 400, ["rows.timestamp"]),
+        ({"features": []}, ["features"]),
+        ({}, ["features"]),
+        ({"features": ["{name}"], "lookback": "soon"}, ["lookback"]),
+        ({"features": ["{name}"], "lookback": 0}, ["lookback"]),
+        ({"features": ["{name}"], "window": -1}, ["window"]),
+        ({"features": [{"ref": "{name}", "window": "x"}]}, ["features[0].window"]),
+        ({"features": ["{name}"], "aggregation": "mode", "window": 1}, ["aggregation"]),
+        ({"features": ["{name}"], "aggregation": "sum"}, ["window"]),
+        ({"features": [{"ref": "{name}", "agregation": "sum"}]}, ["features[0].agregation"]),
+        ({"features": ["{name}"], "lookbak": 5}, ["lookbak"]),
+        ({"features": ["{name}"], "rows": 5}, ["rows"]),
+        ({"features": ["{name}"], "rows": [{"timestamp": TEN}]}, ["rows.entityId"]),
+        ({"features": ["{name}"], "rows": [{"entityId": 5, "timestamp": TEN}]}, ["rows.entityId"]),
+        ({"features": ["{name}"], "rows": [{"entityId": "", "timestamp": TEN}]}, ["rows.entityId"]),
+        ({"features": ["{name}"], "rows": [{"entityId": "a\n", "timestamp": TEN}]}, ["rows.entityId"]),
+        ({"features": ["{name}"], "rows": [{"entityId": "u"}]}, ["rows.timestamp"]),
+        ({"features": ["{name}"], "rows": [{"entityId": "u", "timestamp": 5}]}, ["rows.timestamp"]),
+        ({"features": ["{name}"], "rows": [{"entityId": "u", "timestamp": "noon"}]}, ["rows.timestamp"]),
     ],
 )
 def test_a_request_that_is_wrong_is_refused_with_what_is_to_blame(
-    shared_server: LiveServer, name: str, rest: dict[str, Any], status: int, blamed: list[str]
+    shared_server: LiveServer, name: str, rest: dict[str, Any], blamed: list[str]
 ) -> None:
     fill(shared_server, name, 1)
     body: dict[str, Any] = {"rows": [row(TEN)], **rest}
@@ -313,7 +313,12 @@ def test_a_request_that_is_wrong_is_refused_with_what_is_to_blame(
         if isinstance(one, dict):
             one["ref"] = name
     body["features"] = [name if one == "{name}" else one for one in body.get("features", [])]
-    assert fields(problem(shared_server.post(PATH, body), status)) == blamed
+    assert fields(problem(shared_server.post(PATH, body), 400)) == blamed
+
+
+@pytest.mark.parametrize("unknown", [{"features": ["no_such"]}, {"group": "no_such"}])
+def test_what_is_unknown_is_a_404(shared_server: LiveServer, unknown: dict[str, Any]) -> None:
+    assert fields(problem(shared_server.post(PATH, {"rows": [row(TEN)], **unknown}), 404)) == []
 
 
 def test_every_bad_row_is_named_by_its_index(shared_server: LiveServer, name: str) -> None:
@@ -337,6 +342,7 @@ def test_too_many_columns_are_refused(shared_server: LiveServer, name: str) -> N
     assert len(found) == 1_002 and set(list(found.values())[2:]) == {1}
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize("declared", ["text/csv", "application/x-ndjson", "text/plain", ""])
 def test_a_body_of_another_type_is_refused(shared_server: LiveServer, declared: str) -> None:
     headers = {"Content-Type": declared} if declared else {}
@@ -515,6 +521,7 @@ def columns(**given: Any) -> dict[str, Any]:
     return {"entityId": pa.array(["u", "u"]), "timestamp": moments(0, 0), **given}
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize(
     ("table", "blamed"),
     [
@@ -572,6 +579,7 @@ def test_a_body_cut_off_anywhere_is_refused_or_read_as_far_as_it_is_whole(
     assert statuses[0] == 400
 
 
+@pytest.mark.before_the_store
 @pytest.mark.parametrize(
     "body", [b"", b"{}", b"ARROW1\0\0", b"\xff" * 64, b"\0" * 64], ids=["empty", "JSON", "a file", "ones", "zeros"]
 )
