@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from actors.domain import EntityType, FeatureService, KeptTrainingSet, Record
+from actors.domain import EntityType, Feature, FeatureService, KeptTrainingSet, Record
 from actors.errors import NotFound
 
 ENTITY, SERVICE, TRAINING_SET = "entity", "service", "training-set"
@@ -35,7 +35,7 @@ class Catalogue:
 
     def copy(self) -> Catalogue:
         """A catalogue with the same records, to try changes on."""
-        return Catalogue([*self._entity_types.values(), *self._services.values()])
+        return Catalogue([*self._entity_types.values(), *self._services.values(), *self._training_sets.values()])
 
     @property
     def training_sets(self) -> Mapping[str, KeptTrainingSet]:
@@ -49,9 +49,10 @@ class Catalogue:
             raise NotFound(f"unknown training set {name!r}")
         return found
 
-    def training_sets_with(self, feature_id: str) -> list[KeptTrainingSet]:
+    def training_sets_with(self, feature: Feature) -> list[KeptTrainingSet]:
         """The kept training sets that read a feature, by name."""
-        found = [one for one in self._training_sets.values() if feature_id in one.reads]
+        meant = {(feature.id, feature.created), (feature.id, 0)}
+        found = [one for one in self._training_sets.values() if not meant.isdisjoint(one.pinned)]
         return sorted(found, key=lambda one: one.name)
 
     def keys(self, entity_type: str) -> tuple[str, ...]:
@@ -66,11 +67,9 @@ class Catalogue:
             raise NotFound(f"unknown service {reference!r}")
         return found
 
-    def services_with(self, feature_id: str) -> list[FeatureService]:
+    def services_with(self, feature: Feature) -> list[FeatureService]:
         """The services that read a feature, by name and version."""
-        found = [
-            one for one in self._services.values() if any(part.feature == feature_id for part in one.features)
-        ]
+        found = [one for one in self._services.values() if any(part.means(feature) for part in one.features)]
         return sorted(found, key=lambda service: (service.name, service.version))
 
     def put(self, record: Record) -> None:

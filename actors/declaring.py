@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
@@ -70,14 +71,28 @@ def offer(registry: FeatureRegistry, asked: FeatureService, now: int) -> tuple[C
         raise InvalidInput.at("features", "two columns have the same name; tell them apart with `as`")
     pinned = tuple(_pinned(registry, one) for one in asked.features)
     old = registry.catalogue.services.get(asked.key)
-    if old is not None and old.features != pinned:
-        raise Conflict(f"service {asked.key!r} reads other features; make version {_next(registry, asked.name)}")
+    if old is not None:
+        _check_same(registry, old, pinned)
     return _kept("the service", msgspec.structs.replace(asked, features=pinned), old, now), old is None
 
 
 def _pinned(registry: FeatureRegistry, asked: ServiceFeature) -> ServiceFeature:
-    chosen = registry.selected(asked)
-    return ServiceFeature(chosen.feature.id, asked.name, asked.key)
+    feature = registry.selected(asked).feature
+    return ServiceFeature(feature.id, asked.name, asked.key, feature.created)
+
+
+def _check_same(registry: FeatureRegistry, old: FeatureService, pinned: Sequence[ServiceFeature]) -> None:
+    """Raise Conflict unless a version of a service has these very features."""
+    instead = f"make version {_next(registry, old.name)}"
+    if [_unpinned(one) for one in old.features] != [_unpinned(one) for one in pinned]:
+        raise Conflict(f"service {old.key!r} reads other features; {instead}")
+    for before, one in zip(old.features, pinned, strict=True):
+        if before.created not in (0, one.created):
+            raise Conflict(f"service {old.key!r} reads another {one.feature!r}, which has been deleted; {instead}")
+
+
+def _unpinned(one: ServiceFeature) -> ServiceFeature:
+    return msgspec.structs.replace(one, created=0)
 
 
 def _next(registry: FeatureRegistry, name: str) -> int:
@@ -92,8 +107,13 @@ def withdrawal(registry: FeatureRegistry, reference: str) -> Uncatalogued:
 
 
 def keeping(registry: FeatureRegistry, asked: KeptTrainingSet, now: int) -> Catalogued:
-    """The entry that keeps a training set. Raises InvalidInput for its name, Conflict if there is one like it."""
+    """The entry that keeps a training set.
+
+    Raises InvalidInput for its name, Conflict if there is one like it, NotFound if a feature has gone meanwhile.
+    """
     check_name(asked.name, "name")
+    for id_, created in asked.pinned:
+        registry.pinned(id_, created, f"training set {asked.name!r}")
     if asked.name in registry.catalogue.training_sets:
         raise Conflict(f"there is a training set {asked.name!r}; delete it first, or choose another name")
     return _kept("the training set", asked, None, now)

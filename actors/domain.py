@@ -136,12 +136,19 @@ class ServiceFeature(msgspec.Struct, frozen=True, omit_defaults=True):
     """A feature as a service reads it: pinned by its id, and the name of its column.
 
     `key`: the field of a row that holds the entity id, or for some keys of the entity type the fields that hold
-    them, as pairs sorted by key; fields are otherwise named like the keys.
+    them, as pairs sorted by key; fields are otherwise named like the keys. `created`: of the feature that is meant,
+    so that another that is registered under its id later is not taken for it; 0 in a reference, and in services of
+    an earlier version of Timewell.
     """
 
     feature: str
     name: str
     key: str | tuple[tuple[str, str], ...] | None = None
+    created: int = 0
+
+    def means(self, feature: Feature) -> bool:
+        """Whether this is the feature that was pinned."""
+        return self.feature == feature.id and self.created in (0, feature.created)
 
 
 class FeatureService(msgspec.Struct, frozen=True, kw_only=True, tag="service", tag_field="kind"):
@@ -165,8 +172,9 @@ class FeatureService(msgspec.Struct, frozen=True, kw_only=True, tag="service", t
 class KeptTrainingSet(msgspec.Struct, frozen=True, kw_only=True, tag="training-set", tag_field="kind"):
     """A training set that can be made again: what was asked for, as JSON with its features pinned by id.
 
-    `reads`: the ids of these features. `known`: the last arrival that counts. `rows` and `content`: how many rows
-    it had, and the SHA-256 of their NDJSON.
+    `reads`: the ids of these features and that of the spine. `known`: the last arrival that counts. `rows` and
+    `content`: how many rows it had, and the SHA-256 of their NDJSON. `pins`: the `created` of each that it reads;
+    those of an earlier version of Timewell have none.
     """
 
     name: str
@@ -180,11 +188,17 @@ class KeptTrainingSet(msgspec.Struct, frozen=True, kw_only=True, tag="training-s
     description: str = ""
     tags: tuple[str, ...] = ()
     owner: str | None = None
+    pins: tuple[int, ...] = ()
 
     @property
     def key(self) -> str:
         """What it is stored under."""
         return self.name
+
+    @property
+    def pinned(self) -> list[tuple[str, int]]:
+        """The id and `created` of each feature that it reads; 0 stands for any."""
+        return list(zip(self.reads, self.pins or (0,) * len(self.reads), strict=True))
 
 
 Record = EntityType | FeatureService | KeptTrainingSet

@@ -243,8 +243,7 @@ class FeatureRegistry:
         if service is not None:
             offered = self.catalogue.service(service)
             for pinned in offered.features:
-                if pinned.feature not in self._features:
-                    raise NotFound(f"service {offered.key!r} reads {pinned.feature!r}, which has been deleted")
+                self.pinned(pinned.feature, pinned.created, f"service {offered.key!r}")
                 features[pinned.name] = self.selected(pinned)
         if group is not None:
             for name, feature in self._features_of(self.group(group)):
@@ -275,6 +274,20 @@ class FeatureRegistry:
 
     def _selected_as(self, name: str, feature: Feature, key: Key) -> SelectedFeature:
         return SelectedFeature(name, feature, fields_of(feature, self.catalogue.keys(feature.entity), key))
+
+    def pinned(self, id_: str, created: int, reader: str) -> Feature:
+        """The feature that `reader` has pinned, with the `created` that it had; 0 stands for any.
+
+        Raises NotFound if it has been deleted, whatever has been registered under its id since.
+        """
+        feature = self._features.get(id_)
+        if feature is None:
+            raise NotFound(f"{reader} reads {id_!r}, which has been deleted")
+        if created not in (0, feature.created):
+            raise NotFound(
+                f"{reader} reads {id_!r}, which has been deleted; what has this id now is another feature"
+            )
+        return feature
 
     # Validating a change; nothing is changed here
 
@@ -330,8 +343,8 @@ class FeatureRegistry:
             raise NotFound(f"unknown feature {id_!r}")
         groups = self.groups_with(id_)
         names = [f"group {group.name!r}" for group in groups]
-        names += [f"service {one.key!r}" for one in self.catalogue.services_with(id_)]
-        names += [f"training set {one.name!r}" for one in self.catalogue.training_sets_with(id_)]
+        names += [f"service {one.key!r}" for one in self.catalogue.services_with(feature)]
+        names += [f"training set {one.name!r}" for one in self.catalogue.training_sets_with(feature)]
         if names and not force:
             raise Conflict(f"feature {id_!r} is read by {', '.join(names)}; ?force=true deletes it all the same")
         return Deleted(feature, [self._without(group, id_, now) for group in groups])

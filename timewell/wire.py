@@ -198,12 +198,13 @@ class FeatureAnswer(msgspec.Struct, rename="camel", omit_defaults=True):
 
 
 class UsedBy(msgspec.Struct):
-    """What uses a feature: groups, services (`name.vN`), features defined over it, checks."""
+    """What uses a feature: groups, services (`name.vN`), features defined over it, checks, kept training sets."""
 
     groups: list[str]
     services: list[str]
     features: list[str]
     checks: list[str]
+    training_sets: list[str] = msgspec.field(name="trainingSets", default_factory=list)
 
 
 class FeatureDetails(FeatureAnswer, rename="camel", omit_defaults=True, kw_only=True):

@@ -232,6 +232,23 @@ def test_a_feature_that_a_service_reads_is_deleted_by_force_alone_and_then_the_s
     assert made["id"] in told["detail"] and house.risk in told["detail"]
 
 
+def test_a_service_is_never_answered_with_another_feature_that_has_the_id_of_a_deleted_one(house: House) -> None:
+    made = service(house, [house.spend, house.risk])
+    house.server.delete_feature(house.risk)
+    house.server.register("risk", entity=house.merchant, value_type="string")
+    asked = {"rows": [{house.user: "u1", house.merchant: "m9"}], "service": made["id"]}
+    at = {**asked, "rows": [{**asked["rows"][0], "timestamp": TEN}]}
+    for path, body in (("/features/serve", asked), ("/features/training-set", at)):
+        told = problem(house.server.post(path, body), 404)
+        assert made["id"] in told["detail"] and house.risk in told["detail"]
+    again = {"name": made["name"], "features": [house.spend, house.risk]}
+    assert "version 2" in problem(house.server.post("/services", again), 409)["detail"]
+    assert house.server.get(f"/features/{house.risk}").json()["usedBy"]["services"] == []
+    second = service(house, [house.spend, house.risk], version=2)
+    (found,) = house.server.post("/features/serve", {**asked, "service": second["id"]}).json()["results"]
+    assert found["features"] == {house.spend: 11, house.risk: None}
+
+
 def test_a_service_that_cannot_be_is_refused(house: House) -> None:
     for features, status in (([], 400), ([house.spend, house.spend], 400), (["nobody.knows"], 404)):
         problem(house.server.post("/services", {"name": f"{house.user}_no", "features": features}), status)

@@ -86,6 +86,33 @@ def test_a_feature_that_a_training_set_reads_is_deleted_by_force_alone(house: Ho
     problem(house.server.http.delete(f"/training-sets/{made['name']}"), 404)
 
 
+@pytest.mark.parametrize("what", ["a column", "the spine"])
+def test_a_training_set_stays_refused_though_another_feature_has_the_id_of_a_deleted_one(
+    house: House, what: str
+) -> None:
+    made = keep(house, features=[house.spend], spine={"feature": house.visits})
+    gone = house.spend if what == "a column" else house.visits
+    assert house.server.get(f"/features/{gone}").json()["usedBy"]["trainingSets"] == [made["name"]]
+    assert made["name"] in problem(house.server.http.delete(f"/features/{gone}"), 409)["detail"]
+    house.server.delete_feature(gone)
+    entity, name, _ = gone.split(".")
+    house.server.register(name, entity=entity, value_type="string")
+    told = problem(house.server.get(f"/training-sets/{made['name']}/rows"), 404)
+    assert gone in told["detail"] and made["name"] in told["detail"]
+    assert house.server.get(f"/features/{gone}").json()["usedBy"]["trainingSets"] == []
+    assert house.server.http.delete(f"/features/{gone}").status_code == 204, "it is not what the set reads"
+
+
+def test_a_maximum_age_that_a_feature_gets_later_changes_no_kept_training_set(house: House) -> None:
+    made = keep(house, features=[house.spend, house.visits], spine={"feature": house.visits})
+    before = rows(house, made["name"])
+    entity, name, _ = house.spend.split(".")
+    house.server.register(name, entity=entity, maxAge="1s")
+    assert rows(house, made["name"]) == before
+    asked = house.ask([house.spend, house.visits], rows=[house.row("u1", "s9", NOON)])
+    assert asked[0][house.spend] is None, "what is asked for anew has it"
+
+
 def test_what_cannot_be_kept_is_refused(house: House) -> None:
     asked: dict[str, Any] = {"features": [house.spend], "spine": {"feature": house.spend}}
     keep(house, **asked)

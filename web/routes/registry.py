@@ -41,7 +41,9 @@ _LISTED = {
     **PAGE,
 }
 
-_DELETED = {"force": "true: even if groups or services read it; groups lose it, its services answer 404"}
+_DELETED = {
+    "force": "true: even if groups, services or kept training sets read it; groups lose it, the others answer 404"
+}
 
 chapter = Chapter("Registry")
 
@@ -91,8 +93,9 @@ async def _used_by(service: Service, registry: FeatureRegistry, feature: Feature
         watch = (await service.router.watching()).watch
         checks = [check.id for check in watch.checks(feature)]
     groups = [group.name for group in registry.groups_with(feature.id)]
-    services = [one.key for one in registry.catalogue.services_with(feature.id)]
-    return UsedBy(groups, services, [], checks)
+    services = [one.key for one in registry.catalogue.services_with(feature)]
+    kept = [one.name for one in registry.catalogue.training_sets_with(feature)]
+    return UsedBy(groups, services, [], checks, kept)
 
 
 @chapter.route(

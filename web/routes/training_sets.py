@@ -11,11 +11,11 @@ import msgspec
 from quart import Response
 
 from actors.domain import KeptTrainingSet
-from actors.errors import Conflict, NotFound, TooLarge
+from actors.errors import Conflict, TooLarge
 from actors.registry import FeatureRegistry
 from actors.router import Router
 from actors.settings import MAX_RECORD_BYTES
-from actors.timestamps import SECOND, format_timestamp, parse_timestamp
+from actors.timestamps import LAST_MOMENT, SECOND, YEAR_ONE, format_timestamp, parse_timestamp
 from timewell.rows_wire import TrainingSetRecord, TrainingSetsAnswer
 from timewell.wire import TrainingSetAnswer
 from web.answers.lanes import LANES, NDJSON_TYPE, Column, Lane, accepted_lane, stream
@@ -55,11 +55,13 @@ async def keep(service: Service) -> Response:
     known = service.router.known_by_now()
     if asked.known_at not in (None, ROW):
         known = min(known, parse_timestamp(str(asked.known_at), "knownAt"))
+    read = _read(registry, definition, columns)
     rows, content = await _content(service.router, definition, known)
     record = KeptTrainingSet(
         name=asked.name,
         definition=text,
-        reads=tuple(sorted({one.id for one in columns.selection.features})),
+        reads=tuple(sorted(read)),
+        pins=tuple(read[id_] for id_ in sorted(read)),
         known=known,
         rows=rows,
         content=content,
@@ -92,9 +94,8 @@ async def rows(service: Service, name: str) -> Response:
     lane = accepted_lane()
     registry = await service.router.registered()
     kept = registry.catalogue.training_set(name)
-    for id_ in kept.reads:
-        if id_ not in registry.features:
-            raise NotFound(f"training set {name!r} reads {id_!r}, which has been deleted")
+    for id_, created in kept.pinned:
+        registry.pinned(id_, created, f"training set {name!r}")
     definition = msgspec.json.decode(kept.definition, type=TrainingSet)
     return await stream(lane, await _lots(service.router, definition, kept.known, lane))
 
@@ -105,13 +106,22 @@ async def discard(service: Service, name: str) -> Response:
     return no_content()
 
 
+def _read(registry: FeatureRegistry, definition: TrainingSet, columns: Columns) -> dict[str, int]:
+    """The id of each feature that it reads, with its `created`."""
+    features = [*columns.selection.features]
+    if definition.spine is not None:
+        features.append(registry.resolve(definition.spine.feature))
+    return {one.id: one.created for one in features}
+
+
 def _pinned(registry: FeatureRegistry, asked: KeepTrainingSet, columns: Columns) -> TrainingSet:
     """What is asked for, with ids and durations in place of references, groups, services and defaults."""
     entries = list[str | Asked]()
     for selected, column in zip(columns.selection.selected, columns.wanted, strict=True):
         keys = registry.catalogue.keys(selected.feature.entity)
         key: Any = dict(zip(keys, selected.fields, strict=True)) if len(keys) > 1 else selected.fields[0]
-        options = _duration(column.window or None), _duration(column.lookback)
+        lookback = ALL_TIME if column.aggregation is None and column.lookback is None else column.lookback
+        options = _duration(column.window or None), _duration(lookback)
         entries.append(
             Asked(
                 ref=selected.feature.id,
@@ -127,6 +137,10 @@ def _pinned(registry: FeatureRegistry, asked: KeepTrainingSet, columns: Columns)
         spine = msgspec.structs.replace(spine, feature=registry.resolve(spine.feature).id)
     by_row = ROW if asked.known_at == ROW else None
     return TrainingSet(rows=asked.rows, spine=spine, features=entries, known_at=by_row)
+
+
+ALL_TIME = LAST_MOMENT - YEAR_ONE
+"""The lookback that is pinned where there was none, so that a `maxAge` that the feature gets later changes nothing."""
 
 
 def _duration(micros: int | None) -> str | None:
