@@ -136,9 +136,9 @@ class ServiceFeature(msgspec.Struct, frozen=True, omit_defaults=True):
     """A feature as a service reads it: pinned by its id, and the name of its column.
 
     `key`: the field of a row that holds the entity id, or for some keys of the entity type the fields that hold
-    them, as pairs sorted by key; fields are otherwise named like the keys. `created`: of the feature that is meant,
-    so that another that is registered under its id later is not taken for it; 0 in a reference, and in services of
-    an earlier version of Timewell.
+    them, as pairs sorted by key; fields are otherwise named like the keys. `created`: of the feature that is
+    meant, so that another that is registered under its id later is not taken for it; 0 in a reference, and in
+    services of an earlier version of Timewell.
     """
 
     feature: str

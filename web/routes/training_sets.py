@@ -140,7 +140,7 @@ def _pinned(registry: FeatureRegistry, asked: KeepTrainingSet, columns: Columns)
 
 
 ALL_TIME = LAST_MOMENT - YEAR_ONE
-"""The lookback that is pinned where there was none, so that a `maxAge` that the feature gets later changes nothing."""
+"""The lookback that is pinned where there was none, so that a `maxAge` that comes later changes nothing."""
 
 
 def _duration(micros: int | None) -> str | None:
