@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,15 @@ def module_of(path: Path) -> str:
 MODULES = {module_of(path) for path in FILES}
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def lines_of(room: str) -> dict[str, int]:
     """The names in a room, by the line of its `__init__` that lists them: its floors, the lowest first."""
-    text = ast.get_docstring(ast.parse((ROOT / room.replace(".", "/") / "__init__.py").read_text())) or ""
+    text = ast.get_docstring(tree_of(ROOT / room.replace(".", "/") / "__init__.py")) or ""
     return {
         name.removesuffix(".py").removesuffix("/"): number
         for number, line in enumerate(text.splitlines())
@@ -47,7 +54,9 @@ def imports_of(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-ROOMS = sorted(module_of(path) for path in FILES if path.name == "__init__.py")
+IN = {module_of(path): sorted(path.parent.glob("*.py")) for path in FILES if path.name == "__init__.py"}
+"""The files of each room."""
+ROOMS = sorted(IN)
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -56,53 +65,64 @@ def test_a_room_lists_all_that_is_in_it(room: str) -> None:
     assert set(lines_of(room)) == inside
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_imports_point_down(path: Path) -> None:
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_point_down(room: str) -> None:
     """In every room from what stands on lines above; the core not to the front end, the client to neither.
 
     loadtest has of the tests only their servers.
     """
-    module = module_of(path)
-    for name in imports_of(ast.parse(path.read_text())):
-        mine, other = (one.partition(".")[0] for one in (module, name))
-        if mine == "loadtest":
-            assert other != "tests" or name.startswith("tests.servers"), f"{module}: {name}"
-        else:
-            assert other not in (*HOUSE[HOUSE.index(mine) + 1 :], "loadtest", "tests"), f"{module}: {name}"
-        if name not in MODULES or name in ROOMS:
-            continue
-        for room in ROOMS:
-            if module.startswith(f"{room}.") and name.startswith(f"{room}."):
-                mine, other = (one.removeprefix(f"{room}.").partition(".")[0] for one in (module, name))
-                lines = lines_of(room)
-                assert mine == other or lines[other] < lines[mine], (
-                    f"{module} imports {name}, which is not below it"
-                )
+    for path in IN[room]:
+        for name in imports_of(tree_of(path)):
+            look_down(module_of(path), name)
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_files_and_functions_stay_small_and_finished(path: Path) -> None:
-    text = path.read_text()
-    assert len(text.splitlines()) <= MOST_LINES_OF_A_FILE
-    assert path.stem not in VAGUE_NAMES
-    for mark in ("TODO", "FIXME", "XXX", "HACK"):
-        assert mark not in text
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert (node.end_lineno or 0) - node.lineno < MOST_LINES_OF_A_FUNCTION, node.name
+def look_down(module: str, name: str) -> None:
+    """That a module may import what has this name."""
+    mine, other = (one.partition(".")[0] for one in (module, name))
+    if mine == "loadtest":
+        assert other != "tests" or name.startswith("tests.servers"), f"{module}: {name}"
+    else:
+        assert other not in (*HOUSE[HOUSE.index(mine) + 1 :], "loadtest", "tests"), f"{module}: {name}"
+    if name not in MODULES or name in ROOMS:
+        return
+    for room in ROOMS:
+        if module.startswith(f"{room}.") and name.startswith(f"{room}."):
+            mine, other = (one.removeprefix(f"{room}.").partition(".")[0] for one in (module, name))
+            lines = lines_of(room)
+            assert mine == other or lines[other] < lines[mine], f"{module} imports {name}, which is not below it"
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_every_module_says_what_it_is(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+@pytest.mark.parametrize("room", ROOMS)
+def test_files_and_functions_stay_small_and_finished(room: str) -> None:
+    for path in IN[room]:
+        text = path.read_text()
+        assert len(text.splitlines()) <= MOST_LINES_OF_A_FILE, path
+        assert path.stem not in VAGUE_NAMES
+        for mark in ("TODO", "FIXME", "XXX", "HACK"):
+            assert mark not in text, path
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno
+                assert lines < MOST_LINES_OF_A_FUNCTION, f"{module_of(path)}: {node.name}"
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if "loadtest" not in path.parts], ids=module_of)
-def test_no_assertion_guards_anything_since_python_may_be_told_to_leave_them_out(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Assert):
-            told = node.test.values if isinstance(node.test, ast.BoolOp) else [node.test]
-            assert all(map(tells_a_type, told)), f"{module_of(path)}: assert {ast.unparse(node.test)}"
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_module_says_what_it_is(room: str) -> None:
+    for path in IN[room]:
+        assert ast.get_docstring(tree_of(path)), path
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if not room.startswith("loadtest")])
+def test_no_assertion_guards_anything_since_python_may_be_told_to_leave_them_out(room: str) -> None:
+    for path in IN[room]:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Assert):
+                told = node.test.values if isinstance(node.test, ast.BoolOp) else [node.test]
+                assert all(map(tells_a_type, told)), f"{module_of(path)}: assert {ast.unparse(node.test)}"
+
+
+def test_every_file_is_in_a_room() -> None:
+    assert sorted(path for paths in IN.values() for path in paths) == FILES
 
 
 def tells_a_type(test: ast.expr) -> bool:
