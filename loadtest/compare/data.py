@@ -104,13 +104,13 @@ class Data:
 
     def histories(self, view: View) -> list[History]:
         """What the training sets of a view are made of: one history, or one for each feature."""
-        made, observations = self._made, self.share(HISTORY)
+        made = self._made
         if view != SEPARATE:
             named = {name: made.wide[theirs] for name, theirs in zip(view.features, _NAMES, strict=True)}
             wide = {"e": made.wide["e"], "t": made.wide["t"], **named}
-            return [History(view.features, _head(wide, observations))]
+            return [History(view.features, wide)]
         return [
-            History([name], _head({"e": one["e"], "t": one["t"], name: one["v"]}, observations))
+            History([name], {"e": one["e"], "t": one["t"], name: one["v"]})
             for name, one in zip(view.features, made.separate, strict=True)
         ]
 
@@ -130,7 +130,7 @@ class Data:
 
     @cached_property
     def _made(self) -> _Made:
-        return _made()
+        return _made(self.share(HISTORY), self.share(ROWS))
 
     def share(self, count: int) -> int:
         """What this scale has of so many rows."""
@@ -149,17 +149,17 @@ class _Made(NamedTuple):
     rows: Table
 
 
-def _made() -> _Made:
+def _made(observations: int, rows: int) -> _Made:
     """No two observations of an entity have the same time, so that all joins agree."""
     random = np.random.default_rng(5)
-    separate = [{**_keys(random), "v": random.random(HISTORY)} for _ in _NAMES]
-    wide = {**_keys(random), **{name: random.random(HISTORY) for name in _NAMES}}
-    entities, times = micro.random_entities(random, ROWS), micro.random_times(random, ROWS)
-    return _Made(separate, wide, {"e": entities, "t": times, "n": np.arange(ROWS)})
+    separate = [{**_keys(random, observations), "v": random.random(observations)} for _ in _NAMES]
+    wide = {**_keys(random, observations), **{name: random.random(observations) for name in _NAMES}}
+    entities, times = micro.random_entities(random, rows), micro.random_times(random, rows)
+    return _Made(separate, wide, {"e": entities, "t": times, "n": np.arange(rows)})
 
 
-def _keys(random: np.random.Generator) -> Table:
-    pairs = random.choice(micro.ENTITIES * (micro.PERIOD // SECOND), HISTORY, replace=False, shuffle=True)
+def _keys(random: np.random.Generator, count: int) -> Table:
+    pairs = random.choice(micro.ENTITIES * (micro.PERIOD // SECOND), count, replace=False, shuffle=True)
     times = micro.STARTED - (pairs // micro.ENTITIES) * SECOND
     return {"e": micro.entity_ids((pairs % micro.ENTITIES).tolist()), "t": times}
 
