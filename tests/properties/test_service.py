@@ -278,7 +278,7 @@ def test_so_it_does_over_postgresql(postgres: PostgresServer, steps: list[Step],
     trio.run(Service(chosen, drawing(data)).run, steps)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_steps, st.data())
 def test_so_it_does_over_redis(valkey: ValkeyServer, steps: list[Step], data: st.DataObject) -> None:
     valkey.empty()
