@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from actors.stats.drift import compatible, evidently, hopsworks, ks_exact, nannyml, sample
 from actors.stats.drift.verdict import decide, judge_categories, judge_numbers
@@ -221,7 +221,7 @@ def test_every_score_of_evidently_is_equal_to_a_millionth(name: str) -> None:
     assert ours["wassersteinNormed"] == pytest.approx(theirs.wasserstein, abs=1e-6)
     assert ours["jensenShannon"] == pytest.approx(theirs.jensen_shannon, abs=1e-6)
     assert ours["psi"] == pytest.approx(theirs.psi, abs=1e-6)
-    assert ours["ks"] == pytest.approx(stats.ks_2samp(*PAIRS[name], method="asymp").statistic, abs=1e-12)
+    assert ours["ks"] == pytest.approx(scipy.stats.ks_2samp(*PAIRS[name], method="asymp").statistic, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -262,7 +262,7 @@ def test_the_exact_p_value_is_the_share_of_all_orders(n: int, m: int) -> None:
 def test_the_exact_p_value_of_larger_samples_is_that_of_scipy(n: int, m: int) -> None:
     rng = np.random.default_rng(31)
     first, second = rng.normal(size=n), rng.normal(0.3, 1, size=m)
-    theirs = stats.ks_2samp(first, second, method="exact")
+    theirs = scipy.stats.ks_2samp(first, second, method="exact")
     assert ks_exact.p_value(float(theirs.statistic), n, m) == pytest.approx(theirs.pvalue, abs=1e-9)
 
 
@@ -271,7 +271,7 @@ def test_the_categorical_tests_of_evidently_are_those_of_scipy() -> None:
     score = evidently.categories(before, after)
     expected = np.array([100, 60, 40]) * 300 / 200
     assert score.measure == "chiSquarePValue"
-    assert score.score == pytest.approx(stats.chisquare([120, 90, 90], expected).pvalue)
+    assert score.score == pytest.approx(scipy.stats.chisquare([120, 90, 90], expected).pvalue)
     unseen = evidently.categories(before, {**after, "d": 1})
     assert (unseen.score, unseen.drift) == (0.0, True)
     large = evidently.categories({"a": 900, "b": 600}, {"a": 100, "b": 90})

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
-from scipy.spatial import distance as scipy_distance
 
 from actors.stats.drift import (
     benjamini_hochberg,
@@ -61,26 +60,28 @@ def expanded(weighted: Sample) -> Sample:
 @pytest.mark.parametrize("freedom", [1.0, 2.5, 9.0, 30.0, 999.0, 123456.0, 5e8])
 @pytest.mark.parametrize("x", [0.0, 1e-3, 0.5, 1.0, 2.2, 6.0, 30.0])
 def test_tails_are_those_of_scipy(x: float, freedom: float) -> None:
-    assert tails.normal(x) == pytest.approx(2 * stats.norm.sf(x), rel=1e-9)
-    assert tails.student_t(x, freedom) == pytest.approx(2 * stats.t.sf(x, freedom), rel=1e-6, abs=1e-12)
-    assert tails.chi_square(x, freedom) == pytest.approx(stats.chi2.sf(x, freedom), rel=1e-8)
-    assert tails.kolmogorov(x) == pytest.approx(stats.kstwobign.sf(x), rel=1e-9, abs=1e-14)
+    assert tails.normal(x) == pytest.approx(2 * scipy.stats.norm.sf(x), rel=1e-9)
+    assert tails.student_t(x, freedom) == pytest.approx(2 * scipy.stats.t.sf(x, freedom), rel=1e-6, abs=1e-12)
+    assert tails.chi_square(x, freedom) == pytest.approx(scipy.stats.chi2.sf(x, freedom), rel=1e-8)
+    assert tails.kolmogorov(x) == pytest.approx(scipy.stats.kstwobign.sf(x), rel=1e-9, abs=1e-14)
     near = freedom + x * math.sqrt(2 * freedom)
-    assert tails.chi_square(near, freedom) == pytest.approx(stats.chi2.sf(near, freedom), rel=1e-6, abs=1e-300)
+    assert tails.chi_square(near, freedom) == pytest.approx(
+        scipy.stats.chi2.sf(near, freedom), rel=1e-6, abs=1e-300
+    )
 
 
 @pytest.mark.parametrize("pair", pairs(1) + pairs(2))
 def test_ks_is_that_of_scipy(pair: tuple[Floats, Floats]) -> None:
     reference, current = map(sample.of, pair)
-    theirs = stats.ks_2samp(*pair, method="asymp")
+    theirs = scipy.stats.ks_2samp(*pair, method="asymp")
     distance = ks.statistic(reference, current)
     effective = ks.effective_count(reference, current)
     assert distance == pytest.approx(theirs.statistic, abs=1e-12)
     ours = ks.p_value(distance, effective)
-    assert ours == pytest.approx(stats.kstwobign.sf(distance * math.sqrt(effective)), abs=1e-12)
+    assert ours == pytest.approx(scipy.stats.kstwobign.sf(distance * math.sqrt(effective)), abs=1e-12)
     # SciPy refines for small samples as if one distribution were known, and so gives a little less.
     assert ours == pytest.approx(theirs.pvalue, abs=0.03)
-    exact = stats.ks_2samp(*pair, method="exact").pvalue
+    exact = scipy.stats.ks_2samp(*pair, method="exact").pvalue
     assert exact * 0.97 <= ours <= exact * 1.3 + 0.02
 
 
@@ -88,7 +89,7 @@ def test_ks_is_that_of_scipy(pair: tuple[Floats, Floats]) -> None:
 @given(TIED, TIED)
 def test_ks_of_tied_samples_is_that_of_scipy(first: list[float], second: list[float]) -> None:
     ours = ks.statistic(sample.of(first), sample.of(second))
-    assert ours == pytest.approx(stats.ks_2samp(first, second, method="asymp").statistic, abs=1e-12)
+    assert ours == pytest.approx(scipy.stats.ks_2samp(first, second, method="asymp").statistic, abs=1e-12)
 
 
 @pytest.mark.parametrize("first", [NUMBERS, TIED])
@@ -97,7 +98,7 @@ def test_wasserstein_is_that_of_scipy(first: Any) -> None:
     @settings(deadline=None, max_examples=50)
     def holds(before: list[float], after: list[float]) -> None:
         ours = wasserstein.distance(sample.of(before), sample.of(after))
-        assert ours == pytest.approx(stats.wasserstein_distance(before, after), rel=1e-9, abs=1e-7)
+        assert ours == pytest.approx(scipy.stats.wasserstein_distance(before, after), rel=1e-9, abs=1e-7)
 
     holds()
 
@@ -119,7 +120,7 @@ def test_wasserstein_of_a_constant_reference_is_infinite_in_its_standard_deviati
 @pytest.mark.parametrize("pair", pairs(3))
 def test_the_tests_of_the_mean_are_those_of_scipy(pair: tuple[Floats, Floats]) -> None:
     reference, current = (sample.of(values).moments() for values in pair)
-    welch, student = (stats.ttest_ind(*pair, equal_var=equal).pvalue for equal in (False, True))
+    welch, student = (scipy.stats.ttest_ind(*pair, equal_var=equal).pvalue for equal in (False, True))
     assert mean_shift.welch(reference, current) == pytest.approx(welch, rel=1e-8)
     assert mean_shift.student(reference, current) == pytest.approx(student, rel=1e-8)
     assert mean_shift.p_value(reference, current) == pytest.approx(max(welch, student), rel=1e-8)
@@ -161,7 +162,7 @@ def test_chi_square_is_that_of_scipy_after_pooling(counts: list[tuple[int, int]]
     assert common[1].sum() == after.sum()
     ours = chi_square.homogeneity(before, after)
     if len(common[0]) > 1:
-        theirs = stats.chi2_contingency(np.array(common), correction=False)
+        theirs = scipy.stats.chi2_contingency(np.array(common), correction=False)
         assert theirs.expected_freq.min() >= chi_square.LEAST_EXPECTED - 1e-9
         assert ours.statistic == pytest.approx(theirs.statistic, rel=1e-9, abs=1e-9)
         assert ours.p_value == pytest.approx(theirs.pvalue, rel=1e-8, abs=1e-12)
@@ -184,9 +185,9 @@ def test_jensen_shannon_and_l_infinity_are_those_of_scipy(counts: list[tuple[int
     before, after = (floats(*side) for side in zip(*counts, strict=True))
     before[0] += 1
     after[-1] += 1
-    theirs = scipy_distance.jensenshannon(before, after, 2)
+    theirs = scipy.spatial.distance.jensenshannon(before, after, 2)
     assert jensen_shannon.distance(before, after) == pytest.approx(theirs, abs=1e-7)
-    theirs = scipy_distance.chebyshev(before / before.sum(), after / after.sum())
+    theirs = scipy.spatial.distance.chebyshev(before / before.sum(), after / after.sum())
     assert l_infinity.distance(before, after) == pytest.approx(theirs, abs=1e-12)
 
 
@@ -236,7 +237,7 @@ def test_the_two_part_test_sees_what_a_clump_hides() -> None:
     whole = ks.p_value(ks.statistic(before, after), ks.effective_count(before, after))
     assert whole > 0.3
     assert two_part.p_value(before, after) < 1e-3
-    rest = stats.ks_2samp(before.values[900:], after.values[900:], method="asymp").pvalue
+    rest = scipy.stats.ks_2samp(before.values[900:], after.values[900:], method="asymp").pvalue
     assert two_part.p_value(before, after) == pytest.approx(rest, abs=1e-3)
 
 
@@ -250,7 +251,7 @@ def test_unseen_counts_only_what_the_reference_never_had() -> None:
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_benjamini_hochberg_is_that_of_scipy(p_values: list[float]) -> None:
     ours = benjamini_hochberg.adjusted(p_values)
-    assert ours == pytest.approx(stats.false_discovery_control(p_values).tolist(), abs=1e-12)
+    assert ours == pytest.approx(scipy.stats.false_discovery_control(p_values).tolist(), abs=1e-12)
 
 
 def test_benjamini_hochberg_gives_the_example_of_scipys_documentation() -> None:

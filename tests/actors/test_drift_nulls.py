@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from actors.domain import ValueType
 from actors.monitoring import comparing as drift
@@ -68,14 +68,14 @@ def test_where_few_are_expected_the_test_is_fishers_with_its_tail_doubled(
     one: tuple[int, int], two: tuple[int, int]
 ) -> None:
     (a, n), (b, m) = one, two
-    law = stats.hypergeom(n + m, a + b, m)
+    law = scipy.stats.hypergeom(n + m, a + b, m)
     tail = law.sf(b - 1) if b * (n + m) >= (a + b) * m else law.cdf(b)
     assert two_proportions(Share(a, n), Share(b, m)) == pytest.approx(min(1.0, 2 * tail), rel=1e-6, abs=1e-300)
 
 
 def test_where_many_are_expected_the_test_is_that_of_chi_square_with_yates_correction() -> None:
     a, n, b, m = 300, 1_000, 260, 1_100
-    wanted = stats.chi2_contingency([[a, n - a], [b, m - b]], correction=True).pvalue
+    wanted = scipy.stats.chi2_contingency([[a, n - a], [b, m - b]], correction=True).pvalue
     assert two_proportions(Share(a, n), Share(b, m)) == pytest.approx(wanted, rel=1e-9)
 
 
