@@ -75,7 +75,7 @@ def one_by_one(texts: list[str]) -> list[tuple[int, str]]:
 
 
 @given(st.lists(IDS, max_size=6))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 def test_ids_are_judged_together_as_they_are_alone(texts: list[str]) -> None:
     assert at_once(misfits(texts, KEYS)) == one_by_one(texts)
 
@@ -168,7 +168,7 @@ ROWS = st.lists(st.tuples(st.none() | PART, PART), min_size=1, max_size=8)
 
 
 @given(ROWS, st.sampled_from(FORMS), st.sampled_from(FORMS))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 def test_ids_are_put_together_from_columns_of_any_form(rows: list[Any], one: Any, other: Any) -> None:
     users, merchants = ([row[place] for row in rows] for place in (0, 1))
     table = pa.table({"merchant": other(merchants), "visits": [1.0] * len(rows), "user": one(users)})
