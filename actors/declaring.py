@@ -9,6 +9,7 @@ import msgspec
 
 from actors.catalogue import ENTITY, SERVICE, TRAINING_SET
 from actors.domain import (
+    ROW_FIELDS,
     EntityType,
     FeatureService,
     KeptTrainingSet,
@@ -38,6 +39,8 @@ def declaration(registry: FeatureRegistry, asked: EntityType, now: int) -> tuple
     if len(set(asked.keys)) < len(asked.keys):
         raise InvalidInput.at("keys", "names a key twice")
     before = registry.catalogue.keys(asked.name)
+    if asked.keys != before and (taken := set(ROW_FIELDS).intersection(asked.keys)):
+        raise InvalidInput.at("keys", f"{min(taken)!r} is a field of every row: give the key another name")
     if asked.keys != before and (count := registry.entity_types.get(asked.name)):
         raise Conflict(
             f"entity type {asked.name!r} has the keys {', '.join(before)}, and {count} features are of it"
@@ -71,6 +74,9 @@ def offer(registry: FeatureRegistry, asked: FeatureService, now: int) -> tuple[C
         raise InvalidInput.at("features", "two columns have the same name; tell them apart with `as`")
     pinned = tuple(_pinned(registry, one) for one in asked.features)
     old = registry.catalogue.services.get(asked.key)
+    if old is None and (taken := {one.name for one in pinned}.intersection(ROW_FIELDS)):
+        reason = f"{min(taken)!r} is a field of every row of a training set: name the column with `as`"
+        raise InvalidInput.at("features", reason)
     if old is not None:
         _check_same(registry, old, pinned)
     return _kept("the service", msgspec.structs.replace(asked, features=pinned), old, now), old is None

@@ -36,6 +36,8 @@ __all__ = [
 
 VALUE_TYPES: tuple[str, ...] = get_args(ValueType)
 
+ROW_FIELDS = ("entityId", "timestamp")
+"""What rows have by themselves: no key of an entity type and no column of a service is named like them."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}")
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
 

@@ -164,10 +164,7 @@ class FeatureRegistry:
         exact = self._features.get(reference)
         if exact is not None:
             return exact
-        parts = parse_reference(reference)
-        if parts is None or parts.version is not None:
-            raise NotFound(f"unknown feature {reference!r}")
-        versions = self.versions(self._entity_of(reference) if parts.entity is None else parts.entity, parts.name)
+        versions = self.versions(reference)
         promoted = [version for version in versions if version.promoted]
         if not promoted:
             ids = ", ".join(version.id for version in versions)
@@ -181,11 +178,18 @@ class FeatureRegistry:
             raise Conflict(f"{name!r} could be any of {candidates}")
         return entities[0] if entities else ""
 
-    def versions(self, entity: str, name: str) -> Sequence[Feature]:
-        """All versions of a feature, lowest first. Raises NotFound if there is none."""
-        found = self._versions.get((entity, name))
+    def versions(self, reference: str) -> Sequence[Feature]:
+        """All versions of the feature that `entity.name` or a bare name refers to, lowest first.
+
+        Raises NotFound if there is none, Conflict if a bare name is used by several entity types.
+        """
+        parts = parse_reference(reference)
+        if parts is None or parts.version is not None:
+            raise NotFound(f"unknown feature {reference!r}")
+        entity = self._entity_of(reference) if parts.entity is None else parts.entity
+        found = self._versions.get((entity, parts.name))
         if not found:
-            raise NotFound(f"unknown feature {f'{entity}.{name}' if entity else name!r}")
+            raise NotFound(f"unknown feature {reference!r}")
         return found
 
     def group(self, name: str) -> Group:
@@ -248,9 +252,9 @@ class FeatureRegistry:
         if group is not None:
             for name, feature in self._features_of(self.group(group)):
                 features[name] = self._selected_as(name, feature, None)
-        given = set(features)
+        given = dict(features)
         for one in asked:
-            if one in given:  # a reference that the group or the service has pinned
+            if isinstance(one, str) and one in given and self.pins(given[one], one):
                 continue
             chosen = self.selected(one)
             before = features.get(chosen.name)
@@ -262,6 +266,16 @@ class FeatureRegistry:
         if not features:
             raise InvalidInput.at("features", "name at least one feature, or a group that has some")
         return Selection(list(features.values()))
+
+    def pins(self, column: SelectedFeature, reference: str) -> bool:
+        """Whether a column of a group or service has pinned what a reference means: the same feature and role."""
+        feature, parts = column.feature, parse_reference(reference)
+        named = parts is not None and (
+            parts.name == feature.name
+            and parts.entity in (None, feature.entity)
+            and parts.version in (None, feature.version)
+        )
+        return named and column.fields == self.catalogue.keys(feature.entity)
 
     def selected(self, asked: str | ServiceFeature) -> SelectedFeature:
         """The feature that one reference asks for.

@@ -10,6 +10,7 @@ from actors.clock import ArrivalClock
 from actors.domain import EntityType, Feature, FeatureChange, FeatureService, Group, KeptTrainingSet
 from actors.errors import InvalidInput, NotFound, Overloaded, RequestError
 from actors.follower import Follower
+from actors.ingest.composite import wrong_parts
 from actors.ingest.entity_ids import check_entity_id
 from actors.ingest.sent import Ingested
 from actors.journal import JournalActor
@@ -267,12 +268,13 @@ class Router:
     async def erase(self, entity_type: str, entity_id: str) -> tuple[Erased, Removed]:
         """Erase an entity from journal, memory and history. What is written of it afterwards is kept.
 
-        Raises NotFound for an entity type without features, InvalidInput for an invalid id.
+        Raises NotFound for an entity type without features, InvalidInput for an id that is none of its type.
         """
-        features = (await self.registered()).features.values()
-        if not any(feature.entity == entity_type for feature in features):
+        registry = await self.registered()
+        if not any(feature.entity == entity_type for feature in registry.features.values()):
             raise NotFound(f"no feature is of the entity type {entity_type!r}")
-        if (reason := check_entity_id(entity_id)) is not None:
+        reason = check_entity_id(entity_id) or wrong_parts(entity_id, registry.catalogue.keys(entity_type))
+        if reason is not None:
             raise InvalidInput.at("entityId", reason)
         return await self.checkpointer.erase(entity_type, entity_id)
 

@@ -197,7 +197,7 @@ class FeatureAnswer(msgspec.Struct, rename="camel", omit_defaults=True):
     promoted: bool = True
 
 
-class UsedBy(msgspec.Struct):
+class UsedBy(msgspec.Struct, omit_defaults=True):
     """What uses a feature: groups, services (`name.vN`), features defined over it, checks, kept training sets."""
 
     groups: list[str]
@@ -261,7 +261,7 @@ class ServicesAnswer(msgspec.Struct):
 
 
 class GroupAnswer(msgspec.Struct, rename="camel"):
-    """A registered group."""
+    """A registered group. `feature_ids`: what its references mean, which is what it reads."""
 
     name: str
     entity: str
@@ -270,6 +270,7 @@ class GroupAnswer(msgspec.Struct, rename="camel"):
     tags: tuple[str, ...]
     created_at: str
     updated_at: str
+    feature_ids: tuple[str, ...] = ()
 
 
 class FieldChange(msgspec.Struct):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from actors.domain import ServiceFeature
 from actors.errors import InvalidInput
-from actors.ingest.composite import checking_parts, parts_of
+from actors.ingest.composite import checking_parts
 from actors.registry import FeatureRegistry
 from actors.settings import MAX_COLUMN_NAME_CHARACTERS
 from actors.table.selection import Selection
@@ -55,14 +55,3 @@ async def check_parts(registry: FeatureRegistry, entity_type: str, entities: Seq
     keys = registry.catalogue.keys(entity_type)
     if len(keys) > 1:
         await by_turns(checking_parts(entities, keys, field))
-
-
-def wrong_parts(registry: FeatureRegistry, entity_type: str, entity_id: str) -> str | None:
-    """Why an id is not an id of a composite entity type; None if it is, or if the type has one key."""
-    keys = registry.catalogue.keys(entity_type)
-    try:
-        if len(keys) > 1:
-            parts_of(entity_id, keys)
-    except ValueError as error:
-        return str(error)
-    return None

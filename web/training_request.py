@@ -149,6 +149,8 @@ def columns_of(registry: FeatureRegistry, options: Options) -> Columns:
     for place, entry in enumerate(entries):
         plain = entry.name is None and entry.key is None
         found = known.get(entry.ref) if plain else None
+        if found is not None and not registry.pins(found, entry.ref):
+            found = None
         asked.append((found or registry.selected(service_feature(entry, f"features[{place}]")), entry))
     wanted: dict[str, tuple[SelectedFeature, Wanted]] = {}
     for place, (selected, entry) in enumerate(asked):

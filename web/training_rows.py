@@ -74,6 +74,13 @@ class Naming(NamedTuple):
 
     def by_id(self, names: Sequence[str]) -> bool:
         """Whether rows with these fields name the entity by `entityId`. Raises InvalidInput if they must not."""
+        by_id = self._by_id(names)
+        if not by_id and TIMESTAMP in self.selection.fields:
+            reason = f"{TIMESTAMP!r} is the moment of a row and cannot hold an id: name another field with `key`"
+            raise InvalidInput.at("features", reason)
+        return by_id
+
+    def _by_id(self, names: Sequence[str]) -> bool:
         if ENTITY not in names:
             return bool(self.keys) and not set(self.selection.fields) & set(names)
         if not self.keys and not set(self.selection.fields) <= set(names):
@@ -85,7 +92,7 @@ class Naming(NamedTuple):
 
 def rows_of_json(rows: Sequence[Mapping[str, Any]], naming: Naming, known: Known) -> TrainingRows:
     """Rows given as JSON objects; a label that a row lacks is null. Raises InvalidInput that names the rows."""
-    by_id = not rows or naming.by_id(_names(rows))
+    by_id = not rows or naming.by_id(_names(rows, naming.selection.fields))
     faults = [
         Fault(f"rows.{name}", "is required, as a string", index)
         for name in (KEYS if by_id else (TIMESTAMP,))
@@ -111,10 +118,9 @@ def rows_of_json(rows: Sequence[Mapping[str, Any]], naming: Naming, known: Known
     return TrainingRows(Spine(roles, at, known.of(at)), [*named, moments(at), *labels])
 
 
-def _names(rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
-    """The fields of the first row, and `entityId` if any row has it."""
-    has_id = any(ENTITY in row for row in rows)
-    return [*rows[0], ENTITY] if has_id else [*rows[0]]
+def _names(rows: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> Sequence[str]:
+    """The fields of any row that may name an entity."""
+    return [name for name in (ENTITY, *fields) if any(name in row for row in rows)]
 
 
 def _labels(rows: Sequence[Mapping[str, Any]], keys: set[str]) -> list[str]:

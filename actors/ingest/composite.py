@@ -60,6 +60,16 @@ def parts_of(entity_id: str, keys: Sequence[str]) -> list[str]:
     return parts
 
 
+def wrong_parts(entity_id: str, keys: Sequence[str]) -> str | None:
+    """Why an id is none of a composite entity type with these keys; None if it is, or if there is one key."""
+    try:
+        if len(keys) > 1:
+            parts_of(entity_id, keys)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def checking_parts(entities: Sequence[str], keys: Sequence[str], field: str) -> Steps[None]:
     """Raise InvalidInput, in steps, for ids that are not of a type with these keys. `field`: what lists them."""
     wrong = yield from misfits(entities, keys)

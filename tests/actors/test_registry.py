@@ -99,7 +99,7 @@ def test_references_mean_what_a_search_over_all_features_finds(
 def test_versions_are_listed_lowest_first(keys: list[tuple[str, str, int]]) -> None:
     registry = registry_of(*(feature_id(*key) for key in keys))
     for entity, name in {key[:2] for key in keys}:
-        versions = [feature.version for feature in registry.versions(entity, name)]
+        versions = [feature.version for feature in registry.versions(f"{entity}.{name}")]
         assert versions == sorted(version for *key, version in keys if key == [entity, name])
 
 
@@ -114,7 +114,7 @@ def test_a_registry_opened_with_its_features_is_the_one_that_registered_them() -
 def test_what_is_not_known_is_named() -> None:
     registry = FeatureRegistry()
     with pytest.raises(NotFound, match=r"'user\.clicks'"):
-        registry.versions("user", "clicks")
+        registry.versions("user.clicks")
     with pytest.raises(NotFound, match="'g'"):
         registry.group("g")
 

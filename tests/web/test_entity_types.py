@@ -55,6 +55,9 @@ def test_keys_stay_while_features_are_of_them_and_so_does_the_type(shared_server
 def test_an_entity_type_that_cannot_be_is_refused(shared_server: LiveServer, name: str) -> None:
     for keys in ([], ["a", "a"], ["a b"], [""], [f"k{place}" for place in range(9)]):
         assert problem(shared_server.post("/entities", {"name": name, "keys": keys}), 400)["errors"]
+    for taken in ("entityId", "timestamp"):
+        told = problem(shared_server.post("/entities", {"name": name, "keys": ["user", taken]}), 400)
+        assert taken in told["detail"] and told["errors"][0]["field"] == "keys"
     problem(shared_server.post("/entities", {"name": "a.b", "keys": ["a"]}), 400)
     problem(shared_server.get(f"/entities/{name}"), 404)
 

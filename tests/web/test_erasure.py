@@ -129,6 +129,16 @@ def test_an_entity_type_of_no_feature_and_an_id_that_cannot_be_are_refused(serve
     assert "shop" in problem(server.http.delete("/entities/shop/ada"), 404)["detail"]
     refused = problem(server.http.delete(f"/entities/user/{'x' * 513}"), 400)
     assert refused["errors"][0]["field"] == "entityId"
+    declared = server.post("/entities", {"name": "pair", "keys": ["user", "shop"]})
+    assert declared.status_code == 201
+    server.register("visits", entity="pair")
+    for entity in (
+        "u1",
+        '["u1", "m9"]',
+        '["u1"]',
+    ):  # with a space it would be another id, of which nothing is known
+        refused = problem(server.http.delete(f"/entities/pair/{quote(entity, safe='')}"), 400)
+        assert '["user id","shop id"]' in refused["detail"]
     problem(server.http.delete("/entities/user"), 409)
     assert known(server, SECRET) == THERE
 

@@ -318,6 +318,13 @@ def test_the_versions_are_listed_lowest_first(shared_server: LiveServer, name: s
     problem(shared_server.get("/features/user.nothing/versions"), 404)
 
 
+def test_versions_are_listed_though_none_is_promoted(shared_server: LiveServer, name: str) -> None:
+    made = shared_server.register(name, promoted=False)
+    for reference in (f"user.{name}", name):
+        assert shared_server.get(f"/features/{reference}/versions").json() == {"versions": [made]}
+    assert made["id"] in problem(shared_server.get(f"/features/{name}"), 404)["detail"]
+
+
 # Listing
 
 
@@ -564,6 +571,7 @@ def test_a_group_keeps_the_versions_that_its_references_meant_when_it_was_made(
     first = shared_server.register(name)["id"]
     shared_server.write((first, "u", 5, TEN))
     made = put_group(shared_server, name, f"user.{name}")
+    assert made["featureIds"] == [first]
     second = shared_server.register(name, version=2)["id"]
     answer = shared_server.post("/features/serve", {"entityIds": ["u"], "group": name, "features": [name]})
     assert answer.json()["results"][0]["features"] == {f"user.{name}": 5, name: None}

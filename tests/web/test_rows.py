@@ -249,9 +249,34 @@ def test_a_service_is_never_answered_with_another_feature_that_has_the_id_of_a_d
     assert found["features"] == {house.spend: 11, house.risk: None}
 
 
+def test_a_reference_beside_a_service_means_its_column_only_if_that_is_the_same_feature_and_role(
+    house: House,
+) -> None:
+    spend = f"{house.user}.spend"
+    row = {house.user: "u1", house.merchant: "m9", "payee": "u2"}
+    other = service(house, [{"ref": house.risk, "as": spend}])
+    role = service(house, [{"ref": house.spend, "key": "payee", "as": spend}], version=2)
+    for made in (other, role):
+        for path, rows in (("/features/serve", [row]), ("/features/training-set", [{**row, "timestamp": ELEVEN}])):
+            body = {"rows": rows, "service": made["id"], "features": [spend]}
+            assert spend in problem(house.server.post(path, body), 400)["detail"]
+    same = service(house, [spend], version=3)
+    house.server.register("spend", entity=house.user, version=2)
+    (found,) = house.ask([row], [spend, house.risk], service=same["id"])
+    assert found["features"] == {spend: 11, house.risk: 0.5}, "the version that the service has pinned"
+
+
+def test_lists_refuse_what_they_do_not_take(house: House) -> None:
+    for path in ("/services", "/groups", "/entities", "/training-sets"):
+        assert "limit" in problem(house.server.get(path, limit=1), 400)["detail"]
+
+
 def test_a_service_that_cannot_be_is_refused(house: House) -> None:
     for features, status in (([], 400), ([house.spend, house.spend], 400), (["nobody.knows"], 404)):
         problem(house.server.post("/services", {"name": f"{house.user}_no", "features": features}), status)
+    for taken in ("entityId", "timestamp"):
+        named = {"name": f"{house.user}_no", "features": [{"ref": house.spend, "as": taken}]}
+        assert taken in problem(house.server.post("/services", named), 400)["detail"]
     problem(house.server.post("/services", {"name": "a b", "features": [house.spend]}), 400)
     problem(house.server.post("/services", {"name": "a", "version": 0, "features": [house.spend]}), 400)
     problem(house.server.get(f"/services/{house.user}_no"), 404)

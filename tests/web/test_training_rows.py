@@ -209,3 +209,13 @@ def test_a_spine_is_streamed_in_every_form(house: House) -> None:
     table = pa.ipc.open_stream(answer.content).read_all()
     assert table.column_names == [house.user, house.shop, "timestamp", house.visits]
     assert table[house.visits].to_pylist() == [3, 4]
+
+
+def test_no_id_is_taken_from_the_moment_of_a_row(house: House) -> None:
+    told = house.refused([{"ref": house.spend, "key": "timestamp"}], rows=[{"timestamp": TEN}])
+    assert "timestamp" in told["detail"] and "key" in told["detail"]
+
+
+def test_a_row_that_lacks_the_key_that_others_have_is_told_of(house: House) -> None:
+    told = house.refused([house.spend], rows=[{"timestamp": TEN}, {house.user: "u1", "timestamp": TEN}])
+    assert told["detail"] == f"rows[0].{house.user}: is missing; {house.spend} needs it"

@@ -58,6 +58,7 @@ def group_answer(group: Group) -> GroupAnswer:
         tags=group.tags,
         created_at=format_timestamp(group.created),
         updated_at=format_timestamp(group.updated),
+        feature_ids=group.ids,
     )
 
 

@@ -159,7 +159,7 @@ class Query:
         for name in self._given:
             if name not in known:
                 raise InvalidInput.at(
-                    name, f"unknown query parameter; this route takes {', '.join(sorted(known))}"
+                    name, f"unknown query parameter; this route takes {', '.join(sorted(known)) or 'none'}"
                 )
 
     def text(self, name: str) -> str | None:

@@ -11,7 +11,7 @@ from actors.registry import FeatureRegistry
 from timewell.wire import EntityTypeAnswer, EntityTypesAnswer, PutEntityType
 from web.answers.listing import listed
 from web.answers.registered import entity_type_answer
-from web.bodies.requests import encode, json_body, no_content
+from web.bodies.requests import Query, encode, json_body, no_content
 from web.chapter import Chapter, Service
 
 chapter = Chapter("Entities")
@@ -34,8 +34,10 @@ async def declare(service: Service) -> Response:
     "GET /entities",
     "The entity types that are declared or that features are of, sorted by name.",
     gives={200: EntityTypesAnswer},
+    fails=(400,),
 )
 async def list_entity_types(service: Service) -> Response:
+    Query(())
     registry = await service.router.registered()
     types = sorted(registry.entity_types.items())
     return await listed(

@@ -10,6 +10,7 @@ from quart import Response
 
 from actors.domain import Feature
 from actors.errors import InvalidInput
+from actors.ingest.composite import wrong_parts
 from actors.ingest.entity_ids import check_entity_id
 from actors.messages import Scanned
 from actors.router import Router
@@ -21,7 +22,6 @@ from timewell.wire import HistoryAnswer, HistoryItem
 from web.answers.lanes import Column, accepted_lane, stream
 from web.answers.pages import from_cursor, to_cursor
 from web.answers.results import NUMBER_BYTES
-from web.asking import wrong_parts
 from web.bodies.requests import JSON_TYPE, Query, encode
 from web.chapter import PAGE, RANGE, Chapter, Service
 
@@ -48,7 +48,9 @@ async def history(service: Service, reference: str) -> Response:
     registry = await service.router.registered()
     feature = registry.resolve(reference)
     entity = query.needed("entityId")
-    if (why := check_entity_id(entity) or wrong_parts(registry, feature.entity, entity)) is not None:
+    if (
+        why := check_entity_id(entity) or wrong_parts(entity, registry.catalogue.keys(feature.entity))
+    ) is not None:
         raise InvalidInput.at("entityId", why)
     descending = query.choice("order", ("asc", "desc"), "asc") == "desc"
     span = _page_span(query, descending)

@@ -144,8 +144,9 @@ async def put_group(service: Service) -> Response:
     return encode(group_answer(group), 201 if new else 200)
 
 
-@chapter.route("GET /groups", "The groups, sorted by name.", gives={200: GroupsAnswer})
+@chapter.route("GET /groups", "The groups, sorted by name.", gives={200: GroupsAnswer}, fails=(400,))
 async def list_groups(service: Service) -> Response:
+    Query(())
     groups = sorted((await service.router.registered()).groups.values(), key=lambda group: group.name)
     return await listed({"groups": map(group_answer, groups)})
 
@@ -165,8 +166,7 @@ def _versions(registry: FeatureRegistry, reference: str) -> Sequence[Feature]:
     parts = parse_reference(reference)
     if parts is None or parts.version is not None:
         raise NotFound(f"unknown feature {reference!r}; versions are listed for entity.name")
-    feature = registry.resolve(reference)
-    return registry.versions(feature.entity, feature.name)
+    return registry.versions(reference)
 
 
 def _matching(registry: FeatureRegistry, query: Query) -> Steps[list[Feature]]:

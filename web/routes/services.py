@@ -9,7 +9,7 @@ from timewell.wire import PutService, ServiceAnswer, ServicesAnswer
 from web.answers.listing import listed
 from web.answers.registered import service_answer
 from web.asking import service_feature
-from web.bodies.requests import encode, json_body, no_content
+from web.bodies.requests import Query, encode, json_body, no_content
 from web.chapter import Chapter, Service
 
 chapter = Chapter("Services")
@@ -43,9 +43,13 @@ def asked_service(asked: PutService, place: str = "") -> FeatureService:
 
 
 @chapter.route(
-    "GET /services", "All versions of all services, sorted by name and version.", gives={200: ServicesAnswer}
+    "GET /services",
+    "All versions of all services, sorted by name and version.",
+    gives={200: ServicesAnswer},
+    fails=(400,),
 )
 async def list_services(service: Service) -> Response:
+    Query(())
     services = (await service.router.registered()).catalogue.services.values()
     in_order = sorted(services, key=lambda one: (one.name, one.version))
     return await listed({"services": map(service_answer, in_order)})

@@ -21,7 +21,7 @@ from timewell.wire import TrainingSetAnswer
 from web.answers.lanes import LANES, NDJSON_TYPE, Column, Lane, accepted_lane, stream
 from web.answers.listing import listed
 from web.answers.worker import in_worker
-from web.bodies.requests import encode, json_body, no_content
+from web.bodies.requests import Query, encode, json_body, no_content
 from web.chapter import Chapter, Service
 from web.routes.training import check_rows, lots_of
 from web.training_request import Asked, Columns, KeepTrainingSet, TrainingSet, columns_of, options_of
@@ -72,10 +72,16 @@ async def keep(service: Service) -> Response:
     return encode(_shown(await service.router.keep(record)), 201)
 
 
-@chapter.route("GET /training-sets", "The kept training sets, sorted by name.", gives={200: TrainingSetsAnswer})
+@chapter.route(
+    "GET /training-sets",
+    "The kept training sets, sorted by name, without the rows that some were given.",
+    gives={200: TrainingSetsAnswer},
+    fails=(400,),
+)
 async def list_all(service: Service) -> Response:
+    Query(())
     kept = (await service.router.registered()).catalogue.training_sets
-    return await listed({"trainingSets": (_shown(kept[name]) for name in sorted(kept))})
+    return await listed({"trainingSets": (_listed(kept[name]) for name in sorted(kept))})
 
 
 @chapter.route("GET /training-sets/<name>", "One kept training set.", gives={200: TrainingSetRecord}, fails=(404,))
@@ -163,6 +169,13 @@ async def _content(router: Router, definition: TrainingSet, known: int) -> tuple
             count += len(columns[0].values)
             await in_worker(lambda columns=columns: digest.update(lane.encode(columns, False)))
     return count, digest.hexdigest()
+
+
+def _listed(kept: KeptTrainingSet) -> TrainingSetRecord:
+    """A kept training set without the rows that it was given, which may be many."""
+    shown = _shown(kept)
+    shown.definition.pop("rows", None)
+    return shown
 
 
 def _shown(kept: KeptTrainingSet) -> TrainingSetRecord:
