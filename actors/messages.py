@@ -219,11 +219,22 @@ class Agreement(Message[Mapping[str, tuple[int, int]]], frozen=True):
     """Get the results of the comparisons for `Latest.verify`, by feature id: values compared, values differing."""
 
 
+class Places(NamedTuple):
+    """Where entities are in a store's memory: a slot each, int64[n], 0 for those that it does not have.
+
+    `epoch`: for how long; None if they are no more than an order.
+    """
+
+    epoch: object | None
+    slots: Indices
+
+
 class Past(Message[list[Cells]], frozen=True):
     """A point-in-time read: for each row i, the value of each feature of entities[owner[i]] as of at[i].
 
     The answer: one Cells per feature. `visible_from`, by feature: values with an earlier event time are not
-    visible; one moment for all rows, or one per row. `disk`: see `Latest`.
+    visible; one moment for all rows, or one per row. `disk`: see `Latest`. `places`: those of the entities, which
+    spares the store to look them up, if it still has the epoch.
     """
 
     entity_type: str
@@ -233,6 +244,7 @@ class Past(Message[list[Cells]], frozen=True):
     features: Sequence[Feature]
     visible_from: Sequence[int | Times]
     disk: Mapping[str, DiskRows] = {}
+    places: Places | None = None
 
 
 class Aggregated(msgspec.Struct, frozen=True):
@@ -299,8 +311,8 @@ class Scan(Message[Scanned], frozen=True):
     disk: DiskRows | None = None
 
 
-class Whereabouts(Message[Indices], frozen=True):
-    """The order of entities in a store's memory: int64[n], a sort key for each. The order may change."""
+class Whereabouts(Message[Places], frozen=True):
+    """Get the places of entities in a store's memory, by which they may be sorted."""
 
     entity_type: str
     entities: Sequence[str]

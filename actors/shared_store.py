@@ -19,7 +19,18 @@ from actors.amount import bytes_of
 from actors.domain import Feature
 from actors.errors import TimewellError, TooLarge, TooMuchAtOnce, shortage
 from actors.mailbox import Envelope, Mailbox
-from actors.messages import About, Agreement, Between, CountRows, Latest, Past, PastWindow, Scan, Whereabouts
+from actors.messages import (
+    About,
+    Agreement,
+    Between,
+    CountRows,
+    Latest,
+    Past,
+    PastWindow,
+    Places,
+    Scan,
+    Whereabouts,
+)
 from actors.nearest import Enough, nearest
 from actors.settings import SHARED_STORE_WORKERS, TEXTS_PER_VISIT
 from actors.storage.protocol import LatestAnswers, LatestQuestion, Quick, Stale, Values
@@ -175,7 +186,7 @@ def answered(values: Values, message: Any, most_bytes: int) -> Any:
             (rows,) = _ranges(values, [feature], [entity], (begin, end), enough, most_bytes)
             message = _with(message, rows)
         case Whereabouts(_, entities):
-            return np.arange(len(entities))
+            return Places(None, np.arange(len(entities)))
         case CountRows():
             return 0
         case Agreement():

@@ -29,6 +29,7 @@ from actors.messages import (
     Latest,
     Past,
     PastWindow,
+    Places,
     Purge,
     Scan,
     Scanned,
@@ -96,7 +97,7 @@ class FeatureStore:
         handlers.on(PastWindow, self._past_window)
         handlers.on(Between, self._between)
         handlers.on(Scan, self._scan)
-        handlers.on(Whereabouts, lambda asked: partition.slots(asked.entity_type, asked.entities))
+        handlers.on(Whereabouts, self._whereabouts)
         handlers.on(CountRows, lambda _: partition.rows)
         handlers.on(Agreement, lambda _: dict(self.agreement))
         handlers.on(Apply, lambda told: at_once(self.applying(told.batches)))
@@ -220,9 +221,14 @@ class FeatureStore:
         cells = self.partition.as_of(feature, slots, message.at, visible_from, placed)
         return cells._replace(cold=_uncovered(cells.cold, about.entities, disk))
 
+    def _whereabouts(self, message: Whereabouts | Past) -> Places:
+        return Places(self.partition.epoch, self.partition.slots(message.entity_type, message.entities))
+
     def _past(self, message: Past) -> list[Cells]:
-        slots = self.partition.slots(message.entity_type, message.entities)
-        cells, index = [], Found()
+        places = message.places
+        if places is None or places.epoch is not self.partition.epoch:
+            places = self._whereabouts(message)
+        slots, cells, index = places.slots, [], Found()
         for feature, visible_from in zip(message.features, message.visible_from, strict=True):
             disk = self._fresh(message.disk.get(feature.id))
             placed = self.partition.place(feature, disk) if disk is not None else None

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import trio
@@ -19,8 +20,7 @@ import trio
 from actors.amount import UNCOUNTED, Amount, bytes_of, in_lots
 from actors.completing import AtHand, Missing
 from actors.domain import Feature
-from actors.mailbox import Mailbox
-from actors.messages import Aggregated, Past, PastWindow, Whereabouts
+from actors.messages import Aggregated, Past, PastWindow, Places, Whereabouts
 from actors.nearest import Enough
 from actors.serving import FeatureServingEngine
 from actors.settings import CELLS_PER_QUESTION, CELLS_PER_TURN, ROWS_PER_TURN, WINDOWED_ROWS_PER_QUESTION
@@ -28,7 +28,7 @@ from actors.storage.protocol import History
 from actors.table.aggregates import aggregate, of_no_rows, together
 from actors.table.columns import Indices, Times, picked
 from actors.table.grid import Cells
-from actors.table.ids import Entities
+from actors.table.ids import Entities, Ids
 from actors.table.ranged import by_rows
 from actors.table.rows import Ranges, Rows, bisect_right, grouped, last_of_each, offsets_of
 from actors.table.sharding import finding_shards
@@ -104,12 +104,14 @@ class _Part(NamedTuple):
     at: Times
     entities: list[str]
     owner: Indices
+    places: Places
 
 
 class _Layout(NamedTuple):
     """All rows sorted by shard and entity; row i is about entities[owner[i]].
 
-    `rows`: their row numbers in the spine. The rows of shard s are bounds[s]:bounds[s + 1].
+    `rows`: their row numbers in the spine. The rows of shard s are bounds[s]:bounds[s + 1]. `slots`: that of each
+    entity in the store of its shard s, in the epoch epochs[s].
     """
 
     rows: Indices
@@ -117,6 +119,8 @@ class _Layout(NamedTuple):
     entities: list[str]
     owner: Indices
     bounds: list[int]
+    slots: Indices
+    epochs: Sequence[object | None]
 
     async def answered(self, most: int, ask: Callable[[_Part], Awaitable[_Found]]) -> AsyncIterator[_Found]:
         """Yield the answers of `ask` to all rows in order, at most `most` rows at a time."""
@@ -131,39 +135,65 @@ class _Layout(NamedTuple):
     def _part(self, shard: int, cut: slice) -> _Part:
         owner = self.owner[cut]
         first, last = int(owner[0]), int(owner[-1])
-        entities = self.entities[first : last + 1]
-        return _Part(shard, cut, self.rows[cut], self.at[cut], entities, owner - first)
+        entities, slots = self.entities[first : last + 1], self.slots[first : last + 1]
+        places = Places(self.epochs[shard], slots)
+        return _Part(shard, cut, self.rows[cut], self.at[cut], entities, owner - first, places)
 
 
 def _numbering(entities: Entities, at: Times) -> Steps[_Asked]:
     """Number those of the entities that have a row, in steps."""
     used = np.zeros(len(entities.ids), np.bool_)
     used[entities.codes] = True
-    places, texts = np.flatnonzero(used), list[str]()
-    for start in range(0, len(places), ROWS_PER_TURN):
-        texts += picked(entities.ids.texts, places[start : start + ROWS_PER_TURN])
-        yield
+    texts = yield from _texts(entities.ids, np.flatnonzero(used))
     return _Asked(texts, (np.cumsum(used) - 1)[entities.codes], at)
 
 
-async def _laid_out(entity_type: str, asked: _Asked, stores: Sequence[Mailbox]) -> _Layout:
-    """Sort the rows by shard, and within it in the order of the store's memory, which is then read in one pass."""
-    owners = await by_turns(finding_shards(entity_type, asked.entities, len(stores)))
-    by_shard = []
-    for shard, store in enumerate(stores):
-        numbers = np.flatnonzero(owners == shard)
-        if len(numbers):
-            places = await store.ask(Whereabouts(entity_type, picked(asked.entities, numbers)))
-            numbers = numbers[np.argsort(places, kind="stable")]
-        by_shard.append(numbers)
-    entities = np.concatenate(by_shard)
-    number = np.empty(len(entities), np.int64)
-    number[entities] = np.arange(len(entities))
-    owner = number.take(asked.owner)
-    rows = grouped(owner)
-    owner = owner.take(rows)
-    bounds = np.searchsorted(owner, np.cumsum([0, *map(len, by_shard)])).tolist()
-    return _Layout(rows, asked.at.take(rows), picked(asked.entities, entities), owner, bounds)
+def _texts(ids: Ids, numbers: Indices) -> Steps[list[str]]:
+    """The ids of these numbers, in steps."""
+    texts = list[str]()
+    for start in range(0, len(numbers), ROWS_PER_TURN):
+        texts += picked(ids.texts, numbers[start : start + ROWS_PER_TURN])
+        yield
+    return texts
+
+
+class _Located:
+    """In which shard each of a list of ids is (-1 if nobody has asked yet), and in which slot of its store.
+
+    Shards whose epoch has changed in between have None: the slots are then an order and no more.
+    """
+
+    def __init__(self, ids: int, shards: int) -> None:
+        self.shards = np.full(ids, -1, np.int16)
+        self.slots = np.zeros(ids, np.int64)
+        self.epochs: list[object | None] = [None] * shards
+        self._asked = [False] * shards
+
+    def add(self, shard: int, numbers: Indices, places: Places) -> None:
+        """Note where the ids of these numbers are, which all are in one shard."""
+        self.shards[numbers], self.slots[numbers] = shard, places.slots
+        if not self._asked[shard]:
+            self.epochs[shard], self._asked[shard] = places.epoch, True
+        elif self.epochs[shard] is not places.epoch:
+            self.epochs[shard] = None
+
+    def laid_out(self, entities: Entities, at: Times, numbers: Indices) -> _Layout:
+        """Sort rows by shard, and within it in the order of the store's memory, which is then read in one pass.
+
+        `numbers`: of the ids that the rows name, all of which are located.
+        """
+        order = grouped(self.slots[numbers])
+        shards = self.shards[numbers]
+        numbers = numbers[order[grouped(shards[order])]]
+        number = np.empty(len(self.shards), np.int64)
+        number[numbers] = np.arange(len(numbers))
+        owner = number.take(entities.codes)
+        rows = grouped(owner)
+        owner = owner.take(rows)
+        counts = np.bincount(shards, minlength=len(self.epochs))
+        bounds = np.searchsorted(owner, np.append(0, np.cumsum(counts))).tolist()
+        texts = picked(entities.ids.texts, numbers)
+        return _Layout(rows, at.take(rows), texts, owner, bounds, self.slots[numbers], self.epochs)
 
 
 _Reach = tuple[int | None, int | None]
@@ -189,6 +219,8 @@ class TrainingSets:
         self._serving = serving
         self._stores = serving.stores
         self._history = history
+        self._located = WeakKeyDictionary[Ids, dict[str, _Located]]()
+        """By list of ids and entity type, as long as a request has the list: lots of it need not ask again."""
 
     async def fill(self, spine: Spine, wanted: Sequence[Wanted], now: int) -> list[Filled]:
         """Compute the columns in the order asked. `spine` has at least one row. Raises TooMuchAtOnce."""
@@ -196,24 +228,41 @@ class TrainingSets:
         for role, entities in enumerate(spine.roles):
             places = [place for place, column in enumerate(wanted) if column.role == role]
             if places:
-                asked = await by_turns(_numbering(entities, spine.at))
-                columns = await self._of_role(asked, spine.known, [wanted[place] for place in places], now)
+                columns = await self._of_role(entities, spine, [wanted[place] for place in places], now)
                 found.update(zip(places, columns, strict=True))
         return [found[place] for place in range(len(wanted))]
 
     async def _of_role(
-        self, asked: _Asked, known: Times | None, columns: Sequence[Wanted], now: int
+        self, entities: Entities, spine: Spine, columns: Sequence[Wanted], now: int
     ) -> list[Filled]:
         """Compute columns that are all read of the same entity of a row."""
-        if known is not None:
-            return [await self._as_known(asked, known, column, now) for column in columns]
-        layout = await _laid_out(columns[0].feature.entity, asked, self._stores)
+        if spine.known is not None:
+            asked = await by_turns(_numbering(entities, spine.at))
+            return [await self._as_known(asked, spine.known, column, now) for column in columns]
+        layout = await self._laid_out(columns[0].feature.entity, entities, spine.at)
         plain = [column for column in columns if column.aggregation is None]
         latest = iter(await self._latest(layout, plain, now) if plain else ())
         return [
             next(latest) if column.aggregation is None else await self._aggregated(layout, column, now)
             for column in columns
         ]
+
+    async def _laid_out(self, entity_type: str, entities: Entities, at: Times) -> _Layout:
+        of_ids = self._located.setdefault(entities.ids, {})
+        located = of_ids.setdefault(entity_type, _Located(len(entities.ids), len(self._stores)))
+        used = np.zeros(len(entities.ids), np.bool_)
+        used[entities.codes] = True
+        numbers = np.flatnonzero(used)
+        unknown = numbers[located.shards[numbers] < 0]
+        if len(unknown):
+            texts = await by_turns(_texts(entities.ids, unknown))
+            owners = await by_turns(finding_shards(entity_type, texts, len(self._stores)))
+            for shard, store in enumerate(self._stores):
+                own = np.flatnonzero(owners == shard)
+                if len(own):
+                    places = await store.ask(Whereabouts(entity_type, picked(texts, own)))
+                    located.add(shard, unknown[own], places)
+        return located.laid_out(entities, at, numbers)
 
     # The latest values
 
@@ -234,7 +283,8 @@ class TrainingSets:
 
     async def _part(self, part: _Part, features: Sequence[Feature], visible: Sequence[int | Times]) -> list[Cells]:
         async def ask(disk: AtHand) -> list[Cells]:
-            question = Past(features[0].entity, part.entities, part.owner, part.at, features, visible, dict(disk))
+            about = features[0].entity, part.entities, part.owner, part.at, features, visible
+            question = Past(*about, dict(disk), part.places)
             found: list[Cells] = await self._stores[part.shard].ask(question)
             return found
 

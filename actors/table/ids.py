@@ -19,7 +19,7 @@ from actors.turns import Steps, at_once
 class Ids:
     """A list of distinct ids. Compared by identity, so that a dict can keep results by list."""
 
-    __slots__ = ("texts",)
+    __slots__ = ("__weakref__", "texts")
 
     def __init__(self, texts: list[str]) -> None:
         self.texts = texts

@@ -88,6 +88,8 @@ class Partition:
         self.flushed = position
         self.tick = 0
         """The time of last use recorded for what is read; 0 to record none."""
+        self.epoch = object()
+        """Another once the slot of an id is no longer what it was."""
         self._base_floor = base_floor
         self._base_position = position
         self._floors = floors
@@ -245,6 +247,7 @@ class Partition:
             series.make_room(len(known) + 1)
         if sum(series.purge(slot, until) for series in of_type) == 0:
             del known[entity_id]
+            self.epoch = object()
             known[f"\0{slot}"] = slot  # ids have no control characters; keeps the length, which numbers new slots
 
     def drop(self, feature: str) -> None:

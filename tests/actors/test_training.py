@@ -29,10 +29,11 @@ from actors.settings import Settings
 from actors.storage.embedded.local import MemoryStorage
 from actors.store import FeatureStore
 from actors.table.aggregates import AGGREGATIONS
+from actors.table.columns import Indices
 from actors.table.found import Found
 from actors.table.ids import numbered
 from actors.table.index import Index
-from actors.table.partition import DiskRows
+from actors.table.partition import DiskRows, Partition
 from actors.table.rows import Rows
 from actors.table.series import Series
 from actors.table.sharding import shard_of
@@ -258,6 +259,38 @@ async def test_a_part_of_the_rows_may_be_asked_about() -> None:
                 assert (~found.nulls).tolist() == expected[cut]
                 values = [n % 11 for n, here in enumerate(expected) if here and cut.start <= n < cut.stop]
                 assert found.values[~found.nulls].tolist() == values
+
+
+async def test_lots_of_rows_look_up_each_entity_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened() as router:
+        clicks = await registered(router, "clicks")
+        await put(router, clicks, *((f"u{n}", NOW, n) for n in range(9)))
+        whole = Spine([numbered([f"u{n % 11}" for n in range(44)])], np.full(44, NOW))
+        found, looked_up, sane = list[Any](), list[str](), Partition.slots
+
+        def slots(self: Partition, entity_type: str, entities: Sequence[str]) -> Indices:
+            looked_up.extend(entities)
+            return sane(self, entity_type, entities)
+
+        monkeypatch.setattr(Partition, "slots", slots)
+        for start in range(0, 44, 5):
+            (lot,) = await router.fill(whole.rows(slice(start, start + 5)), [latest(clicks)])
+            found += render(lot.value_type, lot.values, lot.nulls)
+        assert found == [n % 11 if n % 11 < 9 else None for n in range(44)]
+        assert sorted(looked_up) == sorted({f"u{n}" for n in range(11)})
+
+
+async def test_an_entity_that_is_erased_and_written_again_between_two_lots_has_its_new_value() -> None:
+    async with opened() as router:
+        clicks = await registered(router, "clicks")
+        await put(router, clicks, (A, NOW, 1), (B, NOW, 2), (C, NOW, 3))
+        whole = Spine([numbered([A, B, C, A])], np.full(4, NOW))
+        (before,) = await router.fill(whole.rows(slice(0, 2)), [latest(clicks)])
+        await router.erase("user", A)
+        await put(router, clicks, (A, NOW, 4))
+        (after,) = await router.fill(whole.rows(slice(2, 4)), [latest(clicks)])
+        (both,) = await router.fill(whole, [latest(clicks)])
+        assert [one.values[~one.nulls].tolist() for one in (before, after, both)] == [[1, 2], [3, 4], [4, 2, 3, 4]]
 
 
 async def test_features_of_several_entity_types_are_filled_side_by_side() -> None:
