@@ -25,7 +25,7 @@ from actors.storage.entries import Erased, Noted, RegistryChange
 from actors.storage.protocol import SavedSummaries, SummaryKey
 from actors.table.batch import Batch
 from actors.table.columns import Indices, Times
-from actors.table.grid import Cells, Grid, Kind
+from actors.table.grid import Cells, Features, Grid
 from actors.table.partition import DiskRows
 from actors.table.ranged import Ranged
 from actors.types.type import Array, Nulls
@@ -185,15 +185,14 @@ class Flushed(Message[None], frozen=True):
 
 
 class About(NamedTuple):
-    """What a `Latest` asks about entities of one type. `kinds`: the features grouped by kind.
+    """What a `Latest` asks about entities of one type.
 
     `visible_from`, by feature: values with an earlier event time are not visible (retention age).
     """
 
     entity_type: str
     entities: Sequence[str]
-    features: Sequence[Feature]
-    kinds: Sequence[Kind]
+    features: Features
     visible_from: Sequence[int]
 
 

@@ -315,7 +315,7 @@ class FeatureServingEngine:
 def _about(asked: _Asked, number: int, part: _Part) -> About:
     role = asked.selected.roles[number].selection
     entity_type, visible = role.features[0].entity, asked.visible[number]
-    return About(entity_type, part.entities, role.features, role.kinds, visible)
+    return About(entity_type, part.entities, role.features, visible)
 
 
 async def _pause(ids: int) -> None:

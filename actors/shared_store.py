@@ -145,7 +145,7 @@ def _many_texts(message: Latest) -> bool:
 
 def _texts_each(about: About) -> int:
     """How many text values are asked for per entity."""
-    return sum(len(kind.members) for kind in about.kinds if dtype_of(kind.value_type).kind == "O")
+    return sum(len(kind.members) for kind in about.features.kinds if dtype_of(kind.value_type).kind == "O")
 
 
 def _checked(message: Latest, grids: Sequence[Grid], registry: int) -> list[Grid]:
@@ -164,7 +164,7 @@ def _refusal(error: Exception) -> TimewellError:
 
 
 def _question(about: About, message: Latest) -> LatestQuestion:
-    return LatestQuestion(*about[:4], message.at, message.current)
+    return LatestQuestion(*about[:3], message.at, message.current)
 
 
 def answered(values: Values, message: Any, most_bytes: int) -> Any:

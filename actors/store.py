@@ -179,9 +179,9 @@ class FeatureStore:
         slots = self.partition.slots(about.entity_type, about.entities)
         lacked = message.disk and any(feature.id in message.disk for feature in about.features)
         if lacked or not message.current:
-            questions = zip(about.features, about.visible_from, strict=True)
-            return filled(about.kinds, [self._cells(about, message, slots, *question) for question in questions])
-        grid = self.partition.latest(about.features, about.kinds, slots, message.at, about.visible_from)
+            each = zip(about.features, about.visible_from, strict=True)
+            return filled(about.features.kinds, [self._cells(about, message, slots, *one) for one in each])
+        grid = self.partition.latest(about.features, slots, message.at, about.visible_from)
         if message.verify:
             self._verify(about, message.at, slots, grid)
         return grid

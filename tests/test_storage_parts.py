@@ -19,7 +19,7 @@ from actors.storage.embedded.local import LocalStorage, MemoryStorage
 from actors.storage.entries import Catalogued, Deleted, Erased, Grouped, Noted, Registered, Uncatalogued, Written
 from actors.storage.protocol import LatestQuestion, Storage, SummaryKey
 from actors.table.batch import Table
-from actors.table.grid import kinds_of
+from actors.table.grid import Features
 from actors.table.rows import Rows, merge
 from actors.timestamps import FOREVER, NEVER
 from actors.types.values import render
@@ -273,7 +273,7 @@ def test_values_that_one_process_commits_are_those_that_another_is_told(pair: tu
     one, two = pair
     one.log.commit([Registered(feature) for feature in BOTH])
     one.log.commit([batch(0, *(table_of(feature, ("a", 5, 1.5), ("b", 7, None)) for feature in BOTH))])
-    question = LatestQuestion("user", ["b", "nobody", "a"], BOTH, kinds_of(BOTH), 6)
+    question = LatestQuestion("user", ["b", "nobody", "a"], Features(BOTH), 6)
     first, second = two.values.latest([question, question._replace(at=7)])[1]
     assert first.times.tolist() == [[NEVER, NEVER, 5]] * 2
     assert second.times.tolist() == [[7, NEVER, 5]] * 2

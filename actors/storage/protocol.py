@@ -25,7 +25,7 @@ from actors.stats.windows import Merge, Window
 from actors.storage.entries import Entry, Erased, Noted
 from actors.storage.listed import KnownIds
 from actors.table.batch import Batch, Table
-from actors.table.grid import Grid, Kind
+from actors.table.grid import Features, Grid
 from actors.table.partition import DiskRows
 from actors.table.rows import Rows
 
@@ -103,13 +103,12 @@ class Flush(NamedTuple):
 class LatestQuestion(NamedTuple):
     """A query to a shared store: the latest value with event time <= at of each feature and entity.
 
-    The features are of one entity type; `kinds`: the features grouped by kind.
+    The features are of one entity type.
     """
 
     entity_type: str
     entities: Sequence[str]
-    features: Sequence[Feature]
-    kinds: Sequence[Kind]
+    features: Features
     at: int
     current: bool = False
     """Whether `at` is the present of this process; what another process has acknowledged may be later."""

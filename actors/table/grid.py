@@ -6,8 +6,8 @@ would take hundreds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,31 @@ def kinds_of(features: Sequence[Feature]) -> list[Kind]:
     for position, feature in enumerate(features):
         members.setdefault((feature.value_type, width_of(feature)), []).append(position)
     return [Kind(*key, positions) for key, positions in members.items()]
+
+
+class Features(Sequence[Feature]):
+    """The features of a query, also by kind. Compared by identity, so that a dict can keep results by them."""
+
+    __slots__ = ("_listed", "kinds")
+
+    def __init__(self, listed: Sequence[Feature]) -> None:
+        self._listed = listed
+        self.kinds: Sequence[Kind] = kinds_of(listed)
+
+    def __len__(self) -> int:
+        return len(self._listed)
+
+    def __iter__(self) -> Iterator[Feature]:
+        return iter(self._listed)
+
+    @overload
+    def __getitem__(self, place: int) -> Feature: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Feature]: ...
+
+    def __getitem__(self, place: int | slice) -> Feature | Sequence[Feature]:
+        return self._listed[place]
 
 
 class Grid(NamedTuple):

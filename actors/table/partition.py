@@ -17,7 +17,7 @@ from actors.settings import ROWS_PER_TURN
 from actors.table.batch import Batch, Column, Table, concatenated
 from actors.table.columns import Indices, Numbering, Times, picked, same
 from actors.table.found import Found
-from actors.table.grid import Cells, Grid, Kind, unfilled
+from actors.table.grid import Cells, Features, Grid, unfilled
 from actors.table.ids import Ids
 from actors.table.index import Index
 from actors.table.latest import SLOTS_AT_ONCE, ColumnPlaces, LatestTable
@@ -64,12 +64,8 @@ class DiskRows(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    """Where the features of a query are. It holds the list of features, so that no other list gets its `id()`.
+    """Where the features of a query are. `table`: None if they are not all in one table."""
 
-    `table`: None if they are not all in one table.
-    """
-
-    features: Sequence[Feature]
     table: LatestTable | None
     places: ColumnPlaces
 
@@ -96,7 +92,7 @@ class Partition:
         self._slots: dict[str, Numbering] = {}
         self._series: dict[str, tuple[int, Series]] = {}
         self._latest: dict[str, LatestTable] = {}
-        self._asked: dict[int, _Asked] = {}
+        self._asked: dict[Features, _Asked] = {}
         self._untidy: list[Layers] = []
         self._freeing: list[Steps[None]] = []
         self._purged: dict[tuple[str, str], int] = {}
@@ -139,7 +135,8 @@ class Partition:
 
     def lacks(self, features: Sequence[Feature]) -> bool:
         """Whether a query for these features adds columns, for which large tables may have to be copied."""
-        return id(features) not in self._asked and any(self._is_new(one.id, one.created) for one in features)
+        looked_up = isinstance(features, Features) and features in self._asked
+        return not looked_up and any(self._is_new(one.id, one.created) for one in features)
 
     def making_columns(self, features: Sequence[Feature]) -> Steps[None]:
         """Add these columns, in steps. The partition may not be used otherwise in between."""
@@ -292,21 +289,19 @@ class Partition:
             series.make_room(len(self._slots.get(feature.entity, ())) + 1)
         return series
 
-    def latest(
-        self, features: Sequence[Feature], kinds: Sequence[Kind], slots: Indices, now: int, visible: Sequence[int]
-    ) -> Grid:
-        """The latest values with event time <= now, of features of one entity type, whose kinds are `kinds`.
+    def latest(self, features: Features, slots: Indices, now: int, visible: Sequence[int]) -> Grid:
+        """The latest values with event time <= now, of features of one entity type.
 
         See `LatestTable.gather`, and `Series.latest` if there are event times in the future.
         """
-        asked = self._asked.get(id(features))
+        asked = self._asked.get(features)
         if asked is None:
-            asked = self._ask(features, kinds)
+            asked = self._ask(features)
         if asked.table is not None and asked.table.newest <= now:
             asked.table.make_room(len(self._slots.get(features[0].entity, ())) + 1)
-            return Grid(kinds, *asked.table.gather(asked.places, slots, visible, self.tick))
-        grid = unfilled(kinds, len(slots))
-        for kind, values in zip(kinds, grid.values, strict=True):
+            return Grid(features.kinds, *asked.table.gather(asked.places, slots, visible, self.tick))
+        grid = unfilled(features.kinds, len(slots))
+        for kind, values in zip(features.kinds, grid.values, strict=True):
             for member, row in zip(kind.members, values, strict=True):
                 into = Cells(grid.times[member], row, grid.nulls[member], None)
                 series = self.series(features[member])
@@ -315,19 +310,19 @@ class Partition:
                     grid = grid.cooled(member, cold)
         return grid
 
-    def _ask(self, features: Sequence[Feature], kinds: Sequence[Kind]) -> _Asked:
-        """Find out where features are, and keep the result for further queries with the same list object."""
+    def _ask(self, features: Features) -> _Asked:
+        """Find out where features are, and keep the result."""
         columns = [self.series(feature).column for feature in features]
-        table = columns[0].table if len({id(column.table) for column in columns}) == 1 else None
-        owned = [[columns[member] for member in kind.members] for kind in kinds]
+        table = columns[0].table if len({column.table for column in columns}) == 1 else None
+        owned = [[columns[member] for member in kind.members] for kind in features.kinds]
         tables = [
             (of_kind[0].kept, np.array([column.value_column for column in of_kind], np.int64)) for of_kind in owned
         ]
         places = ColumnPlaces(np.array([column.at for column in columns], np.int64), tables)
-        asked = _Asked(features, table, places)
+        asked = _Asked(table, places)
         if len(self._asked) >= QUESTIONS_REMEMBERED:
             self._asked.clear()
-        self._asked[id(features)] = asked
+        self._asked[features] = asked
         return asked
 
     def as_of(self, feature: Feature, slots: Indices, at: int, visible_from: int, disk: Rows | None) -> Cells:

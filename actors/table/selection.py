@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from actors.domain import Feature
 from actors.errors import InvalidInput
-from actors.table.grid import Kind, Placing, kinds_of, placing
+from actors.table.grid import Features, Placing, placing
 from actors.timestamps import NEVER
 
 Key = str | tuple[tuple[str, str], ...] | None
@@ -60,15 +60,15 @@ class Role(NamedTuple):
 
 
 class Selection:
-    """Features in the order asked. Immutable; stores cache by the identity of its lists."""
+    """Features in the order asked. Immutable; stores keep what they find out by its `features`."""
 
     def __init__(self, selected: Sequence[SelectedFeature]) -> None:
         """`selected`: at least one feature, under different names."""
         self.selected = selected
         self.references = tuple(one.name for one in selected)
-        self.features: Sequence[Feature] = [one.feature for one in selected]
+        self.features = Features([one.feature for one in selected])
         self.by_reference = dict(zip(self.references, self.features, strict=True))
-        self.kinds: Sequence[Kind] = kinds_of(self.features)
+        self.kinds = self.features.kinds
         self.roles = self._roles()
         self.fields = tuple(dict.fromkeys(field for role in self.roles for field in role.fields))
         """The fields that a row needs, in order of first use."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from actors.table.aggregates import aggregate
 from actors.table.batch import Column, Table
-from actors.table.grid import kinds_of
+from actors.table.grid import Features
 from actors.table.ids import numbered
 from actors.table.partition import Partition
 from actors.timestamps import NEVER, SECOND
@@ -47,12 +47,15 @@ def _gather(partition: Partition, random: np.random.Generator) -> Result:
 
 
 def _gatherer(partition: Partition, questions: Sequence[Sequence[str]]) -> Callable[[], None]:
-    visible_from, kinds = [NEVER] * len(data.MIXED), kinds_of(data.MIXED)  # resolved once for all alike requests
+    visible_from, features = (
+        [NEVER] * len(data.MIXED),
+        Features(data.MIXED),
+    )  # as for all requests of the same ones
 
     def gather() -> None:
         for entities in questions:
             slots = partition.slots(data.ENTITY, entities)
-            partition.latest(data.MIXED, kinds, slots, data.STARTED, visible_from)
+            partition.latest(features, slots, data.STARTED, visible_from)
 
     return gather
 

@@ -15,7 +15,7 @@ import actors.table.series
 from actors.domain import Feature, Retention, ValueSchema, ValueType
 from actors.table import pieces
 from actors.table.batch import Table
-from actors.table.grid import Cells, kinds_of
+from actors.table.grid import Cells, Features
 from actors.table.index import Index
 from actors.table.partition import EVICT_DOWN_TO, DiskRows, Partition
 from actors.table.rows import Rows
@@ -69,7 +69,7 @@ def disk_rows(feature: Feature, entities: list[str], *rows: tuple[str, int, int,
 
 def latest(partition: Partition, feature: Feature, *entities: str, now: int = FOREVER) -> Cells:
     slots = partition.slots(feature.entity, entities)
-    return partition.latest([feature], kinds_of([feature]), slots, now, [NEVER]).cells()[0]
+    return partition.latest(Features([feature]), slots, now, [NEVER]).cells()[0]
 
 
 def shown(cells: Cells) -> list[Any]:

@@ -23,7 +23,7 @@ from actors.storage.protocol import LatestAnswers, LatestQuestion
 from actors.storage.shared.packed import copy_rows, together, unpacked
 from actors.supervisor import supervise
 from actors.table.batch import Table, joined
-from actors.table.grid import Grid, kinds_of
+from actors.table.grid import Features, Grid
 from actors.table.rows import Rows
 from actors.timestamps import NEVER
 from actors.types.type import Array
@@ -201,7 +201,7 @@ async def over(storage: PostgresStorage, feature: Feature) -> SharedStoreActor:
 async def test_a_store_that_crashes_answers_who_asked_and_goes_on(database: str) -> None:
     one, storage = FEATURES[0], Faulty(database)
     actor = await over(storage, one)
-    question = Latest([About("user", ["u"], [one], kinds_of([one]), [0])], 9, True)
+    question = Latest([About("user", ["u"], Features([one]), [0])], 9, True)
     async with trio.open_nursery() as nursery:
         await nursery.start(supervise, actor)
         with trio.fail_after(10):
@@ -235,7 +235,7 @@ async def test_reads_that_wait_together_go_to_the_server_in_one_visit(database: 
     storage.log.commit([Written(0, written, None, b"")])
 
     async def ask(number: int) -> None:
-        message = Latest([About("user", [f"u{number}"], [one], kinds_of([one]), [0])], 9, True)
+        message = Latest([About("user", [f"u{number}"], Features([one]), [0])], 9, True)
         (found[number],) = await actor.mailbox.ask(message)
 
     async with trio.open_nursery() as nursery:
@@ -279,7 +279,7 @@ async def test_texts_come_some_at_a_time_and_no_further_than_an_answer_may_have_
     storage.log.commit([Written(0, [written], None, b"")])
 
     async def ask(entities: Sequence[str]) -> Grid:
-        about = About("user", entities, [TEXT], kinds_of([TEXT]), [0])
+        about = About("user", entities, Features([TEXT]), [0])
         (answer,) = await actor.mailbox.ask(Latest([about], 9, True))
         return answer
 

@@ -100,21 +100,21 @@ class MemoryRuns:
     """Runs as Arrow tables."""
 
     def __init__(self) -> None:
-        self._tables: dict[int, pa.Table] = {}
+        self._runs: dict[int, Run] = {}
 
     def runs(self) -> list[Run]:
         """All runs, oldest first."""
-        return [_memory_run(position, table) for position, table in sorted(self._tables.items())]
+        return [run for _, run in sorted(self._runs.items())]
 
     def append(self, position: int, table: pa.Table) -> Change:
         """Add a run, which is visible at once."""
-        self._tables[position] = table
+        self._runs[position] = _memory_run(position, table)
         return Change(0)
 
     def replace(self, first: int, last: int, table: pa.Table) -> Change:
         """Replace the runs first..last by one."""
-        kept = {position: kept for position, kept in self._tables.items() if not first <= position <= last}
-        self._tables = {**kept, last: table} if table.num_rows else kept
+        kept = {position: run for position, run in self._runs.items() if not first <= position <= last}
+        self._runs = {**kept, last: _memory_run(last, table)} if table.num_rows else kept
         return Change(0)
 
     def vacuum(self, hours: int) -> Change:
@@ -129,7 +129,7 @@ def _memory_run(position: int, table: pa.Table) -> Run:
     def scan(columns: Sequence[str], keep: pc.Expression | None) -> Iterator[pa.RecordBatch]:
         return _batches(table, columns, keep)
 
-    return Run(position, table.num_rows, table.nbytes, bounds_of(table), scan, list, id(table))
+    return Run(position, table.num_rows, table.nbytes, bounds_of(table), scan, list, object())
 
 
 def _batches(source: pa.Table, columns: Sequence[str], keep: pc.Expression | None) -> Iterator[pa.RecordBatch]:

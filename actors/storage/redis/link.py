@@ -143,7 +143,7 @@ class RedisLink:
     # Nodes
 
     def _primaries(self) -> list[redis.Redis]:
-        return list({id(node): node for node in self._slots}.values()) if self.cluster else [self._first]
+        return list(dict.fromkeys(self._slots)) if self.cluster else [self._first]
 
     def _look(self) -> None:
         """Ask the cluster which node has which slots."""
@@ -227,11 +227,11 @@ class RedisLink:
         """Group the positions of waiting commands by node: that of their key, or that of a redirection."""
         if not self.cluster:
             return [(self._first, list(waiting))]
-        by_node: dict[tuple[int, bool], tuple[redis.Redis, list[int]]] = {}
+        by_node: dict[tuple[redis.Redis, bool], list[int]] = {}
         for number in waiting:
             node = sent_on.get(number) or self._owner(commands[number])
-            by_node.setdefault((id(node), number in sent_on), (node, []))[1].append(number)
-        return list(by_node.values())
+            by_node.setdefault((node, number in sent_on), []).append(number)
+        return [(node, numbers) for (node, _), numbers in by_node.items()]
 
     def _visit(
         self, node: redis.Redis, commands: Sequence[Command], whole: bool, durable: bool, asking: bool

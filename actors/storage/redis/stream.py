@@ -31,7 +31,7 @@ class Streams:
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
-        self._idle: dict[int, list[_Stream]] = {}
+        self._idle: dict[redis.Redis, list[_Stream]] = {}
 
     async def ask(self, commands: Sequence[Command]) -> list[Any] | None:
         """The replies in the order of the commands; None if `RedisLink` has to be asked instead.
@@ -52,7 +52,7 @@ class Streams:
         visits: list[tuple[redis.Redis, list[int], _Stream]] = []
         try:
             for node, numbers in self._link.by_node(commands, range(len(commands)), {}):
-                idle = self._idle.get(id(node))
+                idle = self._idle.get(node)
                 visits.append((node, numbers, idle.pop() if idle else await _connected(node)))
                 await visits[-1][2].send([commands[number].words for number in numbers])
             for _, numbers, stream in visits:
@@ -63,7 +63,7 @@ class Streams:
                 stream.close()  # unread replies would be taken for those to the next commands
             raise
         for node, _, stream in visits:
-            self._idle.setdefault(id(node), []).append(stream)
+            self._idle.setdefault(node, []).append(stream)
         return replies
 
     def close(self) -> None:

@@ -31,9 +31,9 @@ class Part(NamedTuple):
 
 
 def newest_of(question: LatestQuestion, parts: Mapping[int, Sequence[Part]]) -> Grid:
-    grid = unfilled(question.kinds, len(question.entities))
+    grid = unfilled(question.features.kinds, len(question.entities))
     grid.times[:], grid.nulls[:] = NEVER, False
-    for kind, values in zip(question.kinds, grid.values, strict=True):
+    for kind, values in zip(question.features.kinds, grid.values, strict=True):
         values[:] = None if values.dtype == object else 0
         for place, member in enumerate(kind.members):
             arrivals = np.full(len(question.entities), NEVER, np.int64)
