@@ -10,6 +10,7 @@ mailbox.py                          how actors are asked: messages, inboxes, rep
 supervisor.py                       restarts an actor that has crashed
 types/                              the value types
 table/                              columns, series and partitions: the data in memory and how it is queried
+derive/                             the expressions of derived features
 stats/                              mergeable statistics of a stream of values, and drift between them
 amount.py                           bounds on how much a query may read
 nearest.py                          a few rows of an entity that has very many

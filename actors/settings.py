@@ -114,6 +114,11 @@ MAX_ARROW_CHUNKS = 500_000
 """Columns times record batches: each takes some hundred bytes, however few rows it has."""
 MAX_VECTOR_DIMENSION = 16_384
 MAX_JSON_DEPTH = 64
+MAX_EXPRESSION_CHARACTERS = 8_000
+MAX_EXPRESSION_TOKENS = 1_000
+"""Names, values and operators of an expression: evaluating one takes a few nanoseconds a row."""
+MAX_EXPRESSION_DEPTH = 64
+"""Levels of operators and parentheses within each other: each takes two frames of the stack."""
 MAX_PATTERN_CHARACTERS = 1_000
 MAX_PATTERN_INSTRUCTIONS = 10_000
 """Size of a compiled regular expression; \\pL has 1,200. A search takes at worst this many steps a byte."""

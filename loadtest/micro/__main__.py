@@ -13,10 +13,11 @@ import msgspec
 from loadtest.machine.facts import environment
 from loadtest.machine.measure import Result
 from loadtest.machine.tables import number, table
-from loadtest.micro import beside, http, lanes, memory, monitoring, over_shared, partition
+from loadtest.micro import beside, expressions, http, lanes, memory, monitoring, over_shared, partition
 
 GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "partition": partition.run,
+    "expressions": expressions.run,
     "http": http.run,
     "lanes": lanes.run,
     "beside-writes": beside.beside_writes,
