@@ -1,4 +1,4 @@
-"""Bounds on how many rows and bytes a query reads or holds, counted as they are read.
+"""Bounds on how many rows and bytes a query reads, holds or answers with, counted as they are read.
 
 A query that exceeds them as a whole may succeed in smaller lots: see `in_lots`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
-from actors.errors import TooMuchAtOnce
+from actors.errors import TooLarge, TooMuchAtOnce
 from actors.settings import INDEX_BYTES
 from actors.table.rows import Rows
 from actors.types.type import Array
@@ -42,6 +42,13 @@ class Amount:
     def add_rows(self, rows: Rows) -> None:
         """Count rows that are in memory already. Raises TooMuchAtOnce when over a limit."""
         self.add(rows.size, bytes_of(rows.values))
+
+
+def check_answer(size: int, most: int) -> None:
+    """Raise TooLarge if an answer of about `size` bytes has more than `most`."""
+    if size > most:
+        words = f"the answer would have about {size} bytes or more, at most {most} are given at once"
+        raise TooLarge(f"{words}: ask for fewer entities, features or windows")
 
 
 async def in_lots(count: int, most: int, ask: Callable[[slice], Awaitable[T]]) -> AsyncIterator[tuple[slice, T]]:

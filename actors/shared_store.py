@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import trio
 
-from actors.amount import bytes_of
+from actors.amount import bytes_of, check_answer
 from actors.domain import Feature
-from actors.errors import TimewellError, TooLarge, TooMuchAtOnce, shortage
+from actors.errors import TimewellError, TooMuchAtOnce, shortage
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import (
     About,
@@ -126,9 +126,7 @@ class SharedStoreActor:
                 found: LatestAnswers = await self._visit(self._values.latest, [question])
                 grids += _checked(message, found.grids, found.registry)
                 size += sum(bytes_of(values) for values in grids[-1].values if values.dtype == object)
-                if size > self._most_bytes:
-                    words = f"the answer would have more than {self._most_bytes} bytes"
-                    raise TooLarge(f"{words}: ask for fewer entities, features or windows")
+                check_answer(size, self._most_bytes)
             places = {entity: place for place, entity in enumerate(distinct)}
             answer.append(join(grids, np.array([places[entity] for entity in about.entities])))
         return answer

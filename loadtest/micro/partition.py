@@ -47,10 +47,7 @@ def _gather(partition: Partition, random: np.random.Generator) -> Result:
 
 
 def _gatherer(partition: Partition, questions: Sequence[Sequence[str]]) -> Callable[[], None]:
-    visible_from, features = (
-        [NEVER] * len(data.MIXED),
-        Features(data.MIXED),
-    )  # as for all requests of the same ones
+    visible_from, features = [NEVER] * len(data.MIXED), Features(data.MIXED)  # resolved once for all such requests
 
     def gather() -> None:
         for entities in questions:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.errors import TooLarge
+from actors.amount import check_answer
 from actors.remembered import Remembered
 from actors.settings import CELLS_PER_TURN, SLICE_BYTES, Settings
 from actors.table.grid import Grid
@@ -72,10 +72,8 @@ def text_bytes(values: Array) -> int:
 
 
 def check_bytes(size: int, settings: Settings) -> None:
-    """Raise TooLarge if an answer of `size` bytes is over MAX_ANSWER_BYTES."""
-    if size > settings.max_answer_bytes:
-        words = f"the answer would have about {size} bytes, at most {settings.max_answer_bytes} are given at once"
-        raise TooLarge(f"{words}: ask for fewer entities, features or windows")
+    """Raise TooLarge if an answer of about `size` bytes is over MAX_ANSWER_BYTES."""
+    check_answer(size, settings.max_answer_bytes)
 
 
 async def encode_rows(cells: int, size: int, count: int, rows: Callable[[slice], Iterable[object]]) -> bytes:
