@@ -122,13 +122,13 @@ async def test_a_wide_read_is_asked_and_answered_in_lots_between_which_others_ha
             "asOf": "2100-01-01T00:00:00Z",
         }
         whole = await (await client.post("/features/serve", json=body)).get_json()
-        lots, latest = list[int](), timewell.latest
+        lots, latest = list[int](), timewell.latest_of_rows
 
-        async def noted(entities: list[str], *rest: Any) -> Any:
-            lots.append(len(entities))
-            return await latest(entities, *rest)
+        async def noted(ids: list[list[str]], *rest: Any) -> Any:
+            lots.append(len(ids[0]))
+            return await latest(ids, *rest)
 
-        monkeypatch.setattr(timewell, "latest", noted)
+        monkeypatch.setattr(timewell, "latest_of_rows", noted)
         monkeypatch.setattr(serving, "CELLS_PER_QUESTION", 5)
         assert await (await client.post("/features/serve", json=body)).get_json() == whole
         monkeypatch.setattr(rows, "CELLS_PER_TURN", 0)  # encoded some rows at a time, in a worker thread
