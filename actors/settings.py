@@ -25,82 +25,92 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["embedded", "memory", "postgresql", "redis"],
         Meta(
             description="embedded: durable files in DATA_DIR; memory: nothing survives the process;"
-            " postgresql, redis: the server at STORAGE_URL, which any number of processes share"
+            " postgresql, redis: the shared store at STORAGE_URL, for any number of processes"
         ),
     ] = "embedded"
     storage_url: Annotated[
-        str, Meta(description="where a shared store is: postgresql://user:password@host/database, redis://host")
+        str, Meta(description="where the shared store is: postgresql://user:password@host/database, redis://host")
     ] = ""
     storage_timeout_seconds: Annotated[
-        float, Meta(ge=0.1, description="a shared store that takes longer is taken to be down: 503")
+        float, Meta(ge=0.1, description="a shared store that takes longer counts as down, and requests get 503")
     ] = 10.0
     cache_size: Annotated[
-        int, Meta(ge=1, description="values held in memory; the rest comes from disk when asked for")
+        int, Meta(ge=1, description="values kept in memory; the rest is read from disk when asked for")
     ] = 20_000_000
     shards: Annotated[
-        int, Meta(ge=1, le=256, description="store actors; they bound what one crash or one query holds up")
+        int,
+        Meta(
+            ge=1,
+            le=256,
+            description="store actors, each with a share of the entities; a crash holds up only one of them",
+        ),
     ] = 2
     checkpoint_seconds: Annotated[
-        float, Meta(gt=0, description="seconds between moves of the journal into the history files")
+        float, Meta(gt=0, description="how often the journal is moved into the history files")
     ] = 60.0
     enable_monitoring: Annotated[
         bool, Meta(description="keep statistics of the write stream, run checks, raise alerts")
     ] = True
-    monitor_seconds: Annotated[float, Meta(gt=0, description="seconds between two rounds of the checks")] = 60.0
+    monitor_seconds: Annotated[float, Meta(gt=0, description="how often the checks are run")] = 60.0
     drift_window_seconds: Annotated[
-        float, Meta(ge=1, description="width of the windows that drift is scored by, as they close")
+        float, Meta(ge=1, description="width of the windows that are scored for drift, each when it closes")
     ] = 3_600.0
     alert_windows: Annotated[
         int,
-        Meta(ge=1, description="rounds in a row that must fail before an alert fires, pass before it resolves"),
+        Meta(ge=1, description="rounds in a row that must fail before an alert fires, or pass before it resolves"),
     ] = 2
     alert_cooldown_seconds: Annotated[
-        float, Meta(ge=0, description="after an alert has resolved, its check's next one fires no sooner")
+        float,
+        Meta(ge=0, description="least time from when an alert resolves until its check may fire the next one"),
     ] = 3_600.0
     webhook_url: Annotated[
-        str, Meta(pattern=r"^(https?://\S+)?$", description="alerts are sent here; empty for nowhere")
+        str,
+        Meta(pattern=r"^(https?://\S+)?$", description="URL that alerts are sent to; empty: they are not sent"),
     ] = ""
-    webhook_secret: Annotated[str, Meta(description="signs what is sent (HMAC-SHA256); empty: unsigned")] = ""
+    webhook_secret: Annotated[
+        str, Meta(description="key that signs what is sent to WEBHOOK_URL (HMAC-SHA256); empty: it is not signed")
+    ] = ""
     agreement_sample: Annotated[
-        float, Meta(ge=0, le=1, description="share of serving reads compared with a point-in-time read")
+        float, Meta(ge=0, le=1, description="share of serving reads that are compared with a point-in-time read")
     ] = 0.001
     fast_lane: Annotated[
-        Literal["on", "off"], Meta(description="off: serving and writing take the ordinary way of all requests")
+        Literal["on", "off"], Meta(description="off: serving and writing are handled like all other requests")
     ] = "on"
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="debug adds a line for each request")
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="least severe messages that are logged; debug adds a line for each request"),
     ] = "info"
     log_format: Annotated[Literal["text", "json"], Meta(description="how log lines are written")] = "text"
     max_connections: Annotated[
-        int, Meta(ge=1, description="most connections at once, fewer where the limit of open files is lower")
+        int, Meta(ge=1, description="most connections at once; fewer if the limit of open files is lower")
     ] = 10_000
     stalled_seconds: Annotated[
-        float, Meta(ge=0.1, description="a client that sends or takes next to nothing for so long is given up")
+        float,
+        Meta(ge=0.1, description="how long a client may send or receive next to nothing before it is given up"),
     ] = 30.0
     max_body_bytes: Annotated[
-        int, Meta(ge=1024, description="largest request body; more is answered with 413")
+        int, Meta(ge=1024, description="most bytes in one request body, as it is sent; more gets 413")
     ] = 32 * 1024 * 1024
-    max_batch_values: Annotated[
-        int, Meta(ge=1, description="most values in one JSON batch; more is answered with 413")
-    ] = 200_000
+    max_batch_values: Annotated[int, Meta(ge=1, description="most values in one batch of JSON; more gets 413")] = (
+        200_000
+    )
     max_table_values: Annotated[
-        int, Meta(ge=1, description="most values (rows x columns) in one Arrow table; more is answered with 413")
+        int, Meta(ge=1, description="most values (rows x columns) in one Arrow table; more gets 413")
     ] = 10_000_000
     max_decompressed_bytes: Annotated[
-        int, Meta(ge=1024, description="most bytes that a compressed Arrow body may stand for; more gets 413")
+        int, Meta(ge=1024, description="most bytes in one Arrow body, decompressed and decoded; more gets 413")
     ] = 256 * 1024 * 1024
-    max_entities: Annotated[
-        int, Meta(ge=1, description="most entity ids in one read; more is answered with 413")
-    ] = 10_000
+    max_entities: Annotated[int, Meta(ge=1, description="most entity ids in one read; more gets 413")] = 10_000
     max_cells: Annotated[
         int,
         Meta(ge=1, description="most values in one answer (entities x features x windows); more gets 413"),
     ] = 2_000_000
     max_answer_bytes: Annotated[
-        int, Meta(ge=1024, description="largest answer that is not streamed, about; more gets 413")
+        int, Meta(ge=1024, description="most bytes, about, in one answer that is not streamed; more gets 413")
     ] = 128 * 1024 * 1024
     max_read_bytes: Annotated[
-        int, Meta(ge=1024, description="most that one question brings from disk or a shared store; more gets 413")
+        int,
+        Meta(ge=1024, description="most bytes that one query reads from disk or a shared store; more gets 413"),
     ] = READ_BYTES
 
 
