@@ -300,3 +300,18 @@ def test_columns_given_are_not_changed() -> None:
     for text in ["amount", "amount + 1 if amount > 0 else 0", "coalesce(amount, 1)", "-amount"]:
         parse(text, TYPES).column({"amount": operand}, 3)
     assert given.tobytes() == kept.tobytes() and operand.nulls.tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("sign", ["==", "!=", "<", "<=", ">", ">="])
+def test_columns_of_integers_and_numbers_are_compared_by_exact_values(sign: str) -> None:
+    whole = [0, 1, -1, 5, 2**53, 2**53 + 1, -(2**53) - 1, 2**62, 2**63 - 1, -(2**63)]
+    real = [0.5, -0.5, 5.5, 5.0, 2.0**53, -(2.0**53) - 2, 2.0**63, -(2.0**63), -(2.0**63) - 4096, 1e300, -1e300]
+    pairs = [(n, amount) for n in whole for amount in real]
+    columns = {
+        "n": Operand(np.array([n for n, _ in pairs]), no_nulls(len(pairs))),
+        "amount": Operand(np.array([amount for _, amount in pairs]), no_nulls(len(pairs))),
+    }
+    for text in (f"n {sign} amount", f"amount {sign} n"):
+        expression = parse(text, TYPES)
+        rows = [expression.row({"n": n, "amount": amount}) for n, amount in pairs]
+        assert expression.column(columns, len(pairs)).values.tolist() == rows
