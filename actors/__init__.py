@@ -25,7 +25,7 @@ shared_store.py completing.py       one shard whose values are in a shared store
 serving.py checkpoint.py            queries over all shards; moving the journal into the history
 training.py                         training sets
 monitoring/                         statistics, checks and alerts on the write stream
-declaring.py                        changes of entity types, services and promotion, validated
+declaring.py kept_rows.py           changes of entity types, services and promotion; the rows of kept training sets
 together.py                         registrations judged as a whole
 registrar.py                        the actor that changes the registry
 follower.py migration.py            changes by other processes in a shared store; copying one storage to another

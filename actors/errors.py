@@ -5,6 +5,7 @@ TimewellError
         InvalidInput        malformed, or violates a schema
         NotFound            no such feature, group, check
         Conflict            contradicts what is registered
+        Gone                was there, and cannot be had again
         TooLarge            over a limit of `actors.settings`
             TooMuchAtOnce   too large as a whole; smaller parts may succeed
     Unavailable             temporary; a retry is safe
@@ -92,6 +93,10 @@ class NotFound(RequestError):
 
 class Conflict(RequestError):
     """The request contradicts what is registered."""
+
+
+class Gone(RequestError):
+    """What the request names was there, and cannot be had again."""
 
 
 class TooLarge(RequestError):

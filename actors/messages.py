@@ -81,6 +81,13 @@ class Offer(Message[tuple[FeatureService, bool]], frozen=True):
     service: FeatureService
 
 
+class ForgetRows(Message[None], frozen=True):
+    """Take the rows of an entity out of the kept training sets that were given them."""
+
+    entity_type: str
+    entity_id: str
+
+
 class Withdraw(Message[None], frozen=True):
     """Delete a version of a service, `name.vN`."""
 

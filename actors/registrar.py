@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from actors import declaring, together
+from actors import declaring, kept_rows, together
 from actors.clock import ArrivalClock
 from actors.errors import RequestError, TimewellError, Unavailable
 from actors.mailbox import Envelope, Mailbox, Message
@@ -18,6 +18,7 @@ from actors.messages import (
     DeleteFeature,
     DeleteGroup,
     Discard,
+    ForgetRows,
     Keep,
     Offer,
     Promote,
@@ -82,7 +83,7 @@ class RegistryActor:
         if isinstance(message, Refresh):
             await self._overtaken()
             return None
-        if isinstance(message, RegisterTogether):
+        if isinstance(message, RegisterTogether | ForgetRows):
             await self._overtaken()  # that nothing changes is not judged by a commit
         for _ in range(_ATTEMPTS):
             try:
@@ -109,6 +110,9 @@ class RegistryActor:
         return self._others is not None and await self._others.take_over()
 
     async def _judged(self, message: Message[Any]) -> tuple[RegistryChange | None, Any]:
+        if isinstance(message, ForgetRows):
+            about = message.entity_type, message.entity_id
+            return await by_turns(kept_rows.forgetting(self._registry.catalogue, *about, self._clock.tick())), None
         if not isinstance(message, RegisterTogether):
             return self._judge(message)
         outcomes = await by_turns(together.judging(self._registry, message.asked, self._clock.tick))

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 from actors.checkpoint import Checkpointer
 from actors.clock import ArrivalClock
 from actors.domain import EntityType, Feature, FeatureChange, FeatureService, Group, KeptTrainingSet
-from actors.errors import InvalidInput, NotFound, Overloaded, RequestError
+from actors.errors import InvalidInput, NotFound, Overloaded, RequestError, Unavailable
 from actors.follower import Follower
 from actors.ingest.composite import wrong_parts
 from actors.ingest.entity_ids import check_entity_id
@@ -22,6 +22,7 @@ from actors.messages import (
     DeleteFeature,
     DeleteGroup,
     Discard,
+    ForgetRows,
     Keep,
     Offer,
     Outcome,
@@ -95,6 +96,8 @@ class Router:
         self.judge = Judge(registry, clock, follower)
         self.damaged = damaged
         """The known damage to files on disk. Reading a damaged part fails with Damaged; the rest is served."""
+        self.erasures = 0
+        """How many entities have been erased through this process."""
         self._journal = journal
         self._listing = listing
         self._observations = observations
@@ -214,8 +217,13 @@ class Router:
         """Delete a version of a service."""
         await self._mailboxes["registry"].ask(Withdraw(reference))
 
-    async def keep(self, training_set: KeptTrainingSet) -> KeptTrainingSet:
-        """Keep a training set; returns it. Raises InvalidInput, Conflict if there is one of its name."""
+    async def keep(self, training_set: KeptTrainingSet, erasures: int) -> KeptTrainingSet:
+        """Keep a training set; returns it. Raises InvalidInput, Conflict if there is one of its name.
+
+        `erasures`: their number before it was made; Unavailable if there are more now, which may be in its rows.
+        """
+        if erasures != self.erasures:
+            raise Unavailable("an entity was erased while the training set was made")
         return await self._mailboxes["registry"].ask(Keep(training_set))
 
     async def discard(self, name: str) -> None:
@@ -276,7 +284,11 @@ class Router:
         reason = check_entity_id(entity_id) or wrong_parts(entity_id, registry.catalogue.keys(entity_type))
         if reason is not None:
             raise InvalidInput.at("entityId", reason)
-        return await self.checkpointer.erase(entity_type, entity_id)
+        await self._mailboxes["registry"].ask(ForgetRows(entity_type, entity_id))
+        erased = await self.checkpointer.erase(entity_type, entity_id)
+        self.erasures += 1
+        await self._mailboxes["registry"].ask(ForgetRows(entity_type, entity_id))  # sets that were kept meanwhile
+        return erased
 
     # Reading
 

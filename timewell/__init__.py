@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from timewell.errors import (
         Conflict,
         Denied,
+        Gone,
         InvalidInput,
         NotFound,
         ServerFailed,
@@ -56,6 +57,7 @@ __all__ = [
     "Client",
     "Conflict",
     "Denied",
+    "Gone",
     "InvalidInput",
     "NotFound",
     "Retry",

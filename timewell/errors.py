@@ -5,6 +5,7 @@ TimewellError
     Denied              401, 403
     NotFound            404
     Conflict            409
+    Gone                410
     TooLarge            413
     UnsupportedMediaType  415
     Unavailable         429, 503, after the last attempt
@@ -87,6 +88,10 @@ class Conflict(TimewellError):
     """The request contradicts what is registered, or a bare name means several features."""
 
 
+class Gone(TimewellError):
+    """A kept training set cannot be made again, as what it read is no longer there."""
+
+
 class TooLarge(TimewellError):
     """The request exceeds a limit of the service; the detail says which."""
 
@@ -115,6 +120,7 @@ _CLASSES: Mapping[int, type[TimewellError]] = {
     403: Denied,
     404: NotFound,
     409: Conflict,
+    410: Gone,
     413: TooLarge,
     415: UnsupportedMediaType,
     422: InvalidInput,

@@ -12,7 +12,17 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from actors.errors import Conflict, Fault, InvalidInput, NotFound, TimewellError, TooLarge, Unavailable, shortage
+from actors.errors import (
+    Conflict,
+    Fault,
+    Gone,
+    InvalidInput,
+    NotFound,
+    TimewellError,
+    TooLarge,
+    Unavailable,
+    shortage,
+)
 from timewell.wire import FaultAnswer, Problem
 
 log = logging.getLogger("timewell.web")
@@ -32,6 +42,7 @@ STATUS: dict[type[TimewellError], HTTPStatus] = {
     InvalidInput: HTTPStatus.BAD_REQUEST,
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
+    Gone: HTTPStatus.GONE,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
     UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

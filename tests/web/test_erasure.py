@@ -90,6 +90,17 @@ def test_no_file_has_its_name_or_values_any_more(server: LiveServer) -> None:
     assert names_in_files(server) == []
 
 
+def test_no_file_has_its_name_though_it_is_in_the_rows_of_a_training_set_that_is_kept(server: LiveServer) -> None:
+    rows = [{"entityId": entity, "timestamp": "2025-11-08T00:00:00Z"} for entity in (SECRET, "bob")]
+    assert server.post("/training-sets", {"name": "kept", "features": ["age"], "rows": rows}).status_code == 201
+    erase(server, SECRET)
+    assert SECRET not in server.get("/training-sets/kept").text
+    assert names_in_files(server) == []
+    server.kill()
+    server.start()
+    assert SECRET not in server.get("/training-sets/kept").text
+
+
 def test_what_is_written_afterwards_is_kept_and_what_was_before_does_not_come_back(server: LiveServer) -> None:
     erase(server, SECRET)
     server.write(("age", SECRET, 1, "2025-11-07T09:00:00Z"))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from hashlib import sha256
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from actors.settings import IDS_READ_AT_ONCE
 from tests.live import LiveServer
 from tests.web.test_errors import problem
 from tests.web.test_training_rows import ELEVEN, NOON, TEN, House
@@ -111,6 +113,65 @@ def test_a_maximum_age_that_a_feature_gets_later_changes_no_kept_training_set(ho
     assert rows(house, made["name"]) == before
     asked = house.ask([house.spend, house.visits], rows=[house.row("u1", "s9", NOON)])
     assert asked[0][house.spend] is None, "what is asked for anew has it"
+
+
+def erase(house: House, entity_type: str, entity: str) -> None:
+    answer = house.server.http.delete(f"/entities/{entity_type}/{quote(entity)}")
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("given", ["spine", "rows", "one id"])
+def test_a_training_set_of_which_an_entity_has_been_erased_is_gone_and_does_not_name_it(
+    house: House, given: str
+) -> None:
+    features, asked = [house.spend, house.visits], dict[str, Any](spine={"feature": house.visits})
+    if given == "rows":
+        asked = {"rows": [house.row("u1", "s9", TEN, label=1), house.row("u2", "s9", NOON, label=0)]}
+    if given == "one id":
+        asked = {"rows": [{"entityId": one, "timestamp": NOON} for one in ("u1", "u2")]}
+        features = [house.spend]
+    made = keep(house, features=features, **asked)
+    rows(house, made["name"])
+    erase(house, house.shop, "s9")
+    rows(house, made["name"])
+    erase(house, house.user, "u1")
+    for form in FORMS:
+        answer = house.server.http.get(f"/training-sets/{made['name']}/rows", headers={"Accept": form})
+        assert made["name"] in problem(answer, 410)["detail"]
+    left = house.server.get(f"/training-sets/{made['name']}").json()
+    assert [row.get(house.user, row.get("entityId")) for row in left["definition"].get("rows", [])] == (
+        [] if given == "spine" else ["u2"]
+    )
+    asked = {**left["definition"], "knownAt": left["knownAt"]}
+    assert house.server.post("/features/training-set", asked).status_code == 200, "what is left"
+
+
+def test_the_rows_of_a_pair_that_has_been_erased_go_from_its_training_sets(house: House) -> None:
+    visits = {"ref": house.visits, "key": {house.user: "payer"}, "as": "visits"}
+    given = [{"payer": user, house.shop: "s9", "timestamp": NOON} for user in ("u1", 7)]
+    made = keep(house, features=[visits], rows=given)
+    erase(house, house.pair, '["7","s9"]')
+    problem(house.server.get(f"/training-sets/{made['name']}/rows"), 410)
+    assert house.server.get(f"/training-sets/{made['name']}").json()["definition"]["rows"] == given[:1]
+
+
+def test_a_training_set_whose_history_is_past_its_retention_is_gone(house: House) -> None:
+    made = keep(house, features=[house.spend], spine={"feature": house.visits})
+    entity, name, _ = house.spend.split(".")
+    house.server.register(name, entity=entity, retention={"age": "1d"})
+    told = problem(house.server.get(f"/training-sets/{made['name']}/rows"), 410)
+    assert "retention.age" in told["detail"]
+
+
+def test_a_training_set_of_many_lots_is_the_same_and_gone_once_one_row_is(house: House) -> None:
+    house.server.write(*((house.spend, f"many {number}", number, TEN) for number in range(IDS_READ_AT_ONCE)))
+    made = keep(house, features=[house.spend], spine={"feature": house.spend})
+    assert made["rows"] == IDS_READ_AT_ONCE + 4
+    for form in FORMS:
+        assert len(rows(house, made["name"], form)) > IDS_READ_AT_ONCE
+    assert sha256(rows(house, made["name"], NDJSON_TYPE)).hexdigest() == made["contentHash"]
+    erase(house, house.user, "many 17")
+    problem(house.server.get(f"/training-sets/{made['name']}/rows"), 410)
 
 
 def test_what_cannot_be_kept_is_refused(house: House) -> None:

@@ -11,14 +11,14 @@ import msgspec
 from quart import Response
 
 from actors.domain import KeptTrainingSet
-from actors.errors import Conflict, TooLarge
+from actors.errors import Conflict, Gone, TooLarge
 from actors.registry import FeatureRegistry
 from actors.router import Router
 from actors.settings import MAX_RECORD_BYTES
 from actors.timestamps import LAST_MOMENT, SECOND, YEAR_ONE, format_timestamp, parse_timestamp
 from timewell.rows_wire import TrainingSetRecord, TrainingSetsAnswer
 from timewell.wire import TrainingSetAnswer
-from web.answers.lanes import LANES, NDJSON_TYPE, Column, Lane, accepted_lane, stream
+from web.answers.lanes import ARROW_TYPE, LANES, NDJSON_TYPE, Column, Lane, accepted_lane, stream
 from web.answers.listing import listed
 from web.answers.worker import in_worker
 from web.bodies.requests import Query, encode, json_body, no_content
@@ -52,24 +52,24 @@ async def keep(service: Service) -> Response:
             f"these take {len(text)} bytes, of which at most {MAX_RECORD_BYTES} are kept: have a spine make them"
         )
         raise TooLarge(f"rows: {reason}")
-    known = service.router.known_by_now()
+    known, erasures = service.router.known_by_now(), service.router.erasures
     if asked.known_at not in (None, ROW):
         known = min(known, parse_timestamp(str(asked.known_at), "knownAt"))
     read = _read(registry, definition, columns)
-    rows, content = await _content(service.router, definition, known)
+    content, _ = await _looked_through(service.router, definition, known)
     record = KeptTrainingSet(
         name=asked.name,
         definition=text,
         reads=tuple(sorted(read)),
         pins=tuple(read[id_] for id_ in sorted(read)),
         known=known,
-        rows=rows,
-        content=content,
+        rows=content.rows,
+        content=content.hash,
         description=asked.description,
         tags=asked.tags,
         owner=asked.owner,
     )
-    return encode(_shown(await service.router.keep(record)), 201)
+    return encode(_shown(await service.router.keep(record, erasures)), 201)
 
 
 @chapter.route(
@@ -94,7 +94,7 @@ async def get(service: Service, name: str) -> Response:
     "The rows of a kept training set: the same as when it was made, as long as the history is kept.",
     gives={200: TrainingSetAnswer},
     lanes=True,
-    fails=(404, 406, 503),
+    fails=(404, 406, 410, 503),
 )
 async def rows(service: Service, name: str) -> Response:
     lane = accepted_lane()
@@ -103,7 +103,12 @@ async def rows(service: Service, name: str) -> Response:
     for id_, created in kept.pinned:
         registry.pinned(id_, created, f"training set {name!r}")
     definition = msgspec.json.decode(kept.definition, type=TrainingSet)
-    return await stream(lane, await _lots(service.router, definition, kept.known, lane))
+    content, only = await _looked_through(service.router, definition, kept.known)
+    content.check(kept)
+    if only is not None and lane.content_type != ARROW_TYPE:
+        return await stream(lane, _once(only))
+    lots = await _lots(service.router, definition, kept.known, lane)
+    return await stream(lane, lots if lane.content_type == ARROW_TYPE else _checked(lots, kept))
 
 
 @chapter.route("DELETE /training-sets/<name>", "Forget a kept training set.", gives={204: None}, fails=(404, 503))
@@ -161,14 +166,62 @@ async def _lots(
     return await lots_of(router, columns, given, Known(known, definition.known_at == ROW), lane)
 
 
-async def _content(router: Router, definition: TrainingSet, known: int) -> tuple[int, str]:
+# Whether they are the rows that were kept
+
+
+class _Content:
     """How many rows there are, and the SHA-256 of their NDJSON."""
-    lane, digest, count = LANES[NDJSON_TYPE], sha256(), 0
-    async with aclosing(await _lots(router, definition, known, lane)) as lots:
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._digest = sha256()
+
+    @property
+    def hash(self) -> str:
+        """The digest of all rows so far."""
+        return self._digest.hexdigest()
+
+    async def take(self, columns: list[Column]) -> None:
+        """Count more rows."""
+        self.rows += len(columns[0].values)
+        await in_worker(lambda: self._digest.update(LANES[NDJSON_TYPE].encode(columns, False)))
+
+    def check(self, kept: KeptTrainingSet) -> None:
+        """Raise Gone unless these are the rows that were kept."""
+        if (self.rows, self.hash) != (kept.rows, kept.content):
+            raise Gone(
+                f"training set {kept.name!r} cannot be made again: of what it read, something has been erased, is"
+                " past the retention.age of its feature, or was lost. What is left is a training set of its"
+                " definition with its knownAt, asked for anew"
+            )
+
+
+async def _looked_through(
+    router: Router, definition: TrainingSet, known: int
+) -> tuple[_Content, list[Column] | None]:
+    """What the rows are, and the rows themselves if they are a single lot."""
+    content, held = _Content(), list[list[Column]]()
+    async with aclosing(await _lots(router, definition, known, LANES[NDJSON_TYPE])) as lots:
         async for columns in lots:
-            count += len(columns[0].values)
-            await in_worker(lambda columns=columns: digest.update(lane.encode(columns, False)))
-    return count, digest.hexdigest()
+            held = [] if content.rows else [columns]
+            await content.take(columns)
+    return content, held[0] if held else None
+
+
+async def _once(columns: list[Column]) -> AsyncGenerator[list[Column], None]:
+    yield columns
+
+
+async def _checked(
+    lots: AsyncGenerator[list[Column], None], kept: KeptTrainingSet
+) -> AsyncGenerator[list[Column], None]:
+    """The lots, cut off if they have changed since they were looked through."""
+    content = _Content()
+    async with aclosing(lots):
+        async for columns in lots:
+            await content.take(columns)
+            yield columns
+    content.check(kept)
 
 
 def _listed(kept: KeptTrainingSet) -> TrainingSetRecord:
