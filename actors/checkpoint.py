@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import trio
@@ -88,10 +88,13 @@ class Checkpointer:
         async with self._one_at_a_time:
             await self._checkpoint()
 
-    async def erase(self, entity_type: str, entity_id: str) -> tuple[Erased, Removed]:
+    async def erase(
+        self, entity_type: str, entity_id: str, first: Callable[[], Awaitable[None]]
+    ) -> tuple[Erased, Removed]:
         """Erase an entity from journal, memory and history, and wait until it is gone from all of them.
 
-        Raises StorageDown, or Unavailable if that takes too long; a later checkpoint will then finish it.
+        `first`: takes it out of the registry, before the files are rewritten without what was deleted. Raises
+        StorageDown, or Unavailable if that takes too long; a later checkpoint will then finish it.
         """
         erasure = _Erasure(entity_type, entity_id)
         self._erasures.add(erasure)
@@ -99,6 +102,7 @@ class Checkpointer:
             before = b""
             if self._last_erasure is not None:
                 before = await trio.to_thread.run_sync(self._last_erasure, entity_type, entity_id)
+            await first()
             erased: Erased = await self._journal.mailbox.ask(Erase(entity_type, entity_id, before))
             await self._finish(erasure, erased)
             return erased, erasure.removed

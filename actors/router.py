@@ -284,10 +284,13 @@ class Router:
         reason = check_entity_id(entity_id) or wrong_parts(entity_id, registry.catalogue.keys(entity_type))
         if reason is not None:
             raise InvalidInput.at("entityId", reason)
-        await self._mailboxes["registry"].ask(ForgetRows(entity_type, entity_id))
-        erased = await self.checkpointer.erase(entity_type, entity_id)
+
+        async def forget() -> None:
+            await self._mailboxes["registry"].ask(ForgetRows(entity_type, entity_id))
+
+        erased = await self.checkpointer.erase(entity_type, entity_id, forget)
         self.erasures += 1
-        await self._mailboxes["registry"].ask(ForgetRows(entity_type, entity_id))  # sets that were kept meanwhile
+        await forget()  # in sets that were kept meanwhile
         return erased
 
     # Reading
