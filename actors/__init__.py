@@ -10,13 +10,14 @@ mailbox.py                          how actors are asked: messages, inboxes, rep
 supervisor.py                       restarts an actor that has crashed
 types/                              the value types
 table/                              columns, series and partitions: the data in memory and how it is queried
-derive/                             the expressions of derived features
+derive/                             features that are computed from others
 stats/                              mergeable statistics of a stream of values, and drift between them
 amount.py                           bounds on how much a query may read
 nearest.py                          a few rows of an entity that has very many
 storage/                            the storage engines
 messages.py                         the messages that each actor answers
 repeats.py catalogue.py             idempotency keys; entity types and feature services
+registering.py                      registrations of features, validated
 registry.py                         the feature registry
 ingest/                             rows from JSON, lines and Arrow, validated before they are written
 journal.py rebuilding.py            the total order of all writes; partitions made from what is stored
@@ -24,6 +25,7 @@ store.py                            one shard of the values
 shared_store.py completing.py       one shard whose values are in a shared store; reading what memory lacks
 serving.py checkpoint.py            queries over all shards; moving the journal into the history
 training.py                         training sets
+looking_back.py                     the past of features computed on demand
 monitoring/                         statistics, checks and alerts on the write stream
 declaring.py kept_rows.py           changes of entity types, services and promotion; the rows of kept training sets
 together.py                         registrations judged as a whole

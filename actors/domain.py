@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple, get_args
 
 import msgspec
@@ -20,6 +21,8 @@ __all__ = [
     "FeatureChange",
     "FeatureService",
     "Group",
+    "OnDemand",
+    "Pinned",
     "Record",
     "Reference",
     "Retention",
@@ -40,6 +43,25 @@ ROW_FIELDS = ("entityId", "timestamp")
 """What rows have by themselves: no key of an entity type and no column of a service is named like them."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}")
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
+
+
+class Pinned(msgspec.Struct, frozen=True, array_like=True):
+    """A feature that a definition reads. `created` tells it from a later feature of the same id."""
+
+    id: str
+    created: int
+
+
+class OnDemand(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a feature is computed when it is read: an expression over other features and fields of the request.
+
+    `features`: for each of their names in the expression a `Pinned` feature. `request`: for each field of a row
+    its value type. Both are pairs, sorted by name.
+    """
+
+    expression: str
+    features: tuple[tuple[str, Pinned], ...] = ()
+    request: tuple[tuple[str, ValueType], ...] = ()
 
 
 class Feature(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +87,8 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     retention: Retention | None = None
     promoted: bool = True
     """Whether `entity.name` and the bare name may mean this version."""
+    definition: OnDemand | None = None
+    """How it is computed; None for a feature whose values are written."""
 
     @property
     def expires_after(self) -> int | None:
@@ -84,11 +108,14 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeatureChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A request to register or update a feature. A field left out is UNSET, and keeps its value on an update."""
+    """A request to register or update a feature. A field left out is UNSET, and keeps its value on an update.
+
+    With `expression` it is computed on demand: see `OnDemand`, whose features are references here.
+    """
 
     entity: str
     name: str
-    value_type: ValueType
+    value_type: ValueType | UnsetType = UNSET
     version: int = 1
     description: str | UnsetType = UNSET
     tags: tuple[str, ...] | UnsetType = UNSET
@@ -98,6 +125,9 @@ class FeatureChange(msgspec.Struct, frozen=True, kw_only=True):
     max_age: Duration | UnsetType | None = UNSET
     retention: Retention | UnsetType | None = UNSET
     promoted: bool | UnsetType = UNSET
+    expression: str | UnsetType = UNSET
+    features: Mapping[str, str] | UnsetType = UNSET
+    request: Mapping[str, ValueType] | UnsetType = UNSET
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,9 +10,9 @@ from contextlib import suppress
 from types import MappingProxyType
 
 import msgspec
-from msgspec import UNSET
 
 from actors.catalogue import Catalogue
+from actors.derive.on_demand import features_over, reads_of, selection_of
 from actors.domain import (
     Feature,
     FeatureChange,
@@ -25,8 +25,9 @@ from actors.domain import (
     parse_reference,
 )
 from actors.errors import Conflict, InvalidInput, NotFound, TooLarge
+from actors.registering import check_compatible, check_feature, created, updated
 from actors.remembered import Remembered
-from actors.settings import MAX_FEATURES_PER_READ, MAX_RETENTION_VALUES, MAX_VERSION
+from actors.settings import MAX_FEATURES_PER_READ, MAX_VERSION
 from actors.storage.entries import (
     Catalogued,
     Deleted,
@@ -38,8 +39,6 @@ from actors.storage.entries import (
     Ungrouped,
 )
 from actors.table.selection import Key, SelectedFeature, Selection, fields_of
-from actors.timestamps import parse_duration
-from actors.types.constraints import check_schema
 from actors.types.patterns import Unusable, instructions_of
 
 log = logging.getLogger("timewell.registry")
@@ -47,7 +46,6 @@ _MOST_REMEMBERED = 100_000
 _BYTES_OF_A_SELECTION = 400
 """The approximate size of a Selection, and again for each feature in it: lists, arrays, what stores cache of
 it."""
-_UPDATABLE = ("description", "tags", "owner", "schema", "max_age", "retention", "promoted")
 
 
 def check_count(references: int) -> None:
@@ -160,6 +158,13 @@ class FeatureRegistry:
             resolved[reference] = found
         return found
 
+    def stored(self, reference: str) -> Feature:
+        """The same, for a feature of which values are stored. Raises InvalidInput for a computed one."""
+        feature = self.resolve(reference)
+        if feature.definition is not None:
+            raise InvalidInput(f"{feature.id} is computed when it is read: no values of it are written or kept")
+        return feature
+
     def _look_up(self, reference: str) -> Feature:
         exact = self._features.get(reference)
         if exact is not None:
@@ -265,7 +270,7 @@ class FeatureRegistry:
             features[chosen.name] = chosen
         if not features:
             raise InvalidInput.at("features", "name at least one feature, or a group that has some")
-        return Selection(list(features.values()))
+        return selection_of(list(features.values()), self.pinned, self.catalogue.keys)
 
     def pins(self, column: SelectedFeature, reference: str) -> bool:
         """Whether a column of a group or service has pinned what a reference means: the same feature and role."""
@@ -287,6 +292,8 @@ class FeatureRegistry:
         return self._selected_as(asked.name, self.resolve(asked.feature), asked.key)
 
     def _selected_as(self, name: str, feature: Feature, key: Key) -> SelectedFeature:
+        if key is not None and not reads_of(feature, feature.entity, self._features):
+            raise InvalidInput.at("key", f"{feature.id} is not computed from any feature of {feature.entity!r}")
         return SelectedFeature(name, feature, fields_of(feature, self.catalogue.keys(feature.entity), key))
 
     def pinned(self, id_: str, created: int, reader: str) -> Feature:
@@ -315,10 +322,10 @@ class FeatureRegistry:
         if not 1 <= change.version <= MAX_VERSION:
             raise InvalidInput.at("version", f"must be an integer from 1 to {MAX_VERSION}")
         old = self._features.get(feature_id(change.entity, change.name, change.version))
-        feature = _updated(old, change, now) if old else _created(change, now)
-        _check(feature)
+        feature = updated(old, change, self, now) if old else created(change, self, now)
+        check_feature(feature)
         if old is not None:
-            _check_compatible(old, feature)
+            check_compatible(old, feature)
             return Registered(feature), False
         return Registered(feature, self._joined(feature, now)), True
 
@@ -359,9 +366,14 @@ class FeatureRegistry:
         names = [f"group {group.name!r}" for group in groups]
         names += [f"service {one.key!r}" for one in self.catalogue.services_with(feature)]
         names += [f"training set {one.name!r}" for one in self.catalogue.training_sets_with(feature)]
+        names += [f"feature {over!r}" for over in self.features_over(id_)]
         if names and not force:
             raise Conflict(f"feature {id_!r} is read by {', '.join(names)}; ?force=true deletes it all the same")
         return Deleted(feature, [self._without(group, id_, now) for group in groups])
+
+    def features_over(self, id_: str) -> list[str]:
+        """The ids of the features that are computed from a feature, sorted."""
+        return features_over(id_, self._features)
 
     def groups_with(self, id_: str) -> list[Group]:
         """The groups that read a feature, by name."""
@@ -441,36 +453,3 @@ def _instructions(feature: Feature) -> int:
     except Unusable as error:  # accepted by an earlier version of Timewell
         log.warning("%s: the pattern of its schema %s; its values are refused", feature.id, error)
         return 0
-
-
-def _check(feature: Feature) -> None:
-    check_schema(feature.value_type, feature.schema)
-    if feature.max_age is not None:
-        parse_duration(feature.max_age, "maxAge")
-    if feature.retention is not None:
-        if not 1 <= feature.retention.values <= MAX_RETENTION_VALUES:
-            raise InvalidInput.at("retention.values", f"must be from 1 to {MAX_RETENTION_VALUES}")
-        if feature.retention.age is not None:
-            parse_duration(feature.retention.age, "retention.age")
-    check_record("the feature", feature)
-
-
-def _created(change: FeatureChange, now: int) -> Feature:
-    given = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not UNSET}
-    id_ = feature_id(change.entity, change.name, change.version)
-    return Feature(id=id_, created=now, updated=now, **given)
-
-
-def _updated(old: Feature, change: FeatureChange, now: int) -> Feature:
-    if change.value_type != old.value_type:
-        raise Conflict(
-            f"feature {old.id!r} has valueType {old.value_type!r}; register {change.value_type!r} as a new version"
-        )
-    given = {name: getattr(change, name) for name in _UPDATABLE if getattr(change, name) is not UNSET}
-    return msgspec.structs.replace(old, **given, updated=now)
-
-
-def _check_compatible(old: Feature, new: Feature) -> None:
-    before, after = (feature.schema.dimension if feature.schema else None for feature in (old, new))
-    if before != after:
-        raise Conflict(f"feature {old.id!r} has dimension {before}; register dimension {after} as a new version")

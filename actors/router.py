@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from actors.checkpoint import Checkpointer
 from actors.clock import ArrivalClock
+from actors.derive.on_demand import Computed
 from actors.domain import EntityType, Feature, FeatureChange, FeatureService, Group, KeptTrainingSet
 from actors.errors import InvalidInput, NotFound, Overloaded, RequestError, Unavailable
 from actors.follower import Follower
@@ -16,6 +17,7 @@ from actors.ingest.sent import Ingested
 from actors.journal import JournalActor
 from actors.judge import Judge
 from actors.listing import Listing
+from actors.looking_back import scanned
 from actors.mailbox import Mailbox
 from actors.messages import (
     Declare,
@@ -358,8 +360,15 @@ class Router:
     async def observations(
         self, entity: str, feature: Feature, span: Span, limit: int, descending: bool
     ) -> Scanned:
-        """The observations of one entity in time order."""
-        return await self.serving.scan(entity, feature, span, limit, descending, self.wall())
+        """The observations of one entity in time order; of a computed feature, see `looking_back.py`."""
+
+        def scan(one: Feature) -> Awaitable[Scanned]:
+            return self.serving.scan(entity, one, span, limit, descending, self.wall())
+
+        selected = None if feature.definition is None else self.registry.select([feature.id])
+        if isinstance(selected, Computed):
+            return await scanned(selected, entity, limit, descending, scan, self.fill)
+        return await scan(feature)
 
     async def fill(self, spine: Spine, wanted: Sequence[Wanted]) -> list[Filled]:
         """The columns of a training set for the rows of `spine`."""

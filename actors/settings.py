@@ -251,6 +251,10 @@ MAX_VERSION = 999_999_999
 MAX_ENTITY_KEYS = 8
 """Keys of a composite entity type: all their parts have to fit in an id of MAX_ENTITY_ID_BYTES."""
 MAX_COLUMN_NAME_CHARACTERS = 256
+MAX_DEFINITION_NAMES = 100
+"""Features and fields of the request that one expression may name."""
+MAX_DEFINITION_DEPTH = 8
+"""How many levels of features may be computed from each other."""
 IDEMPOTENCY_HOURS = 24
 CLOCK_DOUBTED_HOURS = 24
 """A wall clock that has leapt ahead is not believed for this long when old data is to be removed

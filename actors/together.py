@@ -181,7 +181,7 @@ class _Whole:
                     entity=asked.entity,
                     name=asked.name,
                     version=asked.version,
-                    value_type=asked.value_type,
+                    value_type="number" if asked.value_type is UNSET else asked.value_type,
                     created=0,
                     updated=0,
                 )

@@ -53,11 +53,16 @@ class Body(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=T
 
 
 class RegisterFeature(Body):
-    """`POST /features/register`. `promoted`: whether `entity.name` may mean this version, true for a new one."""
+    """`POST /features/register`. `promoted`: whether `entity.name` may mean this version, true for a new one.
+
+    With `expression` the feature is computed when it is read. `features`: names in it that stand for features;
+    `request`: names in it that stand for fields of the rows of a request, with their value types. `valueType` is
+    then that of the expression, and `entity` may be left out; otherwise both are required.
+    """
 
     name: str
-    entity: str
-    value_type: ValueType
+    entity: str | UnsetType = UNSET
+    value_type: ValueType | UnsetType = UNSET
     description: str | UnsetType = UNSET
     version: int = 1
     tags: tuple[str, ...] | UnsetType = UNSET
@@ -67,6 +72,9 @@ class RegisterFeature(Body):
     max_age: Duration | UnsetType | None = UNSET
     retention: Retention | UnsetType | None = UNSET
     promoted: bool | UnsetType = UNSET
+    expression: str | UnsetType = UNSET
+    features: dict[str, Reference] | UnsetType = UNSET
+    request: dict[str, ValueType] | UnsetType = UNSET
 
 
 class PutEntityType(Body):
@@ -195,6 +203,9 @@ class FeatureAnswer(msgspec.Struct, rename="camel", omit_defaults=True):
     max_age: Duration | None = None
     retention: Retention | None = None
     promoted: bool = True
+    expression: str | None = None
+    features: dict[str, str] | None = None
+    request: dict[str, str] | None = None
 
 
 class UsedBy(msgspec.Struct, omit_defaults=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from actors.derive.on_demand import Computed
 from actors.domain import ServiceFeature
 from actors.errors import InvalidInput
 from actors.ingest.composite import checking_parts
@@ -39,6 +40,11 @@ def check_one_type(selected: Selection, field: str, rows: bool) -> None:
     `rows`: whether the route takes rows instead.
     """
     roles = selected.roles
+    if isinstance(selected, Computed) and (selected.request or not roles):
+        example = ", ".join(
+            f'"{name}": ...' for name in [*selected.fields, *(field for field, _ in selected.request)]
+        )
+        raise InvalidInput.at(field, f"some features are computed from rows: send rows, such as [{{{example}}}]")
     if len(roles) == 1:
         return
     types = sorted({role.entity_type for role in roles})
@@ -48,6 +54,13 @@ def check_one_type(selected: Selection, field: str, rows: bool) -> None:
         example = ", ".join(f'"{name}": ...' for name in selected.fields)
         instead = f"send rows in place of entityIds, such as [{{{example}}}]"
     raise InvalidInput.at(field, f"the features are {about}: {instead}")
+
+
+def check_stored(selected: Selection) -> None:
+    """Raise InvalidInput if some of the features are computed, so that there are no observations of them."""
+    for name, feature in selected.by_reference.items():
+        if feature.definition is not None:
+            raise InvalidInput.at("features", f"{name} is computed when it is read: no values of it are kept")
 
 
 async def check_parts(registry: FeatureRegistry, entity_type: str, entities: Sequence[str], field: str) -> None:

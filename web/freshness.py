@@ -17,7 +17,8 @@ FEATURES_PER_TURN = 200
 async def freshness_answer(router: Router) -> FreshnessAnswer:
     """The ages of all registered features and groups, sorted by id and name."""
     registry = await router.registered()
-    features = sorted(registry.features.values(), key=lambda feature: feature.id)
+    stored = (feature for feature in registry.features.values() if feature.definition is None)
+    features = sorted(stored, key=lambda feature: feature.id)
     vitals = await router.monitoring.watch.every_vitals(features)
     now = router.wall()
     ages = await by_turns(_of_features(features, vitals, now))

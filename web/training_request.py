@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from actors.derive.on_demand import Computed, Taking
+from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.registry import FeatureRegistry, check_count
 from actors.table.aggregates import AGGREGATIONS, allowed
@@ -124,16 +126,18 @@ def _number(text: str | None) -> Duration | None:
 
 
 class Columns(NamedTuple):
-    """The columns to fill, and the features that they are of, by role."""
+    """What is asked for, and the columns to fill for it: one for each feature of `selection.stored`."""
 
-    wanted: Sequence[Wanted]
     selection: Selection
+    wanted: Sequence[Wanted]
 
     def keys(self, registry: FeatureRegistry) -> Sequence[str]:
         """The keys of the entity type, if one `entityId` says which entity all of them are read of; else none."""
         roles = self.selection.roles
+        if len(roles) != 1:
+            return ()
         keys = registry.catalogue.keys(roles[0].entity_type)
-        return keys if len(roles) == 1 and roles[0].fields == keys else ()
+        return keys if roles[0].fields == keys else ()
 
 
 def columns_of(registry: FeatureRegistry, options: Options) -> Columns:
@@ -152,30 +156,80 @@ def columns_of(registry: FeatureRegistry, options: Options) -> Columns:
         if found is not None and not registry.pins(found, entry.ref):
             found = None
         asked.append((found or registry.selected(service_feature(entry, f"features[{place}]")), entry))
-    wanted: dict[str, tuple[SelectedFeature, Wanted]] = {}
+    reading = _Reading(registry, options)
     for place, (selected, entry) in enumerate(asked):
-        column = _wanted(entry, selected, options, f"features[{place - len(pinned)}]")
-        if column.name in KEYS:
-            raise InvalidInput.at("features", f"{column.name!r} is a key of every row; name the column with `as`")
-        if wanted.setdefault(column.name, (selected, column)) != (selected, column):
-            raise InvalidInput.at("features", f"two columns are named {column.name!r}; tell them apart with `as`")
-    if not wanted:
-        raise InvalidInput.at("features", "name at least one feature, or a group or service that has some")
-    selection = Selection([selected for selected, _ in wanted.values()])
-    roles = {place: number for number, role in enumerate(selection.roles) for place in role.places}
-    columns = [column._replace(role=roles[place]) for place, (_, column) in enumerate(wanted.values())]
-    return Columns(columns, selection)
+        reading.add(selected, entry, f"features[{place - len(pinned)}]")
+    return reading.columns()
 
 
-def _wanted(entry: Asked, selected: SelectedFeature, options: Options, field: str) -> Wanted:
+class _Reading:
+    """Collects what is asked for, and what is read for it."""
+
+    def __init__(self, registry: FeatureRegistry, options: Options) -> None:
+        self._options = options
+        self._asked: dict[str, tuple[SelectedFeature, Wanted | None]] = {}
+        self._numbers = list[int]()
+        self._stored = list[tuple[SelectedFeature, Wanted]]()
+        self._inputs: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._taking = Taking(registry.pinned, registry.catalogue.keys, self._input)
+
+    def add(self, selected: SelectedFeature, entry: Asked, field: str) -> None:
+        """Add a feature and its options. Raises InvalidInput."""
+        column, name = _wanted(entry, selected, self._options, field), selected.name
+        if name in KEYS:
+            raise InvalidInput.at("features", f"{name!r} is a key of every row; name the column with `as`")
+        if name in self._asked:
+            if self._asked[name] != (selected, column):
+                reason = f"two columns are named {name!r}; tell them apart with `as`"
+                raise InvalidInput.at("features", reason)
+            return
+        self._asked[name] = selected, column
+        self._numbers.append(self._taking.column(selected) if column is None else self._read(selected, column))
+
+    def columns(self) -> Columns:
+        """All that was added. Raises InvalidInput if that is nothing."""
+        if not self._asked:
+            raise InvalidInput.at("features", "name at least one feature, or a group or service that has some")
+        check_count(len(self._stored) + len(self._taking.formulas))
+        selection = stored = Selection([selected for selected, _ in self._stored])
+        if self._taking.formulas:
+            asked = [selected for selected, _ in self._asked.values()]
+            selection = Computed(asked, stored, self._taking.formulas, self._numbers)
+        roles = {place: number for number, role in enumerate(stored.roles) for place in role.places}
+        return Columns(selection, [column._replace(role=roles[at]) for at, (_, column) in enumerate(self._stored)])
+
+    def _read(self, selected: SelectedFeature, column: Wanted) -> int:
+        self._stored.append((selected, column))
+        return len(self._stored) - 1
+
+    def _input(self, selected: SelectedFeature) -> int:
+        """The column of a stored feature that others are computed from."""
+        key = selected.feature.id, selected.fields
+        if key not in self._inputs:
+            reach = _reach(selected.feature, self._options.lookback, "lookback")
+            self._inputs[key] = self._read(selected, Wanted(selected.name, selected.feature, reach))
+        return self._inputs[key]
+
+
+def _reach(feature: Feature, lookback: Duration | None, field: str) -> int | None:
+    """How old a value may be at the moment of its row, in microseconds; None: as old as it likes."""
+    return feature.expires_after if lookback is None else parse_duration(lookback, field)
+
+
+def _wanted(entry: Asked, selected: SelectedFeature, options: Options, field: str) -> Wanted | None:
+    """The column of a stored feature; None for a computed one."""
     feature = selected.feature
     aggregation = entry.aggregation if entry.aggregation is not None else options.aggregation
     window = entry.window
     if window is None and entry.lookback is None:
         window = options.window
-    lookback = entry.lookback if entry.lookback is not None else options.lookback
     if aggregation is not None and aggregation not in AGGREGATIONS:
         raise InvalidInput.at("aggregation", f"{aggregation!r} is not one of {', '.join(AGGREGATIONS)}")
+    if feature.definition is not None:
+        for name, given in (("aggregation", aggregation), ("window", window), ("lookback", entry.lookback)):
+            if given is not None:
+                raise InvalidInput.at(name, f"makes no sense for {entry.ref}, which is computed for each row")
+        return None
     if aggregation is not None and not allowed(aggregation, feature.value_type):
         reason = f"{aggregation} makes no sense for {entry.ref}, which is of type {feature.value_type}"
         raise InvalidInput.at("aggregation", reason)
@@ -184,7 +238,6 @@ def _wanted(entry: Asked, selected: SelectedFeature, options: Options, field: st
     if window is not None:
         micros = parse_duration(window, "window" if entry.window is None else f"{field}.window")
         return Wanted(selected.name, feature, None, aggregation or "latest", micros)
-    reach = feature.expires_after
-    if lookback is not None:
-        reach = parse_duration(lookback, "lookback" if entry.lookback is None else f"{field}.lookback")
-    return Wanted(selected.name, feature, reach)
+    if entry.lookback is not None:
+        return Wanted(selected.name, feature, parse_duration(entry.lookback, f"{field}.lookback"))
+    return Wanted(selected.name, feature, _reach(feature, options.lookback, "lookback"))

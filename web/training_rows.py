@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
+from actors.derive.computing import Fields, part_of
+from actors.derive.on_demand import Computed
 from actors.errors import Fault, InvalidInput, TooLarge
 from actors.ingest.arrow_keys import entities_of_arrow, settled, times_of_arrow, times_of_texts
 from actors.ingest.composite import entities_of_parts, refused_parts
 from actors.ingest.entity_ids import MOST_FAULTS_NAMED, refused_rows
+from actors.ingest.request_fields import fields_of_rows, fields_of_table
 from actors.ingest.row_ids import ids_of_rows
 from actors.settings import MAX_LABEL_VALUES, MAX_LABELS
 from actors.table.columns import Times
@@ -57,10 +61,19 @@ def known_of(known_at: str | None) -> Known:
 
 
 class TrainingRows(NamedTuple):
-    """The rows of a request. `columns`: what the answer repeats, the keys included."""
+    """The rows of a request. `columns`: what the answer repeats, the keys included.
+
+    `fields`: those from which features are computed.
+    """
 
     spine: Spine
     columns: Sequence[Column]
+    fields: Fields = MappingProxyType({})
+
+    def part(self, cut: slice) -> TrainingRows:
+        """A slice of the rows."""
+        columns = [column.cut(cut) for column in self.columns]
+        return TrainingRows(self.spine.rows(cut), columns, part_of(self.fields, cut))
 
 
 class Naming(NamedTuple):
@@ -115,7 +128,9 @@ def rows_of_json(rows: Sequence[Mapping[str, Any]], naming: Naming, known: Known
     else:
         named = [Column(key, None, [row[key] for row in rows]) for key in keys]
     labels = [Column(name, None, [row.get(name) for row in rows]) for name in names]
-    return TrainingRows(Spine(roles, at, known.of(at)), [*named, moments(at), *labels])
+    selected = naming.selection
+    fields = at_once(fields_of_rows(selected, rows)) if isinstance(selected, Computed) else {}
+    return TrainingRows(Spine(roles, at, known.of(at)), [*named, moments(at), *labels], fields)
 
 
 def _names(rows: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> Sequence[str]:
@@ -165,7 +180,8 @@ def rows_of_arrow(table: pa.Table, naming: Naming, known: Known, answer: str) ->
     else:
         named = [_label(key, table[key], answer) for key in keys]
     labels = [_label(name, table[name], answer) for name in names if name not in (*keys, TIMESTAMP)]
-    return TrainingRows(Spine(roles, at, known.of(at)), [*named, moments(at), *labels])
+    fields = fields_of_table(naming.selection, table) if isinstance(naming.selection, Computed) else {}
+    return TrainingRows(Spine(roles, at, known.of(at)), [*named, moments(at), *labels], fields)
 
 
 def _needed(table: pa.Table, name: str, selection: Selection, by_id: bool) -> pa.ChunkedArray:

@@ -60,8 +60,8 @@ class _Meaning:
     def resolve(self, reference: str) -> Feature:
         """The feature of a reference. Raises what `FeatureRegistry.resolve` does, InvalidInput for another."""
         if self.entity is None:
-            return self.registry.resolve(reference)
-        feature = self.registry.resolve(reference if "." in reference else f"{self.entity}.{reference}")
+            return self.registry.stored(reference)
+        feature = self.registry.stored(reference if "." in reference else f"{self.entity}.{reference}")
         if feature.entity != self.entity:
             raise InvalidInput.at(reference, f"{feature.id} is not of the entity type {self.entity}")
         return feature

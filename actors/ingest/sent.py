@@ -178,7 +178,7 @@ def resolve_version(registry: FeatureRegistry, reference: str, version: int | No
 
     Raises InvalidInput if the reference has another version, NotFound or Conflict like `FeatureRegistry.resolve`.
     """
-    feature = registry.resolve(reference)
+    feature = registry.stored(reference)
     if version is None or version == feature.version:
         return feature
     if reference == feature.id:
@@ -186,7 +186,7 @@ def resolve_version(registry: FeatureRegistry, reference: str, version: int | No
             f"version {version} differs from that of {reference!r}",
             [Fault("version", f"differs from that of {reference!r}")],
         )
-    return registry.resolve(f"{feature.entity}.{feature.name}.v{version}")
+    return registry.stored(f"{feature.entity}.{feature.name}.v{version}")
 
 
 def _column(

@@ -79,6 +79,21 @@ class Selection:
         """Whether no feature has a retention age."""
         self._lasting = not any(self._expiries)
 
+    @property
+    def stored(self) -> Selection:
+        """The features that are read for it: all, unless some are computed."""
+        return self
+
+    @property
+    def width(self) -> int:
+        """How many values are read or computed for each row."""
+        return len(self.features)
+
+    @property
+    def read(self) -> Sequence[Feature]:
+        """All features that are read or computed for it."""
+        return self.features
+
     @cached_property
     def placings(self) -> Sequence[Placing]:
         """For each role, where its grids have their place in that of all features."""

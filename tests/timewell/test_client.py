@@ -738,7 +738,12 @@ def test_every_route_of_the_document_has_its_method(kind: type[Client | AsyncCli
         assert [
             one for one in asked if one.method == route.method.upper() and re.fullmatch(shape, one.url.path)
         ], route
-    left_out = {"write_frame", "serve_frame", "serve_rows"}  # other forms of write_batch and serve
+    left_out = {
+        "write_frame",
+        "serve_frame",
+        "serve_rows",
+        "define",
+    }  # other forms of write_batch, serve, register
     assert {name for name in dir(kind) if isinstance(getattr(kind, name), Route)} - left_out == {*ASKED} - {
         "events",
         "export",

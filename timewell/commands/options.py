@@ -12,7 +12,7 @@ from argparse import (
     Namespace,
     RawDescriptionHelpFormatter,
 )
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
@@ -188,6 +188,20 @@ def columns_of(client: Client, asked: Namespace) -> dict[str, str]:
     if asked.service is not None:
         return {one.name: one.ref for one in client.service(asked.service).features}
     return {reference: reference for reference in references_of(client, asked.features, asked.group)}
+
+
+def fields_of(client: Client, references: Iterable[str]) -> dict[str, str]:
+    """The fields of a row that these features are computed from, by way of others as well: types by name."""
+    fields: dict[str, str] = {}
+    waiting, known = list(references), set[str]()
+    while waiting:
+        reference = waiting.pop()
+        if reference not in known:
+            known.add(reference)
+            feature = client.feature(reference)
+            fields |= feature.request or {}
+            waiting += (feature.features or {}).values()
+    return fields
 
 
 def references_of(client: Client, features: list[str] | None, group: str | None) -> list[str]:

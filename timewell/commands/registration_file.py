@@ -74,7 +74,7 @@ class RegistrationFile:
 
 def _kind_of(item: Any) -> str:
     """The kind of an item without a heading."""
-    if not isinstance(item, dict) or "valueType" in item:
+    if not isinstance(item, dict) or "valueType" in item or "expression" in item:
         return "features"
     if "features" in item:
         return "groups" if "entity" in item else "services"

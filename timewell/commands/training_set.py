@@ -11,7 +11,7 @@ import msgspec
 from timewell.commands import made_of_observations
 from timewell.commands.exits import Failed
 from timewell.commands.load import add_key_columns
-from timewell.commands.options import Subparsers, add_command, add_wanted, columns_of, file_of
+from timewell.commands.options import Subparsers, add_command, add_wanted, columns_of, fields_of, file_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,8 +25,8 @@ MORE = """\
 The output has all columns of the rows unchanged and in their order, then a column per feature. Fields of a CSV
 stay text, columns of a Parquet file keep their types. Values of an NDJSON file stay as they are written (1.10,
 12345678901234567890); in CSV and Parquet output they are text. What a row lacks is null. In CSV and NDJSON output,
-bytes are Base64. Only ids and timestamps are sent to the service. The rows are read, sent and saved a part at a
-time.
+bytes are Base64. Only ids, timestamps and the fields that features are computed from are sent to the service. The
+rows are read, sent and saved a part at a time.
 
 Where features are of several entity types, or of one with several keys, --key names the column of each key. A
 field that is empty there means that the row has no such entity.
@@ -85,6 +85,8 @@ def run(asked: Namespace) -> None:
     need(file, (*ids.values(), asked.timestamp_column))
     with TableClient(asked.url, asked.retry_seconds) as client:
         columns = columns_of(client, asked)
+        fields = fields_of(client, columns.values())
+        need(file, fields)
         references = list(columns)
         json_columns = [name for name, one in columns.items() if client.feature(one).value_type == "json"]
         _check_new(file, references)
@@ -95,7 +97,8 @@ def run(asked: Namespace) -> None:
         json_columns += file.names if as_written else []
         with Saved(asked.output, json_columns) as saved, progress(f"filling {asked.rows.name}") as tell:
             for lot in file.lots(ROWS_PER_PART, file.names):
-                saved.write(_filled(client, file, lot, saved.rows, asked, ids, options))
+                keys = _keys(file, lot, saved.rows, asked, ids, fields)
+                saved.write(_filled(client, file, lot, saved.rows, keys, asked, ids, options))
                 tell(saved.rows, file.share())
     answer = {"file": str(asked.output), "rows": saved.rows, "features": references}
     if asked.json:
@@ -126,6 +129,7 @@ def _filled(
     file: RowsFile,
     lot: Mapping[str, Any],
     start: int,
+    keys: pa.Table,
     asked: Namespace,
     ids: Mapping[str, str],
     options: Mapping[str, Any],
@@ -135,7 +139,6 @@ def _filled(
 
     from timewell.errors import InvalidInput
 
-    keys = _keys(file, lot, start, asked, ids)
     if isinstance(next(iter(lot.values())), list):
         is_json = asked.output.suffix.lower() == ".ndjson"
         lot = {name: _texts(file, name, values, start, is_json) for name, values in lot.items()}
@@ -164,12 +167,21 @@ def _unquoted(written: str) -> str:
 
 
 def _keys(
-    file: RowsFile, lot: Mapping[str, Any], start: int, asked: Namespace, ids: Mapping[str, str]
+    file: RowsFile,
+    lot: Mapping[str, Any],
+    start: int,
+    asked: Namespace,
+    ids: Mapping[str, str],
+    fields: Mapping[str, str],
 ) -> pa.Table:
-    """The ids and timestamps of the rows. Raises Failed, naming a bad row."""
+    """The ids and timestamps of the rows, and the fields that features are computed from, with their value types.
+
+    Raises Failed, naming a bad row.
+    """
     import pyarrow as pa
 
-    from timewell.commands.columns import BadValue, id_column, time_column
+    from timewell.commands.columns import BadValue, id_column, time_column, value_column
+    from timewell.commands.reading import CsvRows
 
     table, name = dict[str, pa.Array](), ""
     try:
@@ -177,6 +189,8 @@ def _keys(
             table[field] = id_column(_read(lot[name]), missing=asked.key is not None)
         name = asked.timestamp_column
         table["timestamp"] = time_column(_read(lot[name]), asked.timestamp_unit)
+        for name, value_type in fields.items():
+            table[name] = value_column(value_type, _read(lot[name]), isinstance(file, CsvRows))
         return pa.table(table)
     except BadValue as bad:
         where = "" if bad.index is None else f"row {start + bad.index + 1}, "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from timewell import arrow
@@ -35,11 +37,15 @@ Wanted = str | FeatureEntry | Mapping[str, Any]
 
 
 class _KeyColumns(NamedTuple):
-    """The columns of rows that say of whom and of when they are. `ids`: by field, `entityId` or a key."""
+    """The columns of rows that say of whom and of when they are. `ids`: by field, `entityId` or a key.
+
+    `fields`: columns that features are computed from, by the field that they are sent as.
+    """
 
     ids: Mapping[str, str]
     timestamp: str | None
     unit: Unit | None
+    fields: Mapping[str, str] = MappingProxyType({})
 
     def missing_in(self, table: Any) -> int:
         """How many values a wide table lacks beside these columns."""
@@ -48,7 +54,8 @@ class _KeyColumns(NamedTuple):
     @property
     def sent(self) -> list[str]:
         """The names that these columns are sent under."""
-        return [*self.ids] if self.timestamp is None else [*self.ids, "timestamp"]
+        own = [*self.ids] if self.timestamp is None else [*self.ids, "timestamp"]
+        return [*own, *self.fields]
 
 
 class WrittenFrame(Written, kw_only=True):
@@ -180,6 +187,7 @@ class FrameRoutes(Asking):
         service: str | None = None,
         id_column: str = "entityId",
         keys: Keys | None = None,
+        fields: Keys = (),
         timestamp_column: str = "timestamp",
         timestamp_unit: Unit | None = None,
         lookback: Length | None = None,
@@ -199,6 +207,7 @@ class FrameRoutes(Asking):
         Where features are of several entity types, or of one with several keys, `keys` maps each key to the column
         that holds it (or lists columns that are named like the keys); one that is missing in a row means that it
         has no such entity. `key` then gives a feature another one of these as its entity, as in `serve_rows`.
+        `fields`, in the same form: the columns that features are computed from.
 
         Returns the rows (or a frame of the library `as_frame`) with a column per feature on the right: the same
         rows, order and index. json is text. Large sets are sent in parts of 100,000 rows. Raises InvalidInput,
@@ -207,12 +216,9 @@ class FrameRoutes(Asking):
             client.training_set(df, ["user.purchases_7d"], id_column="user_id", timestamp_column="ts")
             client.training_set(df, service="fraud.v1", keys={"user": "user_id", "merchant": "merchant_id"})
         """
-        asked = {
-            **_asked(features, group, service, known_at),
-            **_looking_back(lookback, window, aggregation),
-        }
+        asked = _asked(features, group, service, known_at) | _looking_back(lookback, window, aggregation)
         ids = {"entityId": id_column} if keys is None else _named(keys)
-        given = _KeyColumns(ids, timestamp_column, timestamp_unit)
+        given = _KeyColumns(ids, timestamp_column, timestamp_unit, _named(fields))
         if arrow.kind_of(rows) is None and as_frame is None:
             return (yield from self._fill_rows(list(rows), given, asked))
         return (yield from self._fill_frame(arrow.as_kind(rows, as_frame), given, asked))
@@ -225,7 +231,9 @@ class FrameRoutes(Asking):
             field: arrow.id_column_of(frame, name, missing=field != "entityId")
             for field, name in given.ids.items()
         }
-        keys = pa.table({**ids, "timestamp": arrow.time_column_of(frame, str(given.timestamp), given.unit)})
+        times = arrow.time_column_of(frame, str(given.timestamp), given.unit)
+        fields = {field: arrow.arrow_column(frame, name) for field, name in given.fields.items()}
+        keys = pa.table({**ids, "timestamp": times, **fields})
         filled: list[Any] = []
         for part in arrow.slices_of(keys) or [keys]:
             try:
@@ -263,7 +271,7 @@ def _asked_by_table(keys: Any, asked: dict[str, Any]) -> Request:
         given = {**asked, "lookback": span_word(asked["lookback"], ""), "window": span_word(asked["window"], "")}
         headers = {"Content-Type": ARROW, "Accept": ARROW}
         return Request("POST", TRAINING_SET, query(**given), arrow.to_stream(keys), headers)
-    rows = [{**row, "timestamp": moment(row["timestamp"])} for row in keys.to_pylist()]
+    rows = [{name: _sendable(value) for name, value in row.items()} for row in keys.to_pylist()]
     return send("POST", TRAINING_SET, {**asked, "rows": rows}, headers={"Accept": ARROW})
 
 
@@ -297,9 +305,14 @@ def _named(keys: Keys) -> dict[str, str]:
     return dict(keys) if isinstance(keys, Mapping) else {name: name for name in listed(keys, "keys") or ()}
 
 
-def _keys(row: Mapping[str, Any], index: int, given: _KeyColumns) -> dict[str, str | None]:
+def _sendable(value: Any) -> Any:
+    """A field of a row in the contract's form."""
+    return moment(value) if isinstance(value, datetime) else value
+
+
+def _keys(row: Mapping[str, Any], index: int, given: _KeyColumns) -> dict[str, Any]:
     """What is sent of a row."""
-    found: dict[str, str | None] = {}
+    found: dict[str, Any] = {field: _sendable(row[name]) for field, name in given.fields.items() if name in row}
     for field, name in given.ids.items():
         one = row.get(name)
         if one is None and (field == "entityId" or name not in row):

@@ -77,6 +77,49 @@ class RegistryRoutes(Asking):
         return (yield from self._ask(send("POST", "/features/register", body), FeatureAnswer))
 
     @route
+    def define(
+        self,
+        name: str,
+        expression: str,
+        *,
+        entity: str = LEFT_OUT,
+        features: Mapping[str, str] = LEFT_OUT,
+        request: Mapping[str, ValueType] = LEFT_OUT,
+        version: int = 1,
+        description: str = LEFT_OUT,
+        tags: Sequence[str] = LEFT_OUT,
+        owner: str | None = LEFT_OUT,
+        group: str | None = LEFT_OUT,
+        promoted: bool = LEFT_OUT,
+    ) -> Talk[FeatureAnswer]:
+        """Register a feature that is computed when it is read; a changed expression is a new version.
+
+        `features` maps names in the expression to features, `request` maps fields of the rows to value types. A
+        reference such as `user.spend` may stand in the expression as it is. `entity`: under which entity type it
+        is listed, `request` if left out.
+
+        Returns the feature, with `.id`. Raises InvalidInput, which names the place in the expression; NotFound;
+        Conflict if the id is defined otherwise.
+
+            client.define("ratio", "amount / user.spend", entity="user", request={"amount": "number"})
+        """
+        given = {
+            "name": name,
+            "expression": expression,
+            "entity": entity,
+            "features": features,
+            "request": request,
+            "version": version,
+            "description": description,
+            "tags": tags if tags is LEFT_OUT else listed(tags, "tags"),
+            "owner": owner,
+            "group": group,
+            "promoted": promoted,
+        }
+        body = {key: value for key, value in given.items() if value is not UNSET}
+        return (yield from self._ask(send("POST", "/features/register", body), FeatureAnswer))
+
+    @route
     def features(
         self,
         *,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.catalogue import Catalogue
-from actors.domain import Feature, FeatureService, Group
+from actors.domain import Feature, FeatureService, Group, OnDemand
 from actors.timestamps import format_timestamp
 from timewell.wire import (
     EntityTypeAnswer,
@@ -29,7 +29,9 @@ def feature_details(feature: Feature, used_by: UsedBy) -> FeatureDetails:
 
 
 def _of_feature(feature: Feature) -> dict[str, Any]:
-    return {
+    definition = feature.definition
+    computed = {} if definition is None else _of_definition(definition)
+    return computed | {
         "id": feature.id,
         "name": feature.name,
         "description": feature.description,
@@ -45,6 +47,14 @@ def _of_feature(feature: Feature) -> dict[str, Any]:
         "max_age": feature.max_age,
         "retention": feature.retention,
         "promoted": feature.promoted,
+    }
+
+
+def _of_definition(definition: OnDemand) -> dict[str, Any]:
+    return {
+        "expression": definition.expression,
+        "features": {name: pinned.id for name, pinned in definition.features},
+        "request": dict(definition.request),
     }
 
 

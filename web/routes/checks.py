@@ -30,7 +30,7 @@ chapter = Chapter("Monitoring")
 )
 async def put_check(service: Service, reference: str) -> Response:
     await service.router.watching()
-    feature = service.router.registry.resolve(reference)
+    feature = service.router.registry.stored(reference)
     check = await _put(service.router, feature, await json_body(schema.PutCheck))
     made = list(_answers([check], await service.router.monitoring.watch.results([check])))
     if not made:

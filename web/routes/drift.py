@@ -40,7 +40,7 @@ chapter = Chapter("Monitoring")
 async def between_periods(service: Service, reference: str) -> Response:
     query = Query(_PERIODS)
     watch = (await service.router.watching()).watch
-    feature = service.router.registry.resolve(reference)
+    feature = service.router.registry.stored(reference)
     method = query.text("method")
     drift.check_method(feature, method)
     given = query.text("current")
@@ -104,7 +104,7 @@ async def scores(service: Service, reference: str) -> Response:
 )
 async def pin(service: Service, reference: str) -> Response:
     watch = (await service.router.watching()).watch
-    feature = service.router.registry.resolve(reference)
+    feature = service.router.registry.stored(reference)
     asked = await json_body(schema.PutReference)
     period = Period(parse_timestamp(asked.start_time, "startTime"), parse_timestamp(asked.end_time, "endTime"))
     if period.start > period.end:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import numpy as np
 from quart import Response
 
-from actors.domain import Feature
+from actors.derive.on_demand import Computed
 from actors.errors import InvalidInput
+from actors.looking_back import computed_at, entity_type_of
 from actors.observed import Observed
 from actors.registry import FeatureRegistry
+from actors.router import Router
+from actors.table.ids import Entities, Ids
+from actors.table.selection import Selection
 from actors.timestamps import FOREVER, NEVER, parse_timestamp
+from actors.types.type import Array, Nulls
 from actors.types.values import empty
 from timewell.rows_wire import Export, ExportAnswer
 from web.answers.keyed import ENTITY, TIMESTAMP, entities_by_key, key_columns, moments
@@ -36,48 +41,57 @@ async def export(service: Service) -> Response:
     asked = await json_body(Export)
     registry = await service.router.registered()
     references = None if asked.features is None else references_of(asked.features)
-    features = registry.select(references, asked.group, asked.service).by_reference
-    keys = _keys(registry, features)
+    selected = registry.select(references, asked.group, asked.service)
+    entity_type = entity_type_of(selected)
+    keys = _keys(registry, entity_type, selected.references)
     start = NEVER if asked.start_time is None else parse_timestamp(asked.start_time, "startTime")
     end = FOREVER if asked.end_time is None else parse_timestamp(asked.end_time, "endTime")
     if start > end:
         raise InvalidInput.at("startTime", "is after endTime")
     if asked.entity_ids is not None:
         check_ids(asked.entity_ids)
-        await check_parts(registry, next(iter(features.values())).entity, asked.entity_ids, "entityIds")
+        await check_parts(registry, entity_type, asked.entity_ids, "entityIds")
     entities = None if asked.entity_ids is None else list(dict.fromkeys(asked.entity_ids))
-    lots = service.router.observed(list(features.values()), start, end, entities)
-    return await stream(accepted_lane(), _columns(lots, keys, features))
+    lots = service.router.observed(selected.stored.features, start, end, entities)
+    return await stream(accepted_lane(), _columns(service.router, lots, keys, selected))
 
 
-def _keys(registry: FeatureRegistry, features: Mapping[str, Feature]) -> Sequence[str]:
-    """The keys of the entity type of a row. Raises InvalidInput for features that have no rows in common."""
-    types = sorted({feature.entity for feature in features.values()})
-    if len(types) > 1:
-        reason = f"are of the entity types {', '.join(types)}: export those of one entity type at a time"
-        raise InvalidInput.at("features", reason)
-    keys = registry.catalogue.keys(types[0])
+def _keys(registry: FeatureRegistry, entity_type: str, names: Sequence[str]) -> Sequence[str]:
+    """The keys of the entity type of a row. Raises InvalidInput for a feature named like one of its columns."""
+    keys = registry.catalogue.keys(entity_type)
     taken = (*keys, TIMESTAMP) if len(keys) > 1 else (ENTITY, TIMESTAMP)
-    for name in features:
+    for name in names:
         if name in taken:
             raise InvalidInput.at("features", f"{name!r} is a column of each row; name the feature by its id")
     return keys
 
 
 async def _columns(
-    lots: AsyncIterator[Observed], keys: Sequence[str], features: Mapping[str, Feature]
+    router: Router, lots: AsyncIterator[Observed], keys: Sequence[str], selected: Selection
 ) -> AsyncGenerator[list[Column], None]:
     any_lot = False
     async for lot in lots:
         any_lot = True
+        found = lot.columns if not isinstance(selected, Computed) else await _computed(router, lot, selected)
         values = [
             Column(name, feature.value_type, *column)
-            for (name, feature), column in zip(features.items(), lot.columns, strict=True)
+            for (name, feature), column in zip(selected.by_reference.items(), found, strict=True)
         ]
         yield [*key_columns(entities_by_key(keys, lot.entities, lot.owner)), moments(lot.at), *values]
     if not any_lot:
         none = np.zeros(0, np.int64)
         nothing = [
-            Column(name, one.value_type, empty(one, 0), np.zeros(0, np.bool_)) for name, one in features.items()
+            Column(name, one.value_type, empty(one, 0), np.zeros(0, np.bool_))
+            for name, one in selected.by_reference.items()
         ]
         yield [*key_columns(entities_by_key(keys, [], none)), moments(none), *nothing]
+
+
+async def _computed(router: Router, lot: Observed, selected: Computed) -> list[tuple[Array, Nulls]]:
+    """What was observed of the stored features, and the values that the computed ones had at these moments."""
+    entities = Entities(Ids(list(lot.entities)), lot.owner)
+    made = await computed_at(selected, entities, lot.at, router.fill)
+    return [
+        (column.values, column.nulls) if number < 0 else lot.columns[number]
+        for number, column in zip(selected.columns, made, strict=True)
+    ]

@@ -12,6 +12,7 @@ from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.ingest.composite import wrong_parts
 from actors.ingest.entity_ids import check_entity_id
+from actors.looking_back import entity_type_of
 from actors.messages import Scanned
 from actors.router import Router
 from actors.serving import Span
@@ -47,10 +48,9 @@ async def history(service: Service, reference: str) -> Response:
     query = Query(_WHICH)
     registry = await service.router.registered()
     feature = registry.resolve(reference)
+    keys = registry.catalogue.keys(entity_type_of(registry.select([feature.id])))
     entity = query.needed("entityId")
-    if (
-        why := check_entity_id(entity) or wrong_parts(entity, registry.catalogue.keys(feature.entity))
-    ) is not None:
+    if (why := check_entity_id(entity) or wrong_parts(entity, keys)) is not None:
         raise InvalidInput.at("entityId", why)
     descending = query.choice("order", ("asc", "desc"), "asc") == "desc"
     span = _page_span(query, descending)

@@ -22,7 +22,7 @@ from timewell.wire import Closed, Historical, HistoricalAnswer
 from web.answers.lanes import ARROW_TYPE, Column, accepted_lane, stream
 from web.answers.results import ALL, NAME_BYTES, NUMBER_BYTES, check_bytes, encode_rows, text_bytes
 from web.answers.worker import room
-from web.asking import check_one_type, check_parts
+from web.asking import check_one_type, check_parts, check_stored
 from web.bodies.requests import JSON_TYPE, encode, json_body, said
 from web.chapter import Chapter, Service
 from web.routes.serving import check_ids, check_read
@@ -44,6 +44,7 @@ async def historical(service: Service) -> Response:
     asked = await json_body(Historical)
     registry = await service.router.registered()
     selected = registry.select(asked.features, asked.group)
+    check_stored(selected)
     features = selected.by_reference
     check_one_type(selected, "entityIds", rows=False)
     await check_parts(registry, selected.features[0].entity, asked.entity_ids, "entityIds")
@@ -52,12 +53,12 @@ async def historical(service: Service) -> Response:
     lane = accepted_lane()
     if lane.content_type != JSON_TYPE:
         check_ids(asked.entity_ids)
-        check_read(asked.entity_ids[:1], features, span.windows, service.settings)
+        check_read(asked.entity_ids[:1], len(features), span.windows, service.settings)
         columns = [(reference, feature, aggregations[reference]) for reference, feature in features.items()]
         arrow = lane.content_type == ARROW_TYPE
         about = columns, span, asked.window is not None, arrow
         return await stream(lane, _lots(service.router, asked.entity_ids, *about, service.settings.max_read_bytes))
-    check_read(asked.entity_ids, features, span.windows, service.settings)
+    check_read(asked.entity_ids, len(features), span.windows, service.settings)
     if not asked.entity_ids:
         return encode(HistoricalAnswer([]))
     many = len(asked.entity_ids) * span.windows

@@ -8,13 +8,15 @@ from typing import Any
 import msgspec
 from quart import Response
 
-from actors.domain import EntityType, Feature, FeatureChange, Group
+from actors.derive.on_demand import in_order
+from actors.domain import EntityType, Feature, Group
 from actors.messages import Outcome, Registration
 from actors.turns import Steps, by_turns
 from timewell.wire import FieldChange, RegistrationOutcome, Registrations, RegistrationsAnswer
 from web.answers.registered import service_answer
 from web.bodies.requests import Query, encode, json_body
 from web.chapter import Chapter, Service
+from web.routes.registry import asked_feature
 from web.routes.services import asked_service
 
 TOLD_PER_TURN = 20
@@ -52,8 +54,11 @@ def _registrations(asked: Registrations) -> Iterator[Registration]:
     for at, entity_type in enumerate(asked.entities):
         fields = msgspec.structs.asdict(entity_type)
         yield Registration(f"entities[{at}]", EntityType(created=0, updated=0, **fields))
-    for at, feature in enumerate(asked.features):
-        yield Registration(f"features[{at}]", FeatureChange(**msgspec.structs.asdict(feature)))
+    places = [f"features[{at}]" for at in range(len(asked.features))]
+    features = [
+        (place, asked_feature(one, f"{place}.")) for place, one in zip(places, asked.features, strict=True)
+    ]
+    yield from (Registration(*one) for one in in_order(features))
     for at, group in enumerate(asked.groups):
         yield Registration(f"groups[{at}]", Group(created=0, updated=0, **msgspec.structs.asdict(group)))
     for at, service in enumerate(asked.services):

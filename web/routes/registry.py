@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from msgspec import UNSET
 from quart import Response
 
+from actors.derive.on_demand import REQUEST
 from actors.domain import Feature, FeatureChange, Group, parse_reference
-from actors.errors import NotFound
+from actors.errors import InvalidInput, NotFound
 from actors.registry import FeatureRegistry
 from actors.settings import DEFAULT_PAGE_ROWS, LISTED_BYTES_PER_TURN, MAX_PAGE_ROWS, PAGE_BYTES
 from actors.turns import Steps, by_turns
@@ -56,8 +58,7 @@ chapter = Chapter("Registry")
     fails=(400, 409, 413, 415, 503),
 )
 async def register_feature(service: Service) -> Response:
-    asked = msgspec.structs.asdict(await json_body(RegisterFeature))
-    feature, new = await service.router.register(FeatureChange(**asked))
+    feature, new = await service.router.register(asked_feature(await json_body(RegisterFeature)))
     return encode(feature_answer(feature), 201 if new else 200)
 
 
@@ -95,7 +96,20 @@ async def _used_by(service: Service, registry: FeatureRegistry, feature: Feature
     groups = [group.name for group in registry.groups_with(feature.id)]
     services = [one.key for one in registry.catalogue.services_with(feature)]
     kept = [one.name for one in registry.catalogue.training_sets_with(feature)]
-    return UsedBy(groups, services, [], checks, kept)
+    return UsedBy(groups, services, registry.features_over(feature.id), checks, kept)
+
+
+def asked_feature(asked: RegisterFeature, at: str = "") -> FeatureChange:
+    """A feature as asked for. `at`: its place in the request. Raises InvalidInput if it lacks its entity type."""
+    fields = msgspec.structs.asdict(asked)
+    if asked.entity is UNSET:
+        if asked.expression is UNSET:
+            raise InvalidInput.at(f"{at}entity", "is required, unless an expression defines the feature")
+        fields["entity"] = REQUEST
+    for name in ("features", "request"):
+        if asked.expression is UNSET and fields[name] is not UNSET:
+            raise InvalidInput.at(f"{at}{name}", "makes no sense without an expression")
+    return FeatureChange(**fields)
 
 
 @chapter.route(

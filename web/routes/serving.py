@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -12,14 +12,18 @@ import numpy as np
 import trio
 from quart import Response
 
+from actors.derive.computing import Fields, completing, part_of
+from actors.derive.on_demand import Computed
 from actors.errors import Fault, InvalidInput, TooLarge
 from actors.ingest.entity_ids import check_entity_ids
+from actors.ingest.request_fields import fields_of_rows
 from actors.ingest.row_ids import ids_of_rows
 from actors.registry import check_count
 from actors.router import Router
 from actors.settings import CELLS_PER_QUESTION, Settings
+from actors.storage.protocol import Stale
 from actors.table.columns import Times
-from actors.table.grid import Grid
+from actors.table.grid import Grid, unfilled
 from actors.table.selection import Selection
 from actors.timestamps import NEVER, SECOND, format_timestamp, parse_timestamp
 from actors.turns import by_turns
@@ -80,22 +84,29 @@ class _Results(NamedTuple):
 
 
 class _Question(NamedTuple):
-    """A request whose references are resolved. `ids`: for each role of the selection, an entity id per result."""
+    """A request whose references are resolved. `ids`: for each role of the selection, an entity id per result.
+
+    `fields`: of the rows, those from which features are computed. `results`: how many the answer has.
+    """
 
     selected: Selection
     ids: Sequence[Sequence[str]]
     rows: Sequence[Mapping[str, Any]] | None
+    fields: Fields
+    results: int
 
-    @property
-    def results(self) -> int:
-        """How many results the answer has."""
-        return len(self.ids[0])
+    def part(self, cut: slice) -> _Question:
+        """The question about a slice of the entities or rows."""
+        rows, results = None if self.rows is None else self.rows[cut], len(range(*cut.indices(self.results)))
+        return _Question(self.selected, [ids[cut] for ids in self.ids], rows, part_of(self.fields, cut), results)
 
     def results_of(self, cut: slice) -> _Results:
         """What the results of a slice are made of."""
         if self.rows is None:
             return _Results(ServedEntity, self.ids[0][cut])
         fields, rows = self.selected.fields, self.rows[cut]
+        if not fields:  # what is computed from other fields alone is of no entity
+            return _Results(ServedRow, [{} for _ in rows])
         keys = map(keyed_by(fields), *(map(itemgetter(field), rows) for field in fields))
         return _Results(ServedRow, list(keys))
 
@@ -109,12 +120,14 @@ async def _question(router: Router, settings: Settings, asked: Serve) -> _Questi
     selected = router.registry.select(references, asked.group, asked.service)
     if entities is not None:
         check_one_type(selected, "entityIds", rows=True)
-        check_read(entities, selected.features, 1, settings)
-        await check_parts(router.registry, selected.features[0].entity, entities, "entityIds")
-        return _Question(selected, [entities], None)
+        check_read(entities, selected.width, 1, settings)
+        await check_parts(router.registry, selected.roles[0].entity_type, entities, "entityIds")
+        return _Question(selected, [entities], None, {}, len(entities))
     assert rows is not None
-    check_size("rows", len(rows), selected.features, 1, settings)
-    return _Question(selected, await by_turns(ids_of_rows(rows, selected.roles)), rows)
+    check_size("rows", len(rows), selected.width, 1, settings)
+    ids = await by_turns(ids_of_rows(rows, selected.roles))
+    fields = await by_turns(fields_of_rows(selected, rows)) if isinstance(selected, Computed) else {}
+    return _Question(selected, ids, rows, fields, len(rows))
 
 
 async def _serve(router: Router, settings: Settings, asked: Serve, judged: int | None) -> bytes:
@@ -127,20 +140,19 @@ async def _serve(router: Router, settings: Settings, asked: Serve, judged: int |
         await router.registered()
         await _question(router, settings, asked)
         return b'{"results":[]}'
-    features = len(selected.features)
     check_bytes(count * NUMBER_BYTES * sum(len(kind.members) * kind.width for kind in selected.kinds), settings)
-    cells = count * features * (3 if asked.include_metadata else 1)
+    cells = count * len(selected.features) * (3 if asked.include_metadata else 1)
     if asked.rows is not None:
         cells += count * len(selected.fields)
-    step, grids = max(1, CELLS_PER_QUESTION // features), list[Grid]()
+    step, grids = max(1, CELLS_PER_QUESTION // selected.width), list[Grid]()
 
     async def look_up() -> int:
         size = cells * NAME_BYTES
         for start in range(0, count, step):  # in lots, between which other requests get a turn
             if grids:
                 await trio.lowlevel.checkpoint()
-            lot = question.ids if step >= count else [ids[start : start + step] for ids in question.ids]
-            grids.append(await router.latest_of_rows(lot, selected, at, current, judged))
+            lot = question if step >= count else question.part(slice(start, start + step))
+            grids.append(await _grid(router, lot, at, aged_at, current, judged))
             size += sum(map(text_bytes, grids[-1].values))
             check_bytes(size, settings)
         return size
@@ -159,6 +171,23 @@ async def _serve(router: Router, settings: Settings, asked: Serve, judged: int |
         return await encode_rows(cells, await look_up(), count, rows)
 
 
+async def _grid(
+    router: Router, question: _Question, at: int, aged_at: int, current: bool, judged: int | None
+) -> Grid:
+    """The values of all features that are asked for, computed ones among them. Raises Stale."""
+    selected, stored = question.selected, question.selected.stored
+    if stored.features:
+        grid = await router.latest_of_rows(question.ids, stored, at, current, judged)
+    elif await router.overtaken(judged):
+        raise Stale("another process has changed what is registered")
+    else:
+        grid = unfilled([], question.results)
+    if not isinstance(selected, Computed):
+        return grid
+    hidden = grid.nulls | (grid.times < stored.served_from(aged_at))
+    return await by_turns(completing(selected, grid, hidden, question.fields, at))
+
+
 def _moved(part: slice, by: int) -> slice:
     return slice(part.start + by, part.stop + by)
 
@@ -170,19 +199,19 @@ def _across(cut: slice, step: int) -> Iterator[tuple[int, slice]]:
         yield lot, slice(max(cut.start - first, 0), min(cut.stop - first, step))
 
 
-def check_read(entities: Sequence[str], features: Collection[object], windows: int, settings: Settings) -> None:
+def check_read(entities: Sequence[str], features: int, windows: int, settings: Settings) -> None:
     """Raise TooLarge for a read over the limits, InvalidInput for invalid entity ids."""
     check_size("entityIds", len(entities), features, windows, settings)
     check_ids(entities)
 
 
-def check_size(what: str, count: int, features: Collection[object], windows: int, settings: Settings) -> None:
+def check_size(what: str, count: int, features: int, windows: int, settings: Settings) -> None:
     """Raise TooLarge for a read over the limits."""
     if count > settings.max_entities:
         named = "ids" if what == "entityIds" else "rows"
         raise TooLarge(f"{what}: {count} {named}, at most {settings.max_entities} are read at once")
-    check_count(len(features))
-    cells = max(1, count) * len(features) * windows
+    check_count(features)
+    cells = max(1, count) * features * windows
     if cells > settings.max_cells:
         raise TooLarge(f"the answer would have {cells} values, at most {settings.max_cells} are read at once")
 

@@ -23,7 +23,7 @@ chapter = Chapter("Monitoring")
 )
 async def stats(service: Service, reference: str) -> Response:
     query = Query(RANGE)
-    feature = (await service.router.registered()).resolve(reference)
+    feature = (await service.router.registered()).stored(reference)
     start, end = query.time("startTime", NEVER), query.time("endTime", FOREVER)
     if start > end:
         raise InvalidInput.at("startTime", "is after endTime")

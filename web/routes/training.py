@@ -12,13 +12,16 @@ import trio
 from quart import Response, request
 
 from actors.amount import in_lots
+from actors.derive.computing import computing
+from actors.derive.expressions.node import Operand
+from actors.derive.on_demand import Computed
 from actors.errors import InvalidInput
 from actors.ingest.arrow_stream import read_table
 from actors.registry import FeatureRegistry
 from actors.router import Router
 from actors.settings import CELLS_PER_LOT, Settings
 from actors.timestamps import FOREVER, NEVER, parse_timestamp
-from actors.training import Filled
+from actors.training import Filled, Wanted
 from actors.turns import by_turns
 from actors.types.values import width_of
 from timewell.wire import TrainingSetAnswer
@@ -143,9 +146,9 @@ def _in_arrow(rows: TrainingRows) -> TrainingRows:
 def check_names(columns: Sequence[Column], asked: Columns) -> None:
     """Raise InvalidInput if a feature's column is named like one of the rows."""
     taken = {column.name for column in columns}
-    for column in asked.wanted:
-        if column.name in taken:
-            reason = f"{column.name!r} is a column of the rows as well; name the feature's with `as`"
+    for name in asked.selection.references:
+        if name in taken:
+            reason = f"{name!r} is a column of the rows as well; name the feature's with `as`"
             raise InvalidInput.at("features", reason)
 
 
@@ -155,15 +158,14 @@ def check_names(columns: Sequence[Column], asked: Columns) -> None:
 async def _cut(rows: TrainingRows, asked: Columns) -> AsyncGenerator[TrainingRows, None]:
     step, count = _step(asked, len(rows.columns)), len(rows.spine.at)
     for start in range(0, max(1, count), step):
-        cut = slice(start, start + step)
-        yield TrainingRows(rows.spine.rows(cut), [column.cut(cut) for column in rows.columns])
+        yield rows.part(slice(start, start + step))
 
 
 async def _observed(
     router: Router, registry: FeatureRegistry, given: Observed, known: Known, asked: Columns
 ) -> AsyncGenerator[TrainingRows, None]:
     """The rows of a spine."""
-    feature = registry.resolve(given.feature)
+    feature = registry.stored(given.feature)
     keys = registry.catalogue.keys(feature.entity)
     for field, name in (
         (field, role.selection.references[0]) for role in asked.selection.roles for field in role.fields
@@ -171,6 +173,9 @@ async def _observed(
         if field not in keys:
             reason = f"its rows have {' and '.join(keys)}, and no {field!r}, which {name} needs"
             raise InvalidInput.at("spine.feature", reason)
+    if isinstance(asked.selection, Computed):
+        for (field, _), name in asked.selection.request.items():
+            raise InvalidInput.at("spine.feature", f"its rows have no {field!r}, which {name} needs")
     start = NEVER if given.start_time is None else parse_timestamp(given.start_time, "spine.startTime")
     end = FOREVER if given.end_time is None else parse_timestamp(given.end_time, "spine.endTime")
     if start > end:
@@ -190,14 +195,14 @@ async def _observed(
 
 
 def _step(asked: Columns, columns: int) -> int:
-    return max(1, CELLS_PER_LOT // (sum(1 + width_of(one.feature) for one in asked.wanted) + columns))
+    computed = asked.selection.width - len(asked.wanted)
+    return max(1, CELLS_PER_LOT // (sum(1 + width_of(one.feature) for one in asked.wanted) + computed + columns))
 
 
 async def _filled(
     router: Router, lots: AsyncGenerator[TrainingRows, None], asked: Columns, arrow: bool
 ) -> AsyncGenerator[list[Column], None]:
     """The rows with their features."""
-    sums = [one.aggregation == "sum" and one.feature.value_type == "integer" for one in asked.wanted]
     async with aclosing(lots):
         async for rows in lots:
             count = len(rows.spine.at)
@@ -206,7 +211,25 @@ async def _filled(
                 return router.fill(rows.spine.rows(cut), asked.wanted)
 
             async for cut, filled in in_lots(max(1, count), max(1, count), fill):
-                columns = [Column(one.name, one.value_type, one.values, one.nulls) for one in filled]
-                if arrow:
-                    columns = [one.summed() if is_sum else one for one, is_sum in zip(columns, sums, strict=True)]
+                columns = [_column(one, of, arrow) for one, of in zip(filled, asked.wanted, strict=True)]
+                if isinstance(asked.selection, Computed):
+                    columns = await _completed(asked.selection, columns, filled, rows.part(cut))
                 yield [*(column.cut(cut) for column in rows.columns), *columns]
+
+
+def _column(filled: Filled, wanted: Wanted, arrow: bool) -> Column:
+    column = Column(filled.name, filled.value_type, filled.values, filled.nulls)
+    is_sum = wanted.aggregation == "sum" and wanted.feature.value_type == "integer"
+    return column.summed() if arrow and is_sum else column
+
+
+async def _completed(
+    selected: Computed, columns: Sequence[Column], filled: Sequence[Filled], rows: TrainingRows
+) -> list[Column]:
+    """The columns of all features, from those of the stored ones."""
+    read = [Operand(one.values, one.nulls) for one in filled]
+    found = await by_turns(computing(selected, read, rows.fields, len(rows.spine.at)))
+    return [
+        Column(one.name, one.feature.value_type, column.values, column.nulls) if number < 0 else columns[number]
+        for one, number, column in zip(selected.selected, selected.columns, found, strict=True)
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from hashlib import sha256
 from typing import Any
@@ -10,12 +10,15 @@ from typing import Any
 import msgspec
 from quart import Response
 
+from actors.derive.on_demand import Computed
 from actors.domain import KeptTrainingSet
-from actors.errors import Conflict, Gone, TooLarge
+from actors.errors import Conflict, Gone, InvalidInput, TooLarge
 from actors.registry import FeatureRegistry
 from actors.router import Router
 from actors.settings import MAX_RECORD_BYTES
+from actors.table.selection import SelectedFeature, Selection
 from actors.timestamps import LAST_MOMENT, SECOND, YEAR_ONE, format_timestamp, parse_timestamp
+from actors.training import Wanted
 from timewell.rows_wire import TrainingSetRecord, TrainingSetsAnswer
 from timewell.wire import TrainingSetAnswer
 from web.answers.lanes import ARROW_TYPE, LANES, NDJSON_TYPE, Column, Lane, accepted_lane, stream
@@ -119,7 +122,7 @@ async def discard(service: Service, name: str) -> Response:
 
 def _read(registry: FeatureRegistry, definition: TrainingSet, columns: Columns) -> dict[str, int]:
     """The id of each feature that it reads, with its `created`."""
-    features = [*columns.selection.features]
+    features = [*columns.selection.read]
     if definition.spine is not None:
         features.append(registry.resolve(definition.spine.feature))
     return {one.id: one.created for one in features}
@@ -127,27 +130,50 @@ def _read(registry: FeatureRegistry, definition: TrainingSet, columns: Columns) 
 
 def _pinned(registry: FeatureRegistry, asked: KeepTrainingSet, columns: Columns) -> TrainingSet:
     """What is asked for, with ids and durations in place of references, groups, services and defaults."""
-    entries = list[str | Asked]()
-    for selected, column in zip(columns.selection.selected, columns.wanted, strict=True):
-        keys = registry.catalogue.keys(selected.feature.entity)
-        key: Any = dict(zip(keys, selected.fields, strict=True)) if len(keys) > 1 else selected.fields[0]
-        lookback = ALL_TIME if column.aggregation is None and column.lookback is None else column.lookback
-        options = _duration(column.window or None), _duration(lookback)
-        entries.append(
-            Asked(
-                ref=selected.feature.id,
-                key=key,
-                name=column.name,
-                aggregation=column.aggregation,
-                window=options[0],
-                lookback=options[1],
-            )
-        )
+    selection, entries = columns.selection, list[str | Asked]()
+    numbers = selection.columns if isinstance(selection, Computed) else range(len(columns.wanted))
+    for selected, number in zip(selection.selected, numbers, strict=True):
+        column = None if number < 0 else columns.wanted[number]
+        entries.append(_entry(selected, registry.catalogue.keys(selected.feature.entity), column))
     spine = asked.spine
     if spine is not None:
-        spine = msgspec.structs.replace(spine, feature=registry.resolve(spine.feature).id)
+        spine = msgspec.structs.replace(spine, feature=registry.stored(spine.feature).id)
     by_row = ROW if asked.known_at == ROW else None
-    return TrainingSet(rows=asked.rows, spine=spine, features=entries, known_at=by_row)
+    lookback = _duration(_lookback_of_inputs(selection, columns.wanted))
+    return TrainingSet(rows=asked.rows, spine=spine, features=entries, known_at=by_row, lookback=lookback)
+
+
+def _entry(selected: SelectedFeature, keys: Sequence[str], column: Wanted | None) -> Asked:
+    """A feature with its options; `column`: None if it is computed."""
+    key: Any = None
+    if column is not None or selected.fields != keys:
+        key = dict(zip(keys, selected.fields, strict=True)) if len(keys) > 1 else selected.fields[0]
+    if column is None:
+        return Asked(ref=selected.feature.id, key=key, name=selected.name)
+    lookback = ALL_TIME if column.aggregation is None and column.lookback is None else column.lookback
+    return Asked(
+        ref=selected.feature.id,
+        key=key,
+        name=column.name,
+        aggregation=column.aggregation,
+        window=_duration(column.window or None),
+        lookback=_duration(lookback),
+    )
+
+
+def _lookback_of_inputs(selection: Selection, wanted: Sequence[Wanted]) -> int | None:
+    """How far the features look back that others are computed from; None if none is.
+
+    Raises InvalidInput if they do not all look back alike, as a definition tells it once.
+    """
+    if not isinstance(selection, Computed):
+        return None
+    inputs = {at for formula in selection.formulas for at in formula.features.values() if at >= 0}
+    reaches = {wanted[at].lookback for at in inputs}
+    if len(reaches) > 1:
+        reason = "the features that others are computed from have different maxAges: say how far to look back"
+        raise InvalidInput.at("lookback", reason)
+    return ALL_TIME if None in reaches or not reaches else reaches.pop()
 
 
 ALL_TIME = LAST_MOMENT - YEAR_ONE
