@@ -32,6 +32,14 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str
     index: int | None = None
 
+    @property
+    def place(self) -> str:
+        """Where it is, for a message: `features`, `[3].entityId`, `rows[3].user`."""
+        if self.index is None:
+            return self.field
+        field = self.field.removeprefix("rows.")
+        return f"rows[{self.index}].{field}" if field != self.field else f"[{self.index}].{field}"
+
 
 MOST_NAMED_CHARACTERS = 200
 """How much of a field name from the request is repeated in an error message."""

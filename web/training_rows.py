@@ -17,7 +17,7 @@ import pyarrow as pa
 from actors.derive.computing import Fields, part_of
 from actors.derive.on_demand import Computed
 from actors.errors import Fault, InvalidInput, TooLarge
-from actors.ingest.arrow_keys import entities_of_arrow, settled, times_of_arrow, times_of_texts
+from actors.ingest.arrow_keys import entities_of_arrow, settled, settled_ids, times_of_arrow, times_of_texts
 from actors.ingest.composite import entities_of_parts, refused_parts
 from actors.ingest.entity_ids import MOST_FAULTS_NAMED, refused_rows
 from actors.ingest.request_fields import fields_of_rows, fields_of_table
@@ -190,7 +190,7 @@ def _needed(table: pa.Table, name: str, selection: Selection, by_id: bool) -> pa
         feature = next((role.selection.references[0] for role in selection.roles if name in role.fields), None)
         reason = "" if by_id or feature is None else f"; {feature} needs it"
         raise InvalidInput.at(name, f"the rows have no such column{reason}")
-    column = settled(table[name])
+    column = settled(table[name]) if name == TIMESTAMP else settled_ids(table[name], name)
     if column.null_count and (by_id or name == TIMESTAMP):
         row = column.is_null().index(True).as_py()
         raise InvalidInput(f"{name}: is null", [Fault(name, "is null", row)])
@@ -263,5 +263,4 @@ def _check_ids(entities: Entities, keys: Sequence[str]) -> None:
 def _refused(faults: Sequence[Fault]) -> InvalidInput:
     first = faults[0]
     more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-    where = f"rows[{first.index}].{first.field.removeprefix('rows.')}"
-    return InvalidInput(f"{where}: {first.message}{more}", faults[:MOST_FAULTS_NAMED])
+    return InvalidInput(f"{first.place}: {first.message}{more}", faults[:MOST_FAULTS_NAMED])

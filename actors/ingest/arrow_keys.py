@@ -25,12 +25,19 @@ def settled(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([pa.nulls(len(column))]) if without_values(column) else column
 
 
+def settled_ids(column: pa.ChunkedArray, field: str) -> pa.ChunkedArray:
+    """A column of ids, settled. Raises InvalidInput for JSON, in which the id u1 would be "u1" with its quotes."""
+    if isinstance(column.type, pa.JsonType):
+        raise InvalidInput.at(field, "must be strings or integers, not JSON")
+    return settled(column)
+
+
 def entities_of_arrow(column: pa.ChunkedArray, field: str) -> Entities:
     """Convert a column to entity ids: strings, or integers as their digits; nulls become empty strings.
 
     Only distinct ids become Python strings. Raises InvalidInput, naming `field`, for columns of other types.
     """
-    column = settled(column)
+    column = settled_ids(column, field)
     if not (is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
         raise InvalidInput.at(field, f"must be strings or integers, not {column.type}")
     names, codes = coded(column)
@@ -89,7 +96,7 @@ def times_of_texts(texts: list[str], field: str) -> Times:
 def _without_faults(times: Times, faults: list[Fault]) -> Times:
     if faults:
         first, more = faults[0], f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise InvalidInput(f"[{first.index}].{first.field}: {first.message}{more}", faults)
+        raise InvalidInput(f"{first.place}: {first.message}{more}", faults)
     return times
 
 

@@ -54,8 +54,7 @@ def ids_of_rows(rows: Sequence[Row], roles: Sequence[Role]) -> Steps[list[Sequen
                 break
         if faults:
             first = faults[0]
-            field = first.field.removeprefix("rows.")
-            raise InvalidInput(f"rows[{first.index}].{field}: {first.message}", faults[:MOST_FAULTS_NAMED])
+            raise InvalidInput(f"{first.place}: {first.message}", faults[:MOST_FAULTS_NAMED])
         found.append(ids)
     return found
 

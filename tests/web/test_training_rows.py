@@ -7,6 +7,7 @@ import json
 from itertools import count
 from typing import Any
 
+import httpx
 import pyarrow as pa
 import pytest
 
@@ -52,16 +53,22 @@ class House:
         return problem(self.server.post("/features/training-set", {"features": features, **rest}), 400)
 
     def in_arrow(self, columns: dict[str, Any], **query: str) -> pa.Table:
+        answer = self.sent(columns, **query)
+        assert answer.status_code == 200, answer.text
+        return pa.ipc.open_stream(answer.content).read_all()
+
+    def arrow_refused(self, columns: dict[str, Any], **query: str) -> dict[str, Any]:
+        return problem(self.sent(columns, **query), 400)
+
+    def sent(self, columns: dict[str, Any], **query: str) -> httpx.Response:
         table = pa.table(columns)
         sink = io.BytesIO()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
         headers = {"Content-Type": ARROW_TYPE, "Accept": ARROW_TYPE}
-        answer = self.server.http.post(
+        return self.server.http.post(
             "/features/training-set", params=query, content=sink.getvalue(), headers=headers
         )
-        assert answer.status_code == 200, answer.text
-        return pa.ipc.open_stream(answer.content).read_all()
 
 
 @pytest.fixture
@@ -211,6 +218,44 @@ def test_a_spine_is_streamed_in_every_form(house: House) -> None:
     assert table[house.visits].to_pylist() == [3, 4]
 
 
+def in_lines(house: House, text: str, **query: Any) -> httpx.Response:
+    headers = {"Content-Type": NDJSON_TYPE}
+    return house.server.http.post("/features/training-set", params=query, content=text.encode(), headers=headers)
+
+
+def test_rows_may_be_lines_with_the_options_in_the_query(house: House) -> None:
+    rows = [house.row("u1", "s9", NOON, label=1), house.row(7, "s9", NOON), house.row("u1", None, TEN, label="x")]
+    text = "\n".join(json.dumps(row) for row in rows)
+    wanted = [house.spend, house.risk, {"ref": house.visits, "as": "visits"}]
+    for given in (text, f"\n{text}\r\n\n"):
+        answer = in_lines(house, given, features=json.dumps(wanted), lookback="90m")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["results"] == house.ask(wanted, rows=rows, lookback="90m")
+    by_id = in_lines(house, json.dumps({"entityId": "u1", "timestamp": NOON}), features=house.spend)
+    assert by_id.json()["results"] == [{"entityId": "u1", "timestamp": NOON, house.spend: 11}]
+    many = [house.row(f"u{number % 3}", "s9", NOON, label=number) for number in range(5_000)]
+    answer = in_lines(house, "\n".join(map(json.dumps, many)), features=house.spend)
+    assert answer.json()["results"] == house.ask([house.spend], rows=many)
+    assert in_lines(house, "", features=house.spend).json() == {"results": []}
+
+
+def test_a_line_that_is_no_row_is_named(house: House) -> None:
+    row = json.dumps(house.row("u1", "s9", NOON))
+    for line, reason in (
+        ("[1]", "rows[1]: Expected `object`"),
+        ("{", "rows[1]: is not valid JSON"),
+        (row + row, "rows[1]: is not valid JSON"),
+        ('{"timestamp": "x"}', f"rows[1].{house.user}: is missing"),
+        ("[" * 5_000, "rows[1]"),
+        (json.dumps(house.row("u1", "s9", "x")), "rows[1].timestamp: 'x' is not"),
+    ):
+        told = problem(in_lines(house, f"{row}\n\n{line}\n{row}", features=house.spend), 400)
+        assert told["detail"].startswith(reason) and told["errors"][0]["index"] == 1
+    assert "features" in problem(in_lines(house, row, feature=house.spend), 400)["detail"]
+    told = problem(house.server.http.post("/features/training-set?features=x", json={}), 400)
+    assert "JSON body" in told["detail"]
+
+
 def test_no_id_is_taken_from_the_moment_of_a_row(house: House) -> None:
     told = house.refused([{"ref": house.spend, "key": "timestamp"}], rows=[{"timestamp": TEN}])
     assert "timestamp" in told["detail"] and "key" in told["detail"]
@@ -219,3 +264,10 @@ def test_no_id_is_taken_from_the_moment_of_a_row(house: House) -> None:
 def test_a_row_that_lacks_the_key_that_others_have_is_told_of(house: House) -> None:
     told = house.refused([house.spend], rows=[{"timestamp": TEN}, {house.user: "u1", "timestamp": TEN}])
     assert told["detail"] == f"rows[0].{house.user}: is missing; {house.spend} needs it"
+
+
+def test_ids_as_json_in_arrow_are_refused(house: House) -> None:
+    ids = pa.array(['"u1"'], pa.string()).cast(pa.json_())
+    for name in (house.user, "entityId"):
+        told = house.arrow_refused({name: ids, "timestamp": pa.array([TEN])}, features=house.spend)
+        assert "JSON" in told["detail"] and name in told["detail"]

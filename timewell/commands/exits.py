@@ -6,6 +6,10 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from timewell.wire import FaultAnswer
 
 DONE, FAILED, MISUSED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 MEANINGS = """\
@@ -47,6 +51,14 @@ def say(message: str) -> None:
     print(f"timewell: {message}", file=sys.stderr)
 
 
+def _place(fault: FaultAnswer) -> str:
+    """Where a fault is: `features`, `[3].entityId`, `rows[3].user`."""
+    if fault.index is None:
+        return fault.field
+    field = fault.field.removeprefix("rows.")
+    return f"rows[{fault.index}].{field}" if field != fault.field else f"[{fault.index}].{field}"
+
+
 def _told(error: BaseException, asked: Namespace) -> int:
     """Print why a command failed and return its exit code. Any other exception is a bug and is raised again."""
     if isinstance(error, KeyboardInterrupt):
@@ -70,6 +82,5 @@ def _told(error: BaseException, asked: Namespace) -> int:
         raise error
     say(error.detail)
     for fault in error.errors[1 : MOST_FAULTS_SHOWN + 1]:
-        where = fault.field if fault.index is None else f"[{fault.index}].{fault.field}"
-        print(f"  {where}: {fault.message}", file=sys.stderr)
+        print(f"  {_place(fault)}: {fault.message}", file=sys.stderr)
     return FAILED

@@ -57,6 +57,11 @@ async def json_bytes(also: Sequence[str] = ()) -> bytes:
         if declared != JSON_TYPE:
             taken = " or ".join((JSON_TYPE, *also))
             raise UnsupportedMediaType(f"send the body as Content-Type: {taken} (got {declared})")
+    return await body_bytes()
+
+
+async def body_bytes() -> bytes:
+    """The body, whatever it is declared as."""
     data = await request.get_data(cache=False)
     return data if isinstance(data, bytes) else data.encode()
 
@@ -154,13 +159,12 @@ def with_offset(text: str) -> str:
 class Query:
     """The query string. Parameters that the route does not know are refused: most often they are typing errors."""
 
-    def __init__(self, known: Collection[str]) -> None:
+    def __init__(self, known: Collection[str], taker: str = "this route") -> None:
         self._given = request.args
         for name in self._given:
             if name not in known:
-                raise InvalidInput.at(
-                    name, f"unknown query parameter; this route takes {', '.join(sorted(known)) or 'none'}"
-                )
+                taken = ", ".join(sorted(known)) or "none"
+                raise InvalidInput.at(name, f"unknown query parameter; {taker} takes {taken}")
 
     def text(self, name: str) -> str | None:
         """A parameter as given; None if it is missing or empty."""

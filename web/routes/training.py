@@ -26,10 +26,11 @@ from actors.turns import by_turns
 from actors.types.values import width_of
 from timewell.wire import TrainingSetAnswer
 from web.answers.keyed import entities_by_key
-from web.answers.lanes import ARROW_TYPE, Column, Lane, accepted_lane, stream
+from web.answers.lanes import ARROW_TYPE, NDJSON_TYPE, Column, Lane, accepted_lane, stream
 from web.answers.worker import in_worker
 from web.bodies.items import Array, Items
-from web.bodies.requests import Query, json_bytes
+from web.bodies.requests import Query, body_bytes, json_bytes
+from web.bodies.row_lines import reading_lines
 from web.chapter import Chapter, Service
 from web.training_request import Columns, Observed, Options, TrainingSet, columns_of, options_of, options_of_query
 from web.training_rows import Known, Naming, TrainingRows, known_of, rows_observed, rows_of_arrow, rows_of_json
@@ -37,13 +38,13 @@ from web.training_rows import Known, Naming, TrainingRows, known_of, rows_observ
 SHORTEST_ROW_BYTES = len('{"entityId":"","timestamp":"20250101"},')
 """Bounds the rows of a body by its length: more items cannot be rows, and `{}` takes 370 bytes once decoded."""
 _OF_ROWS = {
-    "features": "with an Arrow body: references, separated by commas or as the JSON list of a request in JSON",
-    "group": "with an Arrow body: the features of this group",
-    "service": "with an Arrow body: the features of this service",
-    "lookback": "with an Arrow body: how old a value may be at its row's timestamp",
-    "aggregation": "with an Arrow body: aggregate over the window before each row",
-    "window": "with an Arrow body: the length of that window",
-    "knownAt": "with an Arrow body: use only what had arrived by this timestamp, or by each row's own (`row`)",
+    "features": "with a body of Arrow or NDJSON: references, separated by commas or as the list of a JSON body",
+    "group": "with a body of Arrow or NDJSON: the features of this group",
+    "service": "with a body of Arrow or NDJSON: the features of this service",
+    "lookback": "with a body of Arrow or NDJSON: how old a value may be at its row's timestamp",
+    "aggregation": "with a body of Arrow or NDJSON: aggregate over the window before each row",
+    "window": "with a body of Arrow or NDJSON: the length of that window",
+    "knownAt": "with a body of Arrow or NDJSON: what had arrived by then, or by each row's timestamp (`row`)",
 }
 
 chapter = Chapter("History")
@@ -53,7 +54,7 @@ chapter = Chapter("History")
     "POST /features/training-set",
     "The value of each feature as of the timestamp of each row, with nothing from its future.",
     takes=TrainingSet,
-    takes_also=(ARROW_TYPE,),
+    takes_also=(ARROW_TYPE, NDJSON_TYPE),
     query=_OF_ROWS,
     gives={200: TrainingSetAnswer},
     lanes=True,
@@ -91,10 +92,15 @@ async def _asked(router: Router, settings: Settings) -> tuple[Any, Options]:
         data: Any = await request.get_data(cache=False)
         async with router.judge.tables:
             return await trio.to_thread.run_sync(_table, data, settings), options
-    Query(())
-    rows, most = list[Mapping[str, Any]](), settings.max_body_bytes // SHORTEST_ROW_BYTES
+    most = settings.max_body_bytes // SHORTEST_ROW_BYTES
+    if request.mimetype == NDJSON_TYPE:
+        options = options_of_query(Query(_OF_ROWS))
+        return await by_turns(reading_lines(await body_bytes(), most)), options
+    data = await json_bytes((ARROW_TYPE, NDJSON_TYPE))
+    Query((), "this route, with a JSON body, which has the options itself,")
+    rows = list[Mapping[str, Any]]()
     array = Array("rows", TrainingSet, list[dict[str, Any]], most)
-    items = Items(await json_bytes((ARROW_TYPE,)), array, rows.extend)
+    items = Items(data, array, rows.extend)
     asked: TrainingSet = await by_turns(items.reading())
     check_rows(asked)
     return asked.spine or rows, options_of(asked)
