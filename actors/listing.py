@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import trio
 
 from actors.settings import LISTED_SECONDS, LISTERS
 from actors.storage.listed import IdsPage, IdsQuestion, KnownIds
+
+T = TypeVar("T")
 
 
 class Listing:
@@ -15,10 +20,10 @@ class Listing:
         self._known = known
         self._listers = trio.CapacityLimiter(LISTERS)
 
-    async def page(self, asked: IdsQuestion) -> IdsPage:
-        """The next ids. See `KnownIds`."""
+    async def page(self, asked: IdsQuestion, made: Callable[[IdsPage], T]) -> T:
+        """What `made` makes of the next ids, in the worker thread. See `KnownIds`."""
         return await trio.to_thread.run_sync(
-            self._known.page, asked, limiter=self._listers, abandon_on_cancel=True
+            lambda: made(self._known.page(asked)), limiter=self._listers, abandon_on_cancel=True
         )
 
     async def run(self) -> None:

@@ -110,8 +110,8 @@ class Observations:
     async def _page(self, asked: Whole, after: str, most: int) -> tuple[Sequence[str], str | None]:
         """The next entities and the place to go on from, None at the end."""
         if asked.entities is None:
-            page = await self._listing.page(IdsQuestion(asked.features[0].entity, asked.features, "", after, most))
-            return page.ids, page.after
+            question = IdsQuestion(asked.features[0].entity, asked.features, "", after, most)
+            return await self._listing.page(question, lambda page: (page.ids.to_pylist(), page.after))
         begin = int(after or 0)
         end = begin + most
         return asked.entities[begin:end], str(end) if end < len(asked.entities) else None

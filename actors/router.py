@@ -47,7 +47,7 @@ from actors.serving import FeatureServingEngine, Span
 from actors.settings import PENDING_VALUES
 from actors.stats.summary import Summary
 from actors.storage.entries import Erased, Noted, Removed
-from actors.storage.listed import IdsPage, IdsQuestion
+from actors.storage.listed import IdsPage, IdsQuestion, page_of
 from actors.storage.protocol import Stale
 from actors.table.aggregates import Aggregate
 from actors.table.grid import Grid
@@ -329,8 +329,10 @@ class Router:
         """One aggregate per entity and window, entities outermost."""
         return await self.serving.aggregate(entities, feature, aggregation, span, self.wall())
 
-    async def ids(self, entity_type: str, prefix: str, after: str, limit: int) -> IdsPage:
+    async def ids(self, entity_type: str, prefix: str, after: str, limit: int, made: Callable[[IdsPage], T]) -> T:
         """The ids of entities that anything is known of, later than `after`, in the order of code points.
+
+        Returns what `made` makes of them in a worker thread.
 
         Raises NotFound for an entity type without features that is not declared either.
         """
@@ -339,8 +341,8 @@ class Router:
         if not of_type and entity_type not in registry.catalogue.entity_types:
             raise NotFound(f"no feature is of the entity type {entity_type!r}")
         if not of_type:
-            return IdsPage([], None)
-        return await self._listing.page(IdsQuestion(entity_type, of_type, prefix, after, limit))
+            return made(page_of([], None))
+        return await self._listing.page(IdsQuestion(entity_type, of_type, prefix, after, limit), made)
 
     def observed(
         self,

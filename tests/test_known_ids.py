@@ -51,7 +51,7 @@ def pages(storage: Any, prefix: str = "", limit: int = 1_000, **rest: Any) -> It
 
 
 def ids(storage: Any, prefix: str = "", limit: int = 1_000, **rest: Any) -> list[str]:
-    return [id_ for page in pages(storage, prefix, limit, **rest) for id_ in page.ids]
+    return [id_ for page in pages(storage, prefix, limit, **rest) for id_ in page.ids.to_pylist()]
 
 
 class Naive:
@@ -236,8 +236,8 @@ def test_a_page_over_postgresql_ends_when_it_has_looked_at_many_ids_of_other_typ
         naive.write(OTHER, *(f"u{number:04}" for number in range(2_000)))
         naive.write(X, "u1000x", "u1999")
         found = list(pages(storage, limit=3))
-        assert [id_ for page in found for id_ in page.ids] == ["u1000x", "u1999"]
-        assert [] in [page.ids for page in found]
+        assert [id_ for page in found for id_ in page.ids.to_pylist()] == ["u1000x", "u1999"]
+        assert 0 in [len(page.ids) for page in found]
 
 
 @pytest.fixture(params=["valkey", "valkey_cluster"])

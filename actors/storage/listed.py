@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+import pyarrow as pa
+
 from actors.domain import Feature
 
+IDS = pa.large_string()  # the texts of millions of ids may have more bytes than an int32 can count
 _SURROGATES = range(0xD800, 0xE000)
 _LAST_CODE_POINT = 0x10FFFF
 
@@ -33,12 +36,12 @@ class IdsQuestion(NamedTuple):
 
 
 class IdsPage(NamedTuple):
-    """Ids in order. `after`: the last id that was looked at, if there may be more; else None.
+    """Ids in order, an array of IDS. `after`: the last id that was looked at, if there may be more; else None.
 
     A page may be short, even empty, and not be the last, where the storage had to look at many ids to find few.
     """
 
-    ids: Sequence[str]
+    ids: pa.Array
     after: str | None
 
 
@@ -62,8 +65,6 @@ def end_of(prefix: str) -> str | None:
     return None
 
 
-def cut(ids: Sequence[str], limit: int) -> IdsPage:
-    """A page of the first `limit` of these ids, which are all that follow, or more than `limit` of them."""
-    if len(ids) <= limit:
-        return IdsPage(ids, None)
-    return IdsPage(ids[:limit], ids[limit - 1])
+def page_of(ids: Sequence[str], after: str | None) -> IdsPage:
+    """A page of ids that are Python strings."""
+    return IdsPage(pa.array(ids, IDS), after)

@@ -6,13 +6,18 @@ import asyncio
 from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from actors.storage.listed import page_of
 from tests.live import LiveServer
 from tests.web.test_errors import problem
 from timewell import AsyncClient, Client
 from timewell.routes import registry
 from web.answers.pages import to_cursor
+from web.routes.ids import encoded
 
 OVER_EVERY_STORE = True
 _NUMBERS = count()
@@ -80,6 +85,13 @@ def test_what_is_written_between_two_pages_is_there_if_it_comes_later(
     write(shared_server, entity, "b", "d")
     rest = shared_server.get(f"/entities/{entity}/ids", cursor=first["nextCursor"]).json()
     assert rest == {"ids": ["d", "e"]}
+
+
+@pytest.mark.before_the_store
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"])) | st.text('a,"\\[]')))
+def test_a_page_is_the_json_of_its_ids(ids: list[str]) -> None:
+    assert encoded(page_of(ids, None)) == msgspec.json.encode({"ids": ids})
+    assert encoded(page_of(ids, "é")) == msgspec.json.encode({"ids": ids, "nextCursor": to_cursor("é")})
 
 
 @pytest.mark.before_the_store

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import msgspec
-import trio
+import pyarrow as pa
+import pyarrow.compute as pc
 from quart import Response
 
 from actors.errors import InvalidInput
 from actors.ingest.entity_ids import check_entity_id
 from actors.settings import DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS
-from actors.storage.listed import IdsPage
+from actors.storage.listed import IDS, IdsPage
 from timewell.wire import EntityIdsAnswer
 from web.answers.pages import from_cursor, to_cursor
 from web.bodies.requests import Query, said
 from web.chapter import PAGE, Chapter, Service
 
-IDS_PER_TURN = 500
-"""How many are encoded before other requests get a turn: some 30 microseconds."""
-
+_BETWEEN = pa.scalar('","', IDS)
 _LISTED = {"prefix": "ids that begin with this", **PAGE}
 
 chapter = Chapter("Entities")
@@ -39,15 +38,17 @@ async def list_ids(service: Service, name: str) -> Response:
     for field, given in (("cursor", after), ("prefix", prefix)):
         if given and (reason := check_entity_id(given)) is not None:
             raise InvalidInput.at(field, reason)
-    return said(await _encoded(await service.router.ids(name, prefix, after, limit)))
+    return said(await service.router.ids(name, prefix, after, limit, encoded))
 
 
-async def _encoded(page: IdsPage) -> bytes:
-    text = bytearray(b'{"ids":[')
-    for start in range(0, len(page.ids), IDS_PER_TURN):
-        text += b"," * (start > 0) + msgspec.json.encode(page.ids[start : start + IDS_PER_TURN])[1:-1]
-        await trio.lowlevel.checkpoint()
-    text += b"]"
+def encoded(page: IdsPage) -> bytes:
+    """A page as JSON, made by Arrow, without the GIL: serving need not wait for ten thousand ids."""
+    ids, after = b"", b""
+    if len(page.ids):
+        # Ids have no control characters, so these two are all that JSON escapes.
+        escaped = pc.replace_substring(pc.replace_substring(page.ids, "\\", r"\\"), '"', r"\"")
+        whole = pa.ListArray.from_arrays(pa.array([0, len(escaped)], pa.int32()), escaped)
+        ids = b'"' + pc.binary_join(whole, _BETWEEN)[0].as_buffer().to_pybytes() + b'"'
     if page.after is not None:
-        text += b',"nextCursor":' + msgspec.json.encode(to_cursor(page.after))
-    return bytes(text + b"}")
+        after = b',"nextCursor":' + msgspec.json.encode(to_cursor(page.after))
+    return b'{"ids":[' + ids + b"]" + after + b"}"

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,7 +25,7 @@ from actors.storage.embedded.erasure import Erasures
 from actors.storage.embedded.filed import LocalHistory, doing
 from actors.storage.embedded.log import LocalLog
 from actors.storage.embedded.runs import Run, Runs
-from actors.storage.listed import IdsPage, IdsQuestion, cut, end_of
+from actors.storage.listed import IDS, IdsPage, IdsQuestion, end_of
 from actors.storage.protocol import Trimmed
 from actors.table.batch import Table
 from actors.timestamps import FOREVER, NEVER
@@ -34,9 +34,6 @@ T = TypeVar("T")
 TYPES_KEPT = 4
 """Entity types whose ids are kept at once. An id takes its length and eight bytes, up to twice that."""
 _ATTEMPTS = 5
-_IDS = pa.large_string()  # the texts of millions of ids may have more bytes than an int32 can count
-_CONVERTED_AT_ONCE = 500
-"""Ids made Python strings by one call, which holds the GIL for 20 microseconds."""
 
 
 class SortedIds:
@@ -62,7 +59,7 @@ class SortedIds:
         end = end_of(prefix)
         found = []
         for part in self._parts:
-            start = max(_place(part, lambda text: text <= after), _place(part, lambda text: text < prefix))
+            start = _place(part, lambda text: text <= after or text < prefix)
             stop = len(part) if end is None else _place(part, lambda text: text < end)
             found.append(part.slice(start, max(0, min(limit, stop - start))))
         return found
@@ -128,7 +125,7 @@ class _OfType:
         if any(self.created.get(column.feature) == column.created for column in table.columns):
             texts = table.entities.compact().ids.texts
             for start in range(0, len(texts), IDS_AT_ONCE):
-                yield pa.array(texts[start : start + IDS_AT_ONCE], _IDS)
+                yield pa.array(texts[start : start + IDS_AT_ONCE], IDS)
 
     def gone(self, erasures: Erasures, runs: Sequence[Run], left: Callable[[], set[str]]) -> pa.Array | None:
         """The erased ids of which the runs still have rows, but only erased ones; None if there are none.
@@ -138,7 +135,7 @@ class _OfType:
         about = erasures, tuple(run.identity for run in runs)
         if self._gone[0] != about:
             erased = erasures.ids_of(self.entity_type)
-            ids = None if erased is None else pa.array(set(erased.to_pylist()) - left(), _IDS)
+            ids = None if erased is None else pa.array(set(erased.to_pylist()) - left(), IDS)
             self._gone = about, ids
         return self._gone[1]
 
@@ -184,7 +181,8 @@ class LocalIds:
         if gone is not None:
             filed = [part.filter(pc.invert(pc.is_in(part, value_set=gone))) for part in filed]
         parts = filed + waiting.slices(asked.after, asked.prefix, most)
-        return cut(_first(parts, most), asked.limit)
+        ids = _first(parts, most)
+        return IdsPage(ids[: asked.limit], ids[asked.limit - 1].as_py() if len(ids) == most else None)
 
     def _of_type(self, asked: IdsQuestion) -> _OfType:
         """What is kept of a type; nothing yet if rows were removed, or features registered or deleted since."""
@@ -225,19 +223,13 @@ def _distinct(rows: pa.RecordBatch, created: int) -> pa.Array:
     """The distinct ids in rows of one feature, without those of a deleted feature of its id."""
     if len(rows) and pc.min(rows["arrived_at"]).value < created:
         rows = rows.filter(pc.greater_equal(rows["arrived_at"], history.moment(created)))
-    return pc.unique(rows["entity_id"]).cast(_IDS)
+    return pc.unique(rows["entity_id"]).cast(IDS)
 
 
-def _first(parts: Sequence[pa.Array], limit: int) -> list[str]:
+def _first(parts: Sequence[pa.Array], limit: int) -> pa.Array:
     """The first `limit` distinct ids of several arrays, in order."""
     parts = [part for part in parts if len(part)]
-    if not parts:
-        return []
-    ids = parts[0]
-    if len(parts) > 1:
-        ids = pc.unique(pa.concat_arrays(parts))
-        ids = ids.take(pc.sort_indices(ids))
-    found: list[Any] = []
-    for start in range(0, min(limit, len(ids)), _CONVERTED_AT_ONCE):
-        found += ids.slice(start, min(_CONVERTED_AT_ONCE, limit - start)).to_pylist()
-    return found
+    if len(parts) == 1:
+        return parts[0][:limit]
+    ids = pc.unique(pa.concat_arrays(parts)) if parts else pa.array([], IDS)
+    return ids.take(pc.sort_indices(ids)[:limit])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from actors.storage.listed import IdsPage, IdsQuestion, end_of
+from actors.storage.listed import IdsPage, IdsQuestion, end_of, page_of
 from actors.storage.postgres.link import Connection, Link
 
 LOOKED_AT_MOST = 20_000
@@ -46,18 +46,19 @@ class PostgresIds:
 
     def page(self, asked: IdsQuestion) -> IdsPage:
         """The next ids, by one or two SQL queries for each lot."""
-        return self._link.read(lambda connection: _page(connection, asked))
+        return page_of(*self._link.read(lambda connection: _page(connection, asked)))
 
     def let_go(self, unused_seconds: float) -> None:
         """Nothing is kept."""
 
 
-def _page(connection: Connection, asked: IdsQuestion) -> IdsPage:
+def _page(connection: Connection, asked: IdsQuestion) -> tuple[list[str], str | None]:
+    """The ids of a page, and its `after`."""
     given: dict[str, Any] = {"type": asked.entity_type, "members": list(asked.created.values())}
     shapes = [number for (number,) in connection.execute(_SHAPES, given).fetchall()]
     given = {"shapes": shapes, "prefix": asked.prefix, "end": end_of(asked.prefix), "after": asked.after}
     if not shapes or "\0" in asked.prefix + asked.after:
-        return IdsPage([], None)
+        return [], None
     ids, looked_at = list[str](), 0
     while len(ids) < asked.limit and looked_at < LOOKED_AT_MOST:
         wanted = asked.limit - len(ids)
@@ -66,11 +67,11 @@ def _page(connection: Connection, asked: IdsQuestion) -> IdsPage:
         known = [id_ for id_, is_known in found if is_known]
         ids += known[:wanted]
         if len(known) > wanted:
-            return IdsPage(ids, ids[-1])
+            return ids, ids[-1]
         if not whole:
-            return IdsPage(ids, None)
+            return ids, None
         given["after"] = found[-1][0]
-    return IdsPage(ids, given["after"])
+    return ids, given["after"]
 
 
 def _lot(connection: Connection, given: Mapping[str, Any], wanted: int) -> tuple[list[tuple[str, bool]], bool]:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from zlib import crc32
 
-from actors.storage.listed import IdsPage, IdsQuestion, cut, end_of
+from actors.storage.listed import IdsPage, IdsQuestion, end_of, page_of
 from actors.storage.redis.functions import LEASES, ROOT, VERSIONS
 from actors.storage.redis.link import Command, RedisLink, call, judged
 from actors.storage.redis.stored_rows import Shapes, entity_of, keys_of
@@ -78,6 +78,10 @@ def _key(entity_type: str, part: int) -> bytes:
     return b"tw:{ids/%d}:%b:ids" % (part, entity_type.encode())
 
 
+_Found = tuple[list[str], str | None]
+"""Ids, and the last that was looked at if there may be more: an `IdsPage` to be."""
+
+
 class RedisIds:
     """See `KnownIds`."""
 
@@ -91,11 +95,12 @@ class RedisIds:
         listed, shapes = self._link.ask([LISTED, Command(ROOT, ("HGET", VERSIONS, "shapes"))])
         if (shapes or b"0") != self._shapes.known.version:
             self._shapes.load()
-        found = self._next(asked) if (listed and not self._with_others()) or self._made() else self._scanned(asked)
-        known = self._known(asked, found.ids)
-        if len(known) < len(found.ids):
-            self._remove(asked, set(found.ids) - set(known))
-        return found._replace(ids=known)
+        made = (listed and not self._with_others()) or self._made()
+        ids, after = self._next(asked) if made else self._scanned(asked)
+        known = self._known(asked, ids)
+        if len(known) < len(ids):
+            self._remove(asked, set(ids) - set(known))
+        return page_of(known, after)
 
     def let_go(self, unused_seconds: float) -> None:
         """Nothing is kept."""
@@ -123,7 +128,7 @@ class RedisIds:
             self._link.ask([SET_LISTED], durable=True)
             return not self._with_others()
 
-    def _next(self, asked: IdsQuestion) -> IdsPage:
+    def _next(self, asked: IdsQuestion) -> _Found:
         """The next ids in the sets."""
         end, most = end_of(asked.prefix), asked.limit // PARTS + _SPARE
         begin = b"(" + asked.after.encode() if asked.after >= asked.prefix else b"[" + asked.prefix.encode()
@@ -133,12 +138,12 @@ class RedisIds:
         full = [part[-1] for part in parts if len(part) == most]
         found = sorted(id_ for part in parts for id_ in part)
         if not full:
-            return cut([id_.decode() for id_ in found], asked.limit)
+            return _cut([id_.decode() for id_ in found], asked.limit)
         # Beyond the last id of a part that has more, the other parts' ids are not all.
         ids = [id_.decode() for id_ in found[: bisect_right(found, min(full))][: asked.limit]]
-        return IdsPage(ids, ids[-1])
+        return ids, ids[-1]
 
-    def _scanned(self, asked: IdsQuestion) -> IdsPage:
+    def _scanned(self, asked: IdsQuestion) -> _Found:
         """The next ids among all keys, of which only the first ones are kept."""
         found, most = set[str](), asked.limit + 1
         for keys in self._link.each_key(b"tw:{%b:*}:h" % asked.entity_type.encode()):
@@ -146,7 +151,7 @@ class RedisIds:
             found.update(id_ for id_ in ids if id_ > asked.after and id_.startswith(asked.prefix))
             if len(found) > 4 * most:
                 found = set(sorted(found)[:most])
-        return cut(sorted(found)[:most], asked.limit)
+        return _cut(sorted(found)[:most], asked.limit)
 
     def _known(self, asked: IdsQuestion, ids: Sequence[str]) -> list[str]:
         """Those of the ids that have rows of one of the features."""
@@ -173,3 +178,8 @@ class RedisIds:
         there = self._link.ask([Command(key, ("EXISTS", key)) for key in newest.values()])
         back.add(asked.entity_type, [id_ for id_, is_there in zip(newest, there, strict=True) if is_there])
         self._link.ask(back.adding())
+
+
+def _cut(ids: list[str], limit: int) -> _Found:
+    """The first `limit` of these ids, which are all that follow, or more than `limit` of them."""
+    return ids[:limit], ids[limit - 1] if len(ids) > limit else None
