@@ -82,7 +82,11 @@ def value_column(frame: Any, name: str) -> Any:
     Raises InvalidInput for values that would change their meaning: bytes, and whatever `to_plain` refuses.
     """
     pa = library("pyarrow")
-    column = _as_arrow(pa, frame, name)
+    return _valued(pa, frame, name, _as_arrow(pa, frame, name))
+
+
+def _valued(pa: Any, frame: Any, name: str, column: Any) -> Any:
+    """The same, from what `_as_arrow` made of the column."""
     if column is not None and _holds(column.type, pa.types.is_struct, pa.types.is_map):
         column = None  # in a struct column every value would have the keys of all
     if column is None:
@@ -120,7 +124,10 @@ def _of_large(pa: Any, values: list[Any]) -> Any:
 
 def arrow_column(frame: Any, name: str) -> Any:
     """A column as a plain Arrow array. Raises InvalidInput if its values are of several types."""
-    column = value_column(frame, name)
+    return _of_one_type(name, value_column(frame, name))
+
+
+def _of_one_type(name: str, column: Any) -> Any:
     if isinstance(column, Objects):
         raise InvalidInput.at(name, "the column has no one type")
     return column
@@ -139,9 +146,9 @@ def _as_arrow(pa: Any, frame: Any, name: str) -> Any:
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):
         return None
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if str(column.type) == "extension<arrow.uuid>":
-        return None
-    return column
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    # What an extension stores may be another value: a period is the count of days since 1970.
+    return None if isinstance(kind, pa.BaseExtensionType) and not isinstance(kind, pa.JsonType) else column
 
 
 def _would_change(values: Any) -> bool:
@@ -187,7 +194,10 @@ def id_column_of(frame: Any, name: str, missing: bool = False) -> Any:
     `missing`: whether ids may be missing. Where some are, pandas has whole numbers as floats.
     """
     pa = library("pyarrow")
-    column = arrow_column(frame, name)
+    column = _as_arrow(pa, frame, name)
+    if column is not None and isinstance(column.type, pa.JsonType):  # the id u1 would be "u1" with its quotes
+        raise InvalidInput.at(name, "entity ids are text or whole numbers, not JSON")
+    column = _of_one_type(name, _valued(pa, frame, name, column))
     if missing and pa.types.is_floating(column.type):
         column = _unfloated(pa, column)
     if column.null_count < len(column) and not (

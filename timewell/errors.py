@@ -51,6 +51,14 @@ _PLAIN_HOST = re.compile(r"[\w.-]*(:\d{1,5})?(/[\w./-]*)?", re.ASCII)
 """An address without a scheme that holds no password: a host, perhaps with a port and a path."""
 
 
+def place_of(fault: FaultAnswer) -> str:
+    """Where a fault is, as the service says it: `features`, `[3].entityId`, `rows[3].user`."""
+    if fault.index is None:
+        return fault.field
+    field = fault.field.removeprefix("rows.")
+    return f"[{fault.index}].{field}" if field == fault.field else f"rows[{fault.index}].{field}"
+
+
 class TimewellError(Exception):
     """The base of all exceptions of the client.
 
@@ -72,8 +80,9 @@ class InvalidInput(TimewellError):
 
     @classmethod
     def at(cls, field: str, message: str, index: int | None = None) -> InvalidInput:
-        """An error in one field, found before anything was sent."""
-        return cls(f"{field}: {message}", None, [FaultAnswer(field, message, index)])
+        """An error in one field, of row `index` if there are several; found before anything was sent."""
+        fault = FaultAnswer(field, message, index)
+        return cls(f"{place_of(fault)}: {message}", None, [fault])
 
 
 class Denied(TimewellError):

@@ -169,7 +169,8 @@ def test_a_value_that_would_become_another_one_is_refused_wherever_it_stands(odd
     with Client(transport=httpx.MockTransport(lambda _: pytest.fail("was sent"))) as client:
         for value, place in ((odd, "value"), ([1, odd], "value[1]"), ({"a": [{"b": odd}]}, "value.a[0].b")):
             for index, write in ((None, lambda one: client.write("f", "ada", one)), (1, both(client))):
-                with pytest.raises(timewell.InvalidInput, match="^" + re.escape(place)) as refused:
+                where = place if index is None else f"[{index}].{place}"
+                with pytest.raises(timewell.InvalidInput, match="^" + re.escape(where)) as refused:
                     write(value)
                 assert (refused.value.errors[0].index, refused.value.errors[0].field[: len(place)]) == (
                     index,

@@ -281,6 +281,44 @@ def test_other_ids_are_refused(ids: list[Any], words: str) -> None:
     assert refused.value.errors[0].field == "id"
 
 
+STORED_AS_ANOTHER: list[Any] = [
+    pd.Series(pd.period_range("2025", periods=2)), pd.Series(pd.Categorical(pd.period_range("2025", periods=2))),
+    pd.Series(pd.interval_range(0, 2)), pd.Series(pd.cut([1, 5], 2)),
+    pd.Series(pd.PeriodIndex([pd.NaT, pd.Period("2025-01-02")])),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("values", STORED_AS_ANOTHER, ids=range(len(STORED_AS_ANOTHER)))
+def test_a_column_that_is_stored_as_other_values_is_refused_by_name_and_row(values: Any) -> None:
+    given = pd.DataFrame({"odd": values, "user": "ada", "timestamp": TEN})
+    row = int(values.isna().sum())
+    for ask in (
+        lambda: Client().write_frame(given, "user", id_column="odd"),
+        lambda: Client().write_frame(given, "user", keys={"user": "odd"}),
+        lambda: Client().write_frame(given, "user", id_column="user"),
+        lambda: Client().training_set(given, ["f"], id_column="odd"),
+        lambda: Client().training_set(given, ["f"], keys={"user": "odd"}),
+        lambda: Client().training_set(given, ["f"], keys=["user"], fields=["odd"]),
+        lambda: arrow.id_rows(given, ["odd"]),
+    ):
+        with pytest.raises(timewell.InvalidInput, match=rf"^\[{row}\]\.odd: a (Period|Interval) ") as refused:
+            ask()
+        assert refused.value.errors[0].index == row
+
+
+def test_columns_of_arrow_within_pandas_are_what_they_mean() -> None:
+    flags = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, 0], pa.int8()))
+    given = pd.DataFrame({"flag": pd.Series(flags, dtype=pd.ArrowDtype(pa.bool8()))})
+    assert arrow.value_column(given, "flag").to_pylist() == [True, False]
+    with pytest.raises(timewell.InvalidInput, match="not bool"):
+        arrow.id_column_of(given, "flag")
+    texts = pa.ExtensionArray.from_storage(pa.json_(), pa.array(['"a"', "3"]))
+    given = pd.DataFrame({"json": pd.Series(texts, dtype=pd.ArrowDtype(pa.json_()))})
+    assert arrow.value_column(given, "json").to_pylist() == ['"a"', "3"]
+    with pytest.raises(timewell.InvalidInput, match="json: entity ids are text or whole numbers, not JSON"):
+        arrow.id_column_of(given, "json")
+
+
 @pytest.mark.parametrize(
     "times",
     [
@@ -527,9 +565,9 @@ def test_a_column_that_would_become_another_one_is_refused_by_its_name(values: A
     )
     if isinstance(given, pl.DataFrame):
         given = given.with_columns(entityId=pl.lit("a"))
-    with pytest.raises(timewell.InvalidInput, match=r"^odd"):
+    with pytest.raises(timewell.InvalidInput, match=r"^(\[[01]\]\.)?odd"):
         Client().write_frame(given, "user", timestamp_column=None)
-    with pytest.raises(timewell.InvalidInput, match=r"^odd"):
+    with pytest.raises(timewell.InvalidInput, match=r"^(\[[01]\]\.)?odd"):
         Client().write_frame(given, "user", id_column="odd", timestamp_column=None)
 
 
