@@ -29,6 +29,7 @@ def server(tmp_path: Path) -> Iterator[LiveServer]:
 
 SHARED_STORES = ("redis", "cluster", "postgresql")
 STORES = ("embedded", "memory", *SHARED_STORES)
+WEB = Path(__file__).parent / "web"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -36,6 +37,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kept_in" in metafunc.fixturenames and getattr(metafunc.module, "OVER_EVERY_STORE", False):
         one_will_do = metafunc.definition.get_closest_marker("before_the_store") is not None
         metafunc.parametrize("kept_in", STORES[:1] if one_will_do else STORES, scope="module", indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of the web room come first: its files take longest, and one that began last would run alone."""
+    items.sort(key=lambda item: WEB not in item.path.parents)
 
 
 @pytest.fixture(scope="module")
