@@ -191,14 +191,14 @@ def _plain_type(pa: Any, kind: Any) -> Any:
 def id_column_of(frame: Any, name: str, missing: bool = False) -> Any:
     """A column of entity ids as text; whole numbers as their digits. Raises InvalidInput for other values.
 
-    `missing`: whether ids may be missing. Where some are, pandas has whole numbers as floats.
+    `missing`: whether ids may be missing. Where some are, pandas has whole numbers as floats, which are taken.
     """
     pa = library("pyarrow")
     column = _as_arrow(pa, frame, name)
     if column is not None and isinstance(column.type, pa.JsonType):  # the id u1 would be "u1" with its quotes
         raise InvalidInput.at(name, "entity ids are text or whole numbers, not JSON")
     column = _of_one_type(name, _valued(pa, frame, name, column))
-    if missing and pa.types.is_floating(column.type):
+    if pa.types.is_floating(column.type):
         column = _unfloated(pa, column)
     if column.null_count < len(column) and not (
         pa.types.is_string(column.type) or pa.types.is_integer(column.type)

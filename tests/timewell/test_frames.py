@@ -269,7 +269,7 @@ def test_ids_are_text_or_whole_numbers(ids: Any) -> None:
 @pytest.mark.parametrize(
     ("ids", "words"),
     [
-        ([1.0, 2.0], "text or whole numbers, not double"),
+        ([1.0, 2.5], "text or whole numbers, not double"),
         (["a", None], "id: is missing"),
         ([True, False], "not bool"),
         (["a", 1], "no one type"),
@@ -435,7 +435,7 @@ def test_what_is_wrong_with_rows_is_told_by_their_place_in_the_whole(
         ([{"entityId": True, "timestamp": TEN}], "neither text nor a whole number"),
         (pl.LazyFrame({"entityId": ["a"]}), r"collect\(\) it first"),
         (pl.Series([1]), "is no pandas or Polars DataFrame"),
-        (pd.DataFrame({"timestamp": [TEN]}), "no column of this name"),
+        (pd.DataFrame({"entityId": ["a"]}), "no column of this name"),
         (pd.DataFrame([["a", "b"]], columns=["entityId", "entityId"]), "several columns of this name"),
     ],
 )

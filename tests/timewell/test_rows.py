@@ -171,7 +171,7 @@ def test_what_cannot_be_asked_is_refused(client: Client, house: House) -> None:
         (frame.assign(**{house.spend: 1}), [house.spend], {}, "features"),
         (frame, [{"as": "x"}], {}, "features[0]"),
         ("u1", [house.spend], {}, "rows"),
-        ([house.row("u1", day=float("nan"))], [house.spend], {}, "day"),
+        ([house.row("u1", day=TEN.date())], [house.spend], {}, "day"),
     ]
     for rows, features, more, field in refused:
         with pytest.raises(timewell.InvalidInput) as caught:
@@ -221,6 +221,32 @@ def test_a_frame_of_one_key_names_its_column_alike(client: Client, house: House)
     frame = pd.DataFrame({"who": ["u1"], "spend": [99.0]})
     assert client.write_frame(frame, house.user, keys=["who"], timestamp_column=None).count == 1
     assert client.serve(["u1"], [house.spend])[0].features[house.spend] == 99
+
+
+def test_columns_named_like_the_keys_are_taken_by_name_in_any_order(client: Client, house: House) -> None:
+    frame = pd.DataFrame({house.user: ["u3"], house.shop: ["s3"], "visits": [5]})
+    client.write_frame(frame, house.pair, keys=[house.shop, house.user], timestamp_column=None)
+    assert '["u3","s3"]' in list(client.ids(house.pair))
+    crossed = frame.rename(columns={house.shop: "shop"})
+    with pytest.raises(timewell.InvalidInput, match="columns by key"):
+        client.write_frame(crossed, house.pair, keys=["shop", house.user], timestamp_column=None)
+
+
+def test_whole_floats_are_ids_and_a_missing_part_is_told_by_its_row(client: Client, house: House) -> None:
+    numbers = pd.DataFrame({"a": [8.0, 9.0], "b": ["s", "t"], "visits": [1, 2]})
+    client.write_frame(numbers, house.pair, keys=["a", "b"], timestamp_column=None)
+    assert {'["8","s"]', '["9","t"]'} <= set(client.ids(house.pair))
+    lacking = pd.DataFrame({"a": [8, None], "b": ["s", "t"], "visits": [1, 2]})
+    with pytest.raises(timewell.InvalidInput, match="a: is missing") as caught:
+        client.write_frame(lacking, house.pair, keys=["a", "b"], timestamp_column=None)
+    assert caught.value.errors[0].index == 1
+
+
+def test_rows_out_of_a_frame_may_have_nan_and_nat_in_any_field(client: Client, house: House) -> None:
+    rows = [house.row("u1", x=float("nan"), y=pd.NaT), house.row(float("nan"))]
+    found = client.serve_rows(rows, [house.spend, house.open])
+    assert [row.features[house.spend] for row in found] == [11, None]
+    assert found[1].features[house.open] is True
 
 
 def test_keys_that_do_not_fit_are_refused(client: Client, house: House) -> None:
@@ -274,6 +300,27 @@ def test_one_type_comes_in_two_roles_in_a_training_set(client: Client, house: Ho
     assert [row[house.spend] for row in plain(alike)] == [10, 70]
 
 
+@pytest.mark.parametrize("make", [list, pd.DataFrame, pl.DataFrame])
+def test_rows_that_have_fields_named_like_the_keys_need_no_word_of_them(
+    client: Client, house: House, make: Any, pairs: None
+) -> None:
+    rows = [house.row(user, label=1, timestamp=TEN + HOUR) for user in ("u1", "7", "u1")]
+    names = [house.spend, house.open, house.visits]
+    answer = client.training_set(make(rows), names)
+    assert [[row[name] for name in names] for row in plain(answer)] == [
+        [11, True, 3],
+        [70, True, None],
+        [11, True, 3],
+    ]
+    client.put_group(f"{house.user}_group", house.user, ["spend"])
+    answer = client.training_set(make(rows), group=f"{house.user}_group")
+    assert [row["spend"] for row in plain(answer)] == [11, 70, 11]
+    with pytest.raises(timewell.InvalidInput, match=f"{house.shop}: .* name it in keys"):
+        client.training_set(make(rows), names, keys={house.user: house.user})
+    with pytest.raises(timewell.InvalidInput, match=f"{house.shop}: there is no column .* keys"):
+        client.training_set([{house.user: "u1", "timestamp": TEN}], names)
+
+
 def test_what_is_wrong_with_a_row_of_a_training_set_is_told_by_its_place(
     client: Client, house: House, pairs: None
 ) -> None:
@@ -286,6 +333,7 @@ def test_what_is_wrong_with_a_row_of_a_training_set_is_told_by_its_place(
         with pytest.raises(timewell.InvalidInput) as caught:
             client.training_set(given, [house.spend], keys={house.user: "u"})
         assert (caught.value.errors[0].index, caught.value.errors[0].field) == (index, field)
+        assert "rows" not in field or caught.value.detail.startswith(f"rows[{index}].")
     with pytest.raises(timewell.InvalidInput, match="needs it"):
         client.training_set(pd.DataFrame(rows[:2]), [house.spend, house.open], keys={house.user: "u"})
 

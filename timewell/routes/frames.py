@@ -11,7 +11,6 @@ from timewell import arrow
 from timewell.arrow import FrameKind
 from timewell.calls import (
     ARROW,
-    Asking,
     Request,
     Talk,
     get,
@@ -26,6 +25,7 @@ from timewell.calls import (
 from timewell.errors import InvalidInput, ServerFailed, TimewellError
 from timewell.plain import entity_text, listed
 from timewell.routes.parts import entries, moved, shifted
+from timewell.routes.reading import WhatIsRead
 from timewell.time_columns import Unit, text_since
 from timewell.times import Length, Time, is_missing, moment, moment_or_none, span, span_word
 from timewell.wire import EntityTypeAnswer, FeatureAnswer, FeatureEntry, HistoricalAnswer, Written
@@ -67,7 +67,7 @@ class WrittenFrame(Written, kw_only=True):
     repeated: int = 0
 
 
-class FrameRoutes(Asking):
+class FrameRoutes(WhatIsRead):
     """Write frames, read frames."""
 
     @route
@@ -124,6 +124,12 @@ class FrameRoutes(Asking):
         names = (yield from self._ask(get(path("entities", entity)), EntityTypeAnswer)).keys
         if len(names) != len(columns):
             raise InvalidInput.at("keys", f"{entity} has the keys {', '.join(names)}: give a column for each")
+        if set(names) == set(columns):
+            return {name: name for name in names}
+        for name, column in zip(names, columns, strict=True):
+            if column in names and column != name:
+                reason = f"{column!r} is a key of {entity}, but stands for {name!r}: give a dict, columns by key"
+                raise InvalidInput.at("keys", reason)
         return dict(zip(names, columns, strict=True))
 
     def _write(
@@ -204,9 +210,10 @@ class FrameRoutes(Asking):
         with `window` and `aggregation`, it is the aggregate over (timestamp - window, timestamp]. `known_at`
         leaves out what arrived after that time, `known_at="row"` what arrived after the row's own timestamp. A
         feature is a reference, or a dict of `ref` with its own `aggregation`, `window`, `lookback`, `as`, `key`.
-        Where features are of several entity types, or of one with several keys, `keys` maps each key to the column
-        that holds it (or lists columns that are named like the keys); one that is missing in a row means that it
-        has no such entity. `key` then gives a feature another one of these as its entity, as in `serve_rows`.
+        Where features are of several entity types, or of one with several keys, the columns named like their keys
+        say of whom a row is, or `keys` maps each key to the column that holds it (or lists such columns); one that
+        is missing in a row means that it has no such entity. `key` then gives a feature another one of these as
+        its entity, as in `serve_rows`.
         `fields`, in the same form: the columns that features are computed from.
 
         Returns the rows (or a frame of the library `as_frame`) with a column per feature on the right: the same
@@ -217,15 +224,25 @@ class FrameRoutes(Asking):
             client.training_set(df, service="fraud.v1", keys={"user": "user_id", "merchant": "merchant_id"})
         """
         asked = _asked(features, group, service, known_at) | _looking_back(lookback, window, aggregation)
-        ids = {"entityId": id_column} if keys is None else _named(keys)
+        rows = _rows_given(rows, as_frame)
+        ids = (yield from self._ids(_names(rows), asked, id_column)) if keys is None else _named(keys)
         given = _KeyColumns(ids, timestamp_column, timestamp_unit, _named(fields))
-        if arrow.kind_of(rows) is None and as_frame is None:
-            return (yield from self._fill_rows(list(rows), given, asked))
-        return (yield from self._fill_frame(arrow.as_kind(rows, as_frame), given, asked))
+        return (yield from (self._fill_rows if isinstance(rows, list) else self._fill_frame)(rows, given, asked))
+
+    def _ids(self, names: Collection[str], asked: Mapping[str, Any], id_column: str) -> Talk[Mapping[str, str]]:
+        """The columns that say of whom rows are: that of ids, or without it those named like the keys needed."""
+        if id_column != "entityId" or id_column in names or not names:
+            return {"entityId": id_column}
+        columns = yield from self._columns(asked)
+        if any(column.feature.expression is not None for column in columns.values()):
+            raise InvalidInput.at("keys", "say which columns hold the keys of what the features are computed from")
+        fields = yield from self._fields(columns)
+        if lacking := [field for field in fields if field not in names]:
+            raise InvalidInput.at(lacking[0], "there is no column of this name: say in keys which one holds it")
+        return {field: field for field in fields}
 
     def _fill_frame(self, frame: Any, given: _KeyColumns, asked: dict[str, Any]) -> Talk[Any]:
         """The frame with a column per feature appended on its right."""
-        arrow.check_frame(frame)
         pa = arrow.library("pyarrow")
         ids = {
             field: arrow.id_column_of(frame, name, missing=field != "entityId")
@@ -239,7 +256,8 @@ class FrameRoutes(Asking):
             try:
                 answer = yield from self._retry.ask(_asked_by_table(part, asked))
             except TimewellError as error:
-                raise moved(error, sum(one.num_rows for one in filled)) from error.__cause__
+                told = _unnamed(error, frame.columns, given)
+                raise moved(error, sum(one.num_rows for one in filled), told) from error.__cause__
             filled.append(arrow.from_stream(answer.content).drop_columns(keys.column_names))
             _check_count(filled[-1].num_rows, part.num_rows)
         return arrow.beside(frame, pa.concat_tables(filled))
@@ -256,7 +274,7 @@ class FrameRoutes(Asking):
             try:
                 results = (yield from self._ask(request, HistoricalAnswer)).results
             except TimewellError as error:
-                raise moved(error, start) from error.__cause__
+                raise moved(error, start, _unnamed(error, _names(rows), given)) from error.__cause__
             _check_count(len(results), len(part))
             filled += results
         return [_merged(row, result, given.sent) for row, result in zip(rows, filled, strict=True)]
@@ -308,6 +326,31 @@ def _named(keys: Keys) -> dict[str, str]:
 def _sendable(value: Any) -> Any:
     """A field of a row in the contract's form."""
     return moment(value) if isinstance(value, datetime) else value
+
+
+def _rows_given(rows: Any, as_frame: FrameKind | None) -> Any:
+    """Rows as a list of dicts or a frame."""
+    if arrow.kind_of(rows) is None and as_frame is None:
+        return list(rows)
+    frame = arrow.as_kind(rows, as_frame)
+    arrow.check_frame(frame)
+    return frame
+
+
+def _names(rows: Any) -> Collection[str]:
+    """The columns of a frame, or the fields of any of a list of dicts."""
+    if arrow.kind_of(rows) is not None:
+        return list(rows.columns)
+    return dict.fromkeys(name for row in rows for name in row)
+
+
+def _unnamed(error: TimewellError, names: Collection[str], given: _KeyColumns) -> str:
+    """A note for an error about a column that the rows have, but that is not sent."""
+    for fault in error.errors:
+        field = fault.field.removeprefix("rows.")
+        if field in names and field not in given.sent:
+            return f"the rows have {field!r}: name it in keys or fields"
+    return ""
 
 
 def _keys(row: Mapping[str, Any], index: int, given: _KeyColumns) -> dict[str, Any]:

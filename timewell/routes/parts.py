@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from timewell.errors import TimewellError
 from timewell.plain import listed
 from timewell.wire import FaultAnswer, FeatureEntry
 
+_INDEX = re.compile(r"^(row|rows|entityIds|)\[([0-9]+)\]")
+"""How the detail of an error names the item at fault."""
 Entry = str | FeatureEntry | Mapping[str, Any]
 """A reference, or one with options: {"ref", "key", "as"}. `key` names the field that holds the entity id."""
 
@@ -40,6 +43,8 @@ def shifted(faults: Sequence[FaultAnswer], start: int) -> list[FaultAnswer]:
 def moved(error: TimewellError, start: int, told: str = "") -> TimewellError:
     """An error of a part as an error of the whole. `told`: a note for its detail."""
     error.errors = shifted(error.errors, start)
+    error.detail = _INDEX.sub(lambda found: f"{found[1]}[{int(found[2]) + start}]", error.detail)
+    error.args = (error.detail,)
     if told:
         error.detail = f"{error.detail} ({told})"
         error.args = (error.detail,)

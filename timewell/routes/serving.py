@@ -3,45 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from math import isnan
+from typing import Any
 
 from timewell import arrow
 from timewell.arrow import FrameKind
-from timewell.calls import Asking, Talk, get, path, route, send
+from timewell.calls import Talk, route, send
 from timewell.errors import InvalidInput, TimewellError
 from timewell.plain import entity_text, listed
 from timewell.routes.parts import Entry, entries, moved
-from timewell.times import Time, moment_or_none
-from timewell.wire import (
-    EntityTypeAnswer,
-    FeatureAnswer,
-    GroupAnswer,
-    ServedAnswer,
-    ServedEntity,
-    ServedRow,
-    ServedRows,
-    ServiceAnswer,
-)
+from timewell.routes.reading import ReadColumn, WhatIsRead
+from timewell.times import Time, is_missing, moment_or_none
+from timewell.wire import ServedAnswer, ServedEntity, ServedRow, ServedRows
 
 MOST_ENTITIES = 10_000
 """How many entities or rows one request to serve asks for: what a service takes by default."""
-Key = str | Mapping[str, str] | None
 
 
-class _Column(NamedTuple):
-    """What a column of an answer reads, and the fields of a row that say of which entity."""
-
-    feature: FeatureAnswer
-    key: Key
-
-    def fields(self, keys: Sequence[str]) -> Sequence[str]:
-        """The fields of a row that hold the entity id. `keys`: those of the entity type."""
-        if isinstance(self.key, str):
-            return [self.key]
-        return [(self.key or {}).get(one, one) for one in keys]
-
-
-class ServingRoutes(Asking):
+class ServingRoutes(WhatIsRead):
     """Serve many entities, and rows that name several."""
 
     @route
@@ -103,7 +82,7 @@ class ServingRoutes(Asking):
         """
         asked = {**_asked(features, group, service, as_of), "includeMetadata": include_metadata}
         if arrow.kind_of(rows) is None:
-            given = listed(rows, "rows") or []
+            given = [_with_nulls(row) for row in listed(rows, "rows") or []]
             dicts: list[ServedRow] = yield from self._in_parts("rows", given, asked, ServedRows)
             return dicts
         arrow.check_frame(rows)
@@ -115,36 +94,6 @@ class ServingRoutes(Asking):
             "rows", arrow.id_rows(rows, fields), asked, ServedRows
         )
         return arrow.beside(rows, arrow.library("pyarrow").table(_filled(columns, results)))
-
-    def _columns(self, asked: Mapping[str, Any]) -> Talk[dict[str, _Column]]:
-        """What each column of the answer reads, in order: those of the service, of the group, then the others."""
-        named: dict[str, tuple[str, Key]] = {}
-        if asked["service"] is not None:
-            offered = yield from self._ask(get(path("services", asked["service"])), ServiceAnswer)
-            named |= {one.name: (one.ref, one.key) for one in offered.features}
-        if asked["group"] is not None:
-            found = yield from self._ask(get(path("groups", asked["group"])), GroupAnswer)
-            named |= {one: (one if "." in one else f"{found.entity}.{one}", None) for one in found.features}
-        for place, entry in enumerate(asked["features"] or ()):
-            one: dict[str, Any] = {"ref": entry} if isinstance(entry, str) else entry
-            if not isinstance(one, Mapping) or "ref" not in one:
-                raise InvalidInput.at(f"features[{place}]", "has no ref")
-            named.setdefault(one.get("as", one["ref"]), (one["ref"], one.get("key")))
-        features: dict[str, FeatureAnswer] = {}
-        for reference, _ in named.values():
-            if reference not in features:
-                features[reference] = yield from self._ask(get(path("features", reference)), FeatureAnswer)
-        return {name: _Column(features[reference], key) for name, (reference, key) in named.items()}
-
-    def _fields(self, columns: Mapping[str, _Column]) -> Talk[list[str]]:
-        """The fields of a row that the columns need."""
-        keys: dict[str, Sequence[str]] = {}
-        for column in columns.values():
-            entity = column.feature.entity
-            if entity not in keys:
-                keys[entity] = (yield from self._ask(get(path("entities", entity)), EntityTypeAnswer)).keys
-        fields = (column.fields(keys[column.feature.entity]) for column in columns.values())
-        return list(dict.fromkeys(field for needed in fields for field in needed))
 
     def _in_parts(self, what: str, items: Sequence[Any], asked: Mapping[str, Any], kind: Any) -> Talk[list[Any]]:
         """The results for all items, asked for in parts, all as of the moment that the first is served at."""
@@ -161,6 +110,17 @@ class ServingRoutes(Asking):
         return results
 
 
+def _with_nulls(row: Any) -> Any:
+    """A row of dicts, with None where a frame that it came from has NaN or NaT."""
+    if not isinstance(row, Mapping):
+        return row
+    return {name: None if _is_nothing(value) else value for name, value in row.items()}
+
+
+def _is_nothing(value: Any) -> bool:
+    return (isinstance(value, float) and isnan(value)) or is_missing(value)
+
+
 def _asked(
     features: Sequence[Entry] | None, group: str | None, service: str | None, as_of: Time | None
 ) -> dict[str, Any]:
@@ -169,7 +129,7 @@ def _asked(
     return {"features": entries(features), "group": group, "service": service, "asOf": at}
 
 
-def _filled(columns: Mapping[str, _Column], results: Sequence[ServedEntity | ServedRow]) -> dict[str, Any]:
+def _filled(columns: Mapping[str, ReadColumn], results: Sequence[ServedEntity | ServedRow]) -> dict[str, Any]:
     """The served values as columns of their features' types."""
     return {
         name: arrow.column_of(column.feature.value_type, [one.features[name] for one in results])
