@@ -31,15 +31,13 @@ class Known(Protocol):
 
 
 def created(change: FeatureChange, known: Known, now: int) -> Feature:
-    """A new feature. Raises InvalidInput for a definition that cannot be, or if it has no value type."""
+    """A new feature. Raises InvalidInput, NotFound, Conflict for a definition that cannot be."""
     given: dict[str, Any] = {name: getattr(change, name) for name in _GIVEN if getattr(change, name) is not UNSET}
     if change.expression is not UNSET:
-        made = defined(change.expression, change, known.resolve, known.features)
+        made = defined(change.expression, change, lambda _, reference: known.resolve(reference), known.features)
         if change.value_type not in (UNSET, made.value_type):
             raise InvalidInput.at("valueType", f"the expression gives {made.value_type}")
         given |= made._asdict()
-    elif change.value_type is UNSET:
-        raise InvalidInput.at("valueType", "is required, unless an expression defines the feature")
     id_ = feature_id(change.entity, change.name, change.version)
     return Feature(id=id_, created=now, updated=now, **given)
 
@@ -50,7 +48,12 @@ def updated(old: Feature, change: FeatureChange, known: Known, now: int) -> Feat
         raise Conflict(
             f"feature {old.id!r} has valueType {old.value_type!r}; register {change.value_type!r} as a new version"
         )
-    if change.expression is not UNSET:
+    if change.expression is UNSET:
+        if old.definition is not None:
+            raise Conflict(
+                f"feature {old.id!r} is computed by an expression: give that as well, or register a new version"
+            )
+    else:
         mean = meaning(old, known.resolve, known.features)
         asked = defined(change.expression, change, mean, known.features)
         if asked.definition != old.definition:

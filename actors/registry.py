@@ -366,14 +366,14 @@ class FeatureRegistry:
         names = [f"group {group.name!r}" for group in groups]
         names += [f"service {one.key!r}" for one in self.catalogue.services_with(feature)]
         names += [f"training set {one.name!r}" for one in self.catalogue.training_sets_with(feature)]
-        names += [f"feature {over!r}" for over in self.features_over(id_)]
+        names += [f"feature {over!r}" for over in self.features_over(feature)]
         if names and not force:
             raise Conflict(f"feature {id_!r} is read by {', '.join(names)}; ?force=true deletes it all the same")
         return Deleted(feature, [self._without(group, id_, now) for group in groups])
 
-    def features_over(self, id_: str) -> list[str]:
+    def features_over(self, feature: Feature) -> list[str]:
         """The ids of the features that are computed from a feature, sorted."""
-        return features_over(id_, self._features)
+        return features_over(feature, self._features)
 
     def groups_with(self, id_: str) -> list[Group]:
         """The groups that read a feature, by name."""

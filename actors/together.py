@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from actors.declaring import declaration, offer
+from actors.derive.on_demand import names_of, references_of
 from actors.domain import (
     EntityType,
     Feature,
@@ -77,6 +78,8 @@ class _Whole:
         self._places: dict[Name, str] = {}
         self._joined: dict[Name, None] = {}
         self._errors: list[RequestError] = []
+        self._untyped = set[str]()
+        """References to definitions that were refused, or not judged as they stand on one: of unknown type."""
 
     def take(self, registration: Registration) -> None:
         """Judge a registration and make it in the copy; note what is wrong with it."""
@@ -85,6 +88,9 @@ class _Whole:
         first = self._places.setdefault(name, place)
         if first != place:
             self._errors.append(InvalidInput.at(place, f"{' '.join(name)} is at {first} already"))
+            return
+        if isinstance(asked, FeatureChange) and self._stands_on_refused(asked):
+            self._stand_in(asked)
             return
         try:
             self._copy.apply(self._judged(asked))
@@ -169,6 +175,9 @@ class _Whole:
             except RequestError as error:
                 yield _placed(error, f"features[{at}]")
 
+    def _stands_on_refused(self, asked: FeatureChange) -> bool:
+        return bool(self._untyped) and not self._untyped.isdisjoint(references_of(asked))
+
     def _stand_in(self, asked: EntityType | FeatureChange | Group | FeatureService) -> None:
         """Let others refer to what was refused."""
         if isinstance(asked, EntityType) and asked.keys:
@@ -186,6 +195,8 @@ class _Whole:
                     updated=0,
                 )
                 self._copy.apply(Registered(feature))
+                if asked.value_type is UNSET:
+                    self._untyped.update(names_of(asked))
 
     def _outcome(self, name: Name) -> Outcome:
         before, after = _found(self._registry, name), _found(self._copy, name)

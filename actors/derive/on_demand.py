@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
 from msgspec import UNSET
@@ -17,8 +18,8 @@ from msgspec import UNSET
 from actors.derive.expressions.parsing import Expression, parse
 from actors.derive.expressions.scanning import Name, scanned
 from actors.domain import Feature, FeatureChange, OnDemand, Pinned, ValueType, check_name
-from actors.errors import InvalidInput
-from actors.settings import MAX_DEFINITION_DEPTH, MAX_DEFINITION_NAMES
+from actors.errors import Fault, InvalidInput, RequestError
+from actors.settings import MAX_DEFINITION_DEPTH, MAX_DEFINITION_NAMES, MAX_FEATURES_PER_READ
 from actors.table.selection import SelectedFeature, Selection
 
 REQUEST = "request"
@@ -30,6 +31,10 @@ FIELD_TYPES: tuple[ValueType, ...] = ("number", "integer", "string", "boolean", 
 # Registering
 
 
+Meaning = Callable[[str, str], Feature]
+"""Finds the feature that a reference means under a name of the expression. Raises NotFound, Conflict."""
+
+
 class Defined(NamedTuple):
     """A definition that has been checked, and the value type of the feature."""
 
@@ -37,21 +42,15 @@ class Defined(NamedTuple):
     value_type: ValueType
 
 
-def defined(
-    text: str, change: FeatureChange, resolve: Callable[[str], Feature], features: Mapping[str, Feature]
-) -> Defined:
+def defined(text: str, change: FeatureChange, mean: Meaning, features: Mapping[str, Feature]) -> Defined:
     """Check a definition, whose expression is `text`, and pin its features.
 
-    `resolve`: finds the feature of a reference; raises NotFound, Conflict. Raises InvalidInput for everything else
-    that is wrong with it.
+    Raises InvalidInput, and what `mean` does, all of which name the field.
     """
-    references = _references(text, change)
-    request = {} if change.request is UNSET else change.request
+    references, request = references_in(text, change), {} if change.request is UNSET else change.request
     _check_names(references, request)
-    if (depth := _depth(change, references, resolve, features)) > MAX_DEFINITION_DEPTH:
-        reason = f"are computed over {depth} levels, at most {MAX_DEFINITION_DEPTH} may stand on each other"
-        raise InvalidInput.at("features", reason)
-    read = {name: resolve(reference) for name, reference in references.items()}
+    read = {name: _meant(name, reference, change, mean) for name, reference in references.items()}
+    _check_levels(change, read, features)
     types = {name: feature.value_type for name, feature in read.items()} | dict(request)
     expression = _parsed(text, tuple(sorted(types.items())))
     unused = sorted(types.keys() - set(expression.names))
@@ -62,29 +61,43 @@ def defined(
     return Defined(OnDemand(expression.text, pinned, tuple(sorted(request.items()))), expression.type)
 
 
-def _references(text: str, change: FeatureChange) -> dict[str, str]:
-    """The reference of each name that stands for a feature; a name with a dot that is not given is one itself."""
+def references_in(text: str, change: FeatureChange) -> dict[str, str]:
+    """The reference of each name in an expression that stands for a feature; a name with a dot that is not given
+    is one itself. Raises InvalidInput for what is no expression."""
     given = {} if change.features is UNSET else change.features
     names = [one.name for one in scanned(text, "expression").letters.values() if isinstance(one, Name)]
     return {name: name for name in names if "." in name} | dict(given)
 
 
-def meaning(
-    old: Feature, resolve: Callable[[str], Feature], features: Mapping[str, Feature]
-) -> Callable[[str], Feature]:
-    """What references mean when the definition of `old` is given again: what it has pinned, whatever is promoted
-    by now."""
-    definition = old.definition
-    pinned = [features[one.id] for _, one in definition.features if one.id in features] if definition else []
-    named: dict[str, Feature] = {}
-    for feature in sorted(pinned, key=lambda feature: feature.version):
-        name = f"{feature.entity}.{feature.name}"
-        named |= {feature.name: feature, name: feature, feature.id: feature}
+def meaning(old: Feature, resolve: Callable[[str], Feature], features: Mapping[str, Feature]) -> Meaning:
+    """What references mean when the definition of `old` is given again: what it has pinned under the same name,
+    whatever is promoted by now."""
+    pinned = {name: one for name, one in old.definition.features if _is(one, features)} if old.definition else {}
 
-    def mean(reference: str) -> Feature:
-        return named.get(reference) or resolve(reference)
+    def mean(name: str, reference: str) -> Feature:
+        feature = features[pinned[name].id] if name in pinned else None
+        if feature is not None and reference in names_of(feature):
+            return feature
+        return resolve(reference)
 
     return mean
+
+
+def names_of(feature: Feature | FeatureChange) -> tuple[str, str, str]:
+    """The references that may mean a feature."""
+    name = f"{feature.entity}.{feature.name}"
+    return feature.name, name, f"{name}.v{feature.version}"
+
+
+def _meant(name: str, reference: str, change: FeatureChange, mean: Meaning) -> Feature:
+    field = f"features.{name}" if change.features is not UNSET and name in change.features else "expression"
+    try:
+        feature = mean(name, reference)
+    except RequestError as error:
+        raise type(error)(f"{field}: {error.detail}", [Fault(field, error.detail)]) from None
+    if (feature.entity, feature.name, feature.version) == (change.entity, change.name, change.version):
+        raise InvalidInput.at(field, f"{feature.id} would be computed from itself")
+    return feature
 
 
 def _check_names(references: Mapping[str, str], request: Mapping[str, ValueType]) -> None:
@@ -101,28 +114,42 @@ def _check_names(references: Mapping[str, str], request: Mapping[str, ValueType]
             raise InvalidInput.at(f"request.{name}", f"a field of a row is one of {', '.join(FIELD_TYPES)}")
 
 
-def _depth(
-    change: FeatureChange,
-    references: Mapping[str, str],
-    resolve: Callable[[str], Feature],
-    features: Mapping[str, Feature],
-) -> int:
-    """How many levels of definitions stand on each other. Raises InvalidInput for one that stands on itself."""
-    levels = 1
-    for name, reference in references.items():
-        feature = resolve(reference)
-        if (feature.entity, feature.name, feature.version) == (change.entity, change.name, change.version):
-            raise InvalidInput.at(f"features.{name}", f"{feature.id} would be computed from itself")
-        levels = max(levels, 1 + levels_of(feature, features))
-    return levels
+# What stands on what
 
 
-def levels_of(feature: Feature, features: Mapping[str, Feature]) -> int:
-    """How many levels of definitions a feature stands on; 0 if it is stored."""
-    if feature.definition is None:
-        return 0
-    read = [features[pinned.id] for _, pinned in feature.definition.features if pinned.id in features]
-    return 1 + max((levels_of(one, features) for one in read), default=0)
+def _is(pinned: Pinned, features: Mapping[str, Feature]) -> bool:
+    """Whether a feature that was pinned is still there; another one may have its id by now."""
+    feature = features.get(pinned.id)
+    return feature is not None and pinned.created in (0, feature.created)
+
+
+def _read_by(feature: Feature, features: Mapping[str, Feature]) -> list[Feature]:
+    """The features that one is computed from, as far as they are still there."""
+    pins = feature.definition.features if feature.definition else ()
+    return [features[pinned.id] for _, pinned in pins if _is(pinned, features)]
+
+
+def _check_levels(change: FeatureChange, read: Mapping[str, Feature], features: Mapping[str, Feature]) -> None:
+    """Raise InvalidInput for a definition that stands on too many levels, or on more features than can be read."""
+    levels = dict[str, int]()
+    depth = 1 + max((_levels(one, features, levels) for one in read.values()), default=0)
+    if depth > MAX_DEFINITION_DEPTH:
+        reason = f"are computed over {depth} levels, at most {MAX_DEFINITION_DEPTH} may stand on each other"
+        raise InvalidInput.at("features", reason)
+
+
+def _levels(feature: Feature, features: Mapping[str, Feature], known: dict[str, int]) -> int:
+    """How many levels of definitions a feature stands on; 0 if it is stored. `known`: those of features by id.
+
+    Raises InvalidInput if these are too many.
+    """
+    if feature.id not in known:
+        if len(known) + 1 >= MAX_FEATURES_PER_READ:
+            reason = f"and those that they are computed from are more than {MAX_FEATURES_PER_READ - 1}"
+            raise InvalidInput.at("features", reason)
+        read = [_levels(one, features, known) for one in _read_by(feature, features)]
+        known[feature.id] = 0 if feature.definition is None else 1 + max(read, default=0)
+    return known[feature.id]
 
 
 @lru_cache(maxsize=1_024)
@@ -130,21 +157,28 @@ def _parsed(text: str, types: tuple[tuple[str, ValueType], ...]) -> Expression:
     return parse(text, dict(types))
 
 
-def features_over(id_: str, features: Mapping[str, Feature]) -> list[str]:
+def features_over(feature: Feature, features: Mapping[str, Feature]) -> list[str]:
     """The ids of the features that are computed from a feature, sorted."""
+    pins = (feature.id, 0), (feature.id, feature.created)
     return sorted(
-        feature.id
-        for feature in features.values()
-        if feature.definition is not None and any(pinned.id == id_ for _, pinned in feature.definition.features)
+        one.id
+        for one in features.values()
+        if one.definition is not None
+        and any((pinned.id, pinned.created) in pins for _, pinned in one.definition.features)
     )
 
 
 def reads_of(feature: Feature, entity_type: str, features: Mapping[str, Feature]) -> bool:
     """Whether a feature is of an entity type, or computed from a stored one that is."""
-    if feature.definition is None:
-        return feature.entity == entity_type
-    read = (features.get(pinned.id) for _, pinned in feature.definition.features)
-    return any(one is not None and reads_of(one, entity_type, features) for one in read)
+    waiting, known = [feature], {feature.id}
+    while waiting:
+        one = waiting.pop()
+        if one.definition is None and one.entity == entity_type:
+            return True
+        further = [each for each in _read_by(one, features) if each.id not in known]
+        known.update(each.id for each in further)
+        waiting += further
+    return False
 
 
 # Reading
@@ -276,30 +310,37 @@ def selection_of(
 def in_order(changes: Sequence[tuple[str, FeatureChange]]) -> Iterator[tuple[str, FeatureChange]]:
     """Registrations, each with its place in the request, such that each comes after those that it refers to.
 
-    Raises InvalidInput for those that refer to each other.
+    Of its own name, a feature refers to lower versions. Raises InvalidInput for those that refer to each other.
     """
-    waiting = dict(changes)
-    while waiting:
-        places: dict[str, set[str]] = {}
-        for place, change in waiting.items():
-            for name in _names(change):
-                places.setdefault(name, set()).add(place)
-        ready = [(place, one) for place, one in waiting.items() if not _waits(place, one, places)]
-        if not ready:
-            others = ", ".join(f"{one.entity}.{one.name}" for one in waiting.values())
-            reason = f"these are computed from each other: {others}"
-            raise InvalidInput.at(f"{next(iter(waiting))}.features", reason)
-        for place, change in ready:
-            del waiting[place]
-            yield place, change
+    by_place, named = dict(changes), dict[str, dict[str, int]]()
+    for place, change in sorted(changes, key=lambda one: one[1].version):
+        for name in names_of(change):
+            holders = named.setdefault(name, {})
+            holders[place] = len(holders)
+    order, own = TopologicalSorter[str](), set[str]()
+    for place, change in changes:
+        order.add(place)
+        for reference in references_of(change) & named.keys():
+            if place in named[reference]:
+                own.add(reference)
+                order.add(place, f"{reference} < {named[reference][place]}")
+            else:
+                order.add(place, reference)
+                order.add(reference, *named[reference])
+    for name in own:
+        for place, number in named[name].items():
+            order.add(f"{name} < {number + 1}", place, f"{name} < {number}")
+    try:
+        yield from ((place, by_place[place]) for place in order.static_order() if place in by_place)
+    except CycleError as error:
+        circle = [place for place in error.args[1][:-1] if place in by_place]
+        others = ", ".join(f"{by_place[place].entity}.{by_place[place].name}" for place in circle)
+        raise InvalidInput.at(f"{circle[0]}.features", f"these are computed from each other: {others}") from None
 
 
-def _names(change: FeatureChange) -> tuple[str, str, str]:
-    name = f"{change.entity}.{change.name}"
-    return change.name, name, f"{name}.v{change.version}"
-
-
-def _waits(place: str, change: FeatureChange, places: Mapping[str, set[str]]) -> bool:
-    """Whether a registration refers to another one that is still to be made."""
-    references = () if change.features is UNSET else change.features.values()
-    return any(places.get(reference, set()) - {place} for reference in references)
+def references_of(change: FeatureChange) -> set[str]:
+    """The references in a definition; none if it has an error, which is told when it is registered."""
+    try:
+        return set() if change.expression is UNSET else set(references_in(change.expression, change).values())
+    except InvalidInput:
+        return set()

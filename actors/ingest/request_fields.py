@@ -27,7 +27,7 @@ def fields_of_rows(selected: Computed, rows: Sequence[Mapping[str, Any]]) -> Ste
     """
     found = dict[tuple[str, ValueType], Operand]()
     for (field, value_type), asked in selected.request.items():
-        parts, feature = list[Coerced](), _of_type(value_type)
+        parts, feature = list[Coerced](), _of_type(value_type, asked)
         for start in range(0, max(1, len(rows)), ROWS_PER_TURN):
             lot = rows[start : start + ROWS_PER_TURN]
             missing = [start + index for index, row in enumerate(lot) if field not in row]
@@ -47,14 +47,15 @@ def fields_of_table(selected: Computed, table: pa.Table) -> Fields:
     for (field, value_type), asked in selected.request.items():
         if field not in table.column_names:
             raise InvalidInput.at(field, f"the rows have no such column; {asked} needs it")
-        column = convert_arrow(_of_type(value_type), table[field].combine_chunks(), field)
+        column = convert_arrow(_of_type(value_type, asked), table[field].combine_chunks(), field)
         _refuse([(row, f"{reason}, which {asked} needs") for row, reason in column.refused], field)
         found[field, value_type] = Operand(column.values, column.nulls)
     return found
 
 
-def _of_type(value_type: ValueType) -> Feature:
-    return msgspec.structs.replace(NO_FEATURE, value_type=value_type)
+def _of_type(value_type: ValueType, asked: str) -> Feature:
+    """A stand-in by which values are converted. `asked`: the column that needs them, for messages."""
+    return msgspec.structs.replace(NO_FEATURE, id=asked, value_type=value_type)
 
 
 def _refuse(refused: Sequence[tuple[int, str]], field: str) -> None:

@@ -339,22 +339,22 @@ def test_what_is_served_is_what_a_training_set_says_of_the_same_moment(house: Ho
 
 def test_arrow_rows_have_its_fields_as_columns(house: House) -> None:
     ratio = house.ratio()
-    table = pa.table(
-        {
-            house.user: ["u1", "u1", "u2"],
-            "timestamp": [ELEVEN, NOON, NOON],
-            "amount": pa.array([30, None, 1], pa.int32()),
-        }
-    )
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    answer = house.server.http.post(
-        "/features/training-set",
-        params={"features": ratio},
-        content=sink.getvalue(),
-        headers={"Content-Type": ARROW_TYPE, "Accept": ARROW_TYPE},
-    )
+    keys = {house.user: ["u1", "u1", "u2"], "timestamp": [ELEVEN, NOON, NOON]}
+
+    def asked(amounts: pa.Array) -> httpx.Response:
+        table, sink = pa.table({**keys, "amount": amounts}), io.BytesIO()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        return house.server.http.post(
+            "/features/training-set",
+            params={"features": ratio},
+            content=sink.getvalue(),
+            headers={"Content-Type": ARROW_TYPE, "Accept": ARROW_TYPE},
+        )
+
+    refused = problem(asked(pa.array(["a", "b", "c"])), 400)["detail"]
+    assert refused.startswith("amount: ") and ratio in refused
+    answer = asked(pa.array([30, None, 1], pa.int32()))
     assert answer.status_code == 200, answer.text
     found = pa.ipc.open_stream(answer.content).read_all()
     assert found[ratio].to_pylist() == [3.0, None, None] and found[ratio].type == pa.float64()

@@ -55,7 +55,7 @@ chapter = Chapter("Registry")
     "Register a feature, or update the one with this id.",
     takes=RegisterFeature,
     gives={200: FeatureAnswer, 201: FeatureAnswer},
-    fails=(400, 409, 413, 415, 503),
+    fails=(400, 404, 409, 413, 415, 503),
 )
 async def register_feature(service: Service) -> Response:
     feature, new = await service.router.register(asked_feature(await json_body(RegisterFeature)))
@@ -96,19 +96,22 @@ async def _used_by(service: Service, registry: FeatureRegistry, feature: Feature
     groups = [group.name for group in registry.groups_with(feature.id)]
     services = [one.key for one in registry.catalogue.services_with(feature)]
     kept = [one.name for one in registry.catalogue.training_sets_with(feature)]
-    return UsedBy(groups, services, registry.features_over(feature.id), checks, kept)
+    return UsedBy(groups, services, registry.features_over(feature), checks, kept)
 
 
 def asked_feature(asked: RegisterFeature, at: str = "") -> FeatureChange:
-    """A feature as asked for. `at`: its place in the request. Raises InvalidInput if it lacks its entity type."""
+    """A feature as asked for. `at`: its place in the request. Raises InvalidInput for what goes only with an
+    expression, or is needed without one."""
     fields = msgspec.structs.asdict(asked)
+    if asked.expression is UNSET:
+        for field, given in (("entity", asked.entity), ("valueType", asked.value_type)):
+            if given is UNSET:
+                raise InvalidInput.at(f"{at}{field}", "is required, unless an expression defines the feature")
+        for field in ("features", "request"):
+            if fields[field] is not UNSET:
+                raise InvalidInput.at(f"{at}{field}", "makes no sense without an expression")
     if asked.entity is UNSET:
-        if asked.expression is UNSET:
-            raise InvalidInput.at(f"{at}entity", "is required, unless an expression defines the feature")
         fields["entity"] = REQUEST
-    for name in ("features", "request"):
-        if asked.expression is UNSET and fields[name] is not UNSET:
-            raise InvalidInput.at(f"{at}{name}", "makes no sense without an expression")
     return FeatureChange(**fields)
 
 
