@@ -20,6 +20,7 @@ from timewell.commands import (
     groups,
     health,
     history,
+    ids,
     load,
     promote,
     register,
@@ -27,6 +28,7 @@ from timewell.commands import (
     services,
     stats,
     training_set,
+    training_sets,
     versions,
     write,
 )
@@ -35,7 +37,7 @@ from timewell.commands.options import Parser, Subparsers
 
 COMMANDS = (
     *(register, features, versions, promote, entities, groups, services),
-    *(write, load, serve_values, history, export, training_set),
+    *(write, load, serve_values, history, ids, export, training_set, training_sets),
     *(stats, drift, checks, alerts, health),
     *(delete, erase),
 )

@@ -26,6 +26,10 @@ class ExportAnswer(msgspec.Struct):
     results: list[dict[str, Any]]
 
 
+MOST_KEPT_BYTES = 256 * 1024
+"""How large the rows may be that a training set is kept with, as JSON."""
+
+
 class TrainingSetRecord(msgspec.Struct, rename="camel", omit_defaults=True):
     """A kept training set: what is asked for, its features pinned by id; what had arrived by `known_at` counts.
 

@@ -27,6 +27,7 @@ import pytest
 import timewell as timewell_client
 from tests.live import ROOT, LiveServer
 from tests.timewell.outcomes import Command, lines, refused, said
+from tests.timewell.test_load import save
 from timewell.calls import Request
 from timewell.client import Client
 from timewell.commands import output, training_set
@@ -240,7 +241,42 @@ def test_a_training_set_of_observations_is_kept_and_made_again(
     refused(timewell(*made), 2, "-o")
     refused(timewell("training-set", "--spine", feature, "-o", "o.csv"), 2, "--features")
     refused(timewell("training-set", "--from", name, "--features", feature, "-o", "o.csv"), 2, "--from")
-    refused(timewell("training-set", "--rows", "r.csv", "--save", "x", "--features", feature), 2, "--save")
+    refused(timewell("training-set", "--from", name, "--save", "x", "-o", "o.csv"), 2, "--save")
+    refused(timewell("training-set", "--rows", "r.csv", "--start", TEN, "--features", feature, "-o", "o.csv"), 2)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "ndjson"])
+def test_rows_of_a_file_are_kept_with_their_columns(
+    timewell: Command, shared_server: LiveServer, name: str, ending: str
+) -> None:
+    id_ = fill(shared_server, name)
+    rows: list[dict[str, Any]] = [
+        {"who": "ada", "ts": NOON, "label": "x"},
+        {"who": "bob", "ts": TEN, "label": None},
+    ]
+    file = save(f"rows.{ending}", rows)
+    asked = ["training-set", "--rows", file, "--features", id_, "--timestamp-column", "ts", "--save"]
+    kept = said(timewell(*asked, name, "--id-column", "who", "-o", "kept.ndjson", "--json"))
+    assert (kept["name"], kept["rows"]) == (name, 2)
+    shared_server.write((id_, "bob", 7, TEN))
+    timewell("training-set", "--from", name, "-o", "again.ndjson")
+    expected = [
+        {"entityId": "ada", "timestamp": NOON, "label": "x", id_: 2},
+        {"entityId": "bob", "timestamp": TEN, "label": None, id_: None},
+    ]
+    for made in ("kept.ndjson", "again.ndjson"):
+        assert [{**row, "timestamp": row["timestamp"][:19] + "Z"} for row in rows_of(made)] == expected
+    assert timewell(*asked, f"{name}2", "--key", "user=who")[0] == 0
+    timewell("training-set", "--from", f"{name}2", "-o", "by_key.ndjson")
+    assert [row["user"] for row in rows_of("by_key.ndjson")] == ["ada", "bob"]
+    large = save(f"large.{ending}", rows * 3_000)
+    refused(timewell(*asked[:2], large, *asked[3:], f"{name}3", "--id-column", "who"), 1, large, "256 KiB")
+    twice = save(f"twice.{ending}", [{**row, "timestamp": 1} for row in rows])
+    refused(timewell(*asked[:2], twice, *asked[3:], f"{name}3", "--id-column", "who"), 1, "'timestamp'")
+    odd = save(f"odd.{ending}", [*rows, {"who": "", "ts": TEN, "label": "z"}])
+    code, _, err = timewell(*asked[:2], odd, *asked[3:], f"{name}3", "--id-column", "who")
+    assert code == 1 and "row 3, column 'who'" in err
+    assert shared_server.get(f"/training-sets/{name}3").status_code == 404
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "ndjson"])

@@ -80,6 +80,39 @@ def test_services_are_listed_and_one_is_shown_with_what_it_reads(
     refused(timewell("services", f"{name}_none"), 1, f"{name}_none")
 
 
+def test_kept_training_sets_are_listed_shown_and_deleted(
+    timewell: Command, registered: LiveServer, name: str
+) -> None:
+    id_ = f"user.{name}.v1"
+    registered.write((id_, "ada", 1, TEN))
+    body = {"name": name, "features": [id_], "spine": {"feature": id_}, "owner": "we", "description": "autumn"}
+    kept = registered.post("/training-sets", body).json()
+    (line,) = [line for line in lines(timewell("training-sets")) if line[0] == name]
+    assert line == [name, "1", kept["knownAt"], "we", "autumn"]
+    assert kept in said(timewell("training-sets", "--json"))["trainingSets"]
+    assert said(timewell("training-sets", name, "--json")) == kept
+    shown = lines(timewell("training-sets", name))
+    assert ["spine", id_] in shown and ["feature", id_] in shown
+    assert shown[3] == ["content", "hash", kept["contentHash"]]
+    refused(timewell("delete", id_, "--yes"), 1, f"training set {name}", "--force")
+    refused(timewell("delete", "--training-set", name), 2, f"training set {name}", "--yes")
+    deleted = said(timewell("delete", "--training-set", name, "--yes", "--json"))
+    assert deleted == {"deleted": {"kind": "training set", "id": name}}
+    for command in (("training-sets", name), ("delete", "--training-set", name, "--yes")):
+        refused(timewell(*command), 1, name)
+
+
+def test_ids_are_listed_a_line_each_by_their_beginning(
+    timewell: Command, registered: LiveServer, name: str
+) -> None:
+    feature = registered.register("f", entity=name)["id"]
+    registered.write(*((feature, one, 1, TEN) for one in ("b", "a b", "ab", "a")))
+    assert timewell("ids", name)[:2] == (0, "a\na b\nab\nb\n")
+    code, out, _ = timewell("ids", name, "--prefix", "a", "--json")
+    assert (code, [json.loads(line) for line in out.splitlines()]) == (0, ["a", "a b", "ab"])
+    refused(timewell("ids", f"{name}_none"), 1, f"{name}_none")
+
+
 def test_versions_tell_which_one_the_name_means(timewell: Command, registered: LiveServer, name: str) -> None:
     printed = lines(timewell("versions", f"user.{name}"))
     assert printed[0] == ["ID", "TYPE", "PROMOTED", "CREATED", "DESCRIPTION"]

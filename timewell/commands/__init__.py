@@ -5,9 +5,9 @@ columns.py load_state.py             columns of files as columns of features; th
 options.py reading.py saving.py      arguments that commands share; rows from files; tables into files
 service.py load_parts.py             the client of commands that move tables; a file in parts
 registration_file.py confirming.py   a file of registrations; asking before what cannot be undone
-register.py features.py versions.py promote.py entities.py groups.py services.py
+register.py features.py versions.py promote.py entities.py ids.py groups.py services.py training_sets.py
 write.py load.py serve_values.py history.py export.py
-made_of_observations.py                training sets of observations, kept or not
+made_of_observations.py                training sets that are kept or made of observations
 training_set.py stats.py drift.py checks.py alerts.py health.py
 delete.py erase.py
 

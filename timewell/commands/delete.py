@@ -1,4 +1,4 @@
-"""`timewell delete`: delete a feature with its values, or a group, a service, an entity type."""
+"""`timewell delete`: delete a feature with its values, or a group, a service, an entity type, a training set."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ if TYPE_CHECKING:
     from timewell.wire import UsedBy
 
 MORE = """\
-A feature is given by its id, entity.name.vN, and its values go with it. One that a group or service reads is
-deleted with --force only: groups lose it then, and services that read it cannot be read any more. Groups, services
-and entity types have no values; features of a group or service stay. An entity type must have no features."""
+A feature is given by its id, entity.name.vN, and its values go with it. One that a group, a service, a kept
+training set or a definition reads is deleted with --force only: groups lose it then, and the others that read it
+cannot be read any more. Groups, services, training sets and entity types have no values; features that they read
+stay. An entity type must have no features."""
 
 
 def add(commands: Subparsers) -> None:
     """Add the command and its arguments."""
-    about = "delete a feature with its values, a group, a service or an entity type"
+    about = "delete a feature with its values, a group, a service, a training set or an entity type"
     parser = add_command(commands, "delete", run, about, MORE)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("feature", metavar="FEATURE", nargs="?", help="a feature by its id")
     what.add_argument("--group", metavar="NAME", help="a group")
     what.add_argument("--service", metavar="NAME.vN", help="a version of a service")
+    what.add_argument("--training-set", metavar="NAME", help="a kept training set")
     what.add_argument("--entity-type", metavar="NAME", help="an entity type")
-    parser.add_argument("--force", action="store_true", help="a feature, even if groups or services read it")
+    parser.add_argument("--force", action="store_true", help="a feature, even if something reads it")
     add_yes(parser)
 
 
@@ -57,6 +59,11 @@ def _delete(client: Client, asked: Namespace) -> tuple[str, str]:
         confirm(f"this deletes service {asked.service}", asked.yes)
         client.delete_service(asked.service)
         return "service", asked.service
+    if asked.training_set is not None:
+        client.kept_training_set(asked.training_set)
+        confirm(f"this deletes training set {asked.training_set}", asked.yes)
+        client.delete_training_set(asked.training_set)
+        return "training set", asked.training_set
     if asked.entity_type is not None:
         client.entity_type(asked.entity_type)
         confirm(f"this deletes entity type {asked.entity_type}", asked.yes)
@@ -79,5 +86,10 @@ def _delete_feature(client: Client, id_: str, force: bool, yes: bool) -> None:
 
 def _readers(used_by: UsedBy) -> str:
     """What stands on the feature; its checks go with it."""
-    kinds = {"group": used_by.groups, "service": used_by.services, "feature": used_by.features}
+    kinds = {
+        "group": used_by.groups,
+        "service": used_by.services,
+        "feature": used_by.features,
+        "training set": used_by.training_sets,
+    }
     return ", ".join(f"{kind} {name}" for kind, names in kinds.items() for name in names)

@@ -1,8 +1,9 @@
-"""`timewell training-set` with `--spine`, `--save` and `--from`: rows made of the observations of a feature."""
+"""`timewell training-set` with `--spine`, `--save` and `--from`: rows that the service makes or keeps."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from timewell.commands.exits import Misused
@@ -10,6 +11,7 @@ from timewell.commands.options import columns_of
 
 if TYPE_CHECKING:
     from timewell.commands.service import TableClient
+    from timewell.rows_wire import TrainingSetRecord
 
 
 def add(parser: ArgumentParser, source: Any) -> None:
@@ -20,7 +22,9 @@ def add(parser: ArgumentParser, source: Any) -> None:
     )
     parser.add_argument("--start", metavar="MOMENT", help="with --spine: only observations from this timestamp on")
     parser.add_argument("--end", metavar="MOMENT", help="with --spine: only observations up to this timestamp")
-    parser.add_argument("--save", metavar="NAME", help="with --spine: keep the training set under this name")
+    parser.add_argument(
+        "--save", metavar="NAME", help="keep the training set under this name; with --rows up to 256 KiB of them"
+    )
 
 
 def check(asked: Namespace) -> None:
@@ -32,13 +36,15 @@ def check(asked: Namespace) -> None:
         raise Misused("--from has the features that it was kept with")
     if asked.output is None and asked.save is None:
         raise Misused("-o FILE is needed")
-    for name in ("start", "end", "save"):
+    if asked.kept is not None and asked.save is not None:
+        raise Misused("--save goes with --spine or --rows")
+    for name in ("start", "end"):
         if getattr(asked, name) is not None and asked.spine is None:
             raise Misused(f"--{name} goes with --spine")
 
 
-def run(asked: Namespace) -> None:
-    """Keep the training set, or save its rows, or both."""
+def run(asked: Namespace, keep: Callable[[TableClient, dict[str, Any]], TrainingSetRecord] | None = None) -> None:
+    """Keep the training set, or save its rows, or both. `keep`: how, where it has rows of a file."""
     from timewell.commands.output import show_json, show_pairs
     from timewell.commands.saving import Saved
     from timewell.commands.service import TableClient
@@ -46,7 +52,8 @@ def run(asked: Namespace) -> None:
     answer = dict[str, Any]()
     with TableClient(asked.url, asked.retry_seconds) as client:
         if asked.save is not None:
-            kept = client.keep_training_set(asked.save, **_options(asked))
+            options = _options(asked)
+            kept = client.keep_training_set(asked.save, **options) if keep is None else keep(client, options)
             answer = {
                 "name": kept.name,
                 "rows": kept.rows,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from timewell.commands.reading import RowsFile
     from timewell.commands.service import TableClient
     from timewell.errors import InvalidInput
+    from timewell.rows_wire import TrainingSetRecord
 
 ROWS_PER_PART = 50_000
 MORE = """\
@@ -32,7 +34,9 @@ Where features are of several entity types, or of one with several keys, --key n
 field that is empty there means that the row has no such entity.
 
 With --spine, the rows are the observations of a feature. --save keeps such a training set under a name in the
-service; --from NAME gives the same rows again, whatever has arrived since."""
+service; --from NAME gives the same rows again, whatever has arrived since. The rows of a file can be kept as well,
+up to 256 KiB as JSON, with all their columns; those of ids and timestamps are then named like the keys (or entityId)
+and `timestamp`."""
 
 
 def add(commands: Subparsers) -> None:
@@ -68,21 +72,16 @@ def add(commands: Subparsers) -> None:
 def run(asked: Namespace) -> None:
     """Make the training set and save it."""
     made_of_observations.check(asked)
-    if asked.rows is None:
-        made_of_observations.run(asked)
+    if asked.rows is None or asked.save is not None:
+        made_of_observations.run(asked, None if asked.rows is None else partial(_keep, asked))
         return
     from timewell.commands.output import show_json, show_pairs
     from timewell.commands.progress import progress
-    from timewell.commands.reading import LineRows, need, open_rows
+    from timewell.commands.reading import need
     from timewell.commands.saving import Saved
     from timewell.commands.service import TableClient
 
-    file = open_rows(asked.rows)
-    as_written = isinstance(file, LineRows)
-    if isinstance(file, LineRows):
-        file.keep_as_written()
-    ids = {"entityId": asked.id_column} if asked.key is None else dict(asked.key)
-    need(file, (*ids.values(), asked.timestamp_column))
+    file, as_written, ids = _opened(asked)
     with TableClient(asked.url, asked.retry_seconds) as client:
         columns = columns_of(client, asked)
         fields = fields_of(client, columns.values())
@@ -105,6 +104,65 @@ def run(asked: Namespace) -> None:
         show_json(answer)
     else:
         show_pairs(list((answer | {"features": ", ".join(references)}).items()))
+
+
+def _opened(asked: Namespace) -> tuple[RowsFile, bool, Mapping[str, str]]:
+    """The file, whether it gives values as they are written, and the columns of ids by what they are sent as."""
+    from timewell.commands.reading import LineRows, need, open_rows
+
+    file = open_rows(asked.rows)
+    if isinstance(file, LineRows):
+        file.keep_as_written()
+    ids = {"entityId": asked.id_column} if asked.key is None else dict(asked.key)
+    need(file, (*ids.values(), asked.timestamp_column))
+    return file, isinstance(file, LineRows), ids
+
+
+def _keep(asked: Namespace, client: TableClient, options: Mapping[str, Any]) -> TrainingSetRecord:
+    """Keep the rows of the file as a training set, with all their columns."""
+    from timewell.commands.reading import need
+    from timewell.errors import InvalidInput
+    from timewell.rows_wire import MOST_KEPT_BYTES
+
+    file, _, ids = _opened(asked)
+    fields = fields_of(client, columns_of(client, asked).values())
+    need(file, fields)
+    sent = {**ids, "timestamp": asked.timestamp_column}
+    others = [name for name in file.names if name not in {*sent.values(), *fields}]
+    for name in others:
+        if name in sent:
+            raise Failed(f"{file.path}: column {name!r} and column {sent[name]!r} would both be kept as {name!r}")
+    rows, size = list[dict[str, Any]](), 0
+    for lot in file.lots(ROWS_PER_PART, file.names):
+        keys = _keys(file, lot, len(rows), asked, ids, fields)
+        columns = {name: _values(file, name, keys[name]) for name in keys.column_names}
+        columns |= {name: _values(file, name, lot[name]) for name in others}
+        part = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        text = msgspec.json.encode(part)
+        size += len(text)
+        if size > MOST_KEPT_BYTES:
+            reason = f"more rows than the {MOST_KEPT_BYTES // 1024} KiB that --save keeps"
+            raise Failed(f"{file.path}: {reason}; keep the file, and make the set again with --known-at")
+        rows += msgspec.json.decode(text)  # NaN as null, bytes as Base64, as in output of text
+    try:
+        return client.keep_training_set(asked.save, **options, rows=rows)
+    except InvalidInput as error:
+        raise _blamed(file, error, 0, sent) from None
+
+
+def _values(file: RowsFile, name: str, column: Any) -> list[Any]:
+    """A column as values of JSON."""
+    import pyarrow as pa
+
+    from timewell.arrow_objects import Unsayable, objects
+    from timewell.arrow_plain import plain_array
+
+    if isinstance(column, list):
+        return list(_read(column))
+    try:
+        return objects(plain_array(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column))
+    except Unsayable as error:
+        raise Failed(f"{file.path}: column {name!r}: {error}") from None
 
 
 def _options(asked: Namespace, references: list[str]) -> dict[str, Any]:

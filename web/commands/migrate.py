@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 MORE = """\
 A storage is embedded:DIRECTORY (embedded alone means ./data), postgresql://user:password@host/database or
-redis://host. Features, groups, checks, alerts, every version of every observation with its arrival, and the
-statistics are copied; idempotency keys are not. The target has to be empty. Stop the services over both first.
+redis://host. Entity types, features, groups, services, kept training sets, checks, alerts, every version of every
+observation with its arrival, and the statistics are copied; idempotency keys are not. The target has to be empty.
+Stop the services over both first.
 
 An interrupted migration goes on where it stopped when it is started again. At the end both storages are read and
 compared. The source stays as it is, except that its journal is moved into its history.
