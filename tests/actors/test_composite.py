@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from actors.domain import EntityType, FeatureChange
 from actors.errors import Fault, InvalidInput, NotFound
 from actors.ingest.arrow_tables import ingest_table
-from actors.ingest.composite import composed, misfits, parts_of
+from actors.ingest.composite import composed, misfits, parts_of, parts_of_all
 from actors.ingest.sent import Ingested, Sent, ingest
 from actors.registry import FeatureRegistry
 from actors.storage.entries import Catalogued
@@ -78,6 +78,15 @@ def one_by_one(texts: list[str]) -> list[tuple[int, str]]:
 @settings(deadline=None, max_examples=100)
 def test_ids_are_judged_together_as_they_are_alone(texts: list[str]) -> None:
     assert at_once(misfits(texts, KEYS)) == one_by_one(texts)
+
+
+@given(st.lists(IDS | st.just('["a","b"]'), max_size=4))
+def test_ids_are_taken_apart_together_as_they_are_alone(texts: list[str]) -> None:
+    if one_by_one(texts):
+        with pytest.raises(ValueError, match=r"must be|its"):
+            parts_of_all(texts, KEYS)
+    else:
+        assert parts_of_all(texts, KEYS) == [parts_of(text, KEYS) for text in texts]
 
 
 def test_ids_that_would_be_right_spliced_together_are_judged_as_they_are_alone() -> None:

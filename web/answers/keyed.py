@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from actors.ingest.composite import parts_of
+from actors.ingest.composite import parts_of_all
 from actors.table.columns import Indices, Times
 from actors.table.ids import Entities, Ids, numbered
 from web.answers.lanes import Column
@@ -19,7 +19,7 @@ def entities_by_key(keys: Sequence[str], entities: Sequence[str], owner: Indices
     """For each key of an entity type, the part of the id of entities[owner[i]]; with one key the id itself."""
     if len(keys) == 1:
         return {keys[0]: Entities(Ids(list(entities)), owner)}
-    parts = [parts_of(one, keys) for one in entities]
+    parts = parts_of_all(entities, keys)
     return {key: numbered([part[place] for part in parts]).take(owner) for place, key in enumerate(keys)}
 
 
