@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -207,7 +208,7 @@ def test_export_without_ids_is_of_all_entities_in_the_order_of_their_ids(
     answer = said(timewell("export", *what, "-o", "out.ndjson", "--json"))
     assert (answer["rows"], answer["entities"]) == (25, 25)
     found = [(row["entityId"], row[answer["features"][0]], row["timestamp"]) for row in rows_of("out.ndjson")]
-    assert [(entity, value, moment.replace(".000000", "")) for entity, value, moment in found] == written
+    assert [(entity, value, moment.replace(".000", "")) for entity, value, moment in found] == written
     late = said(timewell("export", *what, "--start", "2025-01-01T03:00:00Z", "-o", "late.csv", "--json"))
     assert late["rows"] == 6
 
@@ -234,6 +235,7 @@ def test_a_training_set_of_observations_is_kept_and_made_again(
     assert said(timewell("training-set", "--from", name, "-o", "again.ndjson", "--json"))["rows"] == 2
     texts = [Path(f"{file}.ndjson").read_text() for file in ("now", "kept", "again")]
     assert texts == [texts[0]] * 3
+    assert hashlib.sha256(texts[2].encode()).hexdigest() == kept["contentHash"]
     assert [row[f"user.{name}_json"] for row in rows_of("again.ndjson")] == [{"a": 1}, None]
     within = ["--start", ELEVEN, "--end", NOON]
     assert said(timewell(*made, *within, "-o", "late.csv", "--json"))["rows"] == 1
@@ -243,6 +245,34 @@ def test_a_training_set_of_observations_is_kept_and_made_again(
     refused(timewell("training-set", "--from", name, "--features", feature, "-o", "o.csv"), 2, "--from")
     refused(timewell("training-set", "--from", name, "--save", "x", "-o", "o.csv"), 2, "--save")
     refused(timewell("training-set", "--rows", "r.csv", "--start", TEN, "--features", feature, "-o", "o.csv"), 2)
+
+
+def test_values_of_every_type_are_written_in_lines_as_the_service_writes_them(
+    timewell: Command, shared_server: LiveServer, name: str
+) -> None:
+    values: dict[str, list[Any]] = {
+        "number": [6.0, 0.5, -0.0, 1e300, 2.0**62],
+        "integer": [2**60 + 1, -3],
+        "string": ["6.0", ""],
+        "boolean": [True, False],
+        "timestamp": ["2025-01-01T00:00:00.000001Z", "2025-01-02T00:00:00Z"],
+        "vector": [[0.1, 2.0], [1e30, -3]],
+        "json": [{"a": [1.0, None]}, 5],
+    }
+    ids = {}
+    for value_type, given in values.items():
+        schema = {"schema": {"dimension": 2}} if value_type == "vector" else {}
+        ids[value_type] = shared_server.register(f"{name}_{value_type}", value_type, entity=name, **schema)["id"]
+        shared_server.write(*((ids[value_type], f"e{at}", one, TEN) for at, one in enumerate(given)))
+    body = {"features": [*ids.values()]}
+    ndjson = {"Accept": "application/x-ndjson"}
+    timewell("export", ",".join(ids.values()), "-o", "export.ndjson")
+    answer = httpx.post(f"{shared_server.url}/features/export", json=body, headers=ndjson)
+    assert Path("export.ndjson").read_text() == answer.text
+    made = ["training-set", "--spine", ids["number"], "--features", ",".join(ids.values()), "--save", name]
+    kept = said(timewell(*made, "-o", "kept.ndjson", "--json"))
+    assert hashlib.sha256(Path("kept.ndjson").read_bytes()).hexdigest() == kept["contentHash"]
+    assert len(rows_of("kept.ndjson")) == kept["rows"] == 5
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "ndjson"])
@@ -366,7 +396,7 @@ def test_labels_of_a_parquet_file_keep_their_types(
     assert Path("o.ndjson").read_text().splitlines()[0] == (
         f'{{"entityId":"ada","timestamp":"{NOON}","city":"rome","price":"1.10","nanos":"2025-11-07T10:00:00.123456789",'
         '"local":"2025-11-07T10:00:00.000000Z","day":"2024-10-04","large":18446744073709551615,"some":{"a":[1]},'
-        f'"{name}":2.0}}'
+        f'"{name}":2}}'
     )
 
 
@@ -433,7 +463,7 @@ def test_labels_of_lines_of_json_come_back_as_they_stand(
         assert timewell(*command, saved)[0] == 0
     assert Path("o.ndjson").read_text() == (
         f'{{"entityId":"ada","timestamp":"{NOON}","price":1.10,"big":12345678901234567890,"o":{{"b": [1.0,"x"]}},'
-        f'"e":"","new":null,"t":null,"{name}":2.0}}\n'
+        f'"e":"","new":null,"t":null,"{name}":2}}\n'
         f'{{"entityId":7,"timestamp":"{NOON}","price":null,"big":null,"o":null,"e":null,"new":"\\u00e9,\\"",'
         f'"t":true,"{name}":null}}\n'
     )

@@ -160,6 +160,15 @@ def test_a_training_set_that_lacks_a_key_or_has_a_bad_one_is_told(timewell: Comm
     assert not Path("o.csv").exists()
 
 
+def test_an_empty_key_of_a_csv_is_no_entity_with_quotes_or_without(timewell: Command, house: House) -> None:
+    house.server.write((house.spend, "u1", 10, TEN))
+    Path("rows.csv").write_text(f'user_id,shop_id,timestamp\nu1,,{NOON}\nu1,"",{NOON}\n"",s,{NOON}\n')
+    features = f"{house.visits},{house.spend}"
+    command = ["training-set", "--rows", "rows.csv", *house.keys, "--features", features, "-o", "made.ndjson"]
+    assert said(timewell(*command, "--json"))["rows"] == 3
+    assert [row[house.spend] for row in read("made.ndjson")] == [10, 10, None]
+
+
 def test_values_are_served_by_rows_and_by_services(timewell: Command, house: House) -> None:
     house.server.write((house.spend, "u1", 10, TEN), (house.rating, "7", 4.5, TEN))
     body = {"name": f"{house.pair}_model", "features": [{"ref": house.spend, "as": "spend"}, house.rating]}

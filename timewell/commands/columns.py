@@ -47,10 +47,11 @@ def value_column(value_type: str, column: Any, is_text: bool) -> pa.Array:
 # Keys
 
 
-def id_column(column: Any, missing: bool = False) -> pa.Array:
+def id_column(column: Any, missing: bool = False, is_text: bool = False) -> pa.Array:
     """Entity ids as text; whole numbers as their digits. Raises BadValue for others.
 
-    `missing`: whether ids may be missing.
+    `missing`: whether ids may be missing. `is_text`: whether the file is a CSV, in which an empty field, quoted or
+    not, is a missing one.
     """
     if isinstance(column, list):
         for index, value in enumerate(column):
@@ -58,6 +59,8 @@ def id_column(column: Any, missing: bool = False) -> pa.Array:
                 raise BadValue(index, f"{value!r} is neither text nor a whole number")
         column = pa.array([None if value is None else str(value) for value in column], pa.string())
     column = plain_column(pa, column)
+    if missing and is_text:
+        column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
     kind = column.type
     nothing = len(column) == (column.null_count if missing else 0)
     if not (pa.types.is_string(kind) or pa.types.is_integer(kind) or nothing):

@@ -53,9 +53,13 @@ def run(asked: Namespace) -> None:
         json_columns = [
             name for name, reference in columns.items() if client.feature(reference).value_type == "json"
         ]
+        served = ["timestamp", *columns]
         features = None if asked.service is not None else list(columns)
         pages = client.begin_export(features, asked.service, entities, asked.start, asked.end)
-        with Saved(asked.output, json_columns) as saved, progress(f"exporting to {asked.output.name}") as tell:
+        with (
+            Saved(asked.output, json_columns, served) as saved,
+            progress(f"exporting to {asked.output.name}") as tell,
+        ):
             while pages.more:
                 saved.write(client.export_page(pages))
                 tell(saved.rows, None if entities is None else pages.done / len(entities))

@@ -63,7 +63,7 @@ def run(asked: Namespace, keep: Callable[[TableClient, dict[str, Any]], Training
         if asked.output is not None:
             name = asked.save or asked.kept
             table = client.rows_of_spine(_options(asked)) if name is None else client.kept_rows(name)
-            with Saved(asked.output, _json_columns(client, asked, name)) as saved:
+            with Saved(asked.output, _json_columns(client, asked, name), table.column_names) as saved:
                 saved.write(table)
             answer |= {"file": str(asked.output), "rows": saved.rows}
     show_json(answer) if asked.json else show_pairs(list(answer.items()))

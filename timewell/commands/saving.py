@@ -1,6 +1,7 @@
 """Tables appended to a file, which appears under its name only once it is complete.
 
-In text files values look as in the service's JSON, except that timestamps keep their nanoseconds.
+In text files values look as in the service's JSON, except that timestamps keep their nanoseconds. What comes from
+the service is written in NDJSON to the letter as the service writes it.
 """
 
 from __future__ import annotations
@@ -37,15 +38,17 @@ class Sink(Protocol):
 
 
 class Saved:
-    """A file being written: Parquet, CSV or NDJSON, by its ending. `json_columns`: columns that hold JSON text.
+    """A file being written: Parquet, CSV or NDJSON, by its ending.
 
+    `json_columns`: columns that hold JSON text. `served`: columns of the service, with its values.
     It is written as NAME.part and renamed when the context ends without an error; otherwise it is removed.
     """
 
-    def __init__(self, path: Path, json_columns: Iterable[str]) -> None:
+    def __init__(self, path: Path, json_columns: Iterable[str], served: Iterable[str] = ()) -> None:
         self._path = path
         self._part = path.with_name(f"{path.name}.part")
         self._json = set(json_columns)
+        self._served = set(served) if path.suffix.lower() == ".ndjson" else set()
         self._sink: Sink | None = None
         self.rows = 0
 
@@ -61,10 +64,13 @@ class Saved:
     def _as_text(self, table: pa.Table) -> pa.Table:
         """The table with its columns as text files can hold them."""
         for place, field in enumerate(table.schema):
-            if field.type.num_fields or isinstance(field.type, pa.JsonType):
+            given = table[place].combine_chunks()
+            if field.name in self._served:
+                given = _as_served(given)
+            if field.type.num_fields or isinstance(given.type, pa.JsonType):
                 self._json.add(field.name)
             try:
-                column = _said(table[place].combine_chunks())
+                column = _said(given)
             except Unsayable as error:
                 reason = f"column {field.name!r}: {error}; save to .parquet"
                 raise Failed(f"{self._path}: {reason}") from None
@@ -164,6 +170,24 @@ def _said(column: pa.Array) -> pa.Array:
     if types.is_temporal(kind) or types.is_decimal(kind) or holds_bytes(kind):
         return pa.array(objects(column), pa.string())
     return column
+
+
+def _as_served(column: pa.Array) -> pa.Array:
+    """A column of the service as in its JSON: 6, not 6.0, and fractions of seconds in three digits or six."""
+    kind, types = column.type, pa.types
+    if types.is_timestamp(kind):
+        return pa.array(objects(column), pa.string())
+    if not (types.is_floating(kind) or types.is_list(kind)):
+        return column
+    texts = [None if one is None else _LINES.encode(_whole(one)).decode() for one in objects(column)]
+    return pa.ExtensionArray.from_storage(pa.json_(), pa.array(texts, pa.string()))
+
+
+def _whole(value: Any) -> Any:
+    """Whole floats, also in a list, as integers."""
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**63 else value
 
 
 def _is_json(text: str | None) -> bool:

@@ -31,12 +31,12 @@ bytes are Base64. Only ids, timestamps and the fields that features are computed
 rows are read, sent and saved a part at a time.
 
 Where features are of several entity types, or of one with several keys, --key names the column of each key. A
-field that is empty there means that the row has no such entity.
+field that is empty there (in a CSV with quotes or without) means that the row has no such entity.
 
 With --spine, the rows are the observations of a feature. --save keeps such a training set under a name in the
 service; --from NAME gives the same rows again, whatever has arrived since. The rows of a file can be kept as well,
-up to 256 KiB as JSON, with all their columns; those of ids and timestamps are then named like the keys (or entityId)
-and `timestamp`."""
+up to 256 KiB as JSON, with all their columns; those of ids and timestamps are then named like the keys (or
+entityId) and `timestamp`."""
 
 
 def add(commands: Subparsers) -> None:
@@ -94,7 +94,10 @@ def run(asked: Namespace) -> None:
         options = _options(asked, references)
         client.be_patient()
         json_columns += file.names if as_written else []
-        with Saved(asked.output, json_columns) as saved, progress(f"filling {asked.rows.name}") as tell:
+        with (
+            Saved(asked.output, json_columns, references) as saved,
+            progress(f"filling {asked.rows.name}") as tell,
+        ):
             for lot in file.lots(ROWS_PER_PART, file.names):
                 keys = _keys(file, lot, saved.rows, asked, ids, fields)
                 saved.write(_filled(client, file, lot, saved.rows, keys, asked, ids, options))
@@ -241,14 +244,14 @@ def _keys(
     from timewell.commands.columns import BadValue, id_column, time_column, value_column
     from timewell.commands.reading import CsvRows
 
-    table, name = dict[str, pa.Array](), ""
+    table, name, is_text = dict[str, pa.Array](), "", isinstance(file, CsvRows)
     try:
         for field, name in ids.items():
-            table[field] = id_column(_read(lot[name]), missing=asked.key is not None)
+            table[field] = id_column(_read(lot[name]), asked.key is not None, is_text)
         name = asked.timestamp_column
         table["timestamp"] = time_column(_read(lot[name]), asked.timestamp_unit)
         for name, value_type in fields.items():
-            table[name] = value_column(value_type, _read(lot[name]), isinstance(file, CsvRows))
+            table[name] = value_column(value_type, _read(lot[name]), is_text)
         return pa.table(table)
     except BadValue as bad:
         where = "" if bad.index is None else f"row {start + bad.index + 1}, "
