@@ -13,7 +13,7 @@ from quart import Response, request
 
 from actors.errors import Fault, InvalidInput, TooLarge, fault_of
 from actors.settings import MAX_ELEMENTS, MAX_KEYS
-from actors.timestamps import parse_timestamp
+from actors.timestamps import FOREVER, NEVER, parse_timestamp
 from actors.turns import Steps, by_turns
 from web.bodies.choices import choices
 from web.bodies.outline import has_more_elements, has_more_keys
@@ -156,6 +156,19 @@ def with_offset(text: str) -> str:
     return text[:_DATE_AND_MARK] + re.sub(" (?=[0-9])", "+", text[_DATE_AND_MARK:])
 
 
+def range_of(start: str | None, end: str | None, within: str = "") -> tuple[int, int]:
+    """The moments startTime and endTime of a request, in microseconds; the first or last of all where one is None.
+
+    `within`: the path of the object that has them. Raises InvalidInput if they are no moments, or in wrong order.
+    """
+    fields = f"{within}startTime", f"{within}endTime"
+    begin = NEVER if start is None else parse_timestamp(start, fields[0])
+    last = FOREVER if end is None else parse_timestamp(end, fields[1])
+    if begin > last:
+        raise InvalidInput.at(fields[0], f"is after {fields[1]}")
+    return begin, last
+
+
 class Query:
     """The query string. Parameters that the route does not know are refused: most often they are typing errors."""
 
@@ -197,7 +210,7 @@ class Query:
             raise InvalidInput.at(name, f"{found!r} is not a whole number from 1 to {most}")
         return int(found)
 
-    def time(self, name: str, default: int) -> int:
-        """A timestamp, in microseconds."""
-        found = self.text(name)
-        return default if found is None else parse_timestamp(with_offset(found), name)
+    def range_of(self) -> tuple[int, int]:
+        """`range_of` the parameters."""
+        start, end = self.text("startTime"), self.text("endTime")
+        return range_of(start and with_offset(start), end and with_offset(end))

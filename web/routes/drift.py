@@ -14,7 +14,16 @@ from actors.stats.drift.judgement import Judgement
 from actors.timestamps import format_timestamp, parse_timestamp
 from timewell import monitoring_wire as schema
 from web.answers.worker import in_worker
-from web.bodies.requests import Query, decode_bounded, encode, json_body, json_bytes, no_content, with_offset
+from web.bodies.requests import (
+    Query,
+    decode_bounded,
+    encode,
+    json_body,
+    json_bytes,
+    no_content,
+    range_of,
+    with_offset,
+)
 from web.chapter import Chapter, Service
 
 DEFAULT_SCORES = 100
@@ -106,9 +115,7 @@ async def pin(service: Service, reference: str) -> Response:
     watch = (await service.router.watching()).watch
     feature = service.router.registry.stored(reference)
     asked = await json_body(schema.PutReference)
-    period = Period(parse_timestamp(asked.start_time, "startTime"), parse_timestamp(asked.end_time, "endTime"))
-    if period.start > period.end:
-        raise InvalidInput.at("startTime", "is after endTime")
+    period = Period(*range_of(asked.start_time, asked.end_time))
     await watch.pin(feature, period)
     return encode(_reference_answer(feature, period))
 

@@ -15,14 +15,13 @@ from actors.registry import FeatureRegistry
 from actors.router import Router
 from actors.table.ids import Entities, Ids
 from actors.table.selection import Selection
-from actors.timestamps import FOREVER, NEVER, parse_timestamp
 from actors.types.type import Array, Nulls
 from actors.types.values import empty
 from timewell.rows_wire import Export, ExportAnswer
 from web.answers.keyed import ENTITY, TIMESTAMP, entities_by_key, key_columns, moments
 from web.answers.lanes import Column, accepted_lane, stream
 from web.asking import check_parts, references_of
-from web.bodies.requests import json_body
+from web.bodies.requests import json_body, range_of
 from web.chapter import Chapter, Service
 from web.routes.serving import check_ids
 
@@ -44,10 +43,7 @@ async def export(service: Service) -> Response:
     selected = registry.select(references, asked.group, asked.service)
     entity_type = entity_type_of(selected)
     keys = _keys(registry, entity_type, selected.references)
-    start = NEVER if asked.start_time is None else parse_timestamp(asked.start_time, "startTime")
-    end = FOREVER if asked.end_time is None else parse_timestamp(asked.end_time, "endTime")
-    if start > end:
-        raise InvalidInput.at("startTime", "is after endTime")
+    start, end = range_of(asked.start_time, asked.end_time)
     if asked.entity_ids is not None:
         check_ids(asked.entity_ids)
         await check_parts(registry, entity_type, asked.entity_ids, "entityIds")

@@ -17,7 +17,7 @@ from actors.messages import Scanned
 from actors.router import Router
 from actors.serving import Span
 from actors.settings import DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS, PAGE_BYTES
-from actors.timestamps import FOREVER, NEVER, format_timestamp
+from actors.timestamps import format_timestamp
 from actors.types.values import render, width_of
 from timewell.wire import HistoryAnswer, HistoryItem
 from web.answers.lanes import Column, accepted_lane, stream
@@ -84,9 +84,7 @@ def _page(found: Scanned) -> Scanned:
 
 def _page_span(query: Query, descending: bool) -> Span:
     """The range of the next page: what lies beyond the cursor, the event timestamp of the last row seen."""
-    start, end = query.time("startTime", NEVER), query.time("endTime", FOREVER)
-    if start > end:
-        raise InvalidInput.at("startTime", "is after endTime")
+    start, end = query.range_of()
     cursor = query.text("cursor")
     if cursor is None:
         return Span(start, end)

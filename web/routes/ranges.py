@@ -16,14 +16,14 @@ from actors.serving import Span
 from actors.settings import CELLS_PER_LOT
 from actors.table.aggregates import AGGREGATIONS, Aggregate, allowed, of_no_rows
 from actors.table.columns import Times
-from actors.timestamps import Duration, format_timestamp, parse_duration, parse_timestamp
+from actors.timestamps import Duration, format_timestamp, parse_duration
 from actors.types.values import render, width_of
 from timewell.wire import Closed, Historical, HistoricalAnswer
 from web.answers.lanes import ARROW_TYPE, Column, accepted_lane, stream
 from web.answers.results import ALL, NAME_BYTES, NUMBER_BYTES, check_bytes, encode_rows, text_bytes
 from web.answers.worker import room
 from web.asking import check_one_type, check_parts, check_stored
-from web.bodies.requests import JSON_TYPE, encode, json_body, said
+from web.bodies.requests import JSON_TYPE, encode, json_body, range_of, said
 from web.chapter import Chapter, Service
 from web.routes.serving import check_ids, check_read
 
@@ -82,9 +82,7 @@ async def historical(service: Service) -> Response:
 
 def span_of(start_time: str, end_time: str, window: Duration | None, closed: Closed = "both") -> Span:
     """The range asked for, split into windows. Raises InvalidInput if it ends before it starts."""
-    start, end = parse_timestamp(start_time, "startTime"), parse_timestamp(end_time, "endTime")
-    if start > end:
-        raise InvalidInput.at("startTime", "is after endTime")
+    start, end = range_of(start_time, end_time)
     sides = closed in ("both", "left"), closed in ("both", "right")
     if window is None:
         return Span(start, end, 0, 1, *sides)

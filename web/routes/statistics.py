@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from quart import Response
 
-from actors.errors import InvalidInput
-from actors.timestamps import FOREVER, NEVER
 from timewell.monitoring_wire import StatisticsAnswer
 from web.answers.shown_statistics import statistics_answer
 from web.bodies.requests import Query, encode
@@ -24,7 +22,5 @@ chapter = Chapter("Monitoring")
 async def stats(service: Service, reference: str) -> Response:
     query = Query(RANGE)
     feature = (await service.router.registered()).stored(reference)
-    start, end = query.time("startTime", NEVER), query.time("endTime", FOREVER)
-    if start > end:
-        raise InvalidInput.at("startTime", "is after endTime")
+    start, end = query.range_of()
     return encode(statistics_answer(feature, await service.router.statistics(feature, start, end)))

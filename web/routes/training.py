@@ -20,7 +20,7 @@ from actors.ingest.arrow_stream import read_table
 from actors.registry import FeatureRegistry
 from actors.router import Router
 from actors.settings import CELLS_PER_LOT, Settings
-from actors.timestamps import FOREVER, NEVER, parse_timestamp
+from actors.timestamps import FOREVER
 from actors.training import Filled, Wanted
 from actors.turns import by_turns
 from actors.types.values import width_of
@@ -29,7 +29,7 @@ from web.answers.keyed import entities_by_key
 from web.answers.lanes import ARROW_TYPE, NDJSON_TYPE, Column, Lane, accepted_lane, stream
 from web.answers.worker import in_worker
 from web.bodies.items import Array, Items
-from web.bodies.requests import Query, body_bytes, json_bytes
+from web.bodies.requests import Query, body_bytes, json_bytes, range_of
 from web.bodies.row_lines import reading_lines
 from web.chapter import Chapter, Service
 from web.training_request import Columns, Observed, Options, TrainingSet, columns_of, options_of, options_of_query
@@ -182,10 +182,7 @@ async def _observed(
     if isinstance(asked.selection, Computed):
         for (field, _), name in asked.selection.request.items():
             raise InvalidInput.at("spine.feature", f"its rows have no {field!r}, which {name} needs")
-    start = NEVER if given.start_time is None else parse_timestamp(given.start_time, "spine.startTime")
-    end = FOREVER if given.end_time is None else parse_timestamp(given.end_time, "spine.endTime")
-    if start > end:
-        raise InvalidInput.at("spine.startTime", "is after spine.endTime")
+    start, end = range_of(given.start_time, given.end_time, "spine.")
     none = np.zeros(0, np.int64)
     nothing = rows_observed(entities_by_key(keys, [], none), none, asked.selection, known)
     check_names(nothing.columns, asked)
