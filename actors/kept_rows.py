@@ -1,4 +1,4 @@
-"""The rows that kept training sets were given, without those of entities that have been erased."""
+"""Removes the rows of an erased entity from the kept training sets that were given them."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import trio
 
 from actors.settings import LISTED_SECONDS, LISTERS
-from actors.storage.listed import IdsPage, IdsQuestion, KnownIds
+from actors.storage.listed import IdsPage, IdsQuestion, KeptIds, KnownIds
 
 T = TypeVar("T")
 
@@ -26,8 +26,9 @@ class Listing:
             lambda: made(self._known.page(asked)), limiter=self._listers, abandon_on_cancel=True
         )
 
-    async def run(self) -> None:
-        """Free from time to time what is no longer used, until cancelled."""
-        while True:
-            await trio.sleep(LISTED_SECONDS)
-            await trio.to_thread.run_sync(self._known.let_go, LISTED_SECONDS)
+
+async def let_go_unused(kept: KeptIds) -> None:
+    """Free from time to time the ids that are no longer listed, until cancelled."""
+    while True:
+        await trio.sleep(LISTED_SECONDS)
+        await trio.to_thread.run_sync(kept.let_go, LISTED_SECONDS)

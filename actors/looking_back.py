@@ -1,7 +1,6 @@
-"""The past of features that are computed on demand.
+"""The history of computed features.
 
-They have a value at each moment at which something that they are computed from was observed: what a training set
-says of that moment.
+They have a value at each moment at which one of their inputs was observed: that of a training set at that moment.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ Fill = Callable[[Spine, Sequence[Wanted]], Awaitable[list[Filled]]]
 def entity_type_of(selected: Selection) -> str:
     """The entity type of which features have a past.
 
-    Raises InvalidInput if that takes fields of a request, or entities of several types.
+    Raises InvalidInput if they need fields of a request, or entities of several types.
     """
     if isinstance(selected, Computed):
         for (field, _), name in selected.request.items():

@@ -4,7 +4,7 @@ The type of the answer is part of a message's type: a `Message[Grid]` is answere
 receiver:
 
 RegistryActor  Register, Promote, DeleteFeature, PutGroup, DeleteGroup, Declare, Undeclare, Offer,
-               Withdraw, RegisterTogether, Refresh
+               Withdraw, Keep, Discard, ForgetRows, RegisterTogether, Refresh
 JournalActor   Write, ChangeRegistry, Erase
 StoreActor     Apply, Forget, Purge, Flushed, Latest, Past, PastWindow, Between, Scan, Whereabouts, CountRows,
                Agreement
@@ -44,7 +44,7 @@ class Promote(Message[Feature], frozen=True):
 
 
 class DeleteFeature(Message[None], frozen=True):
-    """Delete a feature and its values; with `force` even if groups or services read it."""
+    """Delete a feature and its values; with `force` even if something registered reads it."""
 
     feature_id: str
     force: bool = False

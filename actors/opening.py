@@ -19,7 +19,7 @@ from actors.completing import HistoryReader
 from actors.errors import StartupError, StorageDown, Unavailable
 from actors.follower import Follower
 from actors.journal import JournalActor
-from actors.listing import Listing
+from actors.listing import Listing, let_go_unused
 from actors.mailbox import Mailbox
 from actors.messages import Write
 from actors.monitoring.alerts import Policy
@@ -45,6 +45,7 @@ from actors.settings import (
 from actors.shared_store import SharedStoreActor
 from actors.storage.embedded.local import LocalStorage, MemoryStorage
 from actors.storage.embedded.on_disk import EmbeddedStorage
+from actors.storage.listed import KeptIds
 from actors.storage.protocol import OwnStorage, Recovered, SharedStorage, Storage
 from actors.store import StoreActor
 from actors.supervisor import Actor, supervise
@@ -112,6 +113,7 @@ class _Opened(NamedTuple):
     damaged: Callable[[], Sequence[str]]
     uncounted: Callable[[], Mapping[str, str]]
     follower: Follower | None = None
+    kept_ids: KeptIds | None = None
 
 
 @asynccontextmanager
@@ -132,7 +134,8 @@ async def _actors(settings: Settings, storage: AnyStorage, now: Callable[[], int
             await nursery.start(supervise, actor)
         nursery.start_soon(opened.checkpointer.run)
         listing = Listing(opened.storage.ids)
-        nursery.start_soon(listing.run)
+        if opened.kept_ids is not None:
+            nursery.start_soon(let_go_unused, opened.kept_ids)
         if follower is not None:
             nursery.start_soon(follower.run, registrar.mailbox)
         if monitoring is not None:
@@ -180,6 +183,7 @@ async def _open_own(settings: Settings, storage: OwnStorage, now: Callable[[], i
         repeats,
         damage.words,
         damage.uncounted,
+        kept_ids=storage.ids,
     )
 
 

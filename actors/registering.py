@@ -1,4 +1,4 @@
-"""Validates the registration of a feature, and makes the feature that comes of it."""
+"""Validates the registration of a feature, and creates the resulting feature."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Known(Protocol):
 
 
 def created(change: FeatureChange, known: Known, now: int) -> Feature:
-    """A new feature. Raises InvalidInput, NotFound, Conflict for a definition that cannot be."""
+    """A new feature. Raises InvalidInput, NotFound, Conflict for an invalid definition."""
     given: dict[str, Any] = {name: getattr(change, name) for name in _GIVEN if getattr(change, name) is not UNSET}
     if change.expression is not UNSET:
         made = defined(change.expression, change, lambda _, reference: known.resolve(reference), known.features)

@@ -69,7 +69,7 @@ class FeatureRegistry:
         self._features = {feature.id: feature for feature in features}
         self._groups = {group.name: group for group in groups}
         self.catalogue = Catalogue(catalogue)
-        """The declared entity types and the feature services."""
+        """The declared entity types, the feature services and the kept training sets."""
         self._index()
 
     def copy(self) -> FeatureRegistry:

@@ -200,7 +200,7 @@ class Router:
         return await self._mailboxes["registry"].ask(Promote(id_))
 
     async def delete_feature(self, id_: str, force: bool = False) -> None:
-        """Delete a feature and its values; with `force` even if groups or services read it."""
+        """Delete a feature and its values; with `force` even if something registered reads it."""
         await self._mailboxes["registry"].ask(DeleteFeature(id_, force))
 
     async def declare(self, entity_type: EntityType) -> tuple[EntityType, bool]:

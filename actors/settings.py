@@ -1,4 +1,6 @@
-"""Every setting and every limit, with the unit in the name and the reason next to it."""
+"""The settings, and the limits on memory and waiting, with the unit in the name and the reason next to it.
+
+A limit that belongs to one algorithm or one format stands beside it."""
 
 from __future__ import annotations
 

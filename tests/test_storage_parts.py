@@ -253,7 +253,7 @@ def test_what_is_carried_into_a_storage_may_come_twice_and_is_there_once_with_it
     source.close()
 
 
-# What a shared storage has besides: the values, the registry, claims
+# What a shared storage has besides: the values, the registry (claims: test_shared_keys.py)
 
 
 @pytest.fixture(params=SHARED_STORES)

@@ -100,7 +100,7 @@ def query(**given: object) -> dict[str, str]:
 def _name(given: object) -> str:
     """A name in an address. Raises InvalidInput for anything but text: `str(b"a")` would be another name."""
     if not isinstance(given, str):
-        raise InvalidInput(f"{given!r} is no text, as a name has to be")
+        raise InvalidInput(f"a name must be text, got {given!r}")
     return str(given)
 
 

@@ -1,7 +1,7 @@
 """The gate: every request passes it on the way to a handler, whichever lane it takes.
 
-A request enters, is inside while it is answered, and leaves. `Gate.enter` is the only place that turns requests
-away. The bytes of bodies and the outcomes of requests are counted here, for both lanes. The fast lane
+A request enters, is inside while it is answered, and leaves. `Gate.enter` is the only place that decides who
+may enter. The bytes of bodies and the outcomes of requests are counted here, for both lanes. The fast lane
 (`fastlane.py`) calls `enter` itself; for all other requests the gate is the ASGI application.
 
 The gate exists from the first moment: until the storage is open, it answers that the process is alive and not

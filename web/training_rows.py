@@ -185,7 +185,7 @@ def rows_of_arrow(table: pa.Table, naming: Naming, known: Known, answer: str) ->
 
 
 def _needed(table: pa.Table, name: str, selection: Selection, by_id: bool) -> pa.ChunkedArray:
-    """A column that names an entity or a moment. Only fields of roles may have nulls: nobody is meant."""
+    """A column that names an entity or a moment. Only fields of roles may have nulls: a null names no entity."""
     if name not in table.column_names:
         feature = next((role.selection.references[0] for role in selection.roles if name in role.fields), None)
         reason = "" if by_id or feature is None else f"; {feature} needs it"

@@ -134,7 +134,7 @@ def _check_levels(change: FeatureChange, read: Mapping[str, Feature], features: 
     levels = dict[str, int]()
     depth = 1 + max((_levels(one, features, levels) for one in read.values()), default=0)
     if depth > MAX_DEFINITION_DEPTH:
-        reason = f"are computed over {depth} levels, at most {MAX_DEFINITION_DEPTH} may stand on each other"
+        reason = f"are nested {depth} levels deep; at most {MAX_DEFINITION_DEPTH} are allowed"
         raise InvalidInput.at("features", reason)
 
 

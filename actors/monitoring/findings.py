@@ -76,7 +76,9 @@ def evaluate(
     try:
         broken, values = _violations(config, feature, summary, read)
     except Unusable as error:
-        return Finding("insufficient", None, f"config.regex {error}; put the check anew with another one")
+        return Finding(
+            "insufficient", None, f"config.regex {error}; replace the check by one with another pattern"
+        )
     what = f"{broken} of {values} values {_BREAKS[type(config)]}"
     return _rate(broken / max(1, values), config.max_violation_rate, what)
 

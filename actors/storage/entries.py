@@ -75,13 +75,13 @@ class Ungrouped(NamedTuple):
 
 
 class Catalogued(NamedTuple):
-    """An entity type was declared or a feature service made, or one was updated."""
+    """An entity type, a feature service or a kept training set was made or updated."""
 
     record: Record
 
 
 class Uncatalogued(NamedTuple):
-    """An entity type or a feature service was deleted."""
+    """An entity type, a feature service or a kept training set was deleted."""
 
     kind: str
     key: str

@@ -51,6 +51,10 @@ class KnownIds(Protocol):
     def page(self, asked: IdsQuestion) -> IdsPage:
         """The next ids, as of a moment during the call. Raises StorageDown, Damaged."""
 
+
+class KeptIds(KnownIds, Protocol):
+    """Keeps the ids in memory for further pages."""
+
     def let_go(self, unused_seconds: float) -> None:
         """Free what was kept for further pages, unless it was used within so many seconds."""
 

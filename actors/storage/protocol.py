@@ -1,9 +1,10 @@
 """The interface of a storage, in parts. Every method blocks, and is called from a worker thread.
 
-Every storage has a log (what is committed, in order of arrival), a history (reads what was accepted), summaries,
-notes and a mover (for migrations). An `OwnStorage` belongs to one process: its log is a journal that checkpoints
-move into a history of files, so both have more methods, and files may be damaged. A `SharedStorage` is in a server
-that several processes use: it is asked for values at every read, and for what others change in the registry.
+Every storage has a log (what is committed, in order of arrival), a history (reads what was accepted), a list of
+known ids, summaries, notes and a mover (for migrations). An `OwnStorage` belongs to one process: its log is a
+journal that checkpoints move into a history of files, so both have more methods, and files may be damaged. A
+`SharedStorage` is in a server that several processes use: it is asked for values at every read, and for what
+others change in the registry.
 
 Arrivals are int64 microseconds and strictly increasing, so an arrival is also a sequence number and a position.
 """
@@ -23,7 +24,7 @@ from actors.errors import TimewellError, Unavailable
 from actors.stats.summary import Accepted
 from actors.stats.windows import Merge, Window
 from actors.storage.entries import Entry, Erased, Noted
-from actors.storage.listed import KnownIds
+from actors.storage.listed import KeptIds, KnownIds
 from actors.table.batch import Batch, Table
 from actors.table.grid import Features, Grid
 from actors.table.partition import DiskRows
@@ -329,6 +330,10 @@ class OwnStorage(Storage, Protocol):
     @property
     def history(self) -> OwnHistory:
         """The history files."""
+
+    @property
+    def ids(self) -> KeptIds:
+        """Lists the ids of entities."""
 
     @property
     def damage(self) -> Damage:

@@ -1,4 +1,4 @@
-"""Blocks packed and unpacked, split by shard, and grouped."""
+"""Batches packed and unpacked, split by shard, and grouped."""
 
 from __future__ import annotations
 

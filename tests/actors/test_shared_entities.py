@@ -1,4 +1,4 @@
-"""Blocks that share one list of entities are packed, split, applied and replayed like blocks that do not."""
+"""Batches that share one list of entities are packed, split, applied and replayed like blocks that do not."""
 
 from __future__ import annotations
 

@@ -179,8 +179,8 @@ class RegistryRoutes(Asking):
     def delete_feature(self, feature_id: str, *, force: bool = False) -> Talk[None]:
         """Delete a feature by its full id, with its values.
 
-        Raises NotFound; Conflict if a group or service reads it, unless `force`: groups lose it then, and services
-        that read it cannot be read any more.
+        Raises NotFound; Conflict if a group, a service, a kept training set or a computed feature reads it, unless
+        `force`: groups lose it then, and the others cannot be read any more.
         """
         yield from self._delete(path("features", feature_id), query(force=force or None))
 

@@ -57,7 +57,7 @@ def combined(sign: str, left: Node, right: Node) -> Node:
 def _need_numbers(sign: str, parts: Sequence[Node]) -> None:
     for part in parts:
         if part.type not in NUMERIC:
-            raise Unsuitable(f"{sign} is for numbers, and this is {told(part.type)}")
+            raise Unsuitable(f"{sign} needs numbers, got {told(part.type)}")
 
 
 def told(type_: NodeType) -> str:
@@ -232,7 +232,7 @@ def absolute(node: Node) -> Node:
 def extreme(name: str, parts: Sequence[Node]) -> Node:
     """min(...) or max(...) of parts of one type."""
     if parts[0].type not in (*NUMERIC, "timestamp"):
-        raise Unsuitable(f"{name} is for numbers and timestamps, and this is {told(parts[0].type)}")
+        raise Unsuitable(f"{name} needs numbers or timestamps, got {told(parts[0].type)}")
     many, one = (np.minimum, min) if name == "min" else (np.maximum, max)
     return strict(parts[0].type, parts, lambda *given: (reduce(many, given), None), one)
 

@@ -49,5 +49,5 @@ def called(name: str, parts: Sequence[Node]) -> Node:
     least, most, made = FUNCTIONS[name]
     if len(parts) < least or (most is not None and len(parts) > most):
         wanted = f"{least} or more" if most is None else str(least) if least == most else f"{least} or {most}"
-        raise Unsuitable(f"{name} takes {wanted}, and has {len(parts)}")
+        raise Unsuitable(f"{name} takes {wanted} argument{'' if wanted == '1' else 's'}, got {len(parts)}")
     return made(parts)

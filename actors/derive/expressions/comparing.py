@@ -37,7 +37,7 @@ def compared(sign: str, left: Node, right: Node) -> Node:
     if types & {"vector", "json"} or not (len(types) == 1 or types == NUMERIC):
         raise Unsuitable(f"{told(left.type)} cannot be compared with {told(right.type)}")
     if types == {"boolean"} and sign not in ("==", "!="):
-        raise Unsuitable(f"{sign} is not for booleans")
+        raise Unsuitable(f"{sign} does not apply to booleans")
     compare = _SIGNS[sign]
     if types == {"string"}:
         return by_text("boolean", [left, right], compare)
@@ -68,7 +68,7 @@ def _exactly(sign: str, integers: Any, numbers: Any) -> Array:
 def member(node: Node, members: Sequence[Node], wanted: bool) -> Node:
     """`x in (...)` (`wanted`: True) or `x not in (...)`: null if x is not found and null is a member."""
     if node.type in ("null", "vector", "json"):
-        raise Unsuitable(f"in is not for {told(node.type)}")
+        raise Unsuitable(f"in does not apply to {told(node.type)}")
     members = [as_moment(one) if node.type == "timestamp" else one for one in members]
     for one in members:
         if one.type not in ("null", node.type) and not {one.type, node.type} <= NUMERIC:

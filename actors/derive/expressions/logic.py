@@ -129,7 +129,7 @@ def unified(parts: Sequence[Node]) -> list[Node]:
         parts = [as_number(part) if part.type == "integer" else part for part in parts]
         types = {"number"}
     if len(types) > 1 or types & {"vector", "json"}:
-        raise Unsuitable(f"{' and '.join(map(told, sorted(types)))} cannot stand beside each other here")
+        raise Unsuitable(f"{' and '.join(map(told, sorted(types)))} cannot be mixed here")
     only: NodeType = next(iter(types))
     return [constant(only, None) if part.type == "null" else part for part in parts]
 

@@ -48,9 +48,6 @@ class PostgresIds:
         """The next ids, by one or two SQL queries for each lot."""
         return page_of(*self._link.read(lambda connection: _page(connection, asked)))
 
-    def let_go(self, unused_seconds: float) -> None:
-        """Nothing is kept."""
-
 
 def _page(connection: Connection, asked: IdsQuestion) -> tuple[list[str], str | None]:
     """The ids of a page, and its `after`."""

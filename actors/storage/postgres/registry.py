@@ -19,7 +19,7 @@ class PostgresRegistry:
         self._link = link
 
     def registered(self) -> Recovered:
-        """Read features and groups, as of one moment."""
+        """Read everything that is registered, as of one moment."""
         row = self._link.read(lambda connection: connection.execute(_REGISTERED).fetchone())
         assert row is not None
         arrived, self.versions_seen, features, groups, catalogue, moment = row

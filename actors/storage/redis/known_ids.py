@@ -102,9 +102,6 @@ class RedisIds:
             self._remove(asked, set(ids) - set(known))
         return page_of(known, after)
 
-    def let_go(self, unused_seconds: float) -> None:
-        """Nothing is kept."""
-
     def _with_others(self) -> bool:
         """Whether processes of an earlier version may write, so that the sets can no longer be relied on."""
         (leases,) = self._link.ask([Command(ROOT, ("HKEYS", LEASES))])
