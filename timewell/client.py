@@ -147,6 +147,7 @@ class Client(_Routes, Blocking):
         *,
         group: str | None = None,
         service: str | None = None,
+        entity: str | None = None,
         entity_ids: Sequence[EntityId] | None = None,
         start: Time | None = None,
         end: Time | None = None,
@@ -154,7 +155,8 @@ class Client(_Routes, Blocking):
     ) -> Iterator[Any]:
         """Everything observed from `start` to `end` of features of one entity type, in frames of some entities.
 
-        `entity_ids`: of which entities; by default of all, in the order of their ids. A row has `entityId` (of a
+        `entity`: only features of this type, where a service has those of several. `entity_ids`: of which
+        entities; by default of all, in the order of their ids. A row has `entityId` (of a
         type with several keys: a column for each key), `timestamp`, and a column per feature, which is null where
         nothing or a null was observed then. Raises InvalidInput, NotFound, Conflict; ImportError without pyarrow
         or the library `as_frame`.
@@ -162,7 +164,7 @@ class Client(_Routes, Blocking):
             for frame in client.export(["user.purchases_7d"]):
                 frame.to_parquet(...)
         """
-        pages = self._run(self._exporting(features, group, service, entity_ids, start, end))
+        pages = self._run(self._exporting(features, group, service, entity, entity_ids, start, end))
         while pages.more:
             yield frame_of(self._run(self._export_page(pages)), as_frame)
 
@@ -253,13 +255,14 @@ class AsyncClient(_Routes, Awaited):
         *,
         group: str | None = None,
         service: str | None = None,
+        entity: str | None = None,
         entity_ids: Sequence[EntityId] | None = None,
         start: Time | None = None,
         end: Time | None = None,
         as_frame: FrameKind = "pandas",
     ) -> AsyncIterator[Any]:
         """The same as in `Client`: `async for frame in client.export(["user.purchases_7d"])`."""
-        pages = await self._run(self._exporting(features, group, service, entity_ids, start, end))
+        pages = await self._run(self._exporting(features, group, service, entity, entity_ids, start, end))
         while pages.more:
             yield frame_of(await self._run(self._export_page(pages)), as_frame)
 

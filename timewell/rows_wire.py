@@ -10,11 +10,15 @@ from timewell.wire import Body, FeatureEntry, Reference, Timestamp
 
 
 class Export(Body):
-    """`POST /features/export`: of which entities, all by default, and between which event times."""
+    """`POST /features/export`: of which entities, all by default, and between which event times.
+
+    `entity`: only the features of this entity type, where a service or a list has those of several.
+    """
 
     features: list[Reference | FeatureEntry] | None = None
     group: str | None = None
     service: str | None = None
+    entity: str | None = None
     entity_ids: list[str] | None = None
     start_time: Timestamp | None = None
     end_time: Timestamp | None = None

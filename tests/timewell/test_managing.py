@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -111,6 +112,15 @@ def test_ids_are_listed_a_line_each_by_their_beginning(
     code, out, _ = timewell("ids", name, "--prefix", "a", "--json")
     assert (code, [json.loads(line) for line in out.splitlines()]) == (0, ["a", "a b", "ab"])
     refused(timewell("ids", f"{name}_none"), 1, f"{name}_none")
+
+
+def test_a_command_reads_what_a_group_has_pinned(timewell: Command, registered: LiveServer, name: str) -> None:
+    registered.write((f"user.{name}.v1", "ada", 1, TEN), (f"user.{name}.v2", "ada", 2, TEN))
+    read = ("export", "--group", f"{name}_group", "--entity-ids", "ada", "-o", "out.ndjson", "--json")
+    assert said(timewell(*read))["features"] == [f"user.{name}"]
+    assert registered.post(f"/features/user.{name}.v2/promote", {}).status_code == 200
+    assert said(timewell(*read))["features"] == [f"user.{name}.v1"]
+    assert json.loads(Path("out.ndjson").read_text())[f"user.{name}.v1"] == 1
 
 
 def test_versions_tell_which_one_the_name_means(timewell: Command, registered: LiveServer, name: str) -> None:

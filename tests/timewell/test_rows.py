@@ -263,6 +263,14 @@ def test_keys_that_do_not_fit_are_refused(client: Client, house: House) -> None:
         client.write_frame(frame[:1], house.pair, id_column="a", columns=["visits"], timestamp_column=None)
 
 
+def test_a_service_over_several_types_is_exported_one_type_at_a_time(client: Client, house: House) -> None:
+    service = client.put_service(f"{house.user}_all", [house.spend, {"ref": house.open, "as": "is_open"}]).id
+    (frame,) = client.export(service=service, entity=house.shop)
+    assert [frame["entityId"].tolist(), frame["is_open"].tolist(), len(frame.columns)] == [["s9"], [True], 3]
+    (frame,) = client.export(service=service, entity=house.user, entity_ids=["u1"])
+    assert frame[house.spend].tolist() == [10, 11]
+
+
 # Training sets
 
 

@@ -30,7 +30,7 @@ def at(minute: int) -> str:
     return f"2025-11-07T{10 + minute // 60:02}:{minute % 60:02}:00.000Z"
 
 
-def export(server: LiveServer, features: list[str], **rest: Any) -> list[dict[str, Any]]:
+def export(server: LiveServer, features: list[str] | None, **rest: Any) -> list[dict[str, Any]]:
     answer = server.post("/features/export", {"features": features, **rest})
     assert answer.status_code == 200, answer.text
     return list(answer.json()["results"])
@@ -135,6 +135,25 @@ def test_an_entity_of_several_keys_is_exported_by_its_parts(shared_server: LiveS
         {"user": "u0", "shop": "s1", "timestamp": at(2), feature: 4},
         {"user": "u1", "shop": 's"9', "timestamp": at(1), feature: 3},
     ]
+
+
+def test_a_service_over_several_entity_types_is_exported_one_type_at_a_time(
+    shared_server: LiveServer, kind: str
+) -> None:
+    one = shared_server.register("amount", entity=kind)["id"]
+    other = shared_server.register("amount", entity=f"{kind}b")["id"]
+    body = {"name": kind, "features": [other, {"ref": one, "as": "amount"}]}
+    assert shared_server.post("/services", body).status_code == 201
+    shared_server.write((one, "u", 1, at(5)), (other, "v", 2, at(6)))
+    for entity, row in (
+        (kind, {"entityId": "u", "timestamp": at(5), "amount": 1}),
+        (f"{kind}b", {"entityId": "v", "timestamp": at(6), other: 2}),
+    ):
+        assert export(shared_server, None, service=kind, entity=entity) == [row]
+    told = problem(shared_server.post("/features/export", {"service": kind}), 400)
+    assert "entity" in told["detail"] and f"{kind}, {kind}b" in told["detail"]
+    told = problem(shared_server.post("/features/export", {"service": kind, "entity": f"{kind}c"}), 400)
+    assert told["errors"][0]["field"] == "entity"
 
 
 def test_what_cannot_be_exported_is_refused(shared_server: LiveServer, kind: str) -> None:

@@ -21,7 +21,8 @@ def add(commands: Subparsers) -> None:
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument("features", type=names, nargs="?", metavar="FEATURES", help="features, such as a,b")
     wanted.add_argument("--group", help="the features of a group instead")
-    wanted.add_argument("--service", help="the features of a service instead, if they are of one entity type")
+    wanted.add_argument("--service", help="the features of a service instead")
+    parser.add_argument("--entity", metavar="TYPE", help="only features of this type, if there are several types")
     parser.add_argument(
         "--entity-ids",
         nargs="+",
@@ -50,12 +51,14 @@ def run(asked: Namespace) -> None:
     entities = None if asked.entity_ids is None else _entities(asked.entity_ids)
     with TableClient(asked.url, asked.retry_seconds) as client:
         columns = columns_of(client, asked)
+        if asked.entity is not None:
+            columns = {name: one for name, one in columns.items() if client.feature(one).entity == asked.entity}
         json_columns = [
             name for name, reference in columns.items() if client.feature(reference).value_type == "json"
         ]
         served = ["timestamp", *columns]
         features = None if asked.service is not None else list(columns)
-        pages = client.begin_export(features, asked.service, entities, asked.start, asked.end)
+        pages = client.begin_export(features, asked.service, asked.entity, entities, asked.start, asked.end)
         with (
             Saved(asked.output, json_columns, served) as saved,
             progress(f"exporting to {asked.output.name}") as tell,

@@ -205,8 +205,20 @@ def fields_of(client: Client, references: Iterable[str]) -> dict[str, str]:
 
 
 def references_of(client: Client, features: list[str] | None, group: str | None) -> list[str]:
-    """The references to read: the features, or those of the group, bare names prefixed with its entity type."""
+    """The references to read: the features, or those of the group; its ids where a name means another by now."""
     if group is None:
         return list(dict.fromkeys(features or []))
     found = client.group(group)
-    return [reference if "." in reference else f"{found.entity}.{reference}" for reference in found.features]
+    names = [reference if "." in reference else f"{found.entity}.{reference}" for reference in found.features]
+    pairs = zip(names, found.feature_ids or names, strict=True)
+    return [name if name == id_ or _means(client, name) == id_ else id_ for name, id_ in pairs]
+
+
+def _means(client: Client, reference: str) -> str | None:
+    """The id of the feature that a reference means now, which may be another than a group has pinned."""
+    from timewell.errors import NotFound
+
+    try:
+        return client.feature(reference).id
+    except NotFound:
+        return None

@@ -54,12 +54,13 @@ class TableClient(Client):
         self,
         features: Sequence[str] | None,
         service: str | None,
+        entity: str | None,
         entity_ids: Sequence[str] | None,
         start: str | None,
         end: str | None,
     ) -> Talk[Pages]:
         """Begin an export; None as `entity_ids` means all entities."""
-        return (yield from self._exporting(features, None, service, entity_ids, start, end))
+        return (yield from self._exporting(features, None, service, entity, entity_ids, start, end))
 
     @route
     def export_page(self, pages: Pages) -> Talk[pa.Table]:

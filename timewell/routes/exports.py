@@ -42,6 +42,7 @@ class ExportRoutes(RegistryRoutes, Asking):
         features: Sequence[str] | None,
         group: str | None,
         service: str | None,
+        entity: str | None,
         entity_ids: Sequence[EntityId] | None,
         start: Time | None,
         end: Time | None,
@@ -52,6 +53,7 @@ class ExportRoutes(RegistryRoutes, Asking):
             "features": names,
             "group": group,
             "service": service,
+            "entity": entity,
             "startTime": moment_or_none(start, "startTime"),
             "endTime": moment_or_none(end, "endTime"),
         }
@@ -59,6 +61,8 @@ class ExportRoutes(RegistryRoutes, Asking):
             ids = listed(entity_ids, "entityIds") or []
             texts = dict.fromkeys(entity_text(one, f"entityIds[{place}]") for place, one in enumerate(ids))
             return Pages(asked, None, list(texts))
+        if entity is not None:
+            return Pages(asked, entity)
         if group is not None:
             return Pages(asked, (yield from self._ask(get(path("groups", group)), GroupAnswer)).entity)
         if service is not None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 import numpy as np
 from quart import Response
 
-from actors.derive.on_demand import Computed
+from actors.derive.on_demand import Computed, selection_of
 from actors.errors import InvalidInput
 from actors.looking_back import computed_at, entity_type_of
 from actors.observed import Observed
@@ -41,6 +41,8 @@ async def export(service: Service) -> Response:
     registry = await service.router.registered()
     references = None if asked.features is None else references_of(asked.features)
     selected = registry.select(references, asked.group, asked.service)
+    if asked.entity is not None:
+        selected = _of_type(registry, selected, asked.entity)
     entity_type = entity_type_of(selected)
     keys = _keys(registry, entity_type, selected.references)
     start, end = range_of(asked.start_time, asked.end_time)
@@ -50,6 +52,15 @@ async def export(service: Service) -> Response:
     entities = None if asked.entity_ids is None else list(dict.fromkeys(asked.entity_ids))
     lots = service.router.observed(selected.stored.features, start, end, entities)
     return await stream(accepted_lane(), _columns(service.router, lots, keys, selected))
+
+
+def _of_type(registry: FeatureRegistry, selected: Selection, entity_type: str) -> Selection:
+    """Those of the features that are of an entity type. Raises InvalidInput if there are none."""
+    kept = [one for one in selected.selected if one.feature.entity == entity_type]
+    if not kept:
+        types = ", ".join(sorted({one.feature.entity for one in selected.selected}))
+        raise InvalidInput.at("entity", f"none of the features is of {entity_type!r}; they are of {types}")
+    return selection_of(kept, registry.pinned, registry.catalogue.keys)
 
 
 def _keys(registry: FeatureRegistry, entity_type: str, names: Sequence[str]) -> Sequence[str]:
