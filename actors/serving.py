@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import msgspec
@@ -29,7 +30,7 @@ from actors.table.ranged import Ranged
 from actors.table.selection import Selection
 from actors.table.sharding import finding_shards, shard_of
 from actors.timestamps import FOREVER, NEVER
-from actors.turns import aside, by_turns
+from actors.turns import Steps, aside, by_turns, slices
 from actors.types.type import Nulls
 from actors.types.values import width_of
 
@@ -84,6 +85,15 @@ class Span(NamedTuple):
     def last(self) -> int:
         """The last moment in the range."""
         return self.end if self.with_end else self.end - 1
+
+    def part(self, windows: slice) -> Span:
+        """The range of some of the windows."""
+        first, stop, _ = windows.indices(self.windows)
+        start = self.start + first * self.width
+        if stop == self.windows:
+            return self._replace(start=start, windows=stop - first)
+        end = self.start + stop * self.width
+        return self._replace(start=start, end=end, windows=stop - first, with_end=not self.with_start)
 
 
 class FeatureServingEngine:
@@ -229,25 +239,23 @@ class FeatureServingEngine:
             numbers = {entity: number for number, entity in enumerate(distinct)}
             owners = np.array([numbers[entity] for entity in entities])
             found = await self.aggregate(distinct, feature, aggregation, span, now)
-            places = (owners[:, None] * span.windows + np.arange(span.windows)).ravel()
-            return Aggregate(found.values[places], found.nulls[places], found.value_type)
+            return await by_turns(_repeated(found, owners, span.windows))
         parts = await self._parts(feature.entity, entities)
         chunks = [chunk for part in parts for chunk in _chunks(part, feature, span.windows)]
         held = Amount(feature.id, UNCOUNTED, self.history.most_bytes)
         answers, cells = list[Aggregated](), list[Indices]()
-        for chunk in chunks:
+        most = CELLS_PER_QUESTION // (1 + width_of(feature) * (aggregation in ("latest", "first")))
+        for chunk, windows in product(chunks, slices(span.windows, max(1, most))):
+            asked, numbers_of_windows = span.part(windows), np.arange(windows.start, windows.stop)
 
-            def ask(cut: slice, chunk: _Part = chunk) -> Awaitable[Aggregated]:
-                return self._aggregate_part(chunk.of(cut), feature, aggregation, span, now)
+            def ask(cut: slice, chunk: _Part = chunk, asked: Span = asked) -> Awaitable[Aggregated]:
+                return self._aggregate_part(chunk.of(cut), feature, aggregation, asked, now)
 
             async for cut, answer in in_lots(len(chunk.entities), len(chunk.entities), ask):
                 held.add(0, bytes_of(answer.values))
                 answers.append(answer)
-                cells.append((chunk.positions[cut, None] * span.windows + np.arange(span.windows)).ravel())
-        order = np.argsort(np.concatenate(cells))
-        values = np.concatenate([answer.values for answer in answers])[order]
-        nulls = np.concatenate([answer.nulls for answer in answers])[order]
-        return Aggregate(values, nulls, answers[0].value_type)
+                cells.append((chunk.positions[cut, None] * span.windows + numbers_of_windows).ravel())
+        return await by_turns(_put_back(answers, cells, len(entities) * span.windows))
 
     async def _aggregate_part(
         self, part: _Part, feature: Feature, aggregation: str, span: Span, now: int
@@ -326,6 +334,29 @@ async def _pause(ids: int) -> None:
 
 def _visible_from(feature: Feature, now: int) -> int:
     return NEVER if feature.kept_age is None else now - feature.kept_age
+
+
+def _repeated(found: Aggregate, owners: Indices, windows: int) -> Steps[Aggregate]:
+    """The aggregates of entities that are named several times; `owners`: their numbers in `found`, in steps."""
+    shape = found.values.shape[1:]
+    each, nulls_of_each = found.values.reshape(-1, windows, *shape), found.nulls.reshape(-1, windows)
+    values = np.empty((len(owners), windows, *shape), found.values.dtype)
+    nulls = np.empty((len(owners), windows), np.bool_)
+    for cut in slices(len(owners), max(1, CELLS_PER_QUESTION // windows)):
+        values[cut], nulls[cut] = each[owners[cut]], nulls_of_each[owners[cut]]
+        yield
+    return Aggregate(values.reshape(-1, *shape), nulls.ravel(), found.value_type)
+
+
+def _put_back(answers: Sequence[Aggregated], cells: Sequence[Indices], count: int) -> Steps[Aggregate]:
+    """Put the aggregates of each answer into their cells, of which there are `count`, in steps."""
+    first = answers[0]
+    dtype = np.result_type(*{answer.values.dtype for answer in answers})
+    values, nulls = np.empty((count, *first.values.shape[1:]), dtype), np.empty(count, np.bool_)
+    for answer, places in zip(answers, cells, strict=True):
+        values[places], nulls[places] = answer.values, answer.nulls
+        yield
+    return Aggregate(values, nulls, first.value_type)
 
 
 def _chunks(part: _Part, feature: Feature, windows: int) -> list[_Part]:

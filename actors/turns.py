@@ -9,7 +9,7 @@ GIL.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Any, TypeVar
 
 import trio
@@ -21,6 +21,11 @@ VISIT_SECONDS = 0.02
 
 T = TypeVar("T")
 Steps = Generator[None, None, T]
+
+
+def slices(count: int, most: int) -> Iterator[slice]:
+    """Split `count` items into slices of at most `most`, one for each step; none if there are no items."""
+    return (slice(start, min(start + most, count)) for start in range(0, count, most))
 
 
 def at_once(steps: Steps[T]) -> T:

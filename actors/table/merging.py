@@ -12,7 +12,7 @@ import numpy as np
 
 from actors.table.index import Index, Order, Piece, joint
 from actors.table.rows import Rows, last_of_each, order, order_of, picked
-from actors.turns import Steps
+from actors.turns import Steps, slices
 from actors.types.type import Array, Nulls, known_without_nulls, no_nulls
 
 ROWS_A_STEP = 8_192
@@ -86,7 +86,7 @@ def taking(rows: Rows, kept: Nulls) -> Steps[Rows]:
 
 def cuts(size: int) -> Iterator[slice]:
     """Split `size` rows into slices for one step each."""
-    return (slice(start, min(start + ROWS_A_STEP, size)) for start in range(0, size, ROWS_A_STEP))
+    return slices(size, ROWS_A_STEP)
 
 
 class _Columns:

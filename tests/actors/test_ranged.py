@@ -12,7 +12,9 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors import serving
 from actors.domain import Feature
+from actors.ingest.sent import Sent
 from actors.serving import Span
 from actors.storage.embedded.local import MemoryStorage
 from actors.table import ranged
@@ -21,6 +23,7 @@ from actors.table.ids import numbered
 from actors.table.index import Index
 from actors.table.ranged import Ranged, by_rows, in_windows
 from actors.table.rows import Rows, merge
+from actors.timestamps import format_timestamp
 from actors.training import Spine, Wanted
 from actors.turns import at_once
 from actors.types.type import blank
@@ -168,3 +171,32 @@ async def test_an_entity_that_is_asked_for_often_is_looked_at_once(monkeypatch: 
         found = await router.aggregate([OTHER, ONE] * 3, feature, "count", span)
         assert found.values.tolist() == [1, 0, 1, 0] * 3
         assert sorted(map(tuple, asked)) == sorted([(ONE,), (OTHER,)])
+
+
+@pytest.mark.parametrize("closed", ["both", "right", "left", "neither"])
+@pytest.mark.parametrize("windows", [1, 2, 3, 7])
+async def test_many_windows_are_asked_for_some_at_a_time_and_are_those_of_the_whole_range(
+    monkeypatch: pytest.MonkeyPatch, windows: int, closed: str
+) -> None:
+    asked = list[int]()
+    async with service(MemoryStorage()) as router:
+        times = [format_timestamp(moment) for moment in range(0, 36, 3)]
+        many = [None] * len(times)
+        sent = Sent([FEATURE] * len(times), [ONE] * len(times), [1.0] * len(times), times, many)
+        await router.write(router.judge.at_once(sent), b"")
+        feature = router.registry.resolve(FEATURE)
+        sides = closed in ("both", "left"), closed in ("both", "right")
+        span = Span(0, 10 * windows - 5, 10, windows, *sides)
+        whole = await router.aggregate([OTHER, ONE, OTHER], feature, "count", span)
+        aggregated = router.serving.aggregated
+
+        async def noted(shard: int, question: Any, *span: int) -> Any:
+            asked.append(len(question.entities) * question.windows)
+            return await aggregated(shard, question, *span)
+
+        monkeypatch.setattr(router.serving, "aggregated", noted)
+        monkeypatch.setattr(serving, "CELLS_PER_QUESTION", 2)
+        found = await router.aggregate([OTHER, ONE, OTHER], feature, "count", span)
+    assert found.values.tolist() == whole.values.tolist()
+    assert max(asked) <= 2
+    assert sum(asked) == 2 * windows

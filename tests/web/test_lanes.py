@@ -65,6 +65,7 @@ class Asker:
         self.taking.set()
         self.leave = trio.Event()
         self.sent: list[Any] = []
+        self.path = PATH
 
     async def call(self, accept: str | None, **body: Any) -> Answer:
         """The whole answer."""
@@ -89,8 +90,8 @@ class Asker:
             "http_version": "1.1",
             "method": "POST",
             "scheme": "http",
-            "path": PATH,
-            "raw_path": PATH.encode(),
+            "path": self.path,
+            "raw_path": self.path.encode(),
             "query_string": b"",
             "root_path": "",
             "headers": headers,

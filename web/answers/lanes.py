@@ -11,6 +11,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import starmap
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,6 +24,7 @@ from quart.wrappers.response import ResponseBody
 from werkzeug.datastructures import MIMEAccept
 
 from actors.settings import CELLS_PER_TURN, SLICE_BYTES
+from actors.turns import slices
 from actors.types.type import Array, Nulls
 from actors.types.values import TYPES, render
 from timewell.arrow_objects import objects
@@ -36,6 +39,10 @@ ARROW_TYPE = "application/vnd.apache.arrow.stream"
 CSV_TYPE = "text/csv"
 
 MOST_BYTES_AT_ONCE = 4 * SLICE_BYTES
+CELLS_PER_PIECE = 100_000
+"""Values that are encoded and sent at once: some megabytes, which the loop copies in a few milliseconds."""
+CELLS_RENDERED_AT_ONCE = 20_000
+"""Values that become Python objects by one call, which holds the interpreter for up to a millisecond."""
 _LINES = msgspec.json.Encoder()
 
 
@@ -116,7 +123,13 @@ class Lane(NamedTuple):
 
 def _rows(columns: Columns) -> Iterator[Any]:
     keyed = keyed_by(tuple(column.name for column in columns))
-    return map(keyed, *(column.objects() for column in columns))
+    return starmap(keyed, _tuples(columns))
+
+
+def _tuples(columns: Columns) -> Iterator[tuple[Any, ...]]:
+    """The values of each row as objects, which are made for some rows at a time: that holds the interpreter."""
+    for cut in slices(_length(columns), max(1, CELLS_RENDERED_AT_ONCE // len(columns))):
+        yield from zip(*(column.cut(cut).objects() for column in columns), strict=True)
 
 
 def _json(columns: Columns, first: bool) -> bytes:
@@ -130,7 +143,7 @@ def _ndjson(columns: Columns, _: bool) -> bytes:
 
 def _csv(columns: Columns, _: bool) -> bytes:
     text = io.StringIO()
-    csv.writer(text).writerows(zip(*(map(_cell, column.objects()) for column in columns), strict=True))
+    csv.writer(text).writerows(map(_cell, row) for row in _tuples(columns))
     return text.getvalue().encode()
 
 
@@ -181,22 +194,31 @@ def accepted_lane() -> Lane:
 
 async def stream(lane: Lane, lots: AsyncGenerator[Columns, None]) -> Response:
     """The streamed answer. All lots have the same columns; there is at least one lot, which may have no rows."""
-    slices = _slices(lots)
-    first = await anext(slices)
-    opening = lane.opening(first) + await _encoded(lane, first, True)
+    pieces = _pieces(lots)
+    first = await anext(pieces)
+    opening = await _made(lambda: lane.opening(first) + lane.encode(first, True), first)
 
-    response = Response(_Streamed(lane, first, opening, slices, lots), 200, content_type=lane.content_type)
+    response = Response(_Streamed(lane, first, opening, pieces, lots), 200, content_type=lane.content_type)
     response.timeout = None
     return response
 
 
-async def _slices(lots: AsyncGenerator[Columns, None]) -> AsyncGenerator[Columns, None]:
-    """The lots, split where their values are long: an answer holds about MOST_BYTES_AT_ONCE at a time."""
+async def _pieces(lots: AsyncGenerator[Columns, None]) -> AsyncGenerator[Columns, None]:
+    """The lots in pieces of a bounded number of values and, where these are long, about MOST_BYTES_AT_ONCE."""
     async for columns in lots:
-        count, size = _length(columns), _size(columns)
-        step = max(1, count * MOST_BYTES_AT_ONCE // size) if size > MOST_BYTES_AT_ONCE else max(1, count)
-        for start in range(0, max(1, count), step):
-            yield columns if step >= count else [one.cut(slice(start, start + step)) for one in columns]
+        whole = slice(0, max(1, _length(columns)))
+        for cut in slices(whole.stop, max(1, CELLS_PER_PIECE // len(columns))):
+            piece = columns if cut == whole else _cut(columns, cut)
+            count, size = _length(piece), _size(piece)
+            if size <= MOST_BYTES_AT_ONCE:
+                yield piece
+                continue
+            for part in slices(count, max(1, count * MOST_BYTES_AT_ONCE // size)):
+                yield _cut(piece, part)
+
+
+def _cut(columns: Columns, rows: slice) -> Columns:
+    return [column.cut(rows) for column in columns]
 
 
 def _size(columns: Columns) -> int:
@@ -225,7 +247,7 @@ class _Streamed(ResponseBody):
         yield opening
         any_rows = _length(first) > 0
         async for columns in self._lots:
-            yield await _encoded(lane, columns, not any_rows)
+            yield await _made(partial(lane.encode, columns, not any_rows), columns)
             any_rows = any_rows or _length(columns) > 0
         yield lane.closing(first)
 
@@ -242,10 +264,11 @@ class _Streamed(ResponseBody):
         return self._parts
 
 
-async def _encoded(lane: Lane, columns: Columns, first: bool) -> bytes:
+async def _made(encode: Callable[[], bytes], columns: Columns) -> bytes:
+    """What `encode` makes of the columns, in a worker thread if they are many or long."""
     if _length(columns) * len(columns) <= CELLS_PER_TURN and _size(columns) <= SLICE_BYTES:
-        return lane.encode(columns, first)
-    return await in_worker(lane.encode, columns, first)
+        return encode()
+    return await in_worker(encode)
 
 
 def _length(columns: Columns) -> int:

@@ -14,7 +14,7 @@ from actors.amount import check_answer
 from actors.remembered import Remembered
 from actors.settings import CELLS_PER_TURN, SLICE_BYTES, Settings
 from actors.table.grid import Grid
-from actors.turns import Steps, by_turns
+from actors.turns import Steps, by_turns, slices
 from actors.types.type import Array
 from actors.types.values import render_all
 from web.answers.worker import in_worker
@@ -69,6 +69,15 @@ def text_bytes(values: Array) -> int:
     if values.dtype == object:
         return sum(len(text) for text in values.ravel().tolist() if type(text) is str)
     return int(values.size) * NUMBER_BYTES
+
+
+def counting_bytes(values: Array) -> Steps[int]:
+    """The same in steps."""
+    size = 0
+    for cut in slices(len(values), CELLS_PER_TURN if values.dtype == object else max(1, len(values))):
+        size += text_bytes(values[cut])
+        yield
+    return size
 
 
 def check_bytes(size: int, settings: Settings) -> None:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 from quart import Response
 
-from actors.amount import UNCOUNTED, Amount, bytes_of, in_lots
+from actors.amount import UNCOUNTED, Amount, in_lots
 from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.router import Router
 from actors.serving import Span
-from actors.settings import CELLS_PER_LOT
+from actors.settings import CELLS_PER_QUESTION
 from actors.table.aggregates import AGGREGATIONS, Aggregate, allowed, of_no_rows
 from actors.table.columns import Times
+from actors.table.ids import Entities, Ids
 from actors.timestamps import Duration, format_timestamp, parse_duration
+from actors.turns import by_turns, slices
 from actors.types.values import render, width_of
 from timewell.wire import Closed, Historical, HistoricalAnswer
+from web.answers.keyed import id_column
 from web.answers.lanes import ARROW_TYPE, Column, accepted_lane, stream
-from web.answers.results import ALL, NAME_BYTES, NUMBER_BYTES, check_bytes, encode_rows, text_bytes
+from web.answers.results import NAME_BYTES, NUMBER_BYTES, check_bytes, counting_bytes, encode_rows
 from web.answers.worker import room
 from web.asking import check_one_type, check_parts, check_stored
 from web.bodies.requests import JSON_TYPE, encode, json_body, range_of, said
@@ -68,16 +72,16 @@ async def historical(service: Service) -> Response:
     size = cells * NAME_BYTES
 
     def rows(cut: slice) -> Iterator[dict[str, Any]]:
-        return _rows(asked.entity_ids[cut], _part(answers, cut, span.windows), span, windowed)
+        return _rows(asked.entity_ids, answers, span, windowed, cut)
 
     async with room().of(cells):
         for reference, feature in features.items():
             answers[reference] = await service.router.aggregate(
                 asked.entity_ids, feature, aggregations[reference], span
             )
-            size += text_bytes(answers[reference].values)
+            size += await by_turns(counting_bytes(answers[reference].values))
             check_bytes(size, service.settings)
-        return said(await encode_rows(cells, size, len(asked.entity_ids), rows))
+        return said(await encode_rows(cells, size, many, rows))
 
 
 def span_of(start_time: str, end_time: str, window: Duration | None, closed: Closed = "both") -> Span:
@@ -120,31 +124,35 @@ async def _lots(
     arrow: bool,
     most_bytes: int,
 ) -> AsyncGenerator[list[Column], None]:
-    """The answer as columns, for so many entities at a time that each lot has a bounded number of values."""
+    """The answer as columns, for so many entities at a time that each lot has a bounded number of values; of one
+    entity at a time so many of its windows."""
     width = sum(1 + width_of(feature) for _, feature, _ in wanted)
-    step = max(1, CELLS_PER_LOT // (span.windows * width))
-    starts, ends = _edges(span)
+    step = max(1, CELLS_PER_QUESTION // (span.windows * width))
+    parts = (
+        [span.part(cut) for cut in slices(span.windows, max(1, CELLS_PER_QUESTION // width))]
+        if entities
+        else [span]
+    )
+
+    def about(cut: slice) -> tuple[Sequence[str], Span]:
+        """The entities and the windows of a lot, which is of one entity if there are several parts."""
+        first, part = divmod(cut.start, len(parts))
+        return entities[first : first + cut.stop - cut.start], parts[part]
 
     async def ask(cut: slice) -> list[Aggregate]:
-        asked, answers = entities[cut], list[Aggregate]()
+        (asked, part), answers = about(cut), list[Aggregate]()
         held = Amount("the rows", UNCOUNTED, most_bytes)
         for _, feature, aggregation in wanted:
             if asked:
-                answers.append(await router.aggregate(asked, feature, aggregation, span))
+                answers.append(await router.aggregate(asked, feature, aggregation, part))
             else:
                 answers.append(of_no_rows(feature, aggregation))
-            held.add(0, bytes_of(answers[-1].values))
+            held.add(0, await by_turns(counting_bytes(answers[-1].values)))
         return answers
 
-    async for cut, answers in in_lots(max(1, len(entities)), step, ask):
-        answered = entities[cut]
-        columns = [Column("entityId", None, [entity for entity in answered for _ in range(span.windows)])]
-        if windowed:
-            no_nulls = np.zeros(len(answered) * span.windows, np.bool_)
-            columns += [
-                Column("windowStart", "timestamp", np.tile(starts, len(answered)), no_nulls),
-                Column("windowEnd", "timestamp", np.tile(ends, len(answered)), no_nulls),
-            ]
+    async for cut, answers in in_lots(max(1, len(entities)) * len(parts), step, ask):
+        answered, part = about(cut)
+        columns = _keys(answered, part, windowed)
         for (reference, feature, aggregation), answer in zip(wanted, answers, strict=True):
             column = Column(reference, answer.value_type, answer.values, answer.nulls)
             is_sum = aggregation == "sum" and feature.value_type == "integer"
@@ -152,29 +160,34 @@ async def _lots(
         yield columns
 
 
+def _keys(entities: Sequence[str], span: Span, windowed: bool) -> list[Column]:
+    """The columns that name the entity and the window of each row."""
+    owners = np.repeat(np.arange(len(entities)), span.windows)
+    columns = [id_column("entityId", Entities(Ids(list(entities)), owners))]
+    if windowed:
+        no_nulls = np.zeros(len(owners), np.bool_)
+        for name, edges in zip(("windowStart", "windowEnd"), _edges(span), strict=True):
+            columns.append(Column(name, "timestamp", np.tile(edges, len(entities)), no_nulls))
+    return columns
+
+
 def _rows(
-    entities: Sequence[str], answers: Mapping[str, Aggregate], span: Span, windowed: bool
+    entities: Sequence[str], answers: Mapping[str, Aggregate], span: Span, windowed: bool, cut: slice
 ) -> Iterator[dict[str, Any]]:
-    """One row per entity and window."""
-    columns = {name: render(one.value_type, one.values, one.nulls) for name, one in answers.items()}
-    bounds = list(_window_bounds(span)) if windowed else [{}]
-    values = zip(*columns.values(), strict=True)
-    for entity in entities:
-        for bound in bounds:
-            yield {"entityId": entity, **bound, **dict(zip(columns, next(values), strict=True))}
+    """One row per entity and window; `cut`: which of these rows."""
+    first, stop, _ = cut.indices(len(entities) * span.windows)
+    columns = {name: render(one.value_type, one.values[cut], one.nulls[cut]) for name, one in answers.items()}
+    bounds = _bounds(span, first, stop) if windowed else [{}]
+    for row, bound, values in zip(range(first, stop), cycle(bounds), zip(*columns.values(), strict=True)):
+        entity = entities[row // span.windows]
+        yield {"entityId": entity, **bound, **dict(zip(columns, values, strict=True))}
 
 
-def _part(answers: Mapping[str, Aggregate], entities: slice, windows: int) -> Mapping[str, Aggregate]:
-    """The answers for a slice of the entities."""
-    if entities is ALL:
-        return answers
-    cut = slice(entities.start * windows, entities.stop * windows)
-    return {name: Aggregate(one.values[cut], one.nulls[cut], one.value_type) for name, one in answers.items()}
-
-
-def _window_bounds(span: Span) -> Iterator[dict[str, str]]:
-    for start, end in zip(*(edges.tolist() for edges in _edges(span)), strict=True):
-        yield {"windowStart": format_timestamp(start), "windowEnd": format_timestamp(end)}
+def _bounds(span: Span, first: int, stop: int) -> list[dict[str, str]]:
+    """The bounds of the windows of these rows, until they repeat."""
+    rows = np.arange(first, min(stop, first + span.windows)) % span.windows
+    starts, ends = (map(format_timestamp, edges[rows].tolist()) for edges in _edges(span))
+    return [{"windowStart": start, "windowEnd": end} for start, end in zip(starts, ends, strict=True)]
 
 
 def _edges(span: Span) -> tuple[Times, Times]:
