@@ -110,7 +110,7 @@ def test_register_takes_a_list_of_all_kinds_in_json_from_stdin(
     [
         ("features: [{name: f, entity: user, valueType: number, valueTyp: 5}]", ["features[0].valueTyp"]),
         ("features: [{name: f, entity: user, valueType: colour}]", ["features[0].valueType", "colour"]),
-        ("features: [{name: f, entity: user}]", ["features[0]", "valueType is missing"]),
+        ("features: [{name: f, entity: user}]", ["features[0]", "valueType: is required"]),
         ("[{name: f, entity: user, features: 5}]", [":1: [0].features"]),
         ("fetures: []", ["'fetures'"]),
         ("features: {}", ["features is not a list"]),
@@ -166,3 +166,14 @@ def test_every_field_that_is_wrong_is_told_at_once(timewell: Command, name: str)
         ],
     )
     assert said(timewell("features", "--q", name, "--json")) == {"features": []}
+
+
+def test_a_key_that_is_given_twice_is_refused(timewell: Command, name: str) -> None:
+    text = f"features:\n  - name: {name}\n    entity: user\n    valueType: number\n    name: {name}_b\n"
+    Path("twice.yaml").write_text(text)
+    refused(
+        timewell("register", "-f", "twice.yaml"), 1, "twice.yaml:2: features[0].name: is given again in line 5"
+    )
+    recursive = "features: &a\n  - *a\n"
+    Path("round.yaml").write_text(recursive)
+    assert timewell("register", "-f", "round.yaml")[0] == 1

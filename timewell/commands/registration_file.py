@@ -26,10 +26,13 @@ class RegistrationFile:
             self._places[f"{kind}[{len(self.items[kind])}]"] = place
             self.items[kind].append(item)
         faults = [
-            fault
-            for kind, items in self.items.items()
-            for at, item in enumerate(items)
-            for fault in _faults(item, _struct(kind), f"{kind}[{at}]")
+            *_twice(_composed(content), "", set()),
+            *(
+                fault
+                for kind, items in self.items.items()
+                for at, item in enumerate(items)
+                for fault in _faults(item, _struct(kind), f"{kind}[{at}]")
+            ),
         ]
         if faults:
             raise self.refusal(faults)
@@ -123,6 +126,26 @@ def _faults(item: Any, struct: Any, place: str) -> Iterator[Fault]:
         except msgspec.ValidationError as error:
             what, _, within = str(error).partition(" - at `$")
             yield f"{place}.{name}{within.rstrip('`')}", what
+
+
+def _twice(node: Any, place: str, known: set[int]) -> Iterator[Fault]:
+    """The keys that one mapping has twice, of which only the last would count. `known`: nodes looked at before."""
+    import yaml
+
+    if id(node) in known:  # an alias
+        return
+    known.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for at, item in enumerate(node.value):
+            yield from _twice(item, f"{place}[{at}]", known)
+    elif isinstance(node, yaml.MappingNode):
+        seen = set[str]()
+        for key, value in node.value:
+            within = f"{place}.{key.value}" if place else str(key.value)
+            if str(key.value) in seen:
+                yield within, f"is given again in line {key.start_mark.line + 1}"
+            seen.add(str(key.value))
+            yield from _twice(value, within, known)
 
 
 def _composed(content: bytes) -> Any:
