@@ -1,4 +1,4 @@
-"""`python -m loadtest run|find-limit|soak|compare`: a command's module is imported only when it is asked for."""
+"""`python -m loadtest run|find-limit|soak|compare`: a command's module is imported when it is run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ USAGE = "\n".join(["python -m loadtest COMMAND [...]", "", *_LINES])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command to its exit code; 1 where it fails, 2 where it is not asked sensibly, 130 when interrupted."""
+    """Run a command to its exit code; 1 if it fails, 2 for bad arguments, 130 when interrupted."""
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
     if name in ("-h", "--help"):
         print(USAGE)

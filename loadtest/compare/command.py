@@ -1,4 +1,4 @@
-"""The options, one peer after the other, each beside a Timewell of its own, and what is done with the findings."""
+"""The command: runs each peer beside its own Timewell, and keeps the report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from loadtest.compare.peers.timewell import Timewell
 from loadtest.compare.report import Document, facts_here, markdown, rows
 from loadtest.compare.rounds import Contest
 from loadtest.compare.serving import Place, Store
-from loadtest.compare.work import WORKLOADS, Memory, NotHad, Peer, Serve, Workload, Write
+from loadtest.compare.work import WORKLOADS, Memory, Peer, Serve, Unavailable, Workload, Write
 from loadtest.machine.cores import Cores, cores, placed
 from loadtest.machine.facts import keep
 from loadtest.machine.processes import at_rest, resident_bytes
@@ -31,18 +31,18 @@ RESULTS = Path(__file__).parents[1] / "results"
 LIMIT_SECONDS = 180.0
 LOADING_PATIENCE_SECONDS = 60.0
 WARMING_PARTS = 10
-"""The first tenth is loaded before the memory is looked at: what comes with the first values counts for none."""
+"""The first tenth is loaded before memory is measured, so that fixed costs are not counted per value."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     single = "; ".join(f"{family} ({', '.join(peers)})" for family, peers in PEERS.items())
     add = parser.add_argument
-    add("--peers", type=_names, default=list(PEERS), metavar="NAMES", help=f"families or single ones of {single}")
-    workloads = f"of {', '.join(WORKLOADS)}, or their first words"
+    add("--peers", type=_names, default=list(PEERS), metavar="NAMES", help=f"families or single peers: {single}")
+    workloads = f"workloads, or their prefixes: {', '.join(WORKLOADS)}"
     add("--workloads", type=_names, default=list(WORKLOADS), metavar="NAMES", help=workloads)
     add("--quick", action="store_true", help="small counts, to see that it works")
     add("--rounds", type=int, metavar="N", help=f"rounds that count (default: {FULL.rounds})")
-    add("--limit", type=float, default=LIMIT_SECONDS, metavar="SECONDS", help="most that a peer's round may take")
+    add("--limit", type=float, default=LIMIT_SECONDS, metavar="SECONDS", help="time limit of a peer's round")
     add("--setting", action="append", default=[], metavar="NAME=VALUE", help="a setting of Timewell")
     add("--environments", type=Path, default=cache_directory(), metavar="DIR", help="where peers are installed")
     add("--results", type=Path, default=RESULTS, metavar="DIR", help="where the report is kept")
@@ -54,7 +54,7 @@ def _names(text: str) -> list[str]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0: all was measured and the answers agree; 1: some failed or differ; 2: it could not be done."""
+    """0: all was measured and the answers agree; 1: some failed or differ; 2: bad arguments."""
     try:
         makers, workloads, settings = _asked(arguments)
     except ValueError as error:
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _interrupted(comparing: Comparing, makers: Mapping[str, Maker]) -> bool:
-    """Compare to the end, or until a signal; all children have ended then. Whether it was a signal."""
+    """Compare to the end or until a signal, and end all children. Whether it was a signal."""
     interrupted = True
     async with trio.open_nursery() as nursery:
         await nursery.start(_cancel_on_signal, nursery.cancel_scope)
@@ -87,7 +87,7 @@ async def _cancel_on_signal(
     scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     ending = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # a script's background is not for the keyboard
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # a background job ignores Ctrl-C
         ending.append(signal.SIGINT)
     with trio.open_signal_receiver(*ending) as signals:
         task_status.started()
@@ -96,7 +96,7 @@ async def _cancel_on_signal(
 
 
 def _asked(arguments: argparse.Namespace) -> tuple[dict[str, Maker], list[Workload], dict[str, str]]:
-    """Raises ValueError for names that there are not."""
+    """Raises ValueError for unknown names."""
     families = {name: name.split("-")[0] for name in WORKLOADS}
     if unknown := set(arguments.workloads) - families.keys() - set(families.values()):
         raise ValueError(f"no workload {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
@@ -126,7 +126,7 @@ def _conclude(document: Document, results: Path, report: str) -> int:
 
 
 class Room(NamedTuple):
-    """Cores, the directory of the environments, and the most seconds that a round of a peer may take."""
+    """Cores, the directory of the environments, and the time limit of a round of a peer."""
 
     cores: Cores
     environments: Path
@@ -134,20 +134,20 @@ class Room(NamedTuple):
 
 
 class Comparing:
-    """What is found goes into the document as soon as it is there."""
+    """Puts each result into the document as soon as it is there."""
 
     def __init__(self, document: Document, data: Data, workloads: Sequence[Workload], room: Room) -> None:
         self._document, self._data, self._workloads, self._room = document, data, workloads, room
 
     async def all(self, makers: Mapping[str, Maker]) -> None:
-        """Every peer. One that cannot be had is noted, and so is its reason."""
+        """Every peer. A peer that cannot run is recorded with the reason."""
         for name, make in makers.items():
             with tempfile.TemporaryDirectory(prefix="timewell-peer-", ignore_cleanup_errors=True) as directory:
                 try:
                     with STORES[name](self._room.cores) if name in STORES else nullcontext() as store:
                         await self._beside(make, Path(directory), store)
-                except NotHad as why:
-                    tell(f"{name} cannot be had: {why}")
+                except Unavailable as why:
+                    tell(f"{name} cannot run: {why}")
                     self._document.missing[name] = str(why)
 
     async def _beside(self, make: Maker, directory: Path, store: Store | None) -> None:
@@ -173,7 +173,7 @@ class Comparing:
                 self._document.comparisons.append(found)
 
     async def _loaded(self, ours: Peer, peer: Peer, workloads: Sequence[Workload]) -> tuple[float, float]:
-        """What a value adds to the memory of each, in bytes; nothing is loaded where nobody needs it."""
+        """The memory that a value adds to each, in bytes; nothing is loaded unless a workload needs it."""
         if not any(type(one.work) in (Serve, Write, Memory) for one in workloads):
             return 0.0, 0.0
         tell(f"loading {self._data.values.size:,} values into Timewell and {peer.name}")
@@ -196,7 +196,7 @@ async def _resident_bytes(peer: Peer, data: Data) -> int:
 
 @asynccontextmanager
 async def started(peer: Peer) -> AsyncIterator[None]:
-    """A peer that runs, and ends however the context is left."""
+    """A running peer, stopped when the context is left."""
     try:
         await peer.start()
         yield

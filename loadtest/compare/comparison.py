@@ -1,4 +1,4 @@
-"""What the rounds of a workload beside a peer come to."""
+"""Results of a workload on Timewell and on a peer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from loadtest.machine.measure import Result
 
 
 class Side(Struct, rename="camel"):
-    """One of the two. Samples in the unit of the workload, one for each round."""
+    """Timewell or the peer. Samples in the unit of the workload, one for each round."""
 
     samples: list[float] = []
     p50_ms: float | None = None
@@ -36,32 +36,32 @@ class Comparison(Struct, rename="camel"):
     ours: Side
     theirs: Side
     times_better: list[float]
-    """In each round: how many times as fast, or as small, as the peer Timewell was."""
+    """For each round, how many times as fast, or as small, as the peer Timewell was."""
     checked_values: int = 0
-    """So many values of the two were compared, and were equal."""
+    """How many values were compared and found equal."""
     left_out: int = 0
-    """So many rows of the training set the peer left out, since some feature had no value yet."""
+    """How many rows of the training set the peer left out, since some feature had no value yet."""
     at_least: float | None = None
-    """Where the peer did not finish within the limit: times_better is this or more."""
+    """If the peer exceeded the time limit: times_better is this or more."""
     limit_seconds: float | None = None
     failure: str | None = None
-    """What went wrong, where something did."""
+    """The error, if one occurred."""
 
     @property
     def spread(self) -> Result | None:
-        """The median and the quartiles of `times_better`, where there are any."""
+        """The median and the quartiles of `times_better`, if there are any."""
         return Result(self.workload, "x", self.times_better) if self.times_better else None
 
 
 def sample(workload: Workload, done: Timed) -> float:
-    """A round in the unit of its workload: a rate, or the seconds that one took."""
+    """A round in the unit of its workload: a rate, or the seconds of one request."""
     return (
         done.finished * workload.each / done.seconds if workload.more_is_better else done.seconds / done.finished
     )
 
 
 def times_better(workload: Workload, ours: float, theirs: float) -> float:
-    """How many times as fast (or as small) ours is."""
+    """How many times as fast (or as small) as the peer Timewell is."""
     return ours / theirs if workload.more_is_better else theirs / ours
 
 
@@ -82,7 +82,7 @@ def comparison(workload: Workload, peer: str, ours: Sequence[Timed], theirs: Seq
 
 
 def unfinished(workload: Workload, peer: str, ours: Sequence[Timed], limit: float) -> Comparison:
-    """The peer had not answered once when the limit was over."""
+    """The peer did not answer within the limit."""
     found = comparison(workload, peer, ours, [])
     found.limit_seconds = limit
     if (median := found.ours.median) is not None:
@@ -91,6 +91,6 @@ def unfinished(workload: Workload, peer: str, ours: Sequence[Timed], limit: floa
 
 
 def of_sizes(workload: Workload, peer: str, ours: float, theirs: float) -> Comparison:
-    """Bytes, measured once; no ratio where so little was loaded that it does not show."""
+    """Bytes, measured once; no ratio if too little was loaded to be seen."""
     ratios = [times_better(workload, ours, theirs)] if min(ours, theirs) > 0 else []
     return Comparison(workload.name, workload.about, workload.unit, peer, Side([ours]), Side([theirs]), ratios)

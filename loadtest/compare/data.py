@@ -1,4 +1,4 @@
-"""The values, questions and batches that everyone is given, from seeded random numbers; as Arrow tables too."""
+"""The values, requests and batches, the same for all peers, from seeded random numbers; as Arrow tables too."""
 
 from __future__ import annotations
 
@@ -30,35 +30,34 @@ from loadtest.micro import data as micro
 
 DAY = 86_400 * SECOND
 LOADED_AT = micro.STARTED - 20 * DAY
-"""The event time of what is loaded."""
+"""The event time of the loaded values."""
 WRITTEN_FROM = micro.STARTED - 10 * DAY
-"""The event time of the first batch. Each next one is a second later: some stores look at whole seconds only."""
+"""The event time of the first batch. Each following one is a second later: some stores keep whole seconds only."""
 QUESTIONS = 64
 ROWS, HISTORY = 100_000, 200_000
-"""Of training sets, and observations of each feature."""
+"""Rows of training sets, and observations of each feature."""
 _NAMES = [f"f{number:02}" for number in range(TOGETHER.width)]
 FILE_ENTITIES = 100_000
 FILE_BEGAN = 1_735_689_600_000_000
-"""The event time of a file's first rows, 2025-01-01. The others follow, a minute for each entity."""
+"""The event time of a file's first rows, 2025-01-01. Later rows of an entity follow a minute apart."""
 ROWS_AT_A_TIME = 100_000
 
 
 class Scale(NamedTuple):
-    """How much of everything."""
+    """How much data, and how many rounds."""
 
     rounds: int
     round_seconds: float
     entities: int
     batches: int
-    """Most batches that are made for a round,"""
     rows: int
-    """and most rows of these together, but always one batch."""
+    """Bounds on the batches of a round: their number and their rows; at least one batch is made."""
     share: float
-    """Of the rows and histories of training sets."""
+    """The part of the rows and histories of training sets that is used."""
     width: int = WIDE.width
-    """Features that are loaded for those that serve."""
+    """How many features are loaded for serving."""
     rests: bool = True
-    """Whether a round waits until the servers are at rest; one that only shows that it works does not."""
+    """Whether a round waits until the servers are idle."""
 
 
 FULL = Scale(rounds=9, round_seconds=1.0, entities=10_000, batches=5_000, rows=40_000, share=1.0)
@@ -74,7 +73,7 @@ class History(NamedTuple):
 
 
 class Data:
-    """All of it. Questions and batches depend on what is asked for and on the number of the round alone."""
+    """All data. Requests depend only on the work and the number of the round."""
 
     def __init__(self, scale: Scale) -> None:
         self.scale = scale
@@ -84,18 +83,18 @@ class Data:
         self._moment = WRITTEN_FROM
 
     def asked(self, work: Serve, number: int) -> list[list[str]]:
-        """The entities of so many different questions."""
+        """The entities of each request of a round."""
         random = np.random.default_rng([number, work.entities, work.view.width, work.connections])
         picked = random.integers(0, len(self.entities), (QUESTIONS, work.entities))
         return [[self.entities[entity] for entity in one] for one in picked.tolist()]
 
     def batches(self, work: Write) -> list[Batch]:
-        """A round's batches, none of which was written before."""
+        """The batches of a round, none of which was written before."""
         count = max(1, min(self.scale.batches, self.scale.rows // work.rows))
         return [self.batch(work) for _ in range(count)]
 
     def batch(self, work: Write) -> Batch:
-        """One that is later than all before it."""
+        """A batch with a later event time than all before."""
         self._moment += SECOND
         random = np.random.default_rng(self._moment)
         first = int(random.integers(0, micro.ENTITIES - work.rows + 1))
@@ -103,7 +102,7 @@ class Data:
         return Batch(entities, self._moment, random.random((work.rows, work.view.width)) * 1_000)
 
     def histories(self, view: View) -> list[History]:
-        """What the training sets of a view are made of: one history, or one for each feature."""
+        """The histories that training sets of a view read: one, or one for each feature."""
         made = self._made
         if view != SEPARATE:
             named = {name: made.wide[theirs] for name, theirs in zip(view.features, _NAMES, strict=True)}
@@ -115,11 +114,11 @@ class Data:
         ]
 
     def parts(self, view: View) -> list[Part]:
-        """What is known of the entities that rows name."""
+        """The observations of the entities that rows name."""
         return known(view, LOADED_AT, self.share(HISTORY))
 
     def rows(self, work: TrainingSet) -> Table:
-        """What a training set is asked about: columns e, t and n, the scale's share of so many rows."""
+        """The rows of a training set: columns e, t and n, as many as the scale allows."""
         if isinstance(work, TrainRows):
             return asked_rows(self.share(work.rows))
         rows = _head(self._made.rows, self.share(work.rows))
@@ -133,7 +132,7 @@ class Data:
         return _made(self.share(HISTORY), self.share(ROWS))
 
     def share(self, count: int) -> int:
-        """What this scale has of so many rows."""
+        """As many of `count` rows as this scale has."""
         return max(1, round(self.scale.share * count))
 
 
@@ -142,7 +141,7 @@ def _head(table: Table, count: int) -> Table:
 
 
 class _Made(NamedTuple):
-    """A history for each feature (e, t, v), a wide one (e, t, f00 ..), and the rows asked about (e, t, n)."""
+    """A history for each feature (e, t, v), a wide one (e, t, f00 ..), and the rows of training sets (e, t, n)."""
 
     separate: Sequence[Table]
     wide: Table
@@ -150,7 +149,7 @@ class _Made(NamedTuple):
 
 
 def _made(observations: int, rows: int) -> _Made:
-    """No two observations of an entity have the same time, so that all joins agree."""
+    """No two observations of an entity have the same time, so that the result of a join is unique."""
     random = np.random.default_rng(5)
     separate = [{**_keys(random, observations), "v": random.random(observations)} for _ in _NAMES]
     wide = {**_keys(random, observations), **{name: random.random(observations) for name in _NAMES}}
@@ -165,7 +164,7 @@ def _keys(random: np.random.Generator, count: int) -> Table:
 
 
 def write_file(path: Path, rows: int) -> None:
-    """One row after the other in time, as a log has them: entityId, timestamp, amount, pieces."""
+    """Rows in order of time: entityId, timestamp, amount, pieces."""
     random = np.random.default_rng(7)
     moment = pa.timestamp("us", "UTC")
     names = pa.array([f"user{number:06}" for number in range(FILE_ENTITIES)])
@@ -180,16 +179,16 @@ def write_file(path: Path, rows: int) -> None:
 
 
 def read_file(path: Path | None) -> Iterator[pa.RecordBatch]:
-    """Its rows, some at a time."""
+    """Its rows in batches."""
     assert path is not None
     yield from pq.ParquetFile(path).iter_batches(ROWS_AT_A_TIME)
 
 
-# The columns of questions and answers
+# The columns of requests and answers
 
 
 def arrow_of(columns: Table, entity: str, moment: str) -> pa.Table:
-    """Columns e and t under these names, all others under their own."""
+    """Columns e and t under these names, the others under their own."""
     names = {"e": entity, "t": moment}
     found = {names.get(name, name): column for name, column in columns.items()}
     found[moment] = pa.array(found[moment], pa.timestamp("us", "UTC"))
@@ -204,6 +203,6 @@ def batch_table(view: View, batch: Batch, entity: str, moment: str) -> pa.Table:
 
 
 def columns_of(frame: Any, features: list[str]) -> dict[str, Values]:
-    """n and the features of a pandas frame, in the order of n; NaN where there is no value."""
+    """n and the features of a pandas frame, in the order of n; NaN without a value."""
     order = np.argsort(frame["n"].to_numpy(), kind="stable")
     return {name: frame[name].to_numpy(np.float64)[order] for name in ("n", *features)}

@@ -1,4 +1,4 @@
-"""Questions over HTTP, from several connections, until the time is up."""
+"""Requests over HTTP, from several connections, for a given time."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MOST_REQUESTS = 50_000
 
 
 class Rounds(NamedTuple):
-    """The requests of a round: `again` says that they may be asked more than once."""
+    """The requests of a round; `again`: whether they may be repeated."""
 
     requests: Sequence[bytes]
     again: bool
 
     def dealt(self) -> Iterator[bytes]:
-        """One after the other, to whichever connection is free."""
+        """One after the other, for whichever connection is free."""
         if not self.again:
             yield from self.requests
             return
@@ -34,7 +34,7 @@ class Rounds(NamedTuple):
 
 
 class _Driven:
-    """What the connections of a round share."""
+    """The state shared by the connections of a round."""
 
     def __init__(self, requests: Iterator[bytes], seconds: float) -> None:
         self._requests, self._until = requests, time.perf_counter() + seconds
@@ -42,7 +42,7 @@ class _Driven:
         self.answer_bytes = 0
 
     async def ask(self, wire: Wire) -> None:
-        """Ask until the time is up or nothing is left."""
+        """Send requests until the time is up or none is left."""
         now = time.perf_counter()
         while now < self._until or not self.latencies:
             request = next(self._requests, None)
@@ -56,9 +56,9 @@ class _Driven:
 
 
 async def drive(port: int, rounds: Rounds, connections: int, seconds: float) -> Timed:
-    """Ask over so many connections, each its next question when it has the answer to the last.
+    """Send requests over `connections`, each the next one when its last is answered (a closed loop).
 
-    Raises RuntimeError where an answer is an error or none comes.
+    Raises RuntimeError if an answer is an error or none comes.
     """
     wires = [await connect(LOOPBACK, port) for _ in range(connections)]
     try:
@@ -78,7 +78,7 @@ async def drive(port: int, rounds: Rounds, connections: int, seconds: float) -> 
 
 
 async def ask(port: int, request: bytes) -> bytes:
-    """The body of one answer, over a connection of its own. Raises RuntimeError where it is an error."""
+    """The body of one answer, over a connection of its own. Raises RuntimeError if it is an error."""
     wire = await connect(LOOPBACK, port)
     try:
         return (await wire.ask(request)).good()
@@ -88,7 +88,7 @@ async def ask(port: int, request: bytes) -> bytes:
 
 
 async def call(port: int, name: str, *given: Any) -> Any:
-    """What a function of an XML-RPC server returned. Raises RuntimeError with its error."""
+    """The result of a function of an XML-RPC server. Raises RuntimeError with its error."""
     request = encoded("POST", "/", xmlrpc.client.dumps(given, name).encode(), "text/xml")
     try:
         (found,), _ = xmlrpc.client.loads(await ask(port, request))

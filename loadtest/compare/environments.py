@@ -1,4 +1,4 @@
-"""A virtual environment for a peer that ours has no room for, built once below a cache directory."""
+"""A virtual environment for a peer whose dependencies conflict with ours, built once in a cache directory."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 import msgspec
 import trio
 
-from loadtest.compare.work import NotHad
+from loadtest.compare.work import Unavailable
 
 BUILD_SECONDS = 1_800.0
 REQUIREMENTS: dict[str, tuple[str, ...]] = {"feast": ("feast[postgres,redis]==0.67.0",)}
-"""Exact versions, so that figures of different days are of the same thing."""
+"""Exact versions, so that figures of different days are comparable."""
 _VERSIONS = (
     "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
 )
@@ -27,19 +27,19 @@ def cache_directory() -> Path:
 
 
 class Environment:
-    """The virtual environment of one peer. Nothing is built before `python` is awaited."""
+    """The virtual environment of one peer. Built on first use of `python`."""
 
     def __init__(self, name: str, below: Path) -> None:
         self.name, self.directory = name, below / name
 
     @property
     def executable(self) -> Path:
-        """Its interpreter, whether or not it is there yet."""
+        """The path of its interpreter."""
         return self.directory / "bin" / "python"
 
     @property
     def built(self) -> bool:
-        """Whether it has what is wanted now."""
+        """Whether its packages are the wanted versions."""
         try:
             return self._stamp.read_text() == self._wanted
         except OSError:
@@ -58,9 +58,9 @@ class Environment:
         return [[sys.executable, "-m", "venv", "--clear", str(self.directory)], [*pip, *REQUIREMENTS[self.name]]]
 
     async def python(self) -> Path:
-        """The interpreter of the environment, which is built where it is missing or of other versions.
+        """The interpreter of the environment, which is built if it is missing or has other versions.
 
-        Raises NotHad with the last words of the command that failed.
+        Raises Unavailable with the last output of the command that failed.
         """
         if not self.built:
             print(
@@ -72,13 +72,13 @@ class Environment:
         return self.executable
 
     async def versions(self) -> dict[str, str]:
-        """The version of everything that is installed in it, by lower-case name."""
+        """The version of each installed package, by lower-case name."""
         said = await _run([str(await self.python()), "-c", _VERSIONS])
         return {name.lower(): version for name, version in msgspec.json.decode(said, type=dict[str, str]).items()}
 
 
 async def _run(command: Sequence[str]) -> bytes:
-    """What a command printed. Raises NotHad where it fails or takes too long."""
+    """What a command printed. Raises Unavailable if it fails or takes too long."""
     with trio.move_on_after(BUILD_SECONDS):
         done = await trio.run_process(
             command, capture_stdout=True, capture_stderr=True, check=False, stdin=subprocess.DEVNULL
@@ -86,5 +86,5 @@ async def _run(command: Sequence[str]) -> bytes:
         if done.returncode == 0:
             return bytes(done.stdout)
         words = (done.stderr or done.stdout).decode(errors="replace").strip()
-        raise NotHad(f"{' '.join(command)} failed: {words[-1_000:]}")
-    raise NotHad(f"{' '.join(command)} took more than {BUILD_SECONDS:g} s")
+        raise Unavailable(f"{' '.join(command)} failed: {words[-1_000:]}")
+    raise Unavailable(f"{' '.join(command)} took more than {BUILD_SECONDS:g} s")

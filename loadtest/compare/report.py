@@ -1,4 +1,4 @@
-"""The table, and the files that are kept."""
+"""The table, and the report."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from loadtest.machine.tables import number, table
 
 _HEADINGS = ("workload", "peer", "Timewell", "the peer", "times better", "middle half", "CPU", "checked")
 _HOW = """\
-Rounds in turns (ours, theirs, ours, theirs), after one that does not count; medians, and of the ratio of each
-pair of rounds the median and the middle half. *Times better*: how many times as fast, or as small, Timewell is;
+Rounds in turns (ours, theirs, ours, theirs), after one to warm up; medians, and the median and the middle half of
+the ratios of paired rounds. *Times better*: how many times as fast, or as small, Timewell is;
 below 1 the peer is better. *CPU*: processor time of the peer's servers for the same work, as a multiple of ours.
-*Checked*: so many values were read from both and are equal.
+*Checked*: how many values were read from both and found equal.
 
 Servers run on one core, drivers on another; training sets of Feast, DuckDB and Polars, and those of Timewell
 *in process*, are made in the driver, on both. Drivers send ready-made requests and do not decode the answers, but
-*Redis, everysec* and *Redis, always* pay for redis-py on the way there and back, as an application would.
-*packed*: commands put into bytes beforehand, replies parsed by hiredis, hashes kept as hash tables. An
+*Redis, everysec* and *Redis, always* include the time of redis-py, as in an application.
+*packed*: commands encoded beforehand, replies parsed by hiredis, hashes kept as hash tables. An
 acknowledged write is on stable storage with Timewell, PostgreSQL, *Redis, always* and *Feast, SQLite*; with
-*everysec* and *packed* the last second may be lost. Redis keeps the latest values alone: no event times, no
+*everysec* and *packed* the last second may be lost. Redis keeps only the latest values: no event times, no
 history, no statistics.
 *One type a time*: Timewell without rows; serving, all features are the user's, and a training set takes a request
 for each entity type, joined by row in pandas.
-*Both over*: Timewell, too, keeps its values in that server, which is the same one for both and runs on their core
-(Redis: appendfsync everysec; PostgreSQL as it comes)."""
+*Both over*: Timewell and the peer keep their values in the same server, which runs on their core (Redis:
+appendfsync everysec; PostgreSQL with its defaults)."""
 
 
 class Document(Struct, rename="camel"):
-    """All that is kept."""
+    """The report as JSON."""
 
     facts: dict[str, Any]
     quick: bool
@@ -41,12 +41,12 @@ class Document(Struct, rename="camel"):
     settings: dict[str, str]
     versions: dict[str, dict[str, str]]
     missing: dict[str, str]
-    """Peers that could not be had, and why."""
+    """Peers that could not run, and why."""
     comparisons: list[Comparison]
 
 
 def facts_here() -> dict[str, Any]:
-    """What `loadtest.machine.facts` says, and how busy this machine has been in the last minute."""
+    """`loadtest.machine.facts`, and the load average of the last minute."""
     return {**facts(), "loadAverage": os.getloadavg()[0]}
 
 
@@ -84,11 +84,11 @@ def markdown(document: Document) -> str:
         f"- {name}: {', '.join(f'{part} {version}' for part, version in found.items())}"
         for name, found in document.versions.items()
     )
-    missing = "\n".join(f"- {name} could not be had: {why}" for name, why in document.missing.items())
+    missing = "\n".join(f"- {name} could not run: {why}" for name, why in document.missing.items())
     failures = "\n".join(
         f"- {one.workload}, {one.peer}: {one.failure}" for one in document.comparisons if one.failure is not None
     )
-    settings = ", ".join(f"{name}={value}" for name, value in document.settings.items()) or "as they come"
+    settings = ", ".join(f"{name}={value}" for name, value in document.settings.items()) or "defaults"
     about = {one.workload: one.about for one in document.comparisons}
     left_out = "\n".join(
         f"- {one.workload}: {one.peer} left out {one.left_out:,} rows, for which some feature had no value yet."
@@ -96,10 +96,10 @@ def markdown(document: Document) -> str:
         if one.left_out
     )
     meanings = "\n".join(f"- `{name}`: {text}" for name, text in about.items())
-    busy = f"{document.facts['loadAverage']:.1f} processes were at work here before this began."
+    busy = f"Load average before the run: {document.facts['loadAverage']:.1f}."
     quick = "\n\n**A quick run: small counts, to see that it works.**" if document.quick else ""
     parts = [
-        f"# Beside its peers\n\n{where(document.facts)}. {busy} Timewell's settings: {settings}.{quick}",
+        f"# Comparison with peers\n\n{where(document.facts)}. {busy} Timewell's settings: {settings}.{quick}",
         table(rows(document.comparisons), 2),
         _HOW,
         f"## Workloads\n\n{meanings}\n\n{left_out}".rstrip(),

@@ -1,4 +1,4 @@
-"""Ours, theirs, ours, theirs: rounds in turns, and whether both say the same."""
+"""Rounds in turns (ours, theirs, ours, theirs), and the check that both answer the same."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ from loadtest.machine.processes import at_rest, processor_time
 REST_PATIENCE_SECONDS = 5.0
 ROUNDS_AT_LEAST = 3
 PAIR_SECONDS = 120.0
-"""No further round of a workload beside a peer once its rounds have taken so long."""
+"""The time after which no further round of a workload with a peer begins."""
 CHECKED_ENTITIES = 20
 
 
 class Differs(RuntimeError):
-    """The peer's values are not ours, so that the two were not doing the same."""
+    """The peer's values are not Timewell's: the two did not do the same work."""
 
 
 class Contest(NamedTuple):
-    """Timewell beside a peer."""
+    """Timewell and a peer."""
 
     ours: Peer
     peer: Peer
     data: Data
     limit_seconds: float
-    """A peer that has not finished a round by then is ended and started anew."""
+    """A peer that takes longer for a round is stopped and started again."""
     tell: Callable[[str], None]
     file: Path = Path("rows.parquet")
-    """Where what is to be loaded is made."""
+    """Where the file to be loaded is written."""
 
     async def compare(self, workload: Workload) -> Comparison:
-        """Rounds in turns after one that does not count, then a look at whether both say the same."""
+        """Rounds in turns after one to warm up, then the check that both answer the same."""
         mine: list[Timed] = []
         theirs: list[Timed] = []
         try:
@@ -115,7 +115,7 @@ class Contest(NamedTuple):
         return Given(seconds, file=self.file)
 
     async def _again(self) -> None:
-        """The peer may be at work on what nobody waits for any more."""
+        """Restart the peer, which may still be working on an abandoned round."""
         await self.peer.stop()
         await self.peer.start()
 
@@ -142,9 +142,9 @@ class Contest(NamedTuple):
 
 
 def same_columns(ours: Mapping[str, Values], theirs: Mapping[str, Values]) -> tuple[int, int]:
-    """How many values are in both, and how many rows only in ours, which some feature has no value for.
+    """How many values are in both, and how many rows only in ours, because some feature has no value for them.
 
-    Raises Differs where anything else is different, missing values included.
+    Raises Differs for any other difference, missing values included.
     """
     if len(ours) < 2 or ours.keys() != theirs.keys():
         raise Differs("the training sets have other columns")

@@ -1,4 +1,4 @@
-"""Servers from their start to their end: those of peers, and stores that a peer shares with Timewell."""
+"""Servers from their start to their end: those of peers, and stores shared with Timewell."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeVar
 import trio
 
 from loadtest.compare.driving import ask, call
-from loadtest.compare.work import NotHad, Peer
+from loadtest.compare.work import Peer, Unavailable
 from loadtest.machine.cores import Cores, placed
 from loadtest.machine.processes import child, session_of
 from tests.servers.postgres import PostgresServer
@@ -56,7 +56,7 @@ class Serving(NamedTuple):
 
 @asynccontextmanager
 async def serving(launch: Launch) -> AsyncIterator[Serving]:
-    """Start a server and wait until it answers. Raises NotHad with its last words where it does not."""
+    """Start a server and wait until it answers. Raises Unavailable with its last output if it does not."""
     port = free_port()
     began = time.perf_counter()
     with child(launch.command(port), launch.where, launch.words, launch.environment) as process:
@@ -71,7 +71,7 @@ async def _first_answer(launch: Launch, process: subprocess.Popen[bytes], port: 
                 return await launch.answers(port)
             await trio.sleep(POLL_SECONDS)
     words = launch.words.read_text(errors="replace")[-1_000:]
-    raise NotHad(f"no answer from {launch.command(port)[0]}: {words}")
+    raise Unavailable(f"no answer from {launch.command(port)[0]}: {words}")
 
 
 def over_http(request: bytes) -> Callable[[int], Awaitable[None]]:
@@ -92,13 +92,13 @@ async def over_rpc(port: int) -> None:
 
 
 class Store(NamedTuple):
-    """A server that Timewell and a peer both keep their values in, each under names of its own."""
+    """A server in which Timewell and a peer keep their values, each under its own names."""
 
     kind: str
-    """As Timewell's STORAGE_TYPE has it."""
+    """The value of Timewell's STORAGE_TYPE."""
     url: str
     processes: Callable[[], list[int]]
-    """The server and those that it has started."""
+    """The process ids of the server and its children."""
 
 
 Starting = Callable[[Cores], AbstractContextManager[Store]]
@@ -114,14 +114,14 @@ def _on_core(cores: Cores, server: AbstractContextManager[T]) -> Iterator[T]:
 
 @contextmanager
 def valkey(cores: Cores) -> Iterator[Store]:
-    """An empty Valkey that appends to its file and syncs that every second."""
+    """An empty Valkey with an append-only file, synced every second."""
     with _on_core(cores, ValkeyServer()) as server:
         yield Store("redis", server.url, server.processes)
 
 
 @contextmanager
 def postgresql(cores: Cores) -> Iterator[Store]:
-    """An empty PostgreSQL as it comes: what is committed is on stable storage."""
+    """An empty PostgreSQL with default settings: commits are on stable storage."""
     with _on_core(cores, PostgresServer()) as server:
         yield Store("postgresql", server.url(), server.processes)
 
@@ -130,17 +130,17 @@ def postgresql(cores: Cores) -> Iterator[Store]:
 
 
 class Place(NamedTuple):
-    """Where a peer may be: an empty directory, cores, and the directory of all environments."""
+    """What a peer may use: an empty directory, cores, and the directory of all environments."""
 
     directory: Path
     cores: Cores
     environments: Path
     store: Store | None = None
-    """Where Timewell and it both keep their values."""
+    """The store that it shares with Timewell."""
 
 
 class Served(Peer):
-    """A peer with a server, and whatever else of its own goes onto the stack."""
+    """A peer with a server; subclasses put what else they start onto the stack."""
 
     def __init__(self, place: Place) -> None:
         self._directory, self._cores, self._store = place.directory, place.cores, place.store
@@ -148,15 +148,15 @@ class Served(Peer):
         self._server: Serving | None = None
 
     def launch(self, name: str) -> Launch:
-        """How its server is started on the files of this name, which may be there already."""
+        """How its server is started on the files of this name, which may exist."""
         raise NotImplementedError
 
     async def start(self) -> None:
-        """Start on the files of the last time."""
+        """Start on the files of the last start."""
         self._server = await self._stack.enter_async_context(serving(self.launch("data")))
 
     async def stop(self) -> None:
-        """End the server and all that came with it."""
+        """Stop the server and everything on the stack."""
         self._server = None
         await self._stack.aclose()
 
@@ -171,6 +171,6 @@ class Served(Peer):
             return server.started_in
 
     def processes(self) -> list[int]:
-        """Of its server, and of what that keeps its values in."""
+        """The processes of its server and of its store."""
         servers = [one for one in (self._server, self._store) if one is not None]
         return [process for one in servers for process in one.processes()]

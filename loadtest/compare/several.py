@@ -1,4 +1,4 @@
-"""Rows that name a user, a merchant and the pair of both: what is known of the three, and what is asked."""
+"""Rows that name a user, a merchant and the pair of both: the observations of the three, and requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loadtest.micro.data import ENTITIES, ENTITY, PERIOD, STARTED, entity_ids, r
 
 MERCHANT, BOTH = "merchant", "user_merchant"
 MERCHANTS, VISITED = 1_000, 3
-"""There are so many merchants, and each user goes to so many of them."""
+"""How many merchants there are, and how many of them each user goes to."""
 OBSERVED = 20
 """Most observations of an entity, on average: Feast joins a row with all of its entity's before it picks one."""
 TYPES = {ENTITY: (ENTITY,), MERCHANT: (MERCHANT,), BOTH: (ENTITY, MERCHANT)}
@@ -23,7 +23,7 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Part(NamedTuple):
-    """What is known of one entity type: its key columns, event times, and a column for each feature."""
+    """The observations of one entity type: its key columns, event times, and a column for each feature."""
 
     entity: str
     keys: Mapping[str, Sequence[str]]
@@ -42,13 +42,13 @@ class Part(NamedTuple):
 
 
 def features_of(view: View) -> dict[str, list[str]]:
-    """A view's features, shared out among the entity types."""
+    """A view's features by entity type, as many of each."""
     each = view.width // len(TYPES)
     return {entity: view.features[place * each :][:each] for place, entity in enumerate(TYPES)}
 
 
 def known(view: View, loaded_at: int, observations: int) -> list[Part]:
-    """One observation of everything for the view that serves, at most so many of each type for training sets."""
+    """One observation of each entity to serve; for training sets at most `observations` of a type."""
     random, found = np.random.default_rng(17), []
     for entity, features in features_of(view).items():
         count = _COUNTS[entity]
@@ -84,13 +84,13 @@ def keys_of(users: Sequence[str]) -> dict[str, list[str]]:
 
 
 def rows_of(users: Sequence[str]) -> list[dict[str, str]]:
-    """Those rows as objects."""
+    """The same rows as objects."""
     columns = keys_of(users)
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def of_users(parts: Sequence[Part], users: Sequence[str]) -> Part:
-    """What the rows of these users are answered, as though all of it were known of the users."""
+    """The values that the rows of these users are answered with, as observations of the users alone."""
     numbers = _numbers(users)
     places = {ENTITY: numbers, MERCHANT: numbers % MERCHANTS, BOTH: numbers * VISITED}
     features = {name: one[places[part.entity]] for part in parts for name, one in part.features.items()}

@@ -1,4 +1,4 @@
-"""What is asked of everyone, what a round of it comes to, who does it; and the list of workloads."""
+"""The kinds of work, the result of a round, the interface of a peer; and the list of workloads."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from msgspec import Struct
 Values = np.ndarray[Any, np.dtype[np.float64]]
 Table = Mapping[str, Any]
 Read = list[list[float | None]]
-"""A row for each entity, in the order asked; None where there is no value."""
+"""A row for each entity, in the order asked; None without a value."""
 
 
 class View(NamedTuple):
-    """Number features that are read or written together. Views of one prefix are the beginnings of the widest."""
+    """Number features that are read or written together. Views of one prefix are parts of the widest."""
 
     name: str
     prefix: str
@@ -37,7 +37,7 @@ WRITTEN = (SINGLE, BATCHED)
 SEPARATE = View("separate", "t", 20)
 TOGETHER = View("together", "g", 20)
 ROWS, TRAINED = View("rows", "r", 15), View("trained", "h", 21)
-"""Of rows that name several entities, a third of the features each; `several.py` says which."""
+"""Views of rows that name several entities, a third of the features each; see `several.py`."""
 
 
 class Serve(Struct, frozen=True):
@@ -58,7 +58,7 @@ class Write(Struct, frozen=True):
 
 
 class TrainingSet(Struct, frozen=True):
-    """A point-in-time join of so many rows, between pandas frames. `in_time`: the rows are in order of time."""
+    """A point-in-time join of `rows` rows, between pandas frames. `in_time`: the rows are in order of time."""
 
     view: View
     rows: int
@@ -74,7 +74,7 @@ class TrainRows(TrainingSet, frozen=True):
 
 
 class Load(Struct, frozen=True):
-    """A Parquet file of so many rows of two columns, into a store that has nothing yet."""
+    """A Parquet file of `rows` rows of two columns, into an empty store."""
 
     rows: int
 
@@ -84,7 +84,7 @@ class StartUp(Struct, frozen=True):
 
 
 class Memory(Struct, frozen=True):
-    """What the loaded values added to the resident memory of the server."""
+    """The resident memory that the loaded values added to the server."""
 
 
 Work = Serve | Write | TrainingSet | Load | StartUp | Memory
@@ -99,71 +99,71 @@ class Batch(NamedTuple):
 
 
 class Given(NamedTuple):
-    """A round's share, the same for everyone."""
+    """The input of a round, the same for every peer."""
 
     seconds: float
-    """No new question is asked after so long; the first always is."""
+    """The time after which no new request begins; the first always does."""
     asked: Sequence[Sequence[str]] = ()
-    """Entities of each question (Serve)."""
+    """The entities of each request (Serve)."""
     batches: Sequence[Batch] = ()
-    """What is to be written (Write); none is written twice."""
+    """The batches of Write; none is written twice."""
     rows: Table = {}  # noqa: RUF012 (nobody changes it)
-    """What a training set is asked about: columns e (entity) or those of the keys, t (int64 microseconds), and
-    n (its place)."""
+    """The rows of a training set: columns e (entity) or those of the keys, t (int64 microseconds), and n (the
+    number of the row)."""
     file: Path | None = None
-    """What is to be loaded (Load)."""
+    """The file of Load."""
     answer_bytes: int = 0
-    """The size of Timewell's answer, for who answers a constant."""
+    """The size of Timewell's answer, for peers that return a constant one."""
 
 
 class Timed(NamedTuple):
-    """What came of a round."""
+    """The result of a round."""
 
     finished: int
-    """Questions answered, batches acknowledged, values loaded."""
+    """Requests answered, batches acknowledged, or values loaded."""
     seconds: float
     latencies: Sequence[float] = ()
-    """Seconds of each."""
+    """Seconds of each request."""
     answer_bytes: int = 0
     columns: Mapping[str, Values] | None = None
-    """Of a training set: n, ascending, and the features. Rows may have been left out."""
+    """The columns of a training set: n, ascending, and the features. Rows may have been left out."""
     processor_seconds: float | None = None
-    """Where the work was done in the driver itself; otherwise it is that of the servers."""
+    """Set if the driver did the work itself; otherwise the servers' time counts."""
 
 
-class NotHad(Exception):
-    """Something that a peer needs cannot be had here; the text says what and why."""
+class Unavailable(Exception):
+    """A peer cannot be run on this host; the message says why."""
 
 
 class Peer:
-    """One of those compared. It overrides what the kinds of its work need, and is asked for nothing else."""
+    """One that Timewell is compared with. It overrides what its kinds of work need; nothing else is called."""
 
     name: str
-    """As in the tables."""
+    """Its name in the tables."""
     kinds: tuple[type, ...]
     """The kinds of work that it does."""
     remembers = True
     """Whether its answers hold the values that were written."""
 
     async def start(self) -> None:
-        """Start, on what was loaded before if anything was. Raises NotHad."""
+        """Start, with the values loaded before, if any. Raises Unavailable."""
 
     async def stop(self) -> None:
-        """End all of it, also in the middle of work. What was loaded stays."""
+        """Stop, also in the middle of work. Loaded values stay."""
 
     async def load(self, data: Any, rows: slice) -> int:
-        """Store the values that are served, of these entities; how many those are."""
+        """Store the values that are served, of these entities; how many values."""
         return 0
 
     async def prepare(self, work: TrainingSet | ServeRows, data: Any) -> None:
-        """Store the histories of a training set, or what rows are answered, where that has not been done."""
+        """Store the histories of a training set, or the values of rows, unless already done."""
 
     async def do(self, work: Work, given: Given) -> Timed:
-        """A round of Serve, Write, TrainingSet or Load. Raises RuntimeError where an answer is an error."""
+        """A round of Serve, Write, TrainingSet or Load. Raises RuntimeError if an answer is an error."""
         raise NotImplementedError
 
     async def read(self, view: View, entities: Sequence[str]) -> Read:
-        """The latest values, decoded: what its answers say."""
+        """The latest values, decoded from its answers."""
         raise NotImplementedError
 
     async def start_up(self) -> float:
@@ -171,7 +171,7 @@ class Peer:
         raise NotImplementedError
 
     def processes(self) -> list[int]:
-        """The process ids of its servers; none where the driver does the work and says itself what it spent."""
+        """The process ids of its servers; none if the driver does the work and measures its own processor time."""
         return []
 
     async def versions(self) -> dict[str, str]:
@@ -182,7 +182,7 @@ class Peer:
 
 
 class Workload(NamedTuple):
-    """One line of the tables for each peer. A round is worth `each` units for each question answered."""
+    """One line of the tables for each peer. Each request answered counts for `each` units."""
 
     name: str
     about: str

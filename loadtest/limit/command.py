@@ -1,4 +1,4 @@
-"""`python -m loadtest find-limit`: open-loop runs at rates that close in on the highest one that holds."""
+"""`python -m loadtest find-limit`: open-loop runs that search for the highest rate within a latency bound."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from loadtest.openloop.schedule import MOST_REQUESTS
 
 CONFIRMATION_TIMES_AS_LONG = 3
 CROWDED = 0.1
-"""The share of its core that others may take from the service before a failure is put down to them."""
+"""A failure is attributed to other work above this share of the service's core."""
 LATE = 0.5
-"""A driver that has slack and yet sends later than this share of the bound was kept from its core."""
+"""A driver that is not busy but sends later than this share of the bound was kept from its core."""
 WHOSE = {
     "service": "Above that the service does not hold the bound.",
     "driver": "Above that the driver was the limit: the service may do more. Try --processes.",
-    "machine": "Above that other work on this machine was in the way: the service may do more.",
+    "machine": "Above that other work on this machine interfered: the service may do more.",
     "ceiling": "No higher rate was tried: the service may do more. Raise --most.",
-    "nothing holds": "The bound was not held at any rate, or was not when that was to be confirmed.",
+    "nothing holds": "No rate kept the bound, or none did in the confirming run.",
 }
 WORDS = {
     "holds": "holds",
@@ -42,12 +42,12 @@ WORDS = {
 
 
 class WrongAnswers(RuntimeError):
-    """The service answered wrongly: there is no limit to be found."""
+    """The service answered wrongly: there is no limit to find."""
 
 
 class Trial(msgspec.Struct, frozen=True):
     """One step. `confirms`: the longer one at the end. `crowded`: the share of the service's core that other work
-    had, None where it is not ours.
+    had, None if we did not start the service.
     """
 
     rate: float
@@ -69,11 +69,11 @@ class Search(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--p99-ms", type=positive, default=5.0, metavar="MS", help="the bound (default: 5)")
-    add("--seconds", type=positive, default=5.0, metavar="S", help="of a step (default: 5)")
+    add("--seconds", type=positive, default=5.0, metavar="S", help="length of a step in seconds (default: 5)")
     add("--first", type=positive, default=250.0, metavar="N", help="the first rate (default: 250)")
     add("--most", type=positive, default=50_000.0, metavar="N", help="the highest (default: 50,000)")
     add("--precision", type=positive, default=0.05, metavar="SHARE", help="(default: 0.05)")
-    add("--repeats", type=int, default=1, metavar="N", help="of a step that fails (default: 1)")
+    add("--repeats", type=int, default=1, metavar="N", help="how often a failed step is repeated (default: 1)")
     add_scenario(parser)
     add_load_arguments(parser)
 
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class Steps:
-    """Tries rates, each in a run of its own. A failed step is repeated: others may use the machine."""
+    """Tries rates, each in its own run. A failed step is repeated, since other work may have caused it."""
 
     def __init__(self, server: Service, load: Load, here: Cores, p99_ms: float, repeats: int) -> None:
         self._server, self._load, self._cores, self._bound, self._repeats = server, load, here, p99_ms, repeats
@@ -124,7 +124,7 @@ class Steps:
 
 
 def judged(found: Outcome, bound_ms: float, crowded: float) -> Reason:
-    """Whether the bound holds, and if not, what may be to blame. `crowded`: as of `Trial`."""
+    """Whether the bound holds, and if not, what may have limited it. `crowded`: as in `Trial`."""
     if not found.errors and found.latency.p99 <= bound_ms:
         return "holds"
     if found.driver.busy > BUSY:
@@ -164,7 +164,7 @@ def report(search: Search, known: Mapping[str, Any]) -> str:
             "",
             table([_HEADINGS, *map(_row, search.trials)], 0),
             "",
-            "Late by: how late the driver itself was, at p99. Crowded: the share of the service's core that other",
+            "Late by: delay of the driver itself, at p99. Crowded: the share of the service's core that other",
             "work on this machine had.",
             *ending(known),
         ]

@@ -1,8 +1,8 @@
-"""Finds the highest rate that holds, by trying: doubling until one does not, then halving the interval.
+"""Finds the highest rate that holds by trials: doubling until one fails, then halving the interval.
 
-The interval is halved geometrically. What is found is confirmed by a longer trial; where that does not hold, the
-next lower rate is tried. A failure that may be the driver's, or that of other work on the machine, says nothing of
-the service: the answer then is a lower bound.
+The interval is halved geometrically. The result is confirmed by a longer trial; if that fails, the next lower rate
+is tried. A failure that may be due to the driver, or to other work on the machine, says nothing about the service:
+the answer then is a lower bound.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ CONFIRMATIONS = 5
 Reason = Literal["holds", "service", "driver", "machine"]
 Why = Literal["service", "driver", "machine", "ceiling", "nothing holds"]
 Attempt = Callable[[float, bool], Reason]
-"""Tries a rate, as a confirmation or not: whether the bound holds, and whose fault it is where it does not."""
+"""Tries a rate, as a confirmation or not: whether the bound holds, and what limited it if not."""
 
 
 class Bounds(NamedTuple):
-    """Rates a second: where to begin, what is never exceeded, and how close to each other the ends shall come."""
+    """Rates a second: the first, the highest, and the precision at which the search ends."""
 
     first: float
     ceiling: float
@@ -28,7 +28,7 @@ class Bounds(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """The highest rate that held and was confirmed, 0 where none did; `why` it is not higher."""
+    """The highest rate that held and was confirmed, 0 if none did; `why` it is not higher."""
 
     rate: float
     why: Why

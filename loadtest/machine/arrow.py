@@ -10,7 +10,7 @@ ARROW = "application/vnd.apache.arrow.stream"
 
 
 def stream(table: pa.Table) -> bytes:
-    """The table in the form that goes over a wire."""
+    """The table as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)

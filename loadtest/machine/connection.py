@@ -1,4 +1,4 @@
-"""A kept HTTP/1.1 connection that blocks and costs the driver next to nothing: ready-made bytes out, bytes in."""
+"""A blocking, persistent HTTP/1.1 connection with little overhead: prepared bytes out, bytes in."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Connection:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def ask(self, request: bytes) -> bytes:
-        """The body of the answer. Raises RuntimeError with it where the status is not 2xx."""
+        """The body of the answer. Raises RuntimeError with its beginning if the status is not 2xx."""
         self._socket.sendall(request)
         received = self._receive()
         while (head := head_of(received)) is None:
@@ -57,7 +57,7 @@ class Connection:
 
 
 def together(addresses: Sequence[Address], requests: Sequence[bytes], connections: int) -> float:
-    """Seconds until all requests are answered, dealt out to connections, which take the services in turn."""
+    """Seconds until all requests are answered, shared out among connections, which use the services in turn."""
 
     def ask(number: int) -> None:
         with Connection(addresses[number % len(addresses)]) as connection:

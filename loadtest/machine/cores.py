@@ -1,4 +1,4 @@
-"""Who runs on which core: servers on the first, drivers on the others."""
+"""Which process runs on which core: servers on the first, drivers on the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Cores(NamedTuple):
-    """`drivers` is empty on a machine with one core, and so is `server` where the system does not say."""
+    """`drivers` is empty on a machine with one core, `server` too if the system does not report cores."""
 
     server: frozenset[int]
     drivers: tuple[int, ...] = ()
@@ -22,28 +22,28 @@ class Cores(NamedTuple):
 
     @property
     def driver(self) -> frozenset[int]:
-        """Of a single driver."""
+        """The cores of a single driver."""
         return frozenset(self.drivers[-1:]) or self.server
 
     @property
     def all(self) -> frozenset[int]:
-        """The server's and the single driver's."""
+        """The cores of the server and the single driver."""
         return self.server | self.driver
 
     def of_driver(self, number: int) -> int | None:
-        """Of one among several drivers; None: wherever the system likes."""
+        """The core of one of several drivers; None: any core."""
         return self.drivers[number % len(self.drivers)] if self.drivers else None
 
 
 def cores() -> Cores:
-    """Those of this process. To be asked before anyone is placed."""
+    """The cores of this process. Call it before pinning anything."""
     allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return Cores(frozenset(allowed[:1]), tuple(allowed[1:]))
 
 
 @contextmanager
 def placed(where: Iterable[int]) -> Iterator[None]:
-    """Run this thread, and with it what it starts, on these cores only; anywhere if there are none."""
+    """Pin this thread, and what it starts, to these cores; to none in particular if there are none."""
     if not (chosen := frozenset(where)):
         yield
         return
@@ -56,7 +56,7 @@ def placed(where: Iterable[int]) -> Iterator[None]:
 
 
 def core_seconds(core: int) -> float:
-    """Time at work, and time that the machine below took. Raises OSError where the system does not say.
+    """Busy time of a core, and time stolen by the host, in seconds. Raises OSError if /proc/stat lacks it.
 
     Interrupts do not count: they are mostly our own packets.
     """

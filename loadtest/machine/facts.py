@@ -1,4 +1,4 @@
-"""What figures depend on, and results as files: named for what was done and when."""
+"""The machine, the versions and the commit of a measurement; result files, named by command and time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MEGABYTE = 1024 * 1024
 
 
 def environment() -> dict[str, Any]:
-    """What the figures depend on besides the code."""
+    """What the figures depend on: the machine, Python, numpy, the commit."""
     return {
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -44,7 +44,7 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str:
-    """The commit of this checkout, `-dirty` where files differ from it."""
+    """The commit of this checkout, with `-dirty` if files differ from it."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=10)
@@ -68,7 +68,7 @@ def facts() -> dict[str, Any]:
 
 
 def where(facts: Mapping[str, Any]) -> str:
-    """The same as a line to stand in a report."""
+    """The same as a line of a report."""
     machine, state = facts["machine"], " with changes" if facts["dirty"] else ""
     return (
         f"{facts['at']}, commit `{facts['commit']}`{state}; {machine['cpu']}, {machine['cores']} cores,"
@@ -77,7 +77,7 @@ def where(facts: Mapping[str, Any]) -> str:
 
 
 def ending(facts: Mapping[str, Any]) -> list[str]:
-    """The last lines of a report: the command that it is of."""
+    """The last lines of a report: the command that made it."""
     return ["", f"    {' '.join(facts['command'])}", ""]
 
 

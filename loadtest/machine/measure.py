@@ -1,4 +1,4 @@
-"""Samples of one quantity, and what they come to."""
+"""Samples of one quantity, and their median and quartiles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from loadtest.machine.tables import number
 
 
 class Target(NamedTuple):
-    """What the median should reach (`at_least`) or stay within."""
+    """A bound on the median: from below (`at_least`) or from above."""
 
     bound: float
     at_least: bool
@@ -21,7 +21,7 @@ class Target(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Samples of one quantity in one unit. Without a target it is there to be read beside the others."""
+    """Samples of one quantity in one unit. Without a target it is for comparison only."""
 
     name: str
     unit: str
@@ -42,12 +42,12 @@ class Result(NamedTuple):
 
     @property
     def middle_half(self) -> str:
-        """Between the quartiles, in words; nothing of a single sample."""
+        """The interquartile range as text; empty for a single sample."""
         return " .. ".join(map(number, self.quartiles)) if len(self.samples) > 1 else ""
 
     @property
     def met(self) -> bool | None:
-        """Whether the median meets the target, None without one."""
+        """Whether the median meets the target; None without a target."""
         return None if self.target is None else self.target.met(self.median)
 
 
@@ -66,6 +66,6 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def repeated(call: Callable[[], Any], times: int) -> list[float]:
-    """Seconds of each of several calls, after one that does not count."""
+    """Seconds of each of several calls, after one to warm up."""
     call()
     return [seconds(call) for _ in range(times)]

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as bytes: requests made once and sent often, and the heads of answers."""
+"""HTTP/1.1 as bytes: requests prepared once and sent often, and the heads of answers."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def post(path: str, body: Any) -> bytes:
 
 
 class Answer(NamedTuple):
-    """What came back, whatever the status."""
+    """The answer to a request, of any status."""
 
     status: int
     body: bytes
 
     def good(self) -> bytes:
-        """The body. Raises RuntimeError with it where the status is not 2xx."""
+        """The body. Raises RuntimeError with its beginning if the status is not 2xx."""
         if self.status // 100 != 2:
             raise RuntimeError(f"status {self.status}: {self.body[:1_000].decode(errors='replace')}")
         return self.body
 
 
 class Head(NamedTuple):
-    """The head of an answer. `length`: bytes of its body, None where that is chunked. `end`: where it starts."""
+    """The head of an answer. `length`: bytes of its body, None if that is chunked. `end`: where it starts."""
 
     status: int
     length: int | None
@@ -49,7 +49,7 @@ class Head(NamedTuple):
 
 
 def head_of(received: bytes) -> Head | None:
-    """The head of the answer that begins here; None while it is incomplete. Raises ConnectionError for others."""
+    """The head of the answer that begins here; None if incomplete. Raises ConnectionError if it is not HTTP."""
     end = received.find(b"\r\n\r\n")
     if end < 0:
         if len(received) > MOST_HEAD_BYTES:

@@ -1,4 +1,4 @@
-"""Child processes, each in a session of its own and on cores of its own, and what the system says of them."""
+"""Child processes, each in a session of its own and on cores of its own, and their figures from /proc."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 15.0
 STILL_SECONDS = 0.25
 STILL_PROCESSOR_SECONDS = 0.015
-"""Servers that use less than this in that time are at rest (the system counts hundredths)."""
+"""Servers that use less than this in that time are idle (the kernel counts in hundredths)."""
 
 
 @contextmanager
@@ -29,10 +29,10 @@ def child(
     environment: Mapping[str, str] | None = None,
     pipes: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A child on these cores. What it says is added to the file `words`, or stands where we say things ourselves;
-    with `pipes` that is its errors alone.
+    """A child on these cores. Its output is appended to the file `words`, or goes to our own output; with `pipes`,
+    only its stderr does.
 
-    A session of its own keeps Ctrl-C from it: it ends, with whatever it has started, when the context is left.
+    Its own session keeps Ctrl-C from it: it ends, with all that it has started, when the context is left.
     """
     channel = subprocess.PIPE if pipes else None
     with nullcontext() if words is None else words.open("ab") as log, placed(where):
@@ -52,7 +52,7 @@ def child(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask all of the group to end, then make them, and see them gone."""
+    """SIGTERM to the group, then SIGKILL, and wait until all of its session have ended."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
@@ -70,7 +70,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def session_of(leader: int) -> list[int]:
-    """The process ids of a session, as far as they have not ended: a server and its workers."""
+    """The process ids of a session that are still running: a server and its workers."""
     found = []
     for directory in Path("/proc").iterdir():
         if directory.name.isdigit():
@@ -82,7 +82,7 @@ def session_of(leader: int) -> list[int]:
 
 
 def processor_seconds(pid: int) -> float | None:
-    """Processor time of all threads so far, user and system; None where the system does not say."""
+    """Processor time of all threads so far, user and system; None if the process has ended or without /proc."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -91,12 +91,12 @@ def processor_seconds(pid: int) -> float | None:
 
 
 def processor_time(processes: Iterable[int]) -> float:
-    """Seconds of processor time that these have used so far."""
+    """Processor time of these processes so far, in seconds."""
     return sum(processor_seconds(process) or 0.0 for process in processes)
 
 
 def resident_bytes(processes: Iterable[int]) -> int:
-    """Memory of these that is in RAM; what they share counts for each."""
+    """The resident memory of these processes; shared pages count for each."""
     pages = 0
     for process in processes:
         with suppress(OSError):
@@ -105,7 +105,8 @@ def resident_bytes(processes: Iterable[int]) -> int:
 
 
 async def at_rest(processes: Sequence[int], patience_seconds: float) -> None:
-    """Return when these have stopped working, or after so long: nobody is measured beside another's leftovers."""
+    """Wait until these are idle, for at most `patience_seconds`, so that one measurement does not overlap
+    another's background work."""
     with trio.move_on_after(patience_seconds):
         while True:
             before = processor_time(processes)

@@ -1,4 +1,4 @@
-"""The service under load: one of our own in a child process, or one that runs on this machine already."""
+"""The service under load: our own in a child process, or one that is already running on this machine."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ ANYWHERE = Cores(frozenset())
 
 
 class NotHere(argparse.ArgumentTypeError):
-    """An address that is not this machine's own."""
+    """An address that is not on this machine's loopback."""
 
 
 class Footprint(NamedTuple):
-    """Of a process: `at` an instant (of time.monotonic), processor seconds so far, bytes in RAM.
+    """A process `at` an instant (of time.monotonic): processor seconds so far, resident bytes.
 
-    `core_seconds`: how long its core has been at work for whomever so far; None where it is not kept to one.
+    `core_seconds`: busy time of its core so far, for any process; None if it is not pinned.
     """
 
     at: float
@@ -43,7 +43,7 @@ class Footprint(NamedTuple):
 
 
 def crowded_share(before: Footprint | None, after: Footprint | None) -> float | None:
-    """The share of the time in between that others had its core for; None where that is not known."""
+    """The share of the time in between during which other processes used its core; None if unknown."""
     if before is None or after is None or before.core_seconds is None or after.core_seconds is None:
         return None
     own = after.processor_seconds - before.processor_seconds
@@ -51,7 +51,7 @@ def crowded_share(before: Footprint | None, after: Footprint | None) -> float | 
 
 
 class Service(NamedTuple):
-    """Where it listens; its process, None where that is not ours; the core that it is kept to."""
+    """Its address; its process, None if we did not start it; the core it is pinned to."""
 
     address: Address
     process: subprocess.Popen[bytes] | None = None
@@ -63,7 +63,7 @@ class Service(NamedTuple):
         return self.process.pid
 
     def footprint(self) -> Footprint | None:
-        """None where the process is not ours or the system does not say."""
+        """None if we did not start the process or its figures cannot be read."""
         if self.process is None or (spent := processor_seconds(self.process.pid)) is None:
             return None
         try:
@@ -74,18 +74,18 @@ class Service(NamedTuple):
 
     @property
     def alive(self) -> bool:
-        """Whether the process is ours and has not ended."""
+        """Whether we started the process and it is running."""
         return self.process is not None and self.process.poll() is None
 
     def kill(self) -> None:
-        """SIGKILL: nothing is said, nothing is finished. Only for a process of ours."""
+        """Kill it with SIGKILL, without a shutdown. Only for a process that we started."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
 
 def running(url: str) -> Service:
-    """A service that runs already. Raises NotHere unless it is on this machine's loopback."""
+    """A service that is already running. Raises NotHere unless it is on this machine's loopback."""
     parts = urlsplit(url if "//" in url else f"//{url}")
     host = "127.0.0.1" if parts.hostname in (None, "localhost") else str(parts.hostname)
     try:
@@ -98,7 +98,7 @@ def running(url: str) -> Service:
 
 @contextmanager
 def temporary(cores: Cores = ANYWHERE, module: Sequence[str] = ("web",), **settings: str) -> Iterator[Service]:
-    """Our own on a free port, its data in a directory that is removed afterwards."""
+    """A service of our own on a free port, its data in a temporary directory."""
     with tempfile.TemporaryDirectory(prefix="timewell-load-") as directory:
         with started(Path(directory), cores, module, **settings) as service:
             yield service
@@ -108,9 +108,9 @@ def temporary(cores: Cores = ANYWHERE, module: Sequence[str] = ("web",), **setti
 def started(
     directory: Path, cores: Cores = ANYWHERE, module: Sequence[str] = ("web",), **settings: str
 ) -> Iterator[Service]:
-    """Our own over `directory`, kept to the server's core, ended when the context is left.
+    """A service of our own over `directory`, pinned to the server's core, ended when the context is left.
 
-    What it says goes to a file there, since a pipe that nobody reads would stop it once it is full.
+    Its output goes to a file there, since a full pipe that nobody reads would block it.
     """
     fixed = {"HOST": "127.0.0.1", "PORT": "0", "STORAGE_TYPE": "embedded", "DATA_DIR": str(directory / "data")}
     words = directory / "words"
@@ -121,7 +121,7 @@ def started(
 
 
 def _address(process: subprocess.Popen[bytes], words: Path) -> Address:
-    """Waits until it listens. Raises RuntimeError with its words if it does not."""
+    """Waits until it listens. Raises RuntimeError with its output if it does not."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         if found := _LISTENING.search(words.read_text(errors="replace")):

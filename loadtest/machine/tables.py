@@ -1,4 +1,4 @@
-"""Tables, headings first: Markdown that can be read in a terminal too."""
+"""Tables, headings first: Markdown that is readable in a terminal too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Table = Sequence[Sequence[str]]
 
 
 def table(rows: Table, left: int = 1) -> str:
-    """So many columns to the left, the others to the right."""
+    """`left`: how many columns are aligned left; the others are aligned right."""
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
     sides = ["<" if at < left else ">" for at in range(len(widths))]
     lines = [
@@ -20,7 +20,7 @@ def table(rows: Table, left: int = 1) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that count, all of those before the point."""
+    """A number with three significant digits, and all digits before the point."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"

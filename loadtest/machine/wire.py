@@ -1,7 +1,7 @@
-"""An HTTP/1.1 client on trio that costs a driver next to nothing: ready-made bytes out, status and body in.
+"""An HTTP/1.1 client on trio with little overhead: prepared bytes out, status and body in.
 
-A plain non-blocking socket and one wait per request. Of an answer only the status, its length and whether the
-connection goes on are looked at. What it does not do: pipelining, TLS, HEAD requests, trailers.
+A plain non-blocking socket and one wait per request. Of an answer it reads only the status, the length and
+whether the connection closes. Not supported: pipelining, TLS, HEAD requests, trailers.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ async def connect(host: str, port: int) -> Wire:
 
 
 class Wire:
-    """A kept connection for one request at a time.
+    """A persistent connection for one request at a time.
 
-    Where the server has said that it closes, and after an error or a cancelled `ask`, the next one connects anew.
+    After the server closes it, an error or a cancelled `ask`, the next request opens a new one.
     """
 
     __slots__ = ("_host", "_port", "_socket")
@@ -33,10 +33,10 @@ class Wire:
         self._socket: socket.socket | None = opened
 
     async def ask(self, request: bytes) -> Answer:
-        """Send a request and take its answer.
+        """Send a request and receive its answer.
 
-        Raises OSError where the connection fails or ends too soon, ConnectionError (one of them) also where what
-        comes is not an answer.
+        Raises OSError if the connection fails or ends too soon, ConnectionError (a subclass) also if the answer
+        is not HTTP.
         """
         try:
             if self._socket is None:
@@ -96,7 +96,7 @@ async def _send_rest(connection: socket.socket, request: bytes, sent: int) -> No
 
 
 async def _receive(connection: socket.socket) -> bytes:
-    """What has come, at least a byte."""
+    """At least one byte."""
     while True:
         await trio.lowlevel.wait_readable(connection)
         try:
@@ -129,7 +129,7 @@ async def _whole_body(connection: socket.socket, head: Head, begun: bytes) -> by
 
 
 async def _unchunked(connection: socket.socket, begun: bytes) -> bytes:
-    """The body of an answer in chunks, to the last one."""
+    """The body of a chunked answer."""
     received, at = bytearray(begun), 0
     parts: list[bytes] = []
     while True:

@@ -1,4 +1,4 @@
-"""The command: run groups, print the table, keep it as JSON where asked to."""
+"""The command: run groups, print the table, write it as JSON on request."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0: all was measured, whatever came of it."""
+    """Exit code 0: all was measured, whether or not targets are met."""
     parser = _parser()
     parsed = parser.parse_args(arguments)
     if unknown := set(parsed.groups) - set(GROUPS):
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: list[Result] = []
     try:
         results.extend(_measured(parsed.groups or list(GROUPS)))
-    finally:  # what was measured before a group failed is worth reading
+    finally:  # also if a group failed
         print(_table(results))
     if parsed.json is not None:
         parsed.json.write_bytes(msgspec.json.format(msgspec.json.encode(_document(results))))
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-# What is told
+# The table
 
 _HEADINGS = ("benchmark", "median", "middle half", "target", "met?")
 
@@ -81,7 +81,7 @@ def _target(result: Result) -> str:
 
 
 def _document(results: Sequence[Result]) -> dict[str, Any]:
-    """Everything that was measured, and on what."""
+    """The results and the machine."""
     return {"environment": environment(), "results": [_as_json(result) for result in results]}
 
 

@@ -1,8 +1,8 @@
-"""Groups `beside-writes` and `ids`: how long small reads take while another client is at work.
+"""Groups `beside-writes` and `ids`: latencies of small reads while another client is active.
 
-It writes some hundred thousand values a second, or lists a million ids again and again. Reads keep to a schedule
-and are timed from it, so that one that waits for another counts; so do the batches. The driver's threads spend
-their time in the system, not in each other's way.
+It writes some hundred thousand values a second, or lists a million ids repeatedly. Reads keep to a schedule and
+are timed from it, so that waiting counts; batches keep to one too. The driver's threads spend their time in system
+calls and do not hold each other up.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ READING_SECONDS = 8.0
 WRITING_FIRST_SECONDS = 2.0
 ROUNDS = 3
 BODIES = 6
-"""So many different ones are sent in turn."""
+"""How many distinct bodies are sent in turn."""
 READ = post("/features/serve", {"entityIds": data.entity_ids([7]), "features": data.IDS[:2]})
 WRITINGS: tuple[tuple[str, Body, int, Target | None], ...] = (
     ("Arrow wide", as_wide_arrow, 500_000, at_most(3)),
@@ -40,14 +40,14 @@ WRITINGS: tuple[tuple[str, Body, int, Target | None], ...] = (
     ("JSON", as_json, 300_000, None),
     ("NDJSON", as_lines, 300_000, None),
 )
-"""Forms, values a second, and how many times the idle p99 the one beside them may be."""
+"""Forms, values a second, and the bound on the ratio of p99 beside them to p99 alone."""
 LISTED, PAGE = 1_000_000, 10_000
 Work = Callable[[Connection, threading.Event], None]
-"""Goes on until the event is set."""
+"""Runs until the event is set."""
 
 
 def p99_of_reads(address: Address) -> float:
-    """In seconds."""
+    """The p99 of reads in seconds."""
     took = []
     with Connection(address) as connection:
         began = time.perf_counter()
@@ -66,7 +66,7 @@ def _wait_until(due: float) -> None:
 
 @contextmanager
 def meanwhile(work: Work, address: Address) -> Iterator[None]:
-    """Have it done on a connection and a thread of its own."""
+    """Runs the work meanwhile, on its own connection and thread."""
     over = threading.Event()
 
     def run() -> None:
@@ -83,7 +83,7 @@ def meanwhile(work: Work, address: Address) -> Iterator[None]:
 
 
 def beside(name: str, work: Work, address: Address, bound: Target | None) -> Iterator[Result]:
-    """Reads alone, then beside the work, and again."""
+    """Reads alone and beside the work, in turns."""
     alone, busy = list[float](), list[float]()
     for _ in range(ROUNDS):
         alone.append(p99_of_reads(address) * 1e3)
@@ -99,7 +99,7 @@ def beside(name: str, work: Work, address: Address, bound: Target | None) -> Ite
 
 
 def beside_writes() -> Iterator[Result]:
-    """Each form on a service of its own."""
+    """Each form on its own service."""
     for name, body, asked, bound in WRITINGS:
         random = np.random.default_rng(8)
         rates = list[float]()
@@ -115,7 +115,7 @@ def beside_writes() -> Iterator[Result]:
 def _write(
     bodies: list[bytes], values_per_second: int, rates: list[float], connection: Connection, over: threading.Event
 ) -> None:
-    """Note how many values a second that were."""
+    """Write until the event is set, and append the rate to `rates`."""
     began, sent = time.perf_counter(), 0
     while not over.is_set():
         _wait_until(began + sent * BATCH / values_per_second)

@@ -1,4 +1,4 @@
-"""Features to be registered, and values as requests that write them in each form."""
+"""Registering features, and values as requests that write them in each form."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from loadtest.micro import data
 
 PATH = "/features/write-batch"
 BATCH = 10_000
-"""Values of a usual batch."""
+"""The values of a usual batch."""
 Body = Callable[[np.random.Generator, int], bytes]
-"""Makes a request of so many values, their event times spread over a month."""
+"""Makes a request of a number of values, their event times spread over a month."""
 
 
 def register(address: Address, features: Sequence[Feature] = data.MIXED) -> None:
-    """Register features, the 20 of the benchmarks unless told otherwise."""
+    """Register features, by default the 20 of the benchmarks."""
     with Connection(address) as connection:
         for feature in features:
             body = {"name": feature.name, "entity": feature.entity, "valueType": feature.value_type}

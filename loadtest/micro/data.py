@@ -15,7 +15,7 @@ from actors.types.type import Array, no_nulls
 ENTITY = "user"
 ENTITIES = 10_000
 PERIOD = 30 * 86_400 * SECOND
-"""Event times lie within so many microseconds before the start of the run."""
+"""Event times lie within this many microseconds before the start of the run."""
 STARTED = now()
 _TYPES: tuple[ValueType, ...] = (*("number",) * 14, *("integer",) * 4, *("boolean",) * 2)
 
@@ -31,7 +31,7 @@ IDS = [one.id for one in MIXED]
 
 
 def entity_ids(numbers: Sequence[int]) -> list[str]:
-    """New strings, as a decoder makes them: nothing has looked at their hashes yet."""
+    """New strings, as a decoder makes them: their hashes are not cached yet."""
     return [f"user{number:05}" for number in numbers]
 
 
@@ -53,7 +53,7 @@ def random_times(random: np.random.Generator, count: int) -> np.ndarray[tuple[in
 
 
 def random_batch(random: np.random.Generator, features: Sequence[Feature], rows: int) -> list[Table]:
-    """A batch of `rows` observations, as many of each feature, each with entities and times of its own."""
+    """A batch of `rows` observations, as many of each feature, each with its own entities and times."""
     each = rows // len(features)
     return [
         Table(

@@ -27,7 +27,7 @@ TEXTS = (
 
 
 def run() -> Iterator[Result]:
-    """Each expression for one row, then over columns of which one has nulls and one has codes."""
+    """Each expression for one row, then over columns, one with nulls and one dictionary-encoded."""
     columns = _columns(np.random.default_rng(1))
     for text in TEXTS:
         expression = parse(text, TYPES)

@@ -29,7 +29,7 @@ def run() -> Iterator[Result]:
         rates = [BATCH * BATCHES / together([service.address], batches, 4) for _ in range(3)]
     name = "http: write-batch of 10,000, four connections, checkpoints included"
     yield Result(name, "values/s", rates)
-    with temporary(CHECKPOINT_SECONDS="3600") as service:  # reads are measured without work behind their back
+    with temporary(CHECKPOINT_SECONDS="3600") as service:  # no background work during reads
         register(service.address)
         together([service.address], batches[:20], 1)
         yield from _serve(service.address, random)
@@ -51,7 +51,7 @@ def _serve_request(entities: Sequence[str], features: Sequence[str]) -> bytes:
 
 
 def _against_noop(address: Address) -> Iterator[Result]:
-    """Beside Hypercorn under an application that does nothing and answers as many bytes."""
+    """Beside Hypercorn with an application that only answers as many bytes."""
     request = _serve_request(data.entity_ids([7]), data.IDS[:2])
     with Connection(address) as ours, temporary(module=["loadtest.machine.noop", "0"]) as noop:
         empty = post(f"/{len(ours.ask(request))}", {"entityIds": data.entity_ids([7]), "features": data.IDS[:2]})

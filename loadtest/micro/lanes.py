@@ -1,9 +1,9 @@
 """Group `lanes`: the forms in which values are written in bulk.
 
-The service is durable, watches the stream and makes its checkpoints; event times are spread over a month, which is
-the dearer case for what watches. A rate is that of one request over one connection; what the service does behind
-it (checkpoints, the monitor) takes from the requests after it, and is in the processor time, which is taken until
-all is at rest. The longest step is the processor time for which a batch keeps all others from the event loop.
+The service is durable, monitors the stream and makes its checkpoints; event times are spread over a month, which
+is the more expensive case for the monitor. A rate is that of one request over one connection; background work of
+the service (checkpoints, the monitor) slows the following requests, and is in the processor time, which is taken
+until the service is idle. The longest step is the processor time for which a batch holds the event loop.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from web import logs
 from web.process import serve
 
 BODIES = 6
-"""So many different ones are sent in turn."""
+"""How many distinct bodies are sent in turn."""
 WARM_UP = 2
 REST_PATIENCE_SECONDS = 60.0
 WATCHED, WATCHED_WARM_UP = 120, 30
-"""Batches whose longest step is looked for, after some that do not count."""
+"""Batches whose longest step is measured, after some to warm up."""
 PAUSE_SECONDS = 0.05
-"""Between these: what the service does behind one is not to be in the next."""
+"""Between batches, so that background work of one is not measured with the next."""
 NOTED_SECONDS = 0.0002
 
 
 class Lane(NamedTuple):
-    """A form, how many values a body of it has, and how many of them are written."""
+    """A form, the values of a body, and how many bodies are written."""
 
     name: str
     body: Body
@@ -60,7 +60,7 @@ LANES = (
 
 
 def run() -> Iterator[Result]:
-    """Each on a service of its own."""
+    """Each form on its own service."""
     random = np.random.default_rng(6)
     for lane in LANES:
         large, small = ([lane.body(random, values) for _ in range(BODIES)] for values in (lane.values, BATCH))
@@ -106,13 +106,13 @@ def _written(service: Service, lane: Lane, bodies: Sequence[bytes]) -> Iterator[
     yield Result("lanes:   the same until all is at rest", "s", [(after - before) / millions])
 
 
-# The service, which notes how long its tasks hold the event loop: `python -m loadtest.micro.lanes FILE`
+# The service, which records how long its tasks hold the event loop: `python -m loadtest.micro.lanes FILE`
 
 
 class Steps(trio.abc.Instrument):
     """When each step of a task ended by the system's monotonic clock, and its processor time, both in seconds.
 
-    That leaves out waiting for the interpreter or for a core.
+    Processor time excludes waiting for the interpreter lock or a core.
     """
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class Steps(trio.abc.Instrument):
 
 
 def main(file: str) -> None:
-    """Serve until told to stop, then write a line of JSON for each step that took a while."""
+    """Serve until stopped, then write a line of JSON for each step over NOTED_SECONDS."""
     settings = from_environment(os.environ, {})
     logs.configure(settings)
     steps = Steps()

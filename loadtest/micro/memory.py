@@ -1,12 +1,12 @@
-"""Group `memory`: what ten million observations take, and how soon a process has them again.
+"""Group `memory`: the memory of ten million observations, and the time of a restart with them.
 
-`python -m loadtest.micro.memory fill|reopen DIRECTORY` is the child: a JSON line about a process with much in it.
+`python -m loadtest.micro.memory fill|reopen DIRECTORY` is the child, which prints its figures as a line of JSON.
 
 fill     stores 20 number features x 10,000 entities x 50 timestamps through the actors, then checkpoints;
-         the memory before is taken with one day stored and checkpointed, so that what is loaded once is in it
+         the memory before is measured with one day stored and checkpointed, so that fixed costs are in it
 reopen   starts on that directory again
 
-Settings are taken from the environment: ENABLE_MONITORING=false shows what the monitor takes.
+Settings come from the environment: ENABLE_MONITORING=false shows the share of the monitor.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Reopened(msgspec.Struct, rename="camel"):
 
 
 def run() -> Iterator[Result]:
-    """Fill a process, then start others on what it left."""
+    """Fill a process, then start others on its files."""
     with tempfile.TemporaryDirectory(prefix="timewell-bench-") as directory:
         filled, _ = _child("fill", directory, Filled)
         yield Result("memory: per observation, 10 million stored", "bytes", [filled.bytes_each], at_most(40))
@@ -101,7 +101,7 @@ def _without_monitoring() -> Filled:
 
 
 def _child(command: str, directory: str, kind: type[T], **settings: str) -> tuple[T, float]:
-    """What the child said, and the seconds from its start until it said it. Raises RuntimeError if it fails."""
+    """The figures of the child, and the seconds from its start to them. Raises RuntimeError if it fails."""
     began = time.perf_counter()
     words = [sys.executable, "-m", "loadtest.micro.memory", command, directory]
     with child(words, environment=settings, pipes=True) as process:
@@ -118,7 +118,7 @@ def _child(command: str, directory: str, kind: type[T], **settings: str) -> tupl
 
 
 def settled_bytes() -> int:
-    """Memory of this process after all that is unused has been given back to the system."""
+    """Memory of this process after unused memory has been returned to the system."""
     gc.collect()
     with suppress(AttributeError, OSError):  # other C libraries have no such call
         ctypes.CDLL(None).malloc_trim(0)
@@ -126,7 +126,7 @@ def settled_bytes() -> int:
 
 
 async def fill(directory: str) -> Filled:
-    """Store everything, checkpoint, and look at the memory."""
+    """Store everything, checkpoint, and measure the memory."""
     keep_for_reuse()
     async with open_router(_settings(directory)) as router:
         batches = _batches(await _register(router))
@@ -173,10 +173,10 @@ def _batches(features: list[Feature]) -> Iterator[list[Table]]:
 
 
 async def _at_rest(router: Router) -> int:
-    """Memory once the allocators of the libraries have given back what they keep for a while: bytes.
+    """Memory in bytes once the allocators of the libraries have returned what they keep for a while.
 
-    They do so when they are next used, so idle checkpoints go on meanwhile, as they do in a service. Nothing
-    counts before the first checkpoint, which loads libraries of 50 MB.
+    They do so when they are next used, so idle checkpoints continue, as they do in a service. Nothing is measured
+    before the first checkpoint, which loads libraries of 50 MB.
     """
     found = []
     for _ in range(REST_CHECKPOINTS):
@@ -194,7 +194,7 @@ async def reopen(directory: str) -> Reopened:
 
 
 class _WithoutPandas(MetaPathFinder):
-    """A service is installed without pandas, which is here for the tests: pyarrow loads it where it finds it."""
+    """Hides pandas, which is here for the tests but not in a service: pyarrow loads it if it is installed."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if name == "pandas":

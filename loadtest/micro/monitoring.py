@@ -1,4 +1,4 @@
-"""Group `monitor`: what watching the stream costs, and how large a summary grows."""
+"""Group `monitor`: the cost of monitoring, and the size of summaries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LATE_SHARE = 0.05
 
 
 def run() -> Iterator[Result]:
-    """Folding batches, sizes of windows, writing with and without."""
+    """Folding batches, sizes of windows, writing with monitoring and without."""
     random = np.random.default_rng(4)
 
     def live(count: int) -> Times:
@@ -50,9 +50,9 @@ def run() -> Iterator[Result]:
 
 
 def _cost(name: str, random: np.random.Generator, times: Callable[[int], Times]) -> Iterator[Result]:
-    """A million observations between two checkpoints, folded as the monitor itself finds it due and at the end.
+    """A million observations between two checkpoints, folded when the monitor finds it due and at the end.
 
-    In processor time: what else the machine does meanwhile is not the monitor's. Nothing else runs during a step.
+    In processor time, so that other work on the machine does not count. Nothing else runs during a step.
     """
     micros, longest = [], []
     for _ in range(RUNS):
@@ -73,7 +73,7 @@ def _taking(monitor: FeatureMonitor, batches: Sequence[Batch]) -> Iterator[None]
 
 
 def _timed(steps: Iterator[None]) -> Iterator[float]:
-    """The processor seconds of each step, and of what comes after the last."""
+    """The processor seconds of each step, and from the last step to the end."""
     began = time.process_time()
     for _ in steps:
         ended = time.process_time()

@@ -1,4 +1,4 @@
-"""Group `partition`: the kernels that everything else is built around, without actors or HTTP."""
+"""Group `partition`: the kernels, without actors or HTTP."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ def _gather(partition: Partition, random: np.random.Generator) -> Result:
 
 
 def _gatherer(partition: Partition, questions: Sequence[Sequence[str]]) -> Callable[[], None]:
-    visible_from, features = [NEVER] * len(data.MIXED), Features(data.MIXED)  # resolved once for all such requests
+    visible_from, features = (
+        [NEVER] * len(data.MIXED),
+        Features(data.MIXED),
+    )  # resolved once, as for repeated requests
 
     def gather() -> None:
         for entities in questions:
@@ -74,7 +77,7 @@ def _average(random: np.random.Generator) -> Iterator[Result]:
 
 
 def _long_history(random: np.random.Generator) -> Iterator[Table]:
-    """Batches that together give every entity a value each minute, late ones among them."""
+    """Batches that together give every entity a value each minute, in no order of time."""
     feature = data.MIXED[0]
     rows = random.permutation(LONG_ENTITIES * LONG_VALUES)
     for part in np.split(rows, len(rows) // BATCH):

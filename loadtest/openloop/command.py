@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0: measured. 1: nothing was answered well, or an answer that was looked into is wrong.
+    """0: measured. 1: every request failed, or a checked answer is wrong.
 
     Raises AbsurdLoad, NotHere, and RuntimeError or OSError.
     """

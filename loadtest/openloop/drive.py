@@ -1,11 +1,11 @@
-"""The open loop: hands requests to connections at their instants and notes what becomes of them.
+"""The open loop: hands requests to connections at their instants and records the results.
 
 A pacer gives each request that is due to the connection that has been free for longest. While none is free, those
-that become so take what is overdue by themselves; it counts from its instant all the same.
+that become free take overdue requests by themselves; latency still counts from the instant.
 
-An event loop sleeps in whole milliseconds, which is more than many answers take. So the pacer spins through the
-last ones, where the process has a core of its own. The spinning that finds nothing to do is the driver's slack,
-and how long a turn of the loop takes bounds how late it can be.
+An event loop sleeps in whole milliseconds, which is longer than many answers take. So the pacer spins through the
+last ones if the process has its own core. Spinning with nothing to do is the driver's slack, and the length of a
+turn of the loop bounds how late it can be.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from loadtest.openloop.recording import INSTANTS, Recording
 
 SPIN_SECONDS = 0.002
 DRAIN_SECONDS = 10.0
-"""Answers that have not come so long after the last instant are not waited for."""
+"""How long answers are awaited after the last instant."""
 SHORTEST_REST_SECONDS = 0.001
 HELD_UP_SECONDS = 0.002
 MOST_SAMPLES = 2_000
@@ -38,7 +38,7 @@ class Lane(NamedTuple):
 
 
 class Drive(NamedTuple):
-    """What a drive leaves besides the recording.
+    """The results of a drive besides the recording.
 
     `busy`: the share of time that the driver had something to do. `held_up`: seconds in turns of the loop that
     took longer than HELD_UP_SECONDS, `longest` the longest of them. `samples`: bodies of 2xx answers by row.
@@ -65,7 +65,7 @@ class _Connection:
 
 
 class OpenLoop:
-    """One driver's part of a run. `request_of` says what a row sends."""
+    """One driver's part of a run. `request_of`: the request of a row."""
 
     def __init__(
         self,
@@ -120,13 +120,13 @@ class OpenLoop:
         return self._next < self._count and self._scheduled[self._next] <= self._now()
 
     def _take(self) -> int:
-        """The next row, which is then somebody's."""
+        """Claim the next row."""
         row = self._next
         self._next += self._step
         return row
 
     async def _pace(self) -> None:
-        """Hand out what is due until all has been."""
+        """Hand out requests as they fall due, to the last."""
         while self._next < self._count:
             wait = self._scheduled[self._next] - self._now()
             if wait <= 0 and self._idle:
@@ -157,7 +157,7 @@ class OpenLoop:
             self._longest = max(self._longest, took)
 
     async def _connection(self, asker: Asker) -> None:
-        """Take a row, ask, note; for ever."""
+        """Take a row, send it, record the result; for ever."""
         me = _Connection()
         while True:
             if self._due():

@@ -1,7 +1,7 @@
 """`python -m loadtest.openloop.driver`: one driver process.
 
-It takes its part as a line of JSON on standard input, says `ready` once it is connected, takes the instant to
-start at (seconds of the system's monotonic clock, which all processes share) and ends with what came of it.
+It reads its part as a line of JSON from standard input, prints `ready` once it is connected, reads the instant to
+start at (seconds of the system's monotonic clock, which all processes share) and prints the result at the end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from loadtest.workloads.scenarios import SCENARIOS
 
 
 def main() -> int:
-    """Exit code 0: driven, whatever came of it."""
+    """Exit code 0: the run is over, whatever the answers."""
     part = msgspec.json.decode(sys.stdin.buffer.readline(), type=Part)
     if part.core is not None:
         os.sched_setaffinity(0, {part.core})
@@ -34,7 +34,7 @@ def main() -> int:
     loop = OpenLoop(recording, lambda row: work.ask(row).request, Lane(part.first, part.step), spins=part.spins)
     sipped = Sipped()
     gc.collect()
-    gc.freeze()  # what is there now stays: the collector need not look at it again while requests are under way
+    gc.freeze()  # what exists now stays: the collector need not visit it again during the run
     drive = trio.run(_drive, part, loop, sipped)
     sys.stdout.buffer.write(msgspec.json.encode(_done(drive, work, sipped)))
     return 0

@@ -1,4 +1,4 @@
-"""One run as it was asked for: scenario, rate, length, shape; and the options that ask for it."""
+"""The parameters of a run: scenario, rate, length, shape; and its options."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return self.mixture.work(self.shape, len(self.instants()))
 
     def frame(self) -> Frame:
-        """What is measured. The stretch in which slow readers first ask is in neither phase."""
+        """The measured time. The moments in which slow readers begin are in neither phase."""
         phases = {}
         if self.mixture.slow_readers:
             settled = self.slow_from + min(MOST_SETTLING_SECONDS, self.seconds / 8)
@@ -70,14 +70,14 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return Frame(start=self.warm_up, end=self.end, kinds=self.work().kinds, phases=phases)
 
 
-# The options that say what it is like
+# The options
 
 RESULTS = Path(__file__).parents[1] / "results"
 _SHAPE = {
     "entities": "entities of one read",
     "features": "features of one read",
     "population": "entities that exist",
-    "observations": "observations that each pair has before it begins",
+    "observations": "observations of each pair before the run",
     "batch_values": "values of one batch",
 }
 _SHARES = {"writes": "share of writes (mixed, hot-entity)", "batches": "share of batches (mixed)"}
@@ -88,7 +88,7 @@ def add_load_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connections", type=whole, default=32, metavar="C", help="default: 32")
     parser.add_argument("--processes", type=whole, default=1, metavar="N", help="driver processes (default: 1)")
     parser.add_argument("--warm-up", type=not_negative, default=2.0, metavar="S", help="not measured (default: 2)")
-    parser.add_argument("--url", help="a service that runs on this machine (default: one of its own is started)")
+    parser.add_argument("--url", help="a service that is running on this machine (default: a new one is started)")
     for name, words in _SHAPE.items():
         parser.add_argument(flag(name), type=whole, metavar="N", help=f"{words} (default: the scenario's)")
     for name, words in _SHARES.items():
@@ -137,7 +137,7 @@ def load_of(arguments: argparse.Namespace, rate: float, seconds: float) -> Load:
 
 
 def target(arguments: argparse.Namespace, here: Cores) -> AbstractContextManager[Service]:
-    """The service that the options name, or one of our own. Raises NotHere."""
+    """The service that the options name, or our own. Raises NotHere."""
     return nullcontext(running(arguments.url)) if arguments.url else temporary(here)
 
 

@@ -1,6 +1,6 @@
-"""What a recording comes to: latencies from the schedule, errors, how the driver itself did.
+"""Evaluates a recording: latencies from the schedule, errors, delays of the driver.
 
-Percentiles are of all latencies recorded, none estimated: the nearest rank, a latency that somebody had.
+Percentiles are of all latencies recorded, none estimated (nearest rank: each is a measured latency).
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from loadtest.openloop.slow_reader import Sipped
 
 MOST_BINS = 30
 MOST_FAULTS = 5
-"""Wrong answers told of; the rest are counted."""
+"""Most wrong answers that are shown; the rest are counted."""
 NAMED = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "p99.99": 0.9999}
 BUSY = 0.9
-"""A driver that has less slack than the rest of this may be what answers wait for."""
+"""A driver busier than this may itself be the bottleneck."""
 UNANSWERED, FAILED = "unanswered", "connection failed"
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Milliseconds. NaN where nothing was counted."""
+    """Milliseconds. NaN if nothing was counted."""
 
     count: int
     mean: float
@@ -46,7 +46,7 @@ def latency(seconds: NDArray[np.float64]) -> Latency:
 
 
 def at(ordered: NDArray[np.float64], fractions: Sequence[float]) -> list[float]:
-    """The smallest values that at least such fractions do not exceed, of ascending ones.
+    """The quantiles of ascending values by nearest rank: the smallest that at least a fraction do not exceed.
 
     >>> at(np.array([1.0, 2.0, 3.0, 4.0]), [0.5, 0.51, 1.0])
     [2.0, 3.0, 4.0]
@@ -70,9 +70,9 @@ class Bin(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Driver(msgspec.Struct, frozen=True, rename="camel"):
-    """How the driver did. `busy`: the busiest one's share; `lag`: from when it could have sent to when it did.
+    """Delays of the driver. `busy`: the busiest one's share; `lag`: between when it could send and when it did.
 
-    `held_up_seconds`: in turns of its loop that took over two milliseconds, `longest_seconds` the longest.
+    `held_up_seconds`: time in turns of its loop over two milliseconds; `longest_seconds`: the longest.
     """
 
     processes: int
@@ -83,7 +83,7 @@ class Driver(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Content(msgspec.Struct, frozen=True, rename="camel"):
-    """Answers looked into, how many of them were wrong, and a few of these."""
+    """How many answers were checked, how many were wrong, and a few of these."""
 
     sampled: int
     wrong: int
@@ -91,10 +91,10 @@ class Content(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Outcome(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """Of what was measured, which is without the warm-up.
+    """The result of a run without its warm-up.
 
-    `latency` counts from the schedule, `service_time` from the sending: of 2xx answers and of those that never
-    came, which count with the time they were waited for. `achieved`: 2xx answers a second, by the end of the
+    `latency` counts from the schedule, `service_time` from the sending, for 2xx answers and for requests never
+    answered, which count with the time they were awaited. `achieved`: 2xx answers a second, by the end of the
     schedule. `statuses` counts everything.
     """
 
@@ -114,9 +114,9 @@ class Outcome(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
-    """What of the recording is measured, seconds from the start; `kinds` of the ring of requests, in its order.
+    """The measured part of the recording, seconds from the start; `kinds`: of the ring of requests, in its order.
 
-    `phases` are further stretches to be reported on their own.
+    `phases`: stretches that are reported on their own too.
     """
 
     start: float
@@ -154,7 +154,7 @@ def outcome(everything: Recording, frame: Frame, parts: Sequence[PartDone]) -> O
 def latencies(rows: Recording) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Seconds from the schedule of every row, and which of them count as latencies.
 
-    What was never answered has at least the time until the driver gave up; refusals and failures do not count.
+    Unanswered requests count until the driver gave up; refusals and failures do not count.
     """
     if not len(rows.scheduled):
         return np.zeros(0), np.zeros(0, np.bool_)

@@ -1,4 +1,4 @@
-"""The parent of the drivers: starts them at one instant, looks on and shows what it sees."""
+"""The parent of the drivers: starts them at one instant, waits, shows progress."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PATIENCE_SECONDS = 30.0
 LINE_SECONDS = 2.0
 LOOK_BACK_SECONDS = 1.0
 Watch = Callable[[Recording, float], None]
-"""Is shown the recording as it fills, and the seconds since the start."""
+"""Called with the recording so far, and the seconds since the start."""
 _Driver = subprocess.Popen[bytes]
 
 
@@ -46,14 +46,14 @@ def prepare(server: Service, shape: Shape) -> None:
 
 
 class Driven(NamedTuple):
-    """The recording, and how the drivers did."""
+    """The recording, and the results of the drivers."""
 
     recording: Recording
     parts: Sequence[PartDone]
 
 
 def drive(server: Service, load: Load, cores: Cores, watch: Watch) -> Driven:
-    """One run to its end. Raises RuntimeError where a driver fails, AbsurdLoad."""
+    """One run to its end. Raises RuntimeError if a driver fails, AbsurdLoad."""
     with _shared_file() as path, ExitStack() as drivers:
         empty(load.instants()).tofile(path)
         recording = opened(path)
@@ -73,7 +73,7 @@ def measured(load: Load, driven: Driven) -> Outcome:
 
 @contextmanager
 def _shared_file() -> Iterator[Path]:
-    """A file for a recording: in memory where the system can, so that no disk is ever waited for."""
+    """A file for a recording: in memory if possible, so that no driver waits for a disk."""
     if not hasattr(os, "memfd_create"):
         with tempfile.TemporaryDirectory(prefix="timewell-load-") as directory:
             yield Path(directory) / "recording"
@@ -106,7 +106,7 @@ def _parts(server: Service, load: Load, cores: Cores, recording: Path) -> Iterat
 
 @contextmanager
 def _driver(part: Part) -> Iterator[_Driver]:
-    """A driver with its part, ended where the context is left early."""
+    """A driver with its part, ended when the context is left."""
     with child([sys.executable, "-m", "loadtest.openloop.driver"], pipes=True) as process:
         _tell(process, msgspec.json.encode(part) + b"\n")
         yield process
@@ -125,7 +125,7 @@ def _expect_ready(process: _Driver) -> None:
 
 
 def _look_on(processes: Sequence[_Driver], recording: Recording, start: float, most: float, watch: Watch) -> None:
-    """Show the recording until all drivers have ended, or for so many seconds."""
+    """Call `watch` until all drivers have ended. Raises RuntimeError after `most` seconds."""
     while running := [process for process in processes if process.poll() is None]:
         since = time.perf_counter() - start
         if since > most:
@@ -143,7 +143,7 @@ def _result(process: _Driver) -> PartDone:
     return msgspec.json.decode(said, type=PartDone)
 
 
-# What one sees while it runs
+# Progress
 
 
 class Glimpse(NamedTuple):
@@ -163,7 +163,7 @@ class Glimpse(NamedTuple):
 
 
 def glimpse(recording: Recording, since: float) -> Glimpse:
-    """What the second before looked like: latencies are of what was answered in it, whenever that was due."""
+    """The last second: latencies are of what was answered in it, whenever that was due."""
     begin = since - LOOK_BACK_SECONDS
     first, last = np.searchsorted(recording.scheduled, [begin, since])
     recent = recording[(recording.scheduled < since) & (recording.done > begin)]
@@ -174,7 +174,7 @@ def glimpse(recording: Recording, since: float) -> Glimpse:
 
 
 class View:
-    """A line every few seconds; `show` is what a run calls while it goes on."""
+    """Prints a line every few seconds."""
 
     def __init__(self, name: str, seconds: float) -> None:
         self._name, self._seconds, self._next_line = name, seconds, LINE_SECONDS

@@ -1,6 +1,6 @@
-"""What parent and drivers share: a row for each request, in a file that all map; and messages.
+"""Shared by parent and drivers: a row for each request, in a file that all map; and messages.
 
-The drivers write while the parent looks on, so that showing progress costs them nothing.
+The drivers write while the parent reads, so that showing progress costs them nothing.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ READY = b"ready\n"
 INSTANTS = ("scheduled", "ready", "sent", "done")
 ROW = np.dtype([*((name, np.float64) for name in INSTANTS), ("status", np.uint16)])
 Recording = np.recarray[tuple[int], np.dtype[np.void]]
-"""A row for each request. Instants are seconds from the start, NaN where it has not come to that.
+"""A row for each request. Instants are seconds from the start, NaN until it has happened.
 
-scheduled   when it was to leave
+scheduled   when it was to be sent
 ready       when a connection was free for it, or `scheduled` if that is later; the rest is the driver's delay
-sent        when the driver turned to it
-done        when its answer was there, or its connection failed
+sent        when the driver began to send it
+done        when its answer was complete, or its connection failed
 status      of the answer; 0 without one
 """
 
 
 def empty(instants: Instants) -> Recording:
-    """Of requests at these instants, in memory."""
+    """The recording of requests at these instants, in memory."""
     rows = np.zeros(len(instants), ROW)
     for name in INSTANTS:
         rows[name] = instants if name == "scheduled" else np.nan
@@ -37,7 +37,7 @@ def empty(instants: Instants) -> Recording:
 
 
 def opened(path: Path) -> Recording:
-    """The one in the file of another process, or of this one: what is written to either shows in both."""
+    """The recording in a file, shared with the other processes that map it."""
     return np.memmap(path, ROW, "r+").view(np.recarray)
 
 
@@ -45,7 +45,7 @@ def opened(path: Path) -> Recording:
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """One driver's part of a run: rows first, first + step, ... of the recording, over so many connections.
+    """One driver's part of a run: rows first, first + step, ... of the recording, over `connections`.
 
     `slow_readers` begin `slow_from` seconds after the start.
     """
@@ -65,7 +65,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PartDone(msgspec.Struct, frozen=True, kw_only=True):
-    """How it went: see `drive.Drive`. `wrong` of the `sampled` answers were not what was asked for."""
+    """The result of a part: see `drive.Drive`. `wrong` of the `sampled` answers were wrong."""
 
     busy: float
     held_up: float

@@ -1,4 +1,4 @@
-"""A run as it is told: Markdown that is printed and kept, and the same as JSON."""
+"""The report of a run: Markdown that is printed and kept, and the same as JSON."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from loadtest.openloop.load import BESIDE, WITHOUT, Load
 from loadtest.openloop.outcome import BUSY, NAMED, Bin, Latency, Outcome
 
 LATE_MS, LATE_SHARE = 0.5, 0.2
-"""A driver that is later than this at p99, and than this share of the latency there, is worth a warning."""
+"""A driver later than this at p99, and later than this share of the p99 latency, gets a warning."""
 SUFFERED_RATIO, SUFFERED_MS = 1.5, 1.0
-"""Slow readers disturb the others where these have a p99 over so many times, and so much, more than without."""
+"""Slow readers disturb others if p99 grows by more than this factor and this many ms."""
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """A run and its surroundings. Footprints are the service's, before and after, where it is ours."""
+    """A run and its machine. Footprints are the service's, before and after; None if we did not start it."""
 
     load: Load
     outcome: Outcome
@@ -34,7 +34,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def document(told: Told, known: Mapping[str, Any]) -> dict[str, Any]:
-    """All that is known of a run."""
+    """The report as JSON."""
     service = None
     if told.before is not None and told.after is not None:
         service = {
@@ -47,7 +47,7 @@ def document(told: Told, known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def report(told: Told, known: Mapping[str, Any]) -> str:
-    """What came of it, the latencies first."""
+    """The report as Markdown, the latencies first."""
     load, found = told.load, told.outcome
     shape = load.shape
     parts = {**(found.kinds if len(found.kinds) > 1 else {}), **found.phases}
@@ -61,12 +61,12 @@ def report(told: Told, known: Mapping[str, Any]) -> str:
             "",
             _percentiles(found),
             "",
-            "Latency counts from the instant of a request in the schedule, whether or not it could leave then.",
+            "Latency counts from the instant of a request in the schedule, whether or not it could be sent then.",
             "",
             *([by_part(parts), ""] if parts else []),
             by_time(found.timeline),
             "",
-            *_told_of_errors(found),
+            *_answers(found),
             *_slow_readers(found),
             _driver(found),
             *_doubts(found),
@@ -86,7 +86,7 @@ def _percentiles(found: Outcome) -> str:
 
 
 def by_part(parts: Mapping[str, Latency]) -> str:
-    """A line for requests of each kind, or in each phase."""
+    """A line for the requests of each kind or phase."""
     rows = [("", "requests", "p50, ms", "p99, ms", "max, ms")]
     for name, one in parts.items():
         rows.append((name, f"{one.count:,}", f"{one.p50:.3f}", f"{one.p99:.3f}", f"{one.max:.3f}"))
@@ -94,7 +94,7 @@ def by_part(parts: Mapping[str, Latency]) -> str:
 
 
 def by_time(timeline: Sequence[Bin], memory: Sequence[tuple[float, int]] = ()) -> str:
-    """A line for each stretch of time. `memory`: (seconds, bytes in RAM), whose median is told too."""
+    """A line for each stretch of time. `memory`: (seconds, resident bytes), whose median is shown too."""
     rows = [["from second", "requests", "errors", "p50, ms", "p99, ms", "max, ms", *(["MB"] if memory else [])]]
     samples = np.array(memory, np.float64).reshape(-1, 2)
     ends = [*(one.start for one in timeline[1:]), math.inf]
@@ -106,11 +106,11 @@ def by_time(timeline: Sequence[Bin], memory: Sequence[tuple[float, int]] = ()) -
     return table(rows, 0)
 
 
-def _told_of_errors(found: Outcome) -> list[str]:
+def _answers(found: Outcome) -> list[str]:
     statuses = ", ".join(f"{count:,} x {status}" for status, count in found.statuses.items())
     content = found.content
     wrong = f"{content.wrong} wrong" if content.wrong else "all right"
-    return [f"Answers: {statuses}; the content of {content.sampled:,} was looked into: {wrong}."]
+    return [f"Answers: {statuses}; the content of {content.sampled:,} was checked: {wrong}."]
 
 
 def _slow_readers(found: Outcome) -> list[str]:
@@ -130,18 +130,19 @@ def _slow_readers(found: Outcome) -> list[str]:
 def _driver(found: Outcome) -> str:
     driver = found.driver
     return (
-        f"Driver: busy {driver.busy:.0%}, late itself by {driver.lag.p99:.3f} ms at p99, {driver.lag.max:.1f} ms"
-        f" at most; held up for {driver.held_up_seconds:.2f} s, {driver.longest_seconds * 1e3:.1f} ms at once."
+        f"Driver: busy {driver.busy:.0%}, started requests late by {driver.lag.p99:.3f} ms at p99,"
+        f" {driver.lag.max:.1f} ms at most; held up for {driver.held_up_seconds:.2f} s,"
+        f" {driver.longest_seconds * 1e3:.1f} ms at once."
     )
 
 
 def _doubts(found: Outcome) -> list[str]:
-    """Where latencies may be the driver's own."""
+    """Warnings that latencies may be the driver's own."""
     doubts = []
     if found.driver.busy > BUSY:
         doubts.append("The driver had hardly any slack: these latencies may be its own. Try more --processes.")
     if found.driver.lag.p99 > max(LATE_MS, found.latency.p99 * LATE_SHARE):
-        doubts.append("The driver was often late itself: other work on this machine is in these latencies.")
+        doubts.append("The driver often started requests late: other work on this machine is in these latencies.")
     return doubts
 
 
@@ -156,7 +157,7 @@ def _footprint(told: Told) -> list[str]:
 
 
 def conclude(arguments: argparse.Namespace, name: str, found: Mapping[str, Any], text: str) -> None:
-    """Print a report and keep it, what was found as JSON beside it and where the options say."""
+    """Print a report and keep it, with its JSON beside it and in the file that the options name."""
     print(text)
     kept = keep(arguments.results, name, found, text)
     if arguments.json is not None:

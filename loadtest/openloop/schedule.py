@@ -1,4 +1,4 @@
-"""When each request is to leave: seconds from the start, ascending."""
+"""When each request is to be sent: seconds from the start, ascending."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_REQUESTS = 5_000_000
-"""Of one run; each takes 34 bytes of shared memory."""
+"""Most requests of a run; each takes 34 bytes of shared memory."""
 Instants = NDArray[np.float64]
 
 
 class AbsurdLoad(argparse.ArgumentTypeError):
-    """A rate or a length that is not driven; the text says why."""
+    """A rate or length that cannot be run; the message says why."""
 
 
 def constant(rate: float, seconds: float) -> Instants:

@@ -1,4 +1,4 @@
-"""A client that asks for a large answer and takes it a little at a time."""
+"""A client that requests a large answer and reads it slowly."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from loadtest.workloads.shape import Shape, feature_id
 SIP_BYTES = 4_096
 SIP_SECONDS = 0.1
 MOST_ENTITIES = 10_000
-"""The most that a service lets one read have."""
+"""The service's limit of one read."""
 
 
 class Sipped(msgspec.Struct):
-    """What the slow readers have had."""
+    """What slow readers received."""
 
     bytes: int = 0
     answers: int = 0
@@ -32,7 +32,7 @@ def large_read(shape: Shape) -> bytes:
 
 
 async def read_slowly(host: str, port: int, request: bytes, sipped: Sipped) -> None:
-    """Ask and read, 40 KB a second, until cancelled or refused. The window is small: the service has to wait."""
+    """Request and read at 40 KB/s, until cancelled or refused. The window is small: the service has to wait."""
     try:
         with trio.socket.socket() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SIP_BYTES)
@@ -45,7 +45,7 @@ async def read_slowly(host: str, port: int, request: bytes, sipped: Sipped) -> N
 
 
 async def _sip_answer(connection: trio.socket.SocketType, sipped: Sipped) -> None:
-    """One answer to its end. Raises ConnectionError where it is none, or not 200."""
+    """One answer to its end. Raises ConnectionError if it is not HTTP, or not 200."""
     head, begun, had = None, b"", 0
     while head is None or had < head.end + (head.length or 0):
         await trio.sleep(SIP_SECONDS)

@@ -1,7 +1,7 @@
-"""Minutes or hours of everything at once: `python -m loadtest soak`.
+"""A mixed load for minutes or hours: `python -m loadtest soak`.
 
-ledger.py     what must be there, from what was acknowledged, and whether it is
+ledger.py     what was acknowledged, and whether the service has it
 trend.py      whether memory and latency have grown
 stage.py      load, read back, kill, read back
-command.py    the command line, and what is told of it
+command.py    the command line, and the report
 """

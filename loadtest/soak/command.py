@@ -1,7 +1,7 @@
-"""`python -m loadtest soak`: everything at once for minutes, then every acknowledged value is looked for.
+"""`python -m loadtest soak`: a mixed load for minutes, then verifies every acknowledged value.
 
-A service of our own is then loaded again, killed without warning in the middle of that, started again on the same
-directory, and everything is looked for once more.
+A service that we started is then loaded again, killed during that, started again on the same directory, and
+everything is verified once more.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FIRST, LAST = "first third", "last third"
 
 
 class Soaked(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A soak. `memory`: (seconds, bytes in RAM); `settings`: what the service of our own was started with.
+    """A soak. `memory`: (seconds, resident bytes); `settings`: those that our own service was started with.
 
     `crowded`: the share of its core that other work had.
     """
@@ -113,7 +113,7 @@ def _verdicts(load: Load, stage: Stage, found: Outcome) -> list[Verdict]:
 
 
 def report(soaked: Soaked, known: Mapping[str, Any]) -> str:
-    """The verdicts, and what they are made of."""
+    """The verdicts, and the figures behind them."""
     found, settings = soaked.outcome, ", ".join(f"{name}={value}" for name, value in soaked.settings.items())
     statuses = ", ".join(f"{count:,} x {status}" for status, count in found.statuses.items())
     return "\n".join(

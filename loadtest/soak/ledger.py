@@ -1,7 +1,7 @@
-"""What every entity must have, from what became of each request, and whether a service has it.
+"""The values that every entity must have, from the result of each request, and whether a service has them.
 
-A write that was answered with 2xx is there. One that failed otherwise than by a refusal, or was never answered,
-may be there: so each figure has a least and a greatest value, which are the same where nothing failed.
+A write answered with 2xx is there. One that failed without a refusal, or was never answered, may be there: so each
+figure has a least and a greatest value, which are equal if nothing failed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from loadtest.workloads.soaking import BATCHES, SINGLES, Soaking
 
 ENTITIES_AT_ONCE = 500
 MONITOR_SECONDS = 60.0
-"""The monitor may be behind the writes for so long."""
+"""How long the monitor may be behind the writes."""
 _GLANCE_SECONDS = 0.1
 FEATURES = (SINGLES, BATCHES)
 
 
 class Tally(NamedTuple):
-    """int64[entities]: how many observations, their sum, and the latest of them, -1 where there is none."""
+    """int64[entities]: how many observations, their sum, and the latest of them, -1 if there is none."""
 
     counts: NDArray[np.int64]
     sums: NDArray[np.int64]
@@ -36,7 +36,7 @@ class Tally(NamedTuple):
 
 
 class Ledger(NamedTuple):
-    """By feature: what must be there at least, and all that may be."""
+    """By feature: what must be there, and what may be there at most."""
 
     least: dict[int, Tally]
     most: dict[int, Tally]
@@ -70,7 +70,7 @@ def _tally(population: int, values: list[int], entities: list[int]) -> Tally:
     return Tally(np.bincount(whose, minlength=population), sums, latest)
 
 
-# What the service has
+# Reading back
 
 
 class Book(NamedTuple):
@@ -92,9 +92,9 @@ def counted(connection: Connection) -> dict[int, int]:
 
 
 def discrepancies(connection: Connection, before: Mapping[int, int], books: Sequence[Book]) -> list[str]:
-    """What differs, in words: nothing where all that was acknowledged is there, once.
+    """Differences as text; none if every acknowledged value is there, once.
 
-    `before`: what the statistics counted before the runs of the books.
+    `before`: the counts of the statistics before the runs of the books.
     """
     found: list[str] = []
     for book in books:
@@ -105,7 +105,7 @@ def discrepancies(connection: Connection, before: Mapping[int, int], books: Sequ
 
 
 def read_back(connection: Connection, work: Soaking, feature: int) -> Tally:
-    """What the service has of a feature, by three routes: counts and sums of the history, and serving."""
+    """The values of a feature in the service, by three routes: counts and sums of the history, and serving."""
     name, entities = feature_id(feature), [work.shape.entity_id(number) for number in range(work.shape.population)]
 
     def asked(path: str, row: Callable[[Any], Any], **rest: Any) -> NDArray[np.int64]:
@@ -124,7 +124,7 @@ def read_back(connection: Connection, work: Soaking, feature: int) -> Tally:
 
 
 def _differing(book: Book, feature: int, there: Tally) -> Iterator[str]:
-    """The entities of which there is less than must be, or more than may."""
+    """The entities with less than must be there, or more than may be."""
     name, entity_id = feature_id(feature), book.work.shape.entity_id
     for field, least, found, most in zip(
         Tally._fields, book.ledger.least[feature], there, book.ledger.most[feature], strict=True

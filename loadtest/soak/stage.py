@@ -1,4 +1,4 @@
-"""The acts of a soak: load and read back; load and kill; read back again."""
+"""The stages of a soak: load and read back; load and kill; read back again."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from loadtest.workloads.soaking import Soaking
 
 CRASH_SECONDS, KILL_AFTER_SECONDS = 2.0, 0.8
 CRASH = "crash-"
-"""Begins the entity ids of the act that ends in a kill."""
+"""The prefix of entity ids in the stage that ends in a kill."""
 
 
 class Stage:
-    """What is known so far. `looks`: what was looked for, and what differed; `memory`: (seconds, bytes in RAM)."""
+    """The results so far. `looks`: what was verified, and what differed; `memory`: (seconds, resident bytes)."""
 
     driven: Driven
 
@@ -32,7 +32,7 @@ class Stage:
         self.looks: list[tuple[str, list[str]]] = []
 
     def soak(self, server: Service) -> None:
-        """The load itself, then what was acknowledged is looked for."""
+        """The load itself, then verify every acknowledged value."""
         prepare(server, self._load.shape)
         if server.alive:
             prepare(server, self._crash().shape)
@@ -49,7 +49,7 @@ class Stage:
         self._look("nothing lost", server)
 
     def kill_under_load(self, server: Service) -> None:
-        """Load it again and kill it amid that."""
+        """Load it again and kill it during that."""
 
         def kill(_recording: Recording, since: float) -> None:
             if since > KILL_AFTER_SECONDS and server.alive:
@@ -58,7 +58,7 @@ class Stage:
         self._drive(server, self._crash(), kill)
 
     def look_again(self, server: Service) -> None:
-        """After it has been started again."""
+        """Verify again after a restart."""
         self._look("nothing lost after SIGKILL under load and restart", server)
 
     def _crash(self) -> Load:

@@ -11,17 +11,17 @@ from loadtest.machine.facts import MEGABYTE
 from loadtest.openloop.outcome import Latency
 
 LEAST_SECONDS = 180.0
-"""Of less than this nothing is said: a few checkpoints would decide."""
+"""Shorter runs are not judged: a few checkpoints would dominate."""
 MOST_BINS = 60
 GROWTH_SHARE, GROWTH_BYTES = 0.1, 16 * MEGABYTE
-"""Memory that grows by less than this share and so many bytes, over what is judged, is flat: the longer the soak,
+"""Memory is flat if it grows by less than this share plus these bytes over the judged time: the longer the soak,
 the smaller the leak that it finds."""
 SLOWER_RATIO, SLOWER_MS = 1.5, 2.0
-"""p50 and p99 may be so many times, and so much, slower in the last third than in the first."""
+"""Latency has grown if p50 or p99 of the last third exceeds that of the first by this factor plus these ms."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """`passed`: None where too little was seen to say."""
+    """`passed`: None if the run was too short to judge."""
 
     name: str
     passed: bool | None
@@ -32,7 +32,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def memory(samples: Sequence[tuple[float, int]], start: float, end: float) -> Verdict:
-    """Of (seconds, bytes in RAM): the slope of the second half. In the first, caches fill."""
+    """From (seconds, resident bytes): the slope of the second half. In the first, caches fill."""
     start += (end - start) / 2
     judged = np.array([one for one in samples if start <= one[0] <= end], np.float64).reshape(-1, 2)
     if end - start < LEAST_SECONDS or len(judged) < 3:
@@ -44,9 +44,9 @@ def memory(samples: Sequence[tuple[float, int]], start: float, end: float) -> Ve
 
 
 def slope(samples: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
-    """Of float64[n, 2], the second per unit of the first: the median over all pairs of bins (Theil and Sen).
+    """The slope of float64[n, 2], second column over first: the median over all pairs of bins (Theil-Sen).
 
-    The bins are medians, so that neither a checkpoint's peak nor a sample more here or there counts.
+    The bins are medians, so that neither a checkpoint's peak nor uneven sampling matters.
     """
     bins = np.array([np.median(one, axis=0) for one in np.array_split(samples, min(MOST_BINS, len(samples)))])
     earlier, later = np.triu_indices(len(bins), 1)

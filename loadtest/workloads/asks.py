@@ -1,4 +1,4 @@
-"""Requests with what is known of their answers."""
+"""Requests with the checks of their answers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 Check = Callable[[bytes], bool]
-"""Whether the body of a 2xx answer is right. Raises whatever it likes for bodies of another form."""
+"""Whether the body of a 2xx answer is right. May raise for bodies of another form, see `fault`."""
 
 
 class Ask(NamedTuple):
-    """A request made ready, its kind (latencies are reported by kind), and the check of its answer."""
+    """A prepared request, its kind (latencies are reported by kind), and the check of its answer."""
 
     kind: str
     request: bytes
@@ -20,7 +20,7 @@ class Ask(NamedTuple):
 
 
 class Work(Protocol):
-    """What a run sends."""
+    """The requests of a run."""
 
     @property
     def kinds(self) -> Sequence[str]:
@@ -31,7 +31,7 @@ class Work(Protocol):
 
 
 class Ring:
-    """Requests made once and sent over and over."""
+    """Requests made once and sent repeatedly."""
 
     def __init__(self, asks: Sequence[Ask]) -> None:
         self._asks = asks
@@ -42,7 +42,7 @@ class Ring:
 
 
 def fault(ask: Ask, body: bytes) -> str | None:
-    """What is wrong with the answer, None where nothing is."""
+    """The fault of an answer, or None."""
     try:
         if ask.check(body):
             return None

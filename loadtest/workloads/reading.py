@@ -1,4 +1,4 @@
-"""Reads: the latest values; and of the past aggregates over a range and in windows, and pages of observations."""
+"""Reads: the latest values; of history, aggregates over a range and in windows, and pages of observations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ORACLES: dict[str, Callable[[Any], Any]] = {
 
 
 def serve(shape: Shape, entities: Sequence[int], exact: bool) -> Ask:
-    """The latest of so many features; `exact` where nobody writes meanwhile."""
+    """The latest values; `exact`: check values, if nobody writes meanwhile."""
     ids = [shape.entity_id(entity) for entity in entities]
     features = [feature_id(feature) for feature in range(shape.features)]
     request = post("/features/serve", {"entityIds": ids, "features": features})
@@ -36,7 +36,7 @@ def serve(shape: Shape, entities: Sequence[int], exact: bool) -> Ask:
 
 
 def _served(shape: Shape, entities: Sequence[int], exact: bool, body: bytes) -> bool:
-    """Whether there is a result for each entity in its place, with the values written; any, where not exact."""
+    """Whether there is a result for each entity in its place, with the values written; any values if not exact."""
     results = msgspec.json.decode(body)["results"]
     if [result["entityId"] for result in results] != [shape.entity_id(entity) for entity in entities]:
         return False
@@ -51,7 +51,7 @@ def _right(found: object, written: float, exact: bool) -> bool:
     return found == written if exact else isinstance(found, int | float)
 
 
-# The past
+# History
 
 
 def looking_back(shape: Shape, random: np.random.Generator) -> Ask:
@@ -102,7 +102,7 @@ def _windows(shape: Shape, entities: Sequence[int], first: int, last: int) -> As
 
 
 def _windowed(observations: int, body: bytes) -> bool:
-    """Whether all windows together have every observation of the range."""
+    """Whether the counts of all windows add up to the observations of the range."""
     rows = msgspec.json.decode(body)["results"]
     counts = [count for row in rows for count in row.values() if isinstance(count, int)]
     return sum(counts) == observations

@@ -1,4 +1,4 @@
-"""The scenarios by name: what each asks, of how much data, and in which rhythm."""
+"""The scenarios by name: their requests, data and rhythm."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from loadtest.workloads.soaking import Soaking
 from loadtest.workloads.writing import batch, write
 
 RING = 4_093
-"""So many requests are made ready and sent over and over. A prime: no other rhythm falls in step with it."""
+"""How many requests are prepared and sent repeatedly. A prime, so that it is in step with no other period."""
 RING_BYTES = 32 * 1024 * 1024
-"""With large requests there are fewer."""
+"""Large requests are fewer."""
 HOT_EXPONENT = 2.0
-"""Of Zipf's law: the first entity takes three requests of five."""
+"""The exponent of Zipf's law: three requests of five are for the first entity."""
 
 
 class Scenario(NamedTuple):
-    """`work` makes the requests of a run of so many; `defaults` are fields of the shape."""
+    """`work` makes the requests of a run from its shape and their number; `defaults` are fields of the shape."""
 
     about: str
     work: Callable[[Shape, int], Work]
@@ -58,7 +58,7 @@ def _hot(shape: Shape, random: np.random.Generator) -> Ask:
 
 
 def _ring(ask: Callable[[Shape, np.random.Generator], Ask]) -> Callable[[Shape, int], Work]:
-    """A ring of what `ask` makes of random numbers, the same one in every process."""
+    """A ring of random requests, the same in every process."""
 
     def work(shape: Shape, count: int) -> Work:
         random = np.random.default_rng(1)
@@ -75,7 +75,7 @@ def _ring(ask: Callable[[Shape, np.random.Generator], Ask]) -> Callable[[Shape, 
 _PAST = {"entities": 10, "population": 500, "observations": 200}
 _SOAK = {"population": 200, "batch_values": 50, "retention": 100}
 SCENARIOS: dict[str, Scenario] = {
-    "serve": Scenario("the latest values, 1 entity x 2 features unless told otherwise", _ring(_serve)),
+    "serve": Scenario("the latest values, 1 entity x 2 features by default", _ring(_serve)),
     "write": Scenario("one value each, durable when answered", _ring(_write)),
     "mixed": Scenario("reads, with a share of writes and one of batches", _ring(_mixed)),
     "historical": Scenario("aggregates over ranges, windows, pages of observations", _ring(looking_back), _PAST),
@@ -85,6 +85,9 @@ SCENARIOS: dict[str, Scenario] = {
         "reads, in the second half beside connections that read slowly", _ring(_serve), slow_readers=True
     ),
     "soak": Scenario(
-        "writes, reads of now and then, statistics; no write like another", Soaking, _SOAK, least_features=2
+        "writes, reads of the latest values and of history, statistics; every write is different",
+        Soaking,
+        _SOAK,
+        least_features=2,
     ),
 }

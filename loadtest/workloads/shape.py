@@ -1,6 +1,6 @@
-"""How large requests and the data behind them are, and the value of every observation that is filled in.
+"""The size of requests and of the data, and the value of every observation filled in before a run.
 
-Values are a function of entity, feature and position in time: whoever knows the shape knows each answer.
+Values are a function of entity, feature and position in time, so that the shape determines each answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STEP_SECONDS = 60
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """`entities` and `features` are those of one read, `population` are the entities that exist.
 
-    `prefix` begins the entity ids, so that runs against one service do not meet. `filled_at`: microseconds, the
+    `prefix` begins the entity ids, so that runs against one service do not collide. `filled_at`: microseconds, the
     event time of the newest observation. `retention`: observations of each pair that the service keeps in memory.
     """
 
@@ -48,7 +48,7 @@ def feature_id(feature: int) -> str:
 
 
 def value(entity: int, feature: int, position: int) -> float:
-    """What is observed there: most have as many digits as a double can have."""
+    """The observed value: most have as many digits as a double can have."""
     return (entity * 7_919 + feature * 1_049 + position * 31) % 10_007 / 7
 
 

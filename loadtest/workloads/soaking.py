@@ -1,11 +1,10 @@
-"""Writes, batches, reads of now and of the past and statistics together, for as long as one likes.
+"""Writes, batches, reads of the latest values and of history, and statistics together, for any length of time.
 
-Each row of a run has a request of its own. What a row writes is a function of its number: values are the number
-itself, event times follow it by the microsecond. So whoever knows which rows were acknowledged knows what every
-entity must have.
+Each row of a run has its own request. The values of a row are its number, and its event time is that many
+microseconds after the start. So the acknowledged rows determine what every entity must have.
 
-What is read stays as much however long it goes on: the newest observations, which are in memory, and now and then
-the oldest, which after a while are on disk.
+The amount that is read does not grow: the newest observations, which are in memory, and sometimes the oldest,
+which after a while are on disk.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ _HOT = ("write", "serve") * 8 + ("write-batch", "aggregate", "history", "statist
 PATTERN = (*_HOT, *_HOT[:-1], "oldest")
 PAGE = 50
 RECENT_ROWS = 2_000
-"""An aggregate is about what the last so many rows wrote."""
+"""How many rows back an aggregate begins."""
 _STRIDE = 7_919
 
 
 class Written(msgspec.Struct, frozen=True):
-    """What a row writes: its number, of one feature, about these entities."""
+    """The write of a row: its number as value of one feature, for these entities."""
 
     feature: int
     entities: Sequence[int]
 
 
 class Soaking:
-    """The requests of a run of so many rows, made when they are asked for."""
+    """The requests of a run of `count` rows, each made when it is sent."""
 
     kinds = PATTERN
 
@@ -47,7 +46,7 @@ class Soaking:
         self.shape, self.count = shape, count
 
     def written(self, row: int) -> Written | None:
-        """What a row writes, None where it reads."""
+        """The write of a row; None if it reads."""
         first = row * _STRIDE % self.shape.population
         match PATTERN[row % len(PATTERN)]:
             case "write":
@@ -58,7 +57,7 @@ class Soaking:
         return None
 
     def moment(self, row: int) -> str:
-        """The event time of what a row writes: after what is filled in, and past when it is sent."""
+        """The event time of the write of a row: after the values filled in, before it is sent."""
         return format_timestamp(self.shape.filled_at + 1 + row)
 
     def ask(self, row: int) -> Ask:

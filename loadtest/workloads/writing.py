@@ -1,4 +1,4 @@
-"""Writes: what is filled in before, single values, and batches. Those under load are observed now."""
+"""Writes: the values before a run, single values, and batches. Those of a run are observed now."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def batch(shape: Shape, random: np.random.Generator) -> Ask:
     ]
     answer = {"success": True, "count": len(rows)}
     if overwritten := len(rows) - len(set(zip(entities, features, strict=True))):
-        answer["overwritten"] = overwritten  # they all happen now
+        answer["overwritten"] = overwritten  # all have the time of the request
     return Ask("write-batch", post("/features/write-batch", {"values": rows}), partial(_answered, answer))
 
 

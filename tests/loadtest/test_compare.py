@@ -217,7 +217,7 @@ def test_the_report_says_what_was_measured_on_what_and_what_went_wrong() -> None
         found.facts["commit"],
         found.facts["machine"]["cpu"],
         "Feast: feast 1",
-        "hypercorn could not be had: no such port",
+        "hypercorn could not run: no such port",
         "serve-1x2, Other: has other values",
         "left out 17 rows",
         WORKLOADS["training-10000"].about,

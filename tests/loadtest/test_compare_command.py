@@ -55,7 +55,7 @@ def test_the_command_compares_prints_the_table_and_keeps_the_report(tmp_path: Pa
     assert all(len(one.times_better) == 1 and one.times_better[0] > 0 for one in document.comparisons)
     assert "serve-1x2 beside Hypercorn, no-op, round 1" in progress
     assert {"hypercorn", "trio"} <= document.versions["Hypercorn, no-op"].keys()
-    assert kept.with_suffix(".md").read_text().startswith("# Beside its peers")
+    assert kept.with_suffix(".md").read_text().startswith("# Comparison with peers")
 
 
 IN_THE_BACKGROUND = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]

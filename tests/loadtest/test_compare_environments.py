@@ -12,7 +12,7 @@ import pytest
 from loadtest.compare.driving import call
 from loadtest.compare.environments import REQUIREMENTS, Environment, cache_directory
 from loadtest.compare.serving import Launch, over_rpc, serving
-from loadtest.compare.work import NotHad
+from loadtest.compare.work import Unavailable
 from loadtest.machine.cores import cores, placed
 from loadtest.machine.processes import child, processor_time, resident_bytes, session_of
 
@@ -57,7 +57,7 @@ async def test_an_environment_is_built_once_and_again_when_other_versions_are_wa
 
 async def test_the_last_words_of_a_command_that_fails_are_told_and_nothing_counts_as_built(tmp_path: Path) -> None:
     environment = Scripted(tmp_path, MAKES, FAILS)
-    with pytest.raises(NotHad, match="no such package"):
+    with pytest.raises(Unavailable, match="no such package"):
         await environment.python()
     assert not environment.built
 
@@ -115,7 +115,7 @@ async def test_a_server_that_dies_at_its_start_is_told_by_its_last_words(tmp_pat
         raise ConnectionRefusedError
 
     launch = Launch(lambda _: [sys.executable, "-c", FAILS], answers, cores().server, tmp_path / "words")
-    with pytest.raises(NotHad, match="no such package"):
+    with pytest.raises(Unavailable, match="no such package"):
         async with serving(launch):
             pass
 
@@ -138,7 +138,7 @@ async def test_a_driver_answers_calls_and_tells_its_errors_until_it_is_let_go(tm
 
 
 async def test_a_driver_that_ends_is_told_by_its_last_words(tmp_path: Path) -> None:
-    with pytest.raises(NotHad, match=r"no\.such|No module named"):
+    with pytest.raises(Unavailable, match=r"no\.such|No module named"):
         async with serving(driver("no.such.driver", tmp_path)):
             pass
 

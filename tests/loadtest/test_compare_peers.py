@@ -16,7 +16,7 @@ from loadtest.compare.peers.redis import EVERY_SECOND, PACKED, Kind, Redis
 from loadtest.compare.peers.timewell import Timewell
 from loadtest.compare.report import Document, facts_here
 from loadtest.compare.serving import Place
-from loadtest.compare.work import PAIR, WORKLOADS, NotHad
+from loadtest.compare.work import PAIR, WORKLOADS, Unavailable
 from loadtest.machine.cores import cores
 
 PATIENCE_SECONDS = 120.0
@@ -67,7 +67,7 @@ async def test_a_peer_that_cannot_be_had_is_noted_and_the_others_go_on(tmp_path:
     class Absent(Redis):
         async def start(self) -> None:
             started.append("absent")
-            raise NotHad("no such package")
+            raise Unavailable("no such package")
 
     make = partial(Absent, EVERY_SECOND)
     await comparing.all({"one": make, "other": make})

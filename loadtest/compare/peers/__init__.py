@@ -1,9 +1,9 @@
-"""Those compared.
+"""The peers.
 
-timewell.py           Timewell itself, the measure of the others; also asked about one entity type at a time
+timewell.py           Timewell itself; also asked about one entity type at a time
 feast_sdk.py          Feast's library, which runs in an environment of its own and imports nothing of this project
 feast.py redis.py postgresql.py   stores
 engines.py            point-in-time joins in this process: DuckDB, Polars, and Timewell without HTTP
-hypercorn.py          bare HTTP
-lineup.py             the names by which they are asked for
+hypercorn.py          HTTP alone
+lineup.py             the peers by name
 """

@@ -1,7 +1,7 @@
 """Point-in-time joins in the process of the driver, without HTTP: Timewell's own, DuckDB's and Polars'.
 
-Everyone has the histories and the rows in memory beforehand, in a form of its own, and answers in the order of the
-rows. Rows in any order Polars has to sort and to put back; of rows in order of time it is asked as they are.
+Each has the histories and the rows in memory beforehand, in its own form, and answers in the order of the rows.
+Polars has to sort rows in any order and to put them back, but not rows in order of time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from loadtest.micro.data import ENTITY
 
 
 class Engine(Peer):
-    """What they have in common: nothing to start, nothing to serve."""
+    """A peer without a server: nothing to start, nothing to serve."""
 
     library: str
     kinds = (TrainingSet,)
@@ -61,18 +61,18 @@ class Engine(Peer):
 
     @abstractmethod
     async def take(self, view: View, histories: Sequence[History]) -> None:
-        """Have these histories in memory."""
+        """Keep these histories in memory."""
 
     @abstractmethod
     def taken(self, rows: Table) -> Any:
-        """Have the rows in memory."""
+        """The rows in the form of the engine."""
 
     @abstractmethod
     async def join(self, work: TrainingSet, asked: Any) -> Any:
-        """Each row's values as of its moment, in the order of the rows."""
+        """The values of each row as of its time, in the order of the rows."""
 
     def columns(self, view: View, answer: Any) -> dict[str, Values]:
-        """The features of an answer; NaN where there is no value."""
+        """The features of an answer; NaN without a value."""
         return {name: np.asarray(answer[name].to_numpy(), np.float64) for name in view.features}
 
     async def versions(self) -> dict[str, str]:
@@ -80,7 +80,7 @@ class Engine(Peer):
 
 
 class InProcess(Engine):
-    """Timewell through its actors: what is left of its time without HTTP and Arrow."""
+    """Timewell through its actors, without HTTP and Arrow."""
 
     name = "Timewell, in process"
     library = "timewell"
@@ -97,7 +97,7 @@ class InProcess(Engine):
         await self._ready.wait()
 
     async def _live(self) -> None:
-        """In a task of its own, since whoever starts it and whoever stops it are in cancel scopes of theirs."""
+        """A task of its own, since `start` and `stop` are called in different cancel scopes."""
         settings = Settings(storage_type="memory", checkpoint_seconds=1e6, enable_monitoring=False)
         async with open_router(settings) as self._router:
             self._ready.set()
@@ -129,7 +129,7 @@ class InProcess(Engine):
         return await self._router.fill(asked, [Wanted(one.name, one) for one in self._features[work.view]])
 
     def columns(self, view: View, answer: Any) -> dict[str, Values]:
-        """Nulls are apart from the values."""
+        """Nulls come as a mask."""
         return {
             name: np.where(column.nulls, np.nan, column.values)
             for name, column in zip(view.features, answer, strict=True)

@@ -1,8 +1,8 @@
 """Feast: its feature server over HTTP, its library for training sets from Parquet files.
 
-The online store is SQLite, as Feast comes, a Valkey beside it, or the store that Timewell has as well. A feature
-view is as wide as what is asked of it, which is the best case, since whole views are read. Worker restarts and
-access logs are off.
+The online store is SQLite (the default), a Valkey of its own, or the store that it shares with Timewell. A feature
+view has exactly the features that are read together, which is the best case, since whole views are read. Worker
+restarts and access logs are off.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ HEALTH = encoded("GET", "/health")
 
 
 class Kind(NamedTuple):
-    """Which online store: SQLite unless it is given one, or starts one of its own."""
+    """The online store: SQLite, a store given, or one of its own."""
 
     name: str
     kinds: tuple[type, ...]
@@ -77,7 +77,7 @@ SHARED_POSTGRESQL = Kind("Feast, both over PostgreSQL", (Serve, Write))
 
 
 def online_store(store: Store) -> dict[str, Any]:
-    """A store in the words of Feast's configuration."""
+    """A store in Feast's configuration."""
     where = urlsplit(store.url)
     if store.kind == "redis":
         return {"type": "redis", "connection_string": f"{where.hostname}:{where.port}"}
@@ -97,7 +97,7 @@ class Feast(Served):
         self._prepared: set[View] = set()
 
     async def start(self) -> None:
-        """Start the online store, the driver and the feature server. Raises NotHad."""
+        """Start the online store, the driver and the feature server. Raises Unavailable."""
         python = await self._environment.python()
         if self._own_store is not None:
             self._store = self._stack.enter_context(self._own_store(self._cores))
@@ -110,7 +110,7 @@ class Feast(Served):
         await super().start()
 
     async def stop(self) -> None:
-        """End all of them, but for a store that it shares."""
+        """Stop all of them except a shared store."""
         self._driver = None
         await super().stop()
 
@@ -148,7 +148,7 @@ class Feast(Served):
         return await call(self._driver.port, name, *given)
 
     async def _define(self) -> None:
-        """Views over files of one row, since no training set is made of them."""
+        """Views over files of one row, since no training set reads them."""
         repository = self._repository("online")
         views = {name: features for view in (*SERVED, *WRITTEN, ROWS) for name, features in _views(view).items()}
         keys = dict(zip(_views(ROWS), TYPES.values(), strict=True))
@@ -211,7 +211,7 @@ class Feast(Served):
         return Timed(1, took, [took], columns=columns, processor_seconds=done["processor_seconds"])
 
     async def read(self, view: View, entities: Sequence[str]) -> Read:
-        """Its answer has a list for each feature, in an order of its own."""
+        """The answer has a list for each feature, in an order of its own."""
         answer = msgspec.json.decode(await ask(self.port, _serve_request(view, entities)))
         names = answer["metadata"]["feature_names"]
         columns = {name: one["values"] for name, one in zip(names, answer["results"], strict=True)}
@@ -225,7 +225,7 @@ class Feast(Served):
 
 
 def _views(view: View) -> dict[str, list[str]]:
-    """The feature views for what is served, with their features: one for each entity type of rows."""
+    """The feature views of a view that is served, with their features: one for each entity type of rows."""
     if view != ROWS:
         return {view.name: view.features}
     return {f"{view.name}{number}": features for number, features in enumerate(features_of(view).values())}

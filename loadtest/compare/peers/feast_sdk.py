@@ -1,6 +1,6 @@
 """`python -m loadtest.compare.peers.feast_sdk PORT`: Feast's Python library, called from another process.
 
-What is defined, what is loaded, and training sets, as XML-RPC. It runs in Feast's environment.
+Definitions, loads and training sets over XML-RPC. It runs in Feast's environment.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def define(
     online: bool,
     keys: Mapping[str, Sequence[str]],
 ) -> None:
-    """Register feature views over Parquet files, each with a push source of its own where they are served.
+    """Register feature views over Parquet files, each with its own push source if they are served.
 
-    `keys`: the entities of those views that are not of users.
+    `keys`: the entities of views whose entity is not the user.
     """
     named = dict.fromkeys([ENTITY, *(key for found in keys.values() for key in found)])
     entities = {key: feast.Entity(name=key, join_keys=[key], value_type=feast.ValueType.STRING) for key in named}
@@ -57,7 +57,7 @@ def define(
 
 
 def load(repository: str, view: str, file: str) -> int:
-    """Write the rows of a Parquet file to the online store; how many they are."""
+    """Write the rows of a Parquet file to the online store; how many rows."""
     store = feast.FeatureStore(repo_path=repository)
     frame = pandas.read_parquet(file)
     for start in range(0, len(frame), ROWS_A_WRITE):
@@ -66,7 +66,7 @@ def load(repository: str, view: str, file: str) -> int:
 
 
 def training_set(repository: str, file: str, features: Sequence[str], answer: str) -> dict[str, float]:
-    """What it took from a frame, the rows of a Parquet file, to the frame that goes into the file `answer`."""
+    """The time from a frame (the rows of a Parquet file) to the joined frame, which is written to `answer`."""
     store = feast.FeatureStore(repo_path=repository)
     rows = pandas.read_parquet(file)
     began, spent = time.perf_counter(), time.process_time()

@@ -1,4 +1,4 @@
-"""Bare Hypercorn: what HTTP costs here where nothing is done with it. Same requests, answers of the same size."""
+"""Hypercorn alone: the cost of HTTP. The same requests, answers of the same size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from loadtest.machine.messages import encoded
 
 
 class Hypercorn(Served):
-    """A server that knows nothing and answers with as many bytes as it is told to."""
+    """A server without an application: it answers with as many bytes as the path says."""
 
     name = "Hypercorn, no-op"
     kinds = (Serve, Write, StartUp)
@@ -29,7 +29,7 @@ class Hypercorn(Served):
         )
 
     async def do(self, work: Work, given: Given) -> Timed:
-        """Timewell's requests to the path that names the size of the answer."""
+        """Timewell's requests, to the path that gives the size of the answer."""
         assert isinstance(work, Serve | Write)
         sent = requests(work, given, f"/{given.answer_bytes}")
         return await drive(self.port, sent, work.connections, given.seconds)

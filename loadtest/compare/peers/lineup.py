@@ -1,4 +1,4 @@
-"""Those compared, and the names by which they are asked for."""
+"""The peers by name."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ PEERS: dict[str, dict[str, Maker]] = {
     "timewell": {"timewell-one-type": partial(OneType, {})},
     "hypercorn": {"hypercorn-noop": Hypercorn},
 }
-"""By family, then by the name of one alone."""
+"""By family, then by name."""
 STORES: dict[str, Starting] = {"shared-redis": valkey, "shared-postgresql": shared_postgresql}
-"""Where those and Timewell keep their values together."""
+"""The store that these peers share with Timewell."""
 
 
 def chosen(names: list[str]) -> dict[str, Maker]:

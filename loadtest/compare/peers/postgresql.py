@@ -21,7 +21,7 @@ _COLUMNS = "entity_id text, event_timestamp timestamptz, amount float8, pieces i
 
 
 class Kind(NamedTuple):
-    """A table with nothing but its rows, or with the primary key that a point-in-time question wants."""
+    """A table without an index, or with the primary key that a point-in-time query needs."""
 
     name: str
     key: str = ""
@@ -32,7 +32,7 @@ KEYED = Kind("PostgreSQL, with a key", ", PRIMARY KEY (entity_id, event_timestam
 
 
 class PostgreSQL(Peer):
-    """A server as it comes: what is committed is on stable storage."""
+    """A server with default settings: commits are on stable storage."""
 
     kinds = (Load,)
 

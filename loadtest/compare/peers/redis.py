@@ -1,6 +1,6 @@
-"""Valkey, which is Redis as it went on being free software: a hash for each entity, straight from a Python client.
+"""Valkey, the free fork of Redis: a hash for each entity, written and read by a Python client.
 
-It keeps the latest value alone: no event times, no history, no types, no monitoring.
+It keeps only the latest value: no event times, no history, no types, no monitoring.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ LOADED_ROWS = 500
 MOST_QUESTIONS = 50_000
 Row = tuple[str, dict[str, float]]
 Ask = Callable[[], list[Any]]
-"""A question with everything ready: its replies when it is called."""
+"""Sends a prepared request and returns its replies."""
 
 
 class Kind(NamedTuple):
-    """How it is set up and spoken to."""
+    """Its settings and its client."""
 
     name: str
     kinds: tuple[type, ...]
@@ -112,7 +112,7 @@ class Redis(Served):
 
 
 def _hset(port: int, file: Path | None) -> int:
-    """So many rows, pipelined. Raises RuntimeError where not all entities are there."""
+    """How many rows were written, pipelined. Raises RuntimeError if not all entities are there."""
     sent = 0
     with redis.Redis(port=port, single_connection_client=True) as client:
         for batch in read_file(file):
@@ -128,11 +128,11 @@ def _hset(port: int, file: Path | None) -> int:
     return sent
 
 
-# Questions: redis-py with a pipeline where one is about more than one entity, a value as its decimal text
+# Requests: redis-py, with a pipeline for several entities; values are decimal text
 
 
 class Pipelined:
-    """A connection, and questions as an application asks them. A context manager."""
+    """A connection, and requests as an application makes them. A context manager."""
 
     def __init__(self, port: int) -> None:
         self.client: Any = redis.Redis(port=port, single_connection_client=True)
@@ -152,7 +152,7 @@ class Pipelined:
         return self._calling([("hset", entity, None, None, values) for entity, values in rows])
 
     def _calling(self, calls: Sequence[tuple[Any, ...]]) -> Ask:
-        """Methods of the client, in a pipeline where there are several."""
+        """Methods of the client, in a pipeline if there are several."""
         if len(calls) == 1:
             ((method, *given),) = calls
             return lambda: [getattr(self.client, method)(*given)]
@@ -199,7 +199,7 @@ def read(port: int, entities: Sequence[str], features: Sequence[str]) -> Read:
 
 
 def done(port: int, kind: type[Pipelined], work: Serve | Write, given: Given) -> Timed:
-    """Questions in turns over each connection, or batches each over one of them, until the time is up."""
+    """Requests in turns over each connection, or each batch over one of them, until the time is up."""
     clients = [kind(port) for _ in range(work.connections)]
     asks: list[Iterator[Ask]] = []
     for number, client in enumerate(clients):

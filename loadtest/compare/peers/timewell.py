@@ -1,4 +1,4 @@
-"""Timewell itself: `python -m web` with its default settings, on files of its own or over a shared store."""
+"""Timewell itself: `python -m web` with default settings, on its own files or over a shared store."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ READY = encoded("GET", "/health/ready")
 
 
 class Timewell(Served):
-    """The measure of the others."""
+    """Timewell, which peers are compared with."""
 
     name = "Timewell"
     kinds: tuple[type, ...] = (Serve, Write, TrainingSet, ServeRows, TrainRows, Load, StartUp, Memory)
@@ -77,7 +77,7 @@ class Timewell(Served):
         return Launch(command, over_http(READY), self._cores.server, words, self._environment)
 
     async def load(self, data: Data, rows: slice) -> int:
-        """The widest view, of which the others are the beginnings."""
+        """Write the widest view, which contains the others."""
         await self._register(data.loaded, *WRITTEN)
         entities, values = data.entities[rows], data.values[rows]
         for start in range(0, len(entities), ROWS_A_WRITE):
@@ -87,7 +87,7 @@ class Timewell(Served):
         return int(values.size)
 
     async def prepare(self, work: TrainingSet | ServeRows, data: Data) -> None:
-        """Write the histories of the view, or what rows name, as Arrow."""
+        """Write the histories of the view, or the values of rows, as Arrow."""
         if work.view in self._prepared:
             return
         if isinstance(work, ServeRows | TrainRows):
@@ -102,7 +102,7 @@ class Timewell(Served):
         self._prepared.add(work.view)
 
     def parts(self, view: View, data: Data) -> list[Part]:
-        """What is written for rows that name several entities."""
+        """The observations for rows that name several entities."""
         return data.parts(view)
 
     async def _write(self, columns: Table) -> None:
@@ -117,7 +117,7 @@ class Timewell(Served):
         self._registered |= set(new)
 
     async def _register_all(self, entity: str, features: Sequence[str], keys: Sequence[str]) -> None:
-        """All at once: each is durable when it is answered."""
+        """Concurrently, since each is durable when it is answered."""
         if len(keys) > 1:
             await ask(self.port, post("/entities", {"name": entity, "keys": keys}))
         bodies = ({"name": feature, "entity": entity, "valueType": "number"} for feature in features)
@@ -133,7 +133,7 @@ class Timewell(Served):
         return await drive(self.port, requests(work, given), connections, given.seconds)
 
     async def _training_set(self, work: TrainingSet, given: Given) -> Timed:
-        """From a pandas frame, as Arrow there and back, to a pandas frame."""
+        """From a pandas frame to a pandas frame, both sent as Arrow."""
         frame = arrow_of(given.rows, "entityId", "timestamp").to_pandas()
         began = time.perf_counter()
         found = await self.joined(frame, work.view)
@@ -145,14 +145,14 @@ class Timewell(Served):
         return await self.asked(frame, view.features)
 
     async def asked(self, frame: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
-        """What one request for a training set answers."""
+        """The answer to one request for a training set."""
         path = f"/features/training-set?{urlencode({'features': ','.join(features)})}"
         request = post_table(path, pa.Table.from_pandas(frame, preserve_index=False))
         answer = await ask(self.port, _accepting_arrow(request))
         return pa.ipc.open_stream(answer).read_pandas()
 
     async def _loaded(self, given: Given) -> Timed:
-        """`timewell load` in a process of its own, into an empty server."""
+        """`timewell load` in its own process, into an empty server."""
         name = f"load-{time.monotonic_ns()}"
         async with serving(self.launch(name)) as server:
             for column, value_type in LOADED.items():
@@ -191,9 +191,9 @@ ALONE = ROWS._replace(name="alone")
 
 
 class OneType(Timewell):
-    """A Timewell asked about one entity type at a time, as those do whose rows name several but cannot say so.
+    """Timewell asked about one entity type at a time, as clients without `rows` have to.
 
-    Serving, all features are the user's. A training set takes a request for each type, joined by row.
+    In serving, all features are the user's. A training set takes a request for each type, joined by row.
     """
 
     name = "Timewell, one type a time"
@@ -220,7 +220,7 @@ class OneType(Timewell):
         return found
 
 
-# Requests, which others are sent as well
+# Requests, which other peers get too
 
 
 def requests(work: Work, given: Given, path: str | None = None) -> Rounds:
