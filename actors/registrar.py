@@ -112,7 +112,7 @@ class RegistryActor:
     async def _judged(self, message: Message[Any]) -> tuple[RegistryChange | None, Any]:
         if isinstance(message, ForgetRows):
             about = message.entity_type, message.entity_id
-            return await by_turns(kept_rows.forgetting(self._registry.catalogue, *about, self._clock.tick())), None
+            return await by_turns(kept_rows.forgetting(self._registry, *about, self._clock.tick())), None
         if not isinstance(message, RegisterTogether):
             return self._judge(message)
         outcomes = await by_turns(together.judging(self._registry, message.asked, self._clock.tick))

@@ -14,7 +14,7 @@ The package imports nothing of the service; the service imports the wire structs
 from the lines above it.
 
 wire.py                  request bodies and answers as msgspec structs
-rows_wire.py             the same for exports and kept training sets
+rows_wire.py             the same for exports and training sets
 monitoring_wire.py       the same for monitoring
 errors.py timestamps.py  the exceptions; timestamps as text and as microseconds
 times.py                 times and durations of Python, numpy and pandas in the contract's form

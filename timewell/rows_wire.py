@@ -1,4 +1,4 @@
-"""Exports and kept training sets, in the contract's form."""
+"""Exports and training sets, in the contract's form."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from timewell.wire import Body, FeatureEntry, Reference, Timestamp
+from timewell.wire import Body, Duration, FeatureEntry, Reference, Timestamp
 
 
 class Export(Body):
@@ -28,6 +28,53 @@ class ExportAnswer(msgspec.Struct):
     """`POST /features/export`: a row per entity and event timestamp, with the value of each feature then."""
 
     results: list[dict[str, Any]]
+
+
+class TrainingEntry(FeatureEntry, omit_defaults=True):
+    """A reference with options. Its column is named by `as`, by default `ref`.
+
+    `key`: the field of a row that holds the entity id, or a mapping from keys of a composite type to fields. The
+    other options take the place of those of the request.
+    """
+
+    aggregation: str | None = None
+    window: Duration | None = None
+    lookback: Duration | None = None
+
+
+class SpineRequest(Body, omit_defaults=True):
+    """A spine: a row for every observation of a feature between two event times, in the order of ids and times."""
+
+    feature: Reference
+    start_time: Timestamp | None = None
+    end_time: Timestamp | None = None
+
+
+class TrainingSet(Body, omit_defaults=True):
+    """`POST /features/training-set`: either `rows` or a `spine`.
+
+    A row has a `timestamp`, and the keys of all entity types that the features need, or `entityId` where they are
+    of one. Its other fields are labels, which come back unchanged.
+    """
+
+    rows: list[dict[str, Any]] | None = None
+    spine: SpineRequest | None = None
+    features: list[Reference | TrainingEntry] | None = None
+    group: str | None = None
+    service: str | None = None
+    lookback: Duration | None = None
+    aggregation: str | None = None
+    window: Duration | None = None
+    known_at: str | None = None
+
+
+class KeepTrainingSet(TrainingSet, kw_only=True):
+    """`POST /training-sets`: a training set to keep under a name, with its rows or the spine that makes them."""
+
+    name: str
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    owner: str | None = None
 
 
 MOST_KEPT_BYTES = 256 * 1024

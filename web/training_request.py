@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,7 +15,8 @@ from actors.table.aggregates import AGGREGATIONS, allowed
 from actors.table.selection import SelectedFeature, Selection
 from actors.timestamps import Duration, parse_duration
 from actors.training import Wanted
-from timewell.wire import Body, FeatureEntry, Reference, Timestamp
+from timewell.rows_wire import TrainingEntry, TrainingSet
+from timewell.wire import Reference
 from web.answers.keyed import ENTITY, TIMESTAMP
 from web.asking import service_feature
 from web.bodies.requests import Query
@@ -23,57 +24,10 @@ from web.bodies.requests import Query
 KEYS = (ENTITY, TIMESTAMP)
 
 
-class Asked(FeatureEntry, omit_defaults=True):
-    """A reference with options. Its column is named by `as`, by default `ref`.
-
-    `key`: the field of a row that holds the entity id, or a mapping from keys of a composite type to fields. The
-    other options take the place of those of the request.
-    """
-
-    aggregation: str | None = None
-    window: Duration | None = None
-    lookback: Duration | None = None
-
-
-class Observed(Body, omit_defaults=True):
-    """A spine: a row for every observation of a feature between two event times, in the order of ids and times."""
-
-    feature: Reference
-    start_time: Timestamp | None = None
-    end_time: Timestamp | None = None
-
-
-class TrainingSet(Body, omit_defaults=True):
-    """`POST /features/training-set`: either `rows` or a `spine`.
-
-    A row has a `timestamp`, and the keys of all entity types that the features need, or `entityId` where they are
-    of one. Its other fields are labels, which come back unchanged.
-    """
-
-    rows: list[dict[str, Any]] | None = None
-    spine: Observed | None = None
-    features: list[Reference | Asked] | None = None
-    group: str | None = None
-    service: str | None = None
-    lookback: Duration | None = None
-    aggregation: str | None = None
-    window: Duration | None = None
-    known_at: str | None = None
-
-
-class KeepTrainingSet(TrainingSet, kw_only=True):
-    """`POST /training-sets`: a training set to keep under a name, with its rows or the spine that makes them."""
-
-    name: str
-    description: str = ""
-    tags: tuple[str, ...] = ()
-    owner: str | None = None
-
-
 class Options(NamedTuple):
     """Everything that a request asks for but its rows."""
 
-    features: Sequence[str | Asked] | None
+    features: Sequence[str | TrainingEntry] | None
     group: str | None
     service: str | None
     lookback: Duration | None
@@ -103,13 +57,13 @@ def options_of_query(query: Query) -> Options:
     )
 
 
-def _entries(text: str | None) -> Sequence[str | Asked] | None:
+def _entries(text: str | None) -> Sequence[str | TrainingEntry] | None:
     """References separated by commas, or the JSON list that a request in JSON has."""
     if not text:
         return None
     if text.startswith("["):
         try:
-            return msgspec.json.decode(text, type=list[Reference | Asked])
+            return msgspec.json.decode(text, type=list[Reference | TrainingEntry])
         except msgspec.MsgspecError as error:
             raise InvalidInput.at("features", f"is not a JSON list of features: {error}") from None
     return [reference for reference in text.split(",") if reference]
@@ -148,8 +102,8 @@ def columns_of(registry: FeatureRegistry, options: Options) -> Columns:
         pinned = registry.select(None, options.group, options.service).selected
     check_count(len(pinned) + len(given))
     known = {one.name: one for one in pinned}
-    asked = [(one, Asked(ref=one.name)) for one in pinned]
-    entries = [Asked(ref=one) if isinstance(one, str) else one for one in given]
+    asked = [(one, TrainingEntry(ref=one.name)) for one in pinned]
+    entries = [TrainingEntry(ref=one) if isinstance(one, str) else one for one in given]
     for place, entry in enumerate(entries):
         plain = entry.name is None and entry.key is None
         found = known.get(entry.ref) if plain else None
@@ -173,7 +127,7 @@ class _Reading:
         self._inputs: dict[tuple[str, tuple[str, ...]], int] = {}
         self._taking = Taking(registry.pinned, registry.catalogue.keys, self._input)
 
-    def add(self, selected: SelectedFeature, entry: Asked, field: str) -> None:
+    def add(self, selected: SelectedFeature, entry: TrainingEntry, field: str) -> None:
         """Add a feature and its options. Raises InvalidInput."""
         column, name = _wanted(entry, selected, self._options, field), selected.name
         if name in KEYS:
@@ -216,7 +170,7 @@ def _reach(feature: Feature, lookback: Duration | None, field: str) -> int | Non
     return feature.expires_after if lookback is None else parse_duration(lookback, field)
 
 
-def _wanted(entry: Asked, selected: SelectedFeature, options: Options, field: str) -> Wanted | None:
+def _wanted(entry: TrainingEntry, selected: SelectedFeature, options: Options, field: str) -> Wanted | None:
     """The column of a stored feature; None for a computed one."""
     feature = selected.feature
     aggregation = entry.aggregation if entry.aggregation is not None else options.aggregation

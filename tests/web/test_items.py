@@ -20,12 +20,12 @@ from actors.router import Router
 from actors.turns import Steps, at_once, by_turns
 from actors.types.values import render
 from tests.batches import OneFeature, flat
+from timewell.rows_wire import TrainingSet
 from timewell.wire import Body, Observation, Observations
 from web.bodies import items, outline, writing_rows
 from web.bodies.items import Array, Items
 from web.bodies.requests import decode
 from web.bodies.writing_rows import judge_batch, judging_batch, to_sent
-from web.training_request import TrainingSet
 
 
 class RawObservations(Body):

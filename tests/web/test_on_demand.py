@@ -393,6 +393,24 @@ def test_a_kept_training_set_computes_them_again_whatever_has_come_since(house: 
         assert body["name"] in problem(house.server.http.delete(f"/features/{id_}"), 409)["detail"]
 
 
+@pytest.mark.parametrize("named", ["by its type", "by entityId", "by a key", "by what is read"])
+def test_the_rows_of_an_erased_entity_go_from_a_training_set_that_keeps_computed_features(
+    house: House, named: str
+) -> None:
+    field = {"by entityId": "entityId", "by a key": "payer", "by what is read": house.shop}.get(named, house.user)
+    rows = [{field: one, "timestamp": NOON, "amount": 30} for one in ("u1", "u2")]
+    over = house.risk if named == "by what is read" else house.mean
+    made = house.made("share", "amount / (a + 1)", features={"a": over}, request={"amount": "number"})["id"]
+    asked = {"ref": made, "key": "payer"} if named == "by a key" else made
+    body = {"name": f"{house.user}kept", "rows": rows, "features": [asked]}
+    house.server.write((over, "u1", 1, TEN))
+    assert house.server.post("/training-sets", body).status_code == 201
+    entity_type = over.partition(".")[0]
+    assert house.server.http.delete(f"/entities/{entity_type}/u1").status_code == 200
+    kept = house.server.get(f"/training-sets/{body['name']}").json()
+    assert [row[field] for row in kept["definition"]["rows"]] == ["u2"]
+
+
 def test_a_kept_training_set_says_how_far_to_look_back_if_what_is_read_does_not_agree(house: House) -> None:
     house.server.register("a", entity=house.user, maxAge="1d")
     named = {"features": {"mean": house.mean, "a": f"{house.user}.a"}}

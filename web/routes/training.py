@@ -24,6 +24,7 @@ from actors.timestamps import FOREVER
 from actors.training import Filled, Wanted
 from actors.turns import by_turns
 from actors.types.values import width_of
+from timewell.rows_wire import SpineRequest, TrainingSet
 from timewell.wire import TrainingSetAnswer
 from web.answers.keyed import entities_by_key
 from web.answers.lanes import ARROW_TYPE, NDJSON_TYPE, Column, Lane, accepted_lane, stream
@@ -32,7 +33,7 @@ from web.bodies.items import Array, Items
 from web.bodies.requests import Query, body_bytes, json_bytes, range_of
 from web.bodies.row_lines import reading_lines
 from web.chapter import Chapter, Service
-from web.training_request import Columns, Observed, Options, TrainingSet, columns_of, options_of, options_of_query
+from web.training_request import Columns, Options, columns_of, options_of, options_of_query
 from web.training_rows import Known, Naming, TrainingRows, known_of, rows_observed, rows_of_arrow, rows_of_json
 
 SHORTEST_ROW_BYTES = len('{"entityId":"","timestamp":"20250101"},')
@@ -75,7 +76,7 @@ async def lots_of(
     `given`: rows that are still to be judged, as objects or an Arrow table, or a spine.
     """
     arrow, registry = lane.content_type == ARROW_TYPE, router.registry
-    if type(given) is Observed:
+    if type(given) is SpineRequest:
         return _filled(router, _observed(router, registry, given, known, asked), asked, arrow)
     naming = Naming(asked.selection, asked.keys(registry))
     rows = await _judged(router, given, naming, known, lane.content_type.partition(";")[0])
@@ -168,7 +169,7 @@ async def _cut(rows: TrainingRows, asked: Columns) -> AsyncGenerator[TrainingRow
 
 
 async def _observed(
-    router: Router, registry: FeatureRegistry, given: Observed, known: Known, asked: Columns
+    router: Router, registry: FeatureRegistry, given: SpineRequest, known: Known, asked: Columns
 ) -> AsyncGenerator[TrainingRows, None]:
     """The rows of a spine."""
     feature = registry.stored(given.feature)

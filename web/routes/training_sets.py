@@ -19,7 +19,13 @@ from actors.settings import MAX_RECORD_BYTES
 from actors.table.selection import SelectedFeature, Selection
 from actors.timestamps import LAST_MOMENT, SECOND, YEAR_ONE, format_timestamp, parse_timestamp
 from actors.training import Wanted
-from timewell.rows_wire import TrainingSetRecord, TrainingSetsAnswer
+from timewell.rows_wire import (
+    KeepTrainingSet,
+    TrainingEntry,
+    TrainingSet,
+    TrainingSetRecord,
+    TrainingSetsAnswer,
+)
 from timewell.wire import TrainingSetAnswer
 from web.answers.lanes import ARROW_TYPE, LANES, NDJSON_TYPE, Column, Lane, accepted_lane, stream
 from web.answers.listing import listed
@@ -27,7 +33,7 @@ from web.answers.worker import in_worker
 from web.bodies.requests import Query, encode, json_body, no_content
 from web.chapter import Chapter, Service
 from web.routes.training import check_rows, lots_of
-from web.training_request import Asked, Columns, KeepTrainingSet, TrainingSet, columns_of, options_of
+from web.training_request import Columns, columns_of, options_of
 from web.training_rows import ROW, Known
 
 chapter = Chapter("Training sets")
@@ -130,7 +136,7 @@ def _read(registry: FeatureRegistry, definition: TrainingSet, columns: Columns) 
 
 def _pinned(registry: FeatureRegistry, asked: KeepTrainingSet, columns: Columns) -> TrainingSet:
     """What is asked for, with ids and durations in place of references, groups, services and defaults."""
-    selection, entries = columns.selection, list[str | Asked]()
+    selection, entries = columns.selection, list[str | TrainingEntry]()
     numbers = selection.columns if isinstance(selection, Computed) else range(len(columns.wanted))
     for selected, number in zip(selection.selected, numbers, strict=True):
         column = None if number < 0 else columns.wanted[number]
@@ -143,15 +149,15 @@ def _pinned(registry: FeatureRegistry, asked: KeepTrainingSet, columns: Columns)
     return TrainingSet(rows=asked.rows, spine=spine, features=entries, known_at=by_row, lookback=lookback)
 
 
-def _entry(selected: SelectedFeature, keys: Sequence[str], column: Wanted | None) -> Asked:
+def _entry(selected: SelectedFeature, keys: Sequence[str], column: Wanted | None) -> TrainingEntry:
     """A feature with its options; `column`: None if it is computed."""
     key: Any = None
     if column is not None or selected.fields != keys:
         key = dict(zip(keys, selected.fields, strict=True)) if len(keys) > 1 else selected.fields[0]
     if column is None:
-        return Asked(ref=selected.feature.id, key=key, name=selected.name)
+        return TrainingEntry(ref=selected.feature.id, key=key, name=selected.name)
     lookback = ALL_TIME if column.aggregation is None and column.lookback is None else column.lookback
-    return Asked(
+    return TrainingEntry(
         ref=selected.feature.id,
         key=key,
         name=column.name,
