@@ -10,9 +10,9 @@ mailbox.py                          how actors are asked: messages, inboxes, rep
 supervisor.py                       restarts an actor that has crashed
 types/                              the value types
 table/                              columns, series and partitions: the data in memory and how it is queried
+amount.py                           bounds on how much a query may read
 derive/                             features that are computed from others
 stats/                              mergeable statistics of a stream of values, and drift between them
-amount.py                           bounds on how much a query may read
 nearest.py                          a few rows of an entity that has very many
 storage/                            the storage engines
 messages.py                         the messages that each actor answers

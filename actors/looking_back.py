@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 
+from actors.amount import in_lots
 from actors.derive.computing import computing
 from actors.derive.expressions.node import Operand
 from actors.derive.on_demand import Computed
 from actors.domain import Feature
 from actors.errors import InvalidInput
 from actors.messages import Scanned
+from actors.settings import COMPUTED_BYTES
 from actors.table.columns import Indices, Times
 from actors.table.ids import Entities, numbered
 from actors.table.selection import Selection
@@ -41,10 +43,11 @@ def entity_type_of(selected: Selection) -> str:
 
 
 async def computed_at(selected: Computed, entities: Entities, at: Times, fill: Fill) -> list[Operand]:
-    """The columns of all features, at moments (int64[n], microseconds) of entities."""
+    """The columns of all features, at moments (int64[n], microseconds) of entities. Raises TooMuchAtOnce."""
     wanted = [Wanted(one.id, one, one.expires_after) for one in selected.stored.features]
     filled = await fill(Spine([entities], at), wanted)
-    return await by_turns(computing(selected, [Operand(one.values, one.nulls) for one in filled], {}, len(at)))
+    read = [Operand(one.values, one.nulls) for one in filled]
+    return await by_turns(computing(selected, read, {}, len(at), COMPUTED_BYTES))
 
 
 async def scanned(
@@ -61,8 +64,14 @@ async def scanned(
     """
     found = [await scan(feature) for feature in selected.stored.features]
     times, more = _moments(found, limit, descending)
-    (column,) = await computed_at(selected, numbered([entity] * len(times)), times, fill)
-    return Scanned(times, column.values, column.nulls, more)
+
+    async def computed(cut: slice) -> Operand:
+        (column,) = await computed_at(selected, numbered([entity] * len(times[cut])), times[cut], fill)
+        return column
+
+    async for cut, column in in_lots(max(1, len(times)), max(1, len(times)), computed):
+        return Scanned(times[cut], column.values, column.nulls, more or cut.stop < len(times))
+    raise AssertionError("there is a first lot")
 
 
 def _moments(found: Sequence[Scanned], limit: int, descending: bool) -> tuple[Indices, bool]:

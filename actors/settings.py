@@ -206,6 +206,11 @@ GROUP_COMMIT_VALUES = 200_000
 ROWS_PER_TURN = 2_500
 """A batch is validated, split and applied this many rows at a time, up to half a millisecond each; other tasks run
 in between."""
+EXPRESSED_PER_TURN = 60_000
+"""Features are computed for as many rows at a time as have this many values in the expression, up to a few
+milliseconds each."""
+COMPUTED_BYTES = 64 * 1024 * 1024
+"""What the texts may take that are computed for rows that are answered together."""
 ROWS_JUDGED_TOGETHER = 10_000
 """A longer batch is validated in parts of this many rows, which are joined afterwards."""
 ENTITIES_PER_MESSAGE = 1_000

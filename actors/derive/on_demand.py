@@ -8,7 +8,7 @@ which are read as any others, and formulas over their columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from actors.domain import Feature, FeatureChange, OnDemand, Pinned, ValueType, c
 from actors.errors import Fault, InvalidInput, RequestError
 from actors.settings import MAX_DEFINITION_DEPTH, MAX_DEFINITION_NAMES, MAX_FEATURES_PER_READ
 from actors.table.selection import SelectedFeature, Selection
+from actors.turns import Steps
 
 REQUEST = "request"
 """The entity type under which a feature is listed that is registered without one."""
@@ -307,8 +308,9 @@ def selection_of(
 # The order of several registrations
 
 
-def in_order(changes: Sequence[tuple[str, FeatureChange]]) -> Iterator[tuple[str, FeatureChange]]:
-    """Registrations, each with its place in the request, such that each comes after those that it refers to.
+def in_order(changes: Sequence[tuple[str, FeatureChange]]) -> Steps[list[tuple[str, FeatureChange]]]:
+    """Registrations, each with its place in the request, such that each comes after those that it refers to,
+    in steps.
 
     Of its own name, a feature refers to lower versions. Raises InvalidInput for those that refer to each other.
     """
@@ -320,6 +322,8 @@ def in_order(changes: Sequence[tuple[str, FeatureChange]]) -> Iterator[tuple[str
     order, own = TopologicalSorter[str](), set[str]()
     for place, change in changes:
         order.add(place)
+        if change.expression is not UNSET:
+            yield
         for reference in references_of(change) & named.keys():
             if place in named[reference]:
                 own.add(reference)
@@ -331,7 +335,7 @@ def in_order(changes: Sequence[tuple[str, FeatureChange]]) -> Iterator[tuple[str
         for place, number in named[name].items():
             order.add(f"{name} < {number + 1}", place, f"{name} < {number}")
     try:
-        yield from ((place, by_place[place]) for place in order.static_order() if place in by_place)
+        return [(place, by_place[place]) for place in order.static_order() if place in by_place]
     except CycleError as error:
         circle = [place for place in error.args[1][:-1] if place in by_place]
         others = ", ".join(f"{by_place[place].entity}.{by_place[place].name}" for place in circle)

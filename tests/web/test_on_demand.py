@@ -419,3 +419,27 @@ def test_a_kept_training_set_says_how_far_to_look_back_if_what_is_read_does_not_
     body = {"name": f"{house.user}kept", "rows": rows, "features": [both]}
     assert "lookback" in problem(house.server.post("/training-sets", body), 400)["detail"]
     assert house.server.post("/training-sets", {**body, "lookback": "1d"}).status_code == 201
+
+
+def test_what_is_made_of_long_texts_is_answered_in_parts_or_refused(house: House) -> None:
+    house.server.register("note", "string", entity=house.user)
+    note = f"{house.user}.note"
+    moments = [f"2025-01-01T{number // 60:02}:{number % 60:02}:00.000Z" for number in range(70)]
+    house.server.write(*((note, "u1", "A" * 60_000, one) for one in moments))
+    names = [f"quiet{number}" for number in range(18)]
+    for name in names:
+        house.made(name, "lower(note)", features={"note": note})
+    all_of_them = {name: f"{house.user}.{name}" for name in names}
+    size = house.made("size", " + ".join(f"length({name})" for name in names), features=all_of_them)["id"]
+    body = {"entityIds": ["u1"] * 1_000, "features": [size]}
+    assert "computed" in problem(house.server.post("/features/serve", body), 413)["detail"]
+    found = house.train({"rows": [{house.user: "u1", "timestamp": one} for one in moments], "features": [size]})
+    assert [one[size] for one in found] == [18 * 60_000] * 70
+    exported = house.server.post("/features/export", {"features": [size]}).json()["results"]
+    assert [(one["timestamp"], one[size]) for one in exported] == [(one, 18 * 60_000) for one in moments]
+    address, seen, cursor = f"/features/{size}/history?entityId=u1", list[str](), ""
+    while not seen or cursor:
+        page = house.server.http.get(f"{address}{cursor}").json()
+        seen += [one["timestamp"] for one in page["observations"]]
+        cursor = f"&cursor={page['nextCursor']}" if "nextCursor" in page else ""
+    assert seen == moments

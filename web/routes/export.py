@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 import numpy as np
 from quart import Response
 
+from actors.amount import in_lots
 from actors.derive.on_demand import Computed, selection_of
 from actors.errors import InvalidInput
 from actors.looking_back import computed_at, entity_type_of
@@ -79,12 +80,13 @@ async def _columns(
     any_lot = False
     async for lot in lots:
         any_lot = True
-        found = lot.columns if not isinstance(selected, Computed) else await _computed(router, lot, selected)
-        values = [
-            Column(name, feature.value_type, *column)
-            for (name, feature), column in zip(selected.by_reference.items(), found, strict=True)
-        ]
-        yield [*key_columns(entities_by_key(keys, lot.entities, lot.owner)), moments(lot.at), *values]
+        about = [*key_columns(entities_by_key(keys, lot.entities, lot.owner)), moments(lot.at)]
+        async for cut, found in _found(router, lot, selected):
+            values = [
+                Column(name, feature.value_type, *column)
+                for (name, feature), column in zip(selected.by_reference.items(), found, strict=True)
+            ]
+            yield [*(column.cut(cut) for column in about), *values]
     if not any_lot:
         none = np.zeros(0, np.int64)
         nothing = [
@@ -94,11 +96,25 @@ async def _columns(
         yield [*key_columns(entities_by_key(keys, [], none)), moments(none), *nothing]
 
 
-async def _computed(router: Router, lot: Observed, selected: Computed) -> list[tuple[Array, Nulls]]:
-    """What was observed of the stored features, and the values that the computed ones had at these moments."""
-    entities = Entities(Ids(list(lot.entities)), lot.owner)
-    made = await computed_at(selected, entities, lot.at, router.fill)
-    return [
-        (column.values, column.nulls) if number < 0 else lot.columns[number]
-        for number, column in zip(selected.columns, made, strict=True)
-    ]
+async def _found(
+    router: Router, lot: Observed, selected: Selection
+) -> AsyncIterator[tuple[slice, Sequence[tuple[Array, Nulls]]]]:
+    """What was observed of the stored features, and the values that the computed ones had at these moments, for
+    slices of a lot."""
+    count = len(lot.at)
+    if not isinstance(selected, Computed):
+        yield slice(0, count), lot.columns
+        return
+    ids = Ids(list(lot.entities))
+
+    async def computed(cut: slice) -> list[tuple[Array, Nulls]]:
+        made = await computed_at(selected, Entities(ids, lot.owner[cut]), lot.at[cut], router.fill)
+        return [
+            (column.values, column.nulls)
+            if number < 0
+            else (lot.columns[number][0][cut], lot.columns[number][1][cut])
+            for number, column in zip(selected.columns, made, strict=True)
+        ]
+
+    async for part in in_lots(count, count, computed):
+        yield part

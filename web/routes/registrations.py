@@ -36,7 +36,9 @@ chapter = Chapter("Registry")
 )
 async def register_together(service: Service) -> Response:
     asked = await json_body(Registrations)
-    outcomes = await service.router.register_together([*_registrations(asked)], Query(_QUERY).flag("dryRun"))
+    dry_run = Query(_QUERY).flag("dryRun")
+    registrations = await by_turns(_registrations(asked))
+    outcomes = await service.router.register_together(registrations, dry_run)
     return encode(await by_turns(_answer(outcomes)))
 
 
@@ -49,20 +51,22 @@ def _answer(outcomes: Sequence[Outcome]) -> Steps[RegistrationsAnswer]:
     return RegistrationsAnswer(told["entity"], told["feature"], told["group"], told["service"])
 
 
-def _registrations(asked: Registrations) -> Iterator[Registration]:
-    """What is asked, in an order in which each comes after what it may refer to."""
+def _registrations(asked: Registrations) -> Steps[list[Registration]]:
+    """What is asked, in an order in which each comes after what it may refer to, in steps."""
+    found = list[Registration]()
     for at, entity_type in enumerate(asked.entities):
         fields = msgspec.structs.asdict(entity_type)
-        yield Registration(f"entities[{at}]", EntityType(created=0, updated=0, **fields))
+        found.append(Registration(f"entities[{at}]", EntityType(created=0, updated=0, **fields)))
     places = [f"features[{at}]" for at in range(len(asked.features))]
     features = [
         (place, asked_feature(one, f"{place}.")) for place, one in zip(places, asked.features, strict=True)
     ]
-    yield from (Registration(*one) for one in in_order(features))
+    found += [Registration(*one) for one in (yield from in_order(features))]
     for at, group in enumerate(asked.groups):
-        yield Registration(f"groups[{at}]", Group(created=0, updated=0, **msgspec.structs.asdict(group)))
+        found.append(Registration(f"groups[{at}]", Group(created=0, updated=0, **msgspec.structs.asdict(group))))
     for at, service in enumerate(asked.services):
-        yield Registration(f"services[{at}]", asked_service(service, f"services[{at}]."))
+        found.append(Registration(f"services[{at}]", asked_service(service, f"services[{at}].")))
+    return found
 
 
 def _told(outcome: Outcome) -> RegistrationOutcome:

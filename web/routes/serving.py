@@ -152,7 +152,7 @@ async def _serve(router: Router, settings: Settings, asked: Serve, judged: int |
             if grids:
                 await trio.lowlevel.checkpoint()
             lot = question if step >= count else question.part(slice(start, start + step))
-            grids.append(await _grid(router, lot, at, aged_at, current, judged))
+            grids.append(await _grid(router, lot, at, aged_at, current, judged, settings.max_answer_bytes))
             size += sum(map(text_bytes, grids[-1].values))
             check_bytes(size, settings)
         return size
@@ -172,9 +172,15 @@ async def _serve(router: Router, settings: Settings, asked: Serve, judged: int |
 
 
 async def _grid(
-    router: Router, question: _Question, at: int, aged_at: int, current: bool, judged: int | None
+    router: Router,
+    question: _Question,
+    at: int,
+    aged_at: int,
+    current: bool,
+    judged: int | None,
+    most_bytes: int,
 ) -> Grid:
-    """The values of all features that are asked for, computed ones among them. Raises Stale."""
+    """The values of all features that are asked for, computed ones among them. Raises Stale, TooLarge."""
     selected, stored = question.selected, question.selected.stored
     if stored.features:
         grid = await router.latest_of_rows(question.ids, stored, at, current, judged)
@@ -185,7 +191,7 @@ async def _grid(
     if not isinstance(selected, Computed):
         return grid
     hidden = grid.nulls | (grid.times < stored.served_from(aged_at))
-    return await by_turns(completing(selected, grid, hidden, question.fields, at))
+    return await by_turns(completing(selected, grid, hidden, question.fields, at, most_bytes))
 
 
 def _moved(part: slice, by: int) -> slice:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from actors.errors import InvalidInput
 from actors.ingest.arrow_stream import read_table
 from actors.registry import FeatureRegistry
 from actors.router import Router
-from actors.settings import CELLS_PER_LOT, Settings
+from actors.settings import CELLS_PER_LOT, COMPUTED_BYTES, Settings
 from actors.timestamps import FOREVER
 from actors.training import Filled, Wanted
 from actors.turns import by_turns
@@ -211,13 +211,14 @@ async def _filled(
         async for rows in lots:
             count = len(rows.spine.at)
 
-            def fill(cut: slice, rows: TrainingRows = rows) -> Awaitable[list[Filled]]:
-                return router.fill(rows.spine.rows(cut), asked.wanted)
-
-            async for cut, filled in in_lots(max(1, count), max(1, count), fill):
+            async def fill(cut: slice, rows: TrainingRows = rows) -> list[Column]:
+                filled = await router.fill(rows.spine.rows(cut), asked.wanted)
                 columns = [_column(one, of, arrow) for one, of in zip(filled, asked.wanted, strict=True)]
-                if isinstance(asked.selection, Computed):
-                    columns = await _completed(asked.selection, columns, filled, rows.part(cut))
+                if not isinstance(asked.selection, Computed):
+                    return columns
+                return await _completed(asked.selection, columns, filled, rows.part(cut))
+
+            async for cut, columns in in_lots(max(1, count), max(1, count), fill):
                 yield [*(column.cut(cut) for column in rows.columns), *columns]
 
 
@@ -230,9 +231,9 @@ def _column(filled: Filled, wanted: Wanted, arrow: bool) -> Column:
 async def _completed(
     selected: Computed, columns: Sequence[Column], filled: Sequence[Filled], rows: TrainingRows
 ) -> list[Column]:
-    """The columns of all features, from those of the stored ones."""
+    """The columns of all features, from those of the stored ones. Raises TooMuchAtOnce."""
     read = [Operand(one.values, one.nulls) for one in filled]
-    found = await by_turns(computing(selected, read, rows.fields, len(rows.spine.at)))
+    found = await by_turns(computing(selected, read, rows.fields, len(rows.spine.at), COMPUTED_BYTES))
     return [
         Column(one.name, one.feature.value_type, column.values, column.nulls) if number < 0 else columns[number]
         for one, number, column in zip(selected.selected, selected.columns, found, strict=True)

@@ -38,10 +38,14 @@ _MOST_NAMED = 20
 
 
 class Expression:
-    """A parsed expression. `type`: of its values. `names`: the fields that it reads, in order of appearance."""
+    """A parsed expression. `type`: of its values. `names`: the fields that it reads, in order of appearance.
 
-    def __init__(self, text: str, node: Node, type_: ValueType, names: tuple[str, ...]) -> None:
+    `size`: how many names and values it has, in proportion to which it takes time.
+    """
+
+    def __init__(self, text: str, node: Node, type_: ValueType, names: tuple[str, ...], size: int) -> None:
         self.text = text
+        self.size = size
         self.type = type_
         self.names = names
         self._node = node
@@ -94,7 +98,7 @@ def parse(text: str, types: Mapping[str, ValueType], field_name: str = "expressi
         raise found.wrong(0, "is always null")
     if node.type in ("vector", "json"):
         raise found.wrong(0, f"{arithmetic.told(node.type)} can only be asked whether it is null")
-    return Expression(text, node, node.type, tuple(builder.names))
+    return Expression(text, node, node.type, tuple(builder.names), len(found.letters))
 
 
 def parse_condition(text: str, types: Mapping[str, ValueType], field_name: str = "where") -> Expression:
