@@ -110,11 +110,23 @@ def test_register_takes_a_list_of_all_kinds_in_json_from_stdin(
     [
         ("features: [{name: f, entity: user, valueType: number, valueTyp: 5}]", ["features[0].valueTyp"]),
         ("features: [{name: f, entity: user, valueType: colour}]", ["features[0].valueType", "colour"]),
-        ("features: [{name: f, entity: user}]", ["features[0]", "valueType: is required"]),
+        ("features: [{name: f, entity: user}]", ["features[0].valueType: is required"]),
         ("[{name: f, entity: user, features: 5}]", [":1: [0].features"]),
-        ("fetures: []", ["'fetures'"]),
-        ("features: {}", ["features is not a list"]),
+        ("fetures: []", ["bad.yaml:1: fetures: is none of"]),
+        ("features: {}", ["bad.yaml:1: features: is not a list"]),
         ("features: [", ["neither YAML nor JSON"]),
+        ("[]", ["nothing to register"]),
+        ("features: []", ["nothing to register"]),
+        ("", ["nothing to register"]),
+        (
+            "groups: [{name: a, entity: user, features: []}]\n\ngroups: []",
+            ["bad.yaml:1: groups: is given again in line 3"],
+        ),
+        ("[{name: a, keys: [a, b],\n name: b}]", ["bad.yaml:1: [0].name: is given again in line 2"]),
+        (
+            "features: [{name: f, name: f, entity: user, valueType: number}]",
+            ["features[0].name: is given again in line 1"],
+        ),
         ("five", ["found str"]),
         ("features: [five]", ["features[0]: expected fields, found str"]),
         ("features: [{name: 1f, entity: user, valueType: number}]", ["features[0].name", "1f"]),
@@ -147,6 +159,46 @@ def test_all_that_is_wrong_is_told_with_its_line_and_nothing_is_registered(
         [" 4 errors; nothing was registered"],
     ]
     assert said(timewell("features", "--q", f"{name}.", "--json")) == {"features": []}
+
+
+def test_what_only_the_service_finds_is_told_beside_what_the_file_itself_shows(
+    timewell: Command, shared_server: LiveServer, name: str
+) -> None:
+    shared_server.register(f"{name}_old", "string")
+    Path("bad.yaml").write_text(
+        f"""
+features:
+  - {{name: {name}_old, entity: user, valueType: number, tag: x}}
+  - {{name: {name}_gone, entity: user, valueType: colour}}
+  - {{name: {name}_new, entity: user, valueType: number, maxAge: soon}}
+groups:
+  - {{name: {name}_one, entity: user, features: [{name}_gone]}}
+  - {{name: {name}_two, entity: user, features: [none_such, {name}_new]}}
+services:
+  - {{name: {name}_model, features: [user.{name}_gone.v1], owner: 5}}
+  - {{name: {name}_other, features: [user.{name}_new, user.none]}}
+"""
+    )
+    code, out, err = timewell("register", "-f", "bad.yaml")
+    told = [line.removeprefix("timewell: bad.yaml:").split(": ")[:2] for line in err.splitlines()]
+    assert (code, out) == (1, "")
+    assert told == [
+        ["3", "features[0].tag"],
+        ["3", "features[0]"],
+        ["4", "features[1].valueType"],
+        ["5", "features[2].maxAge"],
+        ["8", "groups[1].features[0]"],
+        ["10", "services[0].owner"],
+        ["11", "services[1].features[1]"],
+        [" 7 errors; nothing was registered"],
+    ]
+    assert said(timewell("features", "--q", f"{name}_new", "--json")) == {"features": []}
+
+
+def test_a_file_with_faults_is_told_of_without_a_service_too(timewell: Command) -> None:
+    Path("bad.yaml").write_text("features: [{name: f, entity: user, valueType: colour}]")
+    away = ["--url", "http://127.0.0.1:1"]
+    refused(timewell("register", "-f", "bad.yaml", *away), 1, "features[0].valueType", "colour")
 
 
 def test_every_field_that_is_wrong_is_told_at_once(timewell: Command, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from timewell.commands.options import Subparsers, add_command, client_of
 from timewell.commands.output import cell, show_json, show_table
-from timewell.commands.registration_file import RegistrationFile
+from timewell.commands.registration_file import Fault, RegistrationFile
 
 if TYPE_CHECKING:
     from timewell.wire import RegistrationOutcome, RegistrationsAnswer
@@ -54,17 +54,38 @@ def run(asked: Namespace) -> None:
 
     content = sys.stdin.buffer.read() if asked.file == "-" else Path(asked.file).read_bytes()
     file = RegistrationFile("stdin" if asked.file == "-" else asked.file, content)
+    if file.faults:
+        raise file.refusal([*file.faults, *_found_by_service(asked, file)])
     with client_of(asked) as client:
         try:
             answer = client.register_together(**file.items, dry_run=asked.dry_run)
         except TimewellError as error:
             if not error.errors:
                 raise
-            raise file.refusal([(fault.field, fault.message) for fault in error.errors]) from None
+            raise file.refusal([Fault(fault.field, fault.message) for fault in error.errors]) from None
     if asked.json:
         show_json(answer)
     else:
         _show(answer, "WOULD BE" if asked.dry_run else "OUTCOME")
+
+
+def _found_by_service(asked: Namespace, file: RegistrationFile) -> list[Fault]:
+    """What the service finds wrong with what is sound in a file that has faults; nothing if it cannot be asked."""
+    from timewell.client import Client
+    from timewell.errors import TimewellError
+
+    sound = file.sound()
+    places = {f"{kind}[{at}]": f"{kind}[{own}]" for kind, items in sound.items() for at, own in enumerate(items)}
+    try:
+        with Client(asked.url, retry_seconds=0) as client:
+            client.register_together(**{kind: [*items.values()] for kind, items in sound.items()}, dry_run=True)
+    except TimewellError as error:
+        found = []
+        for fault in error.errors:
+            place, bracket, rest = fault.field.partition("]")
+            found.append(Fault(places.get(place + bracket, place + bracket) + rest, fault.message))
+        return found
+    return []
 
 
 def _show(answer: RegistrationsAnswer, heading: str) -> None:

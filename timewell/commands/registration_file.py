@@ -3,44 +3,71 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from timewell.commands.exits import Failed
 
 KINDS = ("entities", "features", "groups", "services")
-Fault = tuple[str, str]
-"""A place such as `services[1].features[0]`, and what is wrong there."""
+
+
+class Fault(NamedTuple):
+    """A place such as `services[1].features[0]`, and what is wrong there."""
+
+    place: str
+    message: str
 
 
 class RegistrationFile:
-    """What a file registers. `items`: by kind, in the file's order, checked by themselves but not together."""
+    """What a file registers: `items` by kind, in the order of the file, and `faults` of each by itself."""
 
     def __init__(self, source: str, content: bytes) -> None:
-        """Raises Failed that names all that is wrong, with its place."""
+        """Raises Failed if the content is neither YAML nor JSON, or has nothing to register."""
         self._source = source
-        self._content = content
+        self._root = _composed(content)
         self._places: dict[str, str] = {}
         self.items: dict[str, list[Any]] = {kind: [] for kind in KINDS}
+        self.faults = [] if self._root is None else [*_twice(self._root, "", set())]
         for kind, place, item in self._found(_parsed(source, content)):
             self._places[f"{kind}[{len(self.items[kind])}]"] = place
             self.items[kind].append(item)
-        faults = [
-            *_twice(_composed(content), "", set()),
-            *(
-                fault
-                for kind, items in self.items.items()
-                for at, item in enumerate(items)
-                for fault in _faults(item, _struct(kind), f"{kind}[{at}]")
-            ),
+        self._read_whole = not self.faults
+        self.faults += [
+            fault
+            for kind, items in self.items.items()
+            for at, item in enumerate(items)
+            for fault in _faults(item, _struct(kind), f"{kind}[{at}]")
         ]
-        if faults:
-            raise self.refusal(faults)
+        if not self.faults and not any(self.items.values()):
+            raise Failed(f"{source}: there is nothing to register in it")
+
+    def sound(self) -> dict[str, dict[int, Any]]:
+        """The items by kind and index that can be judged together, without fields that are wrong.
+
+        An item that lacks a field that it needs is not among them, nor one that refers to it.
+        """
+        found: dict[str, dict[int, Any]] = {kind: {} for kind in KINDS}
+        missing = set[object]()
+        for kind, at, item in self._all():
+            kept = _without_faults(item, _struct(kind))
+            if kept is None:
+                missing.add(item.get("name") if isinstance(item, dict) else None)
+            else:
+                found[kind][at] = kept
+        if None in missing or not self._read_whole:
+            return {kind: {} for kind in KINDS}  # whatever refers to something may mean what is not known
+        while lacking := [
+            (kind, at) for kind, items in found.items() for at, item in items.items() if _names_in(item) & missing
+        ]:
+            missing |= {found[kind].pop(at)["name"] for kind, at in lacking}
+        return found
+
+    def _all(self) -> Iterator[tuple[str, int, Any]]:
+        yield from ((kind, at, item) for kind, items in self.items.items() for at, item in enumerate(items))
 
     def refusal(self, faults: Sequence[Fault]) -> Failed:
-        """The exception that tells all faults, each with its place and line."""
-        root = _composed(self._content)
-        first, *others = [self._told(root, fault) for fault in faults]
+        """The exception that tells all faults in the order of their lines, each with its place."""
+        first, *others = [told for _, told in sorted(map(self._told, faults), key=lambda one: one[0])]
         failed = Failed(first)
         for told in others:
             failed.add_note(told)
@@ -54,25 +81,30 @@ class RegistrationFile:
             for at, item in enumerate(given):
                 yield _kind_of(item), f"[{at}]", item
         elif isinstance(given, dict):
-            for name in given.keys() - {*KINDS}:
-                raise Failed(f"{self._source}: {name!r} is none of {', '.join(KINDS)}")
+            self.faults += [
+                Fault(f"{name}", f"is none of {', '.join(KINDS)}") for name in given if name not in KINDS
+            ]
             for kind in KINDS:
                 items = [] if given.get(kind) is None else given[kind]
                 if not isinstance(items, list):
-                    raise Failed(f"{self._source}: {kind} is not a list")
+                    self.faults.append(Fault(kind, "is not a list"))
+                    continue
                 for at, item in enumerate(items):
                     yield kind, f"{kind}[{at}]", item
-        else:
+        elif given is not None:
             raise Failed(f"{self._source}: expected {', '.join(KINDS)}, found {type(given).__name__}")
 
-    def _told(self, root: Any, fault: Fault) -> str:
+    def _told(self, fault: Fault) -> tuple[int, str]:
+        """The line of a fault, and what to say of it."""
         place, message = fault
         for known, own in self._places.items():
             if place.startswith(known):
                 place = own + place.removeprefix(known)
                 break
-        line = "" if root is None else f"{_line(root, place)}:"
-        return f"{self._source}:{line} {place}: {message}"
+        if self._root is None:
+            return 0, f"{self._source}: {place}: {message}"
+        line = _line(self._root, place)
+        return line, f"{self._source}:{line}: {place}: {message}"
 
 
 def _kind_of(item: Any) -> str:
@@ -111,21 +143,41 @@ def _faults(item: Any, struct: Any, place: str) -> Iterator[Fault]:
     import msgspec
 
     if not isinstance(item, dict):
-        yield place, f"expected fields, found {type(item).__name__}"
+        yield Fault(place, f"expected fields, found {type(item).__name__}")
         return
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     for name in [name for name in item if name not in fields]:
-        yield f"{place}.{name}", f"is not a known field; these are: {', '.join(fields)}"
+        yield Fault(f"{place}.{name}", f"is not a known field; these are: {', '.join(fields)}")
     for name, field in fields.items():
         if name not in item:
             if field.required:
-                yield place, f"{name} is missing"
+                yield Fault(place, f"{name} is missing")
             continue
         try:
             msgspec.convert(item[name], field.type)
         except msgspec.ValidationError as error:
             what, _, within = str(error).partition(" - at `$")
-            yield f"{place}.{name}{within.rstrip('`')}", what
+            yield Fault(f"{place}.{name}{within.rstrip('`')}", what)
+
+
+def _without_faults(item: Any, struct: Any) -> dict[str, Any] | None:
+    """The fields of an item that are right; None if one is wrong or missing that says what it is."""
+    if not isinstance(item, dict):
+        return None
+    wrong = {fault.place[1:].partition(".")[0].partition("[")[0] for fault in _faults(item, struct, "")}
+    kept = {name: value for name, value in item.items() if name not in wrong}
+    return None if wrong & _DEFINING or any(_faults(kept, struct, "")) else kept
+
+
+_DEFINING = {"name", "entity", "version", "valueType", "expression", "features", "keys"}
+
+
+def _names_in(item: Mapping[str, Any]) -> set[object]:
+    """The names of what an item refers to, and their parts: `user.spend.v1` may be the feature `spend`."""
+    read = item.get("features") or ()
+    listed = read.values() if isinstance(read, Mapping) else read
+    texts = [one["ref"] if isinstance(one, Mapping) else one for one in listed] + [item.get("entity", "")]
+    return {part for text in [*texts, item.get("expression", "")] for part in re.findall(r"\w+", str(text))}
 
 
 def _twice(node: Any, place: str, known: set[int]) -> Iterator[Fault]:
@@ -143,7 +195,7 @@ def _twice(node: Any, place: str, known: set[int]) -> Iterator[Fault]:
         for key, value in node.value:
             within = f"{place}.{key.value}" if place else str(key.value)
             if str(key.value) in seen:
-                yield within, f"is given again in line {key.start_mark.line + 1}"
+                yield Fault(within, f"is given again in line {key.start_mark.line + 1}")
             seen.add(str(key.value))
             yield from _twice(value, within, known)
 
