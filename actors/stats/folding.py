@@ -18,6 +18,7 @@ from actors.stats.summary import Accepted, Raw, Summary, of_a_piece, of_a_window
 from actors.stats.waiting import Waiting
 from actors.stats.windows import DAY, FIVE_MINUTES, HOUR, WHOLE, WIDEST, Window, placed
 from actors.table.columns import Indices
+from actors.turns import slices
 
 ROWS_PER_STEP = 4_096
 LARGE_ROWS_PER_STEP = 1_024
@@ -77,18 +78,20 @@ class Folding:
         order, begins = _grouped(np.concatenate(marks))
         yield
         windows = _windows(rows.take(order[begins]))
-        rows = rows.take(order)
+        ends = pairwise([*begins.tolist(), len(order)])
         yield
-        packed, done = Raw.of(rows) if rows.plain else None, 0
+        if not rows.plain:
+            for window, (begin, end) in zip(windows, ends, strict=True):
+                for cut in slices(end - begin, _rows_per_step(rows)):
+                    self._summary(window).add(rows.take(order[begin:end][cut]))
+                    yield
+            return
+        packed, done = Raw.of(rows.take(order)), 0
         yield
-        for window, (begin, end) in zip(windows, pairwise([*begins.tolist(), len(order)]), strict=True):
-            if packed is not None:
-                self._summary(window).add_raw(packed.cut(begin, end))
-            else:
-                for part in _steps(rows.cut(slice(begin, end))):
-                    self._summary(window).add(part)
+        for window, (begin, end) in zip(windows, ends, strict=True):
+            self._summary(window).add_raw(packed.cut(begin, end))
             done += end - begin + WINDOW_IN_ROWS
-            if done >= _rows_per_step(rows):
+            if done >= ROWS_PER_STEP:
                 done = 0
                 yield
 

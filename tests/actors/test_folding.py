@@ -163,6 +163,21 @@ def test_a_step_takes_the_fewer_vectors_the_wider_they_are(dimension: int, least
 # What waits
 
 
+@pytest.mark.parametrize("ages", ["live", "some late", "a month"])
+def test_vectors_that_were_put_aside_are_added_to_a_window_as_many_a_step_as_to_the_whole(ages: str) -> None:
+    rows = stream("vector", ages, 4, 900)
+    added, done = list[int](), Folding(1)
+    done.aside.append(*rows)
+    with (
+        mock.patch.object(folding, "COMPONENTS_PER_STEP", 30),
+        mock.patch.object(Summary, "add", lambda _, part: added.append(len(part.times))),
+    ):
+        most = folding._rows_per_step(rows)
+        before = [sum(added) for _ in done.fold_aside()]
+    assert sum(added) == 900
+    assert max(np.diff([0, *before, 900])) <= most == 11
+
+
 @given(st.lists(st.integers(0, 90), max_size=12), st.integers(0, 10**6))
 @settings(deadline=None, max_examples=60)
 @pytest.mark.parametrize("value_type", VALUES)

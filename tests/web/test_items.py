@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from actors.domain import FeatureChange, ValueType
 from actors.errors import Fault, InvalidInput, TimewellError, TooLarge
-from actors.ingest.sent import Ingested, Sent, ingest
+from actors.ingest.sent import Ingested, Sent, ingest, judging
 from actors.registry import FeatureRegistry
 from actors.router import Router
 from actors.turns import Steps, at_once, by_turns
@@ -176,6 +176,21 @@ def test_a_batch_in_pieces_is_judged_as_the_whole(data: bytes, size: int) -> Non
         told = outcome(lambda: trio.run(judge_batch, ROUTER, data, 100))
     if "given twice" not in str(told):
         assert told == outcome(lambda: whole(data))
+
+
+def test_long_items_are_judged_before_many_of_them_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = list[int]()
+
+    def noted(registry: Any, sent: Any, now: int) -> Any:
+        judged.append(len(sent.values))
+        return judging(registry, sent, now)
+
+    monkeypatch.setattr(writing_rows, "judging", noted)
+    monkeypatch.setattr(items, "CHUNK_BYTES", 1)
+    item = b'{"featureId":"number","entityId":"a","value":1}'
+    ingested = at_once(judging_batch(REGISTRY, b'{"values":[%b]}' % b",".join([item] * 200), 1_000, NOW))
+    assert (ingested.accepted, sum(judged)) == (200, 200)
+    assert max(judged) <= 32
 
 
 def test_an_array_that_is_given_twice_is_refused() -> None:
