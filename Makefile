@@ -21,7 +21,7 @@ check lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 demo: $(VENV)/.dev
-	$(BIN)/python -m loadtest.demo
+	$(BIN)/python examples/tour.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m loadtest.micro

@@ -6,6 +6,5 @@ workloads/         the requests of a load test, and checks of their answers
 openloop/          an open-loop driver: `python -m loadtest run`
 limit/ soak/       the highest rate within a latency bound; a mixed load for minutes: `find-limit`, `soak`
 compare/           the same work on Timewell and on its peers: `python -m loadtest compare`
-demo/              every route at work: `python -m loadtest.demo`
 __main__.py        the commands
 """

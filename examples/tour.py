@@ -1,39 +1,111 @@
-"""`python -m loadtest.demo`: fills a running service with a small shop and shows each route answering.
+"""A tour of a running service: fills it with a small shop and calls its main routes.
 
-It may be run again and again: the load has an Idempotency-Key, registering again only updates, and what is
-thrown away is made first.
+    make serve                            # in another terminal
+    make demo                             # or: .venv/bin/python examples/tour.py --url http://127.0.0.1:3001
+
+It may be run again: the load has an Idempotency-Key, registering again only updates, and what it deletes it has
+made before.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 import time
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
 import httpx
 
-from loadtest.demo.purchases import BEGAN, CHECKOUT, FEATURES, MIDNIGHT, USERS, observations, rfc3339
-
 URL = "http://127.0.0.1:3001"
 PATIENCE_SECONDS = 20.0
-"""A service that is starting is waited for: on a busy machine that takes a while."""
-SOME = USERS[:3]
+"""How long to wait for a service that is starting."""
 REFERENCES = ["purchase_amount", "purchase_count_7d"]
 WIDTH, LINES, ITEMS, CHARACTERS = 100, 16, 2, 72
-"""So much of a body is shown."""
+"""Bounds on what is shown of a body."""
+
+# The shop: what 200 users bought in the 30 days before this midnight; the same all day, from a fixed seed
+
+USERS = [f"user{number:03}" for number in range(1, 201)]
+SOME = USERS[:3]
+CATEGORIES = ("books", "garden", "kitchen", "music", "toys")
+DAYS = 30
+MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+BEGAN = MIDNIGHT - timedelta(days=DAYS)
+
+FEATURES = [
+    {"name": name, "valueType": value_type, "description": about, **rest}
+    for name, value_type, about, rest in (
+        ("purchase_amount", "number", "Price in euros", {"schema": {"min": 0, "nullable": False}}),
+        ("purchase_count_7d", "integer", "Purchases within the 7 days up to this one", {"schema": {"min": 0}}),
+        ("last_category", "string", "What was bought last", {"schema": {"enum": CATEGORIES}, "maxAge": "7d"}),
+        ("is_member", "boolean", "Whether the user is in the loyalty programme", {}),
+        ("last_purchase", "timestamp", "When something was bought last", {}),
+        ("taste", "vector", "Share of each category so far", {"schema": {"dimension": len(CATEGORIES)}}),
+        ("basket", "json", "The articles of the last purchase", {}),
+    )
+]
+CHECKOUT = ("purchase_amount", "purchase_count_7d", "last_category", "is_member")
+
+
+def rfc3339(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def observations() -> list[dict[str, Any]]:
+    """All purchases, as values to write."""
+    chance = random.Random(2025)
+    return [value for user in USERS for value in _of_user(user, chance)]
+
+
+def _of_user(user: str, chance: random.Random) -> Iterator[dict[str, Any]]:
+    """The purchases of a user, and for half of the users whether they are members."""
+    if chance.random() < 0.5:
+        yield _observation(user, "is_member", chance.random() < 0.6, BEGAN)
+    offsets = sorted(chance.uniform(0, DAYS * 86_400) for _ in range(chance.randint(1, 12)))
+    moments = [BEGAN + timedelta(milliseconds=round(offset * 1_000)) for offset in offsets]
+    bought = [0] * len(CATEGORIES)
+    for index, moment in enumerate(moments):
+        category = chance.randrange(len(CATEGORIES))
+        bought[category] += 1
+        week = sum(moment - earlier <= timedelta(days=7) for earlier in moments[: index + 1])
+        for name, value in _of_purchase(category, bought, moment, chance).items():
+            yield _observation(user, name, value, moment)
+        yield _observation(user, "purchase_count_7d", week, moment)
+
+
+def _of_purchase(category: int, bought: list[int], moment: datetime, chance: random.Random) -> dict[str, Any]:
+    """The values of the user after a purchase."""
+    articles = [
+        {"article": f"{CATEGORIES[category]}-{chance.randint(1, 99)}", "pieces": chance.randint(1, 3)}
+        for _ in range(chance.randint(1, 3))
+    ]
+    return {
+        "purchase_amount": round(chance.lognormvariate(3.5, 0.8), 2),
+        "last_category": CATEGORIES[category],
+        "last_purchase": rfc3339(moment),
+        "taste": [round(count / sum(bought), 3) for count in bought],
+        "basket": articles,
+    }
+
+
+def _observation(user: str, name: str, value: Any, moment: datetime) -> dict[str, Any]:
+    return {"featureId": f"user.{name}.v1", "entityId": user, "value": value, "timestamp": rfc3339(moment)}
+
+
+# Requests and answers
 
 
 class Surprise(Exception):
-    """A route did not answer as it should."""
+    """An unexpected answer."""
 
 
 def trimmed(value: Any) -> Any:
-    """The value with long lists and texts cut, saying how much is missing."""
+    """The value with long lists and texts cut, saying how much is left out."""
     if isinstance(value, dict):
         return {key: trimmed(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -46,7 +118,7 @@ def trimmed(value: Any) -> Any:
 
 
 def laid_out(value: Any, indent: str) -> str:
-    """JSON; what fits a line stands on one."""
+    """JSON; values that fit on a line are on one."""
     flat = json.dumps(value, ensure_ascii=False)
     if len(indent) + len(flat) <= WIDTH or not isinstance(value, dict | list):
         return flat
@@ -60,13 +132,13 @@ def laid_out(value: Any, indent: str) -> str:
 
 
 def body(value: Any) -> str:
-    """As much of it as fits a glance."""
+    """The value, shortened to a few lines."""
     lines = f"  {laid_out(trimmed(value), '  ')}".splitlines()
     return "\n".join(lines if len(lines) <= LINES else [*lines[: LINES - 1], "    ..."])
 
 
 class Guide:
-    """Asks the service and shows what is said."""
+    """Sends requests and shows them with their answers."""
 
     def __init__(self, http: httpx.Client) -> None:
         self._http = http
@@ -80,7 +152,7 @@ class Guide:
         return self._ask("GET", path, (200,), params=query)
 
     def post(self, path: str, content: Any, expect: Sequence[int] = (200, 201), key: str = "") -> None:
-        """POST JSON and show. `key`: to make it idempotent."""
+        """POST JSON and show the answer. `key`: of idempotency."""
         self._ask("POST", path, expect, json=content, headers={"Idempotency-Key": key} if key else {})
 
     def delete(self, path: str) -> None:
@@ -145,7 +217,7 @@ def write(guide: Guide) -> None:
 
 
 def serve(guide: Guide) -> None:
-    guide.title("Serve the latest values: of a group, and of a user that nobody knows")
+    guide.title("Serve the latest values: of a group, and of an unknown user")
     guide.post("/features/serve", {"entityIds": [*SOME, "nobody"], "group": "checkout"})
     guide.title("With metadata: present, null, missing or expired, and how old")
     asked = {"entityIds": SOME[:1], "features": ["last_category", "is_member"], "includeMetadata": True}
@@ -209,8 +281,8 @@ STEPS = (health, registry, find, write, serve, history, train, watch, delete)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0: every route answered as it should; 1: one did not, or there is no service."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.demo", description="A tour of a running service.")
+    """Exit code 0: every answer was as expected; 1: one was not, or there is no service."""
+    parser = argparse.ArgumentParser(description="A tour of a running service.")
     parser.add_argument("--url", default=URL, help=f"where the service listens (default: {URL})")
     url = parser.parse_args(arguments).url
     try:
@@ -230,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def wait(http: httpx.Client) -> None:
-    """Until something answers. Raises TransportError."""
+    """Wait until the service answers. Raises TransportError."""
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
