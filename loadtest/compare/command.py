@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import trio
 
-from loadtest.compare.comparison import of_sizes
 from loadtest.compare.data import FULL, QUICK, Data
 from loadtest.compare.environments import cache_directory
 from loadtest.compare.peers.lineup import PEERS, STORES, Maker, chosen
@@ -21,17 +20,13 @@ from loadtest.compare.peers.timewell import Timewell
 from loadtest.compare.report import Document, facts_here, markdown, rows
 from loadtest.compare.rounds import Contest
 from loadtest.compare.serving import Place, Store
-from loadtest.compare.work import WORKLOADS, Memory, Peer, Serve, Unavailable, Workload, Write
+from loadtest.compare.work import WORKLOADS, Peer, Serve, Unavailable, Workload, Write
 from loadtest.machine.cores import Cores, cores, placed
 from loadtest.machine.facts import keep
-from loadtest.machine.processes import at_rest, resident_bytes
 from loadtest.machine.tables import table
 
 RESULTS = Path(__file__).parents[1] / "results"
 LIMIT_SECONDS = 180.0
-LOADING_PATIENCE_SECONDS = 60.0
-WARMING_PARTS = 10
-"""The first tenth is loaded before memory is measured, so that fixed costs are not counted per value."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -163,35 +158,13 @@ class Comparing:
         async with started(peer), started(ours):
             for one in (ours, peer):
                 self._document.versions[one.name] = await one.versions()
-            sizes = await self._loaded(ours, peer, workloads)
+            if any(type(one.work) in (Serve, Write) for one in workloads):
+                tell(f"loading {self._data.values.size:,} values into Timewell and {peer.name}")
+                for one in (ours, peer):
+                    await one.load(self._data)
             contest = Contest(ours, peer, self._data, self._room.limit_seconds, tell, directory / "rows.parquet")
             for workload in workloads:
-                if isinstance(workload.work, Memory):
-                    found = of_sizes(workload, peer.name, *sizes)
-                else:
-                    found = await contest.compare(workload)
-                self._document.comparisons.append(found)
-
-    async def _loaded(self, ours: Peer, peer: Peer, workloads: Sequence[Workload]) -> tuple[float, float]:
-        """The memory that a value adds to each, in bytes; nothing is loaded unless a workload needs it."""
-        if not any(type(one.work) in (Serve, Write, Memory) for one in workloads):
-            return 0.0, 0.0
-        tell(f"loading {self._data.values.size:,} values into Timewell and {peer.name}")
-        return await _bytes_a_value(ours, self._data), await _bytes_a_value(peer, self._data)
-
-
-async def _bytes_a_value(peer: Peer, data: Data) -> float:
-    first = len(data.entities) // WARMING_PARTS
-    await peer.load(data, slice(0, first))
-    before = await _resident_bytes(peer, data)
-    values = await peer.load(data, slice(first, None))
-    return (await _resident_bytes(peer, data) - before) / max(1, values)
-
-
-async def _resident_bytes(peer: Peer, data: Data) -> int:
-    if data.scale.rests:
-        await at_rest(peer.processes(), LOADING_PATIENCE_SECONDS)
-    return resident_bytes(peer.processes())
+                self._document.comparisons.append(await contest.compare(workload))
 
 
 @asynccontextmanager

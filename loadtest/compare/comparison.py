@@ -36,7 +36,7 @@ class Comparison(Struct, rename="camel"):
     ours: Side
     theirs: Side
     times_better: list[float]
-    """For each round, how many times as fast, or as small, as the peer Timewell was."""
+    """For each round, how many times as fast as the peer Timewell was."""
     checked_values: int = 0
     """How many values were compared and found equal."""
     left_out: int = 0
@@ -61,7 +61,7 @@ def sample(workload: Workload, done: Timed) -> float:
 
 
 def times_better(workload: Workload, ours: float, theirs: float) -> float:
-    """How many times as fast (or as small) as the peer Timewell is."""
+    """How many times as fast as the peer Timewell is."""
     return ours / theirs if workload.more_is_better else theirs / ours
 
 
@@ -88,9 +88,3 @@ def unfinished(workload: Workload, peer: str, ours: Sequence[Timed], limit: floa
     if (median := found.ours.median) is not None:
         found.at_least = times_better(workload, median, sample(workload, Timed(1, limit)))
     return found
-
-
-def of_sizes(workload: Workload, peer: str, ours: float, theirs: float) -> Comparison:
-    """Bytes, measured once; no ratio if too little was loaded to be seen."""
-    ratios = [times_better(workload, ours, theirs)] if min(ours, theirs) > 0 else []
-    return Comparison(workload.name, workload.about, workload.unit, peer, Side([ours]), Side([theirs]), ratios)

@@ -39,7 +39,6 @@ class _Driven:
     def __init__(self, requests: Iterator[bytes], seconds: float) -> None:
         self._requests, self._until = requests, time.perf_counter() + seconds
         self.latencies: list[float] = []
-        self.answer_bytes = 0
 
     async def ask(self, wire: Wire) -> None:
         """Send requests until the time is up or none is left."""
@@ -49,10 +48,9 @@ class _Driven:
             if request is None:
                 return
             began = now
-            answer = (await wire.ask(request)).good()
+            (await wire.ask(request)).good()
             now = time.perf_counter()
             self.latencies.append(now - began)
-            self.answer_bytes = len(answer)
 
 
 async def drive(port: int, rounds: Rounds, connections: int, seconds: float) -> Timed:
@@ -74,7 +72,7 @@ async def drive(port: int, rounds: Rounds, connections: int, seconds: float) -> 
         with trio.CancelScope(shield=True):
             for wire in wires:
                 await wire.aclose()
-    return Timed(len(driven.latencies), took, driven.latencies, driven.answer_bytes)
+    return Timed(len(driven.latencies), took, driven.latencies)
 
 
 async def ask(port: int, request: bytes) -> bytes:

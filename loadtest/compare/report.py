@@ -15,17 +15,15 @@ from loadtest.machine.tables import number, table
 _HEADINGS = ("workload", "peer", "Timewell", "the peer", "times better", "middle half", "CPU", "checked")
 _HOW = """\
 Rounds in turns (ours, theirs, ours, theirs), after one to warm up; medians, and the median and the middle half of
-the ratios of paired rounds. *Times better*: how many times as fast, or as small, Timewell is;
-below 1 the peer is better. *CPU*: processor time of the peer's servers for the same work, as a multiple of ours.
+the ratios of paired rounds. *Times better*: how many times as fast Timewell is; below 1 the peer is better.
+*CPU*: processor time of the peer's servers for the same work, as a multiple of ours.
 *Checked*: how many values were read from both and found equal.
 
 Servers run on one core, drivers on another; training sets of Feast, DuckDB and Polars, and those of Timewell
 *in process*, are made in the driver, on both. Drivers send ready-made requests and do not decode the answers, but
-*Redis, everysec* and *Redis, always* include the time of redis-py, as in an application.
-*packed*: commands encoded beforehand, replies parsed by hiredis, hashes kept as hash tables. An
-acknowledged write is on stable storage with Timewell, PostgreSQL, *Redis, always* and *Feast, SQLite*; with
-*everysec* and *packed* the last second may be lost. Redis keeps only the latest values: no event times, no
-history, no statistics.
+Redis includes the time of redis-py, as in an application. An acknowledged write is on stable storage with
+Timewell, PostgreSQL and *Feast, SQLite*; with *everysec* the last second may be lost. Redis keeps only the latest
+values: no event times, no history, no statistics.
 *One type a time*: Timewell without rows; serving, all features are the user's, and a training set takes a request
 for each entity type, joined by row in pandas.
 *Both over*: Timewell and the peer keep their values in the same server, which runs on their core (Redis:

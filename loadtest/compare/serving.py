@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractContextManager,
@@ -44,11 +43,10 @@ class Launch(NamedTuple):
 
 
 class Serving(NamedTuple):
-    """A server that answers. `started_in`: seconds from its process's start to its first answer."""
+    """A server that answers."""
 
     port: int
     pid: int
-    started_in: float
 
     def processes(self) -> list[int]:
         return session_of(self.pid)
@@ -58,10 +56,9 @@ class Serving(NamedTuple):
 async def serving(launch: Launch) -> AsyncIterator[Serving]:
     """Start a server and wait until it answers. Raises Unavailable with its last output if it does not."""
     port = free_port()
-    began = time.perf_counter()
     with child(launch.command(port), launch.where, launch.words, launch.environment) as process:
         await _first_answer(launch, process, port)
-        yield Serving(port, process.pid, time.perf_counter() - began)
+        yield Serving(port, process.pid)
 
 
 async def _first_answer(launch: Launch, process: subprocess.Popen[bytes], port: int) -> None:
@@ -164,11 +161,6 @@ class Served(Peer):
     def port(self) -> int:
         assert self._server is not None
         return self._server.port
-
-    async def start_up(self) -> float:
-        """On files of its own."""
-        async with serving(self.launch(f"empty-{time.monotonic_ns()}")) as server:
-            return server.started_in
 
     def processes(self) -> list[int]:
         """The processes of its server and of its store."""

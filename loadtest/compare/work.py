@@ -79,15 +79,7 @@ class Load(Struct, frozen=True):
     rows: int
 
 
-class StartUp(Struct, frozen=True):
-    """From the start of an empty server's process to its first answer."""
-
-
-class Memory(Struct, frozen=True):
-    """The resident memory that the loaded values added to the server."""
-
-
-Work = Serve | Write | TrainingSet | Load | StartUp | Memory
+Work = Serve | Write | TrainingSet | Load
 
 
 class Batch(NamedTuple):
@@ -112,8 +104,6 @@ class Given(NamedTuple):
     number of the row)."""
     file: Path | None = None
     """The file of Load."""
-    answer_bytes: int = 0
-    """The size of Timewell's answer, for peers that return a constant one."""
 
 
 class Timed(NamedTuple):
@@ -124,7 +114,6 @@ class Timed(NamedTuple):
     seconds: float
     latencies: Sequence[float] = ()
     """Seconds of each request."""
-    answer_bytes: int = 0
     columns: Mapping[str, Values] | None = None
     """The columns of a training set: n, ascending, and the features. Rows may have been left out."""
     processor_seconds: float | None = None
@@ -142,8 +131,6 @@ class Peer:
     """Its name in the tables."""
     kinds: tuple[type, ...]
     """The kinds of work that it does."""
-    remembers = True
-    """Whether its answers hold the values that were written."""
 
     async def start(self) -> None:
         """Start, with the values loaded before, if any. Raises Unavailable."""
@@ -151,9 +138,8 @@ class Peer:
     async def stop(self) -> None:
         """Stop, also in the middle of work. Loaded values stay."""
 
-    async def load(self, data: Any, rows: slice) -> int:
-        """Store the values that are served, of these entities; how many values."""
-        return 0
+    async def load(self, data: Any) -> None:
+        """Store the values that are served."""
 
     async def prepare(self, work: TrainingSet | ServeRows, data: Any) -> None:
         """Store the histories of a training set, or the values of rows, unless already done."""
@@ -164,10 +150,6 @@ class Peer:
 
     async def read(self, view: View, entities: Sequence[str]) -> Read:
         """The latest values, decoded from its answers."""
-        raise NotImplementedError
-
-    async def start_up(self) -> float:
-        """Seconds from starting a further, empty server to its first answer."""
         raise NotImplementedError
 
     def processes(self) -> list[int]:
@@ -192,7 +174,7 @@ class Workload(NamedTuple):
 
     @property
     def more_is_better(self) -> bool:
-        """Whether the unit is a rate; otherwise it is a time or a size."""
+        """Whether the unit is a rate; otherwise it is a time."""
         return self.unit.endswith("/s")
 
 
@@ -204,8 +186,6 @@ def _writing(rows: int, as_json: bool = False) -> Workload:
 
 
 _ALL = (
-    Workload("memory", "resident memory added by a loaded value", Memory(), "bytes"),
-    Workload("start-up", "an empty server until its first answer", StartUp(), "s"),
     Workload("serve-1x2", "serve 1 entity x 2 features, 1 connection", Serve(PAIR, 1)),
     Workload("serve-1x2-32", "serve 1 entity x 2 features, 32 connections", Serve(PAIR, 1, connections=32)),
     Workload("serve-1x50", "serve 1 entity x 50 features, 1 connection", Serve(FIFTY, 1)),

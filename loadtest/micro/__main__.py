@@ -13,7 +13,7 @@ import msgspec
 from loadtest.machine.facts import environment
 from loadtest.machine.measure import Result
 from loadtest.machine.tables import number, table
-from loadtest.micro import beside, expressions, http, lanes, memory, monitoring, over_shared, partition
+from loadtest.micro import beside, expressions, http, lanes, memory, monitoring, partition
 
 GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "partition": partition.run,
@@ -24,8 +24,6 @@ GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "ids": beside.ids,
     "monitor": monitoring.run,
     "memory": memory.run,
-    "postgresql": over_shared.over_postgresql,
-    "redis": over_shared.over_redis,
 }
 
 

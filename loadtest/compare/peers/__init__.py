@@ -4,6 +4,5 @@ timewell.py           Timewell itself; also asked about one entity type at a tim
 feast_sdk.py          Feast's library, which runs in an environment of its own and imports nothing of this project
 feast.py redis.py postgresql.py   stores
 engines.py            point-in-time joins in this process: DuckDB, Polars, and Timewell without HTTP
-hypercorn.py          HTTP alone
 lineup.py             the peers by name
 """

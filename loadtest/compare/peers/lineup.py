@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from loadtest.compare.peers import feast, postgresql, redis
+from loadtest.compare.peers import feast, postgresql
 from loadtest.compare.peers.engines import DuckDB, InProcess, Polars
 from loadtest.compare.peers.feast import Feast
-from loadtest.compare.peers.hypercorn import Hypercorn
 from loadtest.compare.peers.postgresql import PostgreSQL
-from loadtest.compare.peers.redis import Redis
+from loadtest.compare.peers.redis import OverShared, Redis
 from loadtest.compare.peers.timewell import OneType
 from loadtest.compare.serving import Place, Starting, valkey
 from loadtest.compare.serving import postgresql as shared_postgresql
@@ -19,12 +18,9 @@ from loadtest.compare.work import Peer
 Maker = Callable[[Place], Peer]
 PEERS: dict[str, dict[str, Maker]] = {
     "feast": {"feast-sqlite": partial(Feast, feast.SQLITE), "feast-redis": partial(Feast, feast.REDIS)},
-    "redis": {
-        "redis-everysec": partial(Redis, redis.EVERY_SECOND),
-        "redis-always": partial(Redis, redis.ALWAYS),
-        "redis-packed": partial(Redis, redis.PACKED),
-    },
+    "redis": {"redis-everysec": Redis},
     "shared": {
+        "shared-redis-client": OverShared,
         "shared-redis": partial(Feast, feast.SHARED_REDIS),
         "shared-postgresql": partial(Feast, feast.SHARED_POSTGRESQL),
     },
@@ -34,10 +30,13 @@ PEERS: dict[str, dict[str, Maker]] = {
         "postgresql-keyed": partial(PostgreSQL, postgresql.KEYED),
     },
     "timewell": {"timewell-one-type": partial(OneType, {})},
-    "hypercorn": {"hypercorn-noop": Hypercorn},
 }
 """By family, then by name."""
-STORES: dict[str, Starting] = {"shared-redis": valkey, "shared-postgresql": shared_postgresql}
+STORES: dict[str, Starting] = {
+    "shared-redis-client": valkey,
+    "shared-redis": valkey,
+    "shared-postgresql": shared_postgresql,
+}
 """The store that these peers share with Timewell."""
 
 

