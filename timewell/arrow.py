@@ -210,7 +210,8 @@ def id_column_of(frame: Any, name: str, missing: bool = False) -> Any:
 def _unfloated(pa: Any, column: Any) -> Any:
     """Floats as integers, if each stands for one integer alone; else as they are."""
     numbers = [one for one in column.to_pylist() if one is not None]
-    if all(one.is_integer() and abs(one) < FIRST_INEXACT for one in numbers):
+    first_inexact = {16: 2.0**11, 32: 2.0**24, 64: FIRST_INEXACT}[column.type.bit_width]
+    if all(one.is_integer() and abs(one) < first_inexact for one in numbers):
         return column.cast(pa.int64())
     return column
 

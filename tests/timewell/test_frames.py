@@ -281,6 +281,14 @@ def test_other_ids_are_refused(ids: list[Any], words: str) -> None:
     assert refused.value.errors[0].field == "id"
 
 
+@pytest.mark.parametrize(("dtype", "first"), [("float16", 2**11), ("float32", 2**24), ("float64", 2**53)])
+def test_a_float_that_may_stand_for_several_whole_numbers_is_no_id(dtype: str, first: int) -> None:
+    below = pd.DataFrame({"id": np.array([first - 1], dtype)})
+    assert arrow.id_column_of(below, "id").to_pylist() == [str(first - 1)]
+    with pytest.raises(timewell.InvalidInput, match="text or whole numbers"):
+        arrow.id_column_of(pd.DataFrame({"id": np.array([first + 1], dtype)}), "id")
+
+
 STORED_AS_ANOTHER: list[Any] = [
     pd.Series(pd.period_range("2025", periods=2)), pd.Series(pd.Categorical(pd.period_range("2025", periods=2))),
     pd.Series(pd.interval_range(0, 2)), pd.Series(pd.cut([1, 5], 2)),

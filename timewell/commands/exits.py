@@ -6,10 +6,6 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from timewell.wire import FaultAnswer
 
 DONE, FAILED, MISUSED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 MEANINGS = """\
@@ -51,14 +47,6 @@ def say(message: str) -> None:
     print(f"timewell: {message}", file=sys.stderr)
 
 
-def _place(fault: FaultAnswer) -> str:
-    """Where a fault is: `features`, `[3].entityId`, `rows[3].user`."""
-    if fault.index is None:
-        return fault.field
-    field = fault.field.removeprefix("rows.")
-    return f"rows[{fault.index}].{field}" if field != fault.field else f"[{fault.index}].{field}"
-
-
 def _told(error: BaseException, asked: Namespace) -> int:
     """Print why a command failed and return its exit code. Any other exception is a bug and is raised again."""
     if isinstance(error, KeyboardInterrupt):
@@ -73,7 +61,7 @@ def _told(error: BaseException, asked: Namespace) -> int:
     if isinstance(error, OSError):
         say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return FAILED
-    from timewell.errors import TimewellError, Unreachable, shown_address
+    from timewell.errors import TimewellError, Unreachable, place_of, shown_address
 
     if isinstance(error, Unreachable):
         say(f"{shown_address(asked.url)}: {error.detail}")
@@ -82,5 +70,5 @@ def _told(error: BaseException, asked: Namespace) -> int:
         raise error
     say(error.detail)
     for fault in error.errors[1 : MOST_FAULTS_SHOWN + 1]:
-        print(f"  {_place(fault)}: {fault.message}", file=sys.stderr)
+        print(f"  {place_of(fault)}: {fault.message}", file=sys.stderr)
     return FAILED
