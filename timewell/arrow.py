@@ -336,15 +336,22 @@ _READ: dict[str, Callable[[Any], Any]] = {
 
 
 def column_of(value_type: str, values: Sequence[Any]) -> Any:
-    """Served values as a column of their feature's type; json as its text."""
+    """Served values as a column of their feature's type; json as its text.
+
+    Raises ServerFailed for a type that this version of the client does not know.
+    """
     pa = library("pyarrow")
     kind = {
+        "string": pa.string(),
+        "json": pa.string(),
         "number": pa.float64(),
         "integer": pa.int64(),
         "boolean": pa.bool_(),
         "timestamp": pa.timestamp("us", "UTC"),
         "vector": pa.list_(pa.float32()),
-    }.get(value_type, pa.string())
+    }.get(value_type)
+    if kind is None:
+        raise ServerFailed(f"the answer has values of type {value_type}, which this client does not know")
     convert = _READ.get(value_type)
     if convert is not None:
         values = [None if value is None else convert(value) for value in values]

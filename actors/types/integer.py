@@ -18,7 +18,6 @@ from actors.types.type import (
     NO_FEATURE,
     Array,
     Coerced,
-    Observed,
     Refusal,
     Refused,
     Type,
@@ -98,10 +97,6 @@ class Integer(Type):
         refused = [Refused(p, _why_none(float(column.values[p]))) for p in np.flatnonzero(odd).tolist()]
         integers = np.where(odd, 0, column.values).astype(np.int64)
         return Coerced(integers, column.nulls, [*column.refused, *refused])
-
-    def observed(self, values: Array) -> Observed:
-        """Observe the values as amounts."""
-        return Observed(values, values)
 
 
 def _why_none(number: float) -> str:

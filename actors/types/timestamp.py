@@ -14,7 +14,6 @@ from actors.types.type import (
     Array,
     Coerced,
     Nulls,
-    Observed,
     Refused,
     Type,
     column_of,
@@ -66,10 +65,6 @@ class Timestamp(Type):
     def restored(self, feature: Feature, column: pa.Array, nulls: Nulls) -> Array:
         """Restore the microseconds; nulls become 0."""
         return super().restored(feature, column.cast(pa.int64()), nulls)
-
-    def observed(self, values: Array) -> Observed:
-        """Observe the moments as amounts."""
-        return Observed(values, values)
 
     def amount_to_json(self, amount: float | int | None) -> Any:
         """Render an RFC 3339 text. As float64, the last microseconds of the year 9999 round to the year 10000."""

@@ -143,9 +143,9 @@ class Type(ABC):
 
     # Statistics
 
-    @abstractmethod
     def observed(self, values: Array) -> Observed:
-        """Compute what statistics use of values, among which there are no nulls."""
+        """Compute what statistics use of values, none of them null: by default the values as amounts."""
+        return Observed(values, values)
 
     def amount_to_json(self, amount: float | int | None) -> Any:
         """Render an amount in statistics as JSON."""

@@ -6,7 +6,7 @@ string     object (str) json  object (canonical JSON text)  vector  float32[dime
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,10 +91,24 @@ def render_all(value_type: str, values: Array) -> list[Any]:
     return TYPES[value_type].to_json(values)
 
 
+def by_dtype(types: Iterable[Type]) -> dict[tuple[np.dtype[Any], bool], Type]:
+    """The types by their dtype and whether values are vectors, by which statistics recognise them.
+
+    Raises TypeError if two types are kept alike, and statistics would use something else of their values.
+    """
+    found = dict[tuple[np.dtype[Any], bool], Type]()
+    for type_ in types:
+        first = found.setdefault((type_.dtype, type_.compared == "components"), type_)
+        if type(first).observed is not type(type_).observed:
+            raise TypeError(
+                f"{first.name} and {type_.name} are both kept as {type_.dtype} and observed differently"
+            )
+    return found
+
+
+_BY_DTYPE = by_dtype(TYPES.values())
+
+
 def observed(values: Array) -> Observed:
     """Compute what statistics use of values. Their type is recognised by dtype: statistics know no features."""
-    kept = values.dtype, values.ndim == 2
-    for type_ in TYPES.values():
-        if kept == (type_.dtype, type_.compared == "components"):
-            return type_.observed(values)
-    raise TypeError(f"no type is kept as {values.dtype}")
+    return _BY_DTYPE[values.dtype, values.ndim == 2].observed(values)

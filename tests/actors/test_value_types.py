@@ -1,8 +1,9 @@
-"""A value type is one file: a new one is taken, kept, aggregated and watched without a change elsewhere."""
+"""A value type is one file: with a line in TYPES it is taken, kept, aggregated and watched, in a directory too."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -16,11 +17,14 @@ from actors.monitoring import comparing
 from actors.opening import open_router
 from actors.router import Router
 from actors.serving import Span
-from actors.storage.embedded import history
-from actors.storage.embedded.local import MemoryStorage
+from actors.storage.embedded import delta, forgetting, history, runs
+from actors.storage.embedded.local import LocalStorage, MemoryStorage
+from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.table.aggregates import allowed
 from actors.timestamps import FOREVER, NEVER, parse_timestamp
+from actors.types import values
 from actors.types.constraints import check_schema, coerce
+from actors.types.number import Number
 from actors.types.type import Array, Coerced, Observed, Type, column_of, expected, is_text, mismatch
 from actors.types.values import TYPES, convert_arrow, render
 from tests.actors.service import SETTINGS
@@ -34,7 +38,7 @@ class Grade(Type):
 
     name = "grade"
     dtype = np.dtype(np.uint8)
-    arrow = pa.uint8()
+    arrow = pa.int8()
     constraints = frozenset({"min", "max"})
     compared = "amounts"
 
@@ -51,9 +55,6 @@ class Grade(Type):
             raise mismatch(feature, values, field)
         return column_of(self, feature, values.to_pylist(), (len(values),))
 
-    def observed(self, values: Array) -> Observed:
-        return Observed(values, values)
-
     def amount_to_json(self, amount: float | int | None) -> Any:
         return None if amount is None else self.to_json(np.array([round(amount)]))[0]
 
@@ -63,7 +64,9 @@ def grades(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The type, registered."""
     monkeypatch.setitem(TYPES, Grade.name, Grade())
     schema = pa.schema([*history.KEYS, *(pa.field(name, type_.arrow) for name, type_ in TYPES.items())])
-    monkeypatch.setattr(history, "SCHEMA", schema)
+    for module in (history, runs, delta, forgetting):  # made of TYPES on import
+        monkeypatch.setattr(module, "SCHEMA", schema)
+    monkeypatch.setattr(values, "_BY_DTYPE", values.by_dtype(TYPES.values()))
     yield
 
 
@@ -79,9 +82,13 @@ async def write(router: Router, entities: Sequence[str], given: Sequence[Any], t
     await router.write(router.judge.at_once(sent), b"done", None)
 
 
-async def test_it_is_taken_kept_served_and_aggregated() -> None:
+@pytest.fixture(params=["memory", "directory"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> LocalStorage:
+    return MemoryStorage() if request.param == "memory" else EmbeddedStorage(str(tmp_path))
+
+
+async def test_it_is_taken_kept_served_and_aggregated(storage: LocalStorage) -> None:
     times = ["2025-01-01T00:00:00Z", "2025-01-02T00:00:00Z", "2025-01-03T00:00:00Z"]
-    storage = MemoryStorage()
     async with open_router(SETTINGS, storage) as router:
         feature = await registered(router)
         await write(router, ["ada"] * 3, ["C", None, "A"], times)
@@ -123,3 +130,23 @@ async def test_it_is_compared_as_it_says() -> None:
         moved = comparing.of_samples(feature, ["A", "B"] * 500, ["E", "F"] * 500)
         assert moved.verdict == "drift"
         assert coerce(feature, ["A"]).values.tolist() == [0]
+
+
+class Loudness(Number):
+    """Kept like numbers, and observed in another way."""
+
+    name = "loudness"
+
+    def observed(self, values: Array) -> Observed:
+        return Observed(values, -values)
+
+
+def test_a_type_that_statistics_would_take_for_another_is_refused() -> None:
+    with pytest.raises(TypeError, match="number and loudness are both kept as float64"):
+        values.by_dtype([*TYPES.values(), Loudness()])
+
+
+def test_a_directory_says_that_delta_does_not_have_a_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delta, "SCHEMA", pa.schema([pa.field("grade", pa.uint8())]))
+    with pytest.raises(TypeError, match="a column of uint8"):
+        delta.new_table()

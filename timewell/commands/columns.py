@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pyarrow as pa
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from timewell.arrow import holds_bytes, plain_column
 from timewell.errors import InvalidInput
 from timewell.time_columns import Unit, moments_of
-from timewell.wire import FIRST_INEXACT
+from timewell.wire import FIRST_INEXACT, ValueType
 
 WORDS_FOR_NOTHING = pa.array(["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"])
 """What stands for a missing value in CSV files, except in columns of text."""
@@ -34,6 +34,8 @@ def value_column(value_type: str, column: Any, is_text: bool) -> pa.Array:
     Arrow columns have a type already and stay as they are, for the service to judge, unless they are text of a CSV
     (`is_text`).
     """
+    if value_type not in get_args(ValueType):
+        raise BadValue(None, f"is of type {value_type}, which this version of timewell does not know")
     if isinstance(column, list):
         return _from_json(value_type, column)
     column = plain_column(pa, column)

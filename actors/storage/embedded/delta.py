@@ -33,11 +33,17 @@ _HINT = "_last_checkpoint"
 _NAMES = {
     pa.string(): "string",
     pa.float64(): "double",
+    pa.float32(): "float",
     pa.int64(): "long",
+    pa.int32(): "integer",
+    pa.int16(): "short",
+    pa.int8(): "byte",
     pa.bool_(): "boolean",
+    pa.binary(): "binary",
+    pa.date32(): "date",
     pa.timestamp("us", "UTC"): "timestamp",
-    pa.list_(pa.float32()): {"type": "array", "elementType": "float", "containsNull": True},
 }
+"""Arrow's types that Delta has as well; it has none without a sign."""
 _PROTOCOL = {"minReaderVersion": 1, "minWriterVersion": 2}
 _TEXTS = pa.map_(pa.string(), pa.string())
 _LAYOUT = pa.schema(
@@ -87,11 +93,20 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _kind(of: pa.DataType) -> str | dict[str, Any]:
+    """The type of a column as Delta writes it. Raises TypeError for one that Delta does not have."""
+    if pa.types.is_list(of):
+        return {"type": "array", "elementType": _kind(of.value_type), "containsNull": True}
+    if of not in _NAMES:
+        raise TypeError(f"a Delta table cannot have a column of {of}")
+    return _NAMES[of]
+
+
 def new_table() -> str:
     """The metadata of a table created now, as JSON."""
     fields = [
         {"name": name, "type": kind, "nullable": True, "metadata": {}}
-        for name, kind in [*((field.name, _NAMES[field.type]) for field in SCHEMA), ("run", "long")]
+        for name, kind in [*((field.name, _kind(field.type)) for field in SCHEMA), ("run", "long")]
     ]
     return json.dumps(
         {
