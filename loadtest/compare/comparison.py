@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-import numpy as np
 from msgspec import Struct
 
 from loadtest.compare.work import Timed, Workload
@@ -16,8 +15,6 @@ class Side(Struct, rename="camel"):
     """Timewell or the peer. Samples in the unit of the workload, one for each round."""
 
     samples: list[float] = []
-    p50_ms: float | None = None
-    p99_ms: float | None = None
     processor_ms: float | None = None
     """Processor time of the servers for each request, batch or training set."""
 
@@ -67,8 +64,6 @@ def times_better(workload: Workload, ours: float, theirs: float) -> float:
 
 def side(workload: Workload, rounds: Sequence[Timed]) -> Side:
     found = Side([sample(workload, done) for done in rounds])
-    if latencies := [seconds for done in rounds for seconds in done.latencies]:
-        found.p50_ms, found.p99_ms = (1e3 * float(one) for one in np.percentile(latencies, (50, 99)))
     if spent := sum(done.processor_seconds or 0.0 for done in rounds):
         found.processor_ms = 1e3 * spent / sum(done.finished for done in rounds)
     return found

@@ -38,19 +38,16 @@ class _Driven:
 
     def __init__(self, requests: Iterator[bytes], seconds: float) -> None:
         self._requests, self._until = requests, time.perf_counter() + seconds
-        self.latencies: list[float] = []
+        self.answered = 0
 
     async def ask(self, wire: Wire) -> None:
         """Send requests until the time is up or none is left."""
-        now = time.perf_counter()
-        while now < self._until or not self.latencies:
+        while time.perf_counter() < self._until or not self.answered:
             request = next(self._requests, None)
             if request is None:
                 return
-            began = now
             (await wire.ask(request)).good()
-            now = time.perf_counter()
-            self.latencies.append(now - began)
+            self.answered += 1
 
 
 async def drive(port: int, rounds: Rounds, connections: int, seconds: float) -> Timed:
@@ -72,7 +69,7 @@ async def drive(port: int, rounds: Rounds, connections: int, seconds: float) -> 
         with trio.CancelScope(shield=True):
             for wire in wires:
                 await wire.aclose()
-    return Timed(len(driven.latencies), took, driven.latencies)
+    return Timed(driven.answered, took)
 
 
 async def ask(port: int, request: bytes) -> bytes:

@@ -103,17 +103,5 @@ def markdown(document: Document) -> str:
         f"## Workloads\n\n{meanings}\n\n{left_out}".rstrip(),
         f"## Versions\n\n{versions}",
         *([f"## What went wrong\n\n{missing}\n{failures}".rstrip()] if missing or failures else []),
-        f"## Times of single requests\n\n{table(_latencies(document.comparisons), 2)}",
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _latencies(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
-    headings = ("workload", "peer", "Timewell p50 ms", "p99 ms", "CPU ms", "the peer p50 ms", "p99 ms", "CPU ms")
-    lines: list[tuple[str, ...]] = [headings]
-    for one in comparisons:
-        sides = [(side.p50_ms, side.p99_ms, side.processor_ms) for side in (one.ours, one.theirs)]
-        cells = ["" if value is None else number(value) for side in sides for value in side]
-        if any(cells):
-            lines.append((one.workload, one.peer, *cells))
-    return lines

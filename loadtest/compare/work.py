@@ -112,8 +112,6 @@ class Timed(NamedTuple):
     finished: int
     """Requests answered, batches acknowledged, or values loaded."""
     seconds: float
-    latencies: Sequence[float] = ()
-    """Seconds of each request."""
     columns: Mapping[str, Values] | None = None
     """The columns of a training set: n, ascending, and the features. Rows may have been left out."""
     processor_seconds: float | None = None

@@ -17,7 +17,6 @@ from loadtest.machine.tables import table
 from loadtest.openloop.load import Load, add_load_arguments, add_scenario, load_of, positive, target
 from loadtest.openloop.outcome import BUSY, Outcome
 from loadtest.openloop.parent import drive, measured, prepare
-from loadtest.openloop.recording import Recording
 from loadtest.openloop.report import conclude
 from loadtest.openloop.schedule import MOST_REQUESTS
 
@@ -112,7 +111,7 @@ class Steps:
         seconds = self._load.seconds * (CONFIRMATION_TIMES_AS_LONG if confirms else 1)
         load = msgspec.structs.replace(self._load, rate=rate, seconds=seconds)
         before = self._server.footprint()
-        found = measured(load, drive(self._server, load, self._cores, _unwatched))
+        found = measured(load, drive(self._server, load, self._cores))
         if found.content.wrong:
             raise WrongAnswers(found.content.faults[0])
         crowded = crowded_share(before, self._server.footprint())
@@ -131,10 +130,6 @@ def judged(found: Outcome, bound_ms: float, crowded: float) -> Reason:
         return "driver"
     late = found.driver.lag.p99 > LATE * bound_ms
     return "machine" if late or crowded > CROWDED else "service"
-
-
-def _unwatched(_recording: Recording, _since: float) -> None:
-    """Steps are short."""
 
 
 _HEADINGS = ("rate", "p50 ms", "p99 ms", "p99.9 ms", "errors", "driver busy", "late by ms", "crowded", "")

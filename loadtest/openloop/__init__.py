@@ -10,7 +10,7 @@ drive.py        the loop, on trio
 outcome.py      evaluates the recording
 driver.py       the process of the loop, on its own core
 load.py         the parameters of a run, and its options
-parent.py       starts the drivers, watches, shows progress
+parent.py       starts the drivers and waits for them
 report.py       the report of a run
 command.py      the command line
 """

@@ -8,7 +8,7 @@ import sys
 from loadtest.machine.cores import cores
 from loadtest.machine.facts import facts
 from loadtest.openloop.load import add_load_arguments, add_scenario, load_of, positive, target
-from loadtest.openloop.parent import View, drive, measured, prepare
+from loadtest.openloop.parent import drive, measured, prepare
 from loadtest.openloop.report import Told, conclude, document, report
 
 
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     with target(arguments, here) as server:
         prepare(server, load.shape)
         before = server.footprint()
-        found = measured(load, drive(server, load, here, View(load.scenario, load.end).show))
+        found = measured(load, drive(server, load, here))
         told = Told(load=load, outcome=found, cores=here, before=before, after=server.footprint())
     known = facts()
     conclude(arguments, load.scenario, document(told, known), report(told, known))

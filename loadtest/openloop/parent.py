@@ -1,4 +1,4 @@
-"""The parent of the drivers: starts them at one instant, waits, shows progress."""
+"""The parent of the drivers: starts them at one instant and waits for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from loadtest.machine.connection import Connection
 from loadtest.machine.cores import Cores
@@ -21,7 +20,7 @@ from loadtest.machine.processes import child
 from loadtest.machine.service import Service
 from loadtest.openloop.drive import DRAIN_SECONDS
 from loadtest.openloop.load import Load
-from loadtest.openloop.outcome import Outcome, at, latencies, outcome
+from loadtest.openloop.outcome import Outcome, outcome
 from loadtest.openloop.recording import READY, Part, PartDone, Recording, empty, opened
 from loadtest.workloads.shape import Shape
 from loadtest.workloads.writing import fillings, registrations
@@ -29,8 +28,6 @@ from loadtest.workloads.writing import fillings, registrations
 START_SECONDS = 0.1
 GLANCE_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0
-LINE_SECONDS = 2.0
-LOOK_BACK_SECONDS = 1.0
 Watch = Callable[[Recording, float], None]
 """Called with the recording so far, and the seconds since the start."""
 _Driver = subprocess.Popen[bytes]
@@ -52,14 +49,15 @@ class Driven(NamedTuple):
     parts: Sequence[PartDone]
 
 
-def drive(server: Service, load: Load, cores: Cores, watch: Watch) -> Driven:
-    """One run to its end. Raises RuntimeError if a driver fails, AbsurdLoad."""
+def drive(server: Service, load: Load, cores: Cores, watch: Watch | None = None) -> Driven:
+    """One run to its end, watched. Raises RuntimeError if a driver fails, AbsurdLoad."""
     with _shared_file() as path, ExitStack() as drivers:
         empty(load.instants()).tofile(path)
         recording = opened(path)
         processes = [drivers.enter_context(_driver(part)) for part in _parts(server, load, cores, path)]
         for process in processes:
             _expect_ready(process)
+        print(f"{load.scenario}: {load.rate:,.0f}/s for {load.end:g} s", file=sys.stderr, flush=True)
         start = time.perf_counter() + START_SECONDS
         for process in processes:
             _tell(process, f"{start!r}\n".encode())
@@ -124,13 +122,16 @@ def _expect_ready(process: _Driver) -> None:
         raise RuntimeError("a driver could not connect; what it says is above")
 
 
-def _look_on(processes: Sequence[_Driver], recording: Recording, start: float, most: float, watch: Watch) -> None:
-    """Call `watch` until all drivers have ended. Raises RuntimeError after `most` seconds."""
+def _look_on(
+    processes: Sequence[_Driver], recording: Recording, start: float, most: float, watch: Watch | None
+) -> None:
+    """Call `watch` now and then until all drivers have ended. Raises RuntimeError after `most` seconds."""
     while running := [process for process in processes if process.poll() is None]:
         since = time.perf_counter() - start
         if since > most:
             raise RuntimeError("a driver does not end")
-        watch(recording, since)
+        if watch is not None:
+            watch(recording, since)
         with suppress(subprocess.TimeoutExpired):
             running[0].wait(GLANCE_SECONDS)
 
@@ -141,46 +142,3 @@ def _result(process: _Driver) -> PartDone:
     if process.wait() != 0:
         raise RuntimeError("a driver failed; what it says is above")
     return msgspec.json.decode(said, type=PartDone)
-
-
-# Progress
-
-
-class Glimpse(NamedTuple):
-    """The last second: requests that fell due, 2xx answers; milliseconds; how many were answered otherwise."""
-
-    asked: float
-    answered: float
-    p50: float
-    p99: float
-    errors: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.answered:7,.0f} of {self.asked:,.0f}/s"
-            f"  p50 {self.p50:.1f}  p99 {self.p99:.1f} ms  errors {self.errors:,}"
-        )
-
-
-def glimpse(recording: Recording, since: float) -> Glimpse:
-    """The last second: latencies are of what was answered in it, whenever that was due."""
-    begin = since - LOOK_BACK_SECONDS
-    first, last = np.searchsorted(recording.scheduled, [begin, since])
-    recent = recording[(recording.scheduled < since) & (recording.done > begin)]
-    seconds, good = latencies(recent)
-    p50, p99 = at(np.sort(seconds[good]) * 1e3, [0.5, 0.99])
-    asked, answered = ((last - first) / LOOK_BACK_SECONDS, good.sum() / LOOK_BACK_SECONDS)
-    return Glimpse(asked, answered, p50, p99, int((~good).sum()))
-
-
-class View:
-    """Prints a line every few seconds."""
-
-    def __init__(self, name: str, seconds: float) -> None:
-        self._name, self._seconds, self._next_line = name, seconds, LINE_SECONDS
-
-    def show(self, recording: Recording, since: float) -> None:
-        """The recording `since` seconds after the start."""
-        if self._next_line <= since <= self._seconds:
-            self._next_line += LINE_SECONDS
-            print(f"{self._name} {since:4.0f} s {glimpse(recording, since)}", file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
 """Shared by parent and drivers: a row for each request, in a file that all map; and messages.
 
-The drivers write while the parent reads, so that showing progress costs them nothing.
+The drivers write while the parent reads, so that watching costs them nothing.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from loadtest.machine.connection import Connection
 from loadtest.machine.cores import Cores
 from loadtest.machine.service import Service, crowded_share
 from loadtest.openloop.load import Load
-from loadtest.openloop.parent import Driven, View, Watch, drive, prepare
+from loadtest.openloop.parent import Driven, Watch, drive, prepare
 from loadtest.openloop.recording import Recording
 from loadtest.soak.ledger import Book, counted, discrepancies, ledger
 from loadtest.workloads.soaking import Soaking
@@ -66,13 +66,7 @@ class Stage:
         return msgspec.structs.replace(self._load, shape=shape, seconds=CRASH_SECONDS, warm_up=0.0)
 
     def _drive(self, server: Service, load: Load, watch: Watch) -> Driven:
-        view = View("soak", load.end)
-
-        def both(recording: Recording, since: float) -> None:
-            view.show(recording, since)
-            watch(recording, since)
-
-        driven = drive(server, load, self._cores, both)
+        driven = drive(server, load, self._cores, watch)
         work = Soaking(load.shape, len(driven.recording))
         self.books.append(Book(work, ledger(work, driven.recording)))
         return driven

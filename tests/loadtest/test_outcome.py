@@ -7,7 +7,6 @@ import pytest
 
 from loadtest.openloop.drive import DRAIN_SECONDS
 from loadtest.openloop.outcome import FAILED, UNANSWERED, Frame, Outcome, outcome
-from loadtest.openloop.parent import glimpse
 from loadtest.openloop.recording import PartDone, Recording, empty
 from loadtest.openloop.schedule import constant
 from loadtest.openloop.slow_reader import Sipped
@@ -103,21 +102,3 @@ def test_the_busiest_driver_is_told_of() -> None:
     found = outcome(recorded(), FRAME, [PART, other])
     assert (found.driver.busy, found.driver.held_up_seconds, found.driver.longest_seconds) == (0.75, 1.5, 0.9)
     assert (found.content.sampled, found.content.wrong, found.content.faults) == (10, 1, ["bad"])
-
-
-def test_a_glimpse_is_of_the_last_second_alone() -> None:
-    arrays = recorded()
-    arrays.status[150:160] = 503
-    arrays.done[200:] = np.nan
-    found = glimpse(arrays, 2.005)
-    assert (found.asked, found.answered, found.errors) == (100, 90, 10)
-    assert found.p99 == pytest.approx(10)
-
-
-def test_a_glimpse_of_a_backlog_shows_what_is_answered_now_and_how_late() -> None:
-    arrays = recorded()
-    arrays.done[:] = arrays.scheduled * 2
-    arrays.done[arrays.done > 2.005] = np.nan
-    found = glimpse(arrays, 2.005)
-    assert (found.asked, found.answered) == (100, 50)
-    assert found.p50 == pytest.approx(750, abs=10)

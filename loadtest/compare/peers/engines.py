@@ -57,7 +57,7 @@ class Engine(Peer):
             answer = await self.join(work, asked)
         took, spent = time.perf_counter() - began, time.process_time() - spent
         columns = {"n": np.asarray(given.rows["n"], np.float64), **self.columns(work.view, answer)}
-        return Timed(1, took, [took], columns=columns, processor_seconds=spent)
+        return Timed(1, took, columns=columns, processor_seconds=spent)
 
     @abstractmethod
     async def take(self, view: View, histories: Sequence[History]) -> None:

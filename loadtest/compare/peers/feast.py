@@ -205,7 +205,7 @@ class Feast(Served):
         done = await self._call("training_set", str(repository), str(asked), features, str(answer))
         columns = columns_of(pq.read_table(answer).to_pandas(), work.view.features)
         took = done["seconds"]
-        return Timed(1, took, [took], columns=columns, processor_seconds=done["processor_seconds"])
+        return Timed(1, took, columns=columns, processor_seconds=done["processor_seconds"])
 
     async def read(self, view: View, entities: Sequence[str]) -> Read:
         """The answer has a list for each feature, in an order of its own."""

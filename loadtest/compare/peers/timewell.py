@@ -134,7 +134,7 @@ class Timewell(Served):
         began = time.perf_counter()
         found = await self.joined(frame, work.view)
         took = time.perf_counter() - began
-        return Timed(1, took, [took], columns=columns_of(found, work.view.features))
+        return Timed(1, took, columns=columns_of(found, work.view.features))
 
     async def joined(self, frame: pd.DataFrame, view: View) -> pd.DataFrame:
         """The rows of a frame with the features of a view."""
@@ -171,7 +171,7 @@ class Timewell(Served):
             stats = [msgspec.json.decode(await ask(server.port, get(f"/features/{one}/stats"))) for one in LOADED]
         if said != sum(one["count"] for one in stats):
             raise RuntimeError(f"{said:,} values were loaded, of which the statistics count {stats}")
-        return Timed(said, took, [took], processor_seconds=spent)
+        return Timed(said, took, processor_seconds=spent)
 
     async def read(self, view: View, entities: Sequence[str]) -> Read:
         answer = await ask(self.port, encoded("POST", "/features/serve", serve_body(view, entities)))
