@@ -21,10 +21,11 @@ import pyarrow as pa
 from loadtest.machine.arrow import post_table
 from loadtest.machine.connection import Connection
 from loadtest.machine.measure import Result, Target, at_least, at_most, seconds
-from loadtest.machine.messages import Address, get, post
+from loadtest.machine.messages import Address, get
+from loadtest.machine.requests import WRITE_BATCH, serve
 from loadtest.machine.service import temporary
 from loadtest.micro import data
-from loadtest.micro.bodies import BATCH, PATH, Body, as_json, as_lines, as_long_arrow, as_wide_arrow, register
+from loadtest.micro.bodies import BATCH, Body, as_json, as_lines, as_long_arrow, as_wide_arrow, register
 
 READS_PER_SECOND = 200
 READING_SECONDS = 8.0
@@ -32,7 +33,7 @@ WRITING_FIRST_SECONDS = 2.0
 ROUNDS = 3
 BODIES = 6
 """How many distinct bodies are sent in turn."""
-READ = post("/features/serve", {"entityIds": data.entity_ids([7]), "features": data.IDS[:2]})
+READ = serve(data.entity_ids([7]), data.IDS[:2])
 WRITINGS: tuple[tuple[str, Body, int, Target | None], ...] = (
     ("Arrow wide", as_wide_arrow, 500_000, at_most(3)),
     ("Arrow wide", as_wide_arrow, 300_000, None),
@@ -140,7 +141,9 @@ def ids() -> Iterator[Result]:
         register(service.address)
         for start in range(0, LISTED, PAGE):
             named = data.entity_ids(order[start : start + PAGE])
-            connection.ask(post_table(PATH, pa.table({"entityId": named, data.IDS[0]: np.ones(len(named))})))
+            connection.ask(
+                post_table(WRITE_BATCH, pa.table({"entityId": named, data.IDS[0]: np.ones(len(named))}))
+            )
         first = seconds(partial(_list, connection))
         yield Result(f"ids: the first listing of {LISTED:,}, pages of {PAGE:,}", "s", [first])
         yield from beside("ids", listing, service.address, at_most(2))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,12 +12,12 @@ from actors.domain import Feature
 from actors.timestamps import format_timestamp
 from actors.types.type import no_nulls
 from actors.types.values import render
+from loadtest.machine import requests
 from loadtest.machine.arrow import post_table
 from loadtest.machine.connection import Connection
-from loadtest.machine.messages import Address, encoded, post
+from loadtest.machine.messages import Address, encoded
 from loadtest.micro import data
 
-PATH = "/features/write-batch"
 BATCH = 10_000
 """The values of a usual batch."""
 Body = Callable[[np.random.Generator, int], bytes]
@@ -29,11 +28,10 @@ def register(address: Address, features: Sequence[Feature] = data.MIXED) -> None
     """Register features, by default the 20 of the benchmarks."""
     with Connection(address) as connection:
         for feature in features:
-            body = {"name": feature.name, "entity": feature.entity, "valueType": feature.value_type}
-            connection.ask(post("/features/register", body))
+            connection.ask(requests.register(feature.name, feature.entity, feature.value_type))
 
 
-def observations(random: np.random.Generator, count: int) -> list[dict[str, Any]]:
+def observations(random: np.random.Generator, count: int) -> list[requests.Observation]:
     """Values of the 20 features, as many of each, in no order."""
     each = count // len(data.MIXED)
     rows = []
@@ -41,17 +39,17 @@ def observations(random: np.random.Generator, count: int) -> list[dict[str, Any]
         values = render(feature.value_type, data.random_values(random, feature.value_type, each), no_nulls(each))
         moments = map(format_timestamp, data.random_times(random, each).tolist())
         for entity, value, moment in zip(data.random_entities(random, each), values, moments, strict=True):
-            rows.append({"featureId": feature.id, "entityId": entity, "value": value, "timestamp": moment})
+            rows.append(requests.observation(feature.id, entity, value, moment))
     return [rows[place] for place in random.permutation(len(rows)).tolist()]
 
 
 def as_json(random: np.random.Generator, values: int) -> bytes:
-    return post(PATH, {"values": observations(random, values)})
+    return requests.write_batch(observations(random, values))
 
 
 def as_lines(random: np.random.Generator, values: int) -> bytes:
     body = msgspec.json.Encoder().encode_lines(observations(random, values))
-    return encoded("POST", PATH, body, "application/x-ndjson")
+    return encoded("POST", requests.WRITE_BATCH, body, "application/x-ndjson")
 
 
 def as_long_arrow(random: np.random.Generator, values: int) -> bytes:
@@ -63,7 +61,7 @@ def as_long_arrow(random: np.random.Generator, values: int) -> bytes:
         "value": data.random_values(random, "number", values),
         "timestamp": _moments(random, values),
     }
-    return post_table(PATH, pa.table(columns))
+    return post_table(requests.WRITE_BATCH, pa.table(columns))
 
 
 def as_wide_arrow(random: np.random.Generator, values: int) -> bytes:
@@ -71,7 +69,7 @@ def as_wide_arrow(random: np.random.Generator, values: int) -> bytes:
     rows = values // len(data.MIXED)
     keys = {"entityId": data.random_entities(random, rows), "timestamp": _moments(random, rows)}
     columns = {feature.id: data.random_values(random, feature.value_type, rows) for feature in data.MIXED}
-    return post_table(PATH, pa.table({**keys, **columns}))
+    return post_table(requests.WRITE_BATCH, pa.table({**keys, **columns}))
 
 
 def _moments(random: np.random.Generator, count: int) -> pa.Array:

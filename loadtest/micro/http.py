@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from loadtest.machine.connection import Connection, together
 from loadtest.machine.measure import Result, at_least, at_most, seconds
 from loadtest.machine.messages import Address, get, post
+from loadtest.machine.requests import serve
 from loadtest.machine.service import temporary
 from loadtest.micro import data
 from loadtest.micro.bodies import BATCH, as_json, register
@@ -39,20 +40,16 @@ def run() -> Iterator[Result]:
 
 
 def _serve(address: Address, random: np.random.Generator) -> Iterator[Result]:
-    requests = [_serve_request(data.random_entities(random, 100), data.IDS) for _ in range(200)]
+    requests = [serve(data.random_entities(random, 100), data.IDS) for _ in range(200)]
     for connections, name in ((1, "one connection"), (8, "eight connections")):
         together([address], requests[:50], connections)
         rates = [len(requests) / together([address], requests, connections) for _ in range(ROUNDS)]
         yield Result(f"http: serve 100 entities x 20 features, {name}", "requests/s", rates, at_least(600))
 
 
-def _serve_request(entities: Sequence[str], features: Sequence[str]) -> bytes:
-    return post("/features/serve", {"entityIds": entities, "features": features})
-
-
 def _against_noop(address: Address) -> Iterator[Result]:
     """Beside Hypercorn with an application that only answers as many bytes."""
-    request = _serve_request(data.entity_ids([7]), data.IDS[:2])
+    request = serve(data.entity_ids([7]), data.IDS[:2])
     with Connection(address) as ours, temporary(module=["loadtest.machine.noop", "0"]) as noop:
         empty = post(f"/{len(ours.ask(request))}", {"entityIds": data.entity_ids([7]), "features": data.IDS[:2]})
         with Connection(noop.address) as theirs:

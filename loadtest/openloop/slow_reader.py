@@ -7,7 +7,8 @@ import socket
 import msgspec
 import trio
 
-from loadtest.machine.messages import head_of, post
+from loadtest.machine.messages import head_of
+from loadtest.machine.requests import serve
 from loadtest.workloads.shape import Shape, feature_id
 
 SIP_BYTES = 4_096
@@ -28,7 +29,7 @@ def large_read(shape: Shape) -> bytes:
     """The latest values of as many entities as may be read at once."""
     ids = [shape.entity_id(entity) for entity in range(min(shape.population, MOST_ENTITIES))]
     features = [feature_id(feature) for feature in range(shape.features)]
-    return post("/features/serve", {"entityIds": ids, "features": features})
+    return serve(ids, features)
 
 
 async def read_slowly(host: str, port: int, request: bytes, sipped: Sipped) -> None:

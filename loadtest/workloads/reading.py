@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import msgspec
 import numpy as np
 
+from loadtest.machine import requests
 from loadtest.machine.messages import encoded, post
 from loadtest.workloads.asks import Ask
 from loadtest.workloads.shape import STEP_SECONDS, Shape, feature_id, value, values
@@ -31,8 +32,7 @@ def serve(shape: Shape, entities: Sequence[int], exact: bool) -> Ask:
     """The latest values; `exact`: check values, if nobody writes meanwhile."""
     ids = [shape.entity_id(entity) for entity in entities]
     features = [feature_id(feature) for feature in range(shape.features)]
-    request = post("/features/serve", {"entityIds": ids, "features": features})
-    return Ask("serve", request, partial(_served, shape, entities, exact))
+    return Ask("serve", requests.serve(ids, features), partial(_served, shape, entities, exact))
 
 
 def _served(shape: Shape, entities: Sequence[int], exact: bool, body: bytes) -> bool:

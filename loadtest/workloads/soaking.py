@@ -15,6 +15,7 @@ from itertools import pairwise
 import msgspec
 
 from actors.timestamps import format_timestamp, parse_timestamp
+from loadtest.machine import requests
 from loadtest.machine.messages import encoded, post
 from loadtest.workloads.asks import Ask
 from loadtest.workloads.reading import serve
@@ -78,18 +79,11 @@ class Soaking:
         return Ask(kind, encoded("GET", f"{path}/history{query}"), check)
 
     def _write(self, row: int, kind: str, written: Written) -> Ask:
-        values = [
-            {
-                "featureId": feature_id(written.feature),
-                "entityId": self.shape.entity_id(entity),
-                "value": row,
-                "timestamp": self.moment(row),
-            }
-            for entity in written.entities
-        ]
-        if kind == "write":
-            return Ask(kind, post("/features/write", values[0]), _successful)
-        return Ask(kind, post("/features/write-batch", {"values": values}), _successful)
+        entities = map(self.shape.entity_id, written.entities)
+        feature, moment = feature_id(written.feature), self.moment(row)
+        values = [requests.observation(feature, entity, row, moment) for entity in entities]
+        request = requests.write(values[0]) if kind == "write" else requests.write_batch(values)
+        return Ask(kind, request, _successful)
 
     def _aggregate(self, row: int, entity: int) -> Ask:
         body = {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import product
+from itertools import islice, product
 
 import msgspec
 import numpy as np
 
-from loadtest.machine.messages import post
+from loadtest.machine import requests
 from loadtest.workloads.asks import Ask
 from loadtest.workloads.shape import ENTITY, Shape, feature_id, value
 
@@ -17,44 +17,30 @@ FILL_VALUES = 10_000
 
 
 def registrations(shape: Shape) -> list[bytes]:
-    return [
-        post(
-            "/features/register",
-            {
-                "name": f"f{feature:02}",
-                "entity": ENTITY,
-                "valueType": "number",
-                "retention": {"values": shape.retention},
-            },
-        )
-        for feature in range(shape.features)
-    ]
+    kept = {"values": shape.retention}
+    return [requests.register(f"f{feature:02}", ENTITY, retention=kept) for feature in range(shape.features)]
 
 
 def fillings(shape: Shape) -> Iterator[bytes]:
     """Requests that write every observation of the shape, the oldest first."""
-    batch = []
-    for position in range(shape.observations):
-        moment = shape.moment(position)
-        for entity, feature in product(range(shape.population), range(shape.features)):
-            batch.append(
-                {
-                    "featureId": feature_id(feature),
-                    "entityId": shape.entity_id(entity),
-                    "value": value(entity, feature, position),
-                    "timestamp": moment,
-                }
-            )
-            if len(batch) == FILL_VALUES:
-                yield post("/features/write-batch", {"values": batch})
-                batch = []
-    if batch:
-        yield post("/features/write-batch", {"values": batch})
+    pairs = [*product(range(shape.population), range(shape.features))]
+    rows = (
+        _observation(shape, entity, feature, value(entity, feature, position), moment)
+        for position, moment in enumerate(map(shape.moment, range(shape.observations)))
+        for entity, feature in pairs
+    )
+    while batch := list(islice(rows, FILL_VALUES)):
+        yield requests.write_batch(batch)
+
+
+def _observation(
+    shape: Shape, entity: int, feature: int, number: float, moment: str | None = None
+) -> requests.Observation:
+    return requests.observation(feature_id(feature), shape.entity_id(entity), number, moment)
 
 
 def write(shape: Shape, entity: int, feature: int, number: float) -> Ask:
-    body = {"featureId": feature_id(feature), "entityId": shape.entity_id(entity), "value": number}
-    return Ask("write", post("/features/write", body), _acknowledged)
+    return Ask("write", requests.write(_observation(shape, entity, feature, number)), _acknowledged)
 
 
 def _acknowledged(body: bytes) -> bool:
@@ -66,14 +52,11 @@ def batch(shape: Shape, random: np.random.Generator) -> Ask:
     entities = random.integers(0, shape.population, shape.batch_values).tolist()
     features = random.integers(0, shape.features, shape.batch_values).tolist()
     numbers = (random.random(shape.batch_values) * 1_000).tolist()
-    rows = [
-        {"featureId": feature_id(feature), "entityId": shape.entity_id(entity), "value": number}
-        for entity, feature, number in zip(entities, features, numbers, strict=True)
-    ]
+    rows = [_observation(shape, *one) for one in zip(entities, features, numbers, strict=True)]
     answer = {"success": True, "count": len(rows)}
     if overwritten := len(rows) - len(set(zip(entities, features, strict=True))):
         answer["overwritten"] = overwritten  # all have the time of the request
-    return Ask("write-batch", post("/features/write-batch", {"values": rows}), partial(_answered, answer))
+    return Ask("write-batch", requests.write_batch(rows), partial(_answered, answer))
 
 
 def _answered(answer: dict[str, int], body: bytes) -> bool:

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -38,6 +37,7 @@ from loadtest.compare.work import (
     Work,
     Write,
 )
+from loadtest.machine import requests
 from loadtest.machine.arrow import ARROW, post_table
 from loadtest.machine.messages import encoded, get, post
 from loadtest.machine.processes import ROOT, processor_time
@@ -105,7 +105,7 @@ class Timewell(Served):
         table = arrow_of(columns, "entityId", "timestamp")
         for start in range(0, len(table), HISTORY_ROWS_A_WRITE):
             part = table.slice(start, HISTORY_ROWS_A_WRITE)
-            await ask(self.port, post_table("/features/write-batch", part))
+            await ask(self.port, post_table(requests.WRITE_BATCH, part))
 
     async def _register(self, *views: View) -> None:
         new = [view for view in views if view not in self._registered]
@@ -116,9 +116,8 @@ class Timewell(Served):
         """Concurrently, since each is durable when it is answered."""
         if len(keys) > 1:
             await ask(self.port, post("/entities", {"name": entity, "keys": keys}))
-        bodies = ({"name": feature, "entity": entity, "valueType": "number"} for feature in features)
-        if requests := [post("/features/register", body) for body in bodies]:
-            await drive(self.port, Rounds(requests, again=False), REGISTERING_CONNECTIONS, math.inf)
+        if sent := [requests.register(feature, entity) for feature in features]:
+            await drive(self.port, Rounds(sent, again=False), REGISTERING_CONNECTIONS, math.inf)
 
     async def do(self, work: Work, given: Given) -> Timed:
         if isinstance(work, TrainingSet):
@@ -126,7 +125,7 @@ class Timewell(Served):
         if isinstance(work, Load):
             return await self._loaded(given)
         connections = work.connections if isinstance(work, Serve | Write) else 1
-        return await drive(self.port, requests(work, given), connections, given.seconds)
+        return await drive(self.port, requests_of(work, given), connections, given.seconds)
 
     async def _training_set(self, work: TrainingSet, given: Given) -> Timed:
         """From a pandas frame to a pandas frame, both sent as Arrow."""
@@ -152,8 +151,7 @@ class Timewell(Served):
         name = f"load-{time.monotonic_ns()}"
         async with serving(self.launch(name)) as server:
             for column, value_type in LOADED.items():
-                body = {"name": column, "entity": ENTITY, "valueType": value_type}
-                await ask(server.port, post("/features/register", body))
+                await ask(server.port, requests.register(column, ENTITY, value_type))
             kept = {
                 "XDG_CACHE_HOME": str(self._directory / name),
                 "TIMEWELL_URL": f"http://127.0.0.1:{server.port}",
@@ -174,7 +172,7 @@ class Timewell(Served):
         return Timed(said, took, processor_seconds=spent)
 
     async def read(self, view: View, entities: Sequence[str]) -> Read:
-        answer = await ask(self.port, encoded("POST", "/features/serve", serve_body(view, entities)))
+        answer = await ask(self.port, serve_request(view, entities))
         results = msgspec.json.decode(answer)["results"]
         return [[row["features"][feature] for feature in view.features] for row in results]
 
@@ -219,36 +217,33 @@ class OneType(Timewell):
 # Requests
 
 
-def requests(work: Work, given: Given) -> Rounds:
+def requests_of(work: Work, given: Given) -> Rounds:
     if isinstance(work, Serve):
-        bodies = (serve_body(work.view, entities) for entities in given.asked)
-        return Rounds([encoded("POST", "/features/serve", body) for body in bodies], again=True)
+        return Rounds([serve_request(work.view, entities) for entities in given.asked], again=True)
     assert isinstance(work, Write)
     return Rounds([write_request(work, batch) for batch in given.batches], again=False)
 
 
-def serve_body(view: View, entities: Sequence[str]) -> bytes:
-    asked = {"rows": rows_of(entities)} if view == ROWS else {"entityIds": entities}
-    return msgspec.json.encode({**asked, "features": view.features})
+def serve_request(view: View, entities: Sequence[str]) -> bytes:
+    if view == ROWS:
+        return post("/features/serve", {"rows": rows_of(entities), "features": view.features})
+    return requests.serve(entities, view.features)
 
 
 def write_request(work: Write, batch: Batch) -> bytes:
     """A batch as a request: one value, many as JSON, or a wide Arrow table."""
     if not work.as_json:
-        table = batch_table(work.view, batch, "entityId", "timestamp")
-        return post_table("/features/write-batch", table)
+        return post_table(requests.WRITE_BATCH, batch_table(work.view, batch, "entityId", "timestamp"))
     values = list(_observations(work.view, batch))
-    if len(values) == 1:
-        return encoded("POST", "/features/write", msgspec.json.encode(values[0]))
-    return encoded("POST", "/features/write-batch", msgspec.json.encode({"values": values}))
+    return requests.write(values[0]) if len(values) == 1 else requests.write_batch(values)
 
 
-def _observations(view: View, batch: Batch) -> Iterator[dict[str, Any]]:
+def _observations(view: View, batch: Batch) -> Iterator[requests.Observation]:
     ids = [f"{ENTITY}.{feature}.v1" for feature in view.features]
     moment = format_timestamp(batch.moment)
     for entity, row in zip(batch.entities, batch.values.tolist(), strict=True):
         for feature, value in zip(ids, row, strict=True):
-            yield {"featureId": feature, "entityId": entity, "value": value, "timestamp": moment}
+            yield requests.observation(feature, entity, value, moment)
 
 
 def _accepting_arrow(request: bytes) -> bytes:
