@@ -1,4 +1,4 @@
-"""The command: runs each peer beside its own Timewell, and keeps the report."""
+"""The command: compares each peer with its own Timewell, and keeps the report."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class WrongAnswers(RuntimeError):
 
 class Trial(msgspec.Struct, frozen=True):
     """One step. `confirms`: the longer one at the end. `crowded`: the share of the service's core that other work
-    had, None if we did not start the service.
+    used, None if we did not start the service.
     """
 
     rate: float
@@ -57,7 +57,7 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A search from its first step to its answer. `load` is that of a step, whatever its rate says."""
+    """A search from its first step to its answer. `load`: of a step, except its rate."""
 
     load: Load
     p99_ms: float
@@ -160,7 +160,7 @@ def report(search: Search, known: Mapping[str, Any]) -> str:
             table([_HEADINGS, *map(_row, search.trials)], 0),
             "",
             "Late by: delay of the driver itself, at p99. Crowded: the share of the service's core that other",
-            "work on this machine had.",
+            "work on this machine used.",
             *ending(known),
         ]
     )

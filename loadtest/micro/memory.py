@@ -109,7 +109,7 @@ def _child(command: str, directory: str, kind: type[T], **settings: str) -> tupl
         line = process.stdout.readline()
         took = time.perf_counter() - began
     if not line:
-        raise RuntimeError(f"{command} failed; what it says is above")
+        raise RuntimeError(f"{command} failed; see its output above")
     print(f"  {line.decode().strip()}", file=sys.stderr, flush=True)
     return msgspec.json.decode(line, type=kind), took
 

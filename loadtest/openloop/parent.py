@@ -119,7 +119,7 @@ def _tell(process: _Driver, words: bytes) -> None:
 def _expect_ready(process: _Driver) -> None:
     assert process.stdout is not None
     if process.stdout.readline() != READY:
-        raise RuntimeError("a driver could not connect; what it says is above")
+        raise RuntimeError("a driver could not connect; see its output above")
 
 
 def _look_on(
@@ -140,5 +140,5 @@ def _result(process: _Driver) -> PartDone:
     assert process.stdout is not None
     said = process.stdout.read()
     if process.wait() != 0:
-        raise RuntimeError("a driver failed; what it says is above")
+        raise RuntimeError("a driver failed; see its output above")
     return msgspec.json.decode(said, type=PartDone)

@@ -119,11 +119,11 @@ def _slow_readers(found: Outcome) -> list[str]:
     without, beside = found.phases[WITHOUT].p99, found.phases[BESIDE].p99
     suffered = beside > SUFFERED_RATIO * without + SUFFERED_MS
     verdict = "the others suffered" if suffered else "the others did not suffer"
-    had = found.slow_readers
+    received = found.slow_readers
     return [
-        f"Slow readers: p99 {without:.3f} ms without, {beside:.3f} ms beside them: {verdict}. They took"
-        f" {had.bytes / MEGABYTE:.1f} MB in {had.answers} whole answers and the beginnings of others,"
-        f" {had.failures} were cut off."
+        f"Slow readers: p99 {without:.3f} ms without, {beside:.3f} ms with them: {verdict}. They received"
+        f" {received.bytes / MEGABYTE:.1f} MB in {received.answers} whole answers and parts of others;"
+        f" {received.failures} were disconnected."
     ]
 
 
@@ -152,7 +152,7 @@ def _footprint(told: Told) -> list[str]:
     spent = (told.after.processor_seconds - told.before.processor_seconds) / (told.after.at - told.before.at)
     crowded = crowded_share(told.before, told.after)
     memory = [one.resident_bytes / MEGABYTE for one in (told.before, told.after)]
-    others = "" if crowded is None else f"; other work on this machine had {crowded:.0%} of that core"
+    others = "" if crowded is None else f"; other work on this machine used {crowded:.0%} of that core"
     return [f"Service: {spent:.0%} of a core{others}; {memory[0]:.0f} MB before and {memory[1]:.0f} MB after."]
 
 

@@ -34,7 +34,7 @@ FIRST, LAST = "first third", "last third"
 class Soaked(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A soak. `memory`: (seconds, resident bytes); `settings`: those that our own service was started with.
 
-    `crowded`: the share of its core that other work had.
+    `crowded`: the share of its core that other work used.
     """
 
     load: Load
@@ -124,7 +124,7 @@ def report(soaked: Soaked, known: Mapping[str, Any]) -> str:
             f" acknowledged. {where(known)}.",
             "",
             *(f"- {one}" for one in soaked.verdicts),
-            *([] if soaked.crowded is None else [f"- other work had {soaked.crowded:.0%} of the service's core"]),
+            *([] if soaked.crowded is None else [f"- other work used {soaked.crowded:.0%} of the service's core"]),
             "",
             by_part(found.kinds),
             "",

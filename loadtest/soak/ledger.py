@@ -81,7 +81,7 @@ class Book(NamedTuple):
 
 
 def counted(connection: Connection) -> dict[int, int]:
-    """Observations that the statistics of each feature count, once the monitor has seen all that is committed."""
+    """Observations that the statistics of each feature count, once the monitor has seen every commit."""
     deadline = time.monotonic() + MONITOR_SECONDS
     while msgspec.json.decode(connection.ask(get("/monitor/status")))["lagSeconds"] > 0:
         if time.monotonic() > deadline:

@@ -82,7 +82,7 @@ SCENARIOS: dict[str, Scenario] = {
     "burst": Scenario("reads: nothing, then many times the rate, and again", _ring(_serve), rhythm="bursts"),
     "hot-entity": Scenario("reads and writes, most of them of one entity (Zipf)", _ring(_hot)),
     "slow-client": Scenario(
-        "reads, in the second half beside connections that read slowly", _ring(_serve), slow_readers=True
+        "reads, in the second half with connections that read slowly", _ring(_serve), slow_readers=True
     ),
     "soak": Scenario(
         "writes, reads of the latest values and of history, statistics; every write is different",

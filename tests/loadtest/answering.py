@@ -12,7 +12,7 @@ Talk = Callable[[trio.SocketStream], Awaitable[None]]
 
 @asynccontextmanager
 async def listening(talk: Talk) -> AsyncIterator[int]:
-    """The port of a listener on loopback that talks so with whoever connects."""
+    """The port of a loopback listener that talks in this way with each client."""
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, talk, [listener])

@@ -1,4 +1,4 @@
-"""A server of XML-RPC that says what it is told."""
+"""An XML-RPC server that returns its arguments."""
 
 from __future__ import annotations
 

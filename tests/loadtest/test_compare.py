@@ -1,4 +1,4 @@
-"""What rounds come to, what is asked, and what the tables say."""
+"""The results of rounds, the requests, and the tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real peers beside real Timewells: all do the same."""
+"""Real peers and real Timewells: all do the same work."""
 
 from __future__ import annotations
 

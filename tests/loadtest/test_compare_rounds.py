@@ -1,4 +1,4 @@
-"""Rounds in turns: their order, their limit, and what becomes of a peer that fails or says something else."""
+"""Rounds in turns: their order, their limit, and a peer that fails or gives other answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROUNDS = SCALE.rounds + 1
 
 
 class InMemory(Peer):
-    """A store that does everything at once; `takes` says how long each round lasts by trio's clock."""
+    """A store that does everything at once; `takes`: the length of each round by trio's clock."""
 
     kinds = (Serve, Write)
 

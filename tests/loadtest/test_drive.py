@@ -1,4 +1,4 @@
-"""The open loop in virtual time: what a stall of the service looks like, and who is late."""
+"""The open loop in virtual time: how a stall of the service shows, and delays of the driver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a recording comes to."""
+"""Evaluating a recording."""
 
 from __future__ import annotations
 

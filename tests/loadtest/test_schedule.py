@@ -1,4 +1,4 @@
-"""When requests leave."""
+"""When requests are sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding the highest rate that holds, on services made up for it."""
+"""Finding the highest rate that holds, on simulated services."""
 
 from __future__ import annotations
 

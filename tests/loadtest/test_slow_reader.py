@@ -16,7 +16,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its rests are short here."""
+    """The client with short rests."""
     monkeypatch.setattr(slow_reader, "SIP_SECONDS", 0.0005)
 
 

@@ -1,4 +1,4 @@
-"""What a soak expects to be there, and when it calls memory or latency grown."""
+"""What a soak expects of the service, and when it judges that memory or latency has grown."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_what_was_never_sent_is_not_there() -> None:
 
 
 def sampled(*, growth: float, peaks: bool = False, seconds: int = 600) -> list[tuple[float, int]]:
-    """Memory by the second: 100 MB, after a minute in which it doubles, with so many MB an hour; or with peaks."""
+    """Memory by the second: 100 MB, reached within a minute, plus `growth` MB an hour; or with peaks."""
     sizes = [
         100 * min(1.0, (second + 30) / 90) + growth * second / 3_600 + 200 * (peaks and second % 60 < 10)
         for second in range(seconds)

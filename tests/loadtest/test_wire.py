@@ -1,4 +1,4 @@
-"""The client of the load tests, against listeners that send what they like, in pieces as they like."""
+"""The client of the load tests, against listeners that send any bytes, in any pieces."""
 
 from __future__ import annotations
 

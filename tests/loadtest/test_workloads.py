@@ -1,4 +1,4 @@
-"""What is asked, and that wrong answers are told from right ones."""
+"""The requests of the scenarios, and the checks of their answers."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from tests.servers.server import wheel
 
 PIPELINE = 10_000
 LOADED_ROWS = 500
-MOST_QUESTIONS = 50_000
+MOST_REQUESTS = 50_000
 Row = tuple[str, dict[str, float]]
 Ask = Callable[[], list[Any]]
 """Sends a prepared request and returns its replies."""
@@ -68,7 +68,7 @@ class Redis(Served):
                 client.writing(rows[start : start + LOADED_ROWS])()
 
     async def do(self, work: Work, given: Given) -> Timed:
-        """HMGET or HSET of each entity, in one pipeline for each question."""
+        """HMGET or HSET of each entity, in one pipeline for each request."""
         if isinstance(work, Load):
             return await self._loaded(given.file)
         assert isinstance(work, Serve | Write)
@@ -179,7 +179,7 @@ def done(port: int, work: Serve | Write, given: Given) -> Timed:
     for number, client in enumerate(clients):
         if isinstance(work, Serve):
             ready = [client.reading(entities, work.view.features) for entities in given.asked]
-            asks.append(islice(cycle(ready), MOST_QUESTIONS))
+            asks.append(islice(cycle(ready), MOST_REQUESTS))
         else:
             hand = given.batches[number :: work.connections]
             asks.append(iter([client.writing(rows_of(batch, work.view.features)) for batch in hand]))
