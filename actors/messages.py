@@ -225,7 +225,7 @@ class Agreement(Message[Mapping[str, tuple[int, int]]], frozen=True):
     """Get the results of the comparisons for `Latest.verify`, by feature id: values compared, values differing."""
 
 
-class Places(NamedTuple):
+class EntitySlots(NamedTuple):
     """Where entities are in a store's memory: a slot each, int64[n], 0 for those that it does not have.
 
     `epoch`: for how long; None if they are no more than an order.
@@ -250,7 +250,7 @@ class Past(Message[list[Cells]], frozen=True):
     features: Sequence[Feature]
     visible_from: Sequence[int | Times]
     disk: Mapping[str, DiskRows] = {}
-    places: Places | None = None
+    places: EntitySlots | None = None
 
 
 class Aggregated(msgspec.Struct, frozen=True):
@@ -317,7 +317,7 @@ class Scan(Message[Scanned], frozen=True):
     disk: DiskRows | None = None
 
 
-class Whereabouts(Message[Places], frozen=True):
+class Whereabouts(Message[EntitySlots], frozen=True):
     """Get the places of entities in a store's memory, by which they may be sorted."""
 
     entity_type: str

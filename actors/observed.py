@@ -26,7 +26,7 @@ from actors.types.type import Array, Nulls
 from actors.types.values import empty
 
 
-class Observed(NamedTuple):
+class ObservedLot(NamedTuple):
     """Observations in the order of (entity, event time), where any of the features has one.
 
     Row i is about entities[owner[i]] at at[i] (microseconds). `columns`, by feature: values, and bool[rows] where
@@ -80,7 +80,7 @@ class Observations:
         self._readers = readers
         self._most_bytes = most_bytes
 
-    async def lots(self, asked: Whole) -> AsyncIterator[Observed]:
+    async def lots(self, asked: Whole) -> AsyncIterator[ObservedLot]:
         """Yield the observations, some entities at a time. Raises TooMuchAtOnce if one moment has too many."""
         start, end = max(asked.start, YEAR_ONE), min(asked.end, LAST_MOMENT)
         most, after = IDS_READ_AT_ONCE, ""
@@ -116,13 +116,13 @@ class Observations:
         end = begin + most
         return asked.entities[begin:end], str(end) if end < len(asked.entities) else None
 
-    async def _read(self, asked: Whole, part: _Part) -> Observed:
+    async def _read(self, asked: Whole, part: _Part) -> ObservedLot:
         return await trio.to_thread.run_sync(
             _read, self._history, asked, part, self._most_bytes, limiter=self._readers, abandon_on_cancel=True
         )
 
 
-def _read(history: History, asked: Whole, part: _Part, most_bytes: int) -> Observed:
+def _read(history: History, asked: Whole, part: _Part, most_bytes: int) -> ObservedLot:
     held, found = Amount(f"{len(asked.features)} features", MAX_ROWS_FROM_DISK, most_bytes), list[Rows]()
     for feature in asked.features:
         start = part.start if feature.kept_age is None else max(part.start, asked.now - feature.kept_age)
@@ -134,7 +134,7 @@ def _read(history: History, asked: Whole, part: _Part, most_bytes: int) -> Obser
     return _beside(asked.features, part.entities, found)
 
 
-def _beside(features: Sequence[Feature], entities: Sequence[str], found: Sequence[Rows]) -> Observed:
+def _beside(features: Sequence[Feature], entities: Sequence[str], found: Sequence[Rows]) -> ObservedLot:
     """Put the observations of several features side by side. Each has sorted, distinct (slot, time)."""
     slots = np.concatenate([rows.slots for rows in found])
     times = np.concatenate([rows.times for rows in found])
@@ -150,4 +150,4 @@ def _beside(features: Sequence[Feature], entities: Sequence[str], found: Sequenc
         values, nulls = empty(feature, len(at)), np.ones(len(at), np.bool_)
         values[own], nulls[own] = rows.values, rows.nulls
         columns.append((values, nulls))
-    return Observed(entities, owner, at, columns)
+    return ObservedLot(entities, owner, at, columns)

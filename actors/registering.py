@@ -19,7 +19,7 @@ _UPDATABLE = ("description", "tags", "owner", "schema", "max_age", "retention", 
 _GIVEN = ("entity", "name", "value_type", "version", "group", *_UPDATABLE)
 
 
-class Known(Protocol):
+class KnownFeatures(Protocol):
     """What is registered; see `FeatureRegistry`."""
 
     @property
@@ -30,7 +30,7 @@ class Known(Protocol):
         """The feature of a reference. Raises NotFound, Conflict."""
 
 
-def created(change: FeatureChange, known: Known, now: int) -> Feature:
+def created(change: FeatureChange, known: KnownFeatures, now: int) -> Feature:
     """A new feature. Raises InvalidInput, NotFound, Conflict for an invalid definition."""
     given: dict[str, Any] = {name: getattr(change, name) for name in _GIVEN if getattr(change, name) is not UNSET}
     if change.expression is not UNSET:
@@ -42,7 +42,7 @@ def created(change: FeatureChange, known: Known, now: int) -> Feature:
     return Feature(id=id_, created=now, updated=now, **given)
 
 
-def updated(old: Feature, change: FeatureChange, known: Known, now: int) -> Feature:
+def updated(old: Feature, change: FeatureChange, known: KnownFeatures, now: int) -> Feature:
     """A feature with what the change gives. Raises Conflict if it gives another value type or definition."""
     if change.value_type not in (UNSET, old.value_type):
         raise Conflict(

@@ -40,7 +40,7 @@ from actors.messages import (
 )
 from actors.monitoring.schedule import Schedule
 from actors.monitoring.watch import Watch
-from actors.observed import Observations, Observed, Whole
+from actors.observed import Observations, ObservedLot, Whole
 from actors.registry import FeatureRegistry
 from actors.repeats import Repeats
 from actors.serving import FeatureServingEngine, Span
@@ -351,7 +351,7 @@ class Router:
         end: int = FOREVER,
         entities: Sequence[str] | None = None,
         known: int = FOREVER,
-    ) -> AsyncIterator[Observed]:
+    ) -> AsyncIterator[ObservedLot]:
         """All observations of features of one entity type with start <= event time <= end, in lots.
 
         `entities`: whose, in this order; None for all, in the order of their ids. `known`: the last arrival that

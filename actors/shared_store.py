@@ -24,10 +24,10 @@ from actors.messages import (
     Agreement,
     Between,
     CountRows,
+    EntitySlots,
     Latest,
     Past,
     PastWindow,
-    Places,
     Scan,
     Whereabouts,
 )
@@ -184,7 +184,7 @@ def answered(values: Values, message: Any, most_bytes: int) -> Any:
             (rows,) = _ranges(values, [feature], [entity], (begin, end), enough, most_bytes)
             message = _with(message, rows)
         case Whereabouts(_, entities):
-            return Places(None, np.arange(len(entities)))
+            return EntitySlots(None, np.arange(len(entities)))
         case CountRows():
             return 0
         case Agreement():

@@ -24,12 +24,12 @@ from actors.messages import (
     Apply,
     Between,
     CountRows,
+    EntitySlots,
     Flushed,
     Forget,
     Latest,
     Past,
     PastWindow,
-    Places,
     Purge,
     Scan,
     Scanned,
@@ -221,8 +221,8 @@ class FeatureStore:
         cells = self.partition.as_of(feature, slots, message.at, visible_from, placed)
         return cells._replace(cold=_uncovered(cells.cold, about.entities, disk))
 
-    def _whereabouts(self, message: Whereabouts | Past) -> Places:
-        return Places(self.partition.epoch, self.partition.slots(message.entity_type, message.entities))
+    def _whereabouts(self, message: Whereabouts | Past) -> EntitySlots:
+        return EntitySlots(self.partition.epoch, self.partition.slots(message.entity_type, message.entities))
 
     def _past(self, message: Past) -> list[Cells]:
         places = message.places

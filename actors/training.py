@@ -20,7 +20,7 @@ import trio
 from actors.amount import UNCOUNTED, Amount, bytes_of, in_lots
 from actors.completing import AtHand, Missing
 from actors.domain import Feature
-from actors.messages import Aggregated, Past, PastWindow, Places, Whereabouts
+from actors.messages import Aggregated, EntitySlots, Past, PastWindow, Whereabouts
 from actors.nearest import Enough
 from actors.serving import FeatureServingEngine
 from actors.settings import CELLS_PER_QUESTION, CELLS_PER_TURN, ROWS_PER_TURN, WINDOWED_ROWS_PER_QUESTION
@@ -104,7 +104,7 @@ class _Part(NamedTuple):
     at: Times
     entities: list[str]
     owner: Indices
-    places: Places
+    places: EntitySlots
 
 
 class _Layout(NamedTuple):
@@ -136,7 +136,7 @@ class _Layout(NamedTuple):
         owner = self.owner[cut]
         first, last = int(owner[0]), int(owner[-1])
         entities, slots = self.entities[first : last + 1], self.slots[first : last + 1]
-        places = Places(self.epochs[shard], slots)
+        places = EntitySlots(self.epochs[shard], slots)
         return _Part(shard, cut, self.rows[cut], self.at[cut], entities, owner - first, places)
 
 
@@ -169,7 +169,7 @@ class _Located:
         self.epochs: list[object | None] = [None] * shards
         self._asked = [False] * shards
 
-    def add(self, shard: int, numbers: Indices, places: Places) -> None:
+    def add(self, shard: int, numbers: Indices, places: EntitySlots) -> None:
         """Note where the ids of these numbers are, which all are in one shard."""
         self.shards[numbers], self.slots[numbers] = shard, places.slots
         if not self._asked[shard]:

@@ -22,7 +22,7 @@ from actors.opening import open_router
 from actors.router import Router
 from actors.serving import Span
 from actors.settings import Settings
-from actors.storage.embedded import history
+from actors.storage.embedded import layout
 from actors.storage.embedded.checking import check
 from actors.storage.embedded.journal_file import _COLUMNS, Journal
 from actors.storage.embedded.on_disk import EmbeddedStorage
@@ -573,7 +573,7 @@ async def test_a_history_file_whose_note_is_damaged_is_refused_and_the_rest_goes
 async def test_a_damaged_note_of_a_file_that_was_replaced_loses_nothing(directory: Path) -> None:
     storage = EmbeddedStorage(str(directory))
     storage.open()
-    storage.history._replace(runs := storage._runs.runs(), history.merge_tables([run.table() for run in runs]))
+    storage.history._replace(runs := storage._runs.runs(), layout.merge_tables([run.table() for run in runs]))
     storage.close()
     truth = await outcome(directory, 1)
     with closing(sqlite3.connect(directory / "journal.db", isolation_level=None)) as database:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from actors.derive.expressions.calls import FUNCTIONS
+from actors.derive.expressions.functions import FUNCTIONS
 from actors.derive.expressions.node import Operand
 from actors.derive.expressions.parsing import parse
 from actors.settings import MAX_EXPRESSION_CHARACTERS, MAX_EXPRESSION_DEPTH, MAX_EXPRESSION_TOKENS

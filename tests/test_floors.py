@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,16 @@ MOST_LINES_OF_A_FUNCTION = 45
 HOUSE = ("timewell", "actors", "web")
 """The packages, the lowest first: the client knows no server, the core no HTTP."""
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "shared"}
+
+TWINS = {
+    "the client's errors are named like the service's": (
+        "Conflict Gone InvalidInput NotFound TimewellError TooLarge Unavailable UnsupportedMediaType"
+    ),
+    "what the contract shows is named like what the core has": "Deleted Event Observations PutGroup Written",
+    "a request and a route of the client are named like those of the service": "Request Route",
+    "each shared store has its own": "RowReader RowWriter Shapes Uncounted Writers",
+}
+"""Classes that have a namesake, by the reason."""
 
 FILES = sorted(path for folder in (*HOUSE, "loadtest") for path in (ROOT / folder).rglob("*.py"))
 
@@ -119,6 +130,17 @@ def test_no_assertion_guards_anything_since_python_may_be_told_to_leave_them_out
             if isinstance(node, ast.Assert):
                 told = node.test.values if isinstance(node.test, ast.BoolOp) else [node.test]
                 assert all(map(tells_a_type, told)), f"{module_of(path)}: assert {ast.unparse(node.test)}"
+
+
+def test_a_class_has_its_name_alone() -> None:
+    named = Counter(
+        part.name
+        for path in FILES
+        if path.relative_to(ROOT).parts[0] in HOUSE
+        for part in tree_of(path).body
+        if isinstance(part, ast.ClassDef) and not part.name.startswith("_")
+    )
+    assert {name for name, count in named.items() if count > 1} == set(" ".join(TWINS.values()).split())
 
 
 def test_every_file_is_in_a_room() -> None:

@@ -15,7 +15,7 @@ import pytest
 from deltalake import DeltaTable
 
 from actors.settings import VACUUM_HOURS
-from actors.storage.embedded.history import SCHEMA
+from actors.storage.embedded.layout import SCHEMA
 from tests.live import ROOT, LiveServer
 
 PAGE = (ROOT / "docs" / "reading-history.md").read_text()

@@ -58,7 +58,7 @@ class Pause:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """An HTTP answer, and how many attempts it took."""
 
     status: int
@@ -75,7 +75,7 @@ class CutOff(httpx.RemoteProtocolError):
 
 
 Step = Request | Pause
-Outcome = Answer | httpx.TransportError | None
+Outcome = Response | httpx.TransportError | None
 Talk = Generator[Step, Outcome, T]
 
 
@@ -128,12 +128,12 @@ def keyed(key: str | None) -> dict[str, str]:
     return {"Idempotency-Key": uuid4().hex if key is None else key}
 
 
-def is_repeat(answer: Answer) -> bool:
+def is_repeat(answer: Response) -> bool:
     """Whether an earlier request with the same Idempotency-Key, not an attempt of this one, did the write."""
     return answer.attempts == 1 and answer.headers.get("idempotent-replayed") == "true"
 
 
-def read(answer: Answer, kind: type[T]) -> T:
+def read(answer: Response, kind: type[T]) -> T:
     """The body of a success. Raises ServerFailed if it is not what the route promises."""
     try:
         return msgspec.json.decode(answer.content, type=kind)
@@ -159,7 +159,7 @@ class Retry:
     clock: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random
 
-    def ask(self, request: Request) -> Talk[Answer]:
+    def ask(self, request: Request) -> Talk[Response]:
         """The successful answer to a request, after as many attempts as it takes. Raises TimewellError."""
         started = self.clock()
         attempt, cut_off = 1, 0
@@ -173,7 +173,7 @@ class Retry:
             yield Pause(pause)
             attempt += 1
 
-    def _pause(self, request: Request, outcome: Answer | httpx.TransportError, attempt: int) -> float | None:
+    def _pause(self, request: Request, outcome: Response | httpx.TransportError, attempt: int) -> float | None:
         """Seconds to wait before the next attempt; None if this outcome is final."""
         if attempt == self.attempts or not _worth_repeating(request, outcome):
             return None
@@ -181,13 +181,13 @@ class Retry:
         return (retry_after(outcome) or 0.0) + doubled * self.chance()
 
 
-def _worth_repeating(request: Request, outcome: Answer | httpx.TransportError) -> bool:
-    if isinstance(outcome, Answer):
+def _worth_repeating(request: Request, outcome: Response | httpx.TransportError) -> bool:
+    if isinstance(outcome, Response):
         return outcome.status == 429 or (outcome.status == 503 and request.repeatable)
     return isinstance(outcome, BROKEN if request.repeatable else UNSENT)
 
 
-def settle(outcome: Outcome, attempts: int) -> Answer:
+def settle(outcome: Outcome, attempts: int) -> Response:
     """The answer, if it is a success. Raises TimewellError for anything else."""
     assert outcome is not None
     if isinstance(outcome, CutOff):
@@ -198,7 +198,7 @@ def settle(outcome: Outcome, attempts: int) -> Answer:
         words = str(outcome) or type(outcome).__name__
         raise Unreachable(f"no answer from {_where(outcome)} after {attempts} attempts: {words}") from outcome
     if outcome.status < 400:
-        return Answer(outcome.status, outcome.headers, outcome.content, attempts)
+        return Response(outcome.status, outcome.headers, outcome.content, attempts)
     error = error_of(outcome.status, outcome.content)
     if isinstance(error, Unavailable):
         error.retry_after = retry_after(outcome)
@@ -215,9 +215,9 @@ def _where(error: httpx.TransportError) -> str:
     return f"{url.scheme}://{url.netloc.decode()}"
 
 
-def retry_after(outcome: Answer | httpx.TransportError) -> float | None:
+def retry_after(outcome: Response | httpx.TransportError) -> float | None:
     """The seconds of the header `Retry-After`, which holds a number or a date; None without one."""
-    given = outcome.headers.get("retry-after", "") if isinstance(outcome, Answer) else ""
+    given = outcome.headers.get("retry-after", "") if isinstance(outcome, Response) else ""
     try:
         return max(0.0, float(given))
     except ValueError:

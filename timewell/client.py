@@ -17,13 +17,13 @@ from timewell.calls import (
     BROKEN,
     BROKEN_OFF,
     RETRY_SECONDS,
-    Answer,
     Awaited,
     Blocking,
     CutOff,
     Outcome,
     Pause,
     Request,
+    Response,
     Retry,
     Step,
     Talk,
@@ -315,5 +315,5 @@ def _arguments(request: Request) -> dict[str, Any]:
     }
 
 
-def _answer(response: httpx.Response) -> Answer:
-    return Answer(response.status_code, response.headers, response.content)
+def _answer(response: httpx.Response) -> Response:
+    return Response(response.status_code, response.headers, response.content)

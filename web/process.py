@@ -28,7 +28,7 @@ from web.fastlane import Connection, FastLane
 from web.gate import Gate
 from web.hypercorn.connections import ConnectionsConfig, install
 from web.hypercorn.listening import listen
-from web.hypercorn.places import Places, room_for_connections
+from web.hypercorn.places import ConnectionPlaces, room_for_connections
 from web.hypercorn.untaken import Untaken
 
 log = logging.getLogger("timewell.serve")
@@ -54,7 +54,7 @@ async def serve(
     sys.setswitchinterval(SWITCH_SECONDS)
     keep_for_reuse()
     gate, config, ended = Gate(stop), _config(settings), trio.Event()
-    config.places = Places(room_for_connections(settings))
+    config.places = ConnectionPlaces(room_for_connections(settings))
     if config.places.most < settings.max_connections:
         log.warning("room for %d connections: the limit of open files is low (ulimit -n)", config.places.most)
     install()

@@ -79,7 +79,7 @@ def _number(text: str | None) -> Duration | None:
 # What is wanted
 
 
-class Columns(NamedTuple):
+class WantedColumns(NamedTuple):
     """What is asked for, and the columns to fill for it: one for each feature of `selection.stored`."""
 
     selection: Selection
@@ -94,7 +94,7 @@ class Columns(NamedTuple):
         return keys if roles[0].fields == keys else ()
 
 
-def columns_of(registry: FeatureRegistry, options: Options) -> Columns:
+def columns_of(registry: FeatureRegistry, options: Options) -> WantedColumns:
     """What a request asks for, in order. Raises InvalidInput, NotFound, Conflict, TooLarge."""
     given = options.features or ()
     pinned: Sequence[SelectedFeature] = ()
@@ -140,7 +140,7 @@ class _Reading:
         self._asked[name] = selected, column
         self._numbers.append(self._taking.column(selected) if column is None else self._read(selected, column))
 
-    def columns(self) -> Columns:
+    def columns(self) -> WantedColumns:
         """All that was added. Raises InvalidInput if that is nothing."""
         if not self._asked:
             raise InvalidInput.at("features", "name at least one feature, or a group or service that has some")
@@ -150,7 +150,9 @@ class _Reading:
             asked = [selected for selected, _ in self._asked.values()]
             selection = Computed(asked, stored, self._taking.formulas, self._numbers)
         roles = {place: number for number, role in enumerate(stored.roles) for place in role.places}
-        return Columns(selection, [column._replace(role=roles[at]) for at, (_, column) in enumerate(self._stored)])
+        return WantedColumns(
+            selection, [column._replace(role=roles[at]) for at, (_, column) in enumerate(self._stored)]
+        )
 
     def _read(self, selected: SelectedFeature, column: Wanted) -> int:
         self._stored.append((selected, column))

@@ -33,14 +33,14 @@ from actors.types.arrow_contents import has_infinity
 from timewell.arrow_objects import Unsayable, may_be_unsayable, objects
 from timewell.arrow_plain import plain
 from web.answers.keyed import ENTITY, TIMESTAMP, id_column, key_columns, moments
-from web.answers.lanes import ARROW_TYPE, CSV_TYPE, Column
+from web.answers.lanes import ARROW_TYPE, CSV_TYPE, AnswerColumn
 from web.training_request import KEYS
 
 ROW = "row"
 """With this as `knownAt`, each row sees only what had arrived by its own timestamp."""
 
 
-class Known(NamedTuple):
+class KnownAt(NamedTuple):
     """What counts: what had arrived by `until`, unless None, and with `by_row` by each row's own moment."""
 
     until: int | None = None
@@ -53,11 +53,11 @@ class Known(NamedTuple):
         return None if self.until is None else np.full(len(at), self.until, np.int64)
 
 
-def known_of(known_at: str | None) -> Known:
+def known_of(known_at: str | None) -> KnownAt:
     """What `knownAt` asks for. Raises InvalidInput."""
     if known_at is None or known_at == ROW:
-        return Known(by_row=known_at == ROW)
-    return Known(parse_timestamp(known_at, "knownAt"))
+        return KnownAt(by_row=known_at == ROW)
+    return KnownAt(parse_timestamp(known_at, "knownAt"))
 
 
 class TrainingRows(NamedTuple):
@@ -67,7 +67,7 @@ class TrainingRows(NamedTuple):
     """
 
     spine: Spine
-    columns: Sequence[Column]
+    columns: Sequence[AnswerColumn]
     fields: Fields = MappingProxyType({})
 
     def part(self, cut: slice) -> TrainingRows:
@@ -103,7 +103,7 @@ class Naming(NamedTuple):
         return bool(self.keys)
 
 
-def rows_of_json(rows: Sequence[Mapping[str, Any]], naming: Naming, known: Known) -> TrainingRows:
+def rows_of_json(rows: Sequence[Mapping[str, Any]], naming: Naming, known: KnownAt) -> TrainingRows:
     """Rows given as JSON objects; a label that a row lacks is null. Raises InvalidInput that names the rows."""
     by_id = not rows or naming.by_id(_names(rows, naming.selection.fields))
     faults = [
@@ -126,8 +126,8 @@ def rows_of_json(rows: Sequence[Mapping[str, Any]], naming: Naming, known: Known
         _check_ids(roles[0], naming.keys)
         named = [id_column(ENTITY, roles[0])]
     else:
-        named = [Column(key, None, [row[key] for row in rows]) for key in keys]
-    labels = [Column(name, None, [row.get(name) for row in rows]) for name in names]
+        named = [AnswerColumn(key, None, [row[key] for row in rows]) for key in keys]
+    labels = [AnswerColumn(name, None, [row.get(name) for row in rows]) for name in names]
     selected = naming.selection
     fields = at_once(fields_of_rows(selected, rows)) if isinstance(selected, Computed) else {}
     return TrainingRows(Spine(roles, at, known.of(at)), [*named, moments(at), *labels], fields)
@@ -158,7 +158,7 @@ def _check_labels(labels: int, rows: int) -> None:
         raise TooLarge(f"rows: {reason}; send fewer at once")
 
 
-def rows_of_arrow(table: pa.Table, naming: Naming, known: Known, answer: str) -> TrainingRows:
+def rows_of_arrow(table: pa.Table, naming: Naming, known: KnownAt, answer: str) -> TrainingRows:
     """Rows given as an Arrow table. `answer`: the media type of the answer. Raises InvalidInput for a column."""
     names = table.column_names
     by_id = naming.by_id(names)
@@ -216,27 +216,27 @@ def _of_role(parts: Mapping[str, Entities], role: Role) -> Entities:
     return entities
 
 
-def rows_observed(by_key: Mapping[str, Entities], at: Times, selection: Selection, known: Known) -> TrainingRows:
+def rows_observed(by_key: Mapping[str, Entities], at: Times, selection: Selection, known: KnownAt) -> TrainingRows:
     """Rows of the observations of a feature. `by_key`: see `entities_by_key`."""
     roles = [_of_role(by_key, role) for role in selection.roles]
     return TrainingRows(Spine(roles, at, known.of(at)), [*key_columns(by_key), moments(at)])
 
 
-def _label(name: str, values: pa.ChunkedArray, answer: str) -> Column:
+def _label(name: str, values: pa.ChunkedArray, answer: str) -> AnswerColumn:
     """A column that the answer repeats. Values that JSON cannot express are refused here, before it begins."""
     is_json = isinstance(values.type, pa.JsonType)
     values = plain(values)
     if answer == ARROW_TYPE:
-        return Column(name, None, values)
+        return AnswerColumn(name, None, values)
     if is_json:
-        return Column(name, None, _raw(name, values.to_pylist()))
+        return AnswerColumn(name, None, _raw(name, values.to_pylist()))
     in_json = answer != CSV_TYPE or values.type.num_fields > 0
     if in_json and any(map(has_infinity, values.chunks)):
         raise InvalidInput.at(name, "has an infinite number, which JSON cannot say; an Arrow answer would hold it")
     if not may_be_unsayable(values.type):
-        return Column(name, None, values)
+        return AnswerColumn(name, None, values)
     try:
-        return Column(name, None, objects(values))
+        return AnswerColumn(name, None, objects(values))
     except Unsayable as error:
         raise InvalidInput.at(name, f"{error}; an Arrow answer would hold it") from None
 

@@ -76,7 +76,7 @@ def _joined(parts: Sequence[Operand]) -> Operand:
     return Operand(values, nulls)
 
 
-def completing(
+def adding_computed(
     selected: Computed, grid: Grid, hidden: Nulls, fields: Fields, at: int, most_bytes: int
 ) -> Steps[Grid]:
     """The grid of all features, from that of the stored ones, in steps.

@@ -11,7 +11,7 @@ import msgspec
 
 from actors.domain import Feature, check_record
 from actors.errors import InvalidInput, fault_of
-from actors.monitoring.comparing import check_method
+from actors.monitoring.drift import check_method
 from actors.timestamps import Duration, duration, parse_duration
 from actors.types.constraints import camel, check_enum, constraint_value
 from actors.types.patterns import check_pattern

@@ -28,7 +28,7 @@ SCORES_KEPT = 500
 """How many scores are kept per feature."""
 
 
-class Score(msgspec.Struct, frozen=True):
+class DriftScore(msgspec.Struct, frozen=True):
     """The drift score of a window of a feature. `reference`, `current`: start, end, count of values."""
 
     feature_id: str
@@ -63,7 +63,7 @@ class Schedule:
         self._catch_up = catch_up
         self._scored_until = watch.wall() // watch.window * watch.window
         self._scored_at = watch.now()
-        self.scores: dict[str, list[Score]] = {}
+        self.scores: dict[str, list[DriftScore]] = {}
         for alert in watch.alerts.values():
             if alert.state == "firing":
                 log.warning("alert %s is still firing: %s", alert.id, alert.message)
@@ -72,7 +72,7 @@ class Schedule:
         """Replace the scores by those in `records`."""
         self.scores = {}
         for _, record in sorted(records.items()):
-            score = msgspec.msgpack.decode(record, type=Score)
+            score = msgspec.msgpack.decode(record, type=DriftScore)
             self.scores.setdefault(score.feature_id, []).append(score)
 
     async def run(self) -> None:
@@ -214,7 +214,7 @@ class Schedule:
         ]
 
     async def _keep(self, feature: Feature, scored: Scored) -> None:
-        score = Score(
+        score = DriftScore(
             feature.id,
             feature.created,
             (*scored.reference, scored.reference_count),
@@ -231,12 +231,12 @@ class Schedule:
         if scored.judgement.drift:
             self._watch.events.publish("drift", {"featureId": feature.id, "score": scored.judgement.score})
 
-    def scores_of(self, feature: Feature) -> list[Score]:
+    def scores_of(self, feature: Feature) -> list[DriftScore]:
         """The scores of a feature, newest window first."""
         return [score for score in reversed(self.scores.get(feature.id, ())) if score.created == feature.created]
 
 
-def _key(score: Score) -> str:
+def _key(score: DriftScore) -> str:
     return f"{score.feature_id} {score.created} {score.current[0]:020}"
 
 

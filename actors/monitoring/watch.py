@@ -19,7 +19,7 @@ from actors.domain import Feature
 from actors.errors import Damaged, NotFound, TooLarge
 from actors.mailbox import Mailbox
 from actors.messages import ChangeRegistry, Late, MonitorStatus, NewestTimes, Status, Vitals
-from actors.monitoring import comparing as drift
+from actors.monitoring import drift
 from actors.monitoring.alerts import Alert
 from actors.monitoring.checks import Check, DriftConfig
 from actors.monitoring.events import Events
@@ -48,7 +48,7 @@ class Period(NamedTuple):
     end: int
 
 
-class Pinned(msgspec.Struct, frozen=True):
+class PinnedPeriod(msgspec.Struct, frozen=True):
     """A reference period that a user has fixed; `created` is that of its feature."""
 
     feature_id: str
@@ -61,7 +61,7 @@ class Notes(NamedTuple):
     """The checks, pinned references and alerts in the storage, by key."""
 
     checks: Mapping[str, Check]
-    pinned: Mapping[str, Pinned]
+    pinned: Mapping[str, PinnedPeriod]
     alerts: Mapping[str, Alert]
 
 
@@ -69,7 +69,7 @@ class Changes(NamedTuple):
     """Changed checks and pinned references by key; None: deleted."""
 
     checks: dict[str, Check | None]
-    pinned: dict[str, Pinned | None]
+    pinned: dict[str, PinnedPeriod | None]
 
 
 class Scored(NamedTuple):
@@ -126,7 +126,7 @@ class Watch:
         self._journal = journal
         self._monitor = monitor
         self._checks: dict[str, Check] = {}
-        self._pinned: dict[str, Pinned] = {}
+        self._pinned: dict[str, PinnedPeriod] = {}
         self._results: dict[str, Result] = {}
         self._evaluators = trio.CapacityLimiter(STATISTICS_READERS)
         self._meanwhile: Changes | None = None
@@ -142,7 +142,7 @@ class Watch:
     def noted(self) -> Notes:
         """Read the notes in the storage. Blocks; for a worker thread."""
         checks = [msgspec.msgpack.decode(one, type=Check) for one in self._notes("check").values()]
-        pinned = [msgspec.msgpack.decode(one, type=Pinned) for one in self._notes("pinned").values()]
+        pinned = [msgspec.msgpack.decode(one, type=PinnedPeriod) for one in self._notes("pinned").values()]
         raised = [msgspec.msgpack.decode(one, type=Alert) for one in self._notes("alert").values()]
         return Notes(
             {check.key: check for check in checks},
@@ -181,7 +181,7 @@ class Watch:
             self._meanwhile.checks[key] = check
         self._forget_results(key)
 
-    def _set_pinned(self, key: str, pinned: Pinned | None) -> None:
+    def _set_pinned(self, key: str, pinned: PinnedPeriod | None) -> None:
         _change(self._pinned, {key: pinned})
         if self._meanwhile is not None:
             self._meanwhile.pinned[key] = pinned
@@ -335,9 +335,9 @@ class Watch:
 
     # Drift
 
-    async def pin(self, feature: Feature, period: Period) -> Pinned:
+    async def pin(self, feature: Feature, period: Period) -> PinnedPeriod:
         """Pin a period as the reference of a feature."""
-        pinned = Pinned(feature.id, feature.created, *period)
+        pinned = PinnedPeriod(feature.id, feature.created, *period)
         await self.note("pinned", feature.id, pinned)
         self._set_pinned(feature.id, pinned)
         return pinned
@@ -349,7 +349,7 @@ class Watch:
         await self.note("pinned", feature.id, None)
         self._set_pinned(feature.id, None)
 
-    def pinned(self, feature: Feature) -> Pinned | None:
+    def pinned(self, feature: Feature) -> PinnedPeriod | None:
         """The pinned reference of a feature, if any."""
         pinned = self._pinned.get(feature.id)
         return pinned if pinned is not None and pinned.created == feature.created else None

@@ -11,7 +11,7 @@ import pytest
 import scipy
 
 from actors.domain import ValueType
-from actors.monitoring import comparing as drift
+from actors.monitoring import drift
 from actors.stats.drift.judgement import SCALES
 from actors.stats.drift.nulls import Share, effect_of, two_proportions
 from actors.stats.drift.verdict import CATEGORICAL_METHODS, NUMERIC_METHODS

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from actors.errors import TooMuchAtOnce
 from actors.listing import Listing
-from actors.observed import Observations, Observed, Whole
+from actors.observed import Observations, ObservedLot, Whole
 from actors.settings import INDEX_BYTES
 from actors.storage.embedded.local import MemoryStorage
 from actors.storage.entries import Registered
@@ -34,13 +34,13 @@ def opened() -> MemoryStorage:
     return storage
 
 
-async def lots_of(storage: MemoryStorage, most_bytes: int, asked: Whole) -> list[Observed]:
+async def lots_of(storage: MemoryStorage, most_bytes: int, asked: Whole) -> list[ObservedLot]:
     history, readers = storage.history, trio.CapacityLimiter(1)
     observations = Observations(Listing(storage.ids), history, readers, most_bytes)
     return [lot async for lot in observations.lots(asked)]
 
 
-def cells(lots: list[Observed]) -> list[Cell]:
+def cells(lots: list[ObservedLot]) -> list[Cell]:
     found = list[Cell]()
     for lot in lots:
         values = [

@@ -21,7 +21,7 @@ from actors.monitoring.alerts import Alert
 from actors.monitoring.checks import Check, make_check
 from actors.monitoring.events import Event
 from actors.monitoring.findings import Finding
-from actors.monitoring.watch import Period, Pinned
+from actors.monitoring.watch import Period, PinnedPeriod
 from actors.opening import open_router
 from actors.router import Router
 from actors.settings import Settings
@@ -401,7 +401,7 @@ async def test_what_is_set_up_while_notes_are_read_is_not_hidden_by_them(wall: W
             await watch.pin(other, Period(3, 4))
             watch.take_over(before)
         assert [check.feature_id for check in watch.checks()] == [other.id]
-        assert (watch.pinned(one), watch.pinned(other)) == (None, Pinned(other.id, other.created, 3, 4))
+        assert (watch.pinned(one), watch.pinned(other)) == (None, PinnedPeriod(other.id, other.created, 3, 4))
         watch.take_over(before)  # as read again later
         assert [check.feature_id for check in watch.checks()] == [one.id]
 

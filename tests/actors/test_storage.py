@@ -36,7 +36,7 @@ from actors.domain import (
 )
 from actors.errors import StartupError, StorageDown, TooLarge, TooMuchAtOnce
 from actors.stats.windows import Window
-from actors.storage.embedded import history
+from actors.storage.embedded import layout
 from actors.storage.embedded.database import set_meta
 from actors.storage.embedded.local import LocalStorage, MemoryStorage
 from actors.storage.embedded.on_disk import EmbeddedStorage
@@ -879,7 +879,7 @@ def commit_unknown_to_the_journal(storage: EmbeddedStorage, arrived: int) -> Cha
     """What a crash leaves behind that comes after the history was written and before the journal knew."""
     batch = [table_of(X, ("a", arrived, float(arrived)))]
     storage.log.commit([written(arrived, *batch)])
-    return storage._runs.append(arrived, history.to_table([(arrived, batch)], FEATURES))
+    return storage._runs.append(arrived, layout.to_table([(arrived, batch)], FEATURES))
 
 
 @pytest.mark.parametrize("flushes", [0, 1, 3])
@@ -907,7 +907,7 @@ def test_a_merge_that_the_journal_does_not_know_is_undone(tmp_path: Path) -> Non
         write(storage, arrived, ("a", arrived, 1.0))
         flush(storage)
     runs = storage._runs.runs()
-    storage._runs.replace(1, 2, history.merge_tables([run.table() for run in runs]))
+    storage._runs.replace(1, 2, layout.merge_tables([run.table() for run in runs]))
     storage = reopened(storage, tmp_path)
     assert [run.position for run in storage._runs.runs()] == [1, 2]
     assert [cell.arrived for cell in read(storage, X, "a")] == [1, 2]
@@ -1104,7 +1104,7 @@ def test_a_history_that_the_deltalake_library_wrote_opens_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = {run: [(run, [table_of(X, ("a", run, float(run))), table_of(Y, ("a", 1, 0.0))])] for run in (1, 20, 30)}
-    as_written_before(tmp_path, {run: history.to_table(batch, FEATURES) for run, batch in rows.items()})
+    as_written_before(tmp_path, {run: layout.to_table(batch, FEATURES) for run, batch in rows.items()})
     storage = EmbeddedStorage(str(tmp_path))
     storage.open()
     assert [cell.arrived for cell in read(storage, X, "a")] == [20, 30]
@@ -1255,21 +1255,21 @@ def test_the_history_is_a_delta_table(
 
 def test_runs_merged_in_order_of_arrival_are_one_sorted_run() -> None:
     tables = [
-        history.to_table(
+        layout.to_table(
             [(arrived, [table_of(X, ("b", 2, float(arrived)), ("a", arrived, 0.0)), table_of(Y, ("a", 1, 0.0))])],
             FEATURES,
         )
         for arrived in (1, 2, 3)
     ]
-    merged = history.merge_tables(tables)
-    assert merged.schema.equals(history.SCHEMA)
+    merged = layout.merge_tables(tables)
+    assert merged.schema.equals(layout.SCHEMA)
     assert merged["arrived_at"].cast(pa.int64()).to_pylist() == [1, 2, 3] * 3
     assert merged["feature"].to_pylist() == [X.id] * 6 + [Y.id] * 3
 
 
 def test_a_table_of_nothing_has_the_columns_of_the_history() -> None:
-    assert history.to_table([], FEATURES).schema.equals(history.SCHEMA)
-    assert history.greatest_time(history.to_table([], FEATURES)) == NEVER
+    assert layout.to_table([], FEATURES).schema.equals(layout.SCHEMA)
+    assert layout.greatest_time(layout.to_table([], FEATURES)) == NEVER
 
 
 def test_rows_from_disk_merge_to_the_last_arrival_of_each_moment(storage: LocalStorage) -> None:
@@ -1290,7 +1290,7 @@ def test_reading_the_history_takes_its_memory_from_the_system() -> None:
 _READ_A_RUN = """
 import tempfile
 from pathlib import Path
-from actors.storage.embedded.history import SCHEMA
+from actors.storage.embedded.layout import SCHEMA
 from actors.storage.embedded.runs import DeltaRuns
 import pyarrow as pa
 import pyarrow.compute as pc

@@ -13,11 +13,11 @@ import pytest
 from actors.domain import FeatureChange, ValueSchema, ValueType
 from actors.errors import InvalidInput
 from actors.ingest.sent import Sent
-from actors.monitoring import comparing
+from actors.monitoring import drift
 from actors.opening import open_router
 from actors.router import Router
 from actors.serving import Span
-from actors.storage.embedded import delta, forgetting, history, runs
+from actors.storage.embedded import delta, forgetting, layout, runs
 from actors.storage.embedded.local import LocalStorage, MemoryStorage
 from actors.storage.embedded.on_disk import EmbeddedStorage
 from actors.table.aggregates import allowed
@@ -63,8 +63,8 @@ class Grade(Type):
 def grades(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The type, registered."""
     monkeypatch.setitem(TYPES, Grade.name, Grade())
-    schema = pa.schema([*history.KEYS, *(pa.field(name, type_.arrow) for name, type_ in TYPES.items())])
-    for module in (history, runs, delta, forgetting):  # made of TYPES on import
+    schema = pa.schema([*layout.KEYS, *(pa.field(name, type_.arrow) for name, type_ in TYPES.items())])
+    for module in (layout, runs, delta, forgetting):  # made of TYPES on import
         monkeypatch.setattr(module, "SCHEMA", schema)
     monkeypatch.setattr(values, "_BY_DTYPE", values.by_dtype(TYPES.values()))
     yield
@@ -127,7 +127,7 @@ def test_a_schema_may_say_of_it_what_it_says_and_no_more() -> None:
 async def test_it_is_compared_as_it_says() -> None:
     async with open_router(SETTINGS, MemoryStorage()) as router:
         feature = await registered(router)
-        moved = comparing.of_samples(feature, ["A", "B"] * 500, ["E", "F"] * 500)
+        moved = drift.of_samples(feature, ["A", "B"] * 500, ["E", "F"] * 500)
         assert moved.verdict == "drift"
         assert coerce(feature, ["A"]).values.tolist() == [0]
 

@@ -28,7 +28,7 @@ from timewell.client import Client
 from timewell.commands import load_parts, load_state, reading
 from timewell.commands.columns import BadValue, id_column, time_column, value_column
 from timewell.commands.reading import open_rows
-from timewell.commands.saving import Saved
+from timewell.commands.saving import SavedFile
 from web.cli import main
 
 TEN, ELEVEN, NOON = (f"2025-11-07T{hour}:00:00Z" for hour in (10, 11, 12))
@@ -735,7 +735,7 @@ def test_a_file_whose_name_looks_like_a_url_is_a_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = Path(f"{name}.{ending}")
-    with Saved(path, []) as saved:
+    with SavedFile(path, []) as saved:
         saved.write(pa.table({"a": [1.5]}))
     assert sorted(path.name for path in tmp_path.glob("*.*")) == [path.name]
     (lot,) = open_rows(path).lots(10, ["a"])

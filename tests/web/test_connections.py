@@ -18,7 +18,7 @@ from trio.testing import MockClock
 from tests.live import ROOT, LiveServer
 from tests.web.hostile_requests import BATCH, SERVE, bare, request
 from tests.web.two_lanes import Lane, front_end
-from web.hypercorn.places import IDLE_SECONDS, Places
+from web.hypercorn.places import IDLE_SECONDS, ConnectionPlaces
 
 both_lanes = pytest.mark.parametrize("lane", ["on", "off"])
 ASKED = b'{"entityIds":["one"],"features":["a"]}'
@@ -109,7 +109,7 @@ async def test_a_new_connection_takes_the_place_of_the_one_idle_for_longest_but_
 ) -> None:
     mock_clock.jump(100)
     now = trio.current_time()
-    places = Places(3)
+    places = ConnectionPlaces(3)
     busy, fresh, old = Held(inf), Held(now - IDLE_SECONDS / 2), Held(now - 50)
     assert all(map(places.take, (busy, fresh, old)))
     assert places.take(new := Held(now))

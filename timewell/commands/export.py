@@ -45,7 +45,7 @@ def run(asked: Namespace) -> None:
     """Save the observations, some entities at a time."""
     from timewell.commands.output import show_json, show_pairs
     from timewell.commands.progress import progress
-    from timewell.commands.saving import Saved
+    from timewell.commands.saving import SavedFile
     from timewell.commands.service import TableClient
 
     entities = None if asked.entity_ids is None else _entities(asked.entity_ids)
@@ -60,7 +60,7 @@ def run(asked: Namespace) -> None:
         features = None if asked.service is not None else list(columns)
         pages = client.begin_export(features, asked.service, asked.entity, entities, asked.start, asked.end)
         with (
-            Saved(asked.output, json_columns, served) as saved,
+            SavedFile(asked.output, json_columns, served) as saved,
             progress(f"exporting to {asked.output.name}") as tell,
         ):
             while pages.more:

@@ -46,7 +46,7 @@ def check(asked: Namespace) -> None:
 def run(asked: Namespace, keep: Callable[[TableClient, dict[str, Any]], TrainingSetRecord] | None = None) -> None:
     """Keep the training set, or save its rows, or both. `keep`: how, where it has rows of a file."""
     from timewell.commands.output import show_json, show_pairs
-    from timewell.commands.saving import Saved
+    from timewell.commands.saving import SavedFile
     from timewell.commands.service import TableClient
 
     answer = dict[str, Any]()
@@ -63,7 +63,7 @@ def run(asked: Namespace, keep: Callable[[TableClient, dict[str, Any]], Training
         if asked.output is not None:
             name = asked.save or asked.kept
             table = client.rows_of_spine(_options(asked)) if name is None else client.kept_rows(name)
-            with Saved(asked.output, _json_columns(client, asked, name), table.column_names) as saved:
+            with SavedFile(asked.output, _json_columns(client, asked, name), table.column_names) as saved:
                 saved.write(table)
             answer |= {"file": str(asked.output), "rows": saved.rows}
     show_json(answer) if asked.json else show_pairs(list(answer.items()))

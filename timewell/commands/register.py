@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from timewell.commands.options import Subparsers, add_command, client_of
 from timewell.commands.output import cell, show_json, show_table
-from timewell.commands.registration_file import Fault, RegistrationFile
+from timewell.commands.registration_file import FileFault, RegistrationFile
 
 if TYPE_CHECKING:
     from timewell.wire import RegistrationOutcome, RegistrationsAnswer
@@ -62,14 +62,14 @@ def run(asked: Namespace) -> None:
         except TimewellError as error:
             if not error.errors:
                 raise
-            raise file.refusal([Fault(fault.field, fault.message) for fault in error.errors]) from None
+            raise file.refusal([FileFault(fault.field, fault.message) for fault in error.errors]) from None
     if asked.json:
         show_json(answer)
     else:
         _show(answer, "WOULD BE" if asked.dry_run else "OUTCOME")
 
 
-def _found_by_service(asked: Namespace, file: RegistrationFile) -> list[Fault]:
+def _found_by_service(asked: Namespace, file: RegistrationFile) -> list[FileFault]:
     """What the service finds wrong with what is sound in a file that has faults; nothing if it cannot be asked."""
     from timewell.client import Client
     from timewell.errors import TimewellError
@@ -83,7 +83,7 @@ def _found_by_service(asked: Namespace, file: RegistrationFile) -> list[Fault]:
         found = []
         for fault in error.errors:
             place, bracket, rest = fault.field.partition("]")
-            found.append(Fault(places.get(place + bracket, place + bracket) + rest, fault.message))
+            found.append(FileFault(places.get(place + bracket, place + bracket) + rest, fault.message))
         return found
     return []
 

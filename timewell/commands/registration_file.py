@@ -11,7 +11,7 @@ from timewell.commands.exits import Failed
 KINDS = ("entities", "features", "groups", "services")
 
 
-class Fault(NamedTuple):
+class FileFault(NamedTuple):
     """A place such as `services[1].features[0]`, and what is wrong there."""
 
     place: str
@@ -65,7 +65,7 @@ class RegistrationFile:
     def _all(self) -> Iterator[tuple[str, int, Any]]:
         yield from ((kind, at, item) for kind, items in self.items.items() for at, item in enumerate(items))
 
-    def refusal(self, faults: Sequence[Fault]) -> Failed:
+    def refusal(self, faults: Sequence[FileFault]) -> Failed:
         """The exception that tells all faults in the order of their lines, each with its place."""
         first, *others = [told for _, told in sorted(map(self._told, faults), key=lambda one: one[0])]
         failed = Failed(first)
@@ -82,19 +82,19 @@ class RegistrationFile:
                 yield _kind_of(item), f"[{at}]", item
         elif isinstance(given, dict):
             self.faults += [
-                Fault(f"{name}", f"is none of {', '.join(KINDS)}") for name in given if name not in KINDS
+                FileFault(f"{name}", f"is none of {', '.join(KINDS)}") for name in given if name not in KINDS
             ]
             for kind in KINDS:
                 items = [] if given.get(kind) is None else given[kind]
                 if not isinstance(items, list):
-                    self.faults.append(Fault(kind, "is not a list"))
+                    self.faults.append(FileFault(kind, "is not a list"))
                     continue
                 for at, item in enumerate(items):
                     yield kind, f"{kind}[{at}]", item
         elif given is not None:
             raise Failed(f"{self._source}: expected {', '.join(KINDS)}, found {type(given).__name__}")
 
-    def _told(self, fault: Fault) -> tuple[int, str]:
+    def _told(self, fault: FileFault) -> tuple[int, str]:
         """The line of a fault, and what to say of it."""
         place, message = fault
         for known, own in self._places.items():
@@ -138,26 +138,26 @@ def _struct(kind: str) -> Any:
     return dict(zip(KINDS, structs, strict=True))[kind]
 
 
-def _faults(item: Any, struct: Any, place: str) -> Iterator[Fault]:
+def _faults(item: Any, struct: Any, place: str) -> Iterator[FileFault]:
     """What is wrong with the fields of an item, one by one."""
     import msgspec
 
     if not isinstance(item, dict):
-        yield Fault(place, f"expected fields, found {type(item).__name__}")
+        yield FileFault(place, f"expected fields, found {type(item).__name__}")
         return
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     for name in [name for name in item if name not in fields]:
-        yield Fault(f"{place}.{name}", f"is not a known field; these are: {', '.join(fields)}")
+        yield FileFault(f"{place}.{name}", f"is not a known field; these are: {', '.join(fields)}")
     for name, field in fields.items():
         if name not in item:
             if field.required:
-                yield Fault(place, f"{name} is missing")
+                yield FileFault(place, f"{name} is missing")
             continue
         try:
             msgspec.convert(item[name], field.type)
         except msgspec.ValidationError as error:
             what, _, within = str(error).partition(" - at `$")
-            yield Fault(f"{place}.{name}{within.rstrip('`')}", what)
+            yield FileFault(f"{place}.{name}{within.rstrip('`')}", what)
 
 
 def _without_faults(item: Any, struct: Any) -> dict[str, Any] | None:
@@ -180,7 +180,7 @@ def _names_in(item: Mapping[str, Any]) -> set[object]:
     return {part for text in [*texts, item.get("expression", "")] for part in re.findall(r"\w+", str(text))}
 
 
-def _twice(node: Any, place: str, known: set[int]) -> Iterator[Fault]:
+def _twice(node: Any, place: str, known: set[int]) -> Iterator[FileFault]:
     """The keys that one mapping has twice, of which only the last would count. `known`: nodes looked at before."""
     import yaml
 
@@ -195,7 +195,7 @@ def _twice(node: Any, place: str, known: set[int]) -> Iterator[Fault]:
         for key, value in node.value:
             within = f"{place}.{key.value}" if place else str(key.value)
             if str(key.value) in seen:
-                yield Fault(within, f"is given again in line {key.start_mark.line + 1}")
+                yield FileFault(within, f"is given again in line {key.start_mark.line + 1}")
             seen.add(str(key.value))
             yield from _twice(value, within, known)
 

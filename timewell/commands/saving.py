@@ -37,7 +37,7 @@ class Sink(Protocol):
         ...
 
 
-class Saved:
+class SavedFile:
     """A file being written: Parquet, CSV or NDJSON, by its ending.
 
     `json_columns`: columns that hold JSON text. `served`: columns of the service, with its values.
@@ -85,7 +85,7 @@ class Saved:
             return _CsvLines(self._part, schema.names)
         return _JsonLines(self._part, self._json)
 
-    def __enter__(self) -> Saved:
+    def __enter__(self) -> SavedFile:
         return self
 
     def __exit__(

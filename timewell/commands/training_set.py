@@ -78,7 +78,7 @@ def run(asked: Namespace) -> None:
     from timewell.commands.output import show_json, show_pairs
     from timewell.commands.progress import progress
     from timewell.commands.reading import need
-    from timewell.commands.saving import Saved
+    from timewell.commands.saving import SavedFile
     from timewell.commands.service import TableClient
 
     file, as_written, ids = _opened(asked)
@@ -95,7 +95,7 @@ def run(asked: Namespace) -> None:
         client.be_patient()
         json_columns += file.names if as_written else []
         with (
-            Saved(asked.output, json_columns, references) as saved,
+            SavedFile(asked.output, json_columns, references) as saved,
             progress(f"filling {asked.rows.name}") as tell,
         ):
             for lot in file.lots(ROWS_PER_PART, file.names):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from timewell import monitoring_wire as schema
-from timewell.calls import Answer, Asking, Talk, get, path, read, route, send, settle
+from timewell.calls import Asking, Response, Talk, get, path, read, route, send, settle
 from timewell.plain import listed
 from timewell.times import Time, moment, moment_or_none, period
 from timewell.wire import Health
@@ -160,7 +160,7 @@ class MonitoringRoutes(Asking):
     def ready(self) -> Talk[Health]:
         """Whether every part of the service answers: `.status`. Not retried; may raise Unreachable."""
         outcome = yield get("/health/ready")
-        if isinstance(outcome, Answer) and outcome.status == 503:
+        if isinstance(outcome, Response) and outcome.status == 503:
             return read(outcome, Health)
         return read(settle(outcome, 1), Health)
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from actors.ingest.composite import parts_of_all
 from actors.table.columns import Indices, Times
 from actors.table.ids import Entities, Ids, numbered
-from web.answers.lanes import Column
+from web.answers.lanes import AnswerColumn
 
 ENTITY, TIMESTAMP = "entityId", "timestamp"
 
@@ -23,17 +23,17 @@ def entities_by_key(keys: Sequence[str], entities: Sequence[str], owner: Indices
     return {key: numbered([part[place] for part in parts]).take(owner) for place, key in enumerate(keys)}
 
 
-def key_columns(by_key: Mapping[str, Entities]) -> list[Column]:
+def key_columns(by_key: Mapping[str, Entities]) -> list[AnswerColumn]:
     """A column for each key of an entity type; a single one is named `entityId`."""
     names = list(by_key) if len(by_key) > 1 else [ENTITY]
     return [id_column(name, entities) for name, entities in zip(names, by_key.values(), strict=True)]
 
 
-def id_column(name: str, entities: Entities) -> Column:
+def id_column(name: str, entities: Entities) -> AnswerColumn:
     """The ids of entities."""
-    return Column(name, None, pa.array(entities.ids.texts, pa.string()).take(pa.array(entities.codes)))
+    return AnswerColumn(name, None, pa.array(entities.ids.texts, pa.string()).take(pa.array(entities.codes)))
 
 
-def moments(at: Times) -> Column:
+def moments(at: Times) -> AnswerColumn:
     """The column of event timestamps (int64 microseconds)."""
-    return Column(TIMESTAMP, "timestamp", at, np.zeros(len(at), np.bool_))
+    return AnswerColumn(TIMESTAMP, "timestamp", at, np.zeros(len(at), np.bool_))

@@ -46,7 +46,7 @@ CELLS_RENDERED_AT_ONCE = 20_000
 _LINES = msgspec.json.Encoder()
 
 
-class Column(NamedTuple):
+class AnswerColumn(NamedTuple):
     """A named column. `value_type`: of a feature; None if `values` is a list of JSON values or an Arrow array."""
 
     name: str
@@ -54,7 +54,7 @@ class Column(NamedTuple):
     values: Any
     nulls: Nulls | None = None
 
-    def cut(self, rows: slice) -> Column:
+    def cut(self, rows: slice) -> AnswerColumn:
         """The column of some of the rows."""
         return self._replace(values=self.values[rows], nulls=None if self.nulls is None else self.nulls[rows])
 
@@ -66,7 +66,7 @@ class Column(NamedTuple):
             return objects(self.values)
         return list(self.values)
 
-    def summed(self) -> Column:
+    def summed(self) -> AnswerColumn:
         """Integer sums as float64: one may exceed 64 bits, and all lots of an answer must have one Arrow type."""
         return self._replace(value_type="number", values=np.asarray(self.values, np.float64))
 
@@ -108,8 +108,8 @@ def _is_exact(value: Any) -> bool:
 _PLAIN_KINDS = {str: pa.string(), bool: pa.bool_()}
 
 
-Columns = Sequence[Column]
-Encode = Callable[[Columns], bytes]
+AnswerColumns = Sequence[AnswerColumn]
+Encode = Callable[[AnswerColumns], bytes]
 
 
 class Lane(NamedTuple):
@@ -117,31 +117,31 @@ class Lane(NamedTuple):
 
     content_type: str
     opening: Encode
-    encode: Callable[[Columns, bool], bytes]
-    closing: Callable[[Columns], bytes]
+    encode: Callable[[AnswerColumns, bool], bytes]
+    closing: Callable[[AnswerColumns], bytes]
 
 
-def _rows(columns: Columns) -> Iterator[Any]:
+def _rows(columns: AnswerColumns) -> Iterator[Any]:
     keyed = keyed_by(tuple(column.name for column in columns))
     return starmap(keyed, _tuples(columns))
 
 
-def _tuples(columns: Columns) -> Iterator[tuple[Any, ...]]:
+def _tuples(columns: AnswerColumns) -> Iterator[tuple[Any, ...]]:
     """The values of each row as objects, which are made for some rows at a time: that holds the interpreter."""
     for cut in slices(_length(columns), max(1, CELLS_RENDERED_AT_ONCE // len(columns))):
         yield from zip(*(column.cut(cut).objects() for column in columns), strict=True)
 
 
-def _json(columns: Columns, first: bool) -> bytes:
+def _json(columns: AnswerColumns, first: bool) -> bytes:
     encoded = json_rows(_rows(columns))
     return encoded if first or not encoded else b"," + encoded
 
 
-def _ndjson(columns: Columns, _: bool) -> bytes:
+def _ndjson(columns: AnswerColumns, _: bool) -> bytes:
     return b"".join(map(_LINES.encode_lines, in_slices(_rows(columns))))
 
 
-def _csv(columns: Columns, _: bool) -> bytes:
+def _csv(columns: AnswerColumns, _: bool) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerows(map(_cell, row) for row in _tuples(columns))
     return text.getvalue().encode()
@@ -153,22 +153,22 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _csv_header(columns: Columns) -> bytes:
+def _csv_header(columns: AnswerColumns) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerow([column.name for column in columns])
     return text.getvalue().encode()
 
 
-def _batch(columns: Columns) -> pa.RecordBatch:
+def _batch(columns: AnswerColumns) -> pa.RecordBatch:
     arrays = [column.arrow() for column in columns]
     return pa.RecordBatch.from_arrays(arrays, [column.name for column in columns])
 
 
-def _arrow_opening(columns: Columns) -> bytes:
+def _arrow_opening(columns: AnswerColumns) -> bytes:
     return bytes(_batch(columns).schema.serialize())
 
 
-def _arrow(columns: Columns, _: bool) -> bytes:
+def _arrow(columns: AnswerColumns, _: bool) -> bytes:
     return bytes(_batch(columns).serialize())
 
 
@@ -192,7 +192,7 @@ def accepted_lane() -> Lane:
     return LANES[chosen]
 
 
-async def stream(lane: Lane, lots: AsyncGenerator[Columns, None]) -> Response:
+async def stream(lane: Lane, lots: AsyncGenerator[AnswerColumns, None]) -> Response:
     """The streamed answer. All lots have the same columns; there is at least one lot, which may have no rows."""
     pieces = _pieces(lots)
     first = await anext(pieces)
@@ -203,7 +203,7 @@ async def stream(lane: Lane, lots: AsyncGenerator[Columns, None]) -> Response:
     return response
 
 
-async def _pieces(lots: AsyncGenerator[Columns, None]) -> AsyncGenerator[Columns, None]:
+async def _pieces(lots: AsyncGenerator[AnswerColumns, None]) -> AsyncGenerator[AnswerColumns, None]:
     """The lots in pieces of a bounded number of values and, where these are long, about MOST_BYTES_AT_ONCE."""
     async for columns in lots:
         whole = slice(0, max(1, _length(columns)))
@@ -217,11 +217,11 @@ async def _pieces(lots: AsyncGenerator[Columns, None]) -> AsyncGenerator[Columns
                 yield _cut(piece, part)
 
 
-def _cut(columns: Columns, rows: slice) -> Columns:
+def _cut(columns: AnswerColumns, rows: slice) -> AnswerColumns:
     return [column.cut(rows) for column in columns]
 
 
-def _size(columns: Columns) -> int:
+def _size(columns: AnswerColumns) -> int:
     """The approximate bytes of the values that may be long: texts, JSON and vectors."""
     long = [column.values for column in columns if isinstance(column.values, np.ndarray)]
     return sum(text_bytes(values) for values in long if values.dtype == object or values.ndim > 1)
@@ -233,17 +233,17 @@ class _Streamed(ResponseBody):
     def __init__(
         self,
         lane: Lane,
-        first: Columns,
+        first: AnswerColumns,
         opening: bytes,
-        lots: AsyncGenerator[Columns, None],
-        behind: AsyncGenerator[Columns, None],
+        lots: AsyncGenerator[AnswerColumns, None],
+        behind: AsyncGenerator[AnswerColumns, None],
     ) -> None:
         """`behind`: the generator that the lots come from, which is closed after them."""
         self._lots = lots
         self._behind = behind
         self._parts = self._encode(lane, first, opening)
 
-    async def _encode(self, lane: Lane, first: Columns, opening: bytes) -> AsyncGenerator[bytes, None]:
+    async def _encode(self, lane: Lane, first: AnswerColumns, opening: bytes) -> AsyncGenerator[bytes, None]:
         yield opening
         any_rows = _length(first) > 0
         async for columns in self._lots:
@@ -264,12 +264,12 @@ class _Streamed(ResponseBody):
         return self._parts
 
 
-async def _made(encode: Callable[[], bytes], columns: Columns) -> bytes:
+async def _made(encode: Callable[[], bytes], columns: AnswerColumns) -> bytes:
     """What `encode` makes of the columns, in a worker thread if they are many or long."""
     if _length(columns) * len(columns) <= CELLS_PER_TURN and _size(columns) <= SLICE_BYTES:
         return encode()
     return await in_worker(encode)
 
 
-def _length(columns: Columns) -> int:
+def _length(columns: AnswerColumns) -> int:
     return len(columns[0].values)

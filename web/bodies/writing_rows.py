@@ -24,7 +24,7 @@ from web.bodies.requests import decode
 from web.errors import fault_answers
 
 
-class Columns(NamedTuple):
+class RowColumns(NamedTuple):
     """Rows as columns that grow."""
 
     references: list[str]
@@ -49,8 +49,8 @@ PIECES_JUDGED_TOGETHER = 32
 """Of CHUNK_BYTES each, or one long value: 10,000 rows are half as many."""
 
 
-def _no_rows() -> Columns:
-    return Columns([], [], [], [], [])
+def _no_rows() -> RowColumns:
+    return RowColumns([], [], [], [], [])
 
 
 class Judging:

@@ -27,7 +27,7 @@ from web.errors import PROBLEM_TYPE, answer_to
 from web.hypercorn import http1, http2
 from web.hypercorn.http1 import Http1
 from web.hypercorn.keepalive import IdleTimer
-from web.hypercorn.places import Places
+from web.hypercorn.places import ConnectionPlaces
 from web.hypercorn.untaken import Untaken
 
 log = logging.getLogger("timewell.connections")
@@ -43,7 +43,7 @@ class Guarded(TCPServer):
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)  # type: ignore[arg-type]
         config: Any = self.config
-        self._places: Places = config.places
+        self._places: ConnectionPlaces = config.places
         self._untaken: Untaken = config.untaken
         self._head, self._head_by = -1, inf
         """The number of the request whose head arrives in pieces, and the time by which it must be whole."""
@@ -73,7 +73,7 @@ class Guarded(TCPServer):
         """Close the connection at once, to free its descriptor."""
         self._cut_off()
 
-    async def _turn_away(self, places: Places) -> None:
+    async def _turn_away(self, places: ConnectionPlaces) -> None:
         stream: Any = self.stream
         if not isinstance(stream, trio.SocketStream):
             return  # with TLS, an explanation would cost more than serving
@@ -159,7 +159,7 @@ class ConnectionsConfig(Config):
 
     def __init__(self) -> None:
         super().__init__()
-        self.places = Places(Settings().max_connections)
+        self.places = ConnectionPlaces(Settings().max_connections)
         self.untaken = Untaken(Settings().stalled_seconds)
 
 

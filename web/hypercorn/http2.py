@@ -28,7 +28,7 @@ from hypercorn.protocol.events import Body, EndBody, Event, StreamClosed
 from hypercorn.protocol.h2 import H2Protocol
 
 from web.hypercorn.targets import as_path, escaped
-from web.hypercorn.untaken import Taking, Untaken
+from web.hypercorn.untaken import Sending, Untaken
 
 TAKEN_AT_ONCE = 4 * 1024
 """Bytes handled between two turns of the event loop: some hundred small frames, two milliseconds."""
@@ -46,7 +46,7 @@ class Http2(H2Protocol):
         super().__init__(*arguments)
         config: Any = self.config
         self._untaken: Untaken = config.untaken
-        self._taking: dict[int, Taking] = {}
+        self._taking: dict[int, Sending] = {}
         self._taken_back = 0
         self.connection.local_settings.enable_connect_protocol = 0
         self.connection.local_settings.acknowledge()

@@ -37,7 +37,7 @@ class Holder(Protocol):
         """Close the connection at once."""
 
 
-class Places:
+class ConnectionPlaces:
     """The open connections, at most `most`."""
 
     def __init__(self, most: int) -> None:

@@ -17,7 +17,7 @@ import trio
 from actors.settings import ANSWER_BYTES_UNTAKEN
 
 
-class Taking:
+class Sending:
     """An answer, or a part of one, that is being sent. `size`: its bytes not yet taken."""
 
     def __init__(self, untaken: Untaken, size: int) -> None:
@@ -37,12 +37,12 @@ class Untaken:
     def __init__(self, seconds: float) -> None:
         self.total = 0
         self._seconds = seconds
-        self._waiting: dict[Taking, None] = {}
+        self._waiting: dict[Sending, None] = {}
 
     @contextmanager
-    def taking(self, size: int) -> Iterator[Taking]:
+    def taking(self, size: int) -> Iterator[Sending]:
         """Send inside this block and report progress. Raises BrokenResourceError if the client is given up."""
-        taking = Taking(self, size)
+        taking = Sending(self, size)
         try:
             with taking.scope:
                 yield taking
@@ -52,7 +52,7 @@ class Untaken:
         if taking.scope.cancelled_caught:
             raise trio.BrokenResourceError("the client does not take its answer")
 
-    def change(self, taking: Taking, by: int) -> None:
+    def change(self, taking: Sending, by: int) -> None:
         """Add to (or subtract from) the waiting bytes of an answer, and restart its time."""
         taking.size += by
         self.total += by
@@ -62,7 +62,7 @@ class Untaken:
         while self.total > ANSWER_BYTES_UNTAKEN and (oldest := next(iter(self._waiting))) is not taking:
             self._give_up(oldest)  # the only answer is never too large
 
-    def _give_up(self, taking: Taking) -> None:
+    def _give_up(self, taking: Sending) -> None:
         """Cancel the sending. Its bytes stop counting at once, else more clients would be given up for them."""
         taking.scope.cancel()
         self.total -= taking.size

@@ -7,7 +7,7 @@ from quart import Response
 
 from actors.domain import Feature
 from actors.errors import InvalidInput, TooLarge
-from actors.monitoring import comparing as drift
+from actors.monitoring import drift
 from actors.monitoring.watch import Period
 from actors.settings import MAX_ELEMENTS
 from actors.stats.drift.judgement import Judgement

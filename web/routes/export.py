@@ -11,7 +11,7 @@ from actors.amount import in_lots
 from actors.derive.on_demand import Computed, selection_of
 from actors.errors import InvalidInput
 from actors.looking_back import computed_at, entity_type_of
-from actors.observed import Observed
+from actors.observed import ObservedLot
 from actors.registry import FeatureRegistry
 from actors.router import Router
 from actors.table.ids import Entities, Ids
@@ -20,7 +20,7 @@ from actors.types.type import Array, Nulls
 from actors.types.values import empty
 from timewell.rows_wire import Export, ExportAnswer
 from web.answers.keyed import ENTITY, TIMESTAMP, entities_by_key, key_columns, moments
-from web.answers.lanes import Column, accepted_lane, stream
+from web.answers.lanes import AnswerColumn, accepted_lane, stream
 from web.asking import check_parts, references_of
 from web.bodies.requests import json_body, range_of
 from web.chapter import Chapter, Service
@@ -75,29 +75,29 @@ def _keys(registry: FeatureRegistry, entity_type: str, names: Sequence[str]) -> 
 
 
 async def _columns(
-    router: Router, lots: AsyncIterator[Observed], keys: Sequence[str], selected: Selection
-) -> AsyncGenerator[list[Column], None]:
+    router: Router, lots: AsyncIterator[ObservedLot], keys: Sequence[str], selected: Selection
+) -> AsyncGenerator[list[AnswerColumn], None]:
     any_lot = False
     async for lot in lots:
         any_lot = True
         about = [*key_columns(entities_by_key(keys, lot.entities, lot.owner)), moments(lot.at)]
         async for cut, found in _found(router, lot, selected):
             values = [
-                Column(name, feature.value_type, *column)
+                AnswerColumn(name, feature.value_type, *column)
                 for (name, feature), column in zip(selected.by_reference.items(), found, strict=True)
             ]
             yield [*(column.cut(cut) for column in about), *values]
     if not any_lot:
         none = np.zeros(0, np.int64)
         nothing = [
-            Column(name, one.value_type, empty(one, 0), np.zeros(0, np.bool_))
+            AnswerColumn(name, one.value_type, empty(one, 0), np.zeros(0, np.bool_))
             for name, one in selected.by_reference.items()
         ]
         yield [*key_columns(entities_by_key(keys, [], none)), moments(none), *nothing]
 
 
 async def _found(
-    router: Router, lot: Observed, selected: Selection
+    router: Router, lot: ObservedLot, selected: Selection
 ) -> AsyncIterator[tuple[slice, Sequence[tuple[Array, Nulls]]]]:
     """What was observed of the stored features, and the values that the computed ones had at these moments, for
     slices of a lot."""

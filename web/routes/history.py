@@ -20,7 +20,7 @@ from actors.settings import DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS, PAGE_BYTES
 from actors.timestamps import format_timestamp
 from actors.types.values import render, width_of
 from timewell.wire import HistoryAnswer, HistoryItem
-from web.answers.lanes import Column, accepted_lane, stream
+from web.answers.lanes import AnswerColumn, accepted_lane, stream
 from web.answers.pages import from_cursor, to_cursor
 from web.answers.results import NUMBER_BYTES
 from web.bodies.requests import JSON_TYPE, Query, encode
@@ -97,7 +97,7 @@ def _page_span(query: Query, descending: bool) -> Span:
 
 async def _pages(
     router: Router, entity: str, feature: Feature, span: Span, descending: bool, rows: int
-) -> AsyncGenerator[list[Column], None]:
+) -> AsyncGenerator[list[AnswerColumn], None]:
     """The observations as columns, a page at a time: all of them, or the first `rows` if that is not 0."""
     left = rows or None
     while True:
@@ -105,8 +105,8 @@ async def _pages(
         page = _page(await router.observations(entity, feature, span, _fitting(limit, feature), descending))
         times = np.asarray(page.times, np.int64)
         yield [
-            Column("timestamp", "timestamp", times, np.zeros(len(times), np.bool_)),
-            Column("value", feature.value_type, page.values, page.nulls),
+            AnswerColumn("timestamp", "timestamp", times, np.zeros(len(times), np.bool_)),
+            AnswerColumn("value", feature.value_type, page.values, page.nulls),
         ]
         left = None if left is None else left - len(times)
         if not page.more or left == 0:

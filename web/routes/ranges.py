@@ -23,7 +23,7 @@ from actors.turns import by_turns, slices
 from actors.types.values import render, width_of
 from timewell.wire import Closed, Historical, HistoricalAnswer
 from web.answers.keyed import id_column
-from web.answers.lanes import ARROW_TYPE, Column, accepted_lane, stream
+from web.answers.lanes import ARROW_TYPE, AnswerColumn, accepted_lane, stream
 from web.answers.results import NAME_BYTES, NUMBER_BYTES, check_bytes, counting_bytes, encode_rows
 from web.answers.worker import room
 from web.asking import check_one_type, check_parts, check_stored
@@ -123,7 +123,7 @@ async def _lots(
     windowed: bool,
     arrow: bool,
     most_bytes: int,
-) -> AsyncGenerator[list[Column], None]:
+) -> AsyncGenerator[list[AnswerColumn], None]:
     """The answer as columns, for so many entities at a time that each lot has a bounded number of values; of one
     entity at a time so many of its windows."""
     width = sum(1 + width_of(feature) for _, feature, _ in wanted)
@@ -154,20 +154,20 @@ async def _lots(
         answered, part = about(cut)
         columns = _keys(answered, part, windowed)
         for (reference, feature, aggregation), answer in zip(wanted, answers, strict=True):
-            column = Column(reference, answer.value_type, answer.values, answer.nulls)
+            column = AnswerColumn(reference, answer.value_type, answer.values, answer.nulls)
             is_sum = aggregation == "sum" and feature.value_type == "integer"
             columns.append(column.summed() if is_sum and arrow else column)
         yield columns
 
 
-def _keys(entities: Sequence[str], span: Span, windowed: bool) -> list[Column]:
+def _keys(entities: Sequence[str], span: Span, windowed: bool) -> list[AnswerColumn]:
     """The columns that name the entity and the window of each row."""
     owners = np.repeat(np.arange(len(entities)), span.windows)
     columns = [id_column("entityId", Entities(Ids(list(entities)), owners))]
     if windowed:
         no_nulls = np.zeros(len(owners), np.bool_)
         for name, edges in zip(("windowStart", "windowEnd"), _edges(span), strict=True):
-            columns.append(Column(name, "timestamp", np.tile(edges, len(entities)), no_nulls))
+            columns.append(AnswerColumn(name, "timestamp", np.tile(edges, len(entities)), no_nulls))
     return columns
 
 

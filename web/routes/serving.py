@@ -12,7 +12,7 @@ import numpy as np
 import trio
 from quart import Response
 
-from actors.derive.computing import Fields, completing, part_of
+from actors.derive.computing import Fields, adding_computed, part_of
 from actors.derive.on_demand import Computed
 from actors.errors import Fault, InvalidInput, TooLarge
 from actors.ingest.entity_ids import check_entity_ids
@@ -191,7 +191,7 @@ async def _grid(
     if not isinstance(selected, Computed):
         return grid
     hidden = grid.nulls | (grid.times < stored.served_from(aged_at))
-    return await by_turns(completing(selected, grid, hidden, question.fields, at, most_bytes))
+    return await by_turns(adding_computed(selected, grid, hidden, question.fields, at, most_bytes))
 
 
 def _moved(part: slice, by: int) -> slice:

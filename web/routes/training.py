@@ -27,14 +27,14 @@ from actors.types.values import width_of
 from timewell.rows_wire import SpineRequest, TrainingSet
 from timewell.wire import TrainingSetAnswer
 from web.answers.keyed import entities_by_key
-from web.answers.lanes import ARROW_TYPE, NDJSON_TYPE, Column, Lane, accepted_lane, stream
+from web.answers.lanes import ARROW_TYPE, NDJSON_TYPE, AnswerColumn, Lane, accepted_lane, stream
 from web.answers.worker import in_worker
 from web.bodies.items import Array, Items
 from web.bodies.requests import Query, body_bytes, json_bytes, range_of
 from web.bodies.row_lines import reading_lines
 from web.chapter import Chapter, Service
-from web.training_request import Columns, Options, columns_of, options_of, options_of_query
-from web.training_rows import Known, Naming, TrainingRows, known_of, rows_observed, rows_of_arrow, rows_of_json
+from web.training_request import Options, WantedColumns, columns_of, options_of, options_of_query
+from web.training_rows import KnownAt, Naming, TrainingRows, known_of, rows_observed, rows_of_arrow, rows_of_json
 
 SHORTEST_ROW_BYTES = len('{"entityId":"","timestamp":"20250101"},')
 """Bounds the rows of a body by its length: more items cannot be rows, and `{}` takes 370 bytes once decoded."""
@@ -69,8 +69,8 @@ async def training_set(service: Service) -> Response:
 
 
 async def lots_of(
-    router: Router, asked: Columns, given: Any, known: Known, lane: Lane
-) -> AsyncGenerator[list[Column], None]:
+    router: Router, asked: WantedColumns, given: Any, known: KnownAt, lane: Lane
+) -> AsyncGenerator[list[AnswerColumn], None]:
     """The rows with their features, in lots, for an answer in a format. Raises InvalidInput, NotFound.
 
     `given`: rows that are still to be judged, as objects or an Arrow table, or a spine.
@@ -122,7 +122,7 @@ async def _judged(
     router: Router,
     given: Sequence[Mapping[str, Any]] | pa.Table,
     naming: Naming,
-    known: Known,
+    known: KnownAt,
     answer: str,
 ) -> TrainingRows:
     if not isinstance(given, pa.Table):
@@ -147,10 +147,10 @@ def _refusing_arrow() -> Iterator[None]:
 
 
 def _in_arrow(rows: TrainingRows) -> TrainingRows:
-    return rows._replace(columns=[Column(one.name, None, one.arrow()) for one in rows.columns])
+    return rows._replace(columns=[AnswerColumn(one.name, None, one.arrow()) for one in rows.columns])
 
 
-def check_names(columns: Sequence[Column], asked: Columns) -> None:
+def check_names(columns: Sequence[AnswerColumn], asked: WantedColumns) -> None:
     """Raise InvalidInput if a feature's column is named like one of the rows."""
     taken = {column.name for column in columns}
     for name in asked.selection.references:
@@ -162,14 +162,14 @@ def check_names(columns: Sequence[Column], asked: Columns) -> None:
 # The rows, so many at a time that each lot has a bounded number of values
 
 
-async def _cut(rows: TrainingRows, asked: Columns) -> AsyncGenerator[TrainingRows, None]:
+async def _cut(rows: TrainingRows, asked: WantedColumns) -> AsyncGenerator[TrainingRows, None]:
     step, count = _step(asked, len(rows.columns)), len(rows.spine.at)
     for start in range(0, max(1, count), step):
         yield rows.part(slice(start, start + step))
 
 
 async def _observed(
-    router: Router, registry: FeatureRegistry, given: SpineRequest, known: Known, asked: Columns
+    router: Router, registry: FeatureRegistry, given: SpineRequest, known: KnownAt, asked: WantedColumns
 ) -> AsyncGenerator[TrainingRows, None]:
     """The rows of a spine."""
     feature = registry.stored(given.feature)
@@ -198,20 +198,20 @@ async def _observed(
         yield nothing
 
 
-def _step(asked: Columns, columns: int) -> int:
+def _step(asked: WantedColumns, columns: int) -> int:
     computed = asked.selection.width - len(asked.wanted)
     return max(1, CELLS_PER_LOT // (sum(1 + width_of(one.feature) for one in asked.wanted) + computed + columns))
 
 
 async def _filled(
-    router: Router, lots: AsyncGenerator[TrainingRows, None], asked: Columns, arrow: bool
-) -> AsyncGenerator[list[Column], None]:
+    router: Router, lots: AsyncGenerator[TrainingRows, None], asked: WantedColumns, arrow: bool
+) -> AsyncGenerator[list[AnswerColumn], None]:
     """The rows with their features."""
     async with aclosing(lots):
         async for rows in lots:
             count = len(rows.spine.at)
 
-            async def fill(cut: slice, rows: TrainingRows = rows) -> list[Column]:
+            async def fill(cut: slice, rows: TrainingRows = rows) -> list[AnswerColumn]:
                 filled = await router.fill(rows.spine.rows(cut), asked.wanted)
                 columns = [_column(one, of, arrow) for one, of in zip(filled, asked.wanted, strict=True)]
                 if not isinstance(asked.selection, Computed):
@@ -222,19 +222,21 @@ async def _filled(
                 yield [*(column.cut(cut) for column in rows.columns), *columns]
 
 
-def _column(filled: Filled, wanted: Wanted, arrow: bool) -> Column:
-    column = Column(filled.name, filled.value_type, filled.values, filled.nulls)
+def _column(filled: Filled, wanted: Wanted, arrow: bool) -> AnswerColumn:
+    column = AnswerColumn(filled.name, filled.value_type, filled.values, filled.nulls)
     is_sum = wanted.aggregation == "sum" and wanted.feature.value_type == "integer"
     return column.summed() if arrow and is_sum else column
 
 
 async def _completed(
-    selected: Computed, columns: Sequence[Column], filled: Sequence[Filled], rows: TrainingRows
-) -> list[Column]:
+    selected: Computed, columns: Sequence[AnswerColumn], filled: Sequence[Filled], rows: TrainingRows
+) -> list[AnswerColumn]:
     """The columns of all features, from those of the stored ones. Raises TooMuchAtOnce."""
     read = [Operand(one.values, one.nulls) for one in filled]
     found = await by_turns(computing(selected, read, rows.fields, len(rows.spine.at), COMPUTED_BYTES))
     return [
-        Column(one.name, one.feature.value_type, column.values, column.nulls) if number < 0 else columns[number]
+        AnswerColumn(one.name, one.feature.value_type, column.values, column.nulls)
+        if number < 0
+        else columns[number]
         for one, number, column in zip(selected.selected, selected.columns, found, strict=True)
     ]

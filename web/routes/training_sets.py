@@ -27,14 +27,14 @@ from timewell.rows_wire import (
     TrainingSetsAnswer,
 )
 from timewell.wire import TrainingSetAnswer
-from web.answers.lanes import ARROW_TYPE, LANES, NDJSON_TYPE, Column, Lane, accepted_lane, stream
+from web.answers.lanes import ARROW_TYPE, LANES, NDJSON_TYPE, AnswerColumn, Lane, accepted_lane, stream
 from web.answers.listing import listed
 from web.answers.worker import in_worker
 from web.bodies.requests import Query, encode, json_body, no_content
 from web.chapter import Chapter, Service
 from web.routes.training import check_rows, lots_of
-from web.training_request import Columns, columns_of, options_of
-from web.training_rows import ROW, Known
+from web.training_request import WantedColumns, columns_of, options_of
+from web.training_rows import ROW, KnownAt
 
 chapter = Chapter("Training sets")
 
@@ -126,7 +126,7 @@ async def discard(service: Service, name: str) -> Response:
     return no_content()
 
 
-def _read(registry: FeatureRegistry, definition: TrainingSet, columns: Columns) -> dict[str, int]:
+def _read(registry: FeatureRegistry, definition: TrainingSet, columns: WantedColumns) -> dict[str, int]:
     """The id of each feature that it reads, with its `created`."""
     features = [*columns.selection.read]
     if definition.spine is not None:
@@ -134,7 +134,7 @@ def _read(registry: FeatureRegistry, definition: TrainingSet, columns: Columns) 
     return {one.id: one.created for one in features}
 
 
-def _pinned(registry: FeatureRegistry, asked: KeepTrainingSet, columns: Columns) -> TrainingSet:
+def _pinned(registry: FeatureRegistry, asked: KeepTrainingSet, columns: WantedColumns) -> TrainingSet:
     """What is asked for, with ids and durations in place of references, groups, services and defaults."""
     selection, entries = columns.selection, list[str | TrainingEntry]()
     numbers = selection.columns if isinstance(selection, Computed) else range(len(columns.wanted))
@@ -192,10 +192,10 @@ def _duration(micros: int | None) -> str | None:
 
 async def _lots(
     router: Router, definition: TrainingSet, known: int, lane: Lane
-) -> AsyncGenerator[list[Column], None]:
+) -> AsyncGenerator[list[AnswerColumn], None]:
     columns = columns_of(router.registry, options_of(definition))
     given = definition.rows if definition.spine is None else definition.spine
-    return await lots_of(router, columns, given, Known(known, definition.known_at == ROW), lane)
+    return await lots_of(router, columns, given, KnownAt(known, definition.known_at == ROW), lane)
 
 
 # Whether they are the rows that were kept
@@ -213,7 +213,7 @@ class _Content:
         """The digest of all rows so far."""
         return self._digest.hexdigest()
 
-    async def take(self, columns: list[Column]) -> None:
+    async def take(self, columns: list[AnswerColumn]) -> None:
         """Count more rows."""
         self.rows += len(columns[0].values)
         await in_worker(lambda: self._digest.update(LANES[NDJSON_TYPE].encode(columns, False)))
@@ -230,9 +230,9 @@ class _Content:
 
 async def _looked_through(
     router: Router, definition: TrainingSet, known: int
-) -> tuple[_Content, list[Column] | None]:
+) -> tuple[_Content, list[AnswerColumn] | None]:
     """What the rows are, and the rows themselves if they are a single lot."""
-    content, held = _Content(), list[list[Column]]()
+    content, held = _Content(), list[list[AnswerColumn]]()
     async with aclosing(await _lots(router, definition, known, LANES[NDJSON_TYPE])) as lots:
         async for columns in lots:
             held = [] if content.rows else [columns]
@@ -240,13 +240,13 @@ async def _looked_through(
     return content, held[0] if held else None
 
 
-async def _once(columns: list[Column]) -> AsyncGenerator[list[Column], None]:
+async def _once(columns: list[AnswerColumn]) -> AsyncGenerator[list[AnswerColumn], None]:
     yield columns
 
 
 async def _checked(
-    lots: AsyncGenerator[list[Column], None], kept: KeptTrainingSet
-) -> AsyncGenerator[list[Column], None]:
+    lots: AsyncGenerator[list[AnswerColumn], None], kept: KeptTrainingSet
+) -> AsyncGenerator[list[AnswerColumn], None]:
     """The lots, cut off if they have changed since they were looked through."""
     content = _Content()
     async with aclosing(lots):

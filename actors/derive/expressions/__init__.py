@@ -6,7 +6,7 @@ scanning.py                     the text as tokens; errors that name the column
 node.py                         a part of an expression: its type, and how it is evaluated
 arithmetic.py                   numbers and timestamps
 texts.py logic.py               texts; true, false and null
-comparing.py                    comparisons and membership
-calls.py                        functions by name
+comparisons.py                  comparisons and membership
+functions.py                    functions by name
 parsing.py                      from tokens to nodes; the interface of this package
 """

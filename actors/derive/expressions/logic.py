@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from actors.derive.expressions.arithmetic import NUMERIC, as_number, told
-from actors.derive.expressions.node import Columns, Node, NodeType, Operand, Row, Unsuitable, constant, strict
+from actors.derive.expressions.node import Node, NodeType, Operand, Operands, Row, Unsuitable, constant, strict
 from actors.errors import InvalidInput
 from actors.timestamps import parse_timestamp
 from actors.types.type import known_without_nulls, no_nulls
@@ -43,7 +43,7 @@ def conjunction(parts: Sequence[Node], deciding: bool) -> Node:
                 return deciding
         return None if unknown else not deciding
 
-    def column(columns: Columns, count: int) -> Operand:
+    def column(columns: Operands, count: int) -> Operand:
         decided, nulls = np.zeros(count, np.bool_), no_nulls(count)
         for part in parts:
             operand = part.column(columns, count)
@@ -68,7 +68,7 @@ def choice(test: Node, then: Node, otherwise: Node) -> Node:
     then, otherwise = unified([then, otherwise])
     tested, first, second = test.row, then.row, otherwise.row
 
-    def column(columns: Columns, count: int) -> Operand:
+    def column(columns: Operands, count: int) -> Operand:
         flags, unknown, _ = test.column(columns, count)
         true = flags if known_without_nulls(unknown) else flags & ~unknown
         one, other = (part.column(columns, count).decoded() for part in (then, otherwise))
@@ -87,7 +87,7 @@ def first_known(parts: Sequence[Node]) -> Node:
     """`coalesce(...)`: the first part that is not null."""
     rows = [part.row for part in parts]
 
-    def column(columns: Columns, count: int) -> Operand:
+    def column(columns: Operands, count: int) -> Operand:
         values, nulls, _ = parts[0].column(columns, count).decoded()
         for part in parts[1:]:
             if known_without_nulls(nulls):
@@ -110,7 +110,7 @@ def nullity(node: Node, wanted: bool) -> Node:
     """`x is null` (`wanted`: True) or `x is not null`: never null itself."""
     part = node.row
 
-    def column(columns: Columns, count: int) -> Operand:
+    def column(columns: Operands, count: int) -> Operand:
         nulls = node.column(columns, count).nulls
         return Operand(nulls == wanted, no_nulls(count))
 

@@ -49,15 +49,15 @@ class Operand(NamedTuple):
         return Operand(self.values.take(self.codes), self.nulls)
 
 
-Columns = Mapping[str, Operand]
-Column = Callable[[Columns, int], Operand]
+Operands = Mapping[str, Operand]
+ColumnFunction = Callable[[Operands, int], Operand]
 
 
 class Node(NamedTuple):
     """A part of an expression. `constant`: whether it is `value` in every row."""
 
     type: NodeType
-    column: Column
+    column: ColumnFunction
     row: OneRow
     constant: bool = False
     value: Any = None
@@ -68,7 +68,7 @@ def constant(type_: NodeType, value: Any) -> Node:
     dtype = TYPES[type_].dtype if type_ in TYPES else np.dtype(object)
     blank: Any = "" if type_ == "string" else np.zeros(1, dtype)[0]
 
-    def column(columns: Columns, count: int) -> Operand:
+    def column(columns: Operands, count: int) -> Operand:
         values = np.empty(count, dtype)
         values.fill(blank if value is None else value)  # np.full would take the zero characters off a text's end
         return Operand(values, no_nulls(count) if value is not None else np.ones(count, np.bool_))
@@ -99,7 +99,7 @@ def strict(
     if all(part.constant for part in parts):
         return constant(type_, one(*(part.value for part in parts)))
 
-    def column(columns: Columns, count: int) -> Operand:
+    def column(columns: Operands, count: int) -> Operand:
         nulls, given = no_nulls(count), list[Any]()
         for part in parts:
             if part.constant:
@@ -157,8 +157,8 @@ def _of_many(parts: Sequence[OneRow], one: Callable[..., Any]) -> OneRow:
 # Fields
 
 
-def _numbers(name: str) -> Column:
-    def column(columns: Columns, count: int) -> Operand:
+def _numbers(name: str) -> ColumnFunction:
+    def column(columns: Operands, count: int) -> Operand:
         values, nulls, _ = columns[name]
         finite = np.isfinite(values)
         return Operand(values, nulls if finite.all() else nulls | ~finite)
@@ -177,8 +177,8 @@ def _number(name: str) -> OneRow:
     return row
 
 
-def _moments(name: str) -> Column:
-    def column(columns: Columns, count: int) -> Operand:
+def _moments(name: str) -> ColumnFunction:
+    def column(columns: Operands, count: int) -> Operand:
         values, nulls, _ = columns[name]
         beyond = (values < YEAR_ONE) | (values > LAST_MOMENT)
         return Operand(values, nulls | beyond if beyond.any() else nulls)
@@ -194,8 +194,8 @@ def _moment(name: str) -> OneRow:
     return row
 
 
-def _texts(name: str) -> Column:
-    def column(columns: Columns, count: int) -> Operand:
+def _texts(name: str) -> ColumnFunction:
+    def column(columns: Operands, count: int) -> Operand:
         values, nulls, codes = operand = columns[name]
         if codes is not None and len(values):
             return operand
@@ -206,7 +206,7 @@ def _texts(name: str) -> Column:
     return column
 
 
-def _as_stored(name: str) -> Column:
+def _as_stored(name: str) -> ColumnFunction:
     return lambda columns, count: columns[name]
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.derive.expressions import arithmetic, comparing, logic
-from actors.derive.expressions.calls import FUNCTIONS, called
-from actors.derive.expressions.node import Columns, Node, Operand, Row, Unsuitable, constant, field
-from actors.derive.expressions.scanning import LARGEST_WRITTEN, Literal, Name, Scanned, scanned
+from actors.derive.expressions import arithmetic, comparisons, logic
+from actors.derive.expressions.functions import FUNCTIONS, called
+from actors.derive.expressions.node import Node, Operand, Operands, Row, Unsuitable, constant, field
+from actors.derive.expressions.scanning import LARGEST_WRITTEN, Literal, Name, ScannedText, scanned
 from actors.errors import InvalidInput
 from actors.settings import MAX_EXPRESSION_DEPTH
 from actors.types.type import blank, known_without_nulls, lean_nulls
@@ -51,7 +51,7 @@ class Expression:
         self._node = node
         self._row = node.row
 
-    def column(self, columns: Columns, count: int) -> Operand:
+    def column(self, columns: Operands, count: int) -> Operand:
         """Evaluate `count` rows, of which `columns` has at least the fields in `names`.
 
         Takes time in proportion to `count`; for many rows evaluate parts of the columns (`Operand.part`). The
@@ -76,7 +76,7 @@ class Expression:
         result = self._row(values)
         return result + 0.0 if type(result) is float else result
 
-    def matching(self, columns: Columns, count: int) -> NDArray[np.bool_]:
+    def matching(self, columns: Operands, count: int) -> NDArray[np.bool_]:
         """The rows for which a condition is true, neither false nor null: bool[count]."""
         values, nulls, _ = self.column(columns, count)
         return values if known_without_nulls(nulls) else values & ~nulls
@@ -112,7 +112,7 @@ def parse_condition(text: str, types: Mapping[str, ValueType], field_name: str =
 class _Builder:
     """Makes nodes of what Python has parsed."""
 
-    def __init__(self, found: Scanned, types: Mapping[str, ValueType]) -> None:
+    def __init__(self, found: ScannedText, types: Mapping[str, ValueType]) -> None:
         self.found = found
         self.types = types
         self.names: dict[str, Node] = {}
@@ -188,14 +188,14 @@ class _Builder:
         left = self.node(tree.left, depth)
         if isinstance(operation, ast.In | ast.NotIn):
             members = right.elts if isinstance(right, ast.Tuple) else [right]
-            return comparing.member(
+            return comparisons.member(
                 left, [self.member(one, depth) for one in members], isinstance(operation, ast.In)
             )
         if isinstance(operation, ast.Is | ast.IsNot):
             if self.leaf(right) != Literal(None):
                 raise Unsuitable("only null can stand after is")
             return logic.nullity(left, isinstance(operation, ast.Is))
-        return comparing.compared(_COMPARISONS[type(operation)], left, self.node(right, depth))
+        return comparisons.compared(_COMPARISONS[type(operation)], left, self.node(right, depth))
 
     def member(self, tree: ast.expr, depth: int) -> Node:
         node = self.node(tree, depth)

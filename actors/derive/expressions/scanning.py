@@ -47,7 +47,7 @@ class Literal(NamedTuple):
     value: bool | int | float | str | None
 
 
-class Scanned(NamedTuple):
+class ScannedText(NamedTuple):
     """A text and what its letters stand for. `field`: what errors call the text."""
 
     text: str
@@ -96,10 +96,10 @@ def shortened(text: str) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
-def scanned(text: str, field: str) -> Scanned:
+def scanned(text: str, field: str) -> ScannedText:
     """Scan a text. Raises InvalidInput for what is no token, and beyond the limits."""
     stripped = text.lstrip(" \t\r\n")
-    found = Scanned(stripped, field, {}, {}, "", len(text) - len(stripped))
+    found = ScannedText(stripped, field, {}, {}, "", len(text) - len(stripped))
     if len(text) > MAX_EXPRESSION_CHARACTERS:
         raise found.wrong(0, f"longer than {MAX_EXPRESSION_CHARACTERS:,} characters")
     try:
@@ -124,7 +124,7 @@ def scanned(text: str, field: str) -> Scanned:
     return found._replace(masked="".join(parts))
 
 
-def _masked(found: Scanned, match: re.Match[str]) -> str:
+def _masked(found: ScannedText, match: re.Match[str]) -> str:
     """What Python's parser sees in place of a token, as long as the token."""
     token = match[0]
     if match.lastgroup == "space":
@@ -137,7 +137,7 @@ def _masked(found: Scanned, match: re.Match[str]) -> str:
     return letter.ljust(len(token))
 
 
-def _leaf(found: Scanned, match: re.Match[str]) -> Name | Literal:
+def _leaf(found: ScannedText, match: re.Match[str]) -> Name | Literal:
     token = match[0]
     if match.lastgroup == "number":
         return Literal(_number(found, match.start(), token))
@@ -148,7 +148,7 @@ def _leaf(found: Scanned, match: re.Match[str]) -> Name | Literal:
     return Name(match["quoted"] or token)
 
 
-def _number(found: Scanned, position: int, token: str) -> int | float:
+def _number(found: ScannedText, position: int, token: str) -> int | float:
     if not token.isdigit():
         number = float(token)
         if math.isinf(number):
@@ -162,7 +162,7 @@ def _number(found: Scanned, position: int, token: str) -> int | float:
     return int(digits)
 
 
-def _unescaped(found: Scanned, position: int, token: str) -> str:
+def _unescaped(found: ScannedText, position: int, token: str) -> str:
     for match in _ESCAPE.finditer(token):
         if match[1] not in _ESCAPED:
             reason = f"no escape {match[0]}; there are {' '.join(chr(92) + one for one in _ESCAPED)}"

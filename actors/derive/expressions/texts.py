@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from actors.derive.expressions.arithmetic import told
-from actors.derive.expressions.node import Columns, Node, Operand, Unsuitable, constant, row_of, with_nulls
+from actors.derive.expressions.node import Node, Operand, Operands, Unsuitable, constant, row_of, with_nulls
 from actors.types.type import Array, no_nulls
 from actors.types.values import dtype_of
 from timewell.wire import ValueType
@@ -54,7 +54,7 @@ def by_text(type_: ValueType, parts: Sequence[Node], one: Callable[..., Any]) ->
             type_, lambda columns, count: _mapped(type_, only.column(columns, count), of_text), row_of(parts, one)
         )
 
-    def column(columns: Columns, count: int) -> Operand:
+    def column(columns: Operands, count: int) -> Operand:
         nulls, given = no_nulls(count), list[list[str]]()
         for part in varying:
             operand = part.column(columns, count).decoded()

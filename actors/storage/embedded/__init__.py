@@ -1,7 +1,7 @@
 """Storage of one process: a SQLite journal for recent writes, and a Delta table of sorted runs for the rest.
 
 sealed.py sqlite_log.py directory.py   rows with checksums; checking SQLite's write-ahead log; locking a directory
-history.py                             observations as Arrow tables: the layout of the history
+layout.py                              observations as Arrow tables: the layout of the history
 database.py run_files.py               a SQLite database; the history files, verified when read
 journal_file.py summaries.py delta.py  journal and registry; the monitor's summaries; the log of the Delta table
 runs.py doubt.py                       the history as sorted runs; files whose record in the journal is damaged

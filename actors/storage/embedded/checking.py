@@ -17,8 +17,8 @@ from actors.storage.embedded import delta
 from actors.storage.embedded.damages import Damages, gone_back
 from actors.storage.embedded.directory import DataDirectory
 from actors.storage.embedded.doubt import all_files
-from actors.storage.embedded.history import micros
 from actors.storage.embedded.journal_file import Journal
+from actors.storage.embedded.layout import micros
 from actors.storage.embedded.run_files import BLOCK_BYTES, RunFile, VerifiedFile
 from actors.storage.embedded.runs import DeltaRuns
 from actors.storage.embedded.sealed import counted, told
@@ -26,7 +26,7 @@ from actors.storage.embedded.sqlite_log import find_damage
 from actors.storage.embedded.summaries import EmbeddedSummaries
 
 
-class Damage(msgspec.Struct):
+class DirectoryDamage(msgspec.Struct):
     """The damage to a directory. `words`: descriptions: the file, and the values of which features it held.
 
     `cut`: how many bytes of a database's write-ahead log are sound, by file name; `files`: damaged history files;
@@ -61,9 +61,9 @@ def alone(directory: Path) -> Iterator[None]:
         held.release()
 
 
-def look(directory: Path) -> Damage:
+def look(directory: Path) -> DirectoryDamage:
     """The damage to a directory that is locked."""
-    found = Damage([], {}, [])
+    found = DirectoryDamage([], {}, [])
     with tempfile.TemporaryDirectory() as copies:
         monitored = EmbeddedSummaries(_copied(directory, Path(copies), "monitor.db", found))
         monitored.open()
@@ -81,7 +81,7 @@ def look(directory: Path) -> Damage:
     return found
 
 
-def _copied(directory: Path, copies: Path, name: str, found: Damage) -> str:
+def _copied(directory: Path, copies: Path, name: str, found: DirectoryDamage) -> str:
     """Copy a database, as opening it makes SQLite change it; returns the path of the copy.
 
     The write-ahead log is copied as far as it is sound. What SQLite would ignore in it is added to `found`.
@@ -102,7 +102,9 @@ def _copied(directory: Path, copies: Path, name: str, found: Damage) -> str:
     return str(copies / name)
 
 
-def _journal_and_history(directory: Path, copies: Path, monitored: EmbeddedSummaries, found: Damage) -> None:
+def _journal_and_history(
+    directory: Path, copies: Path, monitored: EmbeddedSummaries, found: DirectoryDamage
+) -> None:
     journal = Journal(_copied(directory, copies, "journal.db", found))
     journal.open()
     try:

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from actors.storage.embedded.history import SCHEMA
+from actors.storage.embedded.layout import SCHEMA
 from actors.storage.embedded.run_files import RunFile
 
 Action = dict[str, Any]

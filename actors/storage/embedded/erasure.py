@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.errors import Damaged
-from actors.storage.embedded import history
+from actors.storage.embedded import layout
 from actors.storage.embedded.runs import Run
 from actors.storage.entries import Erased
 from actors.table.batch import Batch, Table
@@ -40,7 +40,7 @@ class Erasures:
 
     def any_erased(self) -> pc.Expression:
         """A filter for rows of a history file with an id erased in any entity type. There must be an erasure."""
-        return history.of_ids([id_ for until in self._until.values() for id_ in until])
+        return layout.of_ids([id_ for until in self._until.values() for id_ in until])
 
     def ids_of(self, entity_type: str) -> pa.Array | None:
         """The erased ids of an entity type; None if there are none."""
@@ -57,8 +57,8 @@ class Erasures:
 
     def kept(self, batch: pa.RecordBatch) -> Nulls:
         """Which rows of a part of a run are not of erased entities: bool[n]."""
-        kept, arrived = np.ones(len(batch), np.bool_), history.micros(batch["arrived_at"])
-        for feature, own in history.stretches(batch):
+        kept, arrived = np.ones(len(batch), np.bool_), layout.micros(batch["arrived_at"])
+        for feature, own in layout.stretches(batch):
             gone = self.gone(feature, batch["entity_id"][own], arrived[own])
             if gone is not None:
                 kept[own] = ~gone
@@ -69,19 +69,19 @@ class Erasures:
         counts: dict[tuple[str, str], Counter[str]] = {one[:2]: Counter() for one in ready}
         for run in runs:
             with suppress(Damaged):  # found again, and reported, when the run is to be rewritten
-                for batch in run.scan(history.KEYS.names, self.any_erased()):
+                for batch in run.scan(layout.KEYS.names, self.any_erased()):
                     self._count(batch, counts)
         return {one: counts[one[:2]] for one in ready}
 
     def _count(self, batch: pa.RecordBatch, counts: Mapping[tuple[str, str], Counter[str]]) -> None:
-        gone = history.only(batch, lambda batch: ~self.kept(batch))
-        for feature, own in history.stretches(gone):
+        gone = layout.only(batch, lambda batch: ~self.kept(batch))
+        for feature, own in layout.stretches(gone):
             for id_, count in Counter(gone["entity_id"][own].to_pylist()).items():
                 counts[feature.partition(".")[0], id_][feature] += count
 
     def only(self, feature: str, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Filter a batch of one feature: without the rows of erased entities."""
-        gone = self.gone(feature, batch["entity_id"], history.micros(batch["arrived_at"]))
+        gone = self.gone(feature, batch["entity_id"], layout.micros(batch["arrived_at"]))
         return batch if gone is None or not gone.any() else batch.filter(pa.array(~gone))
 
     def without(self, arrived: int, batch: Batch) -> list[Table]:

@@ -22,10 +22,10 @@ from actors.settings import (
     VACUUM_HOURS,
 )
 from actors.stats.summary import Accepted
-from actors.storage.embedded import history
+from actors.storage.embedded import layout
 from actors.storage.embedded.damages import Damages
 from actors.storage.embedded.erasure import Erasures
-from actors.storage.embedded.history import Keep
+from actors.storage.embedded.layout import Keep
 from actors.storage.embedded.log import LocalLog
 from actors.storage.embedded.run_files import Change
 from actors.storage.embedded.runs import Run, Runs, worth_merging
@@ -80,9 +80,9 @@ class LocalHistory:
             if not batches:
                 return Flush(self.position, 0)
             position, features = batches[-1][0], known()
-            table = history.to_table(batches, features)
-            live = history.live_rows(features, now)
-            table = pa.Table.from_batches([history.only(one, live) for one in table.to_batches()], history.SCHEMA)
+            table = layout.to_table(batches, features)
+            live = layout.live_rows(features, now)
+            table = pa.Table.from_batches([layout.only(one, live) for one in table.to_batches()], layout.SCHEMA)
             self._note(position, self._runs.append(position, table) if table.num_rows else None)
             return Flush(position, count)
 
@@ -116,7 +116,7 @@ class LocalHistory:
                 self._summaries.forget(feature.id, features.get(feature.id))
             mine = pc.field("feature").isin(pa.array([feature.id for feature in gone], pa.string()))
             ids = {feature.id for feature in gone}
-            keep = history.rows_of_others(gone, features)
+            keep = layout.rows_of_others(gone, features)
             if self._remove_all_but(keep, mine, lambda run: not ids.isdisjoint(run.features)):
                 self._log.forgot(gone)
 
@@ -146,7 +146,7 @@ class LocalHistory:
         sound = True
         for run in filter(concerned, self._runs.runs()):
             try:
-                if any(not keep(batch).all() for batch in run.scan(history.KEYS.names, others)):
+                if any(not keep(batch).all() for batch in run.scan(layout.KEYS.names, others)):
                     self._replace([run], run.table(keep))
             except Damaged as error:
                 self._damages.note(run, error.detail)
@@ -162,14 +162,14 @@ class LocalHistory:
             chosen = worth_merging(newer, RUNS_BEFORE_COMPACTION, MAX_RUN_ROWS, MAX_RUN_BYTES)
             if len(chosen) < 2:
                 return
-            keep, tables = history.live_rows(known(), now), []
+            keep, tables = layout.live_rows(known(), now), []
             for run in chosen:
                 try:
                     tables.append(run.table(keep))
                 except Damaged as error:  # merging it would make it look sound; the next compaction leaves it out
                     self._damages.note(run, error.detail)
                     return
-            self._replace(chosen, history.merge_tables(tables))
+            self._replace(chosen, layout.merge_tables(tables))
             # Files are dated by the wall clock; if that may be ahead, they are kept longer accordingly.
             ahead = max(0, timestamps.now() - now) / (3_600 * SECOND)
             self._vacuum(VACUUM_HOURS + round(ahead))
@@ -200,25 +200,25 @@ class LocalHistory:
     def load(self, plan: HistoryPlan, features: Mapping[str, Feature]) -> Iterator[LoadedRows]:
         """Load the planned runs, oldest first."""
         for run in plan.runs:
-            for batch in run.scan(history.SCHEMA.names, None):
-                yield from history.loaded(self.not_erased(batch), features)
+            for batch in run.scan(layout.SCHEMA.names, None):
+                yield from layout.loaded(self.not_erased(batch), features)
 
     def not_erased(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Filter a batch: without the rows of erased entities."""
-        return history.only(batch, self._log.erasures.kept) if self._log.erasures else batch
+        return layout.only(batch, self._log.erasures.kept) if self._log.erasures else batch
 
     @doing("read")
     def read(self, feature: Feature, entities: Sequence[str], start: int, end: int) -> DiskRows:
         """Read rows, using the statistics of files and row groups to skip others."""
         self._damages.need_nothing_lost(feature, start, end)
-        keep = history.pairs_filter(feature, entities, start, end)
+        keep = layout.pairs_filter(feature, entities, start, end)
         for _ in range(3):
             position, runs = self.position, self._runs.runs()
             try:
                 tables = self._scan(runs, feature, keep, start, end, self._amount(feature))
             except FileNotFoundError:
                 continue  # a compaction has replaced the run meanwhile
-            return DiskRows(position, entities, history.to_rows(feature, entities, tables))
+            return DiskRows(position, entities, layout.to_rows(feature, entities, tables))
         raise Unavailable("the history files changed while they were read")
 
     def _amount(self, feature: Feature) -> Amount:
@@ -229,7 +229,7 @@ class LocalHistory:
     ) -> list[pa.Table]:
         tables = []
         for run in runs:
-            for found in self._damages.scan(run, feature, start, end, history.columns_read(feature), keep):
+            for found in self._damages.scan(run, feature, start, end, layout.columns_read(feature), keep):
                 batch = self._log.erasures.only(feature.id, found)
                 amount.add(batch.num_rows, batch[feature.value_type].nbytes)
                 if batch.num_rows:
@@ -242,11 +242,11 @@ class LocalHistory:
         places, amount = {entity: place for place, entity in enumerate(entities)}, self._amount(feature)
         self._damages.need_nothing_lost(feature, start, end)
         with self._log.runs_lock:
-            keep = history.pairs_filter(feature, entities, start, end)
+            keep = layout.pairs_filter(feature, entities, start, end)
             tables = self._scan(self._runs.runs(), feature, keep, start, end, amount)
-            parts = [history.to_rows(feature, entities, tables)]
+            parts = [layout.to_rows(feature, entities, tables)]
             for arrived, table, column in self._written_since(feature):
-                parts.append(history.placed(table, column, arrived, places, start, end))
+                parts.append(layout.placed(table, column, arrived, places, start, end))
                 amount.add_rows(parts[-1])
         rows = concatenate(parts)
         return rows.take(order(rows.slots, rows.times))
@@ -259,20 +259,20 @@ class LocalHistory:
         """
         tables, waiting = self._accepted(feature, start, end)
         for part in tables:
-            rows = history.to_rows(feature, None, [part])
+            rows = layout.to_rows(feature, None, [part])
             yield Accepted(rows.times, rows.arrived, rows.values, rows.nulls)
         yield from waiting
 
     @doing("read")
     def _accepted(self, feature: Feature, start: int, end: int) -> tuple[list[pa.Table], list[Accepted]]:
-        keep, waiting, amount = history.period_filter(feature, start, end), [], self._amount(feature)
+        keep, waiting, amount = layout.period_filter(feature, start, end), [], self._amount(feature)
         self._damages.need_nothing_lost(feature, start, end)
         with self._log.runs_lock:  # so that no checkpoint comes in between, and no file is deleted
             tables = self._scan(self._runs.runs(), feature, keep, start, end, amount)
             for arrived, table, column in self._written_since(feature):
                 inside = (table.times >= start) & (table.times <= end)
                 if inside.any():
-                    waiting.append(history.accepted(table, column, arrived, inside))
+                    waiting.append(layout.accepted(table, column, arrived, inside))
                     amount.add(len(waiting[-1].times), bytes_of(waiting[-1].values))
         return tables, waiting
 

@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 
 from actors.errors import Damaged, StartupError
 from actors.storage.embedded import delta
-from actors.storage.embedded.checking import Damage, alone, look
-from actors.storage.embedded.history import SCHEMA
+from actors.storage.embedded.checking import DirectoryDamage, alone, look
 from actors.storage.embedded.journal_file import Journal
+from actors.storage.embedded.layout import SCHEMA
 from actors.storage.embedded.run_files import Change, RunFile, VerifiedFile
 from actors.storage.embedded.runs import DeltaRuns
 from actors.storage.embedded.summaries import EmbeddedSummaries
@@ -65,7 +65,7 @@ def given_up_in(directory: Path) -> list[str]:
 # Copying aside
 
 
-def _set_aside(directory: Path, found: Damage) -> Path:
+def _set_aside(directory: Path, found: DirectoryDamage) -> Path:
     """Copy all that is to be changed or deleted, and a description, to stable storage; returns the folder."""
     aside = directory / FOLDER / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S.%fZ}"
     aside.mkdir(parents=True, mode=0o700)
@@ -116,7 +116,7 @@ def _forget_statistics(directory: Path) -> None:
     delta.sync(directory)
 
 
-def _forget_values(directory: Path, found: Damage, aside: Path) -> None:
+def _forget_values(directory: Path, found: DirectoryDamage, aside: Path) -> None:
     journal = Journal(str(directory / "journal.db"))
     journal.open()
     try:

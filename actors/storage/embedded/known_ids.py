@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from actors.errors import Damaged, Unavailable
 from actors.settings import IDS_AT_ONCE
-from actors.storage.embedded import history
+from actors.storage.embedded import layout
 from actors.storage.embedded.damages import Damages
 from actors.storage.embedded.erasure import Erasures
 from actors.storage.embedded.filed import LocalHistory, doing
@@ -210,9 +210,9 @@ class LocalIds:
         if erasures is not None:
             keep &= erasures.any_erased()
         try:
-            for batch in run.scan(history.KEYS.names, keep):
-                kept = batch if erasures is None else history.only(batch, erasures.kept)
-                for feature, own in history.stretches(kept):
+            for batch in run.scan(layout.KEYS.names, keep):
+                kept = batch if erasures is None else layout.only(batch, erasures.kept)
+                for feature, own in layout.stretches(kept):
                     yield _distinct(kept.slice(own.start, own.stop - own.start), created[feature])
         except Damaged as error:
             self._damages.note(run, error.detail)
@@ -222,7 +222,7 @@ class LocalIds:
 def _distinct(rows: pa.RecordBatch, created: int) -> pa.Array:
     """The distinct ids in rows of one feature, without those of a deleted feature of its id."""
     if len(rows) and pc.min(rows["arrived_at"]).value < created:
-        rows = rows.filter(pc.greater_equal(rows["arrived_at"], history.moment(created)))
+        rows = rows.filter(pc.greater_equal(rows["arrived_at"], layout.moment(created)))
     return pc.unique(rows["entity_id"]).cast(IDS)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from actors.domain import Feature
 from actors.storage.carrying import by_arrival, whole
-from actors.storage.embedded import history
+from actors.storage.embedded import layout
 from actors.storage.embedded.damages import Damages
 from actors.storage.embedded.filed import LocalHistory, doing
 from actors.storage.embedded.log import LocalLog
@@ -38,9 +38,9 @@ class LocalMover:
         self._flush(features)
         for run in self._runs.runs():
             if run.position > after:
-                batches = map(self._filed.not_erased, run.scan(history.SCHEMA.names, None))
-                loaded = (part for batch in batches for part in history.loaded(batch, features))
-                parts = (history.later(part, after) for part in loaded)
+                batches = map(self._filed.not_erased, run.scan(layout.SCHEMA.names, None))
+                loaded = (part for batch in batches for part in layout.loaded(batch, features))
+                parts = (layout.later(part, after) for part in loaded)
                 yield Lot(run.position, whole(part for part in parts if len(part.arrived)))
 
     def carry(self, lot: Lot, note: Noted) -> None:

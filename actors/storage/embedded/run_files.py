@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import Damaged
-from actors.storage.embedded.history import micros
+from actors.storage.embedded.layout import micros
 
 BLOCK_BYTES = 65_536
 _READ_BYTES = 64 * BLOCK_BYTES

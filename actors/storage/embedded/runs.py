@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from actors.errors import Damaged, StartupError
 from actors.storage.embedded import delta
-from actors.storage.embedded.history import KEYS, SCHEMA, Keep, only
+from actors.storage.embedded.layout import KEYS, SCHEMA, Keep, only
 from actors.storage.embedded.run_files import Change, RunFile, VerifiedFile, bounds_of, damage, noted, sums_of
 from actors.timestamps import NEVER
 from actors.types.values import TYPES

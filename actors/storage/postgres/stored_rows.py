@@ -15,7 +15,7 @@ from actors.domain import Feature
 from actors.settings import MAX_PAYLOAD_BYTES, MAX_ROWS_FROM_SHARED, MOST_WIDE_SHAPES
 from actors.storage.postgres.link import Connection
 from actors.storage.protocol import LatestAnswers, LatestQuestion, LoadedRows
-from actors.storage.shared.packed import Shape, Together, copy_header, copy_rows, placed, restored, unpacked
+from actors.storage.shared.packed import PackedColumns, Shape, copy_header, copy_rows, placed, restored, unpacked
 from actors.storage.shared.parts import Part, newest_of, rows_of
 from actors.table.batch import Batch, Table
 from actors.table.columns import Times
@@ -127,10 +127,10 @@ class RowWriter:
         for place in self._placed([rows.table]):
             self._take(*place, rows.arrived)
 
-    def _placed(self, batch: Batch) -> Iterator[tuple[Together, int]]:
+    def _placed(self, batch: Batch) -> Iterator[tuple[PackedColumns, int]]:
         return placed(batch, partial(self._shapes.number, self._connection))
 
-    def _take(self, group: Together, number: int, arrived: int | Times) -> int:
+    def _take(self, group: PackedColumns, number: int, arrived: int | Times) -> int:
         self.made.append((group.table.entity_type, group.shape, number))
         rows, last = copy_rows(number, group, arrived)
         self._parts.append(rows)

@@ -17,7 +17,7 @@ from actors.settings import MAX_ROWS_FROM_SHARED, MOST_WIDE_SHAPES, VISIT_BYTES
 from actors.storage.protocol import LatestAnswers, LatestQuestion, LoadedRows
 from actors.storage.redis.functions import ROOT, VERSIONS
 from actors.storage.redis.link import Command, RedisLink, call, judged
-from actors.storage.shared.packed import Shape, Together, payloads_of, placed, unpacked
+from actors.storage.shared.packed import PackedColumns, Shape, payloads_of, placed, unpacked
 from actors.storage.shared.parts import Part, newest_of, rows_of
 from actors.table.batch import Batch
 from actors.table.rows import Rows
@@ -122,14 +122,14 @@ class RowWriter:
         for place in placed(batch, self._shapes.number):
             self._add(*place)
 
-    def _add(self, group: Together, number: int) -> None:
+    def _add(self, group: PackedColumns, number: int) -> None:
         shape, cut, table = _SHAPE.pack(number), self._cut(group), group.table
         entity_type, times = table.entity_type, table.times.tolist()
         self._newest[entity_type] = max(self._newest.get(entity_type, NEVER), table.bounds[1])
         for entity, time, payload in zip(table.entities, times, payloads_of(group), strict=True):
             self._rows.setdefault((entity_type, entity), []).extend((shape, moment(time), cut, payload))
 
-    def _cut(self, group: Together) -> bytes:
+    def _cut(self, group: PackedColumns) -> bytes:
         """The oldest event time to keep; empty if all are kept."""
         ages = [self._age(column.feature) for column in group.columns]
         return b"" if None in ages else moment(self._now - max(age for age in ages if age is not None))
@@ -212,7 +212,7 @@ class _Range(NamedTuple):
     longest: int
 
 
-class Asked(NamedTuple):
+class LatestCommands(NamedTuple):
     """A request for newest rows: the version of the shapes, the shapes for each query, and the commands."""
 
     version: bytes
@@ -243,7 +243,7 @@ class RowReader:
                 _note(found[place], number, owner, rows[0][4:])
         return self._answers(questions, found, replies)
 
-    def asking(self, questions: Sequence[LatestQuestion]) -> Asked:
+    def asking(self, questions: Sequence[LatestQuestion]) -> LatestCommands:
         """The request for the newest rows of all queries."""
         known = self._shapes.known
         numbers = [known.holding(one.entity_type, one.features) for one in questions]
@@ -254,10 +254,10 @@ class RowReader:
                 for entity in question.entities:
                     newest, _ = keys_of(question.entity_type, entity)
                     commands.append(Command(newest, ("HMGET", newest, *shapes)))
-        return Asked(known.version, numbers, commands)
+        return LatestCommands(known.version, numbers, commands)
 
     def answered(
-        self, questions: Sequence[LatestQuestion], asked: Asked, replies: Sequence[Any]
+        self, questions: Sequence[LatestQuestion], asked: LatestCommands, replies: Sequence[Any]
     ) -> LatestAnswers | None:
         """The answers from the replies; None if they do not suffice: shapes changed, or older rows are needed."""
         if asked.version != (replies[0][0] or b"0"):
@@ -266,7 +266,7 @@ class RowReader:
         return None if late else self._answers(questions, found, replies)
 
     def _sorted_out(
-        self, questions: Sequence[LatestQuestion], asked: Asked, replies: Sequence[Any]
+        self, questions: Sequence[LatestQuestion], asked: LatestCommands, replies: Sequence[Any]
     ) -> tuple[list[dict[int, _Found]], list[tuple[int, int, int, Command]]]:
         """For each query its newest rows; and where these are too new: query, entity, shape, and a command for
         older ones."""

@@ -62,29 +62,29 @@ class Shape(NamedTuple):
         return np.dtype(fields)
 
 
-class Together(NamedTuple):
+class PackedColumns(NamedTuple):
     """Columns of a table that are stored in one row, in the order of their shape's members."""
 
     shape: Shape
     table: Table
     columns: Sequence[Column]
 
-    def apart(self) -> list[Together]:
+    def apart(self) -> list[PackedColumns]:
         """Split into groups of one column each."""
         return [_together(self.table, [column]) for column in self.columns]
 
 
-def _together(table: Table, columns: Sequence[Column]) -> Together:
+def _together(table: Table, columns: Sequence[Column]) -> PackedColumns:
     shape = Shape(tuple(column.created for column in columns), tuple(_kind(column.values) for column in columns))
-    return Together(shape, table, columns)
+    return PackedColumns(shape, table, columns)
 
 
-def together(batch: Batch) -> list[Together]:
+def together(batch: Batch) -> list[PackedColumns]:
     """Group columns that can share rows. Several columns of one feature are joined first, in order."""
     features = [column.feature for column in columns_of(batch)]
     if len(set(features)) < len(features):
         batch = joined(batch)
-    found: list[Together] = []
+    found: list[PackedColumns] = []
     for table in batch:
         if table.rows == 0:
             continue
@@ -113,7 +113,7 @@ def _short(group: Sequence[Column]) -> Iterator[list[Column]]:
         yield part
 
 
-def placed(batch: Batch, number: Callable[[str, Shape], int | None]) -> Iterator[tuple[Together, int]]:
+def placed(batch: Batch, number: Callable[[str, Shape], int | None]) -> Iterator[tuple[PackedColumns, int]]:
     """Group columns that can share rows, each group with the number of its shape.
 
     `number`: returns the number of an entity type's shape, or None if it may not have more; the columns are then
@@ -146,7 +146,7 @@ def copy_header() -> bytes:
     return b"PGCOPY\n\xff\r\n\0" + bytes(8)
 
 
-def copy_rows(number: int, group: Together, arrived: int | Times) -> tuple[bytes, int]:
+def copy_rows(number: int, group: PackedColumns, arrived: int | Times) -> tuple[bytes, int]:
     """The rows (shape, entity, time, arrived, payload) of a group, and their last arrival.
 
     `arrived`: one arrival for all rows, in which case repeated rows of an entity and time get an arrival a
@@ -176,7 +176,7 @@ def _ranks(entities: Entities, times: Times) -> Indices:
     return ranks
 
 
-def payloads_of(group: Together) -> Sequence[bytes]:
+def payloads_of(group: PackedColumns) -> Sequence[bytes]:
     """The payload of each row."""
     if group.shape.of_text:
         return [b"\0" if value is None else b"\1" + value.encode() for value in group.columns[0].values.tolist()]
@@ -185,7 +185,7 @@ def payloads_of(group: Together) -> Sequence[bytes]:
     return [data[start : start + step] for start in range(0, len(data), step)]
 
 
-def _fixed(group: Together) -> NDArray[Any]:
+def _fixed(group: PackedColumns) -> NDArray[Any]:
     rows = np.zeros(group.table.rows, group.shape.dtype())
     rows["nulls"] = np.packbits(np.stack([column.nulls for column in group.columns], axis=1), axis=1)
     for place, column in enumerate(group.columns):
@@ -198,7 +198,7 @@ def _text_tails(times: Times, payloads: Sequence[bytes], arrivals: Times) -> Ite
     return (_TAIL.pack(8, time, 8, arrived, len(payload)) + payload for time, arrived, payload in rows)
 
 
-def _fixed_tails(group: Together, arrivals: Times) -> Iterator[bytes]:
+def _fixed_tails(group: PackedColumns, arrivals: Times) -> Iterator[bytes]:
     payloads = _fixed(group)
     size = payloads.dtype.itemsize
     fields = [
