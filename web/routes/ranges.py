@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import cycle
 from typing import Any
 
@@ -32,6 +33,9 @@ from web.chapter import Chapter, Service
 from web.routes.serving import check_ids, check_read
 
 _TAKEN_NAMES = ("entityId", "windowStart", "windowEnd")
+
+WINDOWS_REMEMBERED = 10_000
+"""The bounds of at most this many windows are kept as texts while rows are made: some megabytes."""
 
 chapter = Chapter("History")
 
@@ -185,9 +189,22 @@ def _rows(
 
 def _bounds(span: Span, first: int, stop: int) -> list[dict[str, str]]:
     """The bounds of the windows of these rows, until they repeat."""
+    if span.windows <= WINDOWS_REMEMBERED:
+        known, begin = _remembered(span), first % span.windows
+        return known[begin:] + known[:begin]
     rows = np.arange(first, min(stop, first + span.windows)) % span.windows
-    starts, ends = (map(format_timestamp, edges[rows].tolist()) for edges in _edges(span))
-    return [{"windowStart": start, "windowEnd": end} for start, end in zip(starts, ends, strict=True)]
+    return _texts(*(edges[rows] for edges in _edges(span)))
+
+
+@lru_cache(maxsize=4)
+def _remembered(span: Span) -> list[dict[str, str]]:
+    """The bounds of all windows, which every slice of many rows has again."""
+    return _texts(*_edges(span))
+
+
+def _texts(starts: Times, ends: Times) -> list[dict[str, str]]:
+    edges = zip(map(format_timestamp, starts.tolist()), map(format_timestamp, ends.tolist()), strict=True)
+    return [{"windowStart": start, "windowEnd": end} for start, end in edges]
 
 
 def _edges(span: Span) -> tuple[Times, Times]:
